@@ -1,0 +1,65 @@
+"""What can go wrong, in the words a client or an operator reads."""
+
+
+class ThreadloomError(Exception):
+    """The root of all our own errors."""
+
+
+class ConfigError(ThreadloomError):
+    """A configuration or a graph cannot be used. The text names file, key and cause. Exit status 2."""
+
+
+class StartError(ThreadloomError):
+    """The server cannot start here: port taken, data folder in use. Exit status 1."""
+
+
+class StorageError(ThreadloomError):
+    """The database refused (disk full, read-only, locked). Nothing of the refused write was kept."""
+
+
+class LostLeaseError(ThreadloomError):
+    """A write came from a run attempt that no longer holds its run: it was cancelled, ended, or taken over."""
+
+
+class ApiError(ThreadloomError):
+    """Something the caller did or asked for that has an HTTP status.
+
+    Args:
+        detail: the text of the answer, `{"detail": detail}`; names the field, value or id that is at fault.
+    """
+
+    status = 500
+
+    def __init__(self, detail: str, *, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        if status is not None:
+            self.status = status
+
+
+class BadRequest(ApiError):
+    status = 400
+
+
+class NotFound(ApiError):
+    status = 404
+
+
+class Conflict(ApiError):
+    status = 409
+
+
+class Invalid(ApiError):
+    """The request does not fit the interface: wrong type, range, missing field, malformed id."""
+
+    status = 422
+
+
+class TooLarge(ApiError):
+    status = 413
+
+
+class Unavailable(ApiError):
+    """The server cannot do it now, through no fault of the caller's (storage full, stopping)."""
+
+    status = 503

@@ -1,0 +1,1 @@
+"""Where bytes live: protocols in `base`, one package an implementation."""

@@ -1,0 +1,459 @@
+"""Where bytes live: the protocols that every storage meets. `tests/contract` runs on each implementation.
+
+Work on more than one record is one transaction, written once for all databases as an `async def` that takes a
+transaction and awaits nothing else:
+
+    async def retitle(tx: Tx) -> bool:
+        thread = await tx.threads.get(thread_id)
+        ...
+    await storage.write(retitle)
+
+An embedded database runs it on its writer thread, a remote one on a connection. It may run more than once (a retry), so
+it has no effect but through `tx`. What it returns is committed when `write` returns.
+
+Storage stores. It knows nothing of status rules, strategies or HTTP.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+
+from threadloom.types import Assistant, CancelAction, Event, ForkedFrom, Outcome, Run, RunStatus, Thread, ThreadStatus, Ttl
+
+T = TypeVar("T")
+
+# --- lineage: segments of checkpoints and pending writes ---
+
+
+class Blob(msgspec.Struct, frozen=True):
+    """A channel value too big for its checkpoint's row. `id` was handed out by `Storage.new_blob_id`."""
+
+    id: int
+    type: str
+    data: bytes
+
+
+class CheckpointPut(msgspec.Struct, kw_only=True):
+    """A checkpoint to store. `refs` names the blob of each big channel, new (in `blobs`) or inherited.
+
+    `run_id` is the run that made it, `fence` what it must still hold (None: no run, nothing to check).
+    """
+
+    thread_id: str
+    ns: str
+    cid: str
+    parent: str | None
+    body_type: str
+    body: bytes
+    refs: Mapping[str, int]
+    blobs: Sequence[Blob]
+    meta: bytes
+    run_id: str | None = None
+    fence: int | None = None
+
+
+class PendingWrite(msgspec.Struct, frozen=True):
+    """One write of a task under a checkpoint. `idx` below 0 marks the special ones (error, interrupt, resume)."""
+
+    task_id: str
+    idx: int
+    channel: str
+    type: str
+    data: bytes
+    path: str
+
+
+class WritesPut(msgspec.Struct, kw_only=True):
+    """Pending writes to store under a checkpoint. For `idx` >= 0 the first put wins, below 0 the last."""
+
+    thread_id: str
+    ns: str
+    cid: str
+    writes: Sequence[PendingWrite]
+    run_id: str | None = None
+    fence: int | None = None
+
+
+class CheckpointRow(msgspec.Struct, kw_only=True):
+    """A checkpoint as a thread sees it, with the blobs it refers to and its pending writes in replay order."""
+
+    pos: int
+    thread_id: str
+    ns: str
+    cid: str
+    parent: str | None
+    body_type: str
+    body: bytes
+    refs: dict[str, int]
+    blobs: dict[int, tuple[str, bytes]]
+    meta: dict[str, Any]
+    writes: list[PendingWrite]
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """What a thread reaches, in rows and bytes, and how many of the bytes it inherited."""
+
+    checkpoints: tuple[int, int] = (0, 0)
+    pending_writes: tuple[int, int] = (0, 0)
+    channels: dict[str, tuple[int, int]] = {}
+    shared_bytes: int = 0
+
+
+class Lineage(Protocol):
+    """The histories of threads. See docs/architecture.md, "How a copy works", for segments and positions."""
+
+    async def put(self, put: CheckpointPut) -> None:
+        """Stores a checkpoint on its thread's own segment.
+
+        Raises:
+            LostLeaseError: the run no longer holds the fence.
+        """
+        ...
+
+    async def put_writes(self, put: WritesPut) -> None:
+        """Stores pending writes on the thread's own segment, whoever made the checkpoint. Raises as `put`."""
+        ...
+
+    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
+        """The newest checkpoint of a namespace, by position."""
+        ...
+
+    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
+        """One checkpoint by id, if the thread sees it."""
+        ...
+
+    async def history(
+        self,
+        thread_id: str,
+        *,
+        ns: str | None = None,
+        cid: str | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        """Checkpoints newest first. `ns` None is all namespaces; `before` a checkpoint id (exclusive, by position; one
+        that the thread never saw cuts by order of ids); `metadata` filters by containment before `limit` counts."""
+        ...
+
+    async def everything(
+        self,
+        *,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        """Checkpoints of all threads, newest first (the checkpoint library's `list(None)`)."""
+        ...
+
+    async def exists(self, thread_id: str) -> bool:
+        """Whether the thread has any history."""
+        ...
+
+    async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
+        """Makes `target`, which has no history yet, see all that `source` sees now.
+
+        With `at`, everything put up to that root checkpoint and none of its own later pending writes. Constant cost:
+        no payload is read. Returns the id of the newest root checkpoint it took along, None if there was none.
+
+        Raises:
+            KeyError: `source` does not see a root checkpoint `at`.
+        """
+        ...
+
+    async def delete(self, thread_id: str) -> None:
+        """Forgets the thread's history; what copies still see stays until they go too."""
+        ...
+
+    async def prune(self, thread_id: str) -> None:
+        """Keeps the newest checkpoint of each namespace with its pending writes (and what delta channels need to be
+        rebuilt), without parent; forgets the rest. Copies keep what they see."""
+        ...
+
+    async def rollback(self, thread_id: str, run_id: str) -> None:
+        """Takes back all that a run, the last one to write on the thread, has put: checkpoints and pending writes."""
+        ...
+
+    async def delete_run(self, thread_id: str, run_id: str) -> None:
+        """Removes every checkpoint that a run made from the thread's view, and from no copy's."""
+        ...
+
+    async def wrote(self, thread_id: str, run_id: str) -> bool:
+        """Whether the run has put a root checkpoint on the thread."""
+        ...
+
+    async def usage(self, thread_id: str) -> Usage:
+        """Rows and bytes that the thread reaches, over all namespaces."""
+        ...
+
+
+# --- records ---
+
+
+class ThreadQuery(msgspec.Struct, kw_only=True):
+    """Which threads, in which order. Filters are joined with and; `metadata` and `values` by containment."""
+
+    metadata: Mapping[str, Any] | None = None
+    values: Mapping[str, Any] | None = None
+    status: ThreadStatus | None = None
+    ids: Sequence[str] | None = None
+    limit: int = 10
+    offset: int = 0
+    sort_by: str = "updated_at"
+    descending: bool = True
+    with_state: bool = True
+
+
+class Threads(Protocol):
+    """Thread records. Sorting ties keep the order of making."""
+
+    async def insert(self, thread: Thread) -> bool:
+        """False when the id is taken."""
+        ...
+
+    async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
+        """The record; without its `…_json` fields when `with_state` is false."""
+        ...
+
+    async def update(
+        self,
+        thread_id: str,
+        *,
+        updated_at: int | None = None,
+        state_updated_at: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        status: ThreadStatus | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Sets the fields given; None leaves one as it is."""
+        ...
+
+    async def set_state(
+        self, thread_id: str, *, values_json: bytes | None, interrupts_json: bytes | None, error: Mapping[str, Any] | None
+    ) -> None:
+        """Sets what the record shows of the state. Other threads that share the old one keep it."""
+        ...
+
+    async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None: ...
+
+    async def share_state(self, source: str, target: str) -> None:
+        """Lets `target` show the very state that `source` shows (a reference, no bytes)."""
+        ...
+
+    async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None: ...
+
+    async def set_forked_from(self, thread_id: str, forked_from: ForkedFrom) -> None: ...
+
+    async def delete(self, thread_id: str) -> bool:
+        """Removes the record alone. False when there was none."""
+        ...
+
+    async def search(self, query: ThreadQuery) -> list[Thread]: ...
+
+    async def count(self, query: ThreadQuery) -> int:
+        """How many there are, whatever `limit` and `offset` say."""
+        ...
+
+    async def expired(self, now: int, limit: int) -> list[Thread]:
+        """Threads whose time to live is over, the longest overdue first, without state."""
+        ...
+
+
+class Runs(Protocol):
+    """Runs, their queue, and their outcomes."""
+
+    async def insert(self, run: Run) -> Run:
+        """Stores a new run and gives it back with its `order`."""
+        ...
+
+    async def get(self, run_id: str) -> Run | None: ...
+
+    async def of_thread(
+        self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
+    ) -> list[Run]:
+        """Newest first."""
+        ...
+
+    async def active(self, thread_id: str | None = None) -> list[Run]:
+        """Pending and running ones, of one thread or of all, oldest first."""
+        ...
+
+    async def count_active(self, thread_id: str) -> int: ...
+
+    async def claim(self, worker: str, now: int, lease: int, limit: int) -> list[Run]:
+        """Makes up to `limit` due pending runs running, each of a thread that has no other running, oldest due first.
+
+        Each gets attempt + 1, a new fence and the lease.
+        """
+        ...
+
+    async def next_due(self) -> int | None:
+        """When the next pending run is due that waits only for its time."""
+        ...
+
+    async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
+        """Extends the leases of (run id, fence) pairs still held; gives back those with what was asked of them."""
+        ...
+
+    async def expired(self, now: int | None) -> list[Run]:
+        """Running runs whose lease is over; all running ones when `now` is None (nobody else can hold one)."""
+        ...
+
+    async def set_status(
+        self,
+        run_id: str,
+        status: RunStatus,
+        *,
+        updated_at: int,
+        ended_at: int | None = None,
+    ) -> None:
+        """Sets the status; leaving `running` also ends the lease and the fence."""
+        ...
+
+    async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None: ...
+
+    async def request_cancel(self, run_id: str, action: CancelAction) -> None:
+        """Writes down that a running run is to stop."""
+        ...
+
+    async def delete(self, run_id: str) -> None:
+        """Removes the row; outcome and events go their own way."""
+        ...
+
+    async def delete_of_thread(self, thread_id: str) -> None: ...
+
+    async def put_outcome(self, outcome: Outcome) -> None: ...
+
+    async def outcome(self, run_id: str) -> Outcome | None: ...
+
+    async def expire_outcomes(self, thread_id: str, at: int) -> None:
+        """Lets the outcomes of a thread that is about to go end at a moment."""
+        ...
+
+    async def drop_outcome(self, run_id: str) -> None: ...
+
+    async def drop_expired_outcomes(self, now: int) -> int: ...
+
+
+class Events(Protocol):
+    """Stored events: one gapless log a thread."""
+
+    async def append(self, events: Sequence[Event]) -> list[Event]:
+        """Stores events of one thread in order and gives them back with their `seq`."""
+        ...
+
+    async def of_run(self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
+        """Events of a run whose `(ms, n)` is greater, oldest first."""
+        ...
+
+    async def of_thread(self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
+        """Events of all runs of a thread whose `(ms, n)` is greater, oldest first."""
+        ...
+
+    async def expire(self, run_id: str, at: int) -> None:
+        """Lets the events of a run that ended go at a moment."""
+        ...
+
+    async def drop_of_run(self, run_id: str) -> None: ...
+
+    async def drop_expired(self, now: int) -> int: ...
+
+    async def trim(self, thread_id: str, keep: int) -> None:
+        """Keeps the newest `keep` events of a thread."""
+        ...
+
+
+class AssistantQuery(msgspec.Struct, kw_only=True):
+    """Which assistants, in which order. `name` is a case-blind part of the name; only those of `graphs` count."""
+
+    metadata: Mapping[str, Any] | None = None
+    graph_id: str | None = None
+    name: str | None = None
+    graphs: Sequence[str] | None = None
+    limit: int = 10
+    offset: int = 0
+    sort_by: str = "created_at"
+    descending: bool = True
+
+
+class Assistants(Protocol):
+    """Assistants in their current version, and all their versions."""
+
+    async def insert(self, assistant: Assistant) -> bool:
+        """Stores a new assistant and its first version. False when the id is taken."""
+        ...
+
+    async def get(self, assistant_id: str) -> Assistant | None: ...
+
+    async def add_version(self, assistant: Assistant) -> Assistant:
+        """Stores a new version (highest ever + 1) and makes it current; gives it back with its number."""
+        ...
+
+    async def versions(
+        self, assistant_id: str, *, metadata: Mapping[str, Any] | None = None, limit: int = 10, offset: int = 0
+    ) -> list[Assistant]:
+        """Newest first; `created_at` is when that version was made."""
+        ...
+
+    async def version(self, assistant_id: str, number: int) -> Assistant | None: ...
+
+    async def set_current(self, assistant: Assistant) -> None:
+        """Writes an existing version's content and number into the current record."""
+        ...
+
+    async def delete(self, assistant_id: str) -> bool:
+        """Removes it with all versions."""
+        ...
+
+    async def search(self, query: AssistantQuery) -> list[Assistant]: ...
+
+    async def count(self, query: AssistantQuery) -> int: ...
+
+
+class Tx(Protocol):
+    """One transaction (or, from `Storage.read`, one snapshot that must not be written to)."""
+
+    @property
+    def lineage(self) -> Lineage: ...
+    @property
+    def threads(self) -> Threads: ...
+    @property
+    def runs(self) -> Runs: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def assistants(self) -> Assistants: ...
+
+
+class Storage(Protocol):
+    """A database with everything the server keeps."""
+
+    kind: Literal["sqlite", "postgres"]
+
+    async def open(self) -> None:
+        """Makes the database ready: takes its lock, migrates it.
+
+        Raises:
+            StartError: it is in use by another process, or of a newer release.
+            StorageError: it cannot be opened.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+    async def write(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Runs `work` as one transaction; it is committed when this returns.
+
+        Raises:
+            StorageError: the database refused. Nothing was kept.
+        """
+        ...
+
+    async def read(self, work: Callable[[Tx], Awaitable[T]], *, heavy: bool = False) -> T:
+        """Runs `work` on one snapshot. `heavy` reads may take long and must not hold up others."""
+        ...
+
+    def new_blob_id(self) -> int:
+        """An id for a new blob, unique in the database, handed out without asking it."""
+        ...

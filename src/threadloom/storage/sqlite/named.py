@@ -1,0 +1,28 @@
+"""SQL as named text: every query of a `.sql` file has a name line and a sentence that says what it does.
+
+    -- name: get_thread
+    -- One thread by id, without its values.
+    SELECT …;
+"""
+
+import re
+from importlib import resources
+
+_NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+
+
+def load(file: str) -> dict[str, str]:
+    """The queries of a `.sql` file beside this module, by name, as text without the comment lines.
+
+    Raises:
+        ValueError: two queries have one name.
+    """
+    text = resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
+    parts = _NAME.split(text)
+    queries: dict[str, str] = {}
+    for name, body in zip(parts[1::2], parts[2::2], strict=True):
+        if name in queries:
+            raise ValueError(f"{file}: query {name} is there twice")
+        lines = [line for line in body.splitlines() if not line.startswith("--")]
+        queries[name] = "\n".join(lines).strip().rstrip(";")
+    return queries

@@ -1,0 +1,153 @@
+"""The vocabulary: what the server keeps records of. `docs/words.md` explains the same words in the same order.
+
+Moments are microseconds since 1970 (UTC), see `clock`. Fields named `…_json` hold JSON text as bytes, ready to be sent.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
+RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
+MultitaskStrategy = Literal["reject", "enqueue", "interrupt", "rollback"]
+CancelAction = Literal["interrupt", "rollback"]
+TtlStrategy = Literal["delete", "keep_latest"]
+
+ACTIVE: tuple[RunStatus, ...] = ("pending", "running")
+"""Statuses of a run that is still to end."""
+
+
+class Ttl(msgspec.Struct, frozen=True):
+    """When a thread is to go: `minutes` after it was set, at `expires_at`."""
+
+    minutes: float
+    strategy: TtlStrategy
+    expires_at: int
+
+
+class ForkedFrom(msgspec.Struct, frozen=True):
+    """Where a copy came from. `checkpoint_id` is the newest checkpoint it took along, or None if there was none."""
+
+    thread_id: str
+    checkpoint_id: str | None
+    at: int
+
+
+class Thread(msgspec.Struct, kw_only=True):
+    """A conversation: a record here, and a history of checkpoints in the lineage.
+
+    `values_json` and `interrupts_json` show the state as of the last run end or state update; None before.
+    """
+
+    thread_id: str
+    created_at: int
+    updated_at: int
+    state_updated_at: int
+    metadata: dict[str, Any]
+    status: ThreadStatus = "idle"
+    config: dict[str, Any] = {}
+    error: dict[str, Any] | None = None
+    values_json: bytes | None = None
+    interrupts_json: bytes | None = None
+    ttl: Ttl | None = None
+    forked_from: ForkedFrom | None = None
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One execution of an assistant on a thread. The row is also its place in the queue.
+
+    `order` grows with each run made. `due` is the earliest start. `fence` grows with every claim of any run: who
+    writes for a run must hold its current fence. `cancel` is what was asked of a running run.
+    """
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    status: RunStatus
+    created_at: int
+    updated_at: int
+    metadata: dict[str, Any]
+    kwargs: dict[str, Any]
+    multitask_strategy: MultitaskStrategy
+    due: int
+    order: int = 0
+    attempt: int = 0
+    fence: int = 0
+    lease: int | None = None
+    cancel: CancelAction | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+
+    @property
+    def graph_id(self) -> str:
+        graph_id: str = self.kwargs["config"]["configurable"]["graph_id"]
+        return graph_id
+
+    @property
+    def temporary(self) -> bool:
+        """Whether its thread is thrown away at its end."""
+        return bool(self.kwargs.get("temporary"))
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """How a run ended, kept so that `join` answers the same whenever it is called.
+
+    `output_json` is the answer of `wait` and `join` in full (with `__interrupt__` or `__error__` in it).
+    """
+
+    run_id: str
+    thread_id: str
+    status: RunStatus
+    output_json: bytes
+    error: dict[str, Any] | None
+    metadata: dict[str, Any]
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """One event of a run, as streams send it.
+
+    `name` is the event name on the wire (`values`, `updates|inner:<task>` …), `mode` the stream mode it belongs to
+    (`""` for `metadata`, `error`, `end`, which every reader gets). `ms` and `n` make the id `<ms>-<n>`, which always grows
+    within a thread. `seq` is its gapless place among the stored events of its thread, 0 when it was not stored.
+    """
+
+    thread_id: str
+    run_id: str
+    name: str
+    data: bytes
+    mode: str = ""
+    ms: int = 0
+    n: int = 0
+    seq: int = 0
+    last: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.ms}-{self.n}"
+
+
+class Assistant(msgspec.Struct, kw_only=True):
+    """A graph with a configuration, in one of its versions."""
+
+    assistant_id: str
+    graph_id: str
+    version: int
+    created_at: int
+    updated_at: int
+    name: str
+    description: str | None = None
+    config: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks, and with what: passed to every service method. Without auth everyone is the same caller."""
+
+    request_id: str = ""
+    user_id: str = ""
+    headers: dict[str, str] = {}
+
+
+SYSTEM = Caller()
+"""The server itself, acting for nobody."""
