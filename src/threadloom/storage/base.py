@@ -288,8 +288,8 @@ class Runs(Protocol):
         """
         ...
 
-    async def next_due(self) -> int | None:
-        """When the next pending run is due that waits only for its time."""
+    async def next_due(self, now: int) -> int | None:
+        """When the next pending run is due that is not due yet."""
         ...
 
     async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
@@ -334,6 +334,10 @@ class Runs(Protocol):
     async def drop_outcome(self, run_id: str) -> None: ...
 
     async def drop_expired_outcomes(self, now: int) -> int: ...
+
+    async def queue(self) -> list[tuple[RunStatus, int]]:
+        """Status and moment of making of every run that is still to end."""
+        ...
 
 
 class Events(Protocol):

@@ -1,0 +1,81 @@
+-- Assistants: the current version of each in `assistants`, every version in `assistant_versions`.
+
+-- name: insert
+-- A new assistant, unless its id is taken.
+INSERT INTO assistants
+    (assistant_id, graph_id, version, created_at, updated_at, name, description, config, context, metadata)
+VALUES
+    (:assistant_id, :graph_id, :version, :created_at, :updated_at, :name, :description, :config, :context, :metadata)
+ON CONFLICT (assistant_id) DO NOTHING;
+
+-- name: insert_version
+-- A version, made at `updated_at`.
+INSERT INTO assistant_versions
+    (assistant_id, version, graph_id, created_at, name, description, config, context, metadata)
+VALUES
+    (:assistant_id, :version, :graph_id, :updated_at, :name, :description, :config, :context, :metadata);
+
+-- name: update
+-- The current record. `created_at` never moves.
+UPDATE assistants
+SET graph_id = :graph_id, version = :version, updated_at = :updated_at, name = :name, description = :description,
+    config = :config, context = :context, metadata = :metadata
+WHERE assistant_id = :assistant_id;
+
+-- name: next_version
+-- One more than the highest version there ever was.
+SELECT coalesce(max(version), 0) + 1 FROM assistant_versions WHERE assistant_id = ?;
+
+-- name: get
+-- One assistant in its current version.
+SELECT assistant_id, graph_id, version, created_at, updated_at, name, description, config, context, metadata
+FROM assistants
+WHERE assistant_id = ?;
+
+-- name: versions
+-- Versions of one assistant, newest first.
+SELECT assistant_id, graph_id, version, created_at, created_at, name, description, config, context, metadata
+FROM assistant_versions
+WHERE assistant_id = :assistant_id AND (:metadata IS NULL OR contains(metadata, :metadata))
+ORDER BY version DESC
+LIMIT :limit OFFSET :offset;
+
+-- name: version
+-- One version of one assistant.
+SELECT assistant_id, graph_id, version, created_at, created_at, name, description, config, context, metadata
+FROM assistant_versions
+WHERE assistant_id = ? AND version = ?;
+
+-- name: describe_version
+-- Another description for a version.
+UPDATE assistant_versions SET description = :description WHERE assistant_id = :assistant_id AND version = :version;
+
+-- name: describe_current
+-- Another description for the assistant, if that version is its current one.
+UPDATE assistants SET description = :description WHERE assistant_id = :assistant_id AND version = :version;
+
+-- name: delete
+-- The assistant alone.
+DELETE FROM assistants WHERE assistant_id = ?;
+
+-- name: delete_versions
+-- All its versions.
+DELETE FROM assistant_versions WHERE assistant_id = ?;
+
+-- name: search
+-- Assistants by filters; the order is put behind it.
+SELECT assistant_id, graph_id, version, created_at, updated_at, name, description, config, context, metadata
+FROM assistants
+WHERE (:graphs IS NULL OR graph_id IN (SELECT value FROM json_each(:graphs)))
+    AND (:graph_id IS NULL OR graph_id = :graph_id)
+    AND (:name IS NULL OR instr(casefold(name), casefold(:name)) > 0)
+    AND (:metadata IS NULL OR contains(metadata, :metadata));
+
+-- name: count
+-- How many the same filters leave.
+SELECT count(*)
+FROM assistants
+WHERE (:graphs IS NULL OR graph_id IN (SELECT value FROM json_each(:graphs)))
+    AND (:graph_id IS NULL OR graph_id = :graph_id)
+    AND (:name IS NULL OR instr(casefold(name), casefold(:name)) > 0)
+    AND (:metadata IS NULL OR contains(metadata, :metadata));

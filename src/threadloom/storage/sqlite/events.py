@@ -1,0 +1,55 @@
+"""Stored events, one gapless log a thread, on SQLite."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from threadloom.storage.sqlite.named import load
+from threadloom.types import Event
+
+SQL = load("events.sql")
+
+
+class SqliteEvents:
+    """`Events` of the storage protocol."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    async def append(self, events: Sequence[Event]) -> list[Event]:
+        if not events:
+            return []
+        seq = self._db.execute(SQL["last_seq"], (events[0].thread_id,)).fetchone()[0]
+        for event in events:
+            seq += 1
+            event.seq = seq
+        self._db.executemany(
+            SQL["append"],
+            [(e.thread_id, e.seq, e.run_id, e.ms, e.n, e.name, e.mode, e.last, e.data) for e in events],
+        )
+        return list(events)
+
+    async def of_run(self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
+        return [_event(row) for row in self._db.execute(SQL["of_run"], (run_id, *after, limit))]
+
+    async def of_thread(self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
+        return [_event(row) for row in self._db.execute(SQL["of_thread"], (thread_id, *after, limit))]
+
+    async def expire(self, run_id: str, at: int) -> None:
+        self._db.execute(SQL["expire"], (run_id, at))
+
+    async def drop_of_run(self, run_id: str) -> None:
+        self._db.execute(SQL["drop_of_run"], (run_id,))
+
+    async def drop_expired(self, now: int) -> int:
+        return self._db.execute(SQL["drop_expired"], (now,)).rowcount
+
+    async def trim(self, thread_id: str, keep: int) -> None:
+        self._db.execute(SQL["trim"], (thread_id, keep))
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    thread_id, run_id, name, data, mode, ms, n, seq, last = row
+    return Event(
+        thread_id=thread_id, run_id=run_id, name=name, data=data, mode=mode, ms=ms, n=n, seq=seq, last=bool(last)
+    )

@@ -1,0 +1,180 @@
+"""Runs, their queue and their outcomes, on SQLite."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from threadloom.codec import to_json
+from threadloom.storage.sqlite.named import load
+from threadloom.types import CancelAction, Outcome, Run, RunStatus
+
+SQL = load("runs.sql")
+
+
+class SqliteRuns:
+    """`Runs` of the storage protocol."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    async def insert(self, run: Run) -> Run:
+        cursor = self._db.execute(
+            SQL["insert"],
+            (
+                run.run_id,
+                run.thread_id,
+                run.assistant_id,
+                run.status,
+                run.created_at,
+                run.updated_at,
+                to_json(run.metadata),
+                to_json(run.kwargs),
+                run.multitask_strategy,
+                run.due,
+            ),
+        )
+        run.order = cursor.lastrowid or 0
+        return run
+
+    async def get(self, run_id: str) -> Run | None:
+        row = self._db.execute(SQL["get"], (run_id,)).fetchone()
+        return _run(row) if row else None
+
+    async def of_thread(
+        self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
+    ) -> list[Run]:
+        rows = self._db.execute(SQL["of_thread"], (thread_id, status, -1 if limit is None else limit, offset))
+        return [_run(row) for row in rows]
+
+    async def active(self, thread_id: str | None = None) -> list[Run]:
+        if thread_id is None:
+            return [_run(row) for row in self._db.execute(SQL["active"])]
+        return [_run(row) for row in self._db.execute(SQL["active_of_thread"], (thread_id,))]
+
+    async def count_active(self, thread_id: str) -> int:
+        number: int = self._db.execute(SQL["count_active"], (thread_id,)).fetchone()[0]
+        return number
+
+    async def claim(self, worker: str, now: int, lease: int, limit: int) -> list[Run]:
+        claimed = []
+        for (run_id,) in self._db.execute(SQL["claimable"], (now, limit)).fetchall():
+            fence = self._db.execute(SQL["take_fence"]).fetchone()[0]
+            row = self._db.execute(SQL["claim"], (run_id, fence, worker, lease, now)).fetchone()
+            if row:
+                claimed.append(_run(row))
+        return claimed
+
+    async def next_due(self, now: int) -> int | None:
+        due: int | None = self._db.execute(SQL["next_due"], (now,)).fetchone()[0]
+        return due
+
+    async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
+        kept: list[tuple[str, CancelAction | None]] = []
+        for run_id, fence in held:
+            row = self._db.execute(SQL["renew"], (run_id, fence, lease)).fetchone()
+            if row:
+                kept.append((run_id, row[0]))
+        return kept
+
+    async def expired(self, now: int | None) -> list[Run]:
+        return [_run(row) for row in self._db.execute(SQL["expired"], (now,))]
+
+    async def set_status(
+        self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None
+    ) -> None:
+        self._db.execute(SQL["set_status"], (run_id, status, updated_at, ended_at))
+
+    async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None:
+        self._db.execute(SQL["set_kwargs"], (run_id, to_json(kwargs)))
+
+    async def request_cancel(self, run_id: str, action: CancelAction) -> None:
+        self._db.execute(SQL["request_cancel"], (run_id, action))
+
+    async def delete(self, run_id: str) -> None:
+        self._db.execute(SQL["delete"], (run_id,))
+
+    async def delete_of_thread(self, thread_id: str) -> None:
+        self._db.execute(SQL["delete_of_thread"], (thread_id,))
+
+    async def put_outcome(self, outcome: Outcome) -> None:
+        error = None if outcome.error is None else to_json(outcome.error)
+        self._db.execute(
+            SQL["put_outcome"],
+            (
+                outcome.run_id,
+                outcome.thread_id,
+                outcome.status,
+                outcome.output_json,
+                error,
+                to_json(outcome.metadata),
+            ),
+        )
+
+    async def outcome(self, run_id: str) -> Outcome | None:
+        row = self._db.execute(SQL["outcome"], (run_id,)).fetchone()
+        if row is None:
+            return None
+        return Outcome(
+            run_id=row[0],
+            thread_id=row[1],
+            status=row[2],
+            output_json=row[3],
+            error=None if row[4] is None else orjson.loads(row[4]),
+            metadata=orjson.loads(row[5]),
+        )
+
+    async def expire_outcomes(self, thread_id: str, at: int) -> None:
+        self._db.execute(SQL["expire_outcomes"], (thread_id, at))
+
+    async def drop_outcome(self, run_id: str) -> None:
+        self._db.execute(SQL["drop_outcome"], (run_id,))
+
+    async def drop_expired_outcomes(self, now: int) -> int:
+        return self._db.execute(SQL["drop_expired_outcomes"], (now,)).rowcount
+
+    async def queue(self) -> list[tuple[RunStatus, int]]:
+        return self._db.execute(SQL["queue"]).fetchall()
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    (
+        order,
+        run_id,
+        thread_id,
+        assistant_id,
+        status,
+        created_at,
+        updated_at,
+        metadata,
+        kwargs,
+        strategy,
+        due,
+        attempt,
+        fence,
+        _worker,
+        lease,
+        cancel,
+        started_at,
+        ended_at,
+    ) = row
+    return Run(
+        run_id=run_id,
+        thread_id=thread_id,
+        assistant_id=assistant_id,
+        status=status,
+        created_at=created_at,
+        updated_at=updated_at,
+        metadata=orjson.loads(metadata),
+        kwargs=orjson.loads(kwargs),
+        multitask_strategy=strategy,
+        due=due,
+        order=order,
+        attempt=attempt,
+        fence=fence,
+        lease=lease,
+        cancel=cancel,
+        started_at=started_at,
+        ended_at=ended_at,
+    )

@@ -1,0 +1,101 @@
+-- name: insert
+-- A new run, at the end of the queue.
+INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: get
+-- One run by id.
+SELECT * FROM runs WHERE run_id = ?;
+
+-- name: of_thread
+-- The runs of a thread, newest first, of one status or of all.
+SELECT * FROM runs WHERE thread_id = ?1 AND (?2 IS NULL OR status = ?2) ORDER BY seq DESC LIMIT ?3 OFFSET ?4;
+
+-- name: active_of_thread
+-- Runs of a thread that are still to end, oldest first.
+SELECT * FROM runs WHERE thread_id = ? AND status IN ('pending', 'running') ORDER BY seq;
+
+-- name: active
+-- All runs that are still to end, oldest first.
+SELECT * FROM runs WHERE status IN ('pending', 'running') ORDER BY seq;
+
+-- name: count_active
+-- How many runs of a thread are still to end.
+SELECT count(*) FROM runs WHERE thread_id = ? AND status IN ('pending', 'running');
+
+-- name: claimable
+-- Due pending runs, the first of each thread that has none running.
+SELECT run_id FROM runs p
+WHERE status = 'pending' AND due <= ?1
+  AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
+  AND NOT EXISTS (SELECT 1 FROM runs e WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq)
+ORDER BY due, seq LIMIT ?2;
+
+-- name: take_fence
+-- The next fence: grows with every claim.
+UPDATE fences SET next = next + 1 RETURNING next - 1;
+
+-- name: claim
+-- Makes a pending run running, in the hands of a worker.
+UPDATE runs SET status = 'running', attempt = attempt + 1, fence = ?2, worker = ?3, lease = ?4,
+    started_at = coalesce(started_at, ?5), updated_at = ?5
+WHERE run_id = ?1 AND status = 'pending' RETURNING *;
+
+-- name: next_due
+-- When the next pending run is due that waits only for its time.
+SELECT min(due) FROM runs WHERE status = 'pending' AND due > ?;
+
+-- name: renew
+-- Extends a lease that is still held; tells what was asked of the run.
+UPDATE runs SET lease = ?3 WHERE run_id = ?1 AND fence = ?2 AND status = 'running' RETURNING cancel;
+
+-- name: expired
+-- Running runs whose lease is over, or all running ones when no moment is given.
+SELECT * FROM runs WHERE status = 'running' AND (?1 IS NULL OR lease < ?1) ORDER BY seq;
+
+-- name: set_status
+-- A new status; a run that is no longer running holds no lease and no fence.
+UPDATE runs SET status = ?2, updated_at = ?3, ended_at = coalesce(?4, ended_at),
+    lease = CASE WHEN ?2 = 'running' THEN lease END, worker = CASE WHEN ?2 = 'running' THEN worker END,
+    fence = CASE WHEN ?2 = 'running' THEN fence ELSE 0 END
+WHERE run_id = ?1;
+
+-- name: set_kwargs
+-- What the run was asked for, completed at its start.
+UPDATE runs SET kwargs = ?2 WHERE run_id = ?1;
+
+-- name: request_cancel
+-- Asks a running run to stop; a rollback is never softened again.
+UPDATE runs SET cancel = ?2 WHERE run_id = ?1 AND status = 'running' AND coalesce(cancel, '') <> 'rollback';
+
+-- name: delete
+-- Removes a run's row.
+DELETE FROM runs WHERE run_id = ?;
+
+-- name: delete_of_thread
+-- Removes the rows of all runs of a thread.
+DELETE FROM runs WHERE thread_id = ?;
+
+-- name: put_outcome
+-- Keeps how a run ended.
+INSERT OR REPLACE INTO outcomes (run_id, thread_id, status, output, error, metadata) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: outcome
+-- How a run ended.
+SELECT run_id, thread_id, status, output, error, metadata FROM outcomes WHERE run_id = ?;
+
+-- name: expire_outcomes
+-- The outcomes of a thread that goes are kept until a moment.
+UPDATE outcomes SET expires_at = ?2 WHERE thread_id = ?1;
+
+-- name: drop_outcome
+-- Forgets how a run ended.
+DELETE FROM outcomes WHERE run_id = ?;
+
+-- name: drop_expired_outcomes
+-- Forgets the outcomes whose time is over.
+DELETE FROM outcomes WHERE expires_at < ?;
+
+-- name: queue
+-- For the metrics: how many wait and run, and since when the waiting ones do.
+SELECT status, created_at FROM runs WHERE status IN ('pending', 'running');
