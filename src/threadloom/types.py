@@ -141,6 +141,33 @@ class Assistant(msgspec.Struct, kw_only=True):
     metadata: dict[str, Any] = {}
 
 
+class Cron(msgspec.Struct, kw_only=True):
+    """A schedule that starts runs: each on the one thread it belongs to, or (without) on a new thread a firing.
+
+    `end_time` is as the caller wrote it. `next_run_date` is None when it will never fire again; it stands still while the
+    cron is not `enabled`. `payload` is the request that each firing makes a run of. `last_run_id` and `last_error` tell of the
+    latest firing (at `last_fired_at`): at most one of them is set.
+    """
+
+    cron_id: str
+    assistant_id: str
+    schedule: str
+    created_at: int
+    updated_at: int
+    thread_id: str | None = None
+    user_id: str | None = None
+    timezone: str | None = None
+    end_time: str | None = None
+    payload: dict[str, Any] = {}
+    next_run_date: int | None = None
+    metadata: dict[str, Any] = {}
+    on_run_completed: Literal["delete", "keep"] | None = None
+    enabled: bool = True
+    last_fired_at: int | None = None
+    last_run_id: str | None = None
+    last_error: str | None = None
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who asks, and with what: passed to every service method. Without auth everyone is the same caller."""
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from threadloom.types import Assistant, CancelAction, Event, ForkedFrom, Outcome, Run, RunStatus, Thread, ThreadStatus, Ttl
+from threadloom.types import Assistant, CancelAction, Cron, Event, ForkedFrom, Outcome, Run, RunStatus, Thread, ThreadStatus, Ttl
 
 T = TypeVar("T")
 
@@ -406,6 +406,10 @@ class Assistants(Protocol):
         """Writes an existing version's content and number into the current record."""
         ...
 
+    async def describe(self, assistant_id: str, version: int, description: str | None) -> None:
+        """Changes the description of one version in place, and the assistant's if that version is its current one."""
+        ...
+
     async def delete(self, assistant_id: str) -> bool:
         """Removes it with all versions."""
         ...
@@ -413,6 +417,57 @@ class Assistants(Protocol):
     async def search(self, query: AssistantQuery) -> list[Assistant]: ...
 
     async def count(self, query: AssistantQuery) -> int: ...
+
+
+class CronQuery(msgspec.Struct, kw_only=True):
+    """Which crons, in which order. Nulls come last in ascending order."""
+
+    assistant_id: str | None = None
+    thread_id: str | None = None
+    enabled: bool | None = None
+    metadata: Mapping[str, Any] | None = None
+    limit: int = 10
+    offset: int = 0
+    sort_by: str = "created_at"
+    descending: bool = True
+
+
+class Crons(Protocol):
+    """Crons. Whoever moves `next_run_date` on with `advance` is the one that fires."""
+
+    async def insert(self, cron: Cron) -> None: ...
+
+    async def get(self, cron_id: str) -> Cron | None: ...
+
+    async def update(self, cron: Cron) -> None:
+        """Writes what a caller can change, and the next date; what `advance` and `note` write stays."""
+        ...
+
+    async def due(self, now: int, limit: int) -> list[Cron]:
+        """Enabled crons whose date has come, the longest overdue first."""
+        ...
+
+    async def advance(self, cron_id: str, *, expected: int, following: int | None, now: int) -> bool:
+        """Moves the date on if it is still the expected one and the cron still enabled. False: another one did it."""
+        ...
+
+    async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:
+        """Writes down what the latest firing led to."""
+        ...
+
+    async def delete(self, cron_id: str) -> bool: ...
+
+    async def delete_of_thread(self, thread_id: str) -> int:
+        """Removes the crons of a thread that goes. Gives how many."""
+        ...
+
+    async def delete_of_assistant(self, assistant_id: str) -> int:
+        """Removes the crons of an assistant that goes. Gives how many."""
+        ...
+
+    async def search(self, query: CronQuery) -> list[Cron]: ...
+
+    async def count(self, query: CronQuery) -> int: ...
 
 
 class Tx(Protocol):
@@ -428,6 +483,8 @@ class Tx(Protocol):
     def events(self) -> Events: ...
     @property
     def assistants(self) -> Assistants: ...
+    @property
+    def crons(self) -> Crons: ...
 
 
 class Storage(Protocol):

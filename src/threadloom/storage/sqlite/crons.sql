@@ -1,0 +1,75 @@
+-- Crons: schedules that start runs.
+
+-- name: insert
+-- A new cron.
+INSERT INTO crons
+    (cron_id, assistant_id, thread_id, user_id, schedule, timezone, end_time, ends_at, payload, next_run_date, metadata,
+     on_run_completed, enabled, created_at, updated_at)
+VALUES
+    (:cron_id, :assistant_id, :thread_id, :user_id, :schedule, :timezone, :end_time, :ends_at, :payload, :next_run_date,
+     :metadata, :on_run_completed, :enabled, :created_at, :updated_at);
+
+-- name: get
+-- One cron.
+SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
+    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error
+FROM crons
+WHERE cron_id = ?;
+
+-- name: update
+-- What a caller can change.
+UPDATE crons
+SET schedule = :schedule, timezone = :timezone, end_time = :end_time, ends_at = :ends_at, payload = :payload,
+    next_run_date = :next_run_date, metadata = :metadata, on_run_completed = :on_run_completed, enabled = :enabled,
+    updated_at = :updated_at
+WHERE cron_id = :cron_id;
+
+-- name: due
+-- Enabled crons whose date has come.
+SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
+    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error
+FROM crons
+WHERE enabled AND next_run_date <= :now
+ORDER BY next_run_date, seq
+LIMIT :limit;
+
+-- name: advance
+-- The next date, for the one who finds the old one still there.
+UPDATE crons
+SET next_run_date = :following, last_fired_at = :now
+WHERE cron_id = :cron_id AND next_run_date = :expected AND enabled;
+
+-- name: note
+-- What the latest firing led to.
+UPDATE crons SET last_run_id = :run_id, last_error = :error WHERE cron_id = :cron_id;
+
+-- name: delete
+-- One cron.
+DELETE FROM crons WHERE cron_id = ?;
+
+-- name: delete_of_thread
+-- All crons of a thread.
+DELETE FROM crons WHERE thread_id = ?;
+
+-- name: delete_of_assistant
+-- All crons of an assistant.
+DELETE FROM crons WHERE assistant_id = ?;
+
+-- name: search
+-- Crons by filters; the order is put behind it.
+SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
+    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error
+FROM crons
+WHERE (:assistant_id IS NULL OR assistant_id = :assistant_id)
+    AND (:thread_id IS NULL OR thread_id = :thread_id)
+    AND (:enabled IS NULL OR enabled = :enabled)
+    AND (:metadata IS NULL OR contains(metadata, :metadata));
+
+-- name: count
+-- How many the same filters leave.
+SELECT count(*)
+FROM crons
+WHERE (:assistant_id IS NULL OR assistant_id = :assistant_id)
+    AND (:thread_id IS NULL OR thread_id = :thread_id)
+    AND (:enabled IS NULL OR enabled = :enabled)
+    AND (:metadata IS NULL OR contains(metadata, :metadata));
