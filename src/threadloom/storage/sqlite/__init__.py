@@ -29,6 +29,10 @@ def _contains(document: str | bytes | None, wanted: str | bytes) -> bool:
     return document is not None and contains(orjson.loads(document), orjson.loads(wanted))
 
 
+FUNCTIONS = {"contains": (2, _contains), "casefold": (1, str.casefold)}
+"""SQL functions of ours: JSON containment, and text as case-blind comparisons want it (SQLite's own know ASCII only)."""
+
+
 class SqliteStorage:
     """Everything the server keeps, in `folder/threadloom.db`.
 
@@ -42,7 +46,7 @@ class SqliteStorage:
     def __init__(self, folder: Path, *, synchronous: Literal["normal", "full"] = "normal") -> None:
         self._folder = folder
         self._lock: IO[str] | None = None
-        self.database = Database(folder / FILE, synchronous=synchronous, functions={"contains": (2, _contains)})
+        self.database = Database(folder / FILE, synchronous=synchronous, functions=FUNCTIONS)
         self._blob_ids = itertools.count(1)
         # One SqliteTx a connection; a connection is used by one thread at a time.
         self._transactions: dict[sqlite3.Connection, SqliteTx] = {}
