@@ -1,0 +1,95 @@
+"""Bodies of the assistants routes."""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from threadloom.services.requests.common import (
+    Config,
+    Filter,
+    Limit,
+    Metadata,
+    Object,
+    Offset,
+    SortOrder,
+    canonical,
+    check_config,
+)
+
+AssistantField = Literal[
+    "assistant_id",
+    "graph_id",
+    "config",
+    "context",
+    "metadata",
+    "name",
+    "description",
+    "version",
+    "created_at",
+    "updated_at",
+]
+Version = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class AssistantCreate(Struct, kw_only=True):
+    """A new assistant. `name` missing or `""` is shown as `Untitled`."""
+
+    graph_id: str
+    assistant_id: str | UnsetType = UNSET
+    config: Config = {}
+    context: Object = {}
+    metadata: Metadata = {}
+    name: str = ""
+    description: str | None = None
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+
+    def __post_init__(self) -> None:
+        if self.assistant_id is not UNSET:
+            self.assistant_id = canonical("assistant", self.assistant_id)
+        check_config(self.config)
+
+
+class AssistantPatch(Struct, kw_only=True):
+    """Changes that make a new version; `metadata` is merged at the top level, `description: null` clears it."""
+
+    graph_id: str | UnsetType = UNSET
+    config: Config | UnsetType = UNSET
+    context: Object | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        check_config(self.config)
+
+
+class AssistantCount(Struct, kw_only=True):
+    """Which assistants to count. `name` is a part of the name, in any case."""
+
+    metadata: Filter | UnsetType = UNSET
+    graph_id: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+
+
+class AssistantSearch(AssistantCount, kw_only=True):
+    """Which assistants to find; an empty `select` shows all fields."""
+
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: Literal["assistant_id", "created_at", "updated_at", "name", "graph_id"] = "created_at"
+    sort_order: SortOrder = "desc"
+    select: list[AssistantField] = field(default_factory=list)
+
+
+class AssistantVersions(Struct, kw_only=True):
+    """Which versions of an assistant to list, newest first."""
+
+    metadata: Filter | UnsetType = UNSET
+    limit: Limit = 10
+    offset: Offset = 0
+
+
+class AssistantLatest(Struct, kw_only=True):
+    """The version that is to be the current one."""
+
+    version: Version

@@ -1,0 +1,174 @@
+"""What request bodies share: types with limits, and checks that a type cannot express."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, UnsetType
+
+from threadloom.errors import Invalid
+from threadloom.ids import parse_id
+
+Object = dict[str, Any]
+Limit = Annotated[int, Meta(ge=1, le=1000, description="At most this many results.")]
+Offset = Annotated[int, Meta(ge=0, le=2**63 - 1, description="Leave out this many results first.")]
+SortOrder = Literal["asc", "desc"]
+StreamMode = Literal[
+    "values", "updates", "messages", "messages-tuple", "tasks", "checkpoints", "debug", "custom", "events"
+]
+Durability = Literal["async", "sync", "exit"]
+NodeNames = Annotated[
+    Literal["*"] | list[str], Meta(description='Names of nodes, or "*" for all. Unknown names do nothing.')
+]
+Metadata = Annotated[Object, Meta(description="Any JSON object of the caller's.")]
+Filter = Annotated[Object, Meta(description="Containment: all that is given must be found, deeply, with equal values.")]
+Webhook = Annotated[str, Meta(min_length=1, max_length=65536, description="Called with the run when it has ended.")]
+Config = Annotated[
+    Object,
+    Meta(
+        description="Settings of the graph's call; further keys are kept.",
+        extra_json_schema={
+            "properties": {
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "recursion_limit": {"type": "integer"},
+                "configurable": {"type": "object"},
+                "metadata": {"type": "object"},
+            }
+        },
+    ),
+]
+Checkpoint = Annotated[
+    Object,
+    Meta(
+        description="A place in a thread's history. Its `thread_id` is ignored: the path counts.",
+        extra_json_schema={
+            "properties": {
+                "checkpoint_id": {"type": "string"},
+                "checkpoint_ns": {"type": "string"},
+                "checkpoint_map": {"type": ["object", "null"]},
+                "thread_id": {"type": "string"},
+            }
+        },
+    ),
+]
+StateFields = Annotated[
+    str | list[str],
+    Meta(description="Fields of the answer (list or comma-joined): a state's field, or `values.<key>`."),
+]
+
+STATE_FIELDS = ("values", "next", "tasks", "checkpoint", "metadata", "created_at", "parent_checkpoint", "interrupts")
+
+
+class BadLabel(Invalid):
+    """A namespace label that cannot be; its answer is plain text (contract, store)."""
+
+
+def canonical(kind: str, text: str) -> str:
+    """An id in canonical spelling. `kind` is `thread`, `run`, `assistant` or `cron`.
+
+    Raises:
+        Invalid: it is no UUID.
+    """
+    found = parse_id(text)
+    if found is None:
+        raise Invalid(f"Invalid {kind} ID: must be a UUID")
+    return found
+
+
+def state_fields(select: str | list[str]) -> list[str] | None:
+    """The `select` of a state as a list of names; None means everything.
+
+    Raises:
+        Invalid: a name is no field of a state.
+    """
+    parts = [select] if isinstance(select, str) else select
+    names = [name.strip() for part in parts for name in part.split(",") if name.strip()]
+    for name in names:
+        if name not in STATE_FIELDS and not (name.startswith("values.") and len(name) > len("values.")):
+            raise Invalid(f"select: {name!r} is none of {', '.join(STATE_FIELDS)} or values.<key>")
+    return names or None
+
+
+def check_labels(labels: list[str]) -> None:
+    """Refuses namespace labels that are empty or hold a period.
+
+    Raises:
+        BadLabel: with the first such label in its text.
+    """
+    for label in labels:
+        if not label or "." in label:
+            raise BadLabel(f"Namespace label '{label}' must be a non-empty string without periods")
+
+
+def check(value: Any, type_: Any, place: str) -> Any:
+    """`value` as `type_`; `place` names it in the error.
+
+    Raises:
+        Invalid: it does not fit.
+    """
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as refused:
+        raise Invalid(f"{place}: {refused} (got {value!r:.200})") from None
+
+
+def check_config(config: Object | UnsetType) -> None:
+    """Checks the known keys of a `config`; `2.0` becomes 2 in place.
+
+    Raises:
+        Invalid: a known key is of the wrong kind.
+    """
+    if not config:
+        return
+    if "tags" in config:
+        check(config["tags"], list[str], "config.tags")
+    for key in ("configurable", "metadata"):
+        if key in config:
+            check(config[key], Object, f"config.{key}")
+    limit = config.get("recursion_limit", 0)
+    if isinstance(limit, float) and limit.is_integer():
+        config["recursion_limit"] = limit = int(limit)
+    check(limit, Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)], "config.recursion_limit")
+
+
+def check_checkpoint(checkpoint: Object | UnsetType) -> None:
+    """Checks the members of a `checkpoint`: all are text, `checkpoint_map` is an object of texts (or null).
+
+    Raises:
+        Invalid: one of them is not.
+    """
+    if not checkpoint:
+        return
+    for key in ("checkpoint_id", "checkpoint_ns", "thread_id"):
+        if key in checkpoint:
+            check(checkpoint[key], str, f"checkpoint.{key}")
+    check(checkpoint.get("checkpoint_map"), Object | None, "checkpoint.checkpoint_map")
+
+
+def check_command(command: Object | None) -> None:
+    """Checks `goto` and `update` of a command.
+
+    Raises:
+        Invalid: one of them is of the wrong kind.
+    """
+    if not command:
+        return
+    if "goto" in command:
+        goto = command["goto"]
+        kind: Any = str | list[str]
+        if isinstance(goto, dict):
+            kind = SendTo
+        elif isinstance(goto, list) and goto and isinstance(goto[0], dict):
+            kind = list[SendTo]
+        check(goto, kind, "command.goto")
+    update = command.get("update")
+    if isinstance(update, list):
+        check(update, list[tuple[str, Any]], "command.update")
+    else:
+        check(update, Object | None, "command.update")
+
+
+class SendTo(Struct, kw_only=True):
+    """Starts one node with an input of its own."""
+
+    node: str
+    input: Any

@@ -1,0 +1,97 @@
+"""Bodies of the runs routes."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from threadloom.errors import Invalid
+from threadloom.ids import parse_id
+from threadloom.services.requests.common import (
+    Checkpoint,
+    Config,
+    Durability,
+    Metadata,
+    NodeNames,
+    Object,
+    StreamMode,
+    Webhook,
+    canonical,
+    check_checkpoint,
+    check_command,
+    check_config,
+)
+from threadloom.types import MultitaskStrategy
+
+
+class RunCreate(Struct, kw_only=True):
+    """A run to make. After parsing, `stream_mode` is a list without repetitions, never empty."""
+
+    assistant_id: Annotated[str, Meta(description="Id of an assistant, or the name of a graph.")]
+    input: Annotated[Any, Meta(description="The graph's input; null goes on from where the thread is.")] = None
+    command: (
+        Annotated[
+            Object,
+            Meta(
+                description="Answers interrupts (`resume`), goes to nodes (`goto`), writes state (`update`).",
+                extra_json_schema={
+                    "properties": {"update": {"type": ["object", "array", "null"]}, "resume": {}, "goto": {}}
+                },
+            ),
+        ]
+        | None
+    ) = None
+    checkpoint: Checkpoint | UnsetType = UNSET
+    checkpoint_id: str | UnsetType = UNSET
+    metadata: Metadata = {}
+    config: Config = {}
+    context: Object = {}
+    webhook: Webhook | UnsetType = UNSET
+    interrupt_before: NodeNames | UnsetType = UNSET
+    interrupt_after: NodeNames | UnsetType = UNSET
+    stream_mode: StreamMode | list[StreamMode] = []
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    feedback_keys: list[str] | UnsetType = UNSET
+    multitask_strategy: MultitaskStrategy = "enqueue"
+    if_not_exists: Literal["reject", "create"] = "reject"
+    after_seconds: Annotated[float, Meta(description="Earliest start, in seconds from now.")] = 0.0
+    on_completion: Literal["delete", "keep"] = "delete"
+    durability: Durability | UnsetType = UNSET
+    checkpoint_during: Annotated[bool, Meta(description="Older form of durability: async or exit.")] | UnsetType = UNSET
+    langsmith_tracer: Object | UnsetType = UNSET
+    strict_resume: Annotated[bool, Meta(description="Refuse an answer to an interrupt that does not wait.")] = False
+
+    @property
+    def modes(self) -> list[str]:
+        """The stream modes as a list."""
+        return list(self.stream_mode)
+
+    def __post_init__(self) -> None:
+        modes: list[StreamMode] = [self.stream_mode] if isinstance(self.stream_mode, str) else self.stream_mode
+        self.stream_mode = list(dict.fromkeys(modes)) or ["values"]
+        check_config(self.config)
+        check_checkpoint(self.checkpoint)
+        check_command(self.command)
+        if self.checkpoint_id is not UNSET:
+            found = parse_id(self.checkpoint_id)
+            if found is None:
+                raise Invalid("Invalid checkpoint ID")
+            self.checkpoint_id = found
+
+
+class CancelRuns(Struct, kw_only=True):
+    """Runs to cancel: all of a status, or the named ones of a thread; exactly one of the two."""
+
+    status: Literal["pending", "running", "all"] | UnsetType = UNSET
+    thread_id: str | UnsetType = UNSET
+    run_ids: list[str] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        named = self.thread_id is not UNSET and self.run_ids is not UNSET
+        some = self.thread_id is not UNSET or self.run_ids is not UNSET
+        if (self.status is UNSET) != named or (some and not named):
+            raise Invalid("Give either status, or thread_id together with run_ids")
+        if self.thread_id is not UNSET and self.run_ids is not UNSET:
+            self.thread_id = canonical("thread", self.thread_id)
+            self.run_ids = [canonical("run", one) for one in self.run_ids]

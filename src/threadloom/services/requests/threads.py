@@ -1,0 +1,183 @@
+"""Bodies of the threads routes, state and history included."""
+
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from threadloom.errors import Invalid
+from threadloom.services.requests.common import (
+    Checkpoint,
+    Filter,
+    Limit,
+    Metadata,
+    Object,
+    Offset,
+    SortOrder,
+    StateFields,
+    canonical,
+    check,
+    check_checkpoint,
+    check_command,
+    state_fields,
+)
+from threadloom.types import ThreadStatus, TtlStrategy
+
+ThreadField = Literal[
+    "thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "config", "status", "values", "interrupts"
+]
+THREAD_FIELDS = get_args(ThreadField)
+EXTRACT_ROOTS = ("config", "interrupts", "metadata", "values")
+_ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class ThreadTtl(Struct, kw_only=True):
+    """How long a thread is to live, from now."""
+
+    ttl: Annotated[float, Meta(description="Minutes.")] | UnsetType = UNSET
+    strategy: TtlStrategy = "delete"
+
+
+class NodeUpdate(Struct, kw_only=True):
+    """State as if a node had returned it. `command` wins over `values`."""
+
+    as_node: str
+    values: Object | list[Any] | UnsetType | None = UNSET
+    command: Object | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        if self.command is not UNSET:
+            check_command(self.command)
+
+
+class Superstep(Struct, kw_only=True):
+    """Updates that are applied together, as one checkpoint."""
+
+    updates: list[NodeUpdate]
+
+
+class ThreadCreate(Struct, kw_only=True):
+    """A new thread. `thread_id` is never empty: `""` counts as not given."""
+
+    thread_id: str | UnsetType = UNSET
+    metadata: Metadata = {}
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+    ttl: ThreadTtl | UnsetType = UNSET
+    supersteps: list[Superstep] = []
+
+    def __post_init__(self) -> None:
+        if self.thread_id is not UNSET:
+            self.thread_id = canonical("thread", self.thread_id) if self.thread_id else UNSET
+
+
+class ThreadPatch(Struct, kw_only=True):
+    """Changes of a thread; `metadata` is merged at the top level."""
+
+    metadata: Metadata | UnsetType = UNSET
+    ttl: ThreadTtl | UnsetType = UNSET
+
+
+class ThreadCount(Struct, kw_only=True):
+    """Which threads to count."""
+
+    metadata: Filter | UnsetType = UNSET
+    values: Filter | UnsetType = UNSET
+    status: ThreadStatus | UnsetType = UNSET
+
+
+class ThreadSearch(ThreadCount, kw_only=True):
+    """Which threads to find, and what to show of them. Empty lists mean no filter, or all fields."""
+
+    ids: list[str] = field(default_factory=list)
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] = "updated_at"
+    sort_order: SortOrder = "desc"
+    select: list[ThreadField] = field(default_factory=list)
+    extract: Annotated[
+        dict[str, str],
+        Meta(max_length=10, description="Alias to path (`values.a[0].b`); found under `extracted` in the answer."),
+    ] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ids = [canonical("thread", one) for one in self.ids]
+        for alias, path in self.extract.items():
+            if not _ALIAS.match(alias):
+                raise Invalid(f"Extract key '{alias}' must be a valid identifier (letters, digits, underscores)")
+            if alias in THREAD_FIELDS:
+                raise Invalid(f"Extract keys cannot use reserved field names: ['{alias}']")
+            if not path:
+                raise Invalid(f"Extract path for '{alias}' must be a non-empty string")
+            if re.split(r"[.\[]", path, maxsplit=1)[0] not in EXTRACT_ROOTS:
+                raise Invalid(f"Extract path '{path}' must start with one of: {', '.join(EXTRACT_ROOTS)}")
+
+
+class ThreadPrune(Struct, kw_only=True):
+    """Threads to delete, or whose older checkpoints are to go."""
+
+    thread_ids: list[str]
+    strategy: TtlStrategy = "delete"
+
+    def __post_init__(self) -> None:
+        self.thread_ids = [canonical("thread", one) for one in self.thread_ids]
+
+
+class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Options of a copy. Without any the whole thread is copied under a new id."""
+
+    checkpoint_id: Annotated[str, Meta(description="The copy ends at this checkpoint.")] | UnsetType = UNSET
+    thread_id: Annotated[str, Meta(description="Id of the copy.")] | UnsetType = UNSET
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+    metadata: Annotated[Object, Meta(description="Merged over the copied metadata.")] = {}
+
+    def __post_init__(self) -> None:
+        if self.thread_id is not UNSET:
+            self.thread_id = canonical("thread", self.thread_id) if self.thread_id else UNSET
+
+
+class StateAt(Struct, kw_only=True):
+    """Which state to read: `{}` is the latest. After parsing, `select` is a list of names, or None for everything."""
+
+    checkpoint: Checkpoint
+    subgraphs: bool = False
+    select: StateFields | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        check_checkpoint(self.checkpoint)
+        self.select = state_fields(self.select or [])
+
+
+class StateUpdate(Struct, kw_only=True):
+    """State to write as if `as_node` had returned it; `checkpoint_id` is the older form of `checkpoint`."""
+
+    values: Object | list[Any] | UnsetType | None = UNSET
+    as_node: str | UnsetType = UNSET
+    checkpoint: Checkpoint | UnsetType = UNSET
+    checkpoint_id: str | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        check_checkpoint(self.checkpoint)
+
+
+class HistoryQuery(Struct, kw_only=True):
+    """Which states of a thread to list. After parsing, `before` is an id or UNSET, `select` as in `StateAt`."""
+
+    limit: Limit = 1
+    before: (
+        Annotated[
+            str | Object, Meta(description="A checkpoint id, a checkpoint, or a config with one in `configurable`.")
+        ]
+        | UnsetType
+    ) = UNSET
+    metadata: Filter = {}
+    checkpoint: Checkpoint = {}
+    select: StateFields | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        check_checkpoint(self.checkpoint)
+        self.select = state_fields(self.select or [])
+        before = self.before
+        if isinstance(before, dict):
+            inner = check(before.get("configurable", {}), Object, "before.configurable")
+            before = check(inner.get("checkpoint_id", before.get("checkpoint_id", "")), str, "before.checkpoint_id")
+        self.before = before or UNSET
