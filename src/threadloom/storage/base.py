@@ -288,6 +288,14 @@ class Runs(Protocol):
         """
         ...
 
+    async def claimable(self, now: int) -> bool:
+        """Whether `claim` would find anything: a cheap look before the write."""
+        ...
+
+    async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
+        """Claims one pending run by id, as `claim` does. None when it is not pending."""
+        ...
+
     async def next_due(self, now: int) -> int | None:
         """When the next pending run is due that is not due yet."""
         ...
@@ -309,6 +317,10 @@ class Runs(Protocol):
         ended_at: int | None = None,
     ) -> None:
         """Sets the status; leaving `running` also ends the lease and the fence."""
+        ...
+
+    async def requeue(self, run_id: str, *, attempt: int) -> None:
+        """Makes a running run pending again, in its old place; `attempt` is how many count as made."""
         ...
 
     async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None: ...
@@ -513,6 +525,14 @@ class Storage(Protocol):
 
     async def read(self, work: Callable[[Tx], Awaitable[T]], *, heavy: bool = False) -> T:
         """Runs `work` on one snapshot. `heavy` reads may take long and must not hold up others."""
+        ...
+
+    def write_now(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """The same as `write` for a thread that runs no event loop: blocks until it is committed."""
+        ...
+
+    def read_now(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """The same as `read` for a thread that runs no event loop."""
         ...
 
     def new_blob_id(self) -> int:

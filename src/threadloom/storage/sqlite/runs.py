@@ -60,11 +60,18 @@ class SqliteRuns:
     async def claim(self, worker: str, now: int, lease: int, limit: int) -> list[Run]:
         claimed = []
         for (run_id,) in self._db.execute(SQL["claimable"], (now, limit)).fetchall():
-            fence = self._db.execute(SQL["take_fence"]).fetchone()[0]
-            row = self._db.execute(SQL["claim"], (run_id, fence, worker, lease, now)).fetchone()
-            if row:
-                claimed.append(_run(row))
+            run = await self.take(run_id, worker, now, lease)
+            if run:
+                claimed.append(run)
         return claimed
+
+    async def claimable(self, now: int) -> bool:
+        return self._db.execute(SQL["claimable"], (now, 1)).fetchone() is not None
+
+    async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
+        fence = self._db.execute(SQL["take_fence"]).fetchone()[0]
+        row = self._db.execute(SQL["claim"], (run_id, fence, worker, lease, now)).fetchone()
+        return _run(row) if row else None
 
     async def next_due(self, now: int) -> int | None:
         due: int | None = self._db.execute(SQL["next_due"], (now,)).fetchone()[0]
@@ -85,6 +92,9 @@ class SqliteRuns:
         self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None
     ) -> None:
         self._db.execute(SQL["set_status"], (run_id, status, updated_at, ended_at))
+
+    async def requeue(self, run_id: str, *, attempt: int) -> None:
+        self._db.execute(SQL["requeue"], (run_id, attempt))
 
     async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None:
         self._db.execute(SQL["set_kwargs"], (run_id, to_json(kwargs)))

@@ -60,6 +60,10 @@ UPDATE runs SET status = ?2, updated_at = ?3, ended_at = coalesce(?4, ended_at),
     fence = CASE WHEN ?2 = 'running' THEN fence ELSE 0 END
 WHERE run_id = ?1;
 
+-- name: requeue
+-- A running run goes back to its place in the queue.
+UPDATE runs SET status = 'pending', attempt = ?2, lease = NULL, worker = NULL, fence = 0 WHERE run_id = ?1;
+
 -- name: set_kwargs
 -- What the run was asked for, completed at its start.
 UPDATE runs SET kwargs = ?2 WHERE run_id = ?1;

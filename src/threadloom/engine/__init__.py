@@ -1,0 +1,1 @@
+"""Making a run happen: admission, claiming, executing, settling."""

@@ -1,0 +1,65 @@
+"""The one door for every new run: what becomes of the thread's other runs, and the new one's place in the queue."""
+
+import msgspec
+
+from threadloom.engine.states import check, thread_status
+from threadloom.errors import Conflict
+from threadloom.storage.base import Tx
+from threadloom.types import Outcome, Run
+
+BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
+
+
+class Admitted(msgspec.Struct, kw_only=True):
+    """What is to be done once the transaction is committed.
+
+    `cancel` are running runs that were asked to stop, `ended` pending ones that will never start.
+    """
+
+    run: Run
+    cancel: list[str] = []
+    ended: list[Run] = []
+
+
+async def admit(tx: Tx, run: Run) -> Admitted:
+    """Puts a new run into its thread's queue, as its multitask strategy says (contract, runs §4).
+
+    The thread must exist. After the commit: cancel what `cancel` names, tell the readers of `ended`, wake the workers.
+
+    Raises:
+        Conflict: the strategy is `reject` and the thread is busy. Nothing was changed.
+    """
+    strategy = run.multitask_strategy
+    others = await tx.runs.active(run.thread_id)
+    admitted = Admitted(run=run)
+    if others and strategy == "reject":
+        raise Conflict(BUSY)
+    if strategy in ("interrupt", "rollback"):
+        for other in others:
+            if other.status == "running":
+                await tx.runs.request_cancel(other.run_id, strategy)
+                admitted.cancel.append(other.run_id)
+            else:
+                await end_pending(tx, other, run.created_at, keep=strategy == "interrupt")
+                admitted.ended.append(other)
+    admitted.run = await tx.runs.insert(run)
+    await tx.threads.update(run.thread_id, status=thread_status(active=1, has_next=False), updated_at=run.created_at)
+    return admitted
+
+
+async def end_pending(tx: Tx, run: Run, now: int, *, keep: bool) -> None:
+    """Ends a run that never started: interrupted and on record, or gone. Its thread's status is the caller's to set."""
+    if not keep:
+        await tx.runs.delete(run.run_id)
+        return
+    await tx.runs.set_status(run.run_id, check(run.status, "interrupted"), updated_at=now, ended_at=now)
+    await tx.runs.put_outcome(
+        Outcome(
+            run_id=run.run_id,
+            thread_id=run.thread_id,
+            status="interrupted",
+            output_json=b"{}",
+            error=None,
+            metadata=run.metadata,
+        )
+    )

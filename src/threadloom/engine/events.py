@@ -1,0 +1,102 @@
+"""Events of a run: numbered, stored when they must be replayable, handed to whoever listens."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from threadloom.broker.base import Broker
+from threadloom.clock import Clock
+from threadloom.codec import to_json
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import Event, Run
+
+KEEP = 10_000
+"""Stored events that a thread keeps at most."""
+
+
+class Numbers:
+    """Hands out event ids `<ms>-<n>`, strictly growing in this process, from any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ms = 0
+        self._n = 0
+
+    def next(self) -> tuple[int, int]:
+        with self._lock:
+            ms = self._clock.now() // 1000
+            if ms > self._ms:
+                self._ms, self._n = ms, 0
+            else:
+                self._n += 1
+            return self._ms, self._n
+
+
+class Emitter:
+    """Where the execution of one run puts its events.
+
+    Events of a resumable run are stored, in batches, before anybody sees them; others go straight to whoever listens
+    and are not even encoded when nobody does.
+    """
+
+    def __init__(self, run: Run, *, storage: Storage, broker: Broker, numbers: Numbers) -> None:
+        self._run = run
+        self._storage = storage
+        self._broker = broker
+        self._numbers = numbers
+        self._stored = bool(run.kwargs.get("resumable"))
+        self._buffer: list[Event] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    def emit(self, name: str, value: Any, mode: str = "") -> None:
+        """One event; `mode` is the stream mode it belongs to, `""` for what every reader gets."""
+        if not self._stored and not self._broker.watched(self._run.thread_id):
+            return
+        event = self._event(name, to_json(value), mode)
+        if not self._stored:
+            self._broker.publish([event])
+            return
+        self._buffer.append(event)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    async def flush(self) -> None:
+        """Waits until all that was emitted is stored and handed on."""
+        if self._flushing is not None:
+            await self._flushing
+        await self._flush()
+
+    def last(self, status: str) -> Event:
+        """The event that closes the run's stream. Made before the run is settled, published after."""
+        data = to_json({"run_id": self._run.run_id, "status": status})
+        event = self._event("end", data, "")
+        event.last = True
+        return event
+
+    @property
+    def stored(self) -> bool:
+        return self._stored
+
+    def _event(self, name: str, data: bytes, mode: str) -> Event:
+        ms, n = self._numbers.next()
+        run = self._run
+        return Event(thread_id=run.thread_id, run_id=run.run_id, name=name, data=data, mode=mode, ms=ms, n=n)
+
+    async def _flush(self) -> None:
+        while self._buffer:
+            batch, self._buffer = self._buffer, []
+            await store(self._storage, batch)
+            self._broker.publish(batch)
+
+
+async def store(storage: Storage, events: Sequence[Event]) -> None:
+    """Appends events of one thread to its log, and keeps the log within its bound."""
+
+    async def work(tx: Tx) -> None:
+        stored = await tx.events.append(events)
+        if stored[-1].seq // 1000 != (stored[0].seq - 1) // 1000:
+            await tx.events.trim(events[0].thread_id, KEEP)
+
+    await storage.write(work)

@@ -1,0 +1,305 @@
+"""Executing one attempt of a run: call the graph, turn its stream into events, tell how it ended."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal
+
+import msgspec
+from langgraph.pregel import Pregel
+from langgraph.types import Command, Send
+
+from threadloom import __version__
+from threadloom.clock import Clock
+from threadloom.codec import to_json
+from threadloom.engine.events import Emitter
+from threadloom.engine.faults import told
+from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
+from threadloom.engine.stream_modes import Translator, langgraph_modes
+from threadloom.graphs.registry import Graphs
+from threadloom.types import Run
+
+log = logging.getLogger("threadloom.run")
+
+FENCE = "__run_fence"
+"""Key of `configurable` that carries the fence to the checkpointer; never stored, never shown."""
+
+_STRICT_RESUME = "__pregel_strict_resume"
+_NULL_TASK = "00000000-0000-0000-0000-000000000000"
+_RESUME = "__resume__"
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """How an attempt ended.
+
+    `output_json` is what `wait` answers. `snapshot` is what the thread looks like now; None when it could not be read or
+    is not needed. A `cancelled` attempt was stopped from outside.
+    """
+
+    kind: Literal["success", "error", "timeout", "cancelled", "rolled back"]
+    output_json: bytes = b"{}"
+    error: dict[str, Any] | None = None
+    snapshot: Snapshot | None = None
+
+
+class Execution:
+    """One attempt of a run.
+
+    Args:
+        run: as claimed; its fence goes with every write.
+        graphs: where the graph comes from.
+        emitter: where its events go.
+        resumed: an earlier attempt has already put checkpoints, so it goes on from those.
+        timeout: seconds it may take.
+        snapshot: whether the thread's state is wanted at the end.
+    """
+
+    def __init__(
+        self, run: Run, *, graphs: Graphs, emitter: Emitter, resumed: bool, timeout: float, snapshot: bool, clock: Clock
+    ) -> None:
+        self._run = run
+        self._graphs = graphs
+        self._emitter = emitter
+        self._resumed = resumed
+        self._timeout = timeout
+        self._wants_snapshot = snapshot
+        self._clock = clock
+        self._kwargs = run.kwargs
+        self._values: Any = None
+        self._interrupts: dict[str, Any] = {}
+
+    async def execute(self, cancelled: Callable[[], bool]) -> Result:
+        """Runs the graph to its end and emits all that happens.
+
+        Args:
+            cancelled: whether a cancellation of this task was asked for from outside.
+
+        Raises:
+            asyncio.CancelledError: this task was cancelled for another reason than the run's (the server stops).
+        """
+        run = self._run
+        self._emitter.emit("metadata", {"run_id": run.run_id, "attempt": run.attempt})
+        config = self._config()
+        error: BaseException | None = None
+        kind: Literal["success", "error", "timeout", "cancelled"] = "success"
+        snapshot = None
+        try:
+            async with self._graphs.open(
+                run.graph_id, config=config, access="threads.create_run", context=self._kwargs.get("context") or None
+            ) as graph:
+                try:
+                    async with asyncio.timeout(self._timeout) as limit:
+                        await self._stream(graph, config)
+                except asyncio.CancelledError:
+                    if not cancelled():
+                        raise
+                    kind = "cancelled"
+                except Exception as failure:
+                    error = failure
+                    kind = "timeout" if isinstance(failure, TimeoutError) and limit.expired() else "error"
+                if self._wants_snapshot:
+                    snapshot = await thread_state(graph, _bare(config))
+        except asyncio.CancelledError:
+            if not cancelled():
+                raise
+            kind = "cancelled"
+        except Exception as failure:
+            kind, error = "error", failure
+        if error is None:
+            return Result(kind=kind, output_json=self._output(), snapshot=snapshot)
+        return self._failed(kind, error, snapshot)
+
+    def _failed(self, kind: Literal["success", "error", "timeout", "cancelled"], error: BaseException, snapshot: Any) -> Result:
+        log.warning("run %s failed", self._run.run_id, exc_info=error)
+        fault = told(error)
+        self._emitter.emit("error", fault)
+        return Result(kind=kind, output_json=to_json({"__error__": fault}), error=fault, snapshot=snapshot)
+
+    # --- calling the graph ---
+
+    async def _stream(self, graph: Pregel[Any, Any, Any, Any], config: dict[str, Any]) -> None:
+        input_ = await self._input(graph, config)
+        if isinstance(input_, _Nothing):
+            state = await graph.aget_state(_bare(config))
+            self._values = state.values
+            return
+        translator = Translator(self._kwargs["stream_mode"], self._run.thread_id)
+        emit = self._emitter.emit
+        async for ns, mode, chunk in self._chunks(graph, input_, config):
+            if mode == "values" and not ns:
+                self._see(chunk)
+            if mode == "events":
+                emit("events", chunk, "events")
+                continue
+            for name, value, of_mode in translator.events(ns, mode, chunk):
+                emit(name, value, of_mode)
+        if isinstance(input_, Command) and input_.update is not None:
+            await self._settle_update(graph, _bare(config))
+
+    async def _chunks(
+        self, graph: Pregel[Any, Any, Any, Any], input_: Any, config: dict[str, Any]
+    ) -> AsyncIterator[tuple[tuple[str, ...], str, Any]]:
+        kwargs = self._kwargs
+        subgraphs = bool(kwargs.get("subgraphs"))
+        call: dict[str, Any] = {
+            "stream_mode": langgraph_modes(kwargs["stream_mode"]),
+            "subgraphs": subgraphs,
+            "interrupt_before": kwargs.get("interrupt_before") or None,
+            "interrupt_after": kwargs.get("interrupt_after") or None,
+            "durability": kwargs.get("durability") or "async",
+        }
+        if kwargs.get("context"):
+            call["context"] = _accepted(graph, kwargs["context"])
+        if "events" not in kwargs["stream_mode"]:
+            if subgraphs:
+                async for ns, mode, chunk in graph.astream(input_, config, **call):
+                    yield ns, mode, chunk
+            else:
+                async for mode, chunk in graph.astream(input_, config, **call):
+                    yield (), mode, chunk
+            return
+        async for event in graph.astream_events(input_, config, version="v2", **call):
+            if event["event"] == "on_chain_stream" and event["run_id"] == self._run.run_id:
+                ns, mode, chunk = event["data"]["chunk"] if subgraphs else ((), *event["data"]["chunk"])
+                yield ns, mode, chunk
+            yield (), "events", event
+
+    async def _input(self, graph: Pregel[Any, Any, Any, Any], config: dict[str, Any]) -> Any:
+        """What to call the graph with: the input, a command, or None to go on."""
+        if self._resumed:
+            return None
+        command = self._kwargs.get("command")
+        if command is None:
+            return self._kwargs.get("input")
+        given: dict[str, Any] = {}
+        if command.get("update") is not None:
+            update = command["update"]
+            given["update"] = [tuple(pair) for pair in update] if isinstance(update, list) else update
+        if command.get("goto"):
+            goto = command["goto"]
+            given["goto"] = [_destination(one) for one in goto] if isinstance(goto, list) else _destination(goto)
+        if "resume" in command:
+            given["resume"] = await self._resume(graph, config, command["resume"])
+        return Command(**given) if given else _Nothing()
+
+    async def _resume(self, graph: Pregel[Any, Any, Any, Any], config: dict[str, Any], answer: Any) -> Any:
+        """The answer to a question, so that LangGraph takes it for what it is.
+
+        From a checkpoint whose question was answered before, LangGraph would repeat the old answer; a sibling of that
+        checkpoint asks anew. `null` and `{}` are no answers to LangGraph unless they name their question.
+        """
+        configurable = config["configurable"]
+        if configurable.get("checkpoint_id"):
+            saver: Any = graph.checkpointer
+            saved = await saver.aget_tuple(config)
+            if saved and any(channel == _RESUME for _, channel, _ in saved.pending_writes or ()):
+                fork = await graph.aupdate_state(config, None, as_node="__copy__")
+                configurable["checkpoint_id"] = fork["configurable"]["checkpoint_id"]
+                if isinstance(answer, dict) and len(answer) == 1 and _names_interrupts(answer):
+                    answer = next(iter(answer.values()))
+        if answer is None or (answer == {} and not configurable.get(_STRICT_RESUME)):
+            state = await graph.aget_state(config)
+            if len(state.interrupts) == 1:
+                return {state.interrupts[0].id: answer}
+        return answer
+
+    async def _settle_update(self, graph: Pregel[Any, Any, Any, Any], config: dict[str, Any]) -> None:
+        """Makes an update on a finished thread a step of its own, lest it lies there as a pending write that makes later
+        runs fail (contract, runs §9, "Hazard")."""
+        saver: Any = graph.checkpointer
+        saved = await saver.aget_tuple(config)
+        if saved and any(task_id == _NULL_TASK for task_id, _, _ in saved.pending_writes or ()):
+            state = await graph.aget_state(config)
+            if not state.next:
+                await graph.aupdate_state(config, None, as_node="__end__")
+                self._values = (await graph.aget_state(config)).values
+
+    def _config(self) -> dict[str, Any]:
+        """The config that the graph is called with."""
+        run = self._run
+        given = self._kwargs["config"]
+        configurable = dict(given["configurable"])
+        configurable[FENCE] = run.fence
+        configurable.setdefault("checkpoint_ns", "")
+        if self._kwargs.get("strict_resume"):
+            configurable[_STRICT_RESUME] = True
+        if self._resumed:
+            for key in ("checkpoint_id", "checkpoint_map"):
+                configurable.pop(key, None)
+        metadata = {
+            **given.get("metadata", {}),
+            "run_id": run.run_id,
+            "thread_id": run.thread_id,
+            "graph_id": run.graph_id,
+            "assistant_id": run.assistant_id,
+            "run_attempt": run.attempt,
+            "threadloom_version": __version__,
+        }
+        config: dict[str, Any] = {
+            "configurable": configurable,
+            "metadata": metadata,
+            "run_id": uuid.UUID(run.run_id),
+            "run_name": run.graph_id,
+        }
+        for key, value in given.items():
+            config.setdefault(key, value)
+        return config
+
+    # --- what came of it ---
+
+    def _see(self, chunk: Any) -> None:
+        """Notes the newest values and questions of the root."""
+        if isinstance(chunk, dict) and "__interrupt__" in chunk:
+            for interrupt in chunk["__interrupt__"]:
+                self._interrupts[interrupt.id] = interrupt
+            rest = {key: value for key, value in chunk.items() if key != "__interrupt__"}
+            if rest:
+                self._values = rest
+        else:
+            self._values = chunk
+
+    def _output(self) -> bytes:
+        """The answer of `wait`: the last values, with the open questions."""
+        if not self._interrupts:
+            return to_json(self._values if self._values is not None else {})
+        questions = {"__interrupt__": list(self._interrupts.values())}
+        return to_json({**self._values, **questions} if isinstance(self._values, dict) else questions)
+
+
+async def read_state(run: Run, graphs: Graphs) -> Snapshot:
+    """What the run's thread looks like now; the empty state when its graph cannot be had."""
+    configurable = {**run.kwargs["config"]["configurable"], "checkpoint_ns": ""}
+    config = _bare({"configurable": configurable, "metadata": {}})
+    try:
+        async with graphs.open(run.graph_id, config=config, access="threads.read") as graph:
+            return await thread_state(graph, config)
+    except Exception:
+        log.exception("the state of thread %s cannot be read", run.thread_id)
+        return EMPTY
+
+
+class _Nothing:
+    """A command that asks for nothing."""
+
+
+def _destination(goto: Any) -> Any:
+    return Send(goto["node"], goto["input"]) if isinstance(goto, dict) else goto
+
+
+def _names_interrupts(answer: dict[str, Any]) -> bool:
+    return all(len(key) == 32 and all(char in "0123456789abcdef" for char in key) for key in answer)
+
+
+def _bare(config: dict[str, Any]) -> dict[str, Any]:
+    """The same config, at the thread's newest checkpoint."""
+    configurable = {
+        key: value for key, value in config["configurable"].items() if key not in ("checkpoint_id", "checkpoint_map")
+    }
+    return {"configurable": {**configurable, "checkpoint_ns": ""}, "metadata": config["metadata"]}
+
+
+def _accepted(graph: Pregel[Any, Any, Any, Any], context: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a context that its schema takes: a dataclass has no place for others."""
+    fields = getattr(graph.context_schema, "__dataclass_fields__", None)
+    return context if fields is None else {key: value for key, value in context.items() if key in fields}

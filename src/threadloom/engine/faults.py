@@ -1,0 +1,22 @@
+"""How the failure of a run is told: the class always, the text only when it was meant to be read (contract, runs §6)."""
+
+from threadloom.errors import ApiError
+
+_OPEN = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError, TimeoutError)
+_OPEN_NAMES = {"InvalidUpdateError", "EmptyInputError", "TaskNotFound", "UnknownInterruptError"}
+"""LangGraph's own, by name: this module does not import LangGraph."""
+
+_MASK = "An internal error occurred"
+
+
+def told(error: BaseException) -> dict[str, str]:
+    """`{"error", "message"}` of an exception that a run ended with."""
+    if isinstance(error, ApiError):
+        return {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
+    name = type(error).__name__
+    if name == "HTTPException" and hasattr(error, "detail"):
+        return {"error": name, "message": f"{getattr(error, 'status_code', 500)}: {error.detail}"}
+    if isinstance(error, TimeoutError) and not str(error):
+        return {"error": name, "message": "The run took longer than it may."}
+    is_open = isinstance(error, _OPEN) or any(cls.__name__ in _OPEN_NAMES for cls in type(error).__mro__)
+    return {"error": name, "message": str(error) if is_open else _MASK}

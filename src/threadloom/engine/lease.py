@@ -1,0 +1,116 @@
+"""Leases: kept by a thread of their own, which a user's blocking code cannot starve, and swept when nobody keeps them."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from threadloom.clock import SECOND, Clock
+from threadloom.engine.states import check
+from threadloom.errors import ThreadloomError
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import CancelAction, Run
+
+log = logging.getLogger("threadloom.lease")
+
+LEASE_SECONDS = 30
+RENEW_SECONDS = 5
+"""A cancellation whose message was lost is found at the next renewal."""
+
+
+class LeaseKeeper:
+    """Renews the leases of the runs that this process holds.
+
+    Args:
+        lost: called (on the keeper's thread) with a run id whose lease is no longer ours.
+        cancelled: called with a run id that was asked to stop.
+    """
+
+    def __init__(
+        self, *, storage: Storage, clock: Clock, lost: Callable[[str], None], cancelled: Callable[[str], None]
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._lost = lost
+        self._cancelled = cancelled
+        self._held: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="threadloom-leases", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; leases that are still held run out by themselves."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def hold(self, run: Run) -> None:
+        with self._lock:
+            self._held[run.run_id] = run.fence
+
+    def release(self, run: Run) -> None:
+        with self._lock:
+            self._held.pop(run.run_id, None)
+
+    def lease(self) -> int:
+        """When a lease taken now is over."""
+        return self._clock.now() + LEASE_SECONDS * SECOND
+
+    def renew(self) -> None:
+        """Renews all held leases once."""
+        with self._lock:
+            held = list(self._held.items())
+        if not held:
+            return
+        lease = self.lease()
+
+        async def work(tx: Tx) -> list[tuple[str, CancelAction | None]]:
+            return await tx.runs.renew(held, lease)
+
+        kept = dict(self._storage.write_now(work))
+        for run_id, _ in held:
+            if run_id not in kept:
+                self._lost(run_id)
+            elif kept[run_id]:
+                self._cancelled(run_id)
+
+    def _keep(self) -> None:
+        while not self._stop.wait(RENEW_SECONDS):
+            try:
+                self.renew()
+            except ThreadloomError:
+                log.exception("leases could not be renewed")
+
+
+class Swept:
+    """What `sweep` found: runs that may be claimed again, and those that must be ended instead."""
+
+    def __init__(self) -> None:
+        self.requeued: list[Run] = []
+        self.to_end: list[Run] = []
+
+
+async def sweep(storage: Storage, now: int | None, *, worker: str, lease: int, attempts: int, clock: Clock) -> Swept:
+    """Takes up runs whose worker is gone: back into the queue, or, when they were asked to stop or their attempts are
+    used up, into the hands of `worker` to be ended.
+
+    Args:
+        now: leases that are over at this moment; None voids all (nobody else can hold one).
+    """
+
+    async def work(tx: Tx) -> Swept:
+        swept = Swept()
+        for run in await tx.runs.expired(now):
+            check(run.status, "pending")
+            await tx.runs.requeue(run.run_id, attempt=run.attempt)
+            if run.cancel or run.attempt >= attempts:
+                claimed = await tx.runs.take(run.run_id, worker, clock.now(), lease)
+                if claimed:
+                    swept.to_end.append(claimed)
+            else:
+                swept.requeued.append(run)
+        return swept
+
+    return await storage.write(work)

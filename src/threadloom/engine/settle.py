@@ -1,0 +1,171 @@
+"""How a run ends: its status, its outcome, its thread's record and the next in line change in one transaction."""
+
+from typing import Any
+
+import msgspec
+
+from threadloom.clock import SECOND, Clock
+from threadloom.codec import to_json
+from threadloom.engine.execute import Result
+from threadloom.engine.snapshot import Snapshot
+from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
+from threadloom.errors import LostLeaseError
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import Event, Outcome, Run
+
+
+class Settled(msgspec.Struct, kw_only=True):
+    """How a run ended in the end. `error` is what a webhook tells; `values_json` the thread's state, None after rollback."""
+
+    run: Run
+    status: str
+    error: dict[str, Any] | None
+    values_json: bytes | None
+
+
+def error_result(error: str, message: str) -> Result:
+    """The result of a run that ends by a decision of the server's."""
+    fault = {"error": error, "message": message}
+    return Result(kind="error", output_json=to_json({"__error__": fault}), error=fault)
+
+
+class Settling:
+    """Ends runs.
+
+    Args:
+        keep: seconds that events, and outcomes of thrown-away threads, are kept after the end.
+    """
+
+    def __init__(self, *, storage: Storage, clock: Clock, keep: float) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._keep = int(keep * SECOND)
+
+    async def settle(self, run: Run, result: Result, *, last: Event, stored: bool) -> Settled | None:
+        """Ends a running run with the result of its attempt.
+
+        Gives None, and ends nothing, when a rollback was asked for meanwhile: it is kept even if the run was quicker
+        (an interrupt comes too late then). Roll back and settle again.
+
+        Args:
+            last: the closing event of its stream; stored with the rest when `stored`.
+
+        Raises:
+            LostLeaseError: the run is no longer this attempt's to end.
+        """
+
+        async def work(tx: Tx) -> Settled | None:
+            current = await _held(tx, run)
+            if current.cancel == "rollback" and result.kind != "rolled back":
+                return None
+            return await self._end(tx, current, result, last, stored)
+
+        return await self._storage.write(work)
+
+    async def roll_back(self, run: Run) -> None:
+        """Takes back all that the run put on its thread. The run itself still runs, until it is settled.
+
+        Raises:
+            LostLeaseError: as `settle`.
+        """
+
+        async def work(tx: Tx) -> None:
+            await _held(tx, run)
+            await tx.lineage.rollback(run.thread_id, run.run_id)
+
+        await self._storage.write(work)
+
+    async def hand_back(self, run: Run) -> None:
+        """Lets a run that this process cannot end be claimed again; the attempt does not count."""
+
+        async def work(tx: Tx) -> None:
+            await _held(tx, run)
+            await tx.runs.requeue(run.run_id, attempt=run.attempt - 1)
+
+        await self._storage.write(work)
+
+    async def _end(self, tx: Tx, run: Run, result: Result, last: Event, stored: bool) -> Settled:
+        now = self._clock.now()
+        if stored:
+            await tx.events.append([last])
+            await tx.events.expire(run.run_id, now + self._keep)
+        if result.kind == "rolled back":
+            return await self._forget(tx, run, result, now)
+        status: Ending = "interrupted" if result.kind == "cancelled" else result.kind
+        await tx.runs.set_status(run.run_id, check(run.status, status), updated_at=now, ended_at=now)
+        await tx.runs.put_outcome(
+            Outcome(
+                run_id=run.run_id,
+                thread_id=run.thread_id,
+                status=status,
+                output_json=result.output_json,
+                error=result.error,
+                metadata=run.metadata,
+            )
+        )
+        error = USER_INTERRUPT if result.kind == "cancelled" else result.error
+        run.status, run.updated_at, run.ended_at = status, now, now
+        if run.temporary:
+            await self._throw_away(tx, run, now)
+            return Settled(run=run, status=status, error=error, values_json=result.output_json)
+        snapshot = result.snapshot
+        failed = status in ("error", "timeout")
+        await self._show(tx, run, snapshot, error)
+        await self._free(tx, run, now, has_next=bool(snapshot and snapshot.has_next), failed=failed)
+        values = snapshot.values_json if snapshot else None
+        return Settled(run=run, status=status, error=error, values_json=values)
+
+    async def _forget(self, tx: Tx, run: Run, result: Result, now: int) -> Settled:
+        """Ends a run that was rolled back: nothing of it stays, the thread is as it was before."""
+        await tx.runs.delete(run.run_id)
+        await tx.runs.drop_outcome(run.run_id)
+        run.updated_at = run.ended_at = now
+        if run.temporary:
+            await self._throw_away(tx, run, now)
+        else:
+            thread = await tx.threads.get(run.thread_id, with_state=False)
+            error = thread.error if thread else None
+            await self._show(tx, run, result.snapshot, error)
+            has_next = bool(result.snapshot and result.snapshot.has_next)
+            failed = error is not None and error != USER_INTERRUPT
+            await self._free(tx, run, now, has_next=has_next, failed=failed)
+        return Settled(run=run, status="interrupted", error=USER_ROLLBACK, values_json=None)
+
+    async def _show(self, tx: Tx, run: Run, snapshot: Snapshot | None, error: dict[str, Any] | None) -> None:
+        if snapshot is None:
+            await tx.threads.set_error(run.thread_id, error)
+            return
+        await tx.threads.set_state(
+            run.thread_id, values_json=snapshot.values_json, interrupts_json=snapshot.interrupts_json, error=error
+        )
+
+    async def _free(self, tx: Tx, run: Run, now: int, *, has_next: bool, failed: bool) -> None:
+        """Lets the thread's record follow the end of one of its runs."""
+        thread = await tx.threads.get(run.thread_id, with_state=False)
+        if thread is None:
+            return
+        active = await tx.runs.count_active(run.thread_id)
+        given = run.kwargs["config"]
+        kept = {key: value for key, value in given.items() if key in ("tags", "recursion_limit", "metadata")}
+        await tx.threads.update(
+            run.thread_id,
+            status=thread_status(active=active, has_next=has_next, failed=failed),
+            updated_at=now,
+            state_updated_at=now,
+            metadata={**thread.metadata, "graph_id": run.graph_id, "assistant_id": run.assistant_id},
+            config={**thread.config, "configurable": {}, **kept},
+        )
+
+    async def _throw_away(self, tx: Tx, run: Run, now: int) -> None:
+        """Removes the thread of a stateless run; its outcome stays for those who still join."""
+        await tx.runs.expire_outcomes(run.thread_id, now + self._keep)
+        await tx.lineage.delete(run.thread_id)
+        await tx.runs.delete_of_thread(run.thread_id)
+        await tx.threads.delete(run.thread_id)
+
+
+async def _held(tx: Tx, run: Run) -> Run:
+    current = await tx.runs.get(run.run_id)
+    if current is None or current.status != "running" or current.fence != run.fence:
+        raise LostLeaseError(f"run {run.run_id} was taken over or removed")
+    return current

@@ -1,0 +1,37 @@
+"""What a thread's record shows of its state, read through the graph."""
+
+from typing import Any
+
+import msgspec
+
+from threadloom.codec import to_json
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest state of a thread, ready for its record. `has_next`: there are tasks to do."""
+
+    values_json: bytes | None
+    interrupts_json: bytes
+    has_next: bool
+
+
+EMPTY = Snapshot(values_json=None, interrupts_json=b"{}", has_next=False)
+"""A thread without a checkpoint."""
+
+
+async def thread_state(graph: Any, config: dict[str, Any]) -> Snapshot:
+    """Reads the state that `config` addresses (a thread's newest, or one checkpoint) through its graph.
+
+    `interrupts_json` is `{task_id: [{"id", "value"}, …]}` of the questions that still wait.
+    """
+    state = await graph.aget_state(config)
+    if state.metadata is None:
+        return EMPTY
+    interrupts = {
+        task.id: [{"id": interrupt.id, "value": interrupt.value} for interrupt in task.interrupts]
+        for task in state.tasks
+        if task.interrupts
+    }
+    return Snapshot(
+        values_json=to_json(state.values), interrupts_json=to_json(interrupts), has_next=bool(state.next)
+    )

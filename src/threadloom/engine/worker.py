@@ -1,0 +1,269 @@
+"""Claim, execute, settle: the worker of one process."""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from threadloom.broker.base import Broker
+from threadloom.clock import SECOND, Clock
+from threadloom.engine.events import Emitter, Numbers
+from threadloom.engine.execute import Execution, Result, read_state
+from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
+from threadloom.engine.loops import Loops
+from threadloom.engine.settle import Settled, Settling, error_result
+from threadloom.errors import LostLeaseError, StorageError
+from threadloom.graphs.registry import Graphs
+from threadloom.log import run_context
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import Run
+
+log = logging.getLogger("threadloom.worker")
+
+AfterRun = Callable[[Settled], Awaitable[None]]
+"""Called once a run has ended, before those who wait for it are told: webhooks."""
+
+
+class _Held:
+    """A run in this worker's hands."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.task: asyncio.Task[Any] | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.cancelled = False
+        self.lost = False
+        self.settling = False
+
+    def stop(self) -> None:
+        """Cancels the execution, from any thread. A run that is already being settled ends as it will."""
+        if self.task is not None and self.loop is not None:
+            self.loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self.task is not None and not self.settling:
+            self.task.cancel()
+
+
+class Worker:
+    """Executes runs, up to `jobs` at once.
+
+    Args:
+        jobs: runs at once; 0 executes none.
+        attempts: how often a run is tried when its worker is lost.
+        timeout: seconds a run may take.
+        keep: seconds that the events of a run are kept after its end.
+        isolated: whether runs get event loops of their own.
+        alone: whether no other process can hold a lease, so that all are void at start.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        broker: Broker,
+        graphs: Graphs,
+        clock: Clock,
+        numbers: Numbers,
+        jobs: int,
+        attempts: int,
+        timeout: float,
+        keep: float,
+        isolated: bool = False,
+        alone: bool = True,
+        after_run: AfterRun | None = None,
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.jobs = jobs
+        self._storage = storage
+        self._broker = broker
+        self._graphs = graphs
+        self._clock = clock
+        self._numbers = numbers
+        self._attempts = attempts
+        self._timeout = timeout
+        self._alone = alone
+        self._after_run = after_run
+        self._settling = Settling(storage=storage, clock=clock, keep=keep)
+        self._leases = LeaseKeeper(storage=storage, clock=clock, lost=self._lose, cancelled=self._cancel)
+        self._loops = Loops(isolated)
+        self._held: dict[str, _Held] = {}
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._claiming: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def active(self) -> int:
+        """How many runs are being executed."""
+        return len(self._held)
+
+    async def start(self) -> None:
+        """Takes up what an earlier process left, then claims for ever in the background."""
+        self._broker.on_cancel(self._cancel)
+        await self._sweep(everything=self._alone)
+        if self.jobs:
+            self._leases.start()
+            self._claiming = asyncio.create_task(self._claim_forever())
+
+    async def stop(self, grace: float) -> None:
+        """Claims no more, lets runs end within `grace` seconds, hands the rest back to the queue."""
+        self._stopping = True
+        if self._claiming is not None:
+            self._claiming.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._claiming
+        if self._tasks and grace > 0:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for held in list(self._held.values()):
+            held.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+        await asyncio.to_thread(self._leases.stop)
+        self._loops.close()
+
+    # --- claiming ---
+
+    async def _claim_forever(self) -> None:
+        while True:
+            try:
+                wait = await self._claim()
+            except StorageError:
+                log.exception("runs cannot be claimed")
+                wait = 1.0
+            await self._broker.work(wait)
+
+    async def _claim(self) -> float | None:
+        """Claims what is due, and tells after how many seconds the next one is."""
+        while free := self.jobs - len(self._held):
+            claimed = await self._claim_due(free)
+            for run in claimed:
+                self._begin(self._attempt(run), run)
+            if len(claimed) < free:
+                break
+        now = self._clock.now()
+        due = await self._storage.read(lambda tx: tx.runs.next_due(now))
+        return None if due is None else max(0.0, (due - now) / SECOND)
+
+    async def _claim_due(self, free: int) -> list[Run]:
+        now = self._clock.now()
+        if not await self._storage.read(lambda tx: tx.runs.claimable(now)):
+            return []
+
+        async def work(tx: Tx) -> list[Run]:
+            return await tx.runs.claim(self.id, now, now + LEASE_SECONDS * SECOND, free)
+
+        return await self._storage.write(work)
+
+    async def _sweep(self, *, everything: bool) -> None:
+        now = self._clock.now()
+        lease = now + LEASE_SECONDS * SECOND
+        swept = await sweep(
+            self._storage,
+            None if everything else now,
+            worker=self.id,
+            lease=lease,
+            attempts=self._attempts,
+            clock=self._clock,
+        )
+        for run in swept.requeued:
+            log.info("run %s goes on: its worker was lost in attempt %s", run.run_id, run.attempt)
+        for run in swept.to_end:
+            self._begin(self._give_up(run), run)
+
+    # --- one run ---
+
+    def _begin(self, work: Coroutine[Any, Any, None], run: Run) -> None:
+        held = self._held[run.run_id] = _Held(run)
+        self._leases.hold(run)
+        future = self._loops.run(self._watched(work, held))
+        self._tasks.add(future)
+        future.add_done_callback(lambda done: self._ended(done, run))
+
+    def _ended(self, done: "asyncio.Future[Any]", run: Run) -> None:
+        self._tasks.discard(done)
+        self._leases.release(run)
+        self._held.pop(run.run_id, None)
+        if not done.cancelled() and (error := done.exception()):
+            log.error("run %s could not be settled", run.run_id, exc_info=error)
+        self._broker.wake()
+
+    async def _watched(self, work: Coroutine[Any, Any, None], held: _Held) -> None:
+        held.task = asyncio.current_task()
+        held.loop = asyncio.get_running_loop()
+        with run_context(held.run.run_id, held.run.thread_id):
+            try:
+                await work
+            except LostLeaseError:
+                log.warning("run %s is no longer ours", held.run.run_id)
+            except asyncio.CancelledError:
+                if not (held.lost or self._stopping):
+                    raise
+
+    async def _attempt(self, run: Run) -> None:
+        """Executes a claimed run and settles it."""
+        held = self._held[run.run_id]
+        emitter = Emitter(run, storage=self._storage, broker=self._broker, numbers=self._numbers)
+        resumed = run.attempt > 1 and await self._storage.read(lambda tx: tx.lineage.wrote(run.thread_id, run.run_id))
+        execution = Execution(
+            run,
+            graphs=self._graphs,
+            emitter=emitter,
+            resumed=resumed,
+            timeout=self._timeout,
+            snapshot=not run.temporary,
+            clock=self._clock,
+        )
+        try:
+            result = await execution.execute(lambda: held.cancelled)
+        except asyncio.CancelledError:
+            held.settling = True
+            if self._stopping and not held.lost:
+                await self._settling.hand_back(run)
+            raise
+        held.settling = True
+        await self._settle(run, result, emitter)
+
+    async def _give_up(self, run: Run) -> None:
+        """Ends a run that an earlier worker left and that must not be tried again."""
+        held = self._held[run.run_id]
+        held.settling = True
+        emitter = Emitter(run, storage=self._storage, broker=self._broker, numbers=self._numbers)
+        snapshot = await read_state(run, self._graphs)
+        if run.cancel:
+            result = Result(kind="cancelled", output_json=snapshot.values_json or b"{}", snapshot=snapshot)
+        else:
+            attempts = f"The run's worker was lost {self._attempts} times; it is not tried again."
+            result = error_result("RunLostError", attempts)
+            result.snapshot = snapshot
+            emitter.emit("error", result.error)
+        await self._settle(run, result, emitter)
+
+    async def _settle(self, run: Run, result: Result, emitter: Emitter) -> None:
+        await emitter.flush()
+        last = emitter.last("interrupted" if result.kind in ("cancelled", "rolled back") else result.kind)
+        settled = await self._settling.settle(run, result, last=last, stored=emitter.stored)
+        if settled is None:
+            await self._settling.roll_back(run)
+            snapshot = None if run.temporary else await read_state(run, self._graphs)
+            result = Result(kind="rolled back", snapshot=snapshot)
+            last = emitter.last("interrupted")
+            settled = await self._settling.settle(run, result, last=last, stored=emitter.stored)
+        if settled is not None and self._after_run is not None:
+            await self._after_run(settled)
+        self._broker.publish([last])
+
+    # --- stopping one ---
+
+    def _cancel(self, run_id: str) -> None:
+        held = self._held.get(run_id)
+        if held is not None and not held.cancelled:
+            held.cancelled = True
+            held.stop()
+
+    def _lose(self, run_id: str) -> None:
+        held = self._held.get(run_id)
+        if held is not None and not held.lost:
+            held.lost = True
+            held.stop()
