@@ -19,7 +19,19 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from threadloom.types import Assistant, CancelAction, Cron, Event, ForkedFrom, Outcome, Run, RunStatus, Thread, ThreadStatus, Ttl
+from threadloom.types import (
+    Assistant,
+    CancelAction,
+    Cron,
+    Event,
+    ForkedFrom,
+    Outcome,
+    Run,
+    RunStatus,
+    Thread,
+    ThreadStatus,
+    Ttl,
+)
 
 T = TypeVar("T")
 

@@ -1,0 +1,380 @@
+"""Assistants: graphs with a configuration, in versions. Every change is a version; any can be made current again."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, Literal, Protocol
+
+import msgspec
+from msgspec import UNSET
+
+from threadloom.clock import Clock
+from threadloom.errors import Conflict, Invalid, NotFound
+from threadloom.graphs.draw import AnyGraph, draw, parse_xray
+from threadloom.graphs.schema import schemas, subgraphs
+from threadloom.ids import default_assistant_id, parse_id
+from threadloom.services.mirror import mirrored, patched
+from threadloom.services.requests import (
+    AssistantCount,
+    AssistantCreate,
+    AssistantLatest,
+    AssistantPatch,
+    AssistantSearch,
+    AssistantVersions,
+)
+from threadloom.storage.base import AssistantQuery, Storage, ThreadQuery, Tx
+from threadloom.types import Assistant, Caller
+
+THREADS_AT_ONCE = 100
+
+
+class Graphs(Protocol):
+    """What is needed of the registry of graphs (`graphs.registry`)."""
+
+    def ids(self) -> Sequence[str]:
+        """The names of the configured graphs."""
+        ...
+
+    def describe(self, graph_id: str) -> str | None:
+        """What the configuration says of a graph."""
+        ...
+
+    def open(
+        self, graph_id: str, *, config: dict[str, Any] | None = None, access: Literal["assistants.read"]
+    ) -> AbstractAsyncContextManager[AnyGraph]:
+        """The graph itself, made by its factory if it has one."""
+        ...
+
+
+class AssistantService:
+    """All that can be done with assistants. Those whose graph is not configured are kept but not shown.
+
+    Args:
+        delete_thread: deletes one thread with all it has; raises NotFound when it is gone already.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        graphs: Graphs,
+        delete_thread: Callable[[Caller, str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._graphs = graphs
+        self.delete_thread = delete_thread
+
+    # --- for the server itself ---
+
+    async def ensure_defaults(self) -> None:
+        """Gives each graph its own assistant, and the description that the configuration has now.
+
+        The first version of such an assistant belongs to the configuration. A description changed since then stays.
+        """
+        now = self._clock.now()
+
+        async def work(tx: Tx) -> None:
+            for graph_id in self._graphs.ids():
+                wanted = self._default(graph_id, now)
+                if await tx.assistants.insert(wanted):
+                    continue
+                found = await tx.assistants.get(wanted.assistant_id)
+                first = await tx.assistants.version(wanted.assistant_id, 1)
+                assert found is not None and first is not None
+                if found.graph_id != graph_id:
+                    await tx.assistants.add_version(wanted)
+                elif first.description != wanted.description:
+                    await tx.assistants.describe(wanted.assistant_id, 1, wanted.description)
+                    if found.description == first.description:
+                        await tx.assistants.describe(wanted.assistant_id, found.version, wanted.description)
+
+        await self._storage.write(work)
+
+    async def resolve(self, tx: Tx, name: str) -> Assistant:
+        """The assistant that a run names, by its id or by the name of its graph.
+
+        Raises:
+            NotFound: no such assistant, or its graph is not configured.
+            Invalid: the name is neither an id nor a graph.
+        """
+        found = await self._visible(tx, self._id_of(name))
+        if found is None:
+            raise NotFound("Thread or assistant not found.")
+        return found
+
+    # --- records ---
+
+    async def create(self, caller: Caller, request: AssistantCreate) -> Assistant:
+        """Makes an assistant, version 1.
+
+        Raises:
+            NotFound: the graph is not configured.
+            Conflict: the id is taken and `if_exists` is `raise`.
+            BadRequest: both context and configurable are given.
+        """
+        self._check_graph(request.graph_id)
+        config, context = mirrored(request.config, request.context)
+        now = self._clock.now()
+        wanted = Assistant(
+            assistant_id=str(uuid.uuid4()) if request.assistant_id is UNSET else request.assistant_id,
+            graph_id=request.graph_id,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            name=request.name or "Untitled",
+            description=request.description,
+            config=config,
+            context=context,
+            metadata=request.metadata,
+        )
+
+        async def work(tx: Tx) -> Assistant:
+            if await tx.assistants.insert(wanted):
+                return wanted
+            stored = await tx.assistants.get(wanted.assistant_id)
+            if request.if_exists == "raise" or stored is None:
+                raise Conflict(f"Assistant {wanted.assistant_id} already exists")
+            return stored
+
+        return await self._storage.write(work)
+
+    async def get(self, caller: Caller, assistant_id: str) -> Assistant:
+        """One assistant in its current version.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+        async def work(tx: Tx) -> Assistant:
+            return await self._existing(tx, assistant_id)
+
+        return await self._storage.read(work)
+
+    async def patch(self, caller: Caller, assistant_id: str, request: AssistantPatch) -> Assistant:
+        """Makes a new version with the fields given; metadata is merged at the top level.
+
+        Raises:
+            NotFound: no such assistant, or the new graph is not configured.
+            BadRequest: both context and configurable are given.
+            Conflict: it is a graph's own assistant and would move to another graph.
+        """
+        if request.graph_id is not UNSET:
+            self._check_graph(request.graph_id)
+            own = self._own_graph(assistant_id)
+            if own is not None and own != request.graph_id:
+                raise Conflict(f"Assistant {assistant_id} is graph {own!r}'s own and cannot move to another graph")
+        now = self._clock.now()
+
+        async def work(tx: Tx) -> Assistant:
+            found = await self._existing(tx, assistant_id)
+            config, context = patched(found.config, found.context, request.config, request.context)
+            return await tx.assistants.add_version(
+                msgspec.structs.replace(
+                    found,
+                    updated_at=max(now, found.updated_at + 1),
+                    graph_id=_or(request.graph_id, found.graph_id),
+                    name=_or(request.name, found.name),
+                    description=_or(request.description, found.description),
+                    metadata={**found.metadata, **_or(request.metadata, {})},
+                    config=config,
+                    context=context,
+                )
+            )
+
+        return await self._storage.write(work)
+
+    async def delete(self, caller: Caller, assistant_id: str, *, delete_threads: bool = False) -> None:
+        """Removes an assistant with its versions and crons, and with `delete_threads` the threads it last ran on.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it is a graph's own assistant.
+        """
+        own = self._own_graph(assistant_id)
+        if own is not None:
+            raise Conflict(f"Assistant {assistant_id} is graph {own!r}'s own and cannot be deleted")
+
+        async def work(tx: Tx) -> None:
+            await self._existing(tx, assistant_id)
+            await tx.crons.delete_of_assistant(assistant_id)
+            await tx.assistants.delete(assistant_id)
+
+        await self._storage.write(work)
+        if delete_threads:
+            await self._delete_threads(caller, assistant_id)
+
+    async def _delete_threads(self, caller: Caller, assistant_id: str) -> None:
+        assert self.delete_thread is not None
+        query = ThreadQuery(metadata={"assistant_id": assistant_id}, limit=THREADS_AT_ONCE, with_state=False)
+        while threads := await self._storage.read(lambda tx: tx.threads.search(query)):
+            for thread in threads:
+                with suppress(NotFound):
+                    await self.delete_thread(caller, thread.thread_id)
+
+    async def search(self, caller: Caller, request: AssistantSearch) -> tuple[list[Assistant], int | None, int]:
+        """A page of assistants, the offset of the next page (None on the last) and how many there are in all.
+
+        Raises:
+            NotFound: the graph asked for is not configured.
+        """
+        query = self._query(request)
+        query.limit, query.offset = request.limit, request.offset
+        query.sort_by, query.descending = request.sort_by, request.sort_order == "desc"
+
+        async def work(tx: Tx) -> tuple[list[Assistant], int]:
+            return await tx.assistants.search(query), await tx.assistants.count(query)
+
+        found, total = await self._storage.read(work)
+        following = request.offset + len(found)
+        return found, following if found and following < total else None, total
+
+    async def count(self, caller: Caller, request: AssistantCount) -> int:
+        """How many assistants the filters leave. Raises as `search`."""
+        query = self._query(request)
+        return await self._storage.read(lambda tx: tx.assistants.count(query))
+
+    # --- versions ---
+
+    async def versions(self, caller: Caller, assistant_id: str, request: AssistantVersions) -> list[Assistant]:
+        """Versions, newest first; `created_at` is when that version was made (`updated_at` means nothing here).
+
+        Raises:
+            NotFound: no such assistant.
+        """
+        metadata = _or(request.metadata, None)
+
+        async def work(tx: Tx) -> list[Assistant]:
+            await self._existing(tx, assistant_id)
+            return await tx.assistants.versions(
+                assistant_id, metadata=metadata, limit=request.limit, offset=request.offset
+            )
+
+        return await self._storage.read(work)
+
+    async def set_latest(self, caller: Caller, assistant_id: str, request: AssistantLatest) -> Assistant:
+        """Makes a version the current one again, with all that it holds.
+
+        Raises:
+            NotFound: no such assistant or version, or the version's graph is not configured.
+        """
+        now = self._clock.now()
+
+        async def work(tx: Tx) -> Assistant:
+            found = await self._existing(tx, assistant_id)
+            version = await tx.assistants.version(assistant_id, request.version)
+            if version is None:
+                raise NotFound(f"Version {request.version} not found for assistant {assistant_id}")
+            self._check_graph(version.graph_id)
+            back = msgspec.structs.replace(
+                version, created_at=found.created_at, updated_at=max(now, found.updated_at + 1)
+            )
+            await tx.assistants.set_current(back)
+            return back
+
+        return await self._storage.write(work)
+
+    # --- its graph ---
+
+    async def graph(self, caller: Caller, name: str, *, xray: str = "") -> dict[str, Any]:
+        """The drawing of an assistant's graph.
+
+        Args:
+            name: id of the assistant, or the name of a graph.
+            xray: as in the query: empty, `true`, `false`, or how many levels of subgraphs to show in place.
+
+        Raises:
+            NotFound: no such assistant.
+            Invalid: the name is neither an id nor a graph; `xray` is none of these.
+        """
+        depth = parse_xray(xray)
+        assistant = await self._named(name)
+        async with self._opened(assistant) as graph:
+            return await draw(graph, depth)
+
+    async def subgraphs(
+        self, caller: Caller, name: str, *, namespace: str | None = None, recurse: bool = False
+    ) -> dict[str, dict[str, Any]]:
+        """The schemas of the subgraphs by namespace (`outer|inner`). Raises as `graph`."""
+        assistant = await self._named(name)
+        async with self._opened(assistant) as graph:
+            return await subgraphs(graph, namespace=namespace, recurse=recurse)
+
+    async def schemas(self, caller: Caller, name: str) -> dict[str, Any]:
+        """The schemas of an assistant's graph, with its `graph_id`. Raises as `graph`."""
+        assistant = await self._named(name)
+        async with self._opened(assistant) as graph:
+            return {"graph_id": assistant.graph_id, **schemas(graph, f"{assistant.graph_id}_state")}
+
+    # --- inside ---
+
+    def _opened(self, assistant: Assistant) -> AbstractAsyncContextManager[AnyGraph]:
+        configurable = {
+            **assistant.config.get("configurable", {}),
+            "graph_id": assistant.graph_id,
+            "assistant_id": assistant.assistant_id,
+        }
+        config = {**assistant.config, "configurable": configurable}
+        return self._graphs.open(assistant.graph_id, config=config, access="assistants.read")
+
+    async def _named(self, name: str) -> Assistant:
+        async def work(tx: Tx) -> Assistant:
+            return await self._existing(tx, self._id_of(name))
+
+        return await self._storage.read(work)
+
+    async def _existing(self, tx: Tx, assistant_id: str) -> Assistant:
+        found = await self._visible(tx, assistant_id)
+        if found is None:
+            raise NotFound(f"Assistant {assistant_id} not found")
+        return found
+
+    async def _visible(self, tx: Tx, assistant_id: str) -> Assistant | None:
+        found = await tx.assistants.get(assistant_id)
+        return found if found is not None and found.graph_id in self._graphs.ids() else None
+
+    def _id_of(self, name: str) -> str:
+        if name in self._graphs.ids():
+            return default_assistant_id(name)
+        assistant_id = parse_id(name)
+        if assistant_id is None:
+            raise Invalid(
+                f"Invalid assistant: '{name}'. Must be either:\n- A valid assistant UUID, or\n"
+                f"- One of the registered graphs: {', '.join(self._graphs.ids())}"
+            )
+        return assistant_id
+
+    def _own_graph(self, assistant_id: str) -> str | None:
+        """The graph that the assistant is the default of."""
+        return next((one for one in self._graphs.ids() if default_assistant_id(one) == assistant_id), None)
+
+    def _check_graph(self, graph_id: str) -> None:
+        if graph_id not in self._graphs.ids():
+            raise NotFound(f"Graph '{graph_id}' not found. Expected one of: {list(self._graphs.ids())}")
+
+    def _default(self, graph_id: str, now: int) -> Assistant:
+        return Assistant(
+            assistant_id=default_assistant_id(graph_id),
+            graph_id=graph_id,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            name=graph_id,
+            description=self._graphs.describe(graph_id),
+            metadata={"created_by": "system"},
+        )
+
+    def _query(self, request: AssistantCount) -> AssistantQuery:
+        if request.graph_id is not UNSET:
+            self._check_graph(request.graph_id)
+        return AssistantQuery(
+            metadata=_or(request.metadata, None),
+            graph_id=_or(request.graph_id, None),
+            name=_or(request.name, None),
+            graphs=list(self._graphs.ids()),
+        )
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    """A field of a request, or what stands for it when it was not sent."""
+    return otherwise if value is UNSET else value
