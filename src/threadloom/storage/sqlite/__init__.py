@@ -30,7 +30,7 @@ def _contains(document: str | bytes | None, wanted: str | bytes) -> bool:
 
 
 FUNCTIONS = {"contains": (2, _contains), "casefold": (1, str.casefold)}
-"""SQL functions of ours: JSON containment, and text for case-blind comparison (SQLite's own functions know ASCII only)."""
+"""SQL functions of ours: JSON containment, and text for case-blind comparison (SQLite's own know ASCII only)."""
 
 
 class SqliteStorage:
