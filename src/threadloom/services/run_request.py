@@ -1,0 +1,133 @@
+"""From a request to a run: whose config, context and metadata count (contract, runs §2, §5)."""
+
+from typing import Any
+
+from msgspec import UNSET
+
+from threadloom.clock import SECOND, Clock
+from threadloom.errors import BadRequest
+from threadloom.ids import new_id
+from threadloom.services.requests import RunCreate
+from threadloom.types import Assistant, Caller, Run, Thread
+
+BOTH = (
+    "Cannot specify both configurable and context. Prefer setting context alone. "
+    "Context was introduced in LangGraph 0.6.0 and is the long term planned replacement for configurable."
+)
+
+
+def check_context(request: RunCreate) -> None:
+    """Refuses a request that says the same thing in two places.
+
+    Raises:
+        BadRequest: `config.configurable` and `context` are both non-empty.
+    """
+    if request.context and request.config.get("configurable"):
+        raise BadRequest(BOTH)
+
+
+def new_run(
+    request: RunCreate, *, caller: Caller, assistant: Assistant, thread: Thread, clock: Clock, temporary: bool
+) -> Run:
+    """The run that a request asks for, ready to be admitted.
+
+    Args:
+        thread: the thread it is to run on; its metadata goes into the run's.
+        temporary: whether the thread is thrown away at the end.
+    """
+    now = clock.now()
+    run_id = new_id()
+    given = request.config
+    after = request.after_seconds
+    metadata = {
+        "created_by": "system",
+        **assistant.metadata,
+        **thread.metadata,
+        **given.get("metadata", {}),
+        **request.metadata,
+        "graph_id": assistant.graph_id,
+        "assistant_id": assistant.assistant_id,
+    }
+    said = request.context or given.get("configurable") or {}
+    ours = {"checkpoint_id", "checkpoint_ns", "checkpoint_map", "thread_id"}
+    context = {**assistant.context, **{key: value for key, value in said.items() if key not in ours}}
+    configurable = {
+        **{key: value for key, value in caller.headers.items()},
+        **assistant.config.get("configurable", {}),
+        **context,
+        **_place(request),
+        "run_id": run_id,
+        "thread_id": thread.thread_id,
+        "graph_id": assistant.graph_id,
+        "assistant_id": assistant.assistant_id,
+        "user_id": caller.user_id,
+        "langgraph_auth_user": None,
+        "langgraph_auth_user_id": caller.user_id,
+        "langgraph_auth_permissions": [],
+        "langgraph_request_id": caller.request_id,
+        "__request_start_time_ms__": now // 1000,
+        "__after_seconds__": after,
+    }
+    if request.langsmith_tracer is not UNSET:
+        configurable["__langsmith_project__"] = request.langsmith_tracer.get("project_name")
+        configurable["__langsmith_example_id__"] = request.langsmith_tracer.get("example_id")
+    config = {**assistant.config, **given, "configurable": configurable, "metadata": metadata}
+    kwargs: dict[str, Any] = {
+        "input": None if request.command else request.input,
+        "command": request.command or None,
+        "config": config,
+        "context": context,
+        "stream_mode": request.stream_mode,
+        "interrupt_before": _given(request.interrupt_before),
+        "interrupt_after": _given(request.interrupt_after),
+        "webhook": _given(request.webhook),
+        "feedback_keys": _given(request.feedback_keys),
+        "temporary": temporary,
+        "subgraphs": request.stream_subgraphs,
+        "resumable": request.stream_resumable,
+        "checkpoint_during": True,
+        "durability": _durability(request),
+    }
+    if request.strict_resume:
+        kwargs["strict_resume"] = True
+    return Run(
+        run_id=run_id,
+        thread_id=thread.thread_id,
+        assistant_id=assistant.assistant_id,
+        status="pending",
+        created_at=now,
+        updated_at=now,
+        metadata=metadata,
+        kwargs=kwargs,
+        multitask_strategy=request.multitask_strategy,
+        due=now + max(0, int(after * SECOND)),
+    )
+
+
+def checkpoint_of(request: RunCreate) -> tuple[str, str | None]:
+    """Namespace and id of the checkpoint that a run is to start from; no id means the newest."""
+    place = _place(request)
+    return place.get("checkpoint_ns", ""), place.get("checkpoint_id")
+
+
+def _place(request: RunCreate) -> dict[str, Any]:
+    """Where in the thread's history to start: `checkpoint_id`, `checkpoint` or the same keys in `configurable`."""
+    place: dict[str, Any] = {}
+    configurable = request.config.get("configurable") or {}
+    for source in (configurable, {} if request.checkpoint is UNSET else request.checkpoint):
+        for key in ("checkpoint_id", "checkpoint_ns", "checkpoint_map"):
+            if source.get(key):
+                place[key] = source[key]
+    if request.checkpoint_id is not UNSET:
+        place["checkpoint_id"] = request.checkpoint_id
+    return place
+
+
+def _durability(request: RunCreate) -> str:
+    if request.durability is not UNSET:
+        return request.durability
+    return "exit" if request.checkpoint_during is False else "async"
+
+
+def _given(value: Any) -> Any:
+    return None if value is UNSET else value

@@ -1,0 +1,306 @@
+"""Watching runs: streams, waiting, joining (contract, runs §6 to §8)."""
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
+
+from threadloom.broker.base import Broker, Follower
+from threadloom.codec import to_json
+from threadloom.errors import ApiError, NotFound
+from threadloom.services.requests import RunCreate
+from threadloom.services.runs import RunService
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import ACTIVE, SYSTEM, Caller, Event, Outcome, Run
+
+_ID = re.compile(r"(\d+)-(\d+)")
+_FROM_THE_START = ("-1", "-", "0", "0-0")
+
+
+class EventStream:
+    """Events of one run or of a thread, in batches as they come.
+
+    Iterate it once, and close it when the reader is gone: that is how `on_disconnect` learns of it. `ids` tells whether
+    the reader is to be given the events' ids.
+    """
+
+    def __init__(self, batches: AsyncGenerator[Sequence[Event], None], *, ids: bool) -> None:
+        self._batches = batches
+        self.ids = ids
+
+    def __aiter__(self) -> "EventStream":
+        return self
+
+    async def __anext__(self) -> Sequence[Event]:
+        return await self._batches.__anext__()
+
+    async def aclose(self) -> None:
+        await self._batches.aclose()
+
+
+class RunNotFound(NotFound):
+    """A run to join that is not there: 404 with the body that a failed run has."""
+
+
+class RunStreamService:
+    """How runs are watched; `runs` makes and stops them."""
+
+    def __init__(self, *, storage: Storage, broker: Broker, runs: RunService) -> None:
+        self._storage = storage
+        self._broker = broker
+        self._runs = runs
+
+    # --- make and watch ---
+
+    async def stream(
+        self, caller: Caller, thread_id: str | None, request: RunCreate
+    ) -> tuple[Run, EventStream]:
+        """Makes a run and follows it from its first event. Raises as `RunService.create`."""
+        run, follower = await self._make(caller, thread_id, request, events=True)
+        batches = self._follow(run, follower, cancel=request.on_disconnect == "cancel")
+        return run, EventStream(batches, ids=request.stream_resumable)
+
+    async def wait(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, Awaitable[bytes]]:
+        """Makes a run; awaiting the second part gives its output as JSON. Raises as `RunService.create`."""
+        run, follower = await self._make(caller, thread_id, request, events=False)
+        return run, self._output(run, follower, cancel=request.on_disconnect == "cancel")
+
+    async def _make(
+        self, caller: Caller, thread_id: str | None, request: RunCreate, *, events: bool
+    ) -> tuple[Run, Follower]:
+        """Makes a run and follows its thread before anyone can start it: `admitted` wakes the workers."""
+        await self._runs.check(request)
+        admitted = await self._storage.write(lambda tx: self._runs.admit(tx, caller, thread_id, request))
+        follower = self._broker.follow(admitted.run.thread_id, events=events)
+        self._runs.admitted(admitted)
+        return admitted.run, follower
+
+    # --- join ---
+
+    async def join(
+        self, caller: Caller, thread_id: str | None, run_id: str, *, cancel_on_disconnect: bool = False
+    ) -> Awaitable[bytes]:
+        """Awaiting the result gives the run's output as JSON, whether it still runs or has ended.
+
+        Raises:
+            RunNotFound: there is no such run, and its outcome is no longer kept.
+        """
+        run, outcome = await self._find(thread_id, run_id)
+        if outcome is not None:
+            return _ready(outcome.output_json)
+        assert run is not None
+        follower = self._broker.follow(run.thread_id, events=False)
+        return self._output(run, follower, cancel=cancel_on_disconnect)
+
+    async def join_stream(
+        self,
+        caller: Caller,
+        thread_id: str | None,
+        run_id: str,
+        *,
+        modes: Set[str] | None = None,
+        last_event_id: str | None = None,
+        cancel_on_disconnect: bool = False,
+    ) -> EventStream:
+        """Follows a run from now on, or, when it is resumable, from after `last_event_id` (`-`, `-1`, `0`: from its start).
+
+        Args:
+            modes: only events of these stream modes (and how it ends); None gives all.
+
+        Raises:
+            RunNotFound: as `join`.
+        """
+        run, outcome = await self._find(thread_id, run_id)
+        after = _after(last_event_id)
+        follower = self._broker.follow((run or outcome).thread_id) if run or outcome else None
+        assert follower is not None
+        resumable = bool(run and run.kwargs.get("resumable")) or outcome is not None
+        if run is None or run.status not in ACTIVE:
+            follower.close()
+            batches = self._stored(run_id, after, modes)
+        elif resumable and after is not None:
+            batches = self._resume(run, follower, after, modes, cancel_on_disconnect)
+        else:
+            batches = self._follow(run, follower, modes=modes, cancel=cancel_on_disconnect)
+        return EventStream(batches, ids=resumable)
+
+    async def thread_stream(
+        self, caller: Caller, thread_id: str, *, modes: Set[str], last_event_id: str | None = None
+    ) -> EventStream:
+        """Follows all runs of a thread until the reader leaves; stored events after `last_event_id` come first.
+
+        Raises:
+            NotFound: there is no such thread.
+        """
+
+        async def work(tx: Tx) -> bool:
+            return await tx.threads.get(thread_id, with_state=False) is not None
+
+        if not await self._storage.read(work):
+            raise NotFound(f"Thread with ID {thread_id} not found")
+        follower = self._broker.follow(thread_id)
+        return EventStream(self._all(thread_id, follower, _after(last_event_id), modes), ids=True)
+
+    # --- how the batches come ---
+
+    async def _follow(
+        self,
+        run: Run,
+        follower: Follower,
+        *,
+        modes: Set[str] | None = None,
+        cancel: bool = False,
+        after: tuple[int, int] = (0, 0),
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """Live events of a run until its last. The run may have ended before the follower was there."""
+        ended = False
+        try:
+            if await self._is_over(run.run_id):
+                ended = True
+                return
+            while not ended:
+                events = [e for e in await follower.next() if e.run_id == run.run_id and (e.ms, e.n) > after]
+                ended = any(event.last for event in events)
+                if wanted := _of_modes(events, modes):
+                    yield wanted
+        finally:
+            follower.close()
+            if cancel and not ended:
+                await self._hang_up(run)
+
+    async def _resume(
+        self, run: Run, follower: Follower, after: tuple[int, int], modes: Set[str] | None, cancel: bool
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """Stored events after an id, then live ones. The follower was there first, so nothing falls between."""
+        try:
+            async for batch in self._stored(run.run_id, after, None):
+                after = (batch[-1].ms, batch[-1].n)
+                if wanted := _of_modes(batch, modes):
+                    yield wanted
+                if batch[-1].last:
+                    follower.close()
+                    cancel = False
+                    return
+        except BaseException:
+            follower.close()
+            if cancel:
+                await self._hang_up(run)
+            raise
+        live = self._follow(run, follower, modes=modes, cancel=cancel, after=after)
+        try:
+            async for batch in live:
+                yield batch
+        finally:
+            await live.aclose()
+
+    async def _stored(
+        self, run_id: str, after: tuple[int, int] | None, modes: Set[str] | None
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """What is stored of a run after an id; nothing without one."""
+        while after is not None:
+            last = after
+            batch = await self._storage.read(lambda tx: tx.events.of_run(run_id, after=last))  # noqa: B023
+            if not batch:
+                return
+            after = (batch[-1].ms, batch[-1].n)
+            if wanted := _of_modes(batch, modes):
+                yield wanted
+
+    async def _all(
+        self, thread_id: str, follower: Follower, after: tuple[int, int] | None, modes: Set[str]
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        last = (0, 0)
+        try:
+            while after is not None:
+                since = after
+                batch = await self._storage.read(lambda tx: tx.events.of_thread(thread_id, after=since))  # noqa: B023
+                if not batch:
+                    break
+                after = last = (batch[-1].ms, batch[-1].n)
+                if wanted := _of_thread(batch, modes):
+                    yield wanted
+            while True:
+                events = [event for event in await follower.next() if (event.ms, event.n) > last]
+                if wanted := _of_thread(events, modes):
+                    yield wanted
+        finally:
+            follower.close()
+
+    async def _output(self, run: Run, follower: Follower, *, cancel: bool) -> bytes:
+        ended = False
+        try:
+            ended = await self._is_over(run.run_id)
+            while not ended:
+                ended = any(event.run_id == run.run_id and event.last for event in await follower.next())
+        finally:
+            follower.close()
+            if cancel and not ended:
+                await self._hang_up(run)
+        outcome = await self._storage.read(lambda tx: tx.runs.outcome(run.run_id))
+        return b"{}" if outcome is None else outcome.output_json
+
+    async def _hang_up(self, run: Run) -> None:
+        try:
+            await self._runs.cancel(SYSTEM, run.thread_id, run.run_id)
+        except ApiError:
+            return
+
+    async def _is_over(self, run_id: str) -> bool:
+        run = await self._storage.read(lambda tx: tx.runs.get(run_id))
+        return run is None or run.status not in ACTIVE
+
+    async def _find(self, thread_id: str | None, run_id: str) -> tuple[Run | None, Outcome | None]:
+        async def work(tx: Tx) -> tuple[Run | None, Outcome | None]:
+            run = await tx.runs.get(run_id)
+            outcome = None if run and run.status in ACTIVE else await tx.runs.outcome(run_id)
+            return run, outcome
+
+        run, outcome = await self._storage.read(work)
+        found = run or outcome
+        if found is None or thread_id not in (None, found.thread_id):
+            raise RunNotFound("Run not found")
+        return run, outcome
+
+
+async def _ready(output: bytes) -> bytes:
+    return output
+
+
+def _after(last_event_id: str | None) -> tuple[int, int] | None:
+    """The place that an event id names; None without one, the end for a text that is none."""
+    if not last_event_id:
+        return None
+    if last_event_id in _FROM_THE_START:
+        return (0, 0)
+    match = _ID.fullmatch(last_event_id)
+    return (int(match[1]), int(match[2])) if match else (2**62, 0)
+
+
+def _of_modes(events: Sequence[Event], modes: Set[str] | None) -> Sequence[Event]:
+    """Events for a reader who asked for some modes: those, and how the run ends."""
+    events = [event for event in events if event.mode != "state_update"]
+    if modes is None:
+        return events
+    return [event for event in events if event.mode in modes or event.name in ("error", "end")]
+
+
+def _of_thread(events: Sequence[Event], modes: Set[str]) -> Sequence[Event]:
+    """Events for the reader of a thread: `run_modes`, `lifecycle` and `state_update` are unions of kinds of events."""
+    wanted: list[Event] = []
+    for event in events:
+        if event.last:
+            if modes & {"run_modes", "lifecycle"}:
+                wanted.append(_run_done(event))
+        elif event.mode == "state_update":
+            if "state_update" in modes:
+                wanted.append(event)
+        elif "run_modes" in modes or (event.name == "metadata" and "lifecycle" in modes):
+            wanted.append(event)
+    return wanted
+
+
+def _run_done(event: Event) -> Event:
+    """How the end of a run shows in its thread's stream."""
+    data = to_json({"status": "run_done", "run_id": event.run_id})
+    return Event(
+        thread_id=event.thread_id, run_id=event.run_id, name="metadata", data=data, ms=event.ms, n=event.n, last=True
+    )
+

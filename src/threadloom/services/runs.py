@@ -1,0 +1,340 @@
+"""Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from threadloom.broker.base import Broker
+from threadloom.clock import Clock
+from threadloom.codec import to_json
+from threadloom.engine.admission import Admitted, admit, end_pending
+from threadloom.engine.events import Numbers
+from threadloom.engine.execute import read_state
+from threadloom.engine.states import thread_status
+from threadloom.errors import Conflict, NotFound
+from threadloom.graphs.registry import Graphs
+from threadloom.ids import new_id
+from threadloom.services.requests import RunCreate
+from threadloom.services.run_request import check_context, checkpoint_of, new_run
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import ACTIVE, SYSTEM, Assistant, Caller, CancelAction, Event, Run, RunStatus, Thread
+
+NO_THREAD = "Thread or assistant not found."
+NOTHING_TO_CANCEL = "No runs found to cancel."
+NOTHING_MATCHES = (
+    "No matching runs to cancel. Please verify the thread ID and run IDs are correct, and the runs haven't been deleted "
+    "or completed."
+)
+
+
+class Resolver(Protocol):
+    """Finds the assistant that a run names (the assistants service)."""
+
+    async def resolve(self, tx: Tx, assistant: str) -> Assistant: ...
+
+
+class UrlCheck(Protocol):
+    """Decides where webhooks may go."""
+
+    async def check(self, url: str) -> None:
+        """Raises `Invalid` for a URL that the policy refuses."""
+        ...
+
+
+class RunService:
+    """What can be done to runs.
+
+    Args:
+        webhooks: the policy that webhook URLs must pass.
+    """
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        broker: Broker,
+        clock: Clock,
+        numbers: Numbers,
+        graphs: Graphs,
+        assistants: Resolver,
+        webhooks: UrlCheck,
+    ) -> None:
+        self._storage = storage
+        self._broker = broker
+        self._clock = clock
+        self._numbers = numbers
+        self._graphs = graphs
+        self._assistants = assistants
+        self._webhooks = webhooks
+
+    # --- making ---
+
+    async def create(self, caller: Caller, thread_id: str | None, request: RunCreate) -> Run:
+        """Makes a run on a thread, or on a thread of its own (`thread_id` None).
+
+        Raises:
+            NotFound: thread, assistant or checkpoint unknown.
+            Conflict: the thread is busy and the strategy is `reject`.
+            BadRequest: context and configurable both given.
+            Invalid: the webhook is not allowed, or the assistant is neither an id nor a graph.
+        """
+        await self.check(request)
+        admitted = await self._storage.write(lambda tx: self.admit(tx, caller, thread_id, request))
+        self.admitted(admitted)
+        return admitted.run
+
+    async def create_batch(self, caller: Caller, requests: Sequence[RunCreate]) -> list[Run]:
+        """Makes stateless runs, all or none. Raises as `create`."""
+        for request in requests:
+            await self.check(request)
+
+        async def work(tx: Tx) -> list[Admitted]:
+            return [await self.admit(tx, caller, None, request) for request in requests]
+
+        batch = await self._storage.write(work)
+        for admitted in batch:
+            self.admitted(admitted)
+        return [admitted.run for admitted in batch]
+
+    async def admit(self, tx: Tx, caller: Caller, thread_id: str | None, request: RunCreate) -> Admitted:
+        """Makes a run within a transaction; call `admitted` once it is committed. Raises as `create`."""
+        assistant = await self._assistants.resolve(tx, request.assistant_id)
+        temporary = False
+        thread = None
+        if thread_id is None:
+            temporary = request.on_completion == "delete"
+            thread = await self._new_thread(tx, new_id(), request, assistant)
+        else:
+            thread = await tx.threads.get(thread_id, with_state=False)
+            if thread is None:
+                if request.if_not_exists != "create":
+                    raise NotFound(NO_THREAD)
+                thread = await self._new_thread(tx, thread_id, request, assistant)
+        ns, checkpoint_id = checkpoint_of(request)
+        if checkpoint_id and await tx.lineage.get(thread.thread_id, ns, checkpoint_id) is None:
+            raise NotFound(f"Checkpoint {checkpoint_id} not found")
+        run = new_run(
+            request, caller=caller, assistant=assistant, thread=thread, clock=self._clock, temporary=temporary
+        )
+        if thread_id is not None:
+            await self._tie(tx, thread, assistant)
+        return await admit(tx, run)
+
+    def admitted(self, admitted: Admitted) -> None:
+        """What follows a committed admission: others are told to stop, workers are woken."""
+        for run_id in admitted.cancel:
+            self._broker.cancel(run_id)
+        for run in admitted.ended:
+            self._end_stream(run)
+        self._broker.wake()
+
+    async def check(self, request: RunCreate) -> None:
+        """What can be refused before the database is asked. Raises as `create`."""
+        check_context(request)
+        if isinstance(request.webhook, str):
+            await self._webhooks.check(request.webhook)
+
+    async def _new_thread(self, tx: Tx, thread_id: str, request: RunCreate, assistant: Assistant) -> Thread:
+        now = self._clock.now()
+        metadata = {
+            **request.metadata,
+            "graph_id": assistant.graph_id,
+            "assistant_id": assistant.assistant_id,
+        }
+        thread = Thread(
+            thread_id=thread_id, created_at=now, updated_at=now, state_updated_at=now, metadata=metadata
+        )
+        await tx.threads.insert(thread)
+        return thread
+
+    async def _tie(self, tx: Tx, thread: Thread, assistant: Assistant) -> None:
+        """A thread that belongs to no graph yet takes the run's at once, so that its state can be read while it runs."""
+        ours = {"graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
+        if any(thread.metadata.get(key) != value for key, value in ours.items()):
+            thread.metadata.update(ours)
+            await tx.threads.update(thread.thread_id, metadata=thread.metadata)
+
+    # --- looking ---
+
+    async def get(self, caller: Caller, thread_id: str, run_id: str) -> Run:
+        """Raises NotFound for an unknown thread or run, and for a run of another thread."""
+
+        async def work(tx: Tx) -> Run:
+            run = await tx.runs.get(run_id)
+            if run is None or run.thread_id != thread_id:
+                await self._thread_exists(tx, thread_id)
+                raise NotFound("Not Found")
+            return run
+
+        return await self._storage.read(work)
+
+    async def list(
+        self, caller: Caller, thread_id: str, *, limit: int, offset: int, status: RunStatus | None
+    ) -> list[Run]:
+        """The runs of a thread, newest first. Raises NotFound for an unknown thread."""
+
+        async def work(tx: Tx) -> "list[Run]":
+            await self._thread_exists(tx, thread_id)
+            return await tx.runs.of_thread(thread_id, status=status, limit=limit, offset=offset)
+
+        return await self._storage.read(work)
+
+    # --- stopping ---
+
+    async def cancel(
+        self, caller: Caller, thread_id: str, run_id: str, *, action: CancelAction = "interrupt", wait: bool = False
+    ) -> None:
+        """Stops a run; with `wait`, returns when it has ended.
+
+        Raises:
+            NotFound: no such run on the thread, or it has already ended.
+        """
+        follower = self._broker.follow(thread_id, events=False)
+        try:
+
+            async def work(tx: Tx) -> Run | None:
+                run = await tx.runs.get(run_id)
+                if run is None or run.thread_id != thread_id:
+                    raise NotFound(NOTHING_TO_CANCEL)
+                if run.status not in ACTIVE:
+                    raise NotFound(NOTHING_MATCHES)
+                return await self._stop(tx, run, action)
+
+            running = await self._storage.write(work)
+            if running is None:
+                self._end_stream((thread_id, run_id))
+                self._broker.wake()
+                return
+            self._broker.cancel(run_id)
+            while wait and not any(event.run_id == run_id for event in await follower.next()):
+                pass
+        finally:
+            follower.close()
+
+    async def cancel_many(
+        self,
+        caller: Caller,
+        *,
+        status: Literal["pending", "running", "all"] | None,
+        thread_id: str | None,
+        run_ids: Sequence[str] | None,
+        action: CancelAction = "interrupt",
+    ) -> None:
+        """Stops all runs of a status, or the named ones of a thread.
+
+        Raises:
+            NotFound: there was none to stop.
+        """
+        stopped: list[tuple[Run, bool]] = []
+
+        async def work(tx: Tx) -> list[tuple[Run, bool]]:
+            stopped.clear()
+            for run in await tx.runs.active(thread_id):
+                named = run_ids is not None and run.run_id in run_ids
+                if named or (run_ids is None and status in (run.status, "all")):
+                    stopped.append((run, await self._stop(tx, run, action) is not None))
+            return stopped
+
+        if not await self._storage.write(work):
+            raise NotFound(NOTHING_MATCHES)
+        for run, running in stopped:
+            if running:
+                self._broker.cancel(run.run_id)
+            else:
+                self._end_stream(run)
+        self._broker.wake()
+
+    async def delete(self, caller: Caller, thread_id: str, run_id: str) -> None:
+        """Removes a run and its checkpoints; one that is active is rolled back first.
+
+        Raises:
+            NotFound: thread or run unknown.
+        """
+        run = await self._known(thread_id, run_id)
+        if run.status in ACTIVE:
+            await self.cancel(caller, thread_id, run_id, action="rollback", wait=True)
+            return
+        async def work(tx: Tx) -> None:
+            if await tx.runs.count_active(thread_id):
+                raise Conflict(f"Thread {thread_id} is busy; run {run_id} can be deleted when its runs have ended")
+            await tx.lineage.delete_run(thread_id, run_id)
+            await tx.runs.delete(run_id)
+            await tx.runs.drop_outcome(run_id)
+            await tx.events.drop_of_run(run_id)
+
+        await self._storage.write(work)
+        snapshot = await read_state(run, self._graphs)
+        now = self._clock.now()
+
+        async def follow(tx: Tx) -> None:
+            thread = await tx.threads.get(thread_id, with_state=False)
+            if thread is None or await tx.runs.count_active(thread_id):
+                return
+            await tx.threads.set_state(
+                thread_id,
+                values_json=snapshot.values_json,
+                interrupts_json=snapshot.interrupts_json,
+                error=thread.error,
+            )
+            await tx.threads.update(thread_id, state_updated_at=now, updated_at=now)
+
+        await self._storage.write(follow)
+
+    async def stop_thread(self, thread_id: str) -> None:
+        """Stops whatever runs on a thread that is about to go; returns when nothing does."""
+        while True:
+            active = await self._storage.read(lambda tx: tx.runs.active(thread_id))
+            if not active:
+                return
+            for run in active:
+                try:
+                    await self.cancel(SYSTEM, thread_id, run.run_id, action="rollback", wait=True)
+                except NotFound:
+                    continue
+
+    async def _stop(self, tx: Tx, run: Run, action: CancelAction) -> Run | None:
+        """Asks a running run to stop and gives it back, or ends a pending one and gives None."""
+        if run.status == "running":
+            await tx.runs.request_cancel(run.run_id, action)
+            return run
+        now = self._clock.now()
+        await end_pending(tx, run, now, keep=action == "interrupt")
+        if run.temporary:
+            await tx.runs.delete_of_thread(run.thread_id)
+            await tx.threads.delete(run.thread_id)
+            return None
+        active = await tx.runs.count_active(run.thread_id)
+        thread = await tx.threads.get(run.thread_id)
+        if thread is not None and not active:
+            waits = thread.interrupts_json not in (None, b"{}")
+            failed = thread.error is not None
+            status = thread_status(active=0, has_next=waits or failed, failed=failed and not _stopped(thread))
+            await tx.threads.update(run.thread_id, status=status, updated_at=now)
+        return None
+
+    # --- shared ---
+
+    async def _known(self, thread_id: str, run_id: str) -> Run:
+        async def work(tx: Tx) -> Run:
+            await self._thread_exists(tx, thread_id)
+            run = await tx.runs.get(run_id)
+            if run is None or run.thread_id != thread_id:
+                raise NotFound("Run not found")
+            return run
+
+        return await self._storage.read(work)
+
+    async def _thread_exists(self, tx: Tx, thread_id: str) -> None:
+        if await tx.threads.get(thread_id, with_state=False) is None:
+            raise NotFound(f"Thread with ID {thread_id} not found")
+
+    def _end_stream(self, run: Run | tuple[str, str]) -> None:
+        """Tells the readers of a run that never started that it is over."""
+        thread_id, run_id = run if isinstance(run, tuple) else (run.thread_id, run.run_id)
+        ms, n = self._numbers.next()
+        data = to_json({"run_id": run_id, "status": "interrupted"})
+        event = Event(thread_id=thread_id, run_id=run_id, name="end", data=data, ms=ms, n=n, last=True)
+        self._broker.publish([event])
+
+
+def _stopped(thread: Thread) -> bool:
+    return thread.error is not None and thread.error.get("error") == "UserInterrupt"
