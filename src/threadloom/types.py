@@ -168,6 +168,23 @@ class Cron(msgspec.Struct, kw_only=True):
     last_error: str | None = None
 
 
+class Item(msgspec.Struct, kw_only=True):
+    """Something remembered in the long-term store, under a namespace and a key.
+
+    `ttl_minutes` after the last put or refreshing read it is gone, at `expires_at`; None: it stays. `score` is its likeness
+    to a search's query (cosine, -1 to 1), None without one.
+    """
+
+    namespace: tuple[str, ...]
+    key: str
+    value_json: bytes
+    created_at: int
+    updated_at: int
+    ttl_minutes: float | None = None
+    expires_at: int | None = None
+    score: float | None = None
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who asks, and with what: passed to every service method. Without auth everyone is the same caller."""
 

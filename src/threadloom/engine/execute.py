@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
 import msgspec
-from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
 from threadloom import __version__
@@ -25,9 +24,15 @@ log = logging.getLogger("threadloom.run")
 FENCE = "__run_fence"
 """Key of `configurable` that carries the fence to the checkpointer; never stored, never shown."""
 
+Graph = Any
+"""A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
+
 _STRICT_RESUME = "__pregel_strict_resume"
 _NULL_TASK = "00000000-0000-0000-0000-000000000000"
 _RESUME = "__resume__"
+
+
+Kind = Literal["success", "error", "timeout", "cancelled", "rolled back"]
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -37,7 +42,7 @@ class Result(msgspec.Struct, kw_only=True):
     is not needed. A `cancelled` attempt was stopped from outside.
     """
 
-    kind: Literal["success", "error", "timeout", "cancelled", "rolled back"]
+    kind: Kind
     output_json: bytes = b"{}"
     error: dict[str, Any] | None = None
     snapshot: Snapshot | None = None
@@ -82,7 +87,7 @@ class Execution:
         self._emitter.emit("metadata", {"run_id": run.run_id, "attempt": run.attempt})
         config = self._config()
         error: BaseException | None = None
-        kind: Literal["success", "error", "timeout", "cancelled"] = "success"
+        kind: Kind = "success"
         snapshot = None
         try:
             async with self._graphs.open(
@@ -110,7 +115,7 @@ class Execution:
             return Result(kind=kind, output_json=self._output(), snapshot=snapshot)
         return self._failed(kind, error, snapshot)
 
-    def _failed(self, kind: Literal["success", "error", "timeout", "cancelled"], error: BaseException, snapshot: Any) -> Result:
+    def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
         log.warning("run %s failed", self._run.run_id, exc_info=error)
         fault = told(error)
         self._emitter.emit("error", fault)
@@ -118,7 +123,7 @@ class Execution:
 
     # --- calling the graph ---
 
-    async def _stream(self, graph: Pregel[Any, Any, Any, Any], config: dict[str, Any]) -> None:
+    async def _stream(self, graph: Graph, config: dict[str, Any]) -> None:
         input_ = await self._input(graph, config)
         if isinstance(input_, _Nothing):
             state = await graph.aget_state(_bare(config))
@@ -138,7 +143,7 @@ class Execution:
             await self._settle_update(graph, _bare(config))
 
     async def _chunks(
-        self, graph: Pregel[Any, Any, Any, Any], input_: Any, config: dict[str, Any]
+        self, graph: Graph, input_: Any, config: dict[str, Any]
     ) -> AsyncIterator[tuple[tuple[str, ...], str, Any]]:
         kwargs = self._kwargs
         subgraphs = bool(kwargs.get("subgraphs"))
@@ -165,7 +170,7 @@ class Execution:
                 yield ns, mode, chunk
             yield (), "events", event
 
-    async def _input(self, graph: Pregel[Any, Any, Any, Any], config: dict[str, Any]) -> Any:
+    async def _input(self, graph: Graph, config: dict[str, Any]) -> Any:
         """What to call the graph with: the input, a command, or None to go on."""
         if self._resumed:
             return None
@@ -183,7 +188,7 @@ class Execution:
             given["resume"] = await self._resume(graph, config, command["resume"])
         return Command(**given) if given else _Nothing()
 
-    async def _resume(self, graph: Pregel[Any, Any, Any, Any], config: dict[str, Any], answer: Any) -> Any:
+    async def _resume(self, graph: Graph, config: dict[str, Any], answer: Any) -> Any:
         """The answer to a question, so that LangGraph takes it for what it is.
 
         From a checkpoint whose question was answered before, LangGraph would repeat the old answer; a sibling of that
@@ -191,8 +196,7 @@ class Execution:
         """
         configurable = config["configurable"]
         if configurable.get("checkpoint_id"):
-            saver: Any = graph.checkpointer
-            saved = await saver.aget_tuple(config)
+            saved = await graph.checkpointer.aget_tuple(config)
             if saved and any(channel == _RESUME for _, channel, _ in saved.pending_writes or ()):
                 fork = await graph.aupdate_state(config, None, as_node="__copy__")
                 configurable["checkpoint_id"] = fork["configurable"]["checkpoint_id"]
@@ -204,11 +208,10 @@ class Execution:
                 return {state.interrupts[0].id: answer}
         return answer
 
-    async def _settle_update(self, graph: Pregel[Any, Any, Any, Any], config: dict[str, Any]) -> None:
+    async def _settle_update(self, graph: Graph, config: dict[str, Any]) -> None:
         """Makes an update on a finished thread a step of its own, lest it lies there as a pending write that makes later
         runs fail (contract, runs §9, "Hazard")."""
-        saver: Any = graph.checkpointer
-        saved = await saver.aget_tuple(config)
+        saved = await graph.checkpointer.aget_tuple(config)
         if saved and any(task_id == _NULL_TASK for task_id, _, _ in saved.pending_writes or ()):
             state = await graph.aget_state(config)
             if not state.next:
@@ -299,7 +302,7 @@ def _bare(config: dict[str, Any]) -> dict[str, Any]:
     return {"configurable": {**configurable, "checkpoint_ns": ""}, "metadata": config["metadata"]}
 
 
-def _accepted(graph: Pregel[Any, Any, Any, Any], context: dict[str, Any]) -> dict[str, Any]:
+def _accepted(graph: Graph, context: dict[str, Any]) -> dict[str, Any]:
     """The keys of a context that its schema takes: a dataclass has no place for others."""
     fields = getattr(graph.context_schema, "__dataclass_fields__", None)
     return context if fields is None else {key: value for key, value in context.items() if key in fields}

@@ -32,6 +32,4 @@ async def thread_state(graph: Any, config: dict[str, Any]) -> Snapshot:
         for task in state.tasks
         if task.interrupts
     }
-    return Snapshot(
-        values_json=to_json(state.values), interrupts_json=to_json(interrupts), has_next=bool(state.next)
-    )
+    return Snapshot(values_json=to_json(state.values), interrupts_json=to_json(interrupts), has_next=bool(state.next))

@@ -28,7 +28,7 @@ class Translator:
     def __init__(self, requested: Iterable[str], thread_id: str) -> None:
         self._requested = frozenset(requested)
         self._thread_id = thread_id
-        self._messages: dict[str, BaseMessageChunk | None] = {}
+        self._messages: dict[str | None, BaseMessageChunk | None] = {}
 
     def events(self, ns: tuple[str, ...], mode: str, chunk: Any) -> Iterator[NamedEvent]:
         """The events of one chunk of a LangGraph stream mode in a namespace (`()` for the root)."""

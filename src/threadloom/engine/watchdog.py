@@ -56,7 +56,9 @@ class Watchdog:
 
     def _tell(self, frame: FrameType, stalled: float) -> None:
         stack = traceback.extract_stack(frame)
-        own = [entry for entry in stack if "site-packages" not in entry.filename and "/lib/python" not in entry.filename]
+        own = [
+            entry for entry in stack if "site-packages" not in entry.filename and "/lib/python" not in entry.filename
+        ]
         place = (own or stack)[-1]
         name = f"{place.filename}:{place.lineno}"
         if name in self._told:

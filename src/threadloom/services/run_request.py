@@ -52,7 +52,7 @@ def new_run(
     ours = {"checkpoint_id", "checkpoint_ns", "checkpoint_map", "thread_id"}
     context = {**assistant.context, **{key: value for key, value in said.items() if key not in ours}}
     configurable = {
-        **{key: value for key, value in caller.headers.items()},
+        **caller.headers,
         **assistant.config.get("configurable", {}),
         **context,
         **_place(request),

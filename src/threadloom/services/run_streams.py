@@ -50,9 +50,7 @@ class RunStreamService:
 
     # --- make and watch ---
 
-    async def stream(
-        self, caller: Caller, thread_id: str | None, request: RunCreate
-    ) -> tuple[Run, EventStream]:
+    async def stream(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, EventStream]:
         """Makes a run and follows it from its first event. Raises as `RunService.create`."""
         run, follower = await self._make(caller, thread_id, request, events=True)
         batches = self._follow(run, follower, cancel=request.on_disconnect == "cancel")
@@ -110,15 +108,14 @@ class RunStreamService:
         """
         run, outcome = await self._find(thread_id, run_id)
         after = _after(last_event_id)
-        follower = self._broker.follow((run or outcome).thread_id) if run or outcome else None
-        assert follower is not None
         resumable = bool(run and run.kwargs.get("resumable")) or outcome is not None
         if run is None or run.status not in ACTIVE:
-            follower.close()
             batches = self._stored(run_id, after, modes)
         elif resumable and after is not None:
+            follower = self._broker.follow(run.thread_id)
             batches = self._resume(run, follower, after, modes, cancel_on_disconnect)
         else:
+            follower = self._broker.follow(run.thread_id)
             batches = self._follow(run, follower, modes=modes, cancel=cancel_on_disconnect)
         return EventStream(batches, ids=resumable)
 
@@ -303,4 +300,3 @@ def _run_done(event: Event) -> Event:
     return Event(
         thread_id=event.thread_id, run_id=event.run_id, name="metadata", data=data, ms=event.ms, n=event.n, last=True
     )
-

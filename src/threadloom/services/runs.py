@@ -140,14 +140,12 @@ class RunService:
             "graph_id": assistant.graph_id,
             "assistant_id": assistant.assistant_id,
         }
-        thread = Thread(
-            thread_id=thread_id, created_at=now, updated_at=now, state_updated_at=now, metadata=metadata
-        )
+        thread = Thread(thread_id=thread_id, created_at=now, updated_at=now, state_updated_at=now, metadata=metadata)
         await tx.threads.insert(thread)
         return thread
 
     async def _tie(self, tx: Tx, thread: Thread, assistant: Assistant) -> None:
-        """A thread that belongs to no graph yet takes the run's at once, so that its state can be read while it runs."""
+        """A thread takes the graph of its newest run at once, so that its state can be read while it runs."""
         ours = {"graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
         if any(thread.metadata.get(key) != value for key, value in ours.items()):
             thread.metadata.update(ours)
@@ -253,6 +251,7 @@ class RunService:
         if run.status in ACTIVE:
             await self.cancel(caller, thread_id, run_id, action="rollback", wait=True)
             return
+
         async def work(tx: Tx) -> None:
             if await tx.runs.count_active(thread_id):
                 raise Conflict(f"Thread {thread_id} is busy; run {run_id} can be deleted when its runs have ended")

@@ -242,7 +242,12 @@ class Threads(Protocol):
         ...
 
     async def set_state(
-        self, thread_id: str, *, values_json: bytes | None, interrupts_json: bytes | None, error: Mapping[str, Any] | None
+        self,
+        thread_id: str,
+        *,
+        values_json: bytes | None,
+        interrupts_json: bytes | None,
+        error: Mapping[str, Any] | None,
     ) -> None:
         """Sets what the record shows of the state. Other threads that share the old one keep it."""
         ...
@@ -509,6 +514,8 @@ class Tx(Protocol):
     def assistants(self) -> Assistants: ...
     @property
     def crons(self) -> Crons: ...
+    @property
+    def items(self) -> Items: ...
 
 
 class Storage(Protocol):

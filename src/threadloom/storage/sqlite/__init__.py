@@ -13,7 +13,7 @@ import orjson
 
 from threadloom.codec import contains
 from threadloom.errors import StartError, StorageError
-from threadloom.storage.sqlite.database import Database
+from threadloom.storage.sqlite.database import Database, Functions
 from threadloom.storage.sqlite.migrate import migrate
 from threadloom.storage.sqlite.tx import SqliteTx, drive
 
@@ -29,7 +29,7 @@ def _contains(document: str | bytes | None, wanted: str | bytes) -> bool:
     return document is not None and contains(orjson.loads(document), orjson.loads(wanted))
 
 
-FUNCTIONS = {"contains": (2, _contains), "casefold": (1, str.casefold)}
+FUNCTIONS: Functions = {"contains": (2, _contains), "casefold": (1, str.casefold)}
 """SQL functions of ours: JSON containment, and text for case-blind comparison (SQLite's own know ASCII only)."""
 
 

@@ -53,7 +53,9 @@ class Database:
             StorageError: the file cannot be opened.
         """
         try:
-            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, cached_statements=512
+            )
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")

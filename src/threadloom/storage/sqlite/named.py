@@ -1,8 +1,8 @@
 """SQL as named text: every query of a `.sql` file has a name line and a sentence that says what it does.
 
-    -- name: get_thread
-    -- One thread by id, without its values.
-    SELECT …;
+-- name: get_thread
+-- One thread by id, without its values.
+SELECT …;
 """
 
 import re

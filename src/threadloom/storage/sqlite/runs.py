@@ -88,9 +88,7 @@ class SqliteRuns:
     async def expired(self, now: int | None) -> list[Run]:
         return [_run(row) for row in self._db.execute(SQL["expired"], (now,))]
 
-    async def set_status(
-        self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None
-    ) -> None:
+    async def set_status(self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None) -> None:
         self._db.execute(SQL["set_status"], (run_id, status, updated_at, ended_at))
 
     async def requeue(self, run_id: str, *, attempt: int) -> None:

@@ -1,0 +1,109 @@
+-- Items of the long-term store. `:from` and `:upto` bound the namespaces at and below a prefix.
+
+-- name: put
+-- An item in place of what was there; one that is still alive keeps when it was made.
+INSERT INTO items (ns, key, created_at, updated_at, ttl_minutes, expires_at, value)
+VALUES (:ns, :key, :created_at, :updated_at, :ttl_minutes, :expires_at, :value)
+ON CONFLICT (ns, key) DO UPDATE
+SET created_at = CASE WHEN items.expires_at <= :now THEN excluded.created_at ELSE items.created_at END,
+    updated_at = excluded.updated_at,
+    ttl_minutes = excluded.ttl_minutes,
+    expires_at = excluded.expires_at,
+    value = excluded.value
+RETURNING id;
+
+-- name: drop_vectors
+-- All vectors of an item.
+DELETE FROM item_vectors WHERE item = ?;
+
+-- name: put_vector
+-- One vector of an item.
+INSERT INTO item_vectors (item, ns, dims, expires_at, vector) VALUES (?, ?, ?, ?, ?);
+
+-- name: get
+-- One item that is alive.
+SELECT ns, key, value, created_at, updated_at, ttl_minutes, expires_at
+FROM items
+WHERE ns = :ns AND key = :key AND (expires_at IS NULL OR expires_at > :now);
+
+-- name: refresh
+-- Restarts the clock of an item that is alive and has one. The sum is capped where 64 bits end.
+UPDATE items
+SET expires_at = CAST(min(:now + ttl_minutes * 60000000, 9.2e18) AS INTEGER)
+WHERE ns = :ns AND key = :key AND expires_at > :now
+RETURNING id, expires_at;
+
+-- name: refresh_vectors
+-- The vectors of an item live as long as it does.
+UPDATE item_vectors SET expires_at = ? WHERE item = ?;
+
+-- name: delete
+-- One item; its vectors go with it.
+DELETE FROM items WHERE ns = ? AND key = ?;
+
+-- name: list_all
+-- A page of everything, the last updated first, in the order of an index.
+SELECT ns, key, value, created_at, updated_at, ttl_minutes, expires_at
+FROM items
+WHERE expires_at IS NULL OR expires_at > :now
+ORDER BY updated_at DESC, ns, key
+LIMIT :limit OFFSET :offset;
+
+-- name: page_below
+-- The ids of a page at and below a namespace, found in one index. (`+` keeps SQLite from walking all items by date.)
+SELECT id
+FROM items
+WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now)
+ORDER BY +updated_at DESC, ns, key
+LIMIT :limit OFFSET :offset;
+
+-- name: unscored
+-- As page_below, only items without a vector of this length.
+SELECT id
+FROM items
+WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now)
+    AND NOT EXISTS (SELECT 1 FROM item_vectors WHERE item = items.id AND dims = :dims)
+ORDER BY +updated_at DESC, ns, key
+LIMIT :limit OFFSET :offset;
+
+-- name: by_ids
+-- Items by id, in any order.
+SELECT id, ns, key, value, created_at, updated_at, ttl_minutes, expires_at
+FROM items
+WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: values_below
+-- What a filter looks at. Further conditions are appended.
+SELECT id, updated_at, ns, key, value
+FROM items
+WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
+
+-- name: vector_ids
+-- The ids of all living vectors at and below a namespace, as one text: a hundred thousand rows would cost more.
+SELECT group_concat(id)
+FROM item_vectors
+WHERE dims = :dims AND ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
+
+-- name: vectors
+-- Vectors by id.
+SELECT id, item, vector FROM item_vectors WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: vectors_between
+-- All vectors of one length in a range of ids.
+SELECT id, item, vector FROM item_vectors WHERE id BETWEEN ? AND ? AND dims = ?;
+
+-- name: living_vectors
+-- Every vector of one length that is stored.
+SELECT group_concat(id) FROM item_vectors WHERE dims = ?;
+
+-- name: namespaces
+-- Namespaces at and below one that hold living items.
+SELECT DISTINCT ns
+FROM items
+WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now)
+ORDER BY ns;
+
+-- name: sweep
+-- Removes items whose time is over, the longest overdue first.
+DELETE FROM items
+WHERE id IN (SELECT id FROM items WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit);

@@ -1,0 +1,126 @@
+"""A cache of vectors for exact search: one matrix in memory, filled from what searches ask for.
+
+A stored vector never changes and its id is never used again, so what is cached is never wrong: which ids count is asked of
+the database each time, within the reader's own snapshot. That keeps it right beside writers, among several readers, and
+after a restart, without anybody telling it of a change.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Fetched = Iterable[tuple[int, int, bytes]]
+"""Rows (vector id, item id, float32 bytes)."""
+
+COMPACT_ABOVE = 4096
+"""Rows from which on it is worth looking for vectors that are gone."""
+
+
+class VectorCache:
+    """Vectors of one length by id. Safe to use from several threads.
+
+    A change of length (another embedding model) empties it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clear(0)
+
+    def _clear(self, dims: int) -> None:
+        self._dims = dims
+        self._count = 0
+        self._checked = COMPACT_ABOVE
+        self._matrix: NDArray[np.float32] = np.empty((0, dims), dtype=np.float32)
+        self._owners: Ids = np.empty(0, dtype=np.int64)
+        self._ids: Ids = np.empty(0, dtype=np.int64)  # sorted
+        self._rows: Ids = np.empty(0, dtype=np.int64)  # of the matrix, in the order of _ids
+
+    def __len__(self) -> int:
+        return self._count
+
+    def score(
+        self, query: bytes, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]
+    ) -> tuple[Ids, NDArray[np.float32]]:
+        """The owners of the vectors `ids` and their likeness to `query`, in the order of `ids`.
+
+        Args:
+            query: float32, little-endian, of unit length.
+            fetch: gives the vectors of ids that are not cached.
+            living: gives the ids of all vectors of this length that are stored.
+        """
+        wanted = np.frombuffer(query, dtype="<f4")
+        with self._lock:
+            if len(wanted) != self._dims:
+                self._clear(len(wanted))
+            missing = ids[~self._known(ids)]
+            if len(missing):
+                self._add(fetch(missing))
+                self._compact(living)
+            rows = self._rows[np.searchsorted(self._ids, ids)]
+            # Rows are only ever appended, to these arrays or to new ones: both views stay as they are.
+            matrix, owners = self._matrix[: self._count], self._owners
+        # Gathering rows copies them: above a third of all it is cheaper to score every row.
+        scores = (matrix @ wanted)[rows] if len(rows) * 3 > len(matrix) else matrix[rows] @ wanted
+        return owners[rows], np.clip(scores, -1.0, 1.0)
+
+    def _known(self, ids: Ids) -> NDArray[np.bool_]:
+        if not len(self._ids):
+            return np.zeros(len(ids), dtype=np.bool_)
+        places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        found: NDArray[np.bool_] = self._ids[places] == ids
+        return found
+
+    def _add(self, fetched: Fetched) -> None:
+        rows = [row for row in fetched if len(row[2]) == self._dims * 4]
+        ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+        fresh = ~self._known(ids)
+        rows = [row for row, new in zip(rows, fresh.tolist(), strict=True) if new]
+        if not rows:
+            return
+        self._grow(self._count + len(rows))
+        start, end = self._count, self._count + len(rows)
+        joined = np.frombuffer(b"".join(row[2] for row in rows), dtype="<f4")
+        self._matrix[start:end] = joined.reshape(len(rows), self._dims)
+        self._owners[start:end] = [row[1] for row in rows]
+        self._count = end
+        ids = np.concatenate([self._ids, ids[fresh]])
+        order = np.argsort(ids, kind="stable")
+        self._ids = ids[order]
+        self._rows = np.concatenate([self._rows, np.arange(start, end)])[order]
+
+    def _grow(self, count: int) -> None:
+        if count <= len(self._matrix):
+            return
+        size = max(count, 2 * len(self._matrix) if len(self._matrix) < 65_536 else len(self._matrix) * 5 // 4)
+        matrix = np.empty((size, self._dims), dtype=np.float32)
+        owners = np.zeros(size, dtype=np.int64)
+        matrix[: self._count] = self._matrix[: self._count]
+        owners[: self._count] = self._owners[: self._count]
+        self._matrix, self._owners = matrix, owners
+
+    def _compact(self, living: Callable[[], Ids]) -> None:
+        """Drops vectors that are no longer stored, once the cache has grown by half since the last look.
+
+        An older snapshot may still ask for one of them; then it is fetched again.
+        """
+        if self._count < self._checked:
+            return
+        kept = np.isin(self._ids, living())
+        rows = self._rows[kept]
+        self._matrix, self._owners = self._matrix[rows], self._owners[rows]
+        self._ids, self._rows = self._ids[kept], np.arange(len(rows))
+        self._count = len(rows)
+        self._checked = max(COMPACT_ABOVE, self._count * 3 // 2)
+
+
+def parse_ids(text: Any) -> Ids:
+    """The ids of a comma-joined text (or None), sorted."""
+    if not text:
+        return np.empty(0, dtype=np.int64)
+    ids: Ids = np.fromstring(text, dtype=np.int64, sep=",")
+    ids.sort()
+    return ids
