@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from threadloom.storage.items import Items
 from threadloom.types import (
     Assistant,
     CancelAction,

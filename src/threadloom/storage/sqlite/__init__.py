@@ -16,6 +16,7 @@ from threadloom.errors import StartError, StorageError
 from threadloom.storage.sqlite.database import Database, Functions
 from threadloom.storage.sqlite.migrate import migrate
 from threadloom.storage.sqlite.tx import SqliteTx, drive
+from threadloom.storage.sqlite.vectors import VectorCache
 
 __all__ = ["SqliteStorage"]
 
@@ -48,6 +49,7 @@ class SqliteStorage:
         self._lock: IO[str] | None = None
         self.database = Database(folder / FILE, synchronous=synchronous, functions=FUNCTIONS)
         self._blob_ids = itertools.count(1)
+        self._vectors = VectorCache()
         # One SqliteTx a connection; a connection is used by one thread at a time.
         self._transactions: dict[sqlite3.Connection, SqliteTx] = {}
 
@@ -87,7 +89,7 @@ class SqliteStorage:
     def _tx(self, connection: sqlite3.Connection) -> SqliteTx:
         tx = self._transactions.get(connection)
         if tx is None:
-            tx = self._transactions[connection] = SqliteTx(connection)
+            tx = self._transactions[connection] = SqliteTx(connection, self._vectors)
         return tx
 
     async def write(self, work: Callable[[SqliteTx], Awaitable[T]]) -> T:

@@ -11,6 +11,7 @@ from threadloom.storage.sqlite.items import SqliteItems
 from threadloom.storage.sqlite.lineage import SqliteLineage
 from threadloom.storage.sqlite.runs import SqliteRuns
 from threadloom.storage.sqlite.threads import SqliteThreads
+from threadloom.storage.sqlite.vectors import VectorCache
 
 T = TypeVar("T")
 
@@ -18,13 +19,13 @@ T = TypeVar("T")
 class SqliteTx:
     """The tables of one connection, for as long as the connection lives."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, vectors: VectorCache) -> None:
         self.lineage = SqliteLineage(connection)
         self.threads = SqliteThreads(connection)
         self.runs = SqliteRuns(connection)
         self.events = SqliteEvents(connection)
         self.assistants = SqliteAssistants(connection)
-        self.items = SqliteItems(connection)
+        self.items = SqliteItems(connection, vectors)
         self.crons = SqliteCrons(connection)
 
 

@@ -5,6 +5,7 @@ the database each time, within the reader's own snapshot. That keeps it right be
 after a restart, without anybody telling it of a change.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,6 +19,9 @@ Fetched = Iterable[tuple[int, int, bytes]]
 
 COMPACT_ABOVE = 4096
 """Rows from which on it is worth looking for vectors that are gone."""
+
+PORTION = 8192
+"""Rows that are read and put into the matrix at a time."""
 
 
 class VectorCache:
@@ -75,22 +79,22 @@ class VectorCache:
         return found
 
     def _add(self, fetched: Fetched) -> None:
-        rows = [row for row in fetched if len(row[2]) == self._dims * 4]
-        ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-        fresh = ~self._known(ids)
-        rows = [row for row, new in zip(rows, fresh.tolist(), strict=True) if new]
-        if not rows:
-            return
-        self._grow(self._count + len(rows))
-        start, end = self._count, self._count + len(rows)
-        joined = np.frombuffer(b"".join(row[2] for row in rows), dtype="<f4")
-        self._matrix[start:end] = joined.reshape(len(rows), self._dims)
-        self._owners[start:end] = [row[1] for row in rows]
-        self._count = end
-        ids = np.concatenate([self._ids, ids[fresh]])
-        order = np.argsort(ids, kind="stable")
-        self._ids = ids[order]
-        self._rows = np.concatenate([self._rows, np.arange(start, end)])[order]
+        # In portions, so that what was read is not held a second time as a whole.
+        rows = iter(fetched)
+        while portion := list(itertools.islice(rows, PORTION)):
+            ids = np.fromiter((row[0] for row in portion), dtype=np.int64, count=len(portion))
+            fresh = ~self._known(ids)
+            fresh_rows = [row for row, new in zip(portion, fresh.tolist(), strict=True) if new]
+            start, end = self._count, self._count + len(fresh_rows)
+            self._grow(end)
+            joined = np.frombuffer(b"".join(row[2] for row in fresh_rows), dtype="<f4")
+            self._matrix[start:end] = joined.reshape(len(fresh_rows), self._dims)
+            self._owners[start:end] = [row[1] for row in fresh_rows]
+            self._count = end
+            ids = np.concatenate([self._ids, ids[fresh]])
+            order = np.argsort(ids, kind="stable")
+            self._ids = ids[order]
+            self._rows = np.concatenate([self._rows, np.arange(start, end)])[order]
 
     def _grow(self, count: int) -> None:
         if count <= len(self._matrix):

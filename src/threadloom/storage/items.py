@@ -1,0 +1,131 @@
+"""Items of the long-term store: their protocol, and what a filter means.
+
+Filters are the same on every storage, so their meaning is here, in plain Python: a storage may pass over rows early, but
+`matches` decides.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from threadloom.errors import BadRequest
+from threadloom.types import Item
+
+Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte"]
+OPERATORS: dict[str, Operator] = {"$eq": "eq", "$ne": "ne", "$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
+
+
+class UnsupportedOperator(BadRequest, ValueError):
+    """A filter uses an operator that there is not. A `ValueError` too: that is what graphs know."""
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """What one top-level field of a value must hold."""
+
+    field: str
+    operator: Operator
+    operand: Any
+
+
+class ItemQuery(msgspec.Struct, kw_only=True):
+    """Which items: those of a namespace and all below it that meet every condition.
+
+    Without `vector`, the last updated comes first, then by namespace and key. With `vector` (`float32`, little-endian, of
+    unit length), items that have vectors of the same length come first, the likest first, then the others in plain order.
+    """
+
+    prefix: tuple[str, ...] = ()
+    conditions: Sequence[Condition] = ()
+    vector: bytes | None = None
+    limit: int = 10
+    offset: int = 0
+
+
+class Items(Protocol):
+    """Items of the store. One whose time to live is over at `now` does not exist for any of these."""
+
+    async def put(self, item: Item, vectors: Sequence[bytes], now: int) -> None:
+        """Stores an item with its vectors, in place of what was there. `created_at` of one that was there is kept."""
+        ...
+
+    async def get(self, namespace: tuple[str, ...], key: str, now: int) -> Item | None: ...
+
+    async def refresh(self, places: Sequence[tuple[tuple[str, ...], str]], now: int) -> None:
+        """Restarts the clock of those (namespace, key) that have a time to live."""
+        ...
+
+    async def delete(self, namespace: tuple[str, ...], key: str) -> None:
+        """Removes an item with its vectors, if it is there."""
+        ...
+
+    async def search(self, query: ItemQuery, now: int) -> list[Item]:
+        """One page of items. With a vector it must be called from `Storage.read`: it fills a cache of what was committed."""
+        ...
+
+    async def namespaces(self, prefix: tuple[str, ...], now: int) -> list[tuple[str, ...]]:
+        """The namespaces at and below `prefix` that hold items, each once, sorted label by label."""
+        ...
+
+    async def sweep(self, now: int, limit: int) -> int:
+        """Removes up to `limit` items whose time is over. Gives how many."""
+        ...
+
+
+def conditions(filter: Mapping[str, Any] | None) -> list[Condition]:
+    """A filter as sent, as conditions. `{"$gt": 1, …}` under a field are operators, anything else stands for equality.
+
+    Raises:
+        UnsupportedOperator: names the operator.
+    """
+    found: list[Condition] = []
+    for field, wanted in (filter or {}).items():
+        if isinstance(wanted, Mapping) and any(str(key).startswith("$") for key in wanted):
+            for name, operand in wanted.items():
+                if name not in OPERATORS:
+                    raise UnsupportedOperator(f"Unsupported operator: {name}")
+                found.append(Condition(field, OPERATORS[name], operand))
+        else:
+            found.append(Condition(field, "eq", wanted))
+    return found
+
+
+def matches(wanted: Sequence[Condition], fields: Mapping[str, Any]) -> bool:
+    """Whether the top-level fields of a value meet every condition."""
+    return all(_holds(condition, fields) for condition in wanted)
+
+
+def _holds(condition: Condition, fields: Mapping[str, Any]) -> bool:
+    there = condition.field in fields
+    value = fields.get(condition.field)
+    operand = condition.operand
+    if condition.operator == "eq":
+        return there and same(value, operand)
+    if condition.operator == "ne":
+        return not (there and same(value, operand))
+    if not (_number(value) and _number(operand)) and not (isinstance(value, str) and isinstance(operand, str)):
+        return False
+    match condition.operator:
+        case "gt":
+            return bool(value > operand)
+        case "gte":
+            return bool(value >= operand)
+        case "lt":
+            return bool(value < operand)
+        case _:
+            return bool(value <= operand)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal: numbers by value, and truth values are no numbers."""
+    if isinstance(one, Mapping):
+        return isinstance(other, Mapping) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return bool(one == other)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
