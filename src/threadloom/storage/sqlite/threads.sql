@@ -1,0 +1,71 @@
+-- name: insert
+-- A new thread, unless its id is taken.
+INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
+    ttl_minutes, ttl_strategy, expires_at, forked_from)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (thread_id) DO NOTHING;
+
+-- name: get
+-- One thread by id, with what it shows of its state.
+SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,
+    t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, s."values", s.interrupts
+FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = ?;
+
+-- name: get_plain
+-- One thread by id, without its state.
+SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
+    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL
+FROM threads WHERE thread_id = ?;
+
+-- name: update
+-- Sets the fields given; NULL leaves one as it is.
+UPDATE threads SET updated_at = coalesce(?2, updated_at), state_updated_at = coalesce(?3, state_updated_at),
+    metadata = coalesce(?4, metadata), status = coalesce(?5, status), config = coalesce(?6, config)
+WHERE thread_id = ?1;
+
+-- name: state_in_use
+-- The state row that a thread shows, and whether another thread shows it too.
+SELECT t.state_id, EXISTS (SELECT 1 FROM threads o WHERE o.state_id = t.state_id AND o.seq <> t.seq)
+FROM threads t WHERE t.thread_id = ?;
+
+-- name: replace_state
+-- New content of a state row that only one thread shows.
+UPDATE states SET "values" = ?2, interrupts = ?3 WHERE id = ?1;
+
+-- name: insert_state
+-- A state row of its own.
+INSERT INTO states ("values", interrupts) VALUES (?, ?);
+
+-- name: show_state
+-- Which state row a thread shows.
+UPDATE threads SET state_id = ?2 WHERE thread_id = ?1;
+
+-- name: share_state
+-- Lets a thread show the very state row that another one shows.
+UPDATE threads SET state_id = (SELECT o.state_id FROM threads o WHERE o.thread_id = ?1) WHERE thread_id = ?2;
+
+-- name: drop_state
+-- Forgets a state row once no thread shows it.
+DELETE FROM states WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM threads WHERE state_id = ?1);
+
+-- name: set_error
+-- What went wrong last, or NULL.
+UPDATE threads SET error = ?2 WHERE thread_id = ?1;
+
+-- name: set_ttl
+-- When the thread is to go, and how.
+UPDATE threads SET ttl_minutes = ?2, ttl_strategy = ?3, expires_at = ?4 WHERE thread_id = ?1;
+
+-- name: set_forked_from
+-- Where a copy came from.
+UPDATE threads SET forked_from = ?2 WHERE thread_id = ?1;
+
+-- name: delete
+-- Removes a thread's row and tells which state it showed.
+DELETE FROM threads WHERE thread_id = ? RETURNING state_id;
+
+-- name: expired
+-- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
+SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
+    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL
+FROM threads WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT ?2;
