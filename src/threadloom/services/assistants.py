@@ -98,10 +98,26 @@ class AssistantService:
             NotFound: no such assistant, or its graph is not configured.
             Invalid: the name is neither an id nor a graph.
         """
-        found = await self._visible(tx, self._id_of(name))
+        found = await self._visible(tx, self.id_of(name))
         if found is None:
             raise NotFound("Thread or assistant not found.")
         return found
+
+    def id_of(self, name: str) -> str:
+        """The assistant's id that a name stands for: an id as it is, or the name of a graph.
+
+        Raises:
+            Invalid: it is neither.
+        """
+        if name in self._graphs.ids():
+            return default_assistant_id(name)
+        assistant_id = parse_id(name)
+        if assistant_id is None:
+            raise Invalid(
+                f"Invalid assistant: '{name}'. Must be either:\n- A valid assistant UUID, or\n"
+                f"- One of the registered graphs: {', '.join(self._graphs.ids())}"
+            )
+        return assistant_id
 
     # --- records ---
 
@@ -319,7 +335,7 @@ class AssistantService:
 
     async def _named(self, name: str) -> Assistant:
         async def work(tx: Tx) -> Assistant:
-            return await self._existing(tx, self._id_of(name))
+            return await self._existing(tx, self.id_of(name))
 
         return await self._storage.read(work)
 
@@ -332,17 +348,6 @@ class AssistantService:
     async def _visible(self, tx: Tx, assistant_id: str) -> Assistant | None:
         found = await tx.assistants.get(assistant_id)
         return found if found is not None and found.graph_id in self._graphs.ids() else None
-
-    def _id_of(self, name: str) -> str:
-        if name in self._graphs.ids():
-            return default_assistant_id(name)
-        assistant_id = parse_id(name)
-        if assistant_id is None:
-            raise Invalid(
-                f"Invalid assistant: '{name}'. Must be either:\n- A valid assistant UUID, or\n"
-                f"- One of the registered graphs: {', '.join(self._graphs.ids())}"
-            )
-        return assistant_id
 
     def _own_graph(self, assistant_id: str) -> str | None:
         """The graph that the assistant is the default of."""

@@ -477,8 +477,13 @@ class Crons(Protocol):
         """Enabled crons whose date has come, the longest overdue first."""
         ...
 
-    async def advance(self, cron_id: str, *, expected: int, following: int | None, now: int) -> bool:
-        """Moves the date on if it is still the expected one and the cron still enabled. False: another one did it."""
+    async def advance(
+        self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None
+    ) -> bool:
+        """Moves the date on if it is still the expected one and the cron still enabled. False: another one did it.
+
+        `fired_at` is the moment of the firing, if this is one.
+        """
         ...
 
     async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:

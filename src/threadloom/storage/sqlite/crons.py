@@ -45,8 +45,8 @@ class SqliteCrons:
     async def due(self, now: int, limit: int) -> list[Cron]:
         return [_from_row(row) for row in self._connection.execute(SQL["due"], {"now": now, "limit": limit})]
 
-    async def advance(self, cron_id: str, *, expected: int, following: int | None, now: int) -> bool:
-        wanted = {"cron_id": cron_id, "expected": expected, "following": following, "now": now}
+    async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
+        wanted = {"cron_id": cron_id, "expected": expected, "following": following, "fired_at": fired_at}
         return self._connection.execute(SQL["advance"], wanted).rowcount > 0
 
     async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:

@@ -36,7 +36,7 @@ LIMIT :limit;
 -- name: advance
 -- The next date, for the one who finds the old one still there.
 UPDATE crons
-SET next_run_date = :following, last_fired_at = :now
+SET next_run_date = :following, last_fired_at = coalesce(:fired_at, last_fired_at)
 WHERE cron_id = :cron_id AND next_run_date = :expected AND enabled;
 
 -- name: note

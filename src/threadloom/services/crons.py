@@ -1,0 +1,365 @@
+"""Crons: kept, changed, found, and fired.
+
+A firing is one transaction: the date moves on, the run is made, the record says so. So there is exactly one run however many
+processes look, and none is lost when one dies. A firing that is refused (a busy thread, a graph that is gone) is written down
+on the cron, and the date moves on all the same.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import UNSET
+
+from threadloom.clock import Clock
+from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, StorageError
+from threadloom.ids import new_id
+from threadloom.services import schedule
+from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronSearch, RunCreate
+from threadloom.storage.base import CronQuery, Storage, Tx
+from threadloom.types import Assistant, Caller, Cron, Run
+
+log = logging.getLogger(__name__)
+
+EMPTY = "Request body cannot be empty"
+AT_ONCE = 1000
+"""Crons that one look takes at most; the next look takes the rest."""
+
+RUN_FIELDS = (
+    "input",
+    "config",
+    "context",
+    "webhook",
+    "interrupt_before",
+    "interrupt_after",
+    "stream_mode",
+    "stream_subgraphs",
+    "stream_resumable",
+    "durability",
+    "checkpoint_during",
+    "multitask_strategy",
+)
+"""What of a cron's payload goes into its runs."""
+
+
+class Runs(Protocol):
+    """What is needed of the runs service. `admit` gives an `engine.admission.Admitted`, which `admitted` takes."""
+
+    async def check(self, request: RunCreate) -> None: ...
+
+    async def admit(self, tx: Tx, caller: Caller, thread_id: str | None, request: RunCreate) -> Any: ...
+
+    def admitted(self, admitted: Any) -> None: ...
+
+
+class Assistants(Protocol):
+    """What is needed of the assistants service."""
+
+    async def resolve(self, tx: Tx, name: str) -> Assistant: ...
+
+    def id_of(self, name: str) -> str: ...
+
+
+class CronSettings(Protocol):
+    """What is needed of the settings."""
+
+    @property
+    def cron_scheduler_sleep_time(self) -> float: ...
+    @property
+    def ff_crons_enabled(self) -> bool: ...
+
+
+class CronService:
+    """All that can be done with crons, and the scheduler that fires them."""
+
+    def __init__(
+        self, storage: Storage, clock: Clock, runs: Runs, assistants: Assistants, settings: CronSettings
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._runs = runs
+        self._assistants = assistants
+        self._settings = settings
+
+    # --- records ---
+
+    async def create(self, caller: Caller, thread_id: str | None, request: CronCreate, body: Mapping[str, Any]) -> Cron:
+        """Makes a cron, of a thread or (None) one that makes a thread a firing.
+
+        Args:
+            body: the request as it was sent; all of it is kept in `payload`.
+
+        Raises:
+            NotFound: assistant or thread unknown.
+            BadRequest: the schedule never comes; context and configurable both given.
+            Invalid: schedule, time zone, end or webhook cannot be.
+        """
+        timezone, end_time = _or(request.timezone, None), _or(request.end_time, None)
+        schedule.check_schedule(request.schedule)
+        _check_times(timezone, end_time)
+        now = self._clock.now()
+        schedule.next_date(request.schedule, timezone, now)
+        cron = Cron(
+            cron_id=new_id(),
+            assistant_id="",
+            thread_id=thread_id,
+            user_id=caller.user_id or None,
+            schedule=request.schedule,
+            timezone=timezone,
+            end_time=end_time,
+            next_run_date=schedule.following(request.schedule, timezone, end_time, now),
+            metadata=_or(request.metadata, {}),
+            on_run_completed=None if thread_id else _or(request.on_run_completed, "delete"),
+            enabled=_or(request.enabled, True),
+            created_at=now,
+            updated_at=now,
+        )
+        cron.payload = _payload({}, body, cron.cron_id)
+        await self._runs.check(_run_request(cron))
+
+        async def work(tx: Tx) -> Cron:
+            if thread_id is not None and await tx.threads.get(thread_id, with_state=False) is None:
+                raise NotFound(f"Thread with ID {thread_id} not found")
+            try:
+                assistant = await self._assistants.resolve(tx, request.assistant_id)
+            except (NotFound, Invalid):
+                raise NotFound(f"Assistant '{request.assistant_id}' not found") from None
+            cron.assistant_id = cron.payload["assistant_id"] = assistant.assistant_id
+            await tx.crons.insert(cron)
+            return cron
+
+        return await self._storage.write(work)
+
+    async def get(self, caller: Caller, cron_id: str) -> Cron:
+        """One cron.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._shown(await self._storage.read(lambda tx: _existing(tx, cron_id)))
+
+    async def patch(self, caller: Caller, cron_id: str, request: CronPatch, body: Mapping[str, Any]) -> Cron:
+        """Changes what is given; metadata is merged at the top level, assistant and thread never change.
+
+        Args:
+            body: the request as it was sent; it goes over the old `payload` key by key.
+
+        Raises:
+            NotFound: there is none.
+            BadRequest: the body is empty, the new schedule never comes, context and configurable would both be there.
+            Invalid: schedule, time zone, end or webhook cannot be.
+        """
+        if not body:
+            raise BadRequest(EMPTY)
+        if request.schedule is not UNSET:
+            schedule.check_schedule(request.schedule)
+        _check_times(_or(request.timezone, None), _or(request.end_time, None))
+        now = self._clock.now()
+        found = await self._storage.read(lambda tx: _existing(tx, cron_id))
+        await self._runs.check(_run_request(_patched(found, request, body, now)))
+
+        async def work(tx: Tx) -> Cron:
+            changed = _patched(await _existing(tx, cron_id), request, body, now)
+            await tx.crons.update(changed)
+            return changed
+
+        return self._shown(await self._storage.write(work))
+
+    async def delete(self, caller: Caller, cron_id: str) -> None:
+        """Removes a cron; runs and threads that it made stay.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+        async def work(tx: Tx) -> None:
+            if not await tx.crons.delete(cron_id):
+                raise NotFound("Not Found")
+
+        await self._storage.write(work)
+
+    async def search(self, caller: Caller, request: CronSearch) -> tuple[list[Cron], int | None, int]:
+        """A page of crons, the offset of the next page (None on the last) and how many there are in all.
+
+        Raises:
+            Invalid: the assistant named is neither an id nor a graph.
+        """
+        query = self._query(request)
+        query.limit, query.offset = request.limit, request.offset
+        query.sort_by, query.descending = request.sort_by, request.sort_order == "desc"
+
+        async def work(tx: Tx) -> tuple[list[Cron], int]:
+            return await tx.crons.search(query), await tx.crons.count(query)
+
+        found, total = await self._storage.read(work)
+        following = request.offset + len(found)
+        return [self._shown(cron) for cron in found], following if found and following < total else None, total
+
+    async def count(self, caller: Caller, request: CronCount) -> int:
+        """How many crons the filters leave. Raises as `search`."""
+        query = self._query(request)
+        return await self._storage.read(lambda tx: tx.crons.count(query))
+
+    def _query(self, request: CronCount) -> CronQuery:
+        return CronQuery(
+            assistant_id=None if request.assistant_id is UNSET else self._assistants.id_of(request.assistant_id),
+            thread_id=_or(request.thread_id, None),
+            enabled=_or(request.enabled, None),
+            metadata=_or(request.metadata, None),
+        )
+
+    def _shown(self, cron: Cron) -> Cron:
+        """A cron past its end shows no next date, whatever is still written there."""
+        if cron.next_run_date is not None and schedule.has_ended(cron.end_time, self._clock.now()):
+            cron.next_run_date = None
+        return cron
+
+    # --- firing ---
+
+    async def run_forever(self) -> None:
+        """Fires what comes due, looking every `CRON_SCHEDULER_SLEEP_TIME` seconds, until it is cancelled.
+
+        The first look is at once: it makes up, by one firing, for those that a cron missed while no server ran.
+        """
+        if not self._settings.ff_crons_enabled:
+            return
+        while True:
+            try:
+                await self.tick()
+            except Exception:
+                log.exception("Crons could not be looked at; trying again")
+            await self._clock.sleep(self._settings.cron_scheduler_sleep_time)
+
+    async def tick(self) -> int:
+        """Fires all crons that are due now. Gives how many runs were made."""
+        now = self._clock.now()
+        due = await self._storage.read(lambda tx: tx.crons.due(now, AT_ONCE))
+        fired = 0
+        for cron in due:
+            fired += await self._fire(cron, now)
+        return fired
+
+    async def _fire(self, cron: Cron, now: int) -> bool:
+        """Makes one run of a due cron and moves its date on from now. False: no run was made, or another process did."""
+        expected = cron.next_run_date
+        assert expected is not None
+        if schedule.has_ended(cron.end_time, now):
+            await self._storage.write(lambda tx: tx.crons.advance(cron.cron_id, expected=expected, following=None))
+            return False
+        following = schedule.following(cron.schedule, cron.timezone, cron.end_time, now)
+        caller = Caller(request_id=str(uuid.uuid4()), user_id=cron.user_id or "")
+        try:
+            request = _run_request(cron)
+            await self._runs.check(request)
+
+            async def work(tx: Tx) -> Any:
+                if not await tx.crons.advance(cron.cron_id, expected=expected, following=following, fired_at=now):
+                    return None
+                admitted = await self._runs.admit(tx, caller, cron.thread_id, request)
+                run: Run = admitted.run
+                run.kwargs["config"]["configurable"]["cron_id"] = cron.cron_id
+                await tx.runs.set_kwargs(run.run_id, run.kwargs)
+                await tx.crons.note(cron.cron_id, run_id=run.run_id, error=None)
+                return admitted
+
+            admitted = await self._storage.write(work)
+        except (StorageError, asyncio.CancelledError):
+            raise  # nothing was written: it is still due
+        except Exception as error:
+            await self._failed(cron, expected, following, now, error)
+            return False
+        if admitted is None:
+            return False
+        self._runs.admitted(admitted)
+        return True
+
+    async def _failed(self, cron: Cron, expected: int, following: int | None, now: int, error: Exception) -> None:
+        """Writes down why a firing made no run, and lets it go."""
+        text = error.detail if isinstance(error, ApiError) else f"{type(error).__name__}: {error}"
+        log.warning(
+            "Cron %s made no run: %s", cron.cron_id, text, exc_info=None if isinstance(error, ApiError) else error
+        )
+
+        async def work(tx: Tx) -> None:
+            if await tx.crons.advance(cron.cron_id, expected=expected, following=following, fired_at=now):
+                await tx.crons.note(cron.cron_id, run_id=None, error=text)
+
+        await self._storage.write(work)
+
+
+async def _existing(tx: Tx, cron_id: str) -> Cron:
+    found = await tx.crons.get(cron_id)
+    if found is None:
+        raise NotFound("Not Found")
+    return found
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    """A field of a request, or what stands for it when it was not sent."""
+    return otherwise if value is UNSET else value
+
+
+def _check_times(timezone: str | None, end_time: str | None) -> None:
+    if timezone is not None:
+        schedule.check_timezone(timezone)
+    if end_time is not None:
+        schedule.check_end_time(end_time)
+
+
+def _payload(old: Mapping[str, Any], body: Mapping[str, Any], cron_id: str) -> dict[str, Any]:
+    """The old payload with a body over it. `config.configurable.cron_id` is always the cron's own id."""
+    payload = {**old, **body}
+    config = dict(payload.get("config") or {})
+    config["configurable"] = {**config.get("configurable", {}), "cron_id": cron_id}
+    payload["config"] = config
+    return payload
+
+
+def _patched(found: Cron, request: CronPatch, body: Mapping[str, Any], now: int) -> Cron:
+    """A cron after a patch. Raises BadRequest when the new schedule never comes."""
+    said = {key: value for key, value in body.items() if key not in ("assistant_id", "thread_id")}
+    cron = msgspec.structs.replace(
+        found,
+        schedule=_or(request.schedule, found.schedule),
+        timezone=_or(request.timezone, found.timezone),
+        end_time=_or(request.end_time, found.end_time),
+        metadata={**found.metadata, **_or(request.metadata, {})},
+        on_run_completed=_or(request.on_run_completed, found.on_run_completed) if found.thread_id is None else None,
+        enabled=_or(request.enabled, found.enabled),
+        payload=_payload(found.payload, said, found.cron_id),
+        updated_at=max(now, found.updated_at + 1),
+    )
+    if request.schedule is not UNSET or request.timezone is not UNSET:
+        schedule.next_date(cron.schedule, cron.timezone, now)
+        cron.next_run_date = schedule.following(cron.schedule, cron.timezone, cron.end_time, now)
+    elif request.end_time is not UNSET and (
+        found.next_run_date is None or schedule.has_ended(cron.end_time, found.next_run_date)
+    ):
+        cron.next_run_date = schedule.following(cron.schedule, cron.timezone, cron.end_time, now)
+    return cron
+
+
+def _run_request(cron: Cron) -> RunCreate:
+    """The request for a run that a cron's payload stands for.
+
+    The cron's id is in the metadata, so that its runs and threads can be searched for. It is kept out of `configurable` here,
+    because what stands there becomes the graph's context.
+    """
+    fields = {key: cron.payload[key] for key in RUN_FIELDS if cron.payload.get(key) is not None}
+    config = dict(fields.get("config", {}))
+    configurable = {key: value for key, value in config.pop("configurable", {}).items() if key != "cron_id"}
+    if configurable:
+        config["configurable"] = configurable
+    return msgspec.convert(
+        {
+            **fields,
+            "assistant_id": cron.assistant_id,
+            "config": config,
+            "metadata": {**cron.metadata, "cron_id": cron.cron_id},
+            "on_completion": cron.on_run_completed or "keep",
+        },
+        RunCreate,
+    )

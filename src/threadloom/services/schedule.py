@@ -1,0 +1,96 @@
+"""Schedules: when a cron fires next. Pure: the moment to count from is passed in.
+
+A schedule is what `croniter` takes: five fields, or six with the seconds last, or seven with the year last; names of months and
+days, `@hourly` and its like, `L`, `sun#1`. It is read in a time zone, daylight saving included; moments are UTC.
+"""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from croniter import CroniterBadDateError, croniter
+
+from threadloom.clock import SECOND, from_iso
+from threadloom.errors import BadRequest, Invalid
+
+LONGEST = 1000
+"""Characters of a schedule. Nobody writes as many; reading more takes time."""
+
+_START = 1_000_000_000 * SECOND
+"""Any moment to try a schedule from."""
+
+
+def check_schedule(schedule: str) -> None:
+    """Whether a schedule can be read at all.
+
+    Raises:
+        Invalid: it cannot.
+    """
+    try:
+        if len(schedule) > LONGEST:
+            raise ValueError(f"it is longer than {LONGEST} characters")
+        _iterator(schedule, None, _START).get_next(datetime)
+    except CroniterBadDateError:
+        return
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
+        shown = schedule if len(schedule) <= LONGEST else f"{schedule[:LONGEST]}…"
+        raise Invalid(
+            f"Invalid cron schedule: '{shown}'. Expected 5 fields (minute hour day month weekday), "
+            f"6 with seconds last or 7 with the year last: {error}"
+        ) from None
+
+
+def check_timezone(timezone: str) -> None:
+    """Whether a time zone is known.
+
+    Raises:
+        Invalid: it is not.
+    """
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError):
+        raise Invalid(f"Invalid timezone: '{timezone}'. Expected an IANA name such as 'America/New_York'") from None
+
+
+def check_end_time(end_time: str) -> None:
+    """Whether an end is a moment.
+
+    Raises:
+        Invalid: it is not.
+    """
+    try:
+        from_iso(end_time)
+    except (ValueError, OverflowError):
+        raise Invalid(f"Invalid end_time: '{end_time}'. Expected an ISO 8601 moment") from None
+
+
+def next_date(schedule: str, timezone: str | None, after: int) -> int:
+    """The first moment of a schedule later than `after`, in microseconds.
+
+    Raises:
+        BadRequest: there is none (within the 50 years that are searched).
+    """
+    try:
+        found = _iterator(schedule, timezone, after).get_next(datetime)
+    except (CroniterBadDateError, OverflowError):
+        raise BadRequest("failed to find next date") from None
+    return from_iso(found.isoformat())
+
+
+def has_ended(end_time: str | None, moment: int) -> bool:
+    """Whether a moment is past an end. None is no end."""
+    return end_time is not None and moment > from_iso(end_time)
+
+
+def following(schedule: str, timezone: str | None, end_time: str | None, after: int) -> int | None:
+    """When a cron fires first after a moment; None when it never does again, by its schedule or by its end."""
+    try:
+        found = next_date(schedule, timezone, after)
+    except BadRequest:
+        return None
+    return None if has_ended(end_time, found) else found
+
+
+def _iterator(schedule: str, timezone: str | None, after: int) -> croniter:
+    # Whole seconds: the iterator gives the first match after them, so what is cut off cannot hide one.
+    start = datetime.fromtimestamp(after // SECOND, ZoneInfo(timezone or "UTC"))
+    return croniter(schedule, start)
