@@ -1,0 +1,87 @@
+"""Graphs that go wrong in the ways servers fear."""
+
+import asyncio
+import operator
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_stream_writer
+from langgraph.graph import END, START, StateGraph
+
+
+class Steps(TypedDict, total=False):
+    """`done` names the steps that ended, each with the attempt that made it."""
+
+    todo: int
+    pause: float
+    done: Annotated[list[str], operator.add]
+
+
+async def step(state: Steps, config: RunnableConfig) -> dict[str, Any]:
+    """One step. Notes its beginning and end outside the server, so that a test sees whether two ran at once."""
+    number = len(state.get("done", []))
+    attempt = config["metadata"]["run_attempt"]
+    if journal := os.environ.get("RISK_JOURNAL"):
+        with Path(journal).open("a") as file:
+            file.write(f"{config['configurable']['run_id']} {number} {attempt} {os.getpid()}\n")
+    await asyncio.sleep(state.get("pause", 0.05))
+    return {"done": [f"{number}"]}
+
+
+def more(state: Steps) -> str:
+    return "step" if len(state.get("done", [])) < state.get("todo", 5) else END
+
+
+steps = (
+    StateGraph(Steps)
+    .add_node("step", step)
+    .add_edge(START, "step")
+    .add_conditional_edges("step", more, ["step", END])
+    .compile()
+)
+
+
+class Blocking(TypedDict, total=False):
+    seconds: float
+    woke: bool
+
+
+async def hog(state: Blocking) -> dict[str, Any]:
+    """Blocks the event loop, as much of the world's code does."""
+    time.sleep(state.get("seconds", 1.0))
+    return {"woke": True}
+
+
+blocking = StateGraph(Blocking).add_node("hog", hog).add_edge(START, "hog").add_edge("hog", END).compile()
+
+
+class Firehose(TypedDict, total=False):
+    events: int
+    size: int
+
+
+async def pour(state: Firehose) -> dict[str, Any]:
+    writer = get_stream_writer()
+    text = "x" * state.get("size", 1000)
+    for number in range(state.get("events", 1000)):
+        writer({"n": number, "text": text})
+        if number % 50 == 0:
+            await asyncio.sleep(0)
+    return {"events": 0}
+
+
+firehose = StateGraph(Firehose).add_node("pour", pour).add_edge(START, "pour").add_edge("pour", END).compile()
+
+
+class Count(TypedDict, total=False):
+    n: Annotated[int, operator.add]
+
+
+async def inc(state: Count) -> dict[str, Any]:
+    return {"n": 1}
+
+
+counter = StateGraph(Count).add_node("inc", inc).add_edge(START, "inc").add_edge("inc", END).compile()

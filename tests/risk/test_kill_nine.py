@@ -1,0 +1,132 @@
+"""kill -9 at any moment: what was acknowledged is there, no ghost run, nothing doubled, the run goes on."""
+
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.server import Server
+
+APP = Path(__file__).parents[1] / "apps" / "risk"
+FINAL = {"success", "error", "timeout", "interrupted"}
+
+
+def settle(url: str, thread_id: str, run_id: str, seconds: float = 20) -> str:
+    """Waits until a run has ended; gives its status."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        status = httpx.get(f"{url}/threads/{thread_id}/runs/{run_id}").raise_for_status().json()["status"]
+        if status in FINAL:
+            return str(status)
+        time.sleep(0.05)
+    raise AssertionError("the run did not end")
+
+
+def until_done(url: str, thread_id: str, at_least: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        values = httpx.get(f"{url}/threads/{thread_id}/state").json()["values"] or {}
+        if len(values.get("done", [])) >= at_least:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the run does not move")
+
+
+def test_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    server = Server(APP, tmp_path / "data", env={"RISK_JOURNAL": str(journal)}).start()
+    try:
+        thread = httpx.post(f"{server.url}/threads", json={}).json()["thread_id"]
+        body = {"assistant_id": "steps", "input": {"todo": 8, "pause": 0.15}}
+        run = httpx.post(f"{server.url}/threads/{thread}/runs", json=body).json()["run_id"]
+        until_done(server.url, thread, 3)
+        server.kill()
+        began = time.monotonic()
+        server.start()
+        assert settle(server.url, thread, run) == "success"
+        assert time.monotonic() - began < 15
+        state = httpx.get(f"{server.url}/threads/{thread}/state").json()
+        assert state["values"]["done"] == [str(n) for n in range(8)]
+        assert httpx.get(f"{server.url}/threads/{thread}").json()["status"] == "idle"
+        steps = Counter(int(line.split()[1]) for line in journal.read_text().splitlines())
+        # Only the step that was under way when the process died is begun a second time.
+        assert sum(steps.values()) in (8, 9)
+        assert max(int(line.split()[2]) for line in journal.read_text().splitlines()) == 2
+    finally:
+        server.kill()
+
+
+def test_used_up_attempts_end_as_error_and_leave_the_thread_usable(tmp_path: Path) -> None:
+    server = Server(APP, tmp_path / "data", env={"BG_JOB_MAX_RETRIES": "2"}).start()
+    try:
+        thread = httpx.post(f"{server.url}/threads", json={}).json()["thread_id"]
+        body = {"assistant_id": "steps", "input": {"todo": 2, "pause": 30}}
+        run = httpx.post(f"{server.url}/threads/{thread}/runs", json=body).json()["run_id"]
+        for _ in range(2):
+            deadline = time.monotonic() + 10
+            while httpx.get(f"{server.url}/threads/{thread}/runs/{run}").json()["status"] != "running":
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            server.kill()
+            server.start()
+        assert settle(server.url, thread, run) == "error"
+        record = httpx.get(f"{server.url}/threads/{thread}").json()
+        assert record["status"] == "error"
+        assert record["error"]["error"] == "RunLostError"
+        joined = httpx.get(f"{server.url}/threads/{thread}/runs/{run}/join").json()
+        assert joined["__error__"] == record["error"]
+        body = {"assistant_id": "counter", "input": {"n": 1}}
+        assert httpx.post(f"{server.url}/threads/{thread}/runs/wait", json=body).json() == {"n": 2}
+        assert httpx.get(f"{server.url}/threads/{thread}").json()["status"] == "idle"
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_nothing_acknowledged_is_lost(tmp_path: Path, seed: int) -> None:
+    """Killed at random moments under load: every acknowledged thread, update and run is there and ends as it should."""
+    chance = random.Random(seed)
+    server = Server(APP, tmp_path / "data").start()
+    acknowledged: list[tuple[str, str]] = []
+    try:
+        for _ in range(2):
+            stop_at = time.monotonic() + chance.uniform(0.2, 1.0)
+            with httpx.Client(base_url=server.url) as client:
+                while time.monotonic() < stop_at:
+                    thread = client.post("/threads", json={"metadata": {"n": len(acknowledged)}}).json()["thread_id"]
+                    body = {"assistant_id": "steps", "input": {"todo": 3, "pause": 0.02}}
+                    run = client.post(f"/threads/{thread}/runs", json=body).json()["run_id"]
+                    acknowledged.append((thread, run))
+            server.kill()
+            server.start()
+        assert len(acknowledged) > 4
+        for number, (thread, run) in enumerate(acknowledged):
+            assert settle(server.url, thread, run) == "success"
+            record = httpx.get(f"{server.url}/threads/{thread}").json()
+            assert (record["metadata"]["n"], record["status"]) == (number, "idle")
+            assert record["values"]["done"] == ["0", "1", "2"]
+            runs = httpx.get(f"{server.url}/threads/{thread}/runs").json()
+            assert [one["run_id"] for one in runs] == [run]
+    finally:
+        server.kill()
+
+
+def test_resumable_stream_survives_the_restart(tmp_path: Path) -> None:
+    server = Server(APP, tmp_path / "data").start()
+    try:
+        thread = httpx.post(f"{server.url}/threads", json={}).json()["thread_id"]
+        body = {"assistant_id": "steps", "input": {"todo": 6, "pause": 0.15}, "stream_resumable": True}
+        run = httpx.post(f"{server.url}/threads/{thread}/runs", json=body).json()["run_id"]
+        until_done(server.url, thread, 2)
+        server.kill()
+        server.start()
+        assert settle(server.url, thread, run) == "success"
+        path = f"{server.url}/threads/{thread}/runs/{run}/stream"
+        replay = httpx.get(path, headers={"Last-Event-ID": "-"}).text
+        ids = [line.removeprefix("id: ") for line in replay.split("\r\n") if line.startswith("id: ")]
+        assert ids == sorted(set(ids), key=lambda one: tuple(map(int, one.split("-"))))
+        assert '"done":["0","1","2","3","4","5"]' in replay
+    finally:
+        server.kill()

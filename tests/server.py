@@ -1,0 +1,96 @@
+"""A real server process for tests: started on a free port, killed or stopped, started again on the same data."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Server:
+    """`threadloom dev` on one app.
+
+    Args:
+        app: folder that holds the app's `langgraph.json`.
+        data: the data folder.
+        env: environment variables on top of ours.
+        arguments: further arguments of `dev`.
+    """
+
+    def __init__(
+        self, app: Path, data: Path, *, env: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()
+    ) -> None:
+        self.app = app
+        self.data = data
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log_path = data.with_suffix(".log")
+        self._env = {**os.environ, **(env or {})}
+        self._arguments = arguments
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Server":
+        """Starts the process and waits until it answers."""
+        command = [sys.executable, "-m", "threadloom", "dev", "--config", str(self.app / "langgraph.json")]
+        command += ["--port", str(self.port), "--data", str(self.data), "--no-reload", "--no-browser", *self._arguments]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.app, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log()[-4000:]}")
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(f"{self.url}/ok", timeout=2)
+                return self
+            time.sleep(0.05)
+        raise AssertionError(f"the server did not start:\n{self.log()[-4000:]}")
+
+    def kill(self) -> None:
+        """kill -9, as the machine would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Ctrl-C; gives the exit status."""
+        return self._end(signal.SIGINT)
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def _end(self, how: signal.Signals) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, how)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise
+
+
+@contextlib.contextmanager
+def running(
+    app: Path, data: Path, *, env: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()
+) -> Iterator[Server]:
+    """A server that is started on entering and killed on leaving."""
+    server = Server(app, data, env=env, arguments=arguments).start()
+    try:
+        yield server
+    finally:
+        server.kill()
