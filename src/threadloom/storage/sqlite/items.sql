@@ -49,22 +49,24 @@ WHERE expires_at IS NULL OR expires_at > :now
 ORDER BY updated_at DESC, ns, key
 LIMIT :limit OFFSET :offset;
 
--- name: page_below
--- The ids of a page at and below a namespace, found in one index. (`+` keeps SQLite from walking all items by date.)
+-- name: below
+-- The ids of items at and below a namespace. Further conditions and an order are appended.
 SELECT id
 FROM items
-WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now)
-ORDER BY +updated_at DESC, ns, key
-LIMIT :limit OFFSET :offset;
+WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
+
+-- name: ids_below
+-- As below, all in one text: a hundred thousand rows would cost more.
+SELECT group_concat(id)
+FROM items
+WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: unscored
--- As page_below, only items without a vector of this length.
+-- As below, only items without a vector of this length.
 SELECT id
 FROM items
 WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now)
-    AND NOT EXISTS (SELECT 1 FROM item_vectors WHERE item = items.id AND dims = :dims)
-ORDER BY +updated_at DESC, ns, key
-LIMIT :limit OFFSET :offset;
+    AND NOT EXISTS (SELECT 1 FROM item_vectors WHERE item = items.id AND dims = :dims);
 
 -- name: by_ids
 -- Items by id, in any order.
@@ -72,14 +74,12 @@ SELECT id, ns, key, value, created_at, updated_at, ttl_minutes, expires_at
 FROM items
 WHERE id IN (SELECT value FROM json_each(?));
 
--- name: values_below
--- What a filter looks at. Further conditions are appended.
-SELECT id, updated_at, ns, key, value
-FROM items
-WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
+-- name: values
+-- The values of items by id, in any order.
+SELECT id, value FROM items WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: vector_ids
--- The ids of all living vectors at and below a namespace, as one text: a hundred thousand rows would cost more.
+-- The ids of all living vectors at and below a namespace, as one text.
 SELECT group_concat(id)
 FROM item_vectors
 WHERE dims = :dims AND ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);

@@ -62,6 +62,7 @@ class VectorCache:
                 self._clear(len(wanted))
             missing = ids[~self._known(ids)]
             if len(missing):
+                self._grow(self._count + len(missing))
                 self._add(fetch(missing))
                 self._compact(living)
             rows = self._rows[np.searchsorted(self._ids, ids)]
