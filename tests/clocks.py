@@ -1,0 +1,37 @@
+"""Clocks that tests move."""
+
+import asyncio
+
+from threadloom.clock import SECOND
+
+MORNING = 1_767_258_000 * SECOND
+"""2026-01-01 09:00:00 UTC, a Thursday."""
+
+
+class ManualClock:
+    """Stands still until it is moved. Who sleeps on it wakes when it was moved far enough."""
+
+    def __init__(self, moment: int = MORNING) -> None:
+        self._moment = moment
+        self._sleepers: list[tuple[int, asyncio.Event]] = []
+
+    def now(self) -> int:
+        return self._moment
+
+    def move(self, seconds: float) -> None:
+        """Goes on by some seconds and wakes those whose time has come."""
+        self._moment += int(seconds * SECOND)
+        for until, event in self._sleepers:
+            if until <= self._moment:
+                event.set()
+        self._sleepers = [(until, event) for until, event in self._sleepers if not event.is_set()]
+
+    @property
+    def sleepers(self) -> int:
+        """How many wait for the clock to move."""
+        return len(self._sleepers)
+
+    async def sleep(self, seconds: float) -> None:
+        event = asyncio.Event()
+        self._sleepers.append((self._moment + int(seconds * SECOND), event))
+        await event.wait()
