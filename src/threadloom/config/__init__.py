@@ -1,0 +1,48 @@
+"""What the server is told: `langgraph.json` and the environment, read into frozen `Settings`.
+
+`load` is the door; `settings` has the records, `environment` the variables, `blocks` the readers of each block.
+"""
+
+from threadloom.config.load import DATA_FOLDER, FILE_NAME, load
+from threadloom.config.settings import (
+    AuthSettings,
+    CheckpointerSettings,
+    Cors,
+    EncryptionSettings,
+    Environment,
+    GraphSpec,
+    HeaderRules,
+    HttpSettings,
+    OwnSettings,
+    Serde,
+    Settings,
+    StoreIndex,
+    StoreSettings,
+    StoreTtl,
+    ThreadTtl,
+    WebhookSettings,
+    WebhookUrlRules,
+)
+
+__all__ = [
+    "DATA_FOLDER",
+    "FILE_NAME",
+    "AuthSettings",
+    "CheckpointerSettings",
+    "Cors",
+    "EncryptionSettings",
+    "Environment",
+    "GraphSpec",
+    "HeaderRules",
+    "HttpSettings",
+    "OwnSettings",
+    "Serde",
+    "Settings",
+    "StoreIndex",
+    "StoreSettings",
+    "StoreTtl",
+    "ThreadTtl",
+    "WebhookSettings",
+    "WebhookUrlRules",
+    "load",
+]

@@ -1,0 +1,132 @@
+"""The environment variables of the contract: names, defaults, meaning; and dotenv files."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from threadloom.config.sections import Findings
+from threadloom.config.settings import Environment
+
+Kind = Literal["text", "integer", "number", "flag", "list"]
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """An environment variable: how its text is read, the least value, and other names (the first one set wins)."""
+
+    kind: Kind
+    least: float = 0
+    names: tuple[str, ...] = ()
+
+
+VARIABLES: dict[str, Variable] = {
+    "DATABASE_URI": Variable("text", names=("POSTGRES_URI_CUSTOM", "DATABASE_URI", "POSTGRES_URI")),
+    "REDIS_URI": Variable("text", names=("REDIS_URI_CUSTOM", "REDIS_URI")),
+    "REDIS_KEY_PREFIX": Variable("text"),
+    "REDIS_CLUSTER": Variable("flag"),
+    "REDIS_MAX_CONNECTIONS": Variable("integer", 1),
+    "REDIS_CONNECT_TIMEOUT": Variable("number"),
+    "LANGGRAPH_POSTGRES_POOL_MAX_SIZE": Variable("integer", 1),
+    "N_JOBS_PER_WORKER": Variable("integer"),
+    "BG_JOB_TIMEOUT_SECS": Variable("number", 0.001),
+    "BG_JOB_MAX_RETRIES": Variable("integer"),
+    "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": Variable("number"),
+    "BG_JOB_ISOLATED_LOOPS": Variable("flag"),
+    "RESUMABLE_STREAM_TTL_SECONDS": Variable("number"),
+    "LANGGRAPH_AES_KEY": Variable("text"),
+    "LANGGRAPH_AES_JSON_KEYS": Variable("list"),
+    "HTTP_MAX_REQUEST_BODY_BYTES": Variable("integer", 1),
+    "MAX_STREAM_CHUNK_SIZE_BYTES": Variable("integer", 1),
+    "CRON_SCHEDULER_SLEEP_TIME": Variable("number", 0.01),
+    "FF_CRONS_ENABLED": Variable("flag"),
+    "LOG_LEVEL": Variable("text"),
+    "LOG_JSON": Variable("flag"),
+    "LOG_COLOR": Variable("flag"),
+    "LANGSMITH_TRACING": Variable("flag"),
+    "LANGSMITH_API_KEY": Variable("text"),
+    "LANGSMITH_ENDPOINT": Variable("text"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": Variable("text"),
+    "METRIC_PREFIX": Variable("text"),
+    "LANGGRAPH_API_URL": Variable("text"),
+    "PORT": Variable("integer"),
+    "LANGGRAPH_SERVER_HOST": Variable("text"),
+}
+"""One entry a field of `Environment`."""
+
+BLOCKS: dict[str, str] = {
+    "graphs": "LANGSERVE_GRAPHS",
+    "store": "LANGGRAPH_STORE",
+    "auth": "LANGGRAPH_AUTH",
+    "encryption": "LANGGRAPH_ENCRYPTION",
+    "http": "LANGGRAPH_HTTP",
+    "webhooks": "LANGGRAPH_WEBHOOKS",
+    "checkpointer": "LANGGRAPH_CHECKPOINTER",
+    "ui": "LANGGRAPH_UI",
+    "ui_config": "LANGGRAPH_UI_CONFIG",
+    "threadloom": "THREADLOOM_CONFIG",
+}
+"""Keys of `langgraph.json` and the variables that hold the same JSON when there is no file (images)."""
+
+OVERRIDES = ("CORS_ALLOW_ORIGINS", "CORS_CONFIG", "MOUNT_PREFIX", "LANGGRAPH_MOUNT_PREFIX", "LANGGRAPH_THREAD_TTL")
+"""Variables that win over one key of `langgraph.json`."""
+
+LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
+
+YES = frozenset({"1", "true", "yes", "on", "t", "y"})
+NO = frozenset({"0", "false", "no", "off", "f", "n"})
+
+
+def read_variables(env: Mapping[str, str], findings: Findings) -> Environment:
+    """What the variables of the contract say; an empty text counts as not set. Bad texts are noted as faults."""
+    values: dict[str, Any] = {}
+    for name, variable in VARIABLES.items():
+        used = next((n for n in variable.names or (name,) if env.get(n, "").strip()), None)
+        if used is not None:
+            value = _read(env[used].strip(), variable, used, findings)
+            if value is not None:
+                values[name.lower()] = value
+    level = values.get("log_level", "INFO").upper()
+    if level not in LEVELS:
+        findings.fault("LOG_LEVEL", f"must be one of {', '.join(LEVELS)}, got {level!r}")
+    values["log_level"] = level
+    if "port" in values and values["port"] > 65_535:
+        findings.fault("PORT", f"must be at most 65535, got {values['port']}")
+    return Environment(**values)
+
+
+def _read(text: str, variable: Variable, name: str, findings: Findings) -> Any:
+    match variable.kind:
+        case "text":
+            return text
+        case "list":
+            return tuple(item.strip() for item in text.split(",") if item.strip())
+        case "flag":
+            if text.lower() in YES or text.lower() in NO:
+                return text.lower() in YES
+            findings.fault(name, f"must be true or false, got {text!r}")
+            return None
+    try:
+        value = int(text) if variable.kind == "integer" else float(text)
+    except ValueError:
+        wanted = "a whole number" if variable.kind == "integer" else "a number"
+        findings.fault(name, f"must be {wanted}, got {text!r}")
+        return None
+    if not value >= variable.least or value == float("inf"):
+        findings.fault(name, f"must be at least {variable.least:g}, got {text}")
+        return None
+    return value
+
+
+def read_dotenv(path: Path, findings: Findings) -> dict[str, str]:
+    """The variables of a dotenv file (comments, quotes, `export`). A file that cannot be read is a fault."""
+    from dotenv import dotenv_values  # kept out of the start of every other command
+
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        findings.fault("env", f"cannot read {path}: {cause}")
+        return {}
+    return {key: value or "" for key, value in dotenv_values(stream=io.StringIO(text)).items()}

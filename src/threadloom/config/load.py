@@ -1,0 +1,262 @@
+"""From `langgraph.json`, the environment and the command line to `Settings`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from threadloom.config.blocks import (
+    read_auth,
+    read_checkpointer,
+    read_encryption,
+    read_graphs,
+    read_http,
+    read_own,
+    read_store,
+    read_thread_ttl,
+    read_webhooks,
+    spec,
+)
+from threadloom.config.environment import BLOCKS, read_dotenv, read_variables
+from threadloom.config.sections import Findings, Section, kind
+from threadloom.config.settings import Environment, Settings
+from threadloom.errors import ConfigError
+
+FILE_NAME = "langgraph.json"
+DATA_FOLDER = ".threadloom"
+
+IMAGE_KEYS = (
+    "$schema",
+    "node_version",
+    "base_image",
+    "api_version",
+    "image_distro",
+    "dockerfile_lines",
+    "pip_config_file",
+    "pip_installer",
+    "keep_pkg_tools",
+)
+"""Keys that matter when an image is built, and rightly mean nothing to a running server."""
+
+NOT_BUILT = {
+    "priority": "runs start in the order they came",
+    "ui": "no UI bundles are served",
+    "ui_config": "no UI bundles are served",
+    "checkpointer.path": "checkpoints go to the server's own storage",
+    "checkpointer.backend": "checkpoints go to the server's own storage",
+    "checkpointer.serde": "values are rebuilt as LangGraph does by default, without pickle",
+    "store.path": "the store is the server's own",
+}
+"""Known keys without effect as yet, and what holds instead: told at each start, so that nobody counts on them."""
+
+UNSAFE = {
+    "auth": "everybody could read and change everything",
+    "encryption": "what you want encrypted would be stored in clear",
+}
+"""Known keys without effect as yet that a server must not be started without."""
+
+
+def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Reads the whole configuration.
+
+    Args:
+        path: the configuration file. None: `langgraph.json` in the working directory, or, without one, the JSON that
+            images carry in environment variables (`LANGSERVE_GRAPHS`, `LANGGRAPH_HTTP` …).
+        env: the environment of the process.
+        overrides: what the command line says: `data` (a path), `jobs`, `base_url`. None in it means not said.
+
+    Raises:
+        ConfigError: it cannot be used. The text lists every fault with file, key and cause.
+    """
+    findings = Findings()
+    if path is None and not Path(FILE_NAME).exists() and env.get(BLOCKS["graphs"]):
+        file, root = None, Path.cwd()
+        document = _blobs(env, findings)
+    else:
+        file = (path or Path(FILE_NAME)).absolute()
+        root = file.parent
+        document = _read_file(file)
+    settings = _read(document, file, root, env, dict(overrides or {}), findings)
+    if findings.faults:
+        raise ConfigError(report(str(file) if file else "the configuration in the environment", findings.faults))
+    return settings
+
+
+def report(what: str, faults: list[str]) -> str:
+    """The text of a refusal: what cannot be used, and a line a fault."""
+    lines = "\n".join("  - " + fault.replace("\n", "\n    ") for fault in faults)
+    return f"{what} cannot be used:\n{lines}"
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file. `threadloom init` makes a small app to begin with.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{file}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file}: must hold a JSON object, got {kind(document)}")
+    return document
+
+
+def _json_variable(name: str, text: str, findings: Findings) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        findings.fault(name, f"is not valid JSON: {error}")
+        return None
+    if value is not None and not isinstance(value, dict):
+        findings.fault(name, f"must hold a JSON object, got {kind(value)}")
+        return None
+    return value
+
+
+def _blobs(env: Mapping[str, str], findings: Findings) -> dict[str, Any]:
+    document: dict[str, Any] = {"dependencies": []}
+    for key, name in BLOCKS.items():
+        if env.get(name, "").strip() and (value := _json_variable(name, env[name], findings)) is not None:
+            document[key] = value
+    return document
+
+
+def _read(
+    document: dict[str, Any],
+    file: Path | None,
+    root: Path,
+    env: Mapping[str, str],
+    overrides: dict[str, Any],
+    findings: Findings,
+) -> Settings:
+    top = Section(document, "", findings)
+    own_env = _read_env(top, root, findings)
+    whole_env = {**env, **own_env}
+    from_env = {
+        name: value
+        for name in ("CORS_CONFIG", "LANGGRAPH_THREAD_TTL")
+        if whole_env.get(name, "").strip() and (value := _json_variable(name, whole_env[name], findings)) is not None
+    }
+    checkpointer = read_checkpointer(top.section("checkpointer"))
+    if (ttl := from_env.get("LANGGRAPH_THREAD_TTL")) is not None:
+        checkpointer = msgspec.structs.replace(
+            checkpointer, ttl=read_thread_ttl(Section(ttl, "LANGGRAPH_THREAD_TTL", findings))
+        )
+    variables = read_variables(whole_env, findings)
+    if overrides.get("jobs") is not None:
+        variables = msgspec.structs.replace(variables, n_jobs_per_worker=overrides["jobs"])
+    if overrides.get("base_url") is not None:
+        variables = msgspec.structs.replace(variables, langgraph_api_url=overrides["base_url"])
+    data = overrides.get("data")
+    settings = Settings(
+        root=root,
+        path=file,
+        graphs=read_graphs(top),
+        dependencies=_read_dependencies(top, root, findings),
+        env=own_env,
+        http=read_http(top.section("http"), whole_env, from_env, findings),
+        store=read_store(top.section("store")),
+        checkpointer=checkpointer,
+        webhooks=read_webhooks(top.section("webhooks"), whole_env),
+        auth=read_auth(top.section("auth")),
+        encryption=read_encryption(top.section("encryption")),
+        priority=_read_priority(top),
+        ui={name: value for name, value in (top.mapping("ui") or {}).items() if isinstance(value, str)},
+        ui_config=top.mapping("ui_config") or {},
+        threadloom=read_own(top.section("threadloom")),
+        vars=variables,
+        data=Path(data).absolute() if data is not None else root / DATA_FOLDER,
+        disable_persistence=top.flag("disable_persistence"),
+    )
+    _check_python(top)
+    top.done(IMAGE_KEYS)
+    _tell_unbuilt(document, variables, findings)
+    return msgspec.structs.replace(settings, warnings=tuple(findings.warnings))
+
+
+def _read_env(top: Section, root: Path, findings: Findings) -> dict[str, str]:
+    value = top.raw("env")
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        return read_dotenv(root / value, findings)
+    if not isinstance(value, dict):
+        findings.fault("env", f"must be an object of variables or the path of an env file, got {kind(value)}")
+        return {}
+    variables: dict[str, str] = {}
+    for name, item in value.items():
+        if isinstance(item, dict | list) or item is None:
+            findings.fault(f"env.{name}", f"must be text, got {kind(item)}")
+        elif not name or "=" in name or "\0" in f"{name}{item}":
+            findings.fault(f"env.{name}", "is no name and value that an environment can hold")
+        else:
+            variables[name] = json.dumps(item) if isinstance(item, bool) else str(item)
+    return variables
+
+
+def _read_dependencies(top: Section, root: Path, findings: Findings) -> tuple[Path, ...]:
+    source = top.section("source")
+    if source is not None:
+        source.one_of("kind", ("uv",), "uv")
+        source.text("root")
+        source.text("package")
+        source.done()
+        if top.has("dependencies"):
+            top.fault("dependencies", "cannot stand beside source")
+        return ()
+    if "dependencies" not in top.value:
+        top.fault("dependencies", 'is required; ["."] puts the folder of this file on the path')
+    folders = []
+    for name in top.texts("dependencies"):
+        folder = (root / name).resolve()
+        if folder.is_dir():
+            folders.append(folder)
+        elif name.startswith((".", "/")):
+            findings.warn("dependencies", f"there is no folder {name!r} (looked for {folder})")
+    return tuple(folders)
+
+
+def _read_priority(top: Section) -> str | None:
+    block = top.section("priority")
+    if block is None:
+        return None
+    path = spec(block, "path")
+    block.done()
+    return path
+
+
+def _check_python(top: Section) -> None:
+    version = top.text("python_version")
+    if version is None:
+        return
+    parts = version.split("-")[0].split(".")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        top.fault("python_version", f'must be a version with two numbers, as "3.12", got {version!r}')
+    elif (int(parts[0]), int(parts[1])) < (3, 11):
+        top.fault("python_version", f"must be at least 3.11, got {version}")
+
+
+def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Findings) -> None:
+    for key, risk in UNSAFE.items():
+        if document.get(key) is not None:
+            findings.fault(key, f"is not built yet, and without it {risk}. The server does not start with this key.")
+    if variables.langgraph_aes_key is not None:
+        findings.fault("LANGGRAPH_AES_KEY", f"is not built yet, and without it {UNSAFE['encryption']}")
+    for dotted, instead in NOT_BUILT.items():
+        value: Any = document
+        for part in dotted.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None and not (dotted == "checkpointer.backend" and value == "default"):
+            findings.warn(dotted, f"NOT BUILT YET, it has no effect: {instead}")
+    if variables.redis_uri is not None:
+        findings.warn("REDIS_URI", "NOT BUILT YET, it has no effect: one process serves alone")
+    database = variables.database_uri or ""
+    if database and not database.startswith("sqlite:///"):
+        findings.warn("DATABASE_URI", "NOT BUILT YET for this kind of database: data goes to the data folder (SQLite)")

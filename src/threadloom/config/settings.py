@@ -1,0 +1,239 @@
+"""What the configuration says, as frozen records. `docs/settings.md` explains each field in a user's words.
+
+Paths are absolute. Specs of code (`"./file.py:name"`, `"package.module:name"`) stay text: `graphs.load` resolves them
+against `Settings.root`.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+Synchronous = Literal["normal", "full"]
+MiddlewareOrder = Literal["middleware_first", "auth_first"]
+
+
+class GraphSpec(msgspec.Struct, frozen=True):
+    """Where a graph is (`path`, a spec of code) and what its assistant says of itself."""
+
+    path: str
+    description: str | None = None
+
+
+class Cors(msgspec.Struct, frozen=True, kw_only=True):
+    """Arguments of Starlette's CORS middleware, same names."""
+
+    allow_origins: tuple[str, ...] = ()
+    allow_methods: tuple[str, ...] = ("GET",)
+    allow_headers: tuple[str, ...] = ()
+    allow_credentials: bool = False
+    allow_origin_regex: str | None = None
+    expose_headers: tuple[str, ...] = ()
+    max_age: int = 600
+
+
+OPEN_CORS = Cors(allow_origins=("*",), allow_methods=("*",), allow_headers=("*",), expose_headers=("*",))
+"""What holds when the configuration says nothing: any page may call the server, without credentials."""
+
+
+class HeaderRules(msgspec.Struct, frozen=True):
+    """Which request headers are meant: lower-case names or `*` patterns. `excludes` win; by default none."""
+
+    includes: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The block `http`. `mount_prefix` is "" or begins with a slash and ends without one."""
+
+    app: str | None = None
+    mount_prefix: str = ""
+    cors: Cors = OPEN_CORS
+    cors_configured: bool = False
+    configurable_headers: HeaderRules = HeaderRules()
+    logging_headers: HeaderRules = HeaderRules()
+    middleware_order: MiddlewareOrder = "middleware_first"
+    enable_custom_route_auth: bool = False
+    disable_assistants: bool = False
+    disable_threads: bool = False
+    disable_runs: bool = False
+    disable_store: bool = False
+    disable_mcp: bool = False
+    disable_a2a: bool = False
+    disable_ui: bool = False
+    disable_event_streaming: bool = False
+    disable_meta: bool = False
+    disable_webhooks: bool = False
+
+
+class StoreIndex(msgspec.Struct, frozen=True):
+    """Semantic search: length of a vector, what makes vectors (a spec or `provider:model`), JSON paths embedded."""
+
+    dims: int
+    embed: str
+    fields: tuple[str, ...] = ("$",)
+
+
+class StoreTtl(msgspec.Struct, frozen=True, kw_only=True):
+    """Time to live of store items, in minutes. No `sweep_interval_minutes`: expired items hide but are not removed."""
+
+    default_ttl: float | None = None
+    refresh_on_read: bool = True
+    sweep_interval_minutes: float | None = None
+
+
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The block `store`."""
+
+    index: StoreIndex | None = None
+    ttl: StoreTtl = StoreTtl()
+    path: str | None = None
+
+
+class ThreadTtl(msgspec.Struct, frozen=True, kw_only=True):
+    """Time to live of threads, in minutes; `sweep_limit` threads a sweep. No `default_ttl`: threads stay."""
+
+    strategy: Literal["delete", "keep_latest"] = "delete"
+    default_ttl: float | None = None
+    sweep_interval_minutes: float = 5
+    sweep_limit: int = 1000
+
+
+class Serde(msgspec.Struct, frozen=True, kw_only=True):
+    """Which user types values may be rebuilt into: lists of paths, True for all, None for LangGraph's default."""
+
+    allowed_json_modules: tuple[tuple[str, ...], ...] | bool | None = None
+    allowed_msgpack_modules: tuple[tuple[str, ...], ...] | bool | None = None
+    pickle_fallback: bool = False
+
+
+class CheckpointerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The block `checkpointer`."""
+
+    path: str | None = None
+    backend: Literal["default", "custom", "mongo"] = "default"
+    uri: str | None = None
+    ttl: ThreadTtl = ThreadTtl()
+    serde: Serde = Serde()
+
+
+class WebhookUrlRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Where webhooks may go. An empty tuple of domains or ports means any."""
+
+    require_https: bool = False
+    allowed_domains: tuple[str, ...] = ()
+    allowed_ports: tuple[int, ...] = ()
+    max_url_length: int | None = None
+    disable_loopback: bool = True
+    disable_private_ips: bool = True
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The block `webhooks`. In `headers` the references to the environment are filled in."""
+
+    env_prefix: str = "LG_WEBHOOK_"
+    headers: dict[str, str] = {}
+    url: WebhookUrlRules = WebhookUrlRules()
+
+
+class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The block `auth`."""
+
+    path: str
+    disable_studio_auth: bool = False
+    openapi: dict[str, Any] = {}
+    cache: dict[str, Any] | None = None
+
+
+class EncryptionSettings(msgspec.Struct, frozen=True):
+    """The block `encryption`."""
+
+    path: str
+
+
+class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The block `threadloom`: what no other server of this API has."""
+
+    checkpoint_thread_id: bool = True
+    synchronous: Synchronous = "normal"
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """What environment variables say. Each field has the variable's name, in lower case; seconds and bytes are in
+    the name."""
+
+    database_uri: str | None = None
+    redis_uri: str | None = None
+    redis_key_prefix: str = ""
+    redis_cluster: bool = False
+    redis_max_connections: int = 2000
+    redis_connect_timeout: float = 10
+    langgraph_postgres_pool_max_size: int = 150
+    n_jobs_per_worker: int = 100
+    bg_job_timeout_secs: float = 86_400
+    bg_job_max_retries: int = 3
+    bg_job_shutdown_grace_period_secs: float = 180
+    bg_job_isolated_loops: bool = False
+    resumable_stream_ttl_seconds: float = 120
+    langgraph_aes_key: str | None = None
+    langgraph_aes_json_keys: tuple[str, ...] = ()
+    http_max_request_body_bytes: int = 300 * 1024 * 1024
+    max_stream_chunk_size_bytes: int = 128 * 1024 * 1024
+    cron_scheduler_sleep_time: float = 5
+    ff_crons_enabled: bool = True
+    log_level: str = "INFO"
+    log_json: bool = False
+    log_color: bool = True
+    langsmith_tracing: bool = False
+    langsmith_api_key: str | None = None
+    langsmith_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: str | None = None
+    metric_prefix: str = "lg_api_"
+    langgraph_api_url: str | None = None
+    port: int | None = None
+    langgraph_server_host: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the server is told, from `langgraph.json`, the environment and the command line.
+
+    Attributes:
+        root: the folder that relative paths start from (the configuration file's).
+        path: the configuration file; None when the configuration came from environment variables.
+        graphs: graph id -> where it is.
+        dependencies: folders for `sys.path`, after `root`.
+        env: variables to set in the process before any user code is imported.
+        data: the data folder.
+        vars: what the environment variables of the contract say (`env` wins over the process's own).
+        warnings: what the user should hear at start: unknown keys, keys that are not built yet, missing folders.
+    """
+
+    root: Path
+    path: Path | None = None
+    graphs: dict[str, GraphSpec]
+    dependencies: tuple[Path, ...] = ()
+    env: dict[str, str] = {}
+    http: HttpSettings = HttpSettings()
+    store: StoreSettings = StoreSettings()
+    checkpointer: CheckpointerSettings = CheckpointerSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    auth: AuthSettings | None = None
+    encryption: EncryptionSettings | None = None
+    priority: str | None = None
+    ui: dict[str, str] = {}
+    ui_config: dict[str, Any] = {}
+    threadloom: OwnSettings = OwnSettings()
+    vars: Environment = Environment()
+    data: Path
+    disable_persistence: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def jobs(self) -> int:
+        """How many runs this process executes at once; 0: it only serves."""
+        return self.vars.n_jobs_per_worker
+
+    @property
+    def base_url(self) -> str | None:
+        """The server's own address, as graphs may call it, if known."""
+        return self.vars.langgraph_api_url
