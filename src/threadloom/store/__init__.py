@@ -1,0 +1,322 @@
+"""LangGraph's long-term store over our storage: what graphs, own routes and the API all use.
+
+One batch of operations is one snapshot for its reads, then one transaction for its writes; texts are embedded before
+either, so that no transaction waits for a model.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from langgraph.store.base import (
+    BaseStore,
+    GetOp,
+    ListNamespacesOp,
+    Op,
+    PutOp,
+    Result,
+    SearchItem,
+    SearchOp,
+    TTLConfig,
+    validate_op_namespace,
+)
+from langgraph.store.base import (
+    Item as StoreItem,
+)
+
+from threadloom.clock import MINUTE, Clock
+from threadloom.storage.base import Storage, Tx
+from threadloom.storage.items import ItemQuery, conditions
+from threadloom.store.index import EmbeddingError, Index
+from threadloom.store.namespaces import beginning, page
+from threadloom.types import Item
+
+__all__ = ["EmbeddingError", "Index", "Store"]
+
+FOREVER = 2**63 - 1
+"""The latest moment there is: a time to live that ends after it ends here."""
+
+SWEEP = 1000
+"""Expired items removed in one transaction, so that no other write waits long."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Place = tuple[tuple[str, ...], str]
+
+
+class Store(BaseStore):
+    """The one store of a server.
+
+    Sync methods may be called from any thread. From a thread of their own they run on the server's loop; on a loop's own
+    thread they hold that loop up, as a sync call does.
+
+    Args:
+        index: makes items searchable by meaning; None: a query is ignored.
+        default_ttl: minutes that items live when a put does not say; None: forever.
+        refresh_on_read: whether reading restarts an item's clock when the reader does not say.
+    """
+
+    __slots__ = ("_clock", "_home", "_index", "_storage", "ttl_config")
+
+    supports_ttl = True
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        *,
+        index: Index | None = None,
+        default_ttl: float | None = None,
+        refresh_on_read: bool = True,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._index = index
+        self._home: asyncio.AbstractEventLoop | None = None
+        self.ttl_config: TTLConfig | None = {
+            "default_ttl": default_ttl,
+            "refresh_on_read": refresh_on_read,
+            "omit_expired": True,
+        }
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Names the server's loop, where sync calls of other threads are to run."""
+        self._home = loop
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """See `abatch`; blocks."""
+        try:
+            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        home = self._home
+        if running is None and home is not None and home.is_running():
+            return asyncio.run_coroutine_threadsafe(self.abatch(ops), home).result()
+        if running is None:
+            return asyncio.run(self.abatch(ops))
+        return _apart(self, list(ops))
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """Does all operations: reads first, as of before the writes; of several writes to one place the last.
+
+        Raises:
+            InvalidNamespaceError: a label is empty, no text, or holds a period.
+            ValueError: a filter's operator, a page or a time to live cannot be; a value is no JSON object.
+            EmbeddingError: the embedding function failed.
+            StorageError: the database refused. Nothing of the batch was kept.
+        """
+        listed = list(ops)
+        puts: dict[Place, PutOp] = {}
+        reads: list[tuple[int, GetOp | SearchOp | ListNamespacesOp]] = []
+        for number, op in enumerate(listed):
+            validate_op_namespace(op)
+            if isinstance(op, PutOp):
+                puts[tuple(op.namespace), op.key] = op
+            elif isinstance(op, GetOp | SearchOp | ListNamespacesOp):
+                reads.append((number, op))
+            else:
+                raise ValueError(f"Unknown operation type: {type(op)}")
+        queries = {number: _search(op) for number, op in reads if isinstance(op, SearchOp)}
+        values = {place: _encoded(op.value) for place, op in puts.items() if op.value is not None}
+        lives = {place: _life(op.ttl) for place, op in puts.items()}
+        vectors = await self._embed(puts, values, queries)
+
+        results: list[Result] = [None] * len(listed)
+        touched = await self._read(reads, queries, results) if reads else []
+        if not puts and not touched:
+            return results
+        now = self._clock.now()
+        items = {
+            place: Item(
+                namespace=place[0],
+                key=place[1],
+                value_json=value,
+                created_at=now,
+                updated_at=now,
+                ttl_minutes=puts[place].ttl,
+                expires_at=_end(now, lives[place]),
+            )
+            for place, value in values.items()
+        }
+
+        async def write(tx: Tx) -> None:
+            await tx.items.refresh(touched, now)
+            for place in puts:
+                if place in items:
+                    await tx.items.put(items[place], vectors.get(place, ()), now)
+                else:
+                    await tx.items.delete(*place)
+
+        await self._storage.write(write)
+        return results
+
+    async def sweep(self) -> int:
+        """Removes what has expired, in portions. Gives how many items went."""
+        removed = 0
+        while True:
+            now = self._clock.now()
+
+            async def work(tx: Tx, now: int = now) -> int:
+                return await tx.items.sweep(now, SWEEP)
+
+            gone = await self._storage.write(work)
+            removed += gone
+            if gone < SWEEP:
+                return removed
+
+    async def _embed(
+        self, puts: Mapping[Place, PutOp], values: Mapping[Place, bytes], queries: Mapping[int, "_Search"]
+    ) -> dict[Place, list[bytes]]:
+        """The vectors of what is put; those of queries are set in `queries`."""
+        if self._index is None:
+            return {}
+        texts: dict[Place, list[str]] = {}
+        for place, value in values.items():
+            index = puts[place].index
+            if index is not False:
+                texts[place] = self._index.texts(msgspec.json.decode(value), index)
+        wanted = list(dict.fromkeys(text for found in texts.values() for text in found))
+        asked = list(dict.fromkeys(search.text for search in queries.values() if search.text))
+        documents, asked_vectors = await asyncio.gather(self._index.documents(wanted), self._index.queries(asked))
+        for search in queries.values():
+            if search.text:
+                search.query.vector = asked_vectors[search.text]
+        return {place: [documents[text] for text in found] for place, found in texts.items()}
+
+    async def _read(
+        self,
+        reads: Sequence[tuple[int, GetOp | SearchOp | ListNamespacesOp]],
+        queries: Mapping[int, "_Search"],
+        results: list[Result],
+    ) -> list[Place]:
+        """Fills in the results of reads. Gives the places whose clock is to start anew."""
+        now = self._clock.now()
+        beginnings = {number: beginning(op) for number, op in reads if isinstance(op, ListNamespacesOp)}
+
+        async def work(tx: Tx) -> tuple[dict[int, Any], list[Place]]:
+            answers: dict[int, Any] = {}
+            touched: dict[Place, None] = {}
+            for number, op in reads:
+                if isinstance(op, ListNamespacesOp):
+                    found = await tx.items.namespaces(beginnings[number], now)
+                    answers[number] = page(found, op)
+                    continue
+                if isinstance(op, GetOp):
+                    item = await tx.items.get(tuple(op.namespace), op.key, now)
+                    items = [] if item is None else [item]
+                    answers[number] = None if item is None else _shown(item)
+                else:
+                    items = await tx.items.search(queries[number].query, now)
+                    answers[number] = [_found(item) for item in items]
+                if op.refresh_ttl:
+                    touched |= {(item.namespace, item.key): None for item in items if item.expires_at is not None}
+            return answers, list(touched)
+
+        heavy = not all(isinstance(op, GetOp) for _, op in reads)
+        answers, touched = await self._storage.read(work, heavy=heavy)
+        for number, answer in answers.items():
+            results[number] = answer
+        return touched
+
+
+def _apart(store: Store, ops: list[Op]) -> list[Result]:
+    """A batch on a thread and a loop of its own, because this thread's loop is the one that waits."""
+    results: list[list[Result]] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(asyncio.run(store.abatch(ops)))
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="threadloom-store")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def _encoded(value: Any) -> bytes:
+    """A value as JSON, exactly: integers of any length, floats as they are.
+
+    Raises:
+        ValueError: it is no mapping, or something in it has no JSON form.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"value must be a mapping, got {type(value).__name__}")
+    try:
+        return msgspec.json.encode(dict(value), enc_hook=_plain)
+    except (TypeError, RecursionError, UnicodeEncodeError) as error:
+        raise ValueError(f"value cannot be stored as JSON: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Pydantic models (messages too) are stored by their fields; nothing else is made up for what JSON does not know."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _life(minutes: float | None) -> int | None:
+    """A time to live in microseconds.
+
+    Raises:
+        ValueError: it is not above zero.
+    """
+    if minutes is None:
+        return None
+    if not minutes > 0:
+        raise ValueError(f"ttl must be above 0 minutes (got {minutes})")
+    return min(int(min(minutes, 2.0**53) * MINUTE), FOREVER)
+
+
+def _end(now: int, life: int | None) -> int | None:
+    return None if life is None else min(now + life, FOREVER)
+
+
+class _Search(msgspec.Struct):
+    """A search and the text, if any, whose vector it waits for."""
+
+    query: ItemQuery
+    text: str | None
+
+
+def _search(op: SearchOp) -> _Search:
+    if op.limit < 0 or op.offset < 0:
+        raise ValueError(f"limit and offset must not be negative (got {op.limit} and {op.offset})")
+    # What is compared is JSON: tuples are lists, dates are texts, as in the stored values.
+    filter = msgspec.json.decode(_encoded(op.filter)) if op.filter else None
+    prefix = tuple(op.namespace_prefix)
+    query = ItemQuery(prefix=prefix, conditions=conditions(filter), limit=op.limit, offset=op.offset)
+    return _Search(query, op.query)
+
+
+def _moment(moment: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=moment)
+
+
+def _shown(item: Item) -> StoreItem:
+    return StoreItem(
+        value=msgspec.json.decode(item.value_json),
+        key=item.key,
+        namespace=item.namespace,
+        created_at=_moment(item.created_at),
+        updated_at=_moment(item.updated_at),
+    )
+
+
+def _found(item: Item) -> SearchItem:
+    return SearchItem(
+        value=msgspec.json.decode(item.value_json),
+        key=item.key,
+        namespace=item.namespace,
+        created_at=_moment(item.created_at),
+        updated_at=_moment(item.updated_at),
+        score=item.score,
+    )

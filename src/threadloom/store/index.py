@@ -1,0 +1,94 @@
+"""Vectors of values and queries, by the embedding model of the configuration."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from langgraph.store.base import get_text_at_path, tokenize_path
+
+from threadloom.errors import ApiError
+
+log = logging.getLogger(__name__)
+
+
+class EmbeddingError(ApiError):
+    """The configured embedding function failed, or gave no usable vectors. Nothing was stored."""
+
+    status = 502
+
+
+class Index:
+    """Makes vectors of values and queries.
+
+    Args:
+        embeddings: the model.
+        dims: length of its vectors.
+        fields: JSON paths of a value that are embedded, each by itself; `$` is the whole value.
+        name: what the configuration calls the model, for errors.
+    """
+
+    def __init__(self, embeddings: Embeddings, dims: int, fields: Sequence[str] = ("$",), name: str = "embed") -> None:
+        self._embeddings = embeddings
+        self._dims = dims
+        self._name = name
+        self._paths = [_path(field) for field in fields]
+
+    def texts(self, value: Mapping[str, Any], index: Sequence[str] | None) -> list[str]:
+        """The texts of a value to embed, each once; blank ones have no meaning to find. `index` overrides the fields."""
+        paths = self._paths if index is None else [_path(field) for field in index]
+        found = (text for path in paths for text in get_text_at_path(value, path))
+        return [text for text in dict.fromkeys(found) if text.strip()]
+
+    async def documents(self, texts: Sequence[str]) -> dict[str, bytes]:
+        """The vector of each text.
+
+        Raises:
+            EmbeddingError: see there.
+        """
+        if not texts:
+            return {}
+        try:
+            vectors = await self._embeddings.aembed_documents(list(texts))
+        except Exception as error:
+            raise self._failed(error) from error
+        if len(vectors) != len(texts):
+            raise self._unfit(f"gave {len(vectors)} vectors for {len(texts)} texts")
+        return {text: self._packed(vector) for text, vector in zip(texts, vectors, strict=True)}
+
+    async def queries(self, texts: Sequence[str]) -> dict[str, bytes]:
+        """The vector of each text that is searched for. Raises as `documents`."""
+        try:
+            vectors = await asyncio.gather(*(self._embeddings.aembed_query(text) for text in texts))
+        except Exception as error:
+            raise self._failed(error) from error
+        return {text: self._packed(vector) for text, vector in zip(texts, vectors, strict=True)}
+
+    def _packed(self, vector: Any) -> bytes:
+        """Of unit length, so that a likeness is one product; float32."""
+        try:
+            numbers = np.asarray(vector, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise self._unfit("gave something that is no list of numbers") from error
+        if numbers.shape != (self._dims,):
+            shape = "×".join(map(str, numbers.shape))
+            raise self._unfit(f"gave a vector of {shape} numbers, store.index.dims says {self._dims}")
+        if not np.isfinite(numbers).all():
+            raise self._unfit("gave a vector with NaN or infinity in it")
+        length = float(np.linalg.norm(numbers))
+        return (numbers / length if length else numbers).astype("<f4").tobytes()
+
+    def _failed(self, error: Exception) -> EmbeddingError:
+        # Only the kind is told: the text may hold what is between the server and its model.
+        log.error("The embedding function %s failed", self._name, exc_info=error)
+        return EmbeddingError(f"The embedding function {self._name} failed: {type(error).__name__}")
+
+    def _unfit(self, why: str) -> EmbeddingError:
+        log.error("The embedding function %s %s", self._name, why)
+        return EmbeddingError(f"The embedding function {self._name} {why}")
+
+
+def _path(field: str) -> str | list[str]:
+    return field if field == "$" else tokenize_path(field)
