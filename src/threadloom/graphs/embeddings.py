@@ -1,0 +1,62 @@
+"""Loading the embedding model of `store.index.embed`."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+from langgraph.store.base import ensure_embeddings
+
+from threadloom.config.settings import StoreIndex
+from threadloom.errors import ConfigError
+from threadloom.store.index import Index
+
+KEY = "store.index.embed"
+
+
+def load_index(settings: StoreIndex, load: Callable[[str], Any]) -> Index:
+    """What makes store items searchable by meaning.
+
+    Args:
+        load: finds what a spec of code (`./file.py:name`) names.
+
+    Raises:
+        ConfigError: the model cannot be loaded; names what is missing.
+    """
+    return Index(load_embeddings(settings.embed, load), settings.dims, settings.fields, name=settings.embed)
+
+
+def load_embeddings(embed: str, load: Callable[[str], Any]) -> Embeddings:
+    """The model that `embed` names: `provider:model`, or code with a function from texts to vectors (sync or async) or an
+    `Embeddings` object. Takes and raises as `load_index`.
+    """
+    place, colon, name = embed.rpartition(":")
+    if not colon or not place or not name:
+        raise ConfigError(f'{KEY}: must be "path.py:name" or "provider:model", got {embed!r}')
+    if "/" not in place and "." not in place:
+        return _provided(embed)
+    try:
+        found = load(embed)
+    except ConfigError as error:
+        raise ConfigError(f"{KEY}: {error}") from error
+    if isinstance(found, type) or not (isinstance(found, Embeddings) or callable(found)):
+        raise ConfigError(f"{KEY}: {embed!r} is neither a function from texts to vectors nor an Embeddings object")
+    return ensure_embeddings(found)
+
+
+def _provided(embed: str) -> Embeddings:
+    """A model of one of LangChain's providers."""
+    try:
+        init_embeddings = importlib.import_module("langchain.embeddings").init_embeddings
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{KEY}: {embed!r} names a model of a provider, which needs the package langchain (pip install langchain)"
+        ) from error
+    try:
+        model = init_embeddings(embed)
+    except Exception as error:
+        # LangChain's own text names the provider's package, or the key that the provider wants.
+        raise ConfigError(f"{KEY}: {embed!r} cannot be used: {error}") from error
+    if not isinstance(model, Embeddings):
+        raise ConfigError(f"{KEY}: {embed!r} is no embedding model")
+    return model
