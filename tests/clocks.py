@@ -14,6 +14,7 @@ class ManualClock:
     def __init__(self, moment: int = MORNING) -> None:
         self._moment = moment
         self._sleepers: list[tuple[int, asyncio.Event]] = []
+        self._slept = asyncio.Event()
 
     def now(self) -> int:
         return self._moment
@@ -26,12 +27,14 @@ class ManualClock:
                 event.set()
         self._sleepers = [(until, event) for until, event in self._sleepers if not event.is_set()]
 
-    @property
-    def sleepers(self) -> int:
-        """How many wait for the clock to move."""
-        return len(self._sleepers)
+    async def asleep(self) -> None:
+        """Waits until somebody sleeps on this clock."""
+        if not self._sleepers:
+            self._slept.clear()
+            await self._slept.wait()
 
     async def sleep(self, seconds: float) -> None:
         event = asyncio.Event()
         self._sleepers.append((self._moment + int(seconds * SECOND), event))
+        self._slept.set()
         await event.wait()
