@@ -1,1 +1,28 @@
 """What the server does. No HTTP, no SQL: routes call these, these call the engine and the storage."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threadloom.services.assistants import AssistantService
+    from threadloom.services.copying import CopyService
+    from threadloom.services.crons import CronService
+    from threadloom.services.items import ItemService
+    from threadloom.services.run_streams import RunStreamService
+    from threadloom.services.runs import RunService
+    from threadloom.services.state import StateService
+    from threadloom.services.threads import ThreadService
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """One service a kind of thing. `streams` watches what `runs` makes and stops."""
+
+    threads: "ThreadService"
+    copying: "CopyService"
+    state: "StateService"
+    runs: "RunService"
+    streams: "RunStreamService"
+    assistants: "AssistantService"
+    items: "ItemService"
+    crons: "CronService"

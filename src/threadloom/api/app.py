@@ -1,0 +1,257 @@
+"""The whole HTTP face: routes, own app, CORS, request ids, figures, lifespan."""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from threadloom.api import openapi
+from threadloom.api.assistants import Assistants
+from threadloom.api.crons import Crons
+from threadloom.api.dispatch import Dispatcher
+from threadloom.api.errors import log_bug, reply_to_bug
+from threadloom.api.http import Facts, HungUp, Reply, error_body
+from threadloom.api.loopback import TRUSTED, connect
+from threadloom.api.metrics import Metrics
+from threadloom.api.own_app import OwnApp, OwnContext
+from threadloom.api.parts import Backstage
+from threadloom.api.routing import Operation
+from threadloom.api.runs import Runs
+from threadloom.api.sse import HEARTBEAT_SECONDS
+from threadloom.api.state import State
+from threadloom.api.stateless_runs import StatelessRuns
+from threadloom.api.store import Store
+from threadloom.api.system import AT_THE_ROOT, System
+from threadloom.api.threads import Threads
+from threadloom.config.settings import HttpSettings, Settings
+from threadloom.ids import new_id
+from threadloom.services import Services
+
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+
+EXPOSED = ("x-pagination-total", "x-pagination-next", "content-location", "location", "x-request-id")
+"""Headers that pages of other origins may read."""
+
+_PAGE_HEADERS = frozenset(name.encode() for name in EXPOSED[:4])
+_LOOPBACK_HOSTS = ("127.", "::1", "localhost")
+
+
+def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> list[Operation]:
+    """All routes but the system's."""
+    return [
+        *Assistants(services).operations(),
+        *Threads(services).operations(),
+        *State(services).operations(),
+        *Runs(services, heartbeat).operations(),
+        *StatelessRuns(services, heartbeat).operations(),
+        *Crons(services).operations(),
+        *Store(services).operations(),
+    ]
+
+
+def create_app(
+    services: Services,
+    settings: Settings,
+    *,
+    lifespan: Lifespan,
+    user_app: Starlette | None = None,
+    backstage: Backstage | None = None,
+    own_context: OwnContext | None = None,
+    extra: Sequence[Operation] = (),
+    heartbeat: float = HEARTBEAT_SECONDS,
+) -> "Edge":
+    """Puts the HTTP face together.
+
+    Args:
+        services: what the routes call.
+        lifespan: entered at start, before the own app's, and left last.
+        user_app: the app of `http.app`.
+        backstage: what the system routes tell of the process.
+        own_context: makes the server's store current in own routes.
+        extra: routes of other parts (other protocols, Studio).
+        heartbeat: seconds of silence after which lasting answers send a sign of life.
+    """
+    http = settings.http
+    metrics = Metrics()
+    operations: list[Operation] = []
+    own: OwnApp | None = None
+
+    def describe() -> dict[str, Any]:
+        auth = settings.auth.openapi if settings.auth else None
+        return openapi.document(operations, own=own.description if own else None, auth=auth)
+
+    system = System(settings, backstage or Backstage(), metrics, describe)
+    operations += [
+        operation
+        for operation in (*system.operations(), *api_operations(services, heartbeat), *extra)
+        if not (operation.group and getattr(http, f"disable_{operation.group}"))
+    ]
+    limits: dict[str, Any] = {
+        "headers": http.configurable_headers,
+        "max_body": settings.vars.http_max_request_body_bytes,
+    }
+    plain = Dispatcher(operations, **limits)
+    inner: ASGIApp = plain
+    if user_app is not None:
+        own = OwnApp(user_app, Dispatcher(operations, inside_own_app=True, **limits), own_context)
+        inner = own
+    edge = Edge(inner, plain, http, metrics, lifespan, user_app)
+    connect(edge, http.mount_prefix)
+    return edge
+
+
+class Edge:
+    """The outermost ASGI app: mount prefix, CORS, request ids, figures, last resort for errors, lifespan.
+
+    Args:
+        app: answers what is below the mount prefix.
+        plain: our routes alone; answers at the root beside the mount prefix.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        plain: ASGIApp,
+        http: HttpSettings,
+        metrics: Metrics,
+        lifespan: Lifespan,
+        user_app: Starlette | None,
+    ) -> None:
+        self._raw = app
+        self._plain = plain
+        self._prefix = http.mount_prefix
+        self._metrics = metrics
+        self._lifespan = lifespan
+        self._user_app = user_app
+        self._own_cors = http.cors_configured
+        self._app = _cors(app, http)
+        # A public page may only reach into a private network where the server asks for it: on the developer's machine.
+        self._local_app = self._app if http.cors_configured else _cors(app, http, private_network=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves the process's lifespan, a request or a web socket."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        facts = Facts(_request_id(scope), bool(scope.pop(TRUSTED, False)))
+        scope["threadloom"] = facts
+        app = self._below(scope)
+        if scope["type"] == "websocket":
+            await app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0
+        ended = False
+        request_id = (b"x-request-id", facts.request_id.encode("latin-1", "replace"))
+
+        async def answered(message: Message) -> None:
+            nonlocal status, ended
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message.get("headers", ()), request_id]
+                message["headers"] = _with_page_headers(headers) if self._own_cors else headers
+            elif not message.get("more_body"):
+                ended = True
+            await send(message)
+
+        try:
+            await app(scope, receive, answered)
+        except (HungUp, ClientDisconnect):
+            pass
+        except Exception as error:
+            log_bug(scope, error)
+            if not status:
+                await reply_to_bug(facts.request_id)(scope, receive, answered)
+            elif not ended:
+                raise
+        finally:
+            template = facts.template or getattr(scope.get("route"), "path", "")
+            self._metrics.note(scope["method"], template, status, time.perf_counter() - began)
+
+    def _below(self, scope: Scope) -> ASGIApp:
+        """Who answers: the app below the prefix, or at the root only a few routes of ours."""
+        prefix = self._prefix
+        if prefix:
+            path: str = scope["path"]
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                scope["root_path"] = prefix
+            elif scope["type"] == "http" and path in AT_THE_ROOT:
+                return self._plain
+            else:
+                return _nowhere
+        if scope["type"] == "websocket":
+            return self._raw if self._user_app is not None else _nowhere
+        server = scope.get("server")
+        local = server is not None and str(server[0]).startswith(_LOOPBACK_HOSTS)
+        return self._local_app if local else self._app
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The lifespan: ours first, then the own app's; left in reverse."""
+        await receive()
+        started = False
+        try:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._lifespan())
+                if self._user_app is not None:
+                    router = self._user_app.router
+                    state = await stack.enter_async_context(router.lifespan_context(self._user_app))
+                    if state is not None and "state" in scope:
+                        scope["state"].update(state)
+                await send({"type": "lifespan.startup.complete"})
+                started = True
+                await receive()
+        except BaseException as error:
+            what = "shutdown" if started else "startup"
+            text = "".join(traceback.format_exception(error))
+            await send({"type": f"lifespan.{what}.failed", "message": text})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's id of the request, if it is a short printable text, or one of our own."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            if 0 < len(text) <= 200 and text.isascii() and text.isprintable():
+                return text
+    return new_id()
+
+
+def _cors(app: ASGIApp, http: HttpSettings, *, private_network: bool = False) -> ASGIApp:
+    cors = http.cors
+    return CORSMiddleware(
+        app,
+        allow_origins=cors.allow_origins,
+        allow_methods=cors.allow_methods,
+        allow_headers=cors.allow_headers,
+        allow_credentials=cors.allow_credentials,
+        allow_origin_regex=cors.allow_origin_regex,
+        allow_private_network=private_network,
+        expose_headers=cors.expose_headers if http.cors_configured else EXPOSED,
+        max_age=cors.max_age,
+    )
+
+
+def _with_page_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Exposes the headers of lists and runs, where they stand, beside those that the configuration exposes."""
+    names = {name.lower() for name, _ in headers}
+    present = sorted(names & _PAGE_HEADERS)
+    if not present or b"access-control-allow-origin" not in names:
+        return headers
+    exposed = [value for name, value in headers if name.lower() == b"access-control-expose-headers"]
+    kept = [(name, value) for name, value in headers if name.lower() != b"access-control-expose-headers"]
+    return [*kept, (b"access-control-expose-headers", b", ".join([*exposed, *present]))]
+
+
+async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    await Reply(error_body("Not Found"), 404)(scope, receive, send)

@@ -1,0 +1,116 @@
+"""From a request to one of our routes: find it, call its handler, turn errors into answers."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from threadloom.api.errors import EXPECTED, as_http, log_bug, reply_to, reply_to_bug
+from threadloom.api.http import Call, Facts, HungUp, Reply, error_body
+from threadloom.api.routing import Matcher, Operation
+from threadloom.config.settings import HeaderRules
+from threadloom.services.requests import BadLabel
+from threadloom.types import Caller
+
+
+def route_path(scope: Scope) -> str:
+    """The path below the mount prefix; never empty."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        path = path[len(root) :]
+    return path or "/"
+
+
+class Dispatcher:
+    """Our routes as an ASGI app.
+
+    Args:
+        operations: the routes.
+        headers: which request headers go into `Caller.headers`.
+        max_body: bytes that a body may have.
+        inside_own_app: whether errors are raised as HTTP exceptions, for an own app's handlers to shape, instead of answered.
+    """
+
+    def __init__(
+        self, operations: Iterable[Operation], *, headers: HeaderRules, max_body: int, inside_own_app: bool = False
+    ) -> None:
+        self._matcher = Matcher(operations)
+        self._wanted = header_filter(headers)
+        self._max_body = max_body
+        self._raises = inside_own_app
+
+    def knows(self, path: str) -> bool:
+        """Whether a path is one of ours, with whatever method."""
+        found = self._matcher.match("", path)
+        return bool(found)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one HTTP request."""
+        try:
+            answer = await self._answer(scope, receive)
+        except EXPECTED as error:
+            if self._raises and not isinstance(error, BadLabel):
+                raise as_http(error) from error
+            answer = reply_to(error)
+        except (HTTPException, HungUp):
+            raise
+        except Exception as error:
+            if self._raises:
+                raise
+            log_bug(scope, error)
+            answer = reply_to_bug(scope["threadloom"].request_id)
+        await answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        method: str = scope["method"]
+        path = route_path(scope)
+        found = self._matcher.match(method, path)
+        if isinstance(found, set):
+            return self._unmatched(scope, path, found)
+        operation, params = found
+        facts: Facts = scope["threadloom"]
+        facts.template = operation.path
+        if self._wanted is not None:
+            facts.caller = Caller(facts.request_id, facts.caller.user_id, self._chosen(scope, self._wanted))
+        return await operation.handler(Call(scope, receive, params, self._max_body))
+
+    def _unmatched(self, scope: Scope, path: str, methods: set[str]) -> ASGIApp:
+        if methods:
+            allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+            if self._raises:
+                raise HTTPException(405, "Method Not Allowed", {"allow": allowed})
+            return Reply(error_body("Method Not Allowed"), 405, [(b"allow", allowed.encode())])
+        if len(path) > 1 and path.endswith("/") and self.knows(path.rstrip("/") or "/"):
+            query = scope["query_string"]
+            raw: bytes = scope.get("raw_path") or scope["path"].encode()
+            target = b"/" + raw.split(b"?")[0].strip(b"/") + (b"?" + query if query else b"")
+            return Reply(b"", 307, [(b"location", target)], None)
+        if self._raises:
+            raise HTTPException(404, "Not Found")
+        return Reply(error_body("Not Found"), 404)
+
+    def _chosen(self, scope: Scope, wanted: Callable[[str], bool]) -> dict[str, str]:
+        chosen: dict[str, str] = {}
+        for raw, value in scope["headers"]:
+            name = raw.decode("latin-1")
+            if wanted(name):
+                chosen[name] = value.decode("latin-1")
+        return chosen
+
+
+def header_filter(rules: HeaderRules) -> Callable[[str], bool] | None:
+    """Tells of a lower-case header name whether the rules mean it; None when they mean none."""
+    if not rules.includes:
+        return None
+    included, excluded = (
+        re.compile("|".join(fnmatch.translate(name.lower()) for name in names) if names else r"(?!)")
+        for names in (rules.includes, rules.excludes)
+    )
+
+    def wanted(name: str) -> bool:
+        return included.match(name) is not None and excluded.match(name) is None
+
+    return wanted

@@ -1,0 +1,66 @@
+"""Exceptions -> answers. Every error of ours is `{"detail": "<text>"}`."""
+
+import logging
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from threadloom.api.http import Facts, Reply, error_body
+from threadloom.errors import ApiError, StorageError
+from threadloom.services.requests import BadLabel
+
+log = logging.getLogger(__name__)
+
+EXPECTED = (ApiError, StorageError)
+"""Exceptions that are answers; whatever else escapes from a handler is a bug."""
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of an expected error: its own, or that of a refusing storage (507: full, 503: the rest)."""
+    if isinstance(error, ApiError):
+        return error.status
+    return 507 if "full" in str(error) else 503
+
+
+def reply_to(error: Exception) -> Reply:
+    """The answer to an expected error."""
+    if isinstance(error, BadLabel):
+        return Reply(error.detail.encode(), 422, None, b"text/plain; charset=utf-8")
+    detail = error.detail if isinstance(error, ApiError) else f"Storage refused: {error}"
+    if not isinstance(error, ApiError):
+        log.error("storage refused a request: %s", error)
+    return Reply(error_body(detail), status_of(error))
+
+
+def as_http(error: Exception) -> HTTPException:
+    """The same as an exception that an own app's handlers understand."""
+    detail = error.detail if isinstance(error, ApiError) else f"Storage refused: {error}"
+    return HTTPException(status_of(error), detail)
+
+
+def reply_to_bug(request_id: str) -> Reply:
+    """The answer when something broke that should not. Tells the request's id and nothing of the inside."""
+    return Reply(error_body(f"Internal server error. The log tells more under request id {request_id}."), 500)
+
+
+def log_bug(scope: Scope, error: BaseException) -> None:
+    """Writes an unexpected failure, with its traceback, to the log."""
+    facts: Facts = scope["threadloom"]
+    where = f"{scope.get('method', scope['type'])} {scope.get('path', '')}"
+    log.error("%s failed (request id %s)", where, facts.request_id, exc_info=error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """For own apps that have no handler of their own for HTTP errors."""
+    assert isinstance(error, HTTPException)
+    if error.status_code in (204, 304):
+        return Response(status_code=error.status_code, headers=error.headers)
+    return Response(error_body(error.detail), error.status_code, headers=error.headers, media_type="application/json")
+
+
+async def on_exception(request: Request, error: Exception) -> Response:
+    """For own apps that have no handler of their own for the unexpected."""
+    reply = reply_to_bug(request.scope["threadloom"].request_id)
+    return Response(reply.body, reply.status, media_type="application/json")

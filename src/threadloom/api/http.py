@@ -1,0 +1,230 @@
+"""What a handler gets (`Call`) and what it gives (`Reply`): thin, because every request passes here."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from threadloom.api import parse
+from threadloom.codec import to_json
+from threadloom.errors import Invalid, TooLarge
+from threadloom.services.requests import canonical
+from threadloom.types import Caller
+
+T = TypeVar("T")
+RawHeaders = list[tuple[bytes, bytes]]
+
+JSON = (b"content-type", b"application/json")
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+class HungUp(Exception):
+    """The client closed the connection before its request was complete: nobody is left to answer."""
+
+
+class Facts:
+    """What is known of a request beside ASGI's scope, under `scope["threadloom"]`, shared by all layers.
+
+    Attributes:
+        request_id: the caller's `x-request-id`, or one of our own.
+        template: path of the route that took the request (`/threads/{thread_id}`), "" if none did.
+        trusted: whether it came from inside the process (`get_client()` without a URL).
+        caller: who asks, once that is known.
+    """
+
+    __slots__ = ("caller", "request_id", "template", "trusted")
+
+    def __init__(self, request_id: str, trusted: bool = False) -> None:
+        self.request_id = request_id
+        self.template = ""
+        self.trusted = trusted
+        self.caller = Caller(request_id=request_id)
+
+
+class Reply:
+    """A complete answer. `headers` come on top of the content type, which is JSON's unless told."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        body: bytes = b"",
+        status: int = 200,
+        headers: RawHeaders | None = None,
+        content_type: bytes | None = JSON[1],
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.headers: RawHeaders = [] if headers is None else headers
+        if content_type is not None:
+            self.headers.append((b"content-type", content_type))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.status != 204:
+            self.headers.append((b"content-length", b"%d" % len(self.body)))
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def answer(value: Any, status: int = 200, headers: RawHeaders | None = None) -> Reply:
+    """A JSON answer; `value` may hold whatever `codec.to_json` knows."""
+    return Reply(to_json(value), status, headers)
+
+
+def nothing(status: int = 204) -> Reply:
+    """An empty answer."""
+    return Reply(b"", status, None, None)
+
+
+class Call:
+    """One request on one of our routes.
+
+    Attributes:
+        scope, receive: ASGI's.
+        params: the path's parameters, as they were written.
+        caller: who asks.
+    """
+
+    __slots__ = ("_max_body", "_query", "caller", "params", "receive", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, params: dict[str, str], max_body: int) -> None:
+        facts: Facts = scope["threadloom"]
+        self.scope = scope
+        self.receive = receive
+        self.params = params
+        self.caller = facts.caller
+        self._max_body = max_body
+        self._query: list[tuple[str, str]] | None = None
+
+    # --- the path and its parameters ---
+
+    def id(self, kind: str) -> str:
+        """The id of a `thread`, `run`, `assistant` or `cron` in the path, in canonical spelling.
+
+        Raises:
+            Invalid: it is no UUID.
+        """
+        return canonical(kind, self.params[f"{kind}_id"])
+
+    # --- headers ---
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of that (lower-case) name."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return str(value.decode("latin-1"))
+        return None
+
+    # --- the query ---
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a query parameter."""
+        query = self._query
+        if query is None:
+            raw: bytes = self.scope["query_string"]
+            text = raw.decode("latin-1") if raw else ""
+            query = parse_qsl(text, keep_blank_values=True, errors="replace") if text else []
+            self._query = query = [(key, value.replace("\0", "\ufffd")) for key, value in query]
+        return [value for key, value in query if key == name]
+
+    def text(self, name: str) -> str | None:
+        """The last value of a query parameter."""
+        values = self.all(name)
+        return values[-1] if values else None
+
+    def whole(self, name: str, default: int, *, least: int | None = 0) -> int:
+        """A query parameter that is a whole number.
+
+        Raises:
+            Invalid: it is none, or below `least`, or beyond 64 bits.
+        """
+        text = self.text(name)
+        if text is None:
+            return default
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+            raise Invalid(f"{name}: {text!r:.100} is not a whole number")
+        number = int(text)
+        if least is not None and number < least:
+            raise Invalid(f"{name}: {number} is less than {least}")
+        return number
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A query parameter that is true or false (`true`, `1`, `yes`; any case).
+
+        Raises:
+            Invalid: it is neither.
+        """
+        text = self.text(name)
+        if text is None or text == "":
+            return default
+        value = _WORDS.get(text.lower())
+        if value is None:
+            raise Invalid(f"{name}: {text!r:.100} is neither true nor false")
+        return value
+
+    def word(self, name: str, words: Iterable[str]) -> str | None:
+        """A query parameter that is one of `words`, or None.
+
+        Raises:
+            Invalid: it is another.
+        """
+        text = self.text(name)
+        if text is not None and text not in words:
+            raise Invalid(f"{name}: {text!r:.100} is none of {', '.join(words)}")
+        return text
+
+    # --- the body ---
+
+    async def body(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            TooLarge: it has more bytes than the settings allow.
+            HungUp: the client left in the middle of it.
+        """
+        announced = self.header(b"content-length")
+        if announced is not None and announced.isdigit() and int(announced) > self._max_body:
+            raise self._too_large()
+        message = await self.receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            whole: bytes = message.get("body", b"")
+            if len(whole) > self._max_body:
+                raise self._too_large()
+            return whole
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise HungUp
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._max_body:
+                raise self._too_large()
+            parts.append(part)
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await self.receive()
+
+    async def read(self, type_: type[T]) -> T:
+        """The body as a request struct. Raises as `parse.parse` and `body`."""
+        return parse.parse(await self.body(), type_)
+
+    async def read_optional(self, type_: type[T]) -> T | None:
+        """As `read`, but no body and `null` give None."""
+        body = await self.body()
+        return None if body in (b"", b"null") else parse.parse(body, type_)
+
+    async def json(self) -> Any:
+        """The body as plain JSON values. Raises as `parse.load` and `body`."""
+        return parse.load(await self.body())
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"Request body is larger than {self._max_body} bytes")
+
+
+def error_body(detail: Any) -> bytes:
+    """The one shape of errors."""
+    return orjson.dumps({"detail": detail})

@@ -1,0 +1,159 @@
+"""The interface description (OpenAPI 3.1), made of the route table and the request structs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args, get_origin
+
+import msgspec
+from starlette.routing import BaseRoute, Mount, Route
+
+import threadloom
+from threadloom.api.routing import Operation
+from threadloom.api.schemas import SCHEMAS
+
+REF = "#/components/schemas/{name}"
+_ID = {"type": "string", "format": "uuid"}
+_WORDS = {
+    204: "Done; no content.",
+    202: "Accepted; no content.",
+    400: "What was asked for cannot be done.",
+    404: "Not found.",
+    409: "In conflict with what is there.",
+    413: "The body is too large.",
+    422: "The request does not fit the interface.",
+    424: "The graph is not valid.",
+    500: "The server failed.",
+    501: "Not available with this configuration.",
+    503: "Not available now.",
+}
+_PATH_PARAMS: dict[str, dict[str, Any]] = {
+    "assistant_id": {"type": "string", "description": "Id of an assistant."},
+    "checkpoint_id": {"type": "string"},
+    "namespace": {"type": "string", "description": "Names of subgraphs, joined by `|`."},
+}
+
+
+def document(
+    operations: Iterable[Operation], *, own: Mapping[str, Any] | None = None, auth: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The description of all routes that are not hidden, without `servers`.
+
+    Args:
+        own: the description of an own HTTP app; its paths and schemas are added, its paths win.
+        auth: `auth.openapi` of the configuration: `securitySchemes`, `security`, `paths`.
+    """
+    shown = [operation for operation in operations if not operation.hidden]
+    structs = list(dict.fromkeys(_struct(one.body) for one in shown if one.body is not None))
+    _, requests = msgspec.json.schema_components(structs, ref_template=REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in shown:
+        path = operation.path.replace(":path}", "}")
+        paths.setdefault(path, {})[operation.method.lower()] = describe(operation)
+    schemas: dict[str, Any] = {**requests, **SCHEMAS}
+    components: dict[str, Any] = {"schemas": schemas}
+    description: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "Threadloom", "version": threadloom.__version__, "license": {"name": "MIT"}},
+        "paths": paths,
+        "components": components,
+    }
+    if auth:
+        components["securitySchemes"] = dict(auth.get("securitySchemes") or {})
+        description["security"] = list(auth.get("security") or [])
+        for path, methods in (auth.get("paths") or {}).items():
+            for method, security in methods.items():
+                if method.lower() in paths.get(path, {}):
+                    paths[path][method.lower()]["security"] = security
+    if own:
+        for path, item in own.get("paths", {}).items():
+            paths[path] = {**paths.get(path, {}), **item}
+        for kind, named in own.get("components", {}).items():
+            components[kind] = {**named, **components.get(kind, {})}
+    return description
+
+
+def describe(operation: Operation) -> dict[str, Any]:
+    """One operation, as the description shows it."""
+    shown: dict[str, Any] = {
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "operationId": operation_id(operation),
+        "responses": _responses(operation),
+    }
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMS.get(name, _ID)}
+        for name in names(operation)
+    ]
+    for param in operation.query:
+        query: dict[str, Any] = {"name": param.name, "in": "query", "required": param.required, "schema": param.schema}
+        if param.description:
+            query["description"] = param.description
+        parameters.append(query)
+    if parameters:
+        shown["parameters"] = parameters
+    if operation.body is not None:
+        schema: dict[str, Any] = {"$ref": REF.format(name=_struct(operation.body).__name__)}
+        if get_origin(operation.body) is list:
+            schema = {"type": "array", "items": schema, "minItems": 1}
+        shown["requestBody"] = {
+            "required": not operation.body_optional,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return shown
+
+
+def names(operation: Operation) -> list[str]:
+    """The parameters in an operation's path."""
+    parts = operation.path.split("/")
+    return [part.strip("{}").removesuffix(":path") for part in parts if part.startswith("{")]
+
+
+def operation_id(operation: Operation) -> str:
+    """A name for an operation that no other has."""
+    path = operation.path.replace(":path", "").replace("{", "").replace("}", "").replace("/", "_").replace(".", "_")
+    return f"{operation.method.lower()}{path}".rstrip("_")
+
+
+def of_starlette(routes: Iterable[BaseRoute], prefix: str = "") -> dict[str, Any]:
+    """A description of the routes of a plain Starlette app: their paths, methods and docstrings."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        if isinstance(route, Mount):
+            paths.update(of_starlette(route.routes, prefix + route.path)["paths"])
+        elif isinstance(route, Route) and route.include_in_schema:
+            text = (route.endpoint.__doc__ or route.name).strip()
+            parameters = [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in route.param_convertors
+            ]
+            for method in sorted((route.methods or {"GET"}) - {"HEAD"}):
+                shown: dict[str, Any] = {
+                    "tags": ["Own routes"],
+                    "summary": text.splitlines()[0],
+                    "responses": {"200": {"description": "Answer of the app."}},
+                }
+                if parameters:
+                    shown["parameters"] = parameters
+                paths.setdefault(prefix + route.path_format, {})[method.lower()] = shown
+    return {"paths": paths}
+
+
+def _struct(body: Any) -> Any:
+    return get_args(body)[0] if get_origin(body) is list else body
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    result = operation.result
+    good: dict[str, Any] = {"description": "Done."}
+    if result is not None:
+        schema = {"$ref": REF.format(name=result)} if isinstance(result, str) else result
+        good["content"] = {operation.media: {"schema": schema}}
+    responses: dict[str, Any] = {str(operation.status): good}
+    errors = {*operation.errors, 422} if operation.body is not None or operation.query or names(operation) else set()
+    if operation.body is not None:
+        errors.add(413)
+    for status in sorted(errors | set(operation.errors)):
+        told: dict[str, Any] = {"description": _WORDS[status]}
+        if status >= 400:
+            told["content"] = {"application/json": {"schema": {"$ref": REF.format(name="Error")}}}
+        responses[str(status)] = told
+    return responses

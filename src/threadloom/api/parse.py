@@ -1,0 +1,117 @@
+"""Bytes of a request body -> a request struct, with every fault told in words that name the field."""
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar, get_args
+
+import msgspec
+import orjson
+
+from threadloom.errors import Invalid
+
+T = TypeVar("T")
+
+MAX_DEPTH = 200
+"""Deepest nesting of a body. Encoders stop at 254 levels, and stored values get wrapped in a few more."""
+
+_ENCODER_DEPTH = 254
+_PLACE = re.compile(r"(?P<text>.*?)(?: - at `\$(?P<path>.*)`)?\Z", re.DOTALL)
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+
+def parse(body: bytes, type_: type[T]) -> T:
+    """A body as a request struct.
+
+    Raises:
+        Invalid: no JSON, nested too deep, or not of the struct's shape.
+    """
+    value: T = shape(load(body), type_)
+    return value
+
+
+def load(body: bytes) -> Any:
+    """A body as plain JSON values. U+0000 in texts becomes U+FFFD, which no database refuses.
+
+    Raises:
+        Invalid: no JSON (`NaN`, trailing data, lone surrogates and the like included), or nested too deep.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Invalid("Invalid JSON in request body") from None
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _too_deep(value):
+        raise Invalid(f"Invalid JSON in request body: nested deeper than {MAX_DEPTH} levels")
+    if b"\\u0000" in body:
+        value = _without_nul(value)
+    return value
+
+
+def shape(value: Any, type_: Any) -> Any:
+    """A JSON value as a struct, or as a list of structs. `2.0` is taken where an integer is asked for.
+
+    Raises:
+        Invalid: the value does not fit; the text names field and value.
+    """
+    for item in value if isinstance(value, list) else (value,):
+        if isinstance(item, dict):
+            for name in _integers(type_):
+                number = item.get(name)
+                if isinstance(number, float) and number.is_integer():
+                    item[name] = int(number)
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as refused:
+        raise Invalid(describe(str(refused), value)) from None
+
+
+def describe(message: str, value: Any) -> str:
+    """msgspec's message about `value`, with the field's name in front and the offending value behind."""
+    found = _PLACE.match(message)
+    assert found is not None
+    path = found["path"] or ""
+    for name, index in _STEP.findall(path):
+        if index and isinstance(value, list):
+            value = value[int(index)]
+        elif name and isinstance(value, dict) and name in value:
+            value = value[name]
+        else:
+            break
+    shown = orjson.dumps(value).decode()
+    return f"{path.lstrip('.') or 'request body'}: {found['text']} (got {shown[:200]})"
+
+
+def _too_deep(value: Any) -> bool:
+    """Whether a value is nested deeper than MAX_DEPTH: the encoder finds that out faster than a walk would."""
+    for _ in range(_ENCODER_DEPTH - MAX_DEPTH):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return True
+    return False
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value
+
+
+@functools.cache
+def _integers(type_: Any) -> tuple[str, ...]:
+    """Names of the fields that take an integer but no float."""
+    inner = next((arg for arg in get_args(type_) if isinstance(arg, type)), type_)
+    info = msgspec.inspect.type_info(inner)
+    if not isinstance(info, msgspec.inspect.StructType):
+        return ()
+    return tuple(field.encode_name for field in info.fields if _is_integer(field.type))
+
+
+def _is_integer(kind: msgspec.inspect.Type) -> bool:
+    kinds: Iterable[msgspec.inspect.Type] = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    return any(isinstance(one, msgspec.inspect.IntType) for one in kinds)

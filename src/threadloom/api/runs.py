@@ -1,0 +1,264 @@
+"""Routes of the runs of a thread, and what they share with stateless runs."""
+
+from typing import Any, cast, get_args
+
+import orjson
+from starlette.types import ASGIApp
+
+from threadloom.api.http import Call, RawHeaders, Reply, answer, nothing
+from threadloom.api.routing import Operation, Param
+from threadloom.api.sse import EVENT_HEADERS, HEARTBEAT_SECONDS, EventStream, LateJson, error_frame
+from threadloom.clock import iso
+from threadloom.errors import Invalid, NotFound
+from threadloom.services import Services
+from threadloom.services.requests import RunCreate
+from threadloom.types import CancelAction, Run, RunStatus
+
+TEXT = {"type": "string"}
+FLAG = {"type": "boolean"}
+STATUSES = get_args(RunStatus)
+ACTIONS = get_args(CancelAction)
+FIELDS = (
+    "run_id",
+    "thread_id",
+    "assistant_id",
+    "created_at",
+    "updated_at",
+    "status",
+    "metadata",
+    "kwargs",
+    "multitask_strategy",
+    "langsmith_session_name",
+)
+THREAD_MODES = ("run_modes", "lifecycle", "state_update")
+CANCEL_ON_DISCONNECT = Param("cancel_on_disconnect", FLAG, "Whether hanging up cancels the run.")
+ACTION = Param(
+    "action", {"enum": list(ACTIONS)}, "Whether the run's checkpoints stay (`interrupt`) or go (`rollback`)."
+)
+MODES = {"type": "array", "items": TEXT}
+EVENTS = "text/event-stream"
+
+
+def record(run: Run) -> dict[str, Any]:
+    """A run as clients see it."""
+    return {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_id,
+        "metadata": run.metadata,
+        "status": run.status,
+        "kwargs": run.kwargs,
+        "multitask_strategy": run.multitask_strategy,
+        "created_at": iso(run.created_at),
+        "updated_at": iso(run.updated_at),
+        "langsmith_session_name": None,
+    }
+
+
+def places(content: str, reconnect: str | None = None) -> RawHeaders:
+    """The headers that tell SDKs where a run is, and where to come back to after a broken connection."""
+    headers: RawHeaders = [(b"content-location", content.encode())]
+    if reconnect is not None:
+        headers.append((b"location", reconnect.encode()))
+    return headers
+
+
+def modes_of(values: list[str]) -> list[str]:
+    """Stream modes of a query: repeated, comma-joined, or a JSON list.
+
+    Raises:
+        Invalid: a value that begins like a JSON list is none.
+    """
+    modes: list[str] = []
+    for value in values:
+        if value.startswith("["):
+            try:
+                named = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                named = [None]
+            if not all(isinstance(mode, str) for mode in named):
+                raise Invalid(f"stream_mode: {value!r:.100} is no JSON list of texts")
+            modes.extend(named)
+        else:
+            modes.extend(mode.strip() for mode in value.split(",") if mode.strip())
+    return modes
+
+
+class Watching:
+    """What the routes of thread runs and of stateless runs share: answers that last as long as a run."""
+
+    def __init__(self, services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> None:
+        self.services = services
+        self.heartbeat = heartbeat
+
+    async def follow(self, call: Call, thread_id: str | None, run_id: str, headers: RawHeaders) -> ASGIApp:
+        """The events of a run that somebody started."""
+        modes = modes_of(call.all("stream_mode"))
+        try:
+            events = await self.services.streams.join_stream(
+                call.caller,
+                thread_id,
+                run_id,
+                modes=set(modes) or None,
+                last_event_id=call.header(b"last-event-id"),
+                cancel_on_disconnect=call.flag("cancel_on_disconnect"),
+            )
+        except NotFound as missing:
+            return Reply(error_frame(missing), 404, EVENT_HEADERS.copy(), None)
+        return EventStream(events, headers, ids=events.ids, seconds=self.heartbeat)
+
+
+class Runs(Watching):
+    """The handlers."""
+
+    async def create(self, call: Call) -> ASGIApp:
+        thread_id = call.id("thread")
+        run = await self.services.runs.create(call.caller, thread_id, await call.read(RunCreate))
+        return answer(record(run), headers=places(f"/threads/{thread_id}/runs/{run.run_id}"))
+
+    async def stream(self, call: Call) -> ASGIApp:
+        thread_id = call.id("thread")
+        run, events = await self.services.streams.stream(call.caller, thread_id, await call.read(RunCreate))
+        path = f"/threads/{thread_id}/runs/{run.run_id}"
+        return EventStream(events, places(path, path + "/stream"), ids=events.ids, seconds=self.heartbeat)
+
+    async def wait(self, call: Call) -> ASGIApp:
+        thread_id = call.id("thread")
+        run, output = await self.services.streams.wait(call.caller, thread_id, await call.read(RunCreate))
+        path = f"/threads/{thread_id}/runs/{run.run_id}"
+        return LateJson(output, places(path, path + "/join"), seconds=self.heartbeat)
+
+    async def search(self, call: Call) -> ASGIApp:
+        thread_id = call.id("thread")
+        limit = call.whole("limit", 10)
+        offset = call.whole("offset", 0)
+        status = cast(RunStatus | None, call.word("status", STATUSES))
+        select = call.all("select")
+        unknown = [name for name in select if name not in FIELDS]
+        if unknown:
+            raise Invalid(f"Invalid select columns: {unknown}. Expected: {', '.join(FIELDS)}")
+        runs = await self.services.runs.list(call.caller, thread_id, limit=limit, offset=offset, status=status)
+        shown = [record(run) for run in runs]
+        if select:
+            shown = [{name: run[name] for name in select} for run in shown]
+        return answer(shown)
+
+    async def get(self, call: Call) -> ASGIApp:
+        thread_id, run_id = call.id("thread"), call.id("run")
+        return answer(record(await self.services.runs.get(call.caller, thread_id, run_id)))
+
+    async def delete(self, call: Call) -> ASGIApp:
+        thread_id, run_id = call.id("thread"), call.id("run")
+        await self.services.runs.delete(call.caller, thread_id, run_id)
+        return nothing()
+
+    async def cancel(self, call: Call) -> ASGIApp:
+        thread_id, run_id = call.id("thread"), call.id("run")
+        wait = call.flag("wait")
+        action = cast(CancelAction, call.word("action", ACTIONS) or "interrupt")
+        await self.services.runs.cancel(call.caller, thread_id, run_id, action=action, wait=wait)
+        if not wait:
+            return nothing(202)
+        path = f"/threads/{thread_id}/runs/{run_id}"
+        return answer({}, headers=places(path, path + "/join"))
+
+    async def join(self, call: Call) -> ASGIApp:
+        thread_id, run_id = call.id("thread"), call.id("run")
+        cancel = call.flag("cancel_on_disconnect")
+        try:
+            output = await self.services.streams.join(call.caller, thread_id, run_id, cancel_on_disconnect=cancel)
+        except NotFound as missing:
+            told = {"error": "HTTPException", "message": f"{missing.status}: {missing.detail}"}
+            return answer({"__error__": told}, 404)
+        path = f"/threads/{thread_id}/runs/{run_id}"
+        return LateJson(output, places(path, path + "/join"), seconds=self.heartbeat)
+
+    async def join_stream(self, call: Call) -> ASGIApp:
+        thread_id, run_id = call.id("thread"), call.id("run")
+        path = f"/threads/{thread_id}/runs/{run_id}"
+        return await self.follow(call, thread_id, run_id, places(path, path + "/stream"))
+
+    async def thread_stream(self, call: Call) -> ASGIApp:
+        thread_id = call.id("thread")
+        modes = modes_of([*call.all("stream_modes"), *call.all("stream_mode")]) or ["run_modes"]
+        for mode in modes:
+            if mode not in THREAD_MODES:
+                raise Invalid(f"Invalid stream mode: {mode}")
+        last = call.header(b"last-event-id")
+        events = await self.services.streams.thread_stream(call.caller, thread_id, modes=set(modes), last_event_id=last)
+        return EventStream(events, ids=events.ids, seconds=self.heartbeat)
+
+    def operations(self) -> list[Operation]:
+        """The routes, for router and description."""
+
+        def runs(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+            return Operation(
+                method=method,
+                path="/threads/{thread_id}" + path,
+                handler=handler,
+                summary=summary,
+                tag="Thread Runs",
+                group="runs",
+                **more,
+            )
+
+        one = "/runs/{run_id}"
+        make = {"body": RunCreate, "errors": (400, 404, 409)}
+        listing = (
+            Param("limit", {"type": "integer", "minimum": 0, "default": 10}),
+            Param("offset", {"type": "integer", "minimum": 0, "default": 0}),
+            Param("status", {"enum": list(STATUSES)}),
+            Param("select", {"type": "array", "items": {"enum": list(FIELDS)}}, "Fields of the answer."),
+        )
+        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
+        wait = Param("wait", FLAG, "Whether to answer only when the run has ended.")
+        follow = (Param("stream_mode", MODES, "Only events of these modes."), CANCEL_ON_DISCONNECT)
+        watch = Param("stream_modes", {"type": "array", "items": {"enum": list(THREAD_MODES)}})
+        return [
+            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result={}, **make),
+            runs(
+                "POST", "/runs/stream", self.stream, "Make a run and stream its events", media=EVENTS, result={}, **make
+            ),
+            runs("POST", "/runs", self.create, "Make a run", result="Run", **make),
+            runs("GET", "/runs", self.search, "List runs, newest first", query=listing, result=listed, errors=(404,)),
+            runs("GET", one, self.get, "Get a run", result="Run", errors=(404,)),
+            runs("DELETE", one, self.delete, "Delete a run and its checkpoints", status=204, errors=(404, 409)),
+            runs(
+                "POST",
+                one + "/cancel",
+                self.cancel,
+                "Cancel a run (202 at once, or 200 when it has ended with `wait`)",
+                query=(wait, ACTION),
+                result={},
+                errors=(202, 404),
+            ),
+            runs(
+                "GET",
+                one + "/join",
+                self.join,
+                "Wait for a run's output",
+                query=(CANCEL_ON_DISCONNECT,),
+                result={},
+                errors=(404,),
+            ),
+            runs(
+                "GET",
+                one + "/stream",
+                self.join_stream,
+                "Stream a run's events; `Last-Event-ID` resumes",
+                query=follow,
+                media=EVENTS,
+                result={},
+                errors=(404,),
+            ),
+            runs(
+                "GET",
+                "/stream",
+                self.thread_stream,
+                "Stream the events of all runs of a thread",
+                query=(watch,),
+                media=EVENTS,
+                result={},
+                errors=(404,),
+            ),
+        ]

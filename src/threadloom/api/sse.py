@@ -1,0 +1,176 @@
+"""Answers that last: event streams, and JSON that comes when a run has ended.
+
+Both notice at once when the client hangs up: the iterator is closed, or the awaitable cancelled, which is how services
+learn of it. Both wait for a slow reader instead of buffering for it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Sequence
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from threadloom.api.http import JSON, RawHeaders
+from threadloom.errors import ApiError
+from threadloom.types import Event
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 5.0
+"""Silence after which a sign of life is sent."""
+
+EVENT_HEADERS: RawHeaders = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"connection", b"keep-alive"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def frame(event: Event, ids: bool = True) -> bytes:
+    """An event as it looks on the wire, with its id if it has one and `ids` asks for it."""
+    if ids and event.ms:
+        return b"event: %b\r\ndata: %b\r\nid: %d-%d\r\n\r\n" % (event.name.encode(), event.data, event.ms, event.n)
+    return b"event: %b\r\ndata: %b\r\n\r\n" % (event.name.encode(), event.data)
+
+
+def error_frame(error: Exception) -> bytes:
+    """An `error` event for what ended a stream early; only errors meant for callers tell their text."""
+    if isinstance(error, ApiError):
+        told = {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
+    else:
+        told = {"error": type(error).__name__, "message": "An internal error occurred"}
+    return b"event: error\r\ndata: %b\r\n\r\n" % orjson.dumps(told)
+
+
+class Lasting:
+    """What both kinds share: headers at once, signs of life, an end when the client leaves."""
+
+    heartbeat: bytes
+
+    def __init__(self, headers: RawHeaders, seconds: float, status: int = 200) -> None:
+        self.headers = headers
+        self.seconds = seconds
+        self.status = status
+        self._sent = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends until the end or until the client hangs up."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        loop = asyncio.get_running_loop()
+        self._sent = loop.time()
+        if scope["method"] == "HEAD":
+            await self.close()
+            await send({"type": "http.response.body", "body": b""})
+            return
+        work = loop.create_task(self.work(send))
+        left = loop.create_task(_hung_up(receive))
+        try:
+            while not (work.done() or left.done()):
+                quiet = loop.time() - self._sent
+                if quiet >= self.seconds:
+                    await self.put(send, self.heartbeat)
+                    quiet = 0.0
+                await asyncio.wait((work, left), timeout=self.seconds - quiet, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await self.close()
+        if not work.cancelled():
+            work.result()
+            await send({"type": "http.response.body", "body": b""})
+
+    async def put(self, send: Send, body: bytes) -> None:
+        """Sends a part, as fast as the client reads."""
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        self._sent = asyncio.get_running_loop().time()
+
+    async def work(self, send: Send) -> None:
+        """Sends the body's parts."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Lets go of where the parts come from."""
+        raise NotImplementedError
+
+
+class EventStream(Lasting):
+    """An event stream. The events of one batch go out in one piece.
+
+    Args:
+        batches: where the events come from; closed when the client leaves.
+        headers: beside those of every event stream.
+        ids: whether the reader is to be given the events' ids.
+        seconds: silence after which a heartbeat is sent.
+    """
+
+    heartbeat = b": heartbeat\r\n\r\n"
+
+    def __init__(
+        self,
+        batches: AsyncIterator[Sequence[Event]],
+        headers: RawHeaders | None = None,
+        *,
+        ids: bool = True,
+        seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        super().__init__(EVENT_HEADERS + (headers or []), seconds)
+        self.batches = batches
+        self.ids = ids
+
+    async def work(self, send: Send) -> None:
+        try:
+            async for batch in self.batches:
+                if batch:
+                    await self.put(send, b"".join([frame(event, self.ids) for event in batch]))
+        except Exception as error:
+            if not isinstance(error, ApiError):
+                log.exception("an event stream ended early")
+            await self.put(send, error_frame(error))
+
+    async def close(self) -> None:
+        close = getattr(self.batches, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class LateJson(Lasting):
+    """JSON that is there when a run has ended; newlines before it keep proxies awake.
+
+    Args:
+        output: gives the JSON text; cancelled when the client leaves.
+        headers: beside the content type.
+        seconds: silence after which a newline is sent.
+    """
+
+    heartbeat = b"\n"
+
+    def __init__(
+        self, output: Awaitable[bytes], headers: RawHeaders | None = None, *, seconds: float = HEARTBEAT_SECONDS
+    ) -> None:
+        super().__init__([JSON, *(headers or [])], seconds)
+        self.output = asyncio.ensure_future(output)
+
+    async def work(self, send: Send) -> None:
+        try:
+            body = await self.output
+        except ApiError as error:
+            told = {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
+            body = orjson.dumps({"__error__": told})
+        except Exception as error:
+            log.exception("waiting for a run ended early")
+            told = {"error": type(error).__name__, "message": "An internal error occurred"}
+            body = orjson.dumps({"__error__": told})
+        await self.put(send, body)
+
+    async def close(self) -> None:
+        if not self.output.done():
+            self.output.cancel()
+            await asyncio.gather(self.output, return_exceptions=True)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,105 @@
+"""Routes of runs without a thread of the caller's: each has a throw-away thread of its own."""
+
+from typing import Any, cast
+
+import msgspec
+from starlette.types import ASGIApp
+
+from threadloom.api import parse
+from threadloom.api.http import Call, answer, nothing
+from threadloom.api.routing import Operation, Param
+from threadloom.api.runs import ACTION, ACTIONS, CANCEL_ON_DISCONNECT, EVENTS, MODES, Watching, places, record
+from threadloom.api.sse import EventStream, LateJson
+from threadloom.errors import Invalid
+from threadloom.services.requests import CancelRuns, RunCreate
+from threadloom.types import CancelAction
+
+
+class StatelessRuns(Watching):
+    """The handlers."""
+
+    async def create(self, call: Call) -> ASGIApp:
+        run = await self.services.runs.create(call.caller, None, await call.read(RunCreate))
+        return answer(record(run), headers=places(f"/runs/{run.run_id}"))
+
+    async def stream(self, call: Call) -> ASGIApp:
+        run, events = await self.services.streams.stream(call.caller, None, await call.read(RunCreate))
+        path = f"/runs/{run.run_id}"
+        return EventStream(events, places(path, path + "/stream"), ids=events.ids, seconds=self.heartbeat)
+
+    async def wait(self, call: Call) -> ASGIApp:
+        run, output = await self.services.streams.wait(call.caller, None, await call.read(RunCreate))
+        path = f"/threads/{run.thread_id}/runs/{run.run_id}"
+        return LateJson(output, places(path, path + "/join"), seconds=self.heartbeat)
+
+    async def batch(self, call: Call) -> ASGIApp:
+        requests: list[RunCreate] = parse.shape(await call.json(), list[RunCreate])
+        if not requests:
+            raise Invalid("request body: a batch needs at least one run (got [])")
+        runs = await self.services.runs.create_batch(call.caller, requests)
+        return answer([record(run) for run in runs])
+
+    async def cancel(self, call: Call) -> ASGIApp:
+        action = cast(CancelAction, call.word("action", ACTIONS) or "interrupt")
+        request = await call.read(CancelRuns)
+        await self.services.runs.cancel_many(
+            call.caller,
+            status=None if request.status is msgspec.UNSET else request.status,
+            thread_id=None if request.thread_id is msgspec.UNSET else request.thread_id,
+            run_ids=None if request.run_ids is msgspec.UNSET else request.run_ids,
+            action=action,
+        )
+        return nothing()
+
+    async def join_stream(self, call: Call) -> ASGIApp:
+        run_id = call.id("run")
+        path = f"/runs/{run_id}"
+        return await self.follow(call, None, run_id, places(path, path + "/stream"))
+
+    def operations(self) -> list[Operation]:
+        """The routes, for router and description."""
+
+        def runs(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+            return Operation(
+                method=method, path=path, handler=handler, summary=summary, tag="Stateless Runs", group="runs", **more
+            )
+
+        make = {"body": RunCreate, "errors": (400, 404)}
+        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
+        follow = (Param("stream_mode", MODES, "Only events of these modes."), CANCEL_ON_DISCONNECT)
+        return [
+            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result={}, **make),
+            runs(
+                "POST", "/runs/stream", self.stream, "Make a run and stream its events", media=EVENTS, result={}, **make
+            ),
+            runs("POST", "/runs", self.create, "Make a run", result="Run", **make),
+            runs(
+                "POST",
+                "/runs/batch",
+                self.batch,
+                "Make several runs, or none if one is refused",
+                body=list[RunCreate],
+                result=listed,
+                errors=(400, 404),
+            ),
+            runs(
+                "POST",
+                "/runs/cancel",
+                self.cancel,
+                "Cancel several runs",
+                body=CancelRuns,
+                query=(ACTION,),
+                status=204,
+                errors=(404,),
+            ),
+            runs(
+                "GET",
+                "/runs/{run_id}/stream",
+                self.join_stream,
+                "Stream a run's events; `Last-Event-ID` resumes",
+                query=follow,
+                media=EVENTS,
+                result={},
+                errors=(404,),
+            ),
+        ]

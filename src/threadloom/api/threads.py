@@ -1,0 +1,154 @@
+"""Routes of threads: create, read, change, delete, find, prune, copy."""
+
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from threadloom.api.http import Call, RawHeaders, answer, nothing
+from threadloom.api.routing import Operation, Param
+from threadloom.clock import iso
+from threadloom.codec import Fragment
+from threadloom.services import Services
+from threadloom.services.requests import ThreadCopy, ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
+from threadloom.types import Thread, Ttl
+
+TEXT = {"type": "string"}
+INCLUDE = Param("include", TEXT, "Comma-joined; `ttl` shows the time to live.")
+
+
+def record(thread: Thread, *, ttl: bool = False) -> dict[str, Any]:
+    """A thread as clients see it."""
+    shown: dict[str, Any] = {
+        "thread_id": thread.thread_id,
+        "created_at": iso(thread.created_at),
+        "updated_at": iso(thread.updated_at),
+        "state_updated_at": iso(thread.state_updated_at),
+        "metadata": thread.metadata,
+        "status": thread.status,
+        "config": thread.config,
+        "values": None if thread.values_json is None else Fragment(thread.values_json),
+        "interrupts": {} if thread.interrupts_json is None else Fragment(thread.interrupts_json),
+        "error": thread.error,
+    }
+    fork = thread.forked_from
+    if fork is not None:
+        shown["forked_from"] = {"thread_id": fork.thread_id, "checkpoint_id": fork.checkpoint_id, "at": iso(fork.at)}
+    if ttl and thread.ttl is not None:
+        shown["ttl"] = _ttl(thread.ttl)
+    return shown
+
+
+def _ttl(ttl: Ttl) -> dict[str, Any]:
+    return {"strategy": ttl.strategy, "ttl_minutes": ttl.minutes, "expires_at": iso(ttl.expires_at)}
+
+
+def pages(following: int | None, total: int) -> RawHeaders:
+    """The headers of a page of a list."""
+    headers: RawHeaders = [(b"x-pagination-total", b"%d" % total)]
+    if following is not None:
+        headers.append((b"x-pagination-next", b"%d" % following))
+    return headers
+
+
+class Threads:
+    """The handlers."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    async def create(self, call: Call) -> ASGIApp:
+        request = await call.read(ThreadCreate)
+        return answer(record(await self.services.threads.create(call.caller, request)))
+
+    async def get(self, call: Call) -> ASGIApp:
+        thread_id = call.id("thread")
+        wanted = (call.text("include") or "").split(",")
+        thread = await self.services.threads.get(call.caller, thread_id)
+        return answer(record(thread, ttl="ttl" in [word.strip() for word in wanted]))
+
+    async def patch(self, call: Call) -> ASGIApp:
+        thread_id = call.id("thread")
+        request = await call.read(ThreadPatch)
+        thread = await self.services.threads.patch(call.caller, thread_id, request)
+        return nothing() if call.header(b"prefer") == "return=minimal" else answer(record(thread))
+
+    async def delete(self, call: Call) -> ASGIApp:
+        await self.services.threads.delete(call.caller, call.id("thread"))
+        return nothing()
+
+    async def search(self, call: Call) -> ASGIApp:
+        request = await call.read(ThreadSearch)
+        found, following, total = await self.services.threads.search(call.caller, request)
+        return answer(found, headers=pages(following, total))
+
+    async def count(self, call: Call) -> ASGIApp:
+        request = await call.read(ThreadCount)
+        return answer(await self.services.threads.count(call.caller, request))
+
+    async def prune(self, call: Call) -> ASGIApp:
+        request = await call.read(ThreadPrune)
+        return answer({"pruned_count": await self.services.threads.prune(call.caller, request)})
+
+    async def storage(self, call: Call) -> ASGIApp:
+        return answer(await self.services.threads.storage(call.caller, call.id("thread")))
+
+    async def copy(self, call: Call) -> ASGIApp:
+        thread_id = call.id("thread")
+        request = await call.read_optional(ThreadCopy)
+        return answer(record(await self.services.copying.copy(call.caller, thread_id, request or ThreadCopy())))
+
+    def operations(self) -> list[Operation]:
+        """The routes, for router and description."""
+
+        def threads(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+            return Operation(
+                method=method, path=path, handler=handler, summary=summary, tag="Threads", group="threads", **more
+            )
+
+        one = "/threads/{thread_id}"
+        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Thread"}}
+        return [
+            threads(
+                "POST",
+                "/threads",
+                self.create,
+                "Create a thread",
+                body=ThreadCreate,
+                result="Thread",
+                errors=(400, 404, 409),
+            ),
+            threads("POST", "/threads/search", self.search, "Search threads", body=ThreadSearch, result=listed),
+            threads(
+                "POST", "/threads/count", self.count, "Count threads", body=ThreadCount, result={"type": "integer"}
+            ),
+            threads("POST", "/threads/prune", self.prune, "Prune threads", body=ThreadPrune, result="Pruned"),
+            threads("GET", one, self.get, "Get a thread", query=(INCLUDE,), result="Thread", errors=(404,)),
+            threads(
+                "PATCH",
+                one,
+                self.patch,
+                "Change a thread (`Prefer: return=minimal` answers 204 without a body)",
+                body=ThreadPatch,
+                result="Thread",
+                errors=(204, 404),
+            ),
+            threads("DELETE", one, self.delete, "Delete a thread with all it has", status=204, errors=(404,)),
+            threads(
+                "POST",
+                one + "/copy",
+                self.copy,
+                "Copy a thread with its history, in constant time",
+                body=ThreadCopy,
+                body_optional=True,
+                result="Thread",
+                errors=(404, 409),
+            ),
+            threads(
+                "GET",
+                one + "/storage",
+                self.storage,
+                "Tell what a thread's history takes up",
+                result="ThreadStorage",
+                errors=(404, 501),
+            ),
+        ]
