@@ -1,0 +1,72 @@
+"""`extract` of a search: single values taken out of thread records by path (contract, threads §5)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from threadloom.types import Thread
+
+_STEP = re.compile(r"\.([^.\[]*)|\[\s*(-?[0-9]+)\s*\]")
+_ROOT = re.compile(r"[^.\[]*")
+_DIGITS = 18
+"""Digits of an index that are worth reading; no list is longer."""
+
+
+def parse_path(path: str) -> tuple[str, list[str | int]] | None:
+    """A path's root and its steps: text for `.key`, a number for `[int]`. Empty keys are skipped.
+
+    Returns None when it cannot be parsed, which is the path of nothing.
+    """
+    root = _ROOT.match(path)
+    assert root is not None
+    steps: list[str | int] = []
+    end = root.end()
+    while end < len(path):
+        step = _STEP.match(path, end)
+        if step is None:
+            return None
+        key, index = step.groups()
+        if index is not None:
+            if len(index) > _DIGITS:
+                return None
+            steps.append(int(index))
+        elif key:
+            steps.append(key)
+        end = step.end()
+    return root.group(), steps
+
+
+def follow(document: Any, steps: list[str | int]) -> Any:
+    """The value that steps lead to; None where something is not there or of the wrong kind."""
+    for step in steps:
+        if isinstance(step, str):
+            if not isinstance(document, Mapping) or step not in document:
+                return None
+        elif not isinstance(document, list) or not -len(document) <= step < len(document):
+            return None
+        document = document[step]
+    return document
+
+
+def extracted(thread: Thread, paths: Mapping[str, str]) -> dict[str, Any]:
+    """`{alias: value}` of one thread. Roots are `values`, `metadata`, `config` and `interrupts`."""
+    found: dict[str, Any] = {}
+    documents: dict[str, Any] = {"metadata": thread.metadata, "config": thread.config}
+    for alias, path in paths.items():
+        parsed = parse_path(path)
+        if parsed is None:
+            found[alias] = None
+            continue
+        root, steps = parsed
+        if root not in documents:
+            documents[root] = _state(thread, root)
+        found[alias] = follow(documents[root], steps)
+    return found
+
+
+def _state(thread: Thread, root: str) -> Any:
+    if root == "values":
+        return None if thread.values_json is None else orjson.loads(thread.values_json)
+    return {} if thread.interrupts_json is None else orjson.loads(thread.interrupts_json)

@@ -1,0 +1,196 @@
+"""States as clients see them: one state, and the history (contract, threads §6, §12). Read through the thread's graph."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from msgspec import UNSET
+
+from threadloom.codec import contains
+from threadloom.services.requests import HistoryQuery, StateUpdate
+from threadloom.services.state_update import StateWriter
+from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
+from threadloom.services.threads import missing
+from threadloom.storage.base import Storage
+from threadloom.types import Caller, Thread
+
+PLACE = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+"""What a checkpoint is told by, in this order."""
+
+
+class StateService:
+    """Reads states; writes go through `state_update`.
+
+    Args:
+        tell_thread: whether `checkpoint` and `parent_checkpoint` carry the thread's id (setting `checkpoint_thread_id`).
+    """
+
+    def __init__(
+        self, *, storage: Storage, graphs: ThreadGraphs, writer: StateWriter, tell_thread: bool = True
+    ) -> None:
+        self._storage = storage
+        self._graphs = graphs
+        self._writer = writer
+        self._tell_thread = tell_thread
+
+    async def get(
+        self,
+        caller: Caller,
+        thread_id: str,
+        *,
+        checkpoint: Mapping[str, Any] | None = None,
+        subgraphs: bool = False,
+        select: list[str] | None = None,
+    ) -> dict[str, Any]:
+        """The state at a checkpoint (`{}` or None: the latest), ready for `codec.to_json`.
+
+        Raises:
+            NotFound: the thread, or the graph it is tied to, is not there.
+        """
+        thread = await self._thread(thread_id)
+        graph_id = graph_of(thread)
+        if graph_id is None:
+            return selected(_empty(), select)
+        place = _place(checkpoint)
+        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
+        async with self._graphs.open(thread, graph_id, "threads.read") as graph:
+            snapshot = await graph.aget_state(config, subgraphs=subgraphs)
+            state = self._shown(snapshot, thread_id)
+        if snapshot.metadata is None and not any(place.values()):
+            state = _empty()
+        return selected(state, select)
+
+    async def history(self, caller: Caller, thread_id: str, query: HistoryQuery) -> list[dict[str, Any]]:
+        """States newest first, all branches, ready for `codec.to_json`.
+
+        Raises:
+            NotFound: the thread, or the graph it is tied to, is not there.
+        """
+        thread = await self._thread(thread_id)
+        graph_id = graph_of(thread)
+        wanted = dict(query.metadata)
+        # The thread's id is not stored in its checkpoints: it is compared here, and added when they are shown.
+        named = wanted.pop("thread_id", UNSET)
+        if graph_id is None or query.limit < 1 or (named is not UNSET and not contains(thread_id, named)):
+            return []
+        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **_place(query.checkpoint)}}
+        states: list[dict[str, Any]] = []
+        async with self._graphs.open(thread, graph_id, "threads.read") as graph:
+            before = None if query.before is UNSET else str(query.before)
+            async for snapshot in _pages(graph, config, wanted, before, query.limit):
+                state = self._shown(snapshot, thread_id)
+                if named is UNSET or "thread_id" in state["metadata"]:
+                    states.append(selected(state, query.select or None))
+                if len(states) == query.limit:
+                    break
+        return states
+
+    async def update(self, caller: Caller, thread_id: str, request: StateUpdate) -> dict[str, Any]:
+        """Writes to the state; gives the checkpoint made. See `StateWriter.update`."""
+        return await self._writer.update(thread_id, request)
+
+    async def _thread(self, thread_id: str) -> Thread:
+        thread = await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False))
+        if thread is None:
+            raise missing(thread_id)
+        return thread
+
+    def _shown(self, snapshot: Any, thread_id: str) -> dict[str, Any]:
+        """A state as clients see it."""
+        checkpoint = self._checkpoint(snapshot.config, thread_id)
+        parent = self._checkpoint(snapshot.parent_config, thread_id)
+        return {
+            "values": snapshot.values,
+            "next": list(snapshot.next),
+            "tasks": [self._task(task, thread_id) for task in snapshot.tasks],
+            "metadata": _metadata(snapshot.metadata, thread_id),
+            "created_at": snapshot.created_at,
+            "checkpoint": checkpoint,
+            "parent_checkpoint": parent,
+            "interrupts": [_interrupt(interrupt) for interrupt in snapshot.interrupts],
+            "checkpoint_id": (checkpoint or {}).get("checkpoint_id"),
+            "parent_checkpoint_id": (parent or {}).get("checkpoint_id"),
+        }
+
+    def _task(self, task: Any, thread_id: str) -> dict[str, Any]:
+        inner = task.state
+        whole = inner is not None and not isinstance(inner, dict)
+        error = task.error
+        return {
+            "id": task.id,
+            "name": task.name,
+            "path": list(task.path),
+            "error": error if error is None or isinstance(error, str) else repr(error),
+            "interrupts": [_interrupt(interrupt) for interrupt in task.interrupts],
+            "checkpoint": None if whole else self._checkpoint(inner, thread_id),
+            "state": self._shown(inner, thread_id) if whole else None,
+            "result": task.result,
+        }
+
+    def _checkpoint(self, config: Mapping[str, Any] | None, thread_id: str) -> dict[str, Any] | None:
+        """Where a checkpoint is. The id of the thread is that of the thread read, whoever made the checkpoint."""
+        if config is None:
+            return None
+        configurable = config["configurable"]
+        place = {key: configurable[key] for key in PLACE if configurable.get(key) is not None}
+        place.pop("thread_id", None)
+        return {"thread_id": thread_id, **place} if self._tell_thread else place
+
+
+def selected(state: dict[str, Any], select: list[str] | None) -> dict[str, Any]:
+    """The keys of a state that were asked for; None means all. `values.<key>` is one key of the values."""
+    if select is None:
+        return state
+    chosen = {name: state[name] for name in select if name in state}
+    keys = [name.removeprefix("values.") for name in select if name.startswith("values.")]
+    if keys and "values" not in chosen:
+        values = state["values"]
+        chosen["values"] = {key: values[key] for key in keys if key in values} if isinstance(values, Mapping) else {}
+    return chosen
+
+
+async def _pages(
+    graph: Graph, config: dict[str, Any], wanted: dict[str, Any], before: str | None, limit: int
+) -> AsyncIterator[Any]:
+    """The history in pages of `limit`: a reader who stops after one has read no more than that."""
+    while True:
+        bound = None if before is None else {"configurable": {**config["configurable"], "checkpoint_id": before}}
+        found = 0
+        async for snapshot in graph.aget_state_history(config, filter=wanted or None, before=bound, limit=limit):
+            yield snapshot
+            found += 1
+            before = snapshot.config["configurable"]["checkpoint_id"]
+        if found < limit or "checkpoint_id" in config["configurable"]:
+            return
+
+
+def _place(checkpoint: Mapping[str, Any] | None) -> dict[str, str]:
+    """The checkpoint that a client names; its `thread_id` is ignored, `""` is the latest."""
+    named = checkpoint or {}
+    return {key: named[key] for key in ("checkpoint_ns", "checkpoint_id") if named.get(key)}
+
+
+def _metadata(metadata: Mapping[str, Any] | None, thread_id: str) -> dict[str, Any] | None:
+    """Metadata of a checkpoint; those of runs and updates (not of plain clones) name their thread."""
+    if metadata is None:
+        return None
+    return {**metadata, "thread_id": thread_id} if "graph_id" in metadata else dict(metadata)
+
+
+def _interrupt(interrupt: Any) -> dict[str, Any]:
+    return {"id": interrupt.id, "value": interrupt.value}
+
+
+def _empty() -> dict[str, Any]:
+    """The state of a thread that has none yet."""
+    return {
+        "values": {},
+        "next": [],
+        "tasks": [],
+        "metadata": None,
+        "created_at": None,
+        "checkpoint": None,
+        "parent_checkpoint": None,
+        "interrupts": [],
+        "checkpoint_id": None,
+        "parent_checkpoint_id": None,
+    }

@@ -1,0 +1,246 @@
+"""Writing to a thread's state as if a node had (contract, threads §7, §8): checkpoints and record in one transaction."""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from langgraph.types import Command, Send, StateUpdate
+from msgspec import UNSET
+
+from threadloom.clock import Clock
+from threadloom.engine.snapshot import Snapshot, thread_state
+from threadloom.engine.states import thread_status
+from threadloom.errors import BadRequest, Conflict, NotFound, ThreadloomError
+from threadloom.services import requests
+from threadloom.services.requests import NodeUpdate, Superstep
+from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
+from threadloom.services.threads import missing, taken
+from threadloom.storage.base import Storage, Tx
+from threadloom.storage.draft import Draft
+from threadloom.types import Thread
+
+COPY = "__copy__"
+ATTEMPTS = 10
+"""How often an update is made anew because a run came in between, before the caller is told."""
+
+
+class ThreadLocks(Protocol):
+    """One at a time for each thread."""
+
+    def hold(self, thread_id: str) -> contextlib.AbstractAsyncContextManager[None]:
+        """Waits for whoever holds the thread, then holds it until the block is left."""
+        ...
+
+
+class LocalLocks:
+    """Locks of this process. Another process is found out by what it stored, and costs one more attempt."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @contextlib.asynccontextmanager
+    async def hold(self, thread_id: str) -> AsyncIterator[None]:
+        lock, waiting = self._locks.get(thread_id, (asyncio.Lock(), 0))
+        self._locks[thread_id] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._locks.pop(thread_id)
+            if waiting > 1:
+                self._locks[thread_id] = (lock, waiting - 1)
+
+
+class StateWriter:
+    """Writes states."""
+
+    def __init__(self, *, storage: Storage, clock: Clock, graphs: ThreadGraphs, locks: ThreadLocks) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._graphs = graphs
+        self._locks = locks
+
+    async def update(self, thread_id: str, request: requests.StateUpdate) -> dict[str, Any]:
+        """Applies one update; gives the checkpoint it made.
+
+        Raises:
+            NotFound: the thread, its graph or the checkpoint is not there.
+            BadRequest: the thread has no graph, or the graph refuses the update.
+            Conflict: runs are active on the thread.
+        """
+        values = None if request.values is UNSET else request.values
+        as_node = None if request.as_node is UNSET else request.as_node
+        if as_node == COPY and isinstance(values, list):
+            values = _pairs(values)
+        place = dict(request.checkpoint or {})
+        if request.checkpoint_id and not place.get("checkpoint_id"):
+            place["checkpoint_id"] = request.checkpoint_id
+        _, config = await self._write(thread_id, place, [[StateUpdate(values, as_node)]])
+        return _made(config, thread_id)
+
+    async def supersteps(self, thread: Thread, supersteps: Sequence[Superstep], new: bool) -> Thread:
+        """Applies supersteps to a thread, in order, and stores them with the thread: all or nothing.
+
+        Args:
+            new: whether the thread's record is still to be stored.
+
+        Raises:
+            As `update`; Conflict also when somebody else has just taken the new thread's id.
+        """
+        steps = [[_node_update(update) for update in superstep.updates] for superstep in supersteps]
+        stored, _ = await self._write(thread.thread_id, {}, steps, new=thread if new else None)
+        return stored
+
+    async def _write(
+        self, thread_id: str, place: Mapping[str, Any], steps: Sequence[Sequence[Any]], *, new: Thread | None = None
+    ) -> tuple[Thread, dict[str, Any]]:
+        """Applies and stores; gives the record that follows, and the config of the last checkpoint made."""
+        async with self._locks.hold(thread_id):
+            for _ in range(ATTEMPTS):
+                thread = new or await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False))
+                if thread is None:
+                    raise missing(thread_id)
+                work = await self._apply(thread, place, steps)
+                commit = functools.partial(self._commit, thread=thread, work=work, new=new is not None)
+                stored = await self._storage.write(commit)
+                if stored is not None:
+                    return stored, work.config
+        raise Conflict(f"Thread with ID {thread_id} has in-flight runs: they change it while it is written to")
+
+    async def _apply(self, thread: Thread, place: Mapping[str, Any], steps: Sequence[Sequence[Any]]) -> "_Work":
+        """Lets the graph apply the updates to a draft, and reads what the thread then shows."""
+        graph_id = graph_of(thread)
+        if graph_id is None:
+            raise BadRequest(f"Thread with ID {thread.thread_id} has no assigned graph ID")
+        await self._storage.read(lambda tx: _no_active_runs(tx, thread.thread_id))
+        draft = Draft(self._storage, thread.thread_id, metadata={"graph_id": graph_id})
+        configurable: dict[str, Any] = {"thread_id": thread.thread_id, "graph_id": graph_id, "checkpoint_ns": ""}
+        for key in ("checkpoint_ns", "checkpoint_id", "checkpoint_map"):
+            if place.get(key):
+                configurable[key] = place[key]
+        async with self._graphs.open(thread, graph_id, "threads.update") as graph:
+            drafted = graph.copy({"checkpointer": graph.checkpointer.over(draft)})
+            try:
+                await _find(drafted, configurable)
+                config = await drafted.abulk_update_state({"configurable": configurable}, steps)
+                newest = {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": ""}}
+                snapshot = await thread_state(drafted, newest)
+            except ThreadloomError:
+                raise
+            except Exception as error:
+                raise BadRequest(str(error) or type(error).__name__) from error
+        return _Work(draft, config, snapshot)
+
+    async def _commit(self, tx: Tx, *, thread: Thread, work: "_Work", new: bool) -> Thread | None:
+        """Stores the draft and lets the record follow. None, and nothing is stored, when a run came in between."""
+        thread_id = thread.thread_id
+        if new:
+            if not await tx.threads.insert(thread):
+                raise taken(thread_id)
+            current = thread
+        else:
+            found = await tx.threads.get(thread_id, with_state=False)
+            if found is None:
+                raise missing(thread_id)
+            current = found
+            await _no_active_runs(tx, thread_id)
+            if current.state_updated_at != thread.state_updated_at or not await work.draft.rooted(tx):
+                return None
+        await work.draft.store(tx)
+        snapshot = work.snapshot
+        await tx.threads.set_state(
+            thread_id, values_json=snapshot.values_json, interrupts_json=snapshot.interrupts_json, error=None
+        )
+        now = max(self._clock.now(), current.updated_at + 1, current.state_updated_at + 1)
+        status = thread_status(active=0, has_next=snapshot.has_next)
+        await tx.threads.update(thread_id, status=status, updated_at=now, state_updated_at=now)
+        return await tx.threads.get(thread_id)
+
+
+class _Work:
+    """An update that the graph has accepted: what is to be stored, where it ended, what the thread shows then."""
+
+    def __init__(self, draft: Draft, config: dict[str, Any], snapshot: Snapshot) -> None:
+        self.draft = draft
+        self.config = config
+        self.snapshot = snapshot
+
+
+async def _no_active_runs(tx: Tx, thread_id: str) -> None:
+    active = await tx.runs.active(thread_id) if await tx.runs.count_active(thread_id) else []
+    if active:
+        ids = ", ".join(run.run_id for run in active)
+        raise Conflict(f"Thread with ID {thread_id} has in-flight runs: {ids}")
+
+
+async def _find(graph: Graph, configurable: Mapping[str, Any]) -> None:
+    """Makes sure that what is to be written on is there.
+
+    Raises:
+        BadRequest: the graph has no such inner graph.
+        NotFound: the thread has no such checkpoint.
+    """
+    ns = str(configurable["checkpoint_ns"])
+    if ns:
+        names = "|".join(part.split(":")[0] for part in ns.split("|") if not part.isdigit())
+        found = [name async for name, _ in graph.aget_subgraphs(namespace=names, recurse=True)]
+        if not found:
+            raise BadRequest(f"Subgraph {names} not found")
+    checkpoint_id = configurable.get("checkpoint_id")
+    if checkpoint_id:
+        state = await graph.aget_state({"configurable": dict(configurable)})
+        if state.metadata is None:
+            raise NotFound(f"Checkpoint {checkpoint_id} not found")
+
+
+def _node_update(update: NodeUpdate) -> StateUpdate:
+    if update.command is not UNSET and update.command:
+        return StateUpdate(_command(update.command), update.as_node)
+    values = None if update.values is UNSET else update.values
+    if update.as_node == COPY and isinstance(values, list):
+        values = _pairs(values)
+    return StateUpdate(values, update.as_node)  # type: ignore[arg-type]  # nodes may return anything
+
+
+def _command(command: Mapping[str, Any]) -> Command[Any]:
+    """A command as LangGraph takes it in an update.
+
+    Raises:
+        BadRequest: it answers a question, which only a run can.
+    """
+    if "resume" in command:
+        raise BadRequest("command.resume cannot be part of a superstep: no node is waiting for an answer")
+    update = command.get("update")
+    goto = command.get("goto") or ()
+    return Command(
+        update=[tuple(pair) for pair in update] if isinstance(update, list) else update,
+        goto=[_destination(one) for one in goto] if isinstance(goto, list) else _destination(goto),
+    )
+
+
+def _destination(goto: Any) -> Any:
+    return Send(goto["node"], goto["input"]) if isinstance(goto, dict) else goto
+
+
+def _pairs(values: list[Any]) -> list[Any]:
+    """The updates of a clone: `[values, node]` each.
+
+    Raises:
+        BadRequest: one of them is not.
+    """
+    for pair in values:
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], str)):
+            raise BadRequest(f"values: {pair!r:.200} is no update of a clone; it takes [values, node] pairs")
+    return values
+
+
+def _made(config: Mapping[str, Any], thread_id: str) -> dict[str, Any]:
+    """The answer to an update: where its checkpoint is."""
+    configurable = config["configurable"]
+    place = {"thread_id": thread_id, "checkpoint_ns": configurable.get("checkpoint_ns", "")}
+    place["checkpoint_id"] = configurable["checkpoint_id"]
+    if configurable.get("checkpoint_map"):
+        place["checkpoint_map"] = configurable["checkpoint_map"]
+    return {"checkpoint": place, "configurable": place, "checkpoint_id": place["checkpoint_id"]}

@@ -1,0 +1,47 @@
+"""The graph through which a thread's state is read and written."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+from threadloom.graphs.registry import Graphs
+from threadloom.storage.base import Storage
+from threadloom.types import Thread
+
+Graph = Any
+"""A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
+
+Access = Literal["threads.read", "threads.update"]
+
+
+def graph_of(thread: Thread) -> str | None:
+    """The name of the graph that a thread is tied to."""
+    graph_id = thread.metadata.get("graph_id")
+    return graph_id if isinstance(graph_id, str) and graph_id else None
+
+
+class ThreadGraphs:
+    """Opens the graph of a thread as the thread's last run had it."""
+
+    def __init__(self, *, storage: Storage, graphs: Graphs) -> None:
+        self._storage = storage
+        self._graphs = graphs
+
+    @contextlib.asynccontextmanager
+    async def open(self, thread: Thread, graph_id: str, access: Access) -> AsyncIterator[Graph]:
+        """The graph, with our checkpointer, until the block is left.
+
+        A factory gets the configurable of the thread's last run: a graph whose shape depends on it is read with the
+        shape it was run with.
+
+        Raises:
+            NotFound: the graph is not served.
+        """
+        configurable: dict[str, Any] = {}
+        runs = await self._storage.read(lambda tx: tx.runs.of_thread(thread.thread_id, limit=1))
+        for run in runs:
+            given = run.kwargs.get("config", {}).get("configurable", {})
+            configurable = {key: value for key, value in given.items() if not key.startswith("checkpoint_")}
+        configurable |= {"thread_id": thread.thread_id, "graph_id": graph_id}
+        async with self._graphs.open(graph_id, config={"configurable": configurable}, access=access) as graph:
+            yield graph

@@ -1,0 +1,270 @@
+"""Threads: made, read, changed, found, deleted, pruned (contract, threads §3 to §5, §11, §13)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from threadloom.clock import MINUTE, Clock
+from threadloom.config.settings import ThreadTtl as TtlSettings
+from threadloom.errors import Conflict, NotFound
+from threadloom.ids import new_id
+from threadloom.services.extract import extracted
+from threadloom.services.records import thread_record, users_metadata
+from threadloom.services.requests import (
+    Superstep,
+    ThreadCount,
+    ThreadCreate,
+    ThreadPatch,
+    ThreadPrune,
+    ThreadSearch,
+    ThreadTtl,
+)
+from threadloom.storage.base import Storage, ThreadQuery, Tx
+from threadloom.types import Caller, Thread, Ttl
+
+StopRuns = Callable[[str], Awaitable[None]]
+"""Stops whatever runs on a thread, by id; returns when nothing does."""
+
+ApplySupersteps = Callable[[Thread, Sequence[Superstep], bool], Awaitable[Thread]]
+"""Applies supersteps to a thread and stores both in one transaction; the flag says whether the thread is new."""
+
+LAST_MOMENT = 253_402_300_799 * 1_000_000
+"""The end of the year 9999: dates on the wire go no further."""
+
+
+def missing(thread_id: str) -> NotFound:
+    """What is said of a thread that is not there."""
+    return NotFound(f"Thread with ID {thread_id} not found")
+
+
+def new_ttl(minutes: float, strategy: Any, now: int) -> Ttl:
+    """A time to live of `minutes` that starts now."""
+    end = min(max(now + minutes * MINUTE, 0), LAST_MOMENT)
+    return Ttl(minutes=minutes, strategy=strategy, expires_at=int(end))
+
+
+async def forget(tx: Tx, thread_id: str, now: int) -> bool:
+    """Removes a thread with its history, runs, crons and events. False when there was none."""
+    if not await tx.threads.delete(thread_id):
+        return False
+    await tx.crons.delete_of_thread(thread_id)
+    await tx.lineage.delete(thread_id)
+    await tx.runs.expire_outcomes(thread_id, now)
+    await tx.runs.delete_of_thread(thread_id)
+    await tx.events.trim(thread_id, 0)
+    return True
+
+
+class ThreadService:
+    """Threads and their records.
+
+    Args:
+        ttl: settings of the time to live of new threads.
+        supersteps: applies the supersteps of a create request.
+        stop_runs: stops the runs of a thread that is about to go.
+    """
+
+    def __init__(
+        self, *, storage: Storage, clock: Clock, ttl: TtlSettings, supersteps: ApplySupersteps, stop_runs: StopRuns
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._ttl = ttl
+        self._supersteps = supersteps
+        self._stop_runs = stop_runs
+
+    async def create(self, caller: Caller, request: ThreadCreate) -> Thread:
+        """Makes a thread, with the history that its supersteps tell, or nothing at all.
+
+        Raises:
+            Conflict: the id is taken and `if_exists` is `raise`; or it is to get supersteps while runs are active.
+            BadRequest: the supersteps cannot be applied.
+            NotFound: the graph that is to apply them is not served.
+        """
+        now = self._clock.now()
+        thread = Thread(
+            thread_id=request.thread_id if request.thread_id is not UNSET else new_id(),
+            created_at=now,
+            updated_at=now,
+            state_updated_at=now,
+            metadata=users_metadata(request.metadata),
+            ttl=self._new_ttl(request.ttl, now),
+        )
+
+        async def work(tx: Tx) -> Thread | None:
+            if not request.supersteps and await tx.threads.insert(thread):
+                return None
+            return await tx.threads.get(thread.thread_id)
+
+        existing = await self._storage.write(work)
+        if existing is not None and request.if_exists == "raise":
+            raise taken(thread.thread_id)
+        if request.supersteps:
+            return await self._supersteps(existing or thread, request.supersteps, existing is None)
+        return existing or thread
+
+    async def get(self, caller: Caller, thread_id: str) -> Thread:
+        """Raises NotFound for an unknown thread."""
+        thread = await self._storage.read(lambda tx: tx.threads.get(thread_id))
+        if thread is None:
+            raise missing(thread_id)
+        return thread
+
+    async def patch(self, caller: Caller, thread_id: str, request: ThreadPatch) -> Thread:
+        """Merges metadata at the top level and starts a new time to live.
+
+        Raises:
+            NotFound: there is no such thread.
+        """
+
+        async def work(tx: Tx) -> Thread | None:
+            thread = await tx.threads.get(thread_id)
+            if thread is None:
+                return None
+            now = max(self._clock.now(), thread.updated_at + 1)
+            if request.metadata is not UNSET:
+                thread.metadata.update(users_metadata(request.metadata))
+            if request.ttl is not UNSET:
+                thread.ttl = self._changed_ttl(thread.ttl, request.ttl, now)
+                await tx.threads.set_ttl(thread_id, thread.ttl)
+            thread.updated_at = now
+            await tx.threads.update(thread_id, updated_at=now, metadata=thread.metadata)
+            return thread
+
+        thread = await self._storage.write(work)
+        if thread is None:
+            raise NotFound("Not Found")
+        return thread
+
+    async def delete(self, caller: Caller, thread_id: str) -> None:
+        """Stops what runs on the thread, then removes it with all that belongs to it. Copies are not touched.
+
+        Raises:
+            NotFound: there is no such thread (any more).
+        """
+        if not await self._delete(thread_id):
+            raise missing(thread_id)
+
+    async def search(self, caller: Caller, request: ThreadSearch) -> tuple[list[dict[str, Any]], int | None, int]:
+        """The records found, the offset of the next page (None on the last), and how many are known so far."""
+        select = set(request.select)
+        roots = {path.split(".")[0].split("[")[0] for path in request.extract.values()}
+        query = _query(request)
+        query.ids = request.ids or None
+        query.limit = request.limit + 1
+        query.offset = request.offset
+        query.sort_by = request.sort_by
+        query.descending = request.sort_order == "desc"
+        query.with_state = not select or bool({"values", "interrupts"} & (select | roots))
+        found = await self._storage.read(lambda tx: tx.threads.search(query), heavy=_reads_documents(query))
+        more = len(found) > request.limit
+        rows = []
+        for thread in found[: request.limit]:
+            row = thread_record(thread)
+            if select:
+                row = {key: value for key, value in row.items() if key in select}
+            if request.extract:
+                row["extracted"] = extracted(thread, request.extract)
+            rows.append(row)
+        known = request.offset + len(rows) + more
+        return rows, (request.offset + request.limit if more else None), known
+
+    async def count(self, caller: Caller, request: ThreadCount) -> int:
+        """How many threads there are that fit."""
+        query = _query(request)
+        return await self._storage.read(lambda tx: tx.threads.count(query), heavy=_reads_documents(query))
+
+    async def prune(self, caller: Caller, request: ThreadPrune) -> int:
+        """Deletes threads, or keeps only their latest states; gives the number of threads it was done to."""
+        pruned = 0
+        for thread_id in dict.fromkeys(request.thread_ids):
+            if request.strategy == "delete":
+                pruned += await self._delete(thread_id)
+            else:
+                pruned += await self._keep_latest(thread_id)
+        return pruned
+
+    async def storage(self, caller: Caller, thread_id: str) -> dict[str, Any]:
+        """What a thread's history takes up, inherited parts included (contract, threads §13).
+
+        Raises:
+            NotFound: there is no such thread.
+        """
+
+        async def work(tx: Tx) -> dict[str, Any] | None:
+            if await tx.threads.get(thread_id, with_state=False) is None:
+                return None
+            usage = await tx.lineage.usage(thread_id)
+            channels = {name: {"versions": n, "bytes": size} for name, (n, size) in sorted(usage.channels.items())}
+            (checkpoints, checkpoint_bytes), (writes, write_bytes) = usage.checkpoints, usage.pending_writes
+            value_bytes = sum(channel["bytes"] for channel in channels.values())
+            answer: dict[str, Any] = {
+                "thread_id": thread_id,
+                "total_bytes": checkpoint_bytes + value_bytes + write_bytes,
+                "checkpoints": {"count": checkpoints, "bytes": checkpoint_bytes},
+                "channel_values": {
+                    "count": sum(channel["versions"] for channel in channels.values()),
+                    "bytes": value_bytes,
+                    "by_channel": channels,
+                },
+                "pending_writes": {"count": writes, "bytes": write_bytes},
+            }
+            if usage.shared_bytes:
+                answer["shared_bytes"] = usage.shared_bytes
+            return answer
+
+        answer = await self._storage.read(work, heavy=True)
+        if answer is None:
+            raise missing(thread_id)
+        return answer
+
+    async def _delete(self, thread_id: str) -> bool:
+        if await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False)) is None:
+            return False
+        await self._stop_runs(thread_id)
+        return await self._storage.write(lambda tx: forget(tx, thread_id, self._clock.now()))
+
+    async def _keep_latest(self, thread_id: str) -> bool:
+        return await self._storage.write(lambda tx: keep_latest(tx, thread_id))
+
+    def _new_ttl(self, asked: Any, now: int) -> Ttl | None:
+        """The time to live of a new thread: what was asked for, else what the settings say."""
+        if asked is not UNSET and asked.ttl is not UNSET:
+            return new_ttl(asked.ttl, asked.strategy, now)
+        if self._ttl.default_ttl is None:
+            return None
+        strategy = asked.strategy if asked is not UNSET else self._ttl.strategy
+        return new_ttl(self._ttl.default_ttl, strategy, now)
+
+    def _changed_ttl(self, old: Ttl | None, asked: ThreadTtl, now: int) -> Ttl | None:
+        """The new time to live of a thread. Without minutes the old ones (else the settings') start again."""
+        if asked.ttl is UNSET and old is not None:
+            return new_ttl(old.minutes, asked.strategy, now)
+        return self._new_ttl(asked, now)
+
+
+def taken(thread_id: str) -> Conflict:
+    """What is said of a thread id that is taken."""
+    return Conflict(f"Thread with ID {thread_id} already exists")
+
+
+async def keep_latest(tx: Tx, thread_id: str) -> bool:
+    """Forgets all but what a thread's latest state needs. False when it is not there or has active runs."""
+    if await tx.threads.get(thread_id, with_state=False) is None or await tx.runs.count_active(thread_id):
+        return False
+    await tx.lineage.prune(thread_id)
+    return True
+
+
+def _query(request: ThreadCount) -> ThreadQuery:
+    return ThreadQuery(
+        metadata=None if request.metadata is UNSET else request.metadata,
+        values=None if request.values is UNSET else request.values,
+        status=None if request.status is UNSET else request.status,
+    )
+
+
+def _reads_documents(query: ThreadQuery) -> bool:
+    """Whether many documents may have to be looked at: that is done aside, so that others are not held up."""
+    return bool(query.metadata or query.values)

@@ -1,0 +1,56 @@
+"""Threads whose time to live is over go, or shrink to their latest state (contract, threads §11)."""
+
+import logging
+
+from threadloom.clock import Clock
+from threadloom.config.settings import ThreadTtl
+from threadloom.services.threads import forget, keep_latest, new_ttl
+from threadloom.storage.base import Storage, Tx
+
+log = logging.getLogger("threadloom.ttl")
+
+MINUTE_SECONDS = 60
+
+
+class ThreadSweeper:
+    """Sweeps expired threads away, at most `settings.sweep_limit` at a time, every `settings.sweep_interval_minutes`."""
+
+    def __init__(self, *, storage: Storage, clock: Clock, settings: ThreadTtl) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Sweeps for ever: at once, and then whenever the interval is over. A sweep that fails is logged."""
+        while True:
+            try:
+                await self.sweep()
+            except Exception:
+                log.exception("expired threads could not be swept")
+            await self._clock.sleep(self._settings.sweep_interval_minutes * MINUTE_SECONDS)
+
+    async def sweep(self) -> int:
+        """One sweep; gives the number of threads that went or shrank. Busy threads wait for the next."""
+        now = self._clock.now()
+        limit = self._settings.sweep_limit
+        expired = await self._storage.read(lambda tx: tx.threads.expired(now, limit), heavy=True)
+        swept = 0
+        for thread in expired:
+            # One transaction each: a sweep of a thousand threads holds nobody up.
+            swept += await self._sweep_one(thread.thread_id, now)
+        return swept
+
+    async def _sweep_one(self, thread_id: str, now: int) -> bool:
+        async def work(tx: Tx) -> bool:
+            thread = await tx.threads.get(thread_id, with_state=False)
+            if thread is None or thread.ttl is None or thread.ttl.expires_at > now:
+                return False
+            if await tx.runs.count_active(thread_id):
+                return False
+            if thread.ttl.strategy == "delete":
+                return await forget(tx, thread_id, now)
+            # Its time starts again, so that what is added from now on is pruned in its turn.
+            await tx.threads.set_ttl(thread_id, new_ttl(thread.ttl.minutes, "keep_latest", now))
+            return await keep_latest(tx, thread_id)
+
+        return await self._storage.write(work)

@@ -1,0 +1,156 @@
+"""A draft: checkpoints and pending writes that are read back as if stored, and stored later, all together or not at all.
+
+A state update is several puts, and reads in between, made by LangGraph. Over a draft they become part of one transaction
+with the thread's record.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import orjson
+
+from threadloom.storage.base import CheckpointPut, CheckpointRow, PendingWrite, Storage, Tx, WritesPut
+
+T = TypeVar("T")
+
+UNBORN = -1
+"""The era of a thread that will have its first checkpoint when the draft is stored."""
+
+
+class Draft:
+    """A storage for one thread's checkpointer, over the real one. Only the lineage is drafted.
+
+    Args:
+        storage: what lies below, and takes the draft in the end.
+        thread_id: the thread that is written to.
+        metadata: put into the metadata of each checkpoint, but for plain copies of others (`source: fork`).
+        bare: a root checkpoint that is to be read without its pending writes.
+    """
+
+    def __init__(
+        self, storage: Storage, thread_id: str, *, metadata: Mapping[str, Any] | None = None, bare: str | None = None
+    ) -> None:
+        self.kind: Literal["sqlite", "postgres"] = storage.kind
+        self._storage = storage
+        self._lineage = _DraftLineage(storage, thread_id, dict(metadata or {}), bare)
+
+    async def rooted(self, tx: Tx) -> bool:
+        """Whether the checkpoints that the draft builds on are still there."""
+        for ns, cid in self._lineage.roots():
+            if await tx.lineage.get(self._lineage.thread_id, ns, cid) is None:
+                return False
+        return True
+
+    async def store(self, tx: Tx) -> None:
+        """Stores all that was drafted, in its order, within a transaction.
+
+        Raises:
+            StaleRefsError: something was taken out of the thread's history meanwhile; draft anew.
+        """
+        era = None
+        for put in self._lineage.puts:
+            if isinstance(put, CheckpointPut):
+                if put.era == UNBORN:
+                    put = msgspec.structs.replace(put, era=era)
+                era = await tx.lineage.put(put)
+            else:
+                await tx.lineage.put_writes(put)
+
+    async def write(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        return await work(_DraftTx(self._lineage))
+
+    async def read(self, work: Callable[[Any], Awaitable[T]], *, heavy: bool = False) -> T:
+        return await work(_DraftTx(self._lineage))
+
+    def new_blob_id(self) -> int:
+        return self._storage.new_blob_id()
+
+
+class _DraftTx(msgspec.Struct, frozen=True):
+    """All of a transaction that a checkpointer uses."""
+
+    lineage: "_DraftLineage"
+
+
+class _DraftLineage:
+    """The part of `storage.base.Lineage` through which a checkpointer reads and writes."""
+
+    def __init__(self, storage: Storage, thread_id: str, metadata: dict[str, Any], bare: str | None) -> None:
+        self._storage = storage
+        self.thread_id = thread_id
+        self._metadata = metadata
+        self._bare = bare
+        self.puts: list[CheckpointPut | WritesPut] = []
+        self._rows: dict[tuple[str, str], CheckpointRow] = {}
+        self._newest: dict[str, str] = {}
+        self._era = UNBORN
+        self._writes: dict[tuple[str, str], dict[tuple[str, int], PendingWrite]] = {}
+        self._blobs: dict[int, tuple[str, bytes]] = {}
+
+    def roots(self) -> list[tuple[str, str]]:
+        """Namespace and id of each stored checkpoint that a drafted one follows."""
+        parents = {(put.ns, put.parent): None for put in self.puts if isinstance(put, CheckpointPut) and put.parent}
+        return [(ns, cid) for ns, cid in parents if cid and (ns, cid) not in self._rows]
+
+    async def put(self, put: CheckpointPut) -> int:
+        meta: dict[str, Any] = orjson.loads(put.meta)
+        if self._metadata and meta.get("source") != "fork":
+            meta |= self._metadata
+            put.meta = orjson.dumps(meta)
+        self.puts.append(put)
+        self._blobs.update({blob.id: (blob.type, blob.data) for blob in put.blobs})
+        self._rows[put.ns, put.cid] = CheckpointRow(
+            pos=0,
+            era=self._era,
+            thread_id=self.thread_id,
+            ns=put.ns,
+            cid=put.cid,
+            parent=put.parent,
+            body_type=put.body_type,
+            body=put.body,
+            refs=dict(put.refs),
+            # What it inherits came with a row that LangGraph read before, or with an earlier put.
+            blobs={id_: self._blobs[id_] for id_ in put.refs.values()},
+            meta=meta,
+            writes=[],
+            small=dict(put.small),
+        )
+        self._newest[put.ns] = put.cid
+        return self._era
+
+    async def put_writes(self, put: WritesPut) -> None:
+        self.puts.append(put)
+        kept = self._writes.setdefault((put.ns, put.cid), {})
+        for write in put.writes:
+            if write.idx < 0 or (write.task_id, write.idx) not in kept:
+                kept[write.task_id, write.idx] = write
+
+    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
+        cid = self._newest.get(ns)
+        if cid is not None:
+            return self._seen(self._rows[ns, cid])
+        return self._seen(await self._storage.read(lambda tx: tx.lineage.latest(thread_id, ns)))
+
+    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
+        row = self._rows.get((ns, cid))
+        if row is None:
+            row = await self._storage.read(lambda tx: tx.lineage.get(thread_id, ns, cid))
+        return self._seen(row)
+
+    def _seen(self, row: CheckpointRow | None) -> CheckpointRow | None:
+        if row is None:
+            return None
+        self._blobs.update(row.blobs)
+        self._era = row.era
+        if row.cid == self._bare and not row.ns:
+            return msgspec.structs.replace(row, writes=[])
+        drafted = self._writes.get((row.ns, row.cid))
+        if not drafted:
+            return row
+        writes = {(write.task_id, write.idx): write for write in row.writes}
+        for key, write in drafted.items():
+            if key not in writes or write.idx < 0:
+                writes[key] = write
+        ordered = sorted(writes.values(), key=lambda write: (write.path, write.task_id, write.idx))
+        return msgspec.structs.replace(row, writes=ordered)
