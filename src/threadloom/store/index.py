@@ -54,6 +54,8 @@ class Index:
             vectors = await self._embeddings.aembed_documents(list(texts))
         except Exception as error:
             raise self._failed(error) from error
+        if not hasattr(vectors, "__len__"):
+            raise self._unfit(f"gave no list of vectors but {type(vectors).__name__}")
         if len(vectors) != len(texts):
             raise self._unfit(f"gave {len(vectors)} vectors for {len(texts)} texts")
         return {text: self._packed(vector) for text, vector in zip(texts, vectors, strict=True)}
