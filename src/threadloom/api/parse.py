@@ -2,7 +2,6 @@
 
 import functools
 import re
-from collections.abc import Iterable
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -113,5 +112,8 @@ def _integers(type_: Any) -> tuple[str, ...]:
 
 
 def _is_integer(kind: msgspec.inspect.Type) -> bool:
-    kinds: Iterable[msgspec.inspect.Type] = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
-    return any(isinstance(one, msgspec.inspect.IntType) for one in kinds)
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _is_integer(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return any(_is_integer(one) for one in kind.types)
+    return isinstance(kind, msgspec.inspect.IntType)
