@@ -1,0 +1,1 @@
+"""Users' graphs: `load` brings code in, `registry` serves it, `schema` and `draw` describe it."""

@@ -1,0 +1,173 @@
+"""Where users' code enters: specs such as `./agent.py:graph` and `package.module:graph` become objects.
+
+A file is executed once, whatever number of graphs it holds. Nothing here knows what the objects are for; `registry` does.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import sysconfig
+import threading
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from threadloom.config import Settings
+from threadloom.errors import ConfigError
+
+log = logging.getLogger("threadloom.graphs")
+
+SLOW_IMPORT = 5.0
+"""Seconds after which a module that is still being imported is named in the log."""
+
+_FOREIGN = tuple(
+    {
+        str(Path(__file__).parent.parent),
+        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
+    }
+)
+
+
+class LoadError(ConfigError):
+    """A piece of users' code cannot be had: the file is missing, it raises, or the name is not in it."""
+
+
+def prepare(settings: Settings) -> None:
+    """Makes the process ready for users' code: the variables of `env`, the folders of `dependencies` on the path.
+
+    May be called again; nothing is added twice.
+    """
+    os.environ.update(settings.env)
+    if settings.vars.langgraph_api_url is not None:
+        os.environ["LANGGRAPH_API_URL"] = settings.vars.langgraph_api_url
+    root = str(settings.root)
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    sys.path.extend(str(folder) for folder in settings.dependencies if str(folder) not in sys.path)
+    importlib.invalidate_caches()
+
+
+def load_object(spec: str, root: Path) -> Any:
+    """The object that a spec names.
+
+    Args:
+        spec: `path/to/file.py:name`, relative to `root`, or `package.module:name`; `name` may hold dots.
+        root: the folder of the configuration.
+
+    Raises:
+        LoadError: it cannot be had; the text says why, with the frames of the user's own code.
+    """
+    place, _, name = spec.rpartition(":")
+    return attribute(load_module(place, root), name, place)
+
+
+def load_module(place: str, root: Path) -> ModuleType:
+    """The module at a place (the part of a spec before its last colon), executed if it was not yet.
+
+    Raises:
+        LoadError: as `load_object`.
+    """
+    with _told_if_slow(place):
+        if "/" in place or place.endswith(".py"):
+            return _load_file(place, root)
+        try:
+            return importlib.import_module(place)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise LoadError(explain(error)) from error
+
+
+def attribute(module: ModuleType, name: str, place: str) -> Any:
+    """A variable of a module.
+
+    Raises:
+        LoadError: the module has none of that name; the text lists those that are likely meant.
+    """
+    value: Any = module
+    for part in name.split("."):
+        if not hasattr(value, part):
+            raise LoadError(f"there is no {name!r} in {place}{_candidates(module)}")
+        value = getattr(value, part)
+    return value
+
+
+def explain(error: BaseException) -> str:
+    """An exception as its author wants to see it: the frames of the user's own files, then class and text."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    lines = ["Traceback (most recent call last, your files only):\n", *traceback.format_list(frames)] if frames else []
+    lines += traceback.format_exception_only(error)
+    if isinstance(error, SystemExit):
+        lines.append("(the code called sys.exit() while it was imported)")
+    return "".join(lines).rstrip()
+
+
+def _is_users(file: str) -> bool:
+    return not file.startswith("<") and not file.startswith(_FOREIGN)
+
+
+def _load_file(place: str, root: Path) -> ModuleType:
+    file = (root / place).resolve()
+    if not file.is_file():
+        raise LoadError(f"there is no file {file}")
+    name = place.removesuffix(".py").replace("/", "__").lstrip(".")
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) != str(file):
+        name = f"{name}__{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+        known = sys.modules.get(name)
+    if known is not None:
+        return known
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise LoadError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        del sys.modules[name]
+        raise LoadError(explain(error)) from error
+    return module
+
+
+def _candidates(module: ModuleType) -> str:
+    def is_likely(name: str, value: object) -> bool:
+        if name.startswith("_") or isinstance(value, type | ModuleType):
+            return False
+        if hasattr(value, "compile") or hasattr(value, "astream"):
+            return True
+        return callable(value) and getattr(value, "__module__", None) == module.__name__
+
+    found = sorted(name for name, value in vars(module).items() if is_likely(name, value))
+    return f"; it has {_listed(found)}" if found else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+@contextlib.contextmanager
+def _told_if_slow(place: str) -> Iterator[None]:
+    importing = threading.get_ident()
+
+    def tell() -> None:
+        frame = sys._current_frames().get(importing)
+        stack = traceback.extract_stack(frame) if frame is not None else []
+        own = next((f"{f.filename}:{f.lineno} {f.line}" for f in reversed(stack) if _is_users(f.filename)), "unknown")
+        log.warning("importing %s takes more than %g s; it is at %s", place, SLOW_IMPORT, own)
+
+    timer = threading.Timer(SLOW_IMPORT, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,148 @@
+"""The graphs that are served: loaded at start, handed out for each run and read with the server's own storage."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
+
+from threadloom.config import Settings
+from threadloom.errors import ConfigError, NotFound
+from threadloom.graphs.factory import Access, Factory, Graph
+from threadloom.graphs.load import LoadError, attribute, explain, load_module, prepare
+
+log = logging.getLogger("threadloom.graphs")
+
+
+def load_graphs(settings: Settings) -> dict[str, Graph | Factory]:
+    """Loads all graphs of the configuration, in its order. Prepares the process (`load.prepare`) first.
+
+    Raises:
+        ConfigError: some cannot be loaded. The text names all of them, each with its place and cause.
+    """
+    prepare(settings)
+    by_place: dict[str, list[str]] = {}
+    for graph_id, spec in settings.graphs.items():
+        by_place.setdefault(spec.path.rpartition(":")[0], []).append(graph_id)
+    loaded: dict[str, Graph | Factory] = {}
+    faults: list[str] = []
+    for place, graph_ids in by_place.items():
+        try:
+            module = load_module(place, settings.root)
+        except LoadError as error:
+            faults.append(f"{_named(graph_ids)} from {place}: {error}")
+            continue
+        for graph_id in graph_ids:
+            name = settings.graphs[graph_id].path.rpartition(":")[2]
+            try:
+                loaded[graph_id] = _understand(graph_id, attribute(module, name, place), name, place)
+            except ConfigError as error:
+                faults.append(f"{_named([graph_id])} from {place}: {error}")
+    if faults:
+        lines = "\n".join("  - " + fault.replace("\n", "\n    ") for fault in faults)
+        raise ConfigError(f"{settings.path or 'LANGSERVE_GRAPHS'}: not all graphs can be loaded:\n{lines}")
+    return {graph_id: loaded[graph_id] for graph_id in settings.graphs}
+
+
+def _named(graph_ids: list[str]) -> str:
+    names = ", ".join(repr(graph_id) for graph_id in graph_ids)
+    return f"Failed to load graph{'s' if len(graph_ids) > 1 else ''} {names}"
+
+
+def _understand(graph_id: str, value: Any, name: str, place: str) -> Graph | Factory:
+    if isinstance(value, StateGraph):
+        try:
+            return value.compile()
+        except Exception as error:
+            raise ConfigError(explain(error)) from error
+    if isinstance(value, Pregel):
+        own = [
+            word
+            for word, is_own in (
+                ("checkpointer", isinstance(value.checkpointer, BaseCheckpointSaver)),
+                ("store", value.store is not None),
+            )
+            if is_own
+        ]
+        if own:
+            log.warning("graph %r has its own %s: the server's is used instead", graph_id, " and ".join(own))
+        return value
+    if callable(value):
+        return Factory(graph_id, value)
+    raise ConfigError(f"Variable {name!r} in module {place!r} is not a Graph or Graph factory function")
+
+
+class Graphs:
+    """The served graphs by name.
+
+    Args:
+        settings: the configuration; its graphs are loaded here, which runs users' code.
+        checkpointer: where states go.
+        store: the long-term store that graphs and factories get.
+
+    Raises:
+        ConfigError: as `load_graphs`.
+    """
+
+    def __init__(
+        self, settings: Settings, checkpointer: BaseCheckpointSaver[Any], store: BaseStore | None = None
+    ) -> None:
+        self._settings = settings
+        self._checkpointer = checkpointer
+        self._store = store
+        # A compiled graph is prepared once; the prepared copy serves all runs, so a run pays nothing for it.
+        self._served: dict[str, Graph | Factory] = {
+            graph_id: loaded if isinstance(loaded, Factory) else self._attach(loaded)
+            for graph_id, loaded in load_graphs(settings).items()
+        }
+
+    def ids(self) -> list[str]:
+        """The names of all graphs, in the order of the configuration."""
+        return list(self._served)
+
+    def __contains__(self, graph_id: object) -> bool:
+        return graph_id in self._served
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._served)
+
+    def describe(self, graph_id: str) -> str | None:
+        """What the configuration says of a graph, if anything."""
+        spec = self._settings.graphs.get(graph_id)
+        return spec.description if spec is not None else None
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, graph_id: str, *, config: dict[str, Any] | None = None, access: Access, context: Any = None
+    ) -> AsyncIterator[Graph]:
+        """The graph, with the server's checkpointer and store, until the block is left.
+
+        Args:
+            graph_id: its name.
+            config: what a factory is given as config: `configurable` with all that the run or read knows.
+            access: why it is wanted; a factory that asks for the runtime is told.
+            context: the run's context, for factories.
+
+        Raises:
+            NotFound: no graph has that name.
+            GraphInvalid: the factory gave no graph.
+            Exception: whatever the factory raises.
+        """
+        served = self._served.get(graph_id)
+        if served is None:
+            raise NotFound(f"Graph '{graph_id}' not found. Expected one of: {self.ids()}")
+        if not isinstance(served, Factory):
+            yield served
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            made = await served.make(
+                stack, config=config or {"configurable": {}}, access=access, store=self._store, context=context
+            )
+            yield self._attach(made)
+
+    def _attach(self, graph: Graph) -> Graph:
+        return graph.copy(update={"checkpointer": self._checkpointer, "store": self._store})
