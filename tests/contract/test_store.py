@@ -39,7 +39,7 @@ class Words:
         return [[float(word in text) for word in WORDS] for text in texts]
 
 
-def index_of(function, fields=("text",), dims=len(WORDS)):
+def index_of(function, fields=("text",), dims=6):
     return Index(ensure_embeddings(function), dims, fields, name="words")
 
 
