@@ -209,4 +209,11 @@ def _texts(wanted: Mapping[str, Any]) -> Iterator[str]:
         elif value is None or isinstance(value, str | bool):
             yield f"{name}:{to_json(value).decode()}"
         else:
-            yield f"{name}:"  # numbers are equal by value, whatever their spelling
+            yield f"{name}:{_start_of(value)}"
+
+
+def _start_of(number: float) -> str:
+    """What every spelling of a number begins with: a whole one may stand as `7` or `7.0`; zero has a sign or none."""
+    if number == 0 or abs(number) >= 1e15:
+        return ""
+    return str(int(number)) if number == int(number) else to_json(number).decode()

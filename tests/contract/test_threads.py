@@ -1,0 +1,211 @@
+"""What every storage does with the records of threads."""
+
+import pytest
+
+from threadloom.storage.base import ThreadQuery
+from threadloom.types import ForkedFrom, Thread, Ttl
+
+pytestmark = pytest.mark.anyio
+
+
+def thread(thread_id="a", moment=10, **fields):
+    dates = {"created_at": moment, "updated_at": moment, "state_updated_at": moment}
+    return Thread(**{"thread_id": thread_id, "metadata": {}} | dates | fields)
+
+
+async def put(storage, *threads):
+    async def work(tx):
+        return [await tx.threads.insert(one) for one in threads]
+
+    return await storage.write(work)
+
+
+async def get(storage, thread_id="a", **how):
+    return await storage.read(lambda tx: tx.threads.get(thread_id, **how))
+
+
+async def show(storage, thread_id, values, interrupts=b"{}", error=None):
+    await storage.write(
+        lambda tx: tx.threads.set_state(thread_id, values_json=values, interrupts_json=interrupts, error=error)
+    )
+
+
+async def ids(storage, **query):
+    found = await storage.read(lambda tx: tx.threads.search(ThreadQuery(**query)))
+    return [one.thread_id for one in found]
+
+
+async def test_what_was_put_is_read_again(storage):
+    wanted = thread(
+        metadata={"ä": [1, {"x": None}]},
+        status="interrupted",
+        config={"tags": ["t"]},
+        error={"error": "E", "message": "m"},
+        values_json=b'{"n":1}',
+        interrupts_json=b'{"t":[]}',
+        ttl=Ttl(minutes=1.5, strategy="keep_latest", expires_at=99),
+        forked_from=ForkedFrom(thread_id="z", checkpoint_id=None, at=5),
+    )
+    assert await put(storage, wanted) == [True]
+    assert await get(storage) == wanted
+    assert await get(storage, "b") is None
+
+
+async def test_a_record_can_be_read_without_its_state(storage):
+    await put(storage, thread(values_json=b"[1]", interrupts_json=b"{}"))
+    found = await get(storage, with_state=False)
+    assert (found.values_json, found.interrupts_json) == (None, None)
+
+
+async def test_a_taken_id_changes_nothing(storage):
+    first = thread(metadata={"n": 1})
+    assert await put(storage, first, thread(metadata={"n": 2}, values_json=b"{}")) == [True, False]
+    assert await get(storage) == first
+
+
+async def test_an_update_sets_only_what_is_given(storage):
+    await put(storage, thread(metadata={"n": 1}, config={"tags": []}))
+    await storage.write(lambda tx: tx.threads.update("a", updated_at=20, status="busy"))
+    await storage.write(lambda tx: tx.threads.update("a", metadata={"n": 2}))
+    found = await get(storage)
+    assert (found.updated_at, found.state_updated_at, found.status) == (20, 10, "busy")
+    assert (found.metadata, found.config) == ({"n": 2}, {"tags": []})
+
+
+async def test_a_shared_state_is_kept_by_the_others_when_one_changes_its_own(storage):
+    await put(storage, thread("a", values_json=b"1"), thread("b"), thread("c"))
+    await storage.write(lambda tx: tx.threads.share_state("a", "b"))
+    await storage.write(lambda tx: tx.threads.share_state("b", "c"))
+    assert [(await get(storage, one)).values_json for one in "abc"] == [b"1", b"1", b"1"]
+    await show(storage, "b", b"2")
+    assert [(await get(storage, one)).values_json for one in "abc"] == [b"1", b"2", b"1"]
+    await storage.write(lambda tx: tx.threads.delete("a"))
+    assert (await get(storage, "c")).values_json == b"1"
+    await show(storage, "c", None, None)
+    assert (await get(storage, "c")).values_json is None
+
+
+async def test_no_state_is_left_behind(sqlite):
+    """A state row goes with the last thread that shows it."""
+
+    def states():
+        return sqlite.database.read(lambda connection: connection.execute("SELECT count(*) FROM states").fetchone()[0])
+
+    await put(sqlite, thread("a", values_json=b"1"), thread("b", values_json=b"2"))
+    await sqlite.write(lambda tx: tx.threads.share_state("a", "b"))
+    assert states() == 1
+    await show(sqlite, "b", b"3")
+    await show(sqlite, "b", b"4")
+    assert states() == 2
+    await sqlite.write(lambda tx: tx.threads.delete("a"))
+    assert states() == 1
+    assert await sqlite.write(lambda tx: tx.threads.delete("b")) is True
+    assert states() == 0
+    assert await sqlite.write(lambda tx: tx.threads.delete("b")) is False
+
+
+async def test_an_error_comes_and_goes(storage):
+    await put(storage, thread())
+    await storage.write(lambda tx: tx.threads.set_error("a", {"error": "E", "message": "m"}))
+    assert (await get(storage)).error == {"error": "E", "message": "m"}
+    await show(storage, "a", b"{}")
+    assert (await get(storage)).error is None
+
+
+async def test_filters_are_joined_with_and(storage):
+    await put(
+        storage,
+        thread("a", metadata={"k": "x", "n": 1}, status="idle", values_json=b'{"v":[1,2]}'),
+        thread("b", metadata={"k": "x", "n": 2}, status="busy"),
+        thread("c", metadata={"k": "y", "n": 1.0}, status="idle", values_json=b'{"v":[3]}'),
+    )
+    assert await ids(storage, metadata={"k": "x"}, sort_by="thread_id", descending=False) == ["a", "b"]
+    assert await ids(storage, metadata={"n": 1}, sort_by="thread_id", descending=False) == ["a", "c"]
+    assert await ids(storage, metadata={"k": "x"}, status="busy") == ["b"]
+    assert await ids(storage, values={"v": [2]}) == ["a"]
+    assert await ids(storage, ids=["c", "b", "zz", "b"], status="idle") == ["c"]
+    assert await storage.read(lambda tx: tx.threads.count(ThreadQuery(metadata={"k": "x"}, limit=1))) == 2
+
+
+@pytest.mark.parametrize(
+    ("document", "wanted", "found"),
+    [
+        ({"a": {"b": "c", "d": 1}}, {"a": {"b": "c"}}, True),
+        ({"a": {}}, {"a": {}}, True),
+        ({"a": []}, {"a": {}}, False),
+        ({"a": [{"b": "c"}, "d"]}, {"a": ["d"]}, True),
+        ({"a": [{"b": "c"}, "d"]}, {"a": [{"b": "c"}]}, True),
+        ({"a": "c"}, {"a": ["c"]}, False),
+        ({"a": 'ü"\\\n✓'}, {"a": 'ü"\\\n✓'}, True),
+        ({"a": True}, {"a": True}, True),
+        ({"a": 1}, {"a": True}, False),
+        ({"a": 10**3}, {"a": 1e3}, True),
+        ({"a": 1e3}, {"a": 10**3}, True),
+        ({"a": -0.0}, {"a": 0}, True),
+        ({"a": 10**18}, {"a": 1e18}, True),
+        ({"a": 1e18}, {"a": 10**18}, True),
+        ({"a": -2.5e-9}, {"a": -0.0000000025}, True),
+        ({"a": 71}, {"a": 7}, False),
+        ({"a": None}, {"a": None}, True),
+        ({}, {"a": None}, False),
+        ({"a": "B"}, {"a": "b"}, False),
+        ({'x"y': "z"}, {'x"y': "z"}, True),
+        ({str(i): "v" for i in range(20)}, {str(i): "v" for i in range(20)}, True),
+    ],
+    ids=repr,
+)
+async def test_metadata_is_found_by_containment(storage, document, wanted, found):
+    await put(storage, thread(metadata=document))
+    assert await ids(storage, metadata=wanted) == (["a"] if found else [])
+
+
+@pytest.mark.parametrize("field", ["created_at", "updated_at", "state_updated_at"])
+async def test_ties_keep_the_order_of_making(storage, field):
+    await put(storage, thread("b", 10), thread("a", 10), thread("c", 20))
+    assert await ids(storage, sort_by=field) == ["c", "b", "a"]
+    assert await ids(storage, sort_by=field, descending=False) == ["b", "a", "c"]
+    assert await ids(storage, sort_by=field, limit=1, offset=1) == ["b"]
+
+
+async def test_sorting_by_name_and_by_status(storage):
+    await put(storage, thread("b", status="idle"), thread("a", status="busy"), thread("c", status="idle"))
+    assert await ids(storage, sort_by="thread_id", descending=False) == ["a", "b", "c"]
+    assert await ids(storage, sort_by="status") == ["b", "c", "a"]
+
+
+async def test_the_longest_overdue_comes_first_and_busy_ones_wait(storage):
+    def ttl(at):
+        return Ttl(minutes=1, strategy="delete", expires_at=at)
+
+    await put(
+        storage,
+        thread("a", ttl=ttl(30)),
+        thread("b", ttl=ttl(20)),
+        thread("busy", ttl=ttl(10), status="busy"),
+        thread("later", ttl=ttl(41)),
+        thread("never"),
+    )
+    assert [one.thread_id for one in await storage.read(lambda tx: tx.threads.expired(40, 10))] == ["b", "a"]
+    assert [one.thread_id for one in await storage.read(lambda tx: tx.threads.expired(40, 1))] == ["b"]
+    await storage.write(lambda tx: tx.threads.set_ttl("b", None))
+    assert [one.thread_id for one in await storage.read(lambda tx: tx.threads.expired(40, 1))] == ["a"]
+
+
+async def test_a_hundred_thousand_threads_are_searched_without_reading_each(sqlite):
+    """Documents that cannot match are passed over by a search in their text; few are read."""
+    rows = ((f"t{i}", i, i, i, f'{{"mark":"m{i}","n":{i % 3}}}', "idle", "{}") for i in range(100_000))
+    columns = "thread_id, created_at, updated_at, state_updated_at, metadata, status, config"
+    sql = f"INSERT INTO threads ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    await sqlite.database.write(lambda connection: connection.executemany(sql, rows))
+    read = []
+
+    def counted(connection):
+        def contains(document, wanted):
+            read.append(document)
+            return document == '{"mark":"m7","n":1}'
+
+        connection.create_function("contains", 2, contains, deterministic=True)
+
+    sqlite.database.read(counted)
+    assert await ids(sqlite, metadata={"mark": "m7"}) == ["t7"]
+    assert len(read) == 1
