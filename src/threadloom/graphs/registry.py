@@ -110,6 +110,10 @@ class Graphs:
     def __iter__(self) -> Iterator[str]:
         return iter(self._served)
 
+    def is_made_anew(self, graph_id: str) -> bool:
+        """Whether a factory makes the graph for each use, from the config it is opened with."""
+        return isinstance(self._served.get(graph_id), Factory)
+
     def describe(self, graph_id: str) -> str | None:
         """What the configuration says of a graph, if anything."""
         spec = self._settings.graphs.get(graph_id)

@@ -38,10 +38,14 @@ class ThreadGraphs:
             NotFound: the graph is not served.
         """
         configurable: dict[str, Any] = {}
-        runs = await self._storage.read(lambda tx: tx.runs.of_thread(thread.thread_id, limit=1))
-        for run in runs:
-            given = run.kwargs.get("config", {}).get("configurable", {})
-            configurable = {key: value for key, value in given.items() if not key.startswith("checkpoint_")}
+        if self._graphs.is_made_anew(graph_id):
+            configurable = await self._last_configurable(thread.thread_id)
         configurable |= {"thread_id": thread.thread_id, "graph_id": graph_id}
         async with self._graphs.open(graph_id, config={"configurable": configurable}, access=access) as graph:
             yield graph
+
+    async def _last_configurable(self, thread_id: str) -> dict[str, Any]:
+        for run in await self._storage.read(lambda tx: tx.runs.of_thread(thread_id, limit=1)):
+            given: dict[str, Any] = run.kwargs.get("config", {}).get("configurable", {})
+            return {key: value for key, value in given.items() if not key.startswith(("checkpoint_", "__"))}
+        return {}
