@@ -53,7 +53,7 @@ def markdown(document: dict[str, Any]) -> str:
     lines = [
         "# The HTTP interface",
         "",
-        "Made from the route table by `python -m threadloom.api.describe`; a test fails when it is out of date.",
+        "Made from the route table by `python -m threadloom.api.docs`; a test fails when it is out of date.",
         "A running server shows the same at `/docs`, and for machines at `/openapi.json`.",
     ]
     tags: dict[str, list[str]] = {}

@@ -56,7 +56,7 @@ def shape(value: Any, type_: Any) -> Any:
         if isinstance(item, dict):
             for name in _integers(type_):
                 number = item.get(name)
-                if isinstance(number, float) and number.is_integer():
+                if isinstance(number, float) and number.is_integer() and abs(number) < 2**63:
                     item[name] = int(number)
     try:
         return msgspec.convert(value, type_)

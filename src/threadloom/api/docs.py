@@ -1,0 +1,31 @@
+"""Writes `docs/api.md`: `python -m threadloom.api.docs > docs/api.md`."""
+
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from threadloom.api import openapi
+from threadloom.api.app import api_operations
+from threadloom.api.describe import markdown
+from threadloom.api.metrics import Metrics
+from threadloom.api.parts import Backstage
+from threadloom.api.routing import Operation
+from threadloom.api.system import System
+from threadloom.config.settings import Settings
+from threadloom.services import Services
+
+
+def all_operations() -> list[Operation]:
+    """Every route of a server with default settings. Their handlers cannot be called: there are no services."""
+    settings = Settings(root=Path(), graphs={}, data=Path())
+    system = System(settings, Backstage(), Metrics(), dict)
+    return [*system.operations(), *api_operations(cast(Services, None))]
+
+
+def document() -> dict[str, Any]:
+    """The interface description of a server with default settings."""
+    return openapi.document(all_operations())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown(document()))
