@@ -182,7 +182,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     cron_scheduler_sleep_time: float = 5
     ff_crons_enabled: bool = True
     log_level: str = "INFO"
-    log_json: bool = False
+    log_json: bool | None = None
     log_color: bool = True
     langsmith_tracing: bool = False
     langsmith_api_key: str | None = None

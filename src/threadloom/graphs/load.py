@@ -53,18 +53,37 @@ def prepare(settings: Settings) -> None:
     importlib.invalidate_caches()
 
 
-def load_object(spec: str, root: Path) -> Any:
-    """The object that a spec names.
+def load_object(spec: str, settings: Settings) -> Any:
+    """The object that a spec names. Makes the process ready first (`prepare`).
 
     Args:
-        spec: `path/to/file.py:name`, relative to `root`, or `package.module:name`; `name` may hold dots.
-        root: the folder of the configuration.
+        spec: `path/to/file.py:name`, relative to the configuration's folder, or `package.module:name`; `name` may hold
+            dots.
 
     Raises:
         LoadError: it cannot be had; the text says why, with the frames of the user's own code.
     """
+    prepare(settings)
     place, _, name = spec.rpartition(":")
-    return attribute(load_module(place, root), name, place)
+    return attribute(load_module(place, settings.root), name, place)
+
+
+def load_app(settings: Settings) -> Any:
+    """The user's own Starlette (or FastAPI) application, the one that `http.app` names.
+
+    Raises:
+        ConfigError: it cannot be had, or it is something else.
+    """
+    spec = settings.http.app or ""
+    where = f"{settings.path or 'LANGGRAPH_HTTP'}: http.app"
+    try:
+        found = load_object(spec, settings)
+    except LoadError as error:
+        raise ConfigError(f"{where}: Failed to load {spec}: {error}") from error
+    # Known by name: this layer does not import Starlette.
+    if not any(cls.__name__ == "Starlette" and cls.__module__.startswith("starlette.") for cls in type(found).__mro__):
+        raise ConfigError(f"{where}: {spec} must be a Starlette or FastAPI application, got {type(found).__name__}")
+    return found
 
 
 def load_module(place: str, root: Path) -> ModuleType:
