@@ -73,13 +73,14 @@ class StateService:
         if graph_id is None or query.limit < 1 or (named is not UNSET and not contains(thread_id, named)):
             return []
         config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **_place(query.checkpoint)}}
+        select = query.select if isinstance(query.select, list) else None
         states: list[dict[str, Any]] = []
         async with self._graphs.open(thread, graph_id, "threads.read") as graph:
             before = None if query.before is UNSET else str(query.before)
             async for snapshot in _pages(graph, config, wanted, before, query.limit):
                 state = self._shown(snapshot, thread_id)
                 if named is UNSET or "thread_id" in state["metadata"]:
-                    states.append(selected(state, query.select or None))
+                    states.append(selected(state, select))
                 if len(states) == query.limit:
                     break
         return states

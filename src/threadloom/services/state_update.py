@@ -77,7 +77,7 @@ class StateWriter:
         place = dict(request.checkpoint or {})
         if request.checkpoint_id and not place.get("checkpoint_id"):
             place["checkpoint_id"] = request.checkpoint_id
-        _, config = await self._write(thread_id, place, [[StateUpdate(values, as_node)]])
+        _, config = await self._write(thread_id, place, [[_one(values, as_node)]])
         return _made(config, thread_id)
 
     async def supersteps(self, thread: Thread, supersteps: Sequence[Superstep], new: bool) -> Thread:
@@ -197,11 +197,16 @@ async def _find(graph: Graph, configurable: Mapping[str, Any]) -> None:
 
 def _node_update(update: NodeUpdate) -> StateUpdate:
     if update.command is not UNSET and update.command:
-        return StateUpdate(_command(update.command), update.as_node)
+        return _one(_command(update.command), update.as_node)
     values = None if update.values is UNSET else update.values
     if update.as_node == COPY and isinstance(values, list):
         values = _pairs(values)
-    return StateUpdate(values, update.as_node)  # type: ignore[arg-type]  # nodes may return anything
+    return _one(values, update.as_node)
+
+
+def _one(values: Any, as_node: str | None) -> StateUpdate:
+    """An update as LangGraph takes it. Its type asks for less than nodes may give."""
+    return StateUpdate(values, as_node)
 
 
 def _command(command: Mapping[str, Any]) -> Command[Any]:

@@ -4,7 +4,7 @@ A state update is several puts, and reads in between, made by LangGraph. Over a 
 with the thread's record.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -137,6 +137,22 @@ class _DraftLineage:
         if row is None:
             row = await self._storage.read(lambda tx: tx.lineage.get(thread_id, ns, cid))
         return self._seen(row)
+
+    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+        rows: list[CheckpointRow] = []
+        missing = set(channels)
+        while missing and (ns, cid) in self._rows:
+            parent = self._rows[ns, cid].parent
+            row = None if parent is None else await self.get(thread_id, ns, parent)
+            if row is None:
+                return rows
+            rows.append(row)
+            missing.difference_update(row.refs, row.small)
+            cid = row.cid
+        if not missing:
+            return rows
+        stored = await self._storage.read(lambda tx: tx.lineage.path(thread_id, ns, cid, missing))
+        return rows + [seen for seen in map(self._seen, stored) if seen is not None]
 
     def _seen(self, row: CheckpointRow | None) -> CheckpointRow | None:
         if row is None:
