@@ -21,6 +21,10 @@ class LostLeaseError(ThreadloomError):
     """A write came from a run attempt that no longer holds its run: it was cancelled, ended, or taken over."""
 
 
+class StaleRefsError(ThreadloomError):
+    """A checkpoint refers to values that its thread may no longer have, for something was taken out of its history."""
+
+
 class ApiError(ThreadloomError):
     """Something the caller did or asked for that has an HTTP status.
 

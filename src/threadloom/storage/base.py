@@ -14,7 +14,7 @@ it has no effect but through `tx`. What it returns is committed when `write` ret
 Storage stores. It knows nothing of status rules, strategies or HTTP.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -50,7 +50,11 @@ class Blob(msgspec.Struct, frozen=True):
 class CheckpointPut(msgspec.Struct, kw_only=True):
     """A checkpoint to store. `refs` names the blob of each big channel, new (in `blobs`) or inherited.
 
-    `run_id` is the run that made it, `fence` what it must still hold (None: no run, nothing to check).
+    `small` are the channels whose value stands in `body`: the bytes of a value that is new with this checkpoint, 0 for one
+    that its parent had. `era` is the era (see `CheckpointRow`) in which the inherited refs were read; None when there are
+    none. `early`: rows that build on this root checkpoint were stored before it, namely pending writes of its own and these
+    checkpoints, as (namespace, id), of inner graphs; they are to stand after it. `run_id` is the run that made it, `fence`
+    what it must still hold (None: no run, nothing to check).
     """
 
     thread_id: str
@@ -62,6 +66,9 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
     refs: Mapping[str, int]
     blobs: Sequence[Blob]
     meta: bytes
+    small: Mapping[str, int] = {}
+    era: int | None = None
+    early: Sequence[tuple[str, str]] | None = None
     run_id: str | None = None
     fence: int | None = None
 
@@ -89,9 +96,13 @@ class WritesPut(msgspec.Struct, kw_only=True):
 
 
 class CheckpointRow(msgspec.Struct, kw_only=True):
-    """A checkpoint as a thread sees it, with the blobs it refers to and its pending writes in replay order."""
+    """A checkpoint as a thread sees it, with the blobs it refers to and its pending writes in replay order.
+
+    `era` changes whenever something is taken out of the thread's view: as long as it stands, every blob once seen is there.
+    """
 
     pos: int
+    era: int
     thread_id: str
     ns: str
     cid: str
@@ -102,6 +113,7 @@ class CheckpointRow(msgspec.Struct, kw_only=True):
     blobs: dict[int, tuple[str, bytes]]
     meta: dict[str, Any]
     writes: list[PendingWrite]
+    small: dict[str, int] = {}
 
 
 class Usage(msgspec.Struct, kw_only=True):
@@ -116,11 +128,12 @@ class Usage(msgspec.Struct, kw_only=True):
 class Lineage(Protocol):
     """The histories of threads. See docs/architecture.md, "How a copy works", for segments and positions."""
 
-    async def put(self, put: CheckpointPut) -> None:
-        """Stores a checkpoint on its thread's own segment.
+    async def put(self, put: CheckpointPut) -> int:
+        """Stores a checkpoint on its thread's own segment. Gives the thread's era.
 
         Raises:
             LostLeaseError: the run no longer holds the fence.
+            StaleRefsError: the thread is in another era than `put.era`; put again with all values.
         """
         ...
 
@@ -160,8 +173,15 @@ class Lineage(Protocol):
         """Checkpoints of all threads, newest first (the checkpoint library's `list(None)`)."""
         ...
 
+    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+        """The ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel.
+
+        The rows have the writes to these channels and, where one's search ends, its blob; nothing of other channels.
+        """
+        ...
+
     async def exists(self, thread_id: str) -> bool:
-        """Whether the thread has any history."""
+        """Whether the thread has any checkpoint."""
         ...
 
     async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
@@ -172,6 +192,7 @@ class Lineage(Protocol):
 
         Raises:
             KeyError: `source` does not see a root checkpoint `at`.
+            ValueError: `target` has a history.
         """
         ...
 
@@ -190,6 +211,10 @@ class Lineage(Protocol):
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
         """Removes every checkpoint that a run made from the thread's view, and from no copy's."""
+        ...
+
+    async def threads_of_run(self, run_id: str) -> list[str]:
+        """The threads that a run wrote on. Copies of them are not among them."""
         ...
 
     async def wrote(self, thread_id: str, run_id: str) -> bool:

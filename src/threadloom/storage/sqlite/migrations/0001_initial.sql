@@ -1,36 +1,41 @@
 -- The lineage: segments, heads, checkpoints, pending writes, blobs (docs/architecture.md, "How a copy works").
+-- Positions, segment ids and eras come from one sequence, which the writer keeps: one above the largest ever stored.
 
 CREATE TABLE segs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,           -- never reused: edges are cached by id
+    id INTEGER PRIMARY KEY,                         -- never reused: edges are cached by id
     parent INTEGER REFERENCES segs,
-    upto INTEGER,                                   -- of the parent, only positions <= upto are seen
-    frozen INTEGER NOT NULL DEFAULT 0               -- largest upto of a living child: rows at or below never change
+    upto INTEGER                                    -- of the parent, only positions <= upto are seen
 );
 CREATE INDEX segs_parent ON segs (parent, upto);
 
-CREATE TABLE heads (thread_id TEXT PRIMARY KEY, seg INTEGER NOT NULL REFERENCES segs);
+CREATE TABLE heads (
+    thread_id TEXT PRIMARY KEY,
+    seg INTEGER NOT NULL REFERENCES segs,
+    era INTEGER NOT NULL                            -- new whenever something is taken out of the thread's view
+) WITHOUT ROWID;
 CREATE INDEX heads_seg ON heads (seg);
 
-CREATE TABLE positions (next INTEGER NOT NULL);     -- one row: the position that the next stored row gets
+CREATE TABLE positions (next INTEGER NOT NULL);     -- one row: no position below was free when something was last deleted
 INSERT INTO positions VALUES (1);
 
 CREATE TABLE cks (
     pos INTEGER PRIMARY KEY,
-    seg INTEGER NOT NULL REFERENCES segs,
+    seg INTEGER NOT NULL,
     ns TEXT NOT NULL,
     cid TEXT NOT NULL,
     parent TEXT,
     btype TEXT NOT NULL,
     body BLOB NOT NULL,                             -- the checkpoint without its big channel values
     refs TEXT NOT NULL,                             -- {channel: blob id}
+    small TEXT NOT NULL,                            -- {channel: bytes} of the values in body, 0 where the parent had it
     meta TEXT NOT NULL                              -- JSON, for filters
 );
-CREATE UNIQUE INDEX cks_id ON cks (cid, ns, seg);
+CREATE INDEX cks_id ON cks (cid, ns, seg, pos);     -- not unique: a checkpoint put again is one row more, the newest counts
 CREATE INDEX cks_seg ON cks (seg, ns, pos);
 
 CREATE TABLE writes (
     pos INTEGER PRIMARY KEY,
-    seg INTEGER NOT NULL REFERENCES segs,
+    seg INTEGER NOT NULL,
     ns TEXT NOT NULL,
     cid TEXT NOT NULL,
     task_id TEXT NOT NULL,
@@ -40,7 +45,8 @@ CREATE TABLE writes (
     data BLOB NOT NULL,
     path TEXT NOT NULL
 );
-CREATE UNIQUE INDEX writes_id ON writes (seg, cid, ns, task_id, idx);
+-- An ordinary write is stored once; a special one (idx < 0) again and again, the newest counts.
+CREATE UNIQUE INDEX writes_id ON writes (seg, cid, ns, task_id, idx, (CASE WHEN idx < 0 THEN pos ELSE 0 END));
 
 CREATE TABLE blobs (
     id INTEGER PRIMARY KEY,
@@ -50,9 +56,13 @@ CREATE TABLE blobs (
 );
 CREATE INDEX blobs_pos ON blobs (pos);
 
-CREATE TABLE run_spans (run_id TEXT NOT NULL, seg INTEGER NOT NULL, first INTEGER NOT NULL, PRIMARY KEY (run_id, seg))
-    WITHOUT ROWID;
-CREATE INDEX run_spans_seg ON run_spans (seg);
+CREATE TABLE run_spans (
+    run_id TEXT NOT NULL,
+    thread_id TEXT NOT NULL,
+    first INTEGER NOT NULL,                         -- position of the first row that the run stored on the thread
+    PRIMARY KEY (run_id, thread_id)
+) WITHOUT ROWID;
+CREATE INDEX run_spans_thread ON run_spans (thread_id);
 
 -- Threads. What a thread's state looked like at its last end is one row of `states`, which copies share.
 

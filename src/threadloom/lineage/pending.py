@@ -1,0 +1,22 @@
+"""Pending writes: which of the stored ones count, and in which order they are replayed."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+Row = TypeVar("Row", bound=tuple[object, ...])
+
+
+def counting(rows: Iterable[Row]) -> list[Row]:
+    """Of the writes of one checkpoint, one for each (task, index): the first stored, of special ones (index < 0) the last.
+
+    Args:
+        rows: `(task_id, idx, …)` in order of their positions.
+    """
+    kept: dict[tuple[object, int], Row] = {}
+    for row in rows:
+        index = row[1]
+        assert isinstance(index, int)
+        key = (row[0], index)
+        if index < 0 or key not in kept:
+            kept[key] = row
+    return list(kept.values())

@@ -1,0 +1,67 @@
+"""What a prune to the newest checkpoint has to keep.
+
+LangGraph's delta channels have no value in most checkpoints: theirs is the nearest stored one among the ancestors and all
+writes since. Ancestors down to there are kept with their writes, or the state would read as empty.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+
+class Node(NamedTuple):
+    """A checkpoint, as far as keeping it is concerned. `stored` are the channels whose value it holds."""
+
+    pos: int
+    ns: str
+    cid: str
+    parent: str | None
+    stored: Collection[str]
+    meta: Mapping[str, Any]
+
+
+def unstored(node: Node) -> set[str]:
+    """Delta channels of a checkpoint that ancestors have to be read for.
+
+    LangGraph counts, for each delta channel and in the metadata of each checkpoint, the steps since its value was stored; no
+    count means that it was stored there, or never written.
+    """
+    counters = node.meta.get("counters_since_delta_snapshot")
+    return set(counters) - set(node.stored) if isinstance(counters, Mapping) else set()
+
+
+def retained(newest: Node, lookup: Callable[[str, str], Node | None]) -> list[Node]:
+    """The checkpoints to keep of one namespace, the newest first.
+
+    Args:
+        newest: the newest checkpoint of the namespace.
+        lookup: gives a checkpoint the thread sees by (namespace, id).
+    """
+    kept = [newest]
+    missing = unstored(newest)
+    node: Node | None = newest
+    while missing and node is not None and node.parent is not None:
+        node = lookup(node.ns, node.parent)
+        if node is not None:
+            kept.append(node)
+            missing -= set(node.stored)
+    return kept
+
+
+T = TypeVar("T")
+
+
+def moved(spans: Mapping[T, int], positions: Mapping[int, int]) -> dict[T, int]:
+    """Where the runs of a thread begin after its rows were stored anew; runs that nothing is left of are absent.
+
+    Args:
+        spans: the first position of each run.
+        positions: old position -> new position of the rows that were kept.
+    """
+    order = sorted(positions)
+    begins: dict[T, int] = {}
+    for run, first in spans.items():
+        place = bisect_left(order, first)
+        if place < len(order):
+            begins[run] = positions[order[place]]
+    return begins

@@ -1,0 +1,157 @@
+-- name: head
+-- A thread's head segment and era.
+SELECT seg, era FROM heads WHERE thread_id = ?;
+
+-- name: head_fenced
+-- The same, if a run still holds its fence. No row: it does not. NULLs: the thread has no head yet.
+SELECT h.seg, h.era FROM runs r LEFT JOIN heads h ON h.thread_id = ?1
+WHERE r.run_id = ?2 AND r.status = 'running' AND r.fence = ?3;
+
+-- name: edge
+-- A segment's parent and what is seen of it.
+SELECT parent, upto FROM segs WHERE id = ?;
+
+-- name: last_position
+-- The largest number that was ever handed out and is still known.
+SELECT max(
+    (SELECT max(next) - 1 FROM positions),
+    (SELECT coalesce(max(pos), 0) FROM cks),
+    (SELECT coalesce(max(pos), 0) FROM writes),
+    (SELECT coalesce(max(id), 0) FROM segs),
+    (SELECT coalesce(max(upto), 0) FROM segs),
+    (SELECT coalesce(max(era), 0) FROM heads)
+);
+
+-- name: note_position
+-- Rows are about to go: remembers that positions below are not free.
+UPDATE positions SET next = max(next, ?);
+
+-- name: insert_segment
+-- A new segment.
+INSERT INTO segs (id, parent, upto) VALUES (?, ?, ?);
+
+-- name: insert_head
+-- A thread's first head.
+INSERT INTO heads (thread_id, seg, era) VALUES (?, ?, ?);
+
+-- name: move_head
+-- Another head, or the same with something gone.
+UPDATE heads SET seg = ?2, era = ?3 WHERE thread_id = ?1;
+
+-- name: delete_head
+-- The thread is forgotten.
+DELETE FROM heads WHERE thread_id = ?;
+
+-- name: insert_checkpoint
+-- A checkpoint.
+INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, refs, small, meta) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_blob
+-- A channel value.
+INSERT INTO blobs (id, pos, type, data) VALUES (?, ?, ?, ?);
+
+-- name: insert_write
+-- A pending write; nothing if an ordinary one is there already.
+INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING;
+
+-- name: insert_span
+-- Where a run begins on a thread: only its first row counts.
+INSERT INTO run_spans (run_id, thread_id, first) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: latest_of_head
+-- Head, era and the newest own checkpoint of a namespace, NULLs when the head segment has none.
+SELECT h.seg, h.era, c.pos, c.seg, c.ns, c.cid, c.parent, c.btype, c.body, c.refs, c.small, c.meta
+FROM heads h LEFT JOIN cks c
+  ON c.pos = (SELECT pos FROM cks WHERE seg = h.seg AND ns = ?2 ORDER BY pos DESC LIMIT 1)
+WHERE h.thread_id = ?1;
+
+-- name: latest_of_segment
+-- The newest checkpoint of a namespace that a segment has up to a bound.
+SELECT pos, seg, ns, cid, parent, btype, body, refs, small, meta
+FROM cks WHERE seg = ? AND ns = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
+
+-- name: by_id
+-- Head, era and all checkpoints with an id, whoever sees them, newest first.
+SELECT h.seg, h.era, c.pos, c.seg, c.ns, c.cid, c.parent, c.btype, c.body, c.refs, c.small, c.meta
+FROM heads h LEFT JOIN cks c ON c.cid = ?3 AND c.ns = ?2
+WHERE h.thread_id = ?1 ORDER BY c.pos DESC;
+
+-- name: by_position
+-- One checkpoint, and how many later ones have its id.
+SELECT pos, seg, ns, cid, parent, btype, body, refs, small, meta,
+    (SELECT count(*) FROM cks n WHERE n.cid = c.cid AND n.ns = c.ns AND n.pos > c.pos)
+FROM cks c WHERE pos = ?;
+
+-- name: places_of_id
+-- Where the checkpoints with an id are, in any namespace, newest first.
+SELECT pos, seg, ns FROM cks WHERE cid = ? ORDER BY pos DESC;
+
+-- name: writes_of
+-- Pending writes of a checkpoint in one segment, in order of position.
+SELECT task_id, idx, channel, type, data, path FROM writes WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
+
+-- name: newest_of_namespaces
+-- The newest position of each namespace in a segment up to a bound.
+SELECT ns, max(pos) FROM cks WHERE seg = ? AND pos <= ? GROUP BY ns;
+
+-- name: has_checkpoint
+-- Whether a segment has a checkpoint up to a bound.
+SELECT EXISTS (SELECT 1 FROM cks WHERE seg = ? AND pos <= ?);
+
+-- name: has_row
+-- Whether a segment has a checkpoint or a pending write up to a bound.
+SELECT EXISTS (SELECT 1 FROM cks WHERE seg = ?1 AND pos <= ?2) OR EXISTS (SELECT 1 FROM writes WHERE seg = ?1 AND pos <= ?2);
+
+-- name: span
+-- Where a run begins on a thread.
+SELECT first FROM run_spans WHERE run_id = ? AND thread_id = ?;
+
+-- name: spans_of_thread
+-- The runs that wrote on a thread.
+SELECT run_id, first FROM run_spans WHERE thread_id = ?;
+
+-- name: threads_of_run
+-- The threads that a run wrote on.
+SELECT thread_id FROM run_spans WHERE run_id = ? ORDER BY thread_id;
+
+-- name: run_wrote
+-- Whether a segment has a root checkpoint of a run between two positions.
+SELECT EXISTS (SELECT 1 FROM cks WHERE seg = ? AND ns = '' AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?);
+
+-- name: heads
+-- Every thread and its head.
+SELECT thread_id, seg, era FROM heads;
+
+-- name: usage_checkpoints
+-- Number, bytes and inherited bytes of the checkpoints of a chain. ?1: the chain as JSON, ?2: its floor.
+WITH view (seg, bound) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
+seen AS (
+    SELECT max(c.pos) AS pos, length(c.body) + length(c.meta) AS bytes
+    FROM view CROSS JOIN cks c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.ns, c.cid
+)
+SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0) FROM seen;
+
+-- name: usage_writes
+-- The same of the pending writes that count.
+WITH view (seg, bound) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
+seen AS (
+    SELECT max(CASE WHEN w.idx < 0 THEN w.pos ELSE -w.pos END), w.pos AS pos, length(w.data) AS bytes
+    FROM view CROSS JOIN writes w ON w.seg = view.seg AND w.pos <= view.bound GROUP BY w.ns, w.cid, w.task_id, w.idx
+)
+SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0) FROM seen;
+
+-- name: usage_channels
+-- Of each channel the number of values, their bytes and the inherited bytes: blobs, and the small ones in the rows.
+WITH view (seg, bound) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
+seen AS MATERIALIZED (
+    SELECT max(c.pos) AS pos, c.refs AS refs, c.small AS small
+    FROM view CROSS JOIN cks c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.ns, c.cid
+),
+stored (channel, bytes, pos) AS (
+    SELECT r.key, length(b.data), b.pos
+    FROM (SELECT DISTINCT j.key AS key, j.value AS id FROM seen, json_each(seen.refs) j) r JOIN blobs b ON b.id = r.id
+    UNION ALL
+    SELECT j.key, j.value, seen.pos FROM seen, json_each(seen.small) j WHERE j.value > 0
+)
+SELECT channel, count(*), sum(bytes), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0) FROM stored GROUP BY channel;

@@ -1,0 +1,295 @@
+"""Reading histories on SQLite: every statement sees only what the thread's chain shows."""
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from threadloom.codec import to_json
+from threadloom.lineage import pending
+from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
+from threadloom.storage.base import CheckpointRow, PendingWrite, Usage
+from threadloom.storage.sqlite.named import load
+
+SQL = load("lineage.sql")
+
+Row = tuple[Any, ...]
+"""A row of `cks`: pos, seg, ns, cid, parent, btype, body, refs, small, meta."""
+
+BLOBS = 200
+"""Blobs read with one statement at most."""
+
+_LATEST, _BY_ID, _BY_POSITION, _WRITES = SQL["latest_of_head"], SQL["by_id"], SQL["by_position"], SQL["writes_of"]
+
+
+def _blobs_sql(count: int) -> str:
+    return f"SELECT id, type, data FROM blobs WHERE id IN ({', '.join('?' * count)})"
+
+
+_BLOBS_SQL = [_blobs_sql(count) for count in range(BLOBS + 1)]
+
+
+class LineageReads:
+    """The reading half of `Lineage`.
+
+    Args:
+        connection: a connection within a transaction, so that the statements of one read see one state.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._edges = Edges(self._load_edge)
+
+    def _load_edge(self, segment: int) -> Edge | None:
+        row = self._db.execute(SQL["edge"], (segment,)).fetchone()
+        return None if row is None or row[0] is None else (row[0], row[1])
+
+    def _head(self, thread_id: str) -> tuple[int, int] | None:
+        """The thread's head segment and its era."""
+        head: tuple[int, int] | None = self._db.execute(SQL["head"], (thread_id,)).fetchone()
+        return head
+
+    def _chain(self, head: int) -> Chain:
+        return self._edges.chain(head)
+
+    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
+        found = self._db.execute(_LATEST, (thread_id, ns)).fetchone()
+        if found is None:
+            return None
+        if found[2] is not None:
+            return self._row(thread_id, found[1], found[2:], ((found[0], UNBOUNDED),))
+        chain = self._chain(found[0])
+        for index in range(1, len(chain)):
+            row = self._newest(chain[index], ns)
+            if row is not None:
+                return self._row(thread_id, found[1], row, chain[: index + 1])
+        return None
+
+    def _newest(self, link: Edge, ns: str) -> Row | None:
+        row: Row | None = self._db.execute(SQL["latest_of_segment"], (link[0], ns, link[1])).fetchone()
+        return row
+
+    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
+        found = self._find(thread_id, ns, cid)
+        return None if found is None else self._row(thread_id, *found)
+
+    def _find(self, thread_id: str, ns: str, cid: str) -> tuple[int, Row, Chain] | None:
+        """Era, row, and the chain from the head to the row's segment, of a checkpoint that the thread sees."""
+        for found in self._db.execute(_BY_ID, (thread_id, ns, cid)):
+            if found[2] is None:
+                return None
+            if found[3] == found[0]:
+                return found[1], found[2:], ((found[0], UNBOUNDED),)
+            chain = self._chain(found[0])
+            index = depth(chain, found[3], found[2])
+            if index is not None:
+                return found[1], found[2:], chain[: index + 1]
+        return None
+
+    async def history(
+        self,
+        thread_id: str,
+        *,
+        ns: str | None = None,
+        cid: str | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        head = self._head(thread_id)
+        if head is None:
+            return []
+        chain = self._chain(head[0])
+        blobs: dict[int, tuple[str, bytes]] = {}
+        rows: list[CheckpointRow] = []
+        for row, part in self._rows(thread_id, chain, ns, cid, before, metadata):
+            if limit is not None and len(rows) >= limit:
+                break
+            rows.append(self._row(thread_id, head[1], row, part, blobs))
+        return rows
+
+    async def everything(
+        self,
+        *,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        found: list[tuple[str, int, Row, Chain]] = []
+        for thread_id, seg, era in self._db.execute(SQL["heads"]).fetchall():
+            for count, (row, part) in enumerate(self._rows(thread_id, self._chain(seg), None, None, before, metadata)):
+                if limit is not None and count >= limit:
+                    break
+                found.append((thread_id, era, row, part))
+        found.sort(key=lambda item: item[2][0], reverse=True)
+        blobs: dict[int, tuple[str, bytes]] = {}
+        return [self._row(*item, blobs) for item in found[:limit]]
+
+    def _rows(
+        self,
+        thread_id: str,
+        chain: Chain,
+        ns: str | None,
+        cid: str | None,
+        before: str | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> Iterator[tuple[Row, Chain]]:
+        """The checkpoints of a chain that fit, newest first, each with the chain down to it."""
+        wanted = dict(metadata or {})
+        if wanted.pop("thread_id", thread_id) != thread_id:
+            return
+        conditions, values = self._conditions(chain, ns, cid, before, wanted)
+        index_name = "cks_id" if cid is not None else "cks_seg"
+        query = f"SELECT pos FROM cks INDEXED BY {index_name} WHERE {' AND '.join(conditions)} ORDER BY pos DESC"
+        for index, (seg, bound) in enumerate(chain):
+            part = chain[: index + 1]
+            for (pos,) in self._db.execute(query, (seg, bound, *values)):
+                *row, later = self._db.execute(_BY_POSITION, (pos,)).fetchone()
+                if not later or not self._superseded(chain, row):
+                    yield tuple(row), part
+
+    def _conditions(
+        self, chain: Chain, ns: str | None, cid: str | None, before: str | None, wanted: Mapping[str, Any]
+    ) -> tuple[list[str], list[Any]]:
+        conditions: list[str] = ["seg = ?", "pos <= ?"]
+        values: list[Any] = []
+        if ns is not None:
+            conditions.append("ns = ?")
+            values.append(ns)
+        if cid is not None:
+            conditions.append("cid = ?")
+            values.append(cid)
+        if before is not None:
+            place = self._place(chain, before)
+            conditions.append("cid < ?" if place is None else "pos < ?")
+            values.append(before if place is None else place)
+        if wanted:
+            conditions.append("contains(meta, ?)")
+            values.append(to_json(wanted))
+        return conditions, values
+
+    def _place(self, chain: Chain, cid: str) -> int | None:
+        """The position of a checkpoint that a chain shows, of whatever namespace."""
+        for pos, seg, _ in self._db.execute(SQL["places_of_id"], (cid,)):
+            if depth(chain, seg, pos) is not None:
+                place: int = pos
+                return place
+        return None
+
+    def _superseded(self, chain: Chain, row: list[Any]) -> bool:
+        """Whether the chain shows a later row of the same checkpoint, which was put again then."""
+        for pos, seg, ns in self._db.execute(SQL["places_of_id"], (row[3],)):
+            if pos > row[0] and ns == row[2] and depth(chain, seg, pos) is not None:
+                return True
+        return False
+
+    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+        rows: list[CheckpointRow] = []
+        missing = set(channels)
+        found = self._find(thread_id, ns, cid)
+        while missing and found is not None and found[1][4] is not None:
+            found = self._find(thread_id, ns, found[1][4])
+            if found is None:
+                break
+            era, row, part = found
+            refs, small = orjson.loads(row[7]), orjson.loads(row[8])
+            writes = [write for write in self._writes(part, row[2], row[3]) if write.channel in missing]
+            ends = missing.intersection(refs)
+            rows.append(_made(thread_id, era, row, self._blobs({name: refs[name] for name in ends}), writes))
+            missing -= ends
+            missing.difference_update(small)
+        return rows
+
+    def _row(
+        self, thread_id: str, era: int, row: Row, part: Chain, known: dict[int, tuple[str, bytes]] | None = None
+    ) -> CheckpointRow:
+        """A checkpoint in full. `known` collects the blobs that neighbours share."""
+        refs = orjson.loads(row[7])
+        return _made(thread_id, era, row, self._blobs(refs, known), self._writes(part, row[2], row[3]), refs)
+
+    def _blobs(
+        self, refs: Mapping[str, int], known: dict[int, tuple[str, bytes]] | None = None
+    ) -> dict[int, tuple[str, bytes]]:
+        if not refs:
+            return {}
+        wanted = list(refs.values())
+        if known is None:
+            known = {}
+        else:
+            wanted = [blob for blob in wanted if blob not in known]
+        for start in range(0, len(wanted), BLOBS):
+            part = wanted[start : start + BLOBS]
+            for blob, type_, data in self._db.execute(_BLOBS_SQL[len(part)], part):
+                known[blob] = (type_, data)
+        return {blob: known[blob] for blob in refs.values()}
+
+    def _writes(self, part: Chain, ns: str, cid: str) -> list[PendingWrite]:
+        """Pending writes of a checkpoint in replay order. `part`: the chain from the head to the checkpoint's segment."""
+        rows: list[Row] = []
+        for seg, bound in reversed(part):  # the deeper, the smaller the positions
+            rows.extend(self._db.execute(_WRITES, (seg, cid, ns, bound)))
+        if not rows:
+            return []
+        rows = pending.counting(rows)
+        rows.sort(key=lambda row: (row[5], row[0], row[1]))
+        return [PendingWrite(*row) for row in rows]
+
+    async def exists(self, thread_id: str) -> bool:
+        head = self._head(thread_id)
+        return head is not None and any(self._true("has_checkpoint", link) for link in self._chain(head[0]))
+
+    def _true(self, query: str, values: tuple[Any, ...]) -> bool:
+        return bool(self._db.execute(SQL[query], values).fetchone()[0])
+
+    async def threads_of_run(self, run_id: str) -> list[str]:
+        return [row[0] for row in self._db.execute(SQL["threads_of_run"], (run_id,))]
+
+    async def wrote(self, thread_id: str, run_id: str) -> bool:
+        span = self._db.execute(SQL["span"], (run_id, thread_id)).fetchone()
+        head = self._head(thread_id)
+        if span is None or head is None:
+            return False
+        return any(self._true("run_wrote", (seg, span[0], bound, run_id)) for seg, bound in self._chain(head[0]))
+
+    async def usage(self, thread_id: str) -> Usage:
+        head = self._head(thread_id)
+        if head is None:
+            return Usage()
+        chain = self._chain(head[0])
+        values = (orjson.dumps(chain).decode(), floor(chain))
+        count, size, shared = self._db.execute(SQL["usage_checkpoints"], values).fetchone()
+        write_count, write_size, write_shared = self._db.execute(SQL["usage_writes"], values).fetchone()
+        channels = self._db.execute(SQL["usage_channels"], values).fetchall()
+        return Usage(
+            checkpoints=(count, size),
+            pending_writes=(write_count, write_size),
+            channels={channel: (versions, bytes_) for channel, versions, bytes_, _ in channels},
+            shared_bytes=shared + write_shared + sum(inherited for *_, inherited in channels),
+        )
+
+
+def _made(
+    thread_id: str,
+    era: int,
+    row: Row,
+    blobs: dict[int, tuple[str, bytes]],
+    writes: list[PendingWrite],
+    refs: dict[str, int] | None = None,
+) -> CheckpointRow:
+    pos, _, ns, cid, parent, body_type, body, refs_json, small, meta = row
+    return CheckpointRow(
+        pos=pos,
+        era=era,
+        thread_id=thread_id,
+        ns=ns,
+        cid=cid,
+        parent=parent,
+        body_type=body_type,
+        body=body,
+        refs=orjson.loads(refs_json) if refs is None else refs,
+        small=orjson.loads(small),
+        blobs=blobs,
+        meta=orjson.loads(meta),
+        writes=writes,
+    )
