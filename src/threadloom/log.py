@@ -1,0 +1,115 @@
+"""Logs: readable lines on a terminal, one JSON object a line elsewhere. Each line knows its run, thread and request.
+
+Code logs through the standard library (`logging.getLogger("threadloom.…")`); users' code may do the same.
+"""
+
+import contextlib
+import datetime
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import TextIO
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_context: ContextVar[Mapping[str, str]] = ContextVar("threadloom_log_context", default=_NOTHING)
+
+NOISY = ("uvicorn", "httpx", "httpcore", "asyncio", "watchfiles")
+"""Loggers of libraries that say more than a user wants to read: held to `server_level`."""
+
+_COLORS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+
+
+@contextlib.contextmanager
+def log_context(**ids: str) -> Iterator[None]:
+    """Within the block (and the tasks begun in it) every line carries these ids. Empty ids are left out."""
+    token = _context.set({**_context.get(), **{name: value for name, value in ids.items() if value}})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def run_context(run_id: str, thread_id: str) -> contextlib.AbstractContextManager[None]:
+    """`log_context` of a run."""
+    return log_context(run_id=run_id, thread_id=thread_id)
+
+
+def configure(
+    level: str = "INFO",
+    *,
+    as_json: bool | None = None,
+    color: bool = True,
+    server_level: str = "WARNING",
+    stream: TextIO | None = None,
+) -> None:
+    """Sets up the process's logs. May be called again; the last call counts.
+
+    Args:
+        level: the least level shown.
+        as_json: None: JSON unless the stream is a terminal.
+        color: whether a terminal gets colours.
+        server_level: the least level of the HTTP server and HTTP clients.
+        stream: where lines go, standard error by default.
+    """
+    stream = stream or sys.stderr
+    terminal = stream.isatty()
+    handler = logging.StreamHandler(stream)
+    if as_json if as_json is not None else not terminal:
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(LineFormatter(color and terminal))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    least = max(logging.getLevelName(server_level), logging.getLevelName(level))
+    for name in NOISY:
+        logging.getLogger(name).setLevel(least)
+    logging.captureWarnings(True)
+
+
+def _moment(record: logging.LogRecord) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: timestamp, level, logger, event, ids, exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "timestamp": _moment(record).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **_context.get(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class LineFormatter(logging.Formatter):
+    """A line for people: local time, level, text, where it comes from, ids; an exception follows below."""
+
+    def __init__(self, color: bool) -> None:
+        super().__init__()
+        self._color = color
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = _moment(record).astimezone().strftime("%H:%M:%S")
+        level = f"{record.levelname:<8}"
+        ids = " ".join(f"{name}={value}" for name, value in _context.get().items())
+        tail = f"  [{record.name}{' ' if ids else ''}{ids}]"
+        if self._color:
+            level = f"\033[{_COLORS.get(record.levelname, '0')}m{level}\033[0m"
+            tail = f"\033[2m{tail}\033[0m"
+        text = f"{time} {level} {record.getMessage()}{tail}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        if record.stack_info:
+            text += "\n" + self.formatStack(record.stack_info)
+        return text
