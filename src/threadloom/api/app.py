@@ -139,23 +139,29 @@ class Edge:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
-        facts = Facts(_request_id(scope), bool(scope.pop(TRUSTED, False)))
+        request_id, origin = _told(scope)
+        facts = Facts(request_id, bool(scope.pop(TRUSTED, False)))
         scope["threadloom"] = facts
-        app = self._below(scope)
+        app = self._below(scope, origin)
         if scope["type"] == "websocket":
             await app(scope, receive, send)
             return
         began = time.perf_counter()
         status = 0
         ended = False
-        request_id = (b"x-request-id", facts.request_id.encode("latin-1", "replace"))
+        # Without an origin there is nothing for the CORS layer to do but to say so.
+        added = (
+            [(b"x-request-id", request_id.encode())]
+            if origin
+            else [(b"vary", b"Origin"), (b"x-request-id", request_id.encode())]
+        )
 
         async def answered(message: Message) -> None:
             nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), request_id]
-                message["headers"] = _with_page_headers(headers) if self._own_cors else headers
+                headers = [*message.get("headers", ()), *added]
+                message["headers"] = _with_page_headers(headers) if origin and self._own_cors else headers
             elif not message.get("more_body"):
                 ended = True
             await send(message)
@@ -167,15 +173,15 @@ class Edge:
         except Exception as error:
             log_bug(scope, error)
             if not status:
-                await reply_to_bug(facts.request_id)(scope, receive, answered)
+                await reply_to_bug(request_id)(scope, receive, answered)
             elif not ended:
                 raise
         finally:
             template = facts.template or getattr(scope.get("route"), "path", "")
             self._metrics.note(scope["method"], template, status, time.perf_counter() - began)
 
-    def _below(self, scope: Scope) -> ASGIApp:
-        """Who answers: the app below the prefix, or at the root only a few routes of ours."""
+    def _below(self, scope: Scope, origin: bool) -> ASGIApp:
+        """Who answers: the app below the prefix (behind CORS), or at the root only a few routes of ours."""
         prefix = self._prefix
         if prefix:
             path: str = scope["path"]
@@ -187,6 +193,8 @@ class Edge:
                 return _nowhere
         if scope["type"] == "websocket":
             return self._raw if self._user_app is not None else _nowhere
+        if not origin:
+            return self._raw
         server = scope.get("server")
         local = server is not None and str(server[0]).startswith(_LOOPBACK_HOSTS)
         return self._local_app if local else self._app
@@ -214,14 +222,18 @@ class Edge:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _request_id(scope: Scope) -> str:
-    """The caller's id of the request, if it is a short printable text, or one of our own."""
+def _told(scope: Scope) -> tuple[str, bool]:
+    """The request's id (the caller's, if it is a short printable text, or one of our own), and whether it has an origin."""
+    request_id = ""
+    origin = False
     for name, value in scope["headers"]:
-        if name == b"x-request-id":
+        if name == b"origin":
+            origin = True
+        elif name == b"x-request-id":
             text: str = value.decode("latin-1")
-            if 0 < len(text) <= 200 and text.isascii() and text.isprintable():
-                return text
-    return new_id()
+            if len(text) <= 200 and text.isascii() and text.isprintable():
+                request_id = text
+    return request_id or new_id(), origin
 
 
 def _cors(app: ASGIApp, http: HttpSettings, *, private_network: bool = False) -> ASGIApp:
