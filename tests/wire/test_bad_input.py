@@ -1,0 +1,165 @@
+"""Bad input on every route of a real server: a 4xx that names what is wrong, and nothing half-written."""
+
+import re
+from pathlib import Path
+from typing import get_args, get_origin
+
+import httpx
+import msgspec
+import pytest
+
+from tests.server import running
+from threadloom.api.docs import all_operations
+from threadloom.api.openapi import names
+from threadloom.ids import new_id
+
+pytestmark = pytest.mark.anyio
+
+APP = Path(__file__).parent.parent / "apps" / "records"
+LIMIT = 11_000_000
+BAD_JSON = {
+    "empty": b"",
+    "open": b"{",
+    "trailing": b'{"a":1}{}',
+    "nan": b'{"metadata":{"a":NaN}}',
+    "beyond double": b'{"metadata":{"a":1e999}}',
+    "surrogate": b'{"metadata":{"a":"\\ud800"}}',
+    "no utf-8": b'{"metadata":{"a":"\xff"}}',
+    "thousands of brackets": b"[" * 50_000,
+    "deep": b'{"metadata":' + b'{"a":' * 201 + b"1" + b"}" * 202,
+}
+WITH_BODY = [operation for operation in all_operations() if operation.body is not None]
+
+
+def shown(operation):
+    return f"{operation.method} {operation.path}"
+
+
+def path_of(operation):
+    return re.sub(r"\{[^}]*\}", lambda _: new_id(), operation.path)
+
+
+def struct_of(operation):
+    return get_args(operation.body)[0] if get_origin(operation.body) is list else operation.body
+
+
+def nullable(kind):
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return nullable(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return any(nullable(one) for one in kind.types)
+    return isinstance(kind, msgspec.inspect.NoneType | msgspec.inspect.AnyType)
+
+
+def fields():
+    """Every field of every request body, with a body that has all other required ones."""
+    for operation in WITH_BODY:
+        info = msgspec.inspect.type_info(struct_of(operation))
+        required = {field.name: example(field) for field in info.fields if field.required}
+        for field in info.fields:
+            yield pytest.param(operation, field, required, id=f"{shown(operation)} {field.name}")
+
+
+def example(field):
+    samples = {
+        "thread_ids": [],
+        "checkpoint": {},
+        "version": 1,
+        "namespace": ["a"],
+        "value": {},
+    }
+    return samples.get(field.name, "x")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    data = tmp_path_factory.mktemp("bad") / "data"
+    with running(APP, data, env={"HTTP_MAX_REQUEST_BODY_BYTES": str(LIMIT)}) as server:
+        yield server.url
+
+
+@pytest.fixture
+async def http(url):
+    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
+        yield session
+
+
+async def refused(http, operation, status=422, **request):
+    answer = await http.request(operation.method, path_of(operation), **request)
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=shown)
+async def test_what_is_no_json_is_refused_everywhere(http, operation):
+    for kind, body in BAD_JSON.items():
+        if kind == "empty" and operation.body_optional:
+            continue
+        answer = await refused(http, operation, content=body)
+        assert answer.json()["detail"].startswith("Invalid JSON in request body"), kind
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=shown)
+async def test_a_body_of_another_kind_is_refused_everywhere(http, operation):
+    for body in ("text", 5, True, [[]], [5]):
+        answer = await refused(http, operation, json=body)
+        assert isinstance(answer.json()["detail"], str)
+
+
+@pytest.mark.parametrize(("operation", "field", "required"), list(fields()))
+async def test_every_field_refuses_what_it_does_not_take(http, operation, field, required):
+    wrong = [] if nullable(field.type) else [None]
+    if not isinstance(field.type, msgspec.inspect.AnyType):
+        wrong.append([[5.5]])
+    for value in wrong:
+        body = {**required, field.name: value}
+        answer = await refused(http, operation, json=[body] if get_origin(operation.body) is list else body)
+        assert field.name in answer.text
+
+
+@pytest.mark.parametrize("operation", [one for one in all_operations() if names(one)], ids=shown)
+async def test_ids_that_are_no_uuids_are_refused_everywhere(http, operation):
+    kinds = [name.removesuffix("_id") for name in names(operation) if name.endswith("_id") and name != "checkpoint_id"]
+    path = re.sub(r"\{[^}]*\}", "no-uuid", operation.path)
+    answer = await http.request(operation.method, path, json={})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] in [f"Invalid {kind} ID: must be a UUID" for kind in kinds] or (
+        kinds == ["assistant"] and "no-uuid" in answer.json()["detail"]
+    )
+
+
+async def test_a_body_over_the_limit_is_413_and_one_of_ten_megabytes_passes(http):
+    async def parts():
+        for _ in range(12):
+            yield b" " * 1_000_000
+
+    for content in (b" " * (LIMIT + 1), parts()):
+        answer = await http.post("/threads", content=content)
+        assert answer.status_code == 413
+        assert str(LIMIT) in answer.json()["detail"]
+    text = "x" * 10_000_000
+    made = await http.post("/threads", json={"metadata": {"text": text}})
+    assert made.status_code == 200
+    assert made.json()["metadata"]["text"] == text
+
+
+async def test_a_refused_request_writes_nothing(http):
+    mark = new_id()
+    steps = [{"updates": [{"values": {}, "as_node": "nowhere"}]}]
+    bodies = [
+        {"metadata": {"mark": mark}, "ttl": 5},
+        {"metadata": {"mark": mark}, "thread_id": "x"},
+        {"metadata": {"mark": mark, "graph_id": "echo"}, "supersteps": steps},
+        {"metadata": {"mark": mark}, "supersteps": steps},
+    ]
+    for body in bodies:
+        assert (await http.post("/threads", json=body)).status_code in (400, 422)
+    assert (await http.post("/threads/count", json={"metadata": {"mark": mark}})).json() == 0
+
+
+async def test_a_connection_is_usable_after_a_refusal(url):
+    limits = httpx.Limits(max_connections=1)
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as http:
+        for body in BAD_JSON.values():
+            assert (await http.post("/threads", content=body)).status_code == 422
+            assert (await http.get("/ok")).status_code == 200
