@@ -420,6 +420,16 @@ async def test_a_sweep_removes_what_has_expired(store, clock, storage):
     assert await keys(store) == ["stays"]
 
 
+async def test_expired_items_are_swept_now_and_then(store, clock, storage):
+    sweeping = asyncio.create_task(store.sweep_forever(2))
+    await store.aput(("a",), "k", {}, ttl=1)
+    await clock.asleep()
+    clock.move(120)
+    await clock.asleep()
+    sweeping.cancel()
+    assert await store.sweep() == 0
+
+
 # --- sync calls ---
 
 

@@ -311,11 +311,13 @@ def read_encryption(section: Section | None) -> EncryptionSettings | None:
     return EncryptionSettings(path or "")
 
 
-def read_own(section: Section | None) -> OwnSettings:
+def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
     if section is None:
         return OwnSettings()
+    secret = section.text("webhook_secret")
     own = OwnSettings(
         checkpoint_thread_id=section.flag("checkpoint_thread_id", True),
+        webhook_secret=secret and _fill(secret, section.at("webhook_secret"), "", env, section.findings),
         synchronous=section.one_of("synchronous", ("normal", "full"), "normal"),
     )
     section.done()

@@ -170,7 +170,7 @@ def _read(
         priority=_read_priority(top),
         ui={name: value for name, value in (top.mapping("ui") or {}).items() if isinstance(value, str)},
         ui_config=top.mapping("ui_config") or {},
-        threadloom=read_own(top.section("threadloom")),
+        threadloom=read_own(top.section("threadloom"), whole_env),
         vars=variables,
         data=Path(data).absolute() if data is not None else root / DATA_FOLDER,
         disable_persistence=top.flag("disable_persistence"),

@@ -155,6 +155,7 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: what no other server of this API has."""
 
     checkpoint_thread_id: bool = True
+    webhook_secret: str | None = None
     synchronous: Synchronous = "normal"
 
 

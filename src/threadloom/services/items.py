@@ -1,19 +1,15 @@
-"""Items of the long-term store, as the API asks for them, and the sweep of those whose time is over."""
+"""Items of the long-term store, as the API asks for them."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from threadloom.clock import MINUTE, SECOND, Clock
 from threadloom.codec import Fragment, to_json
-from threadloom.errors import ApiError, Invalid, StorageError
+from threadloom.errors import ApiError, Invalid
 from threadloom.services.requests import ItemNamespaces, ItemSearch
 from threadloom.types import Caller
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Labels = list[str]
@@ -94,32 +90,6 @@ class ItemService:
             )
         )
         return [list(namespace) for namespace in found]
-
-
-class ItemSweeper:
-    """Removes expired items now and then. They are invisible before that, so a late sweep only costs space.
-
-    Args:
-        sweep: removes what has expired and gives how many that were.
-        minutes: from one sweep to the next.
-    """
-
-    def __init__(self, sweep: Callable[[], Awaitable[int]], clock: Clock, minutes: float) -> None:
-        self._sweep = sweep
-        self._clock = clock
-        self._minutes = minutes
-
-    async def run(self) -> None:
-        """Sweeps until it is cancelled. A database that refuses is told of in the log and tried again."""
-        while True:
-            await self._clock.sleep(self._minutes * MINUTE / SECOND)
-            try:
-                removed = await self._sweep()
-            except StorageError as error:
-                log.warning("The sweep of expired store items failed: %s", error)
-                continue
-            if removed:
-                log.info("Swept %d expired store items", removed)
 
 
 async def _asked(call: Awaitable[T]) -> T:

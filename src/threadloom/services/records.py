@@ -1,10 +1,10 @@
-"""The record of a thread as clients see it (contract, threads §2)."""
+"""Records of threads and runs as clients see them (contract, threads §2 and runs §2)."""
 
 from typing import Any
 
 from threadloom.clock import iso
 from threadloom.codec import Fragment
-from threadloom.types import Thread, Ttl
+from threadloom.types import Run, Thread, Ttl
 
 SERVER_KEYS = ("thread_id", "run_id")
 """Keys of metadata that only the server writes; what a client puts there is dropped."""
@@ -30,6 +30,22 @@ def thread_record(thread: Thread, *, with_ttl: bool = False) -> dict[str, Any]:
     if with_ttl and thread.ttl is not None:
         record["ttl"] = ttl_record(thread.ttl)
     return record
+
+
+def run_record(run: Run) -> dict[str, Any]:
+    """A run, ready for `codec.to_json`."""
+    return {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_id,
+        "metadata": run.metadata,
+        "status": run.status,
+        "kwargs": run.kwargs,
+        "multitask_strategy": run.multitask_strategy,
+        "created_at": iso(run.created_at),
+        "updated_at": iso(run.updated_at),
+        "langsmith_session_name": None,
+    }
 
 
 def ttl_record(ttl: Ttl) -> dict[str, Any]:

@@ -5,6 +5,7 @@ either, so that no transaction waits for a model.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,8 @@ from langgraph.store.base import (
     Item as StoreItem,
 )
 
-from threadloom.clock import MINUTE, Clock
+from threadloom.clock import MINUTE, SECOND, Clock
+from threadloom.errors import StorageError
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.items import ItemQuery, conditions
 from threadloom.store.index import EmbeddingError, Index
@@ -35,6 +37,8 @@ from threadloom.store.namespaces import beginning, page
 from threadloom.types import Item
 
 __all__ = ["EmbeddingError", "Index", "Store"]
+
+log = logging.getLogger("threadloom.store")
 
 FOREVER = 2**63 - 1
 """The latest moment there is: a time to live that ends after it ends here."""
@@ -165,6 +169,21 @@ class Store(BaseStore):
             removed += gone
             if gone < SWEEP:
                 return removed
+
+    async def sweep_forever(self, minutes: float) -> None:
+        """Sweeps each so many minutes until it is cancelled. What has expired is invisible before that already.
+
+        A database that refuses is told of in the log, and tried again the next time.
+        """
+        while True:
+            await self._clock.sleep(minutes * MINUTE / SECOND)
+            try:
+                removed = await self.sweep()
+            except StorageError as error:
+                log.warning("The sweep of expired store items failed: %s", error)
+                continue
+            if removed:
+                log.info("Swept %d expired store items", removed)
 
     async def _embed(
         self, puts: Mapping[Place, PutOp], values: Mapping[Place, bytes], queries: Mapping[int, "_Search"]

@@ -11,7 +11,7 @@ from langgraph.store.base import get_text_at_path, tokenize_path
 
 from threadloom.errors import ApiError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("threadloom.store")
 
 
 class EmbeddingError(ApiError):
