@@ -1,0 +1,7 @@
+"""`python -m threadloom` is the command `threadloom`."""
+
+import sys
+
+from threadloom.cli import main
+
+sys.exit(main())

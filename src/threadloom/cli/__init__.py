@@ -1,0 +1,55 @@
+"""The command line: one module a verb. `threadloom VERB --help` explains each with an example.
+
+Exit statuses: 0 done; 1 it could not be done here (port taken, server gone, histories differ); 2 the command, the
+configuration or a graph is wrong. Verbs import what they need when they run, so that `--help` answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from threadloom import __version__
+from threadloom.cli import dev, init, threads, validate
+from threadloom.errors import ConfigError, StartError, ThreadloomError
+
+VERBS = (dev, init, validate, threads)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line, with all verbs."""
+    top = argparse.ArgumentParser(
+        prog="threadloom",
+        description="An open-source agent server for LangGraph graphs, with copy-on-write threads.",
+        epilog="Begin with:  threadloom init my-app && cd my-app && threadloom dev",
+    )
+    top.add_argument("--version", action="version", version=f"threadloom {__version__}")
+    verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for verb in VERBS:
+        verb.add(verbs)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        arguments: the words after `threadloom`; the process's own when None.
+
+    Returns:
+        the exit status.
+    """
+    given = parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = given.run
+    try:
+        return run(given)
+    except ConfigError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except (StartError, ThreadloomError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1

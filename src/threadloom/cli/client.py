@@ -1,0 +1,61 @@
+"""A small client of the server's public API, for the command line."""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import httpx
+
+from threadloom.errors import ThreadloomError
+
+PAGE = 100
+"""States asked for at once when a history is read."""
+
+
+class ServerRefusal(ThreadloomError):
+    """The server is not there, or it refused."""
+
+
+class Client:
+    """One server, to be used as a context manager."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._http = httpx.Client(timeout=60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._http.close()
+
+    def get(self, path: str) -> Any:
+        """The JSON at a path. Raises ServerRefusal."""
+        return self._ask("GET", path, None)
+
+    def post(self, path: str, body: Any) -> Any:
+        """The JSON answer to a body. Raises ServerRefusal."""
+        return self._ask("POST", path, body)
+
+    def history(self, thread_id: str) -> Iterator[dict[str, Any]]:
+        """All states of a thread, newest first, read page by page. Raises ServerRefusal."""
+        body: dict[str, Any] = {"limit": PAGE}
+        while True:
+            page: list[dict[str, Any]] = self.post(f"/threads/{thread_id}/history", body)
+            yield from page
+            if len(page) < PAGE:
+                return
+            body["before"] = {"checkpoint_id": page[-1]["checkpoint"]["checkpoint_id"]}
+
+    def _ask(self, method: str, path: str, body: Any) -> Any:
+        try:
+            answer = self._http.request(method, self._url + path, json=body)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ServerRefusal(f"no answer from {self._url}: {error}") from error
+        try:
+            value = answer.json()
+        except ValueError:
+            value = None
+        if answer.is_success:
+            return value
+        detail = value.get("detail", value) if isinstance(value, dict) else answer.text.strip()[:500]
+        raise ServerRefusal(f"{self._url} answered {answer.status_code}: {detail}")

@@ -1,0 +1,171 @@
+"""`threadloom dev`: serve an app from one process, data in a folder."""
+
+import argparse
+import contextlib
+import errno
+import logging
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from threadloom import __version__
+from threadloom.cli.options import add_config, add_verb, whole_number
+from threadloom.errors import StartError
+
+if TYPE_CHECKING:
+    from threadloom.cli.options import Verbs
+    from threadloom.config import Settings
+
+HOST = "127.0.0.1"
+PORT = 2024
+GRACE_SECONDS = 2.0
+"""What runs and streams get to end when the server is stopped, unless BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS is set. A run that
+is cut off goes on from its last checkpoint at the next start."""
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+log = logging.getLogger("threadloom.cli")
+
+
+def add(verbs: "Verbs") -> None:
+    parser = add_verb(
+        verbs,
+        "dev",
+        help="serve the app of a langgraph.json on this machine",
+        example="threadloom dev --config langgraph.json --port 2024",
+    )
+    add_config(parser)
+    parser.add_argument("--host", help=f"the address to listen on (default: {HOST})")
+    parser.add_argument("--port", type=_port, help=f"the port to listen on, 0 for any free one (default: {PORT})")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="the data folder (default: .threadloom beside the configuration)"
+    )
+    parser.add_argument(
+        "--jobs",
+        "--n-jobs-per-worker",
+        type=whole_number,
+        metavar="N",
+        help="how many runs are executed at once; 0 serves without executing (default: 100)",
+    )
+    parser.add_argument("--no-reload", action="store_true", help="do not watch the app's code for changes")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser (none is opened so far)")
+    parser.add_argument(
+        "--allow-blocking",
+        action="store_true",
+        help="accepted for compatibility: blocking code is never refused, only named in the log",
+    )
+    parser.add_argument(
+        "--server-log-level",
+        choices=LOG_LEVELS,
+        type=str.upper,
+        default="WARNING",
+        metavar="LEVEL",
+        help="least level of the HTTP server's own log (default: WARNING)",
+    )
+    parser.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="serve HTTPS with this certificate")
+    parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="the key of the certificate")
+    parser.set_defaults(run=run)
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 65535, got {text}")
+    return number
+
+
+def run(given: argparse.Namespace) -> int:
+    """Serves until it is stopped.
+
+    Raises:
+        ConfigError: the configuration or a graph cannot be used.
+        StartError: the port is taken, the data folder is in use.
+    """
+    import msgspec
+
+    from threadloom import log as logs
+    from threadloom.config import load
+
+    settings = load(given.config, os.environ, {"data": given.data, "jobs": given.jobs})
+    variables = settings.vars
+    logs.configure(
+        variables.log_level,
+        as_json=variables.log_json,
+        color=variables.log_color,
+        server_level=given.server_log_level,
+    )
+    host = given.host or variables.langgraph_server_host or HOST
+    port = given.port if given.port is not None else variables.port if variables.port is not None else PORT
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(bind(host, port))
+        url = address(listening, host, secure=given.ssl_certfile is not None) + settings.http.mount_prefix
+        for warning in settings.warnings:
+            log.warning("%s: %s", settings.path or "environment", warning)
+        if settings.disable_persistence and given.data is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="threadloom-"))
+            settings = msgspec.structs.replace(settings, data=Path(folder))
+        if variables.langgraph_api_url is None:
+            variables = msgspec.structs.replace(variables, langgraph_api_url=url)
+            settings = msgspec.structs.replace(settings, vars=variables)
+        _serve(settings, listening, url, given)
+    return 0
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens; requests wait in it until the app is ready.
+
+    Raises:
+        StartError: the address is taken or cannot be had; the text says which.
+    """
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise StartError(f"{host} is no address of this machine: {error}") from error
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"Port {port} on {host} is in use by another program. Stop that one, or choose another port with --port."
+            ) from error
+        raise StartError(f"Cannot listen on {host}, port {port}: {error.strerror}") from error
+    return listening
+
+
+def address(listening: socket.socket, host: str, *, secure: bool) -> str:
+    """The URL at which a listening socket is reached from this machine."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"{'https' if secure else 'http'}://{reached}:{listening.getsockname()[1]}"
+
+
+def _serve(settings: "Settings", listening: socket.socket, url: str, given: argparse.Namespace) -> None:
+    from threadloom import wiring
+    from threadloom.cli.server import serve
+
+    told = os.environ.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS") or settings.env.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS")
+    app = wiring.build(settings, grace=None if told else GRACE_SECONDS)
+    serve(
+        app,
+        listening,
+        grace=settings.vars.bg_job_shutdown_grace_period_secs if told else GRACE_SECONDS,
+        on_ready=lambda: print(banner(settings, url, reload_asked=not given.no_reload), flush=True),
+        certificate=given.ssl_certfile,
+        key=given.ssl_keyfile,
+    )
+
+
+def banner(settings: "Settings", url: str, *, reload_asked: bool) -> str:
+    """What is said once the server answers."""
+    lines = [f"Threadloom {__version__}", "", f"  API      {url}"]
+    if not settings.http.disable_meta:
+        lines.append(f"  Docs     {url}/docs")
+    lines += [f"  Graphs   {', '.join(settings.graphs)}", f"  Data     {settings.data}"]
+    if reload_asked:
+        lines.append("  Reload   not built yet: served as with --no-reload, changed code counts after a restart")
+    return "\n".join([*lines, "", "Ready. Ctrl-C stops it."])

@@ -1,0 +1,34 @@
+"""What several verbs share: how help looks, and the option that names the configuration."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_verb(verbs: "Verbs", name: str, *, help: str, example: str, **more: Any) -> argparse.ArgumentParser:
+    """A verb's parser; its help ends with an example."""
+    return verbs.add_parser(
+        name,
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **more,
+    )
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="the configuration file (default: langgraph.json)"
+    )
+
+
+def whole_number(text: str) -> int:
+    """The type of an option that takes 0, 1, 2 …"""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+    return number

@@ -1,0 +1,128 @@
+"""Running the app under uvicorn: ready, serving, and a clean end within seconds."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from threadloom.errors import StartError, ThreadloomError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(
+    app: ASGIApp,
+    listening: socket.socket,
+    *,
+    grace: float,
+    on_ready: Callable[[], None],
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> None:
+    """Serves until SIGINT or SIGTERM. A second Ctrl-C does not wait for what is under way.
+
+    Args:
+        listening: where requests come in.
+        grace: seconds that open requests and streams get to end by themselves.
+        on_ready: called once requests are answered.
+        certificate, key: files for HTTPS.
+
+    Raises:
+        ThreadloomError: the app's lifespan refused to start, with its own error.
+        StartError: it failed for another reason.
+    """
+    watched = _WatchedLifespan(app)
+    config = uvicorn.Config(
+        watched,
+        loop="uvloop" if sys.platform != "win32" else "auto",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(grace)),
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        raise StartError(f"HTTPS cannot be served with {certificate} and {key}: {error}") from error
+    server = _Server(config, on_ready)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets=[listening]))
+    if not server.started:
+        raise watched.failure() or StartError("the server was stopped before it was ready")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells when it is ready and ends with our exit status instead of the signal's."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        with contextlib.suppress(SystemExit):  # a lifespan that failed: `serve` tells of it
+            await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+        else:
+            self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _WatchedLifespan:
+    """The app, with the error of its start kept instead of printed as a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._error: BaseException | None = None
+        self._told: str | None = None
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                self._told = message.get("message")
+                message = {"type": message["type"], "message": ""}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except BaseException as error:
+            self._error = error
+            raise
+
+    def failure(self) -> Exception | None:
+        """Why the start failed, if it did."""
+        error: Any = self._error
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, ThreadloomError):
+            return error
+        if self._told or error is not None:
+            return StartError(f"the app did not start: {(self._told or repr(error)).rstrip()}")
+        return None

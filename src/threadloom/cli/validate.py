@@ -1,0 +1,70 @@
+"""`threadloom validate`: is this configuration good, without serving it."""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from threadloom.cli.options import add_config, add_verb
+
+if TYPE_CHECKING:
+    from threadloom.cli.options import Verbs
+    from threadloom.config import Settings
+
+
+def add(verbs: "Verbs") -> None:
+    parser = add_verb(
+        verbs,
+        "validate",
+        help="check a langgraph.json, and with --load the code it names",
+        example="threadloom validate --config langgraph.json --load",
+    )
+    add_config(parser)
+    parser.add_argument("--load", action="store_true", help="import the graphs and the other code that it names")
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Prints what is found: warnings, then that the configuration is valid.
+
+    Raises:
+        ConfigError: it cannot be used; the text lists every fault.
+    """
+    from threadloom.config import load
+
+    settings = load(given.config, os.environ)
+    for warning in settings.warnings:
+        print(f"Warning: {warning}")
+    if given.load:
+        load_all(settings)
+    where = f"Configuration file {settings.path}" if settings.path else "The configuration in the environment"
+    count = len(settings.graphs)
+    print(f"{where} is valid. ({count} {'graph' if count == 1 else 'graphs'} {'loaded' if given.load else 'found'})")
+    return 0
+
+
+def load_all(settings: "Settings") -> None:
+    """Imports all code that the configuration names.
+
+    Raises:
+        ConfigError: some of it cannot be used; the text lists everything that cannot.
+    """
+    from threadloom.errors import ConfigError
+    from threadloom.graphs.embeddings import load_index
+    from threadloom.graphs.load import load_app, load_object
+    from threadloom.graphs.registry import load_graphs
+
+    index = settings.store.index
+    steps: list[Callable[[], object]] = [lambda: load_graphs(settings)]
+    if settings.http.app:
+        steps.append(lambda: load_app(settings))
+    if index is not None:
+        steps.append(lambda: load_index(index, lambda spec: load_object(spec, settings)))
+    faults = []
+    for step in steps:
+        try:
+            step()
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
