@@ -159,6 +159,8 @@ class Server:
             copying=CopyService(storage=storage, clock=clock, graphs=thread_graphs),
             state=StateService(
                 storage=storage,
+                broker=broker,
+                numbers=numbers,
                 graphs=thread_graphs,
                 writer=writer,
                 tell_thread=self.settings.threadloom.checkpoint_thread_id,

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -73,6 +73,7 @@ class Execution:
         self._kwargs = run.kwargs
         self._values: Any = None
         self._interrupts: dict[str, Any] = {}
+        self._output_channels: str | Sequence[str] = ()
 
     async def execute(self, cancelled: Callable[[], bool]) -> Result:
         """Runs the graph to its end and emits all that happens.
@@ -124,6 +125,7 @@ class Execution:
     # --- calling the graph ---
 
     async def _stream(self, graph: Graph, config: dict[str, Any]) -> None:
+        self._output_channels = graph.output_channels
         input_ = await self._input(graph, config)
         if isinstance(input_, _Nothing):
             state = await graph.aget_state(_bare(config))
@@ -263,11 +265,14 @@ class Execution:
             self._values = chunk
 
     def _output(self) -> bytes:
-        """The answer of `wait`: the last values, with the open questions."""
+        """The answer of `wait`: the last values as far as the output schema shows them, with the open questions."""
+        values = self._values if self._values is not None else {}
+        if isinstance(values, dict) and not isinstance(self._output_channels, str):
+            values = {key: value for key, value in values.items() if key in self._output_channels}
         if not self._interrupts:
-            return to_json(self._values if self._values is not None else {})
+            return to_json(values)
         questions = {"__interrupt__": list(self._interrupts.values())}
-        return to_json({**self._values, **questions} if isinstance(self._values, dict) else questions)
+        return to_json({**values, **questions} if isinstance(values, dict) else questions)
 
 
 async def read_state(run: Run, graphs: Graphs) -> Snapshot:

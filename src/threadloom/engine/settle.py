@@ -145,15 +145,12 @@ class Settling:
         if thread is None:
             return
         active = await tx.runs.count_active(run.thread_id)
-        given = run.kwargs["config"]
-        kept = {key: value for key, value in given.items() if key in ("tags", "recursion_limit", "metadata")}
         await tx.threads.update(
             run.thread_id,
             status=thread_status(active=active, has_next=has_next, failed=failed),
             updated_at=now,
             state_updated_at=now,
             metadata={**thread.metadata, "graph_id": run.graph_id, "assistant_id": run.assistant_id},
-            config={**thread.config, "configurable": {}, **kept},
         )
 
     async def _throw_away(self, tx: Tx, run: Run, now: int) -> None:

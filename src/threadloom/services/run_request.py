@@ -104,6 +104,13 @@ def new_run(
     )
 
 
+def said_config(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
+    """What a thread's record keeps of its run's config: what was said, but nothing of `configurable`."""
+    said = {**assistant.config, **request.config}
+    kept: dict[str, Any] = {key: said[key] for key in ("tags", "recursion_limit", "metadata") if key in said}
+    return {"configurable": {}, **kept}
+
+
 def checkpoint_of(request: RunCreate) -> tuple[str, str | None]:
     """Namespace and id of the checkpoint that a run is to start from; no id means the newest."""
     place = _place(request)

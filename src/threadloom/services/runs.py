@@ -14,7 +14,7 @@ from threadloom.errors import Conflict, NotFound
 from threadloom.graphs.registry import Graphs
 from threadloom.ids import new_id
 from threadloom.services.requests import RunCreate
-from threadloom.services.run_request import check_context, checkpoint_of, new_run
+from threadloom.services.run_request import check_context, checkpoint_of, new_run, said_config
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import ACTIVE, SYSTEM, Assistant, Caller, CancelAction, Event, Run, RunStatus, Thread
 
@@ -115,8 +115,8 @@ class RunService:
         run = new_run(
             request, caller=caller, assistant=assistant, thread=thread, clock=self._clock, temporary=temporary
         )
-        if thread_id is not None:
-            await self._tie(tx, thread, assistant)
+        if not temporary:
+            await self._tie(tx, thread, request, assistant)
         return await admit(tx, run)
 
     def admitted(self, admitted: Admitted) -> None:
@@ -144,12 +144,12 @@ class RunService:
         await tx.threads.insert(thread)
         return thread
 
-    async def _tie(self, tx: Tx, thread: Thread, assistant: Assistant) -> None:
-        """A thread takes the graph of its newest run at once, so that its state can be read while it runs."""
-        ours = {"graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
-        if any(thread.metadata.get(key) != value for key, value in ours.items()):
-            thread.metadata.update(ours)
-            await tx.threads.update(thread.thread_id, metadata=thread.metadata)
+    async def _tie(self, tx: Tx, thread: Thread, request: RunCreate, assistant: Assistant) -> None:
+        """The record takes graph, assistant and config of its newest run, so that its state can be read while it runs."""
+        metadata = {**thread.metadata, "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
+        config = {**thread.config, **said_config(request, assistant)}
+        if metadata != thread.metadata or config != thread.config:
+            await tx.threads.update(thread.thread_id, metadata=metadata, config=config)
 
     # --- looking ---
 

@@ -5,13 +5,15 @@ from typing import Any
 
 from msgspec import UNSET
 
-from threadloom.codec import contains
+from threadloom.broker.base import Broker
+from threadloom.codec import contains, to_json
+from threadloom.engine.events import Numbers
 from threadloom.services.requests import HistoryQuery, StateUpdate
 from threadloom.services.state_update import StateWriter
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.threads import missing
 from threadloom.storage.base import Storage
-from threadloom.types import Caller, Thread
+from threadloom.types import Caller, Event, Thread
 
 PLACE = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 """What a checkpoint is told by, in this order."""
@@ -25,9 +27,18 @@ class StateService:
     """
 
     def __init__(
-        self, *, storage: Storage, graphs: ThreadGraphs, writer: StateWriter, tell_thread: bool = True
+        self,
+        *,
+        storage: Storage,
+        broker: Broker,
+        numbers: Numbers,
+        graphs: ThreadGraphs,
+        writer: StateWriter,
+        tell_thread: bool = True,
     ) -> None:
         self._storage = storage
+        self._broker = broker
+        self._numbers = numbers
         self._graphs = graphs
         self._writer = writer
         self._tell_thread = tell_thread
@@ -86,8 +97,16 @@ class StateService:
         return states
 
     async def update(self, caller: Caller, thread_id: str, request: StateUpdate) -> dict[str, Any]:
-        """Writes to the state; gives the checkpoint made. See `StateWriter.update`."""
-        return await self._writer.update(thread_id, request)
+        """Writes to the state, and shows it to who follows the thread; gives the checkpoint made. See `StateWriter.update`."""
+        made = await self._writer.update(thread_id, request)
+        if self._broker.watched(thread_id):
+            ms, n = self._numbers.next()
+            data = to_json({"state": await self.get(caller, thread_id)})
+            news = Event(
+                thread_id=thread_id, run_id="", name="state_update", mode="state_update", data=data, ms=ms, n=n
+            )
+            self._broker.publish([news])
+        return made
 
     async def _thread(self, thread_id: str) -> Thread:
         thread = await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False))

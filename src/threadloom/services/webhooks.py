@@ -230,12 +230,13 @@ class Webhooks:
     async def _post(self, url: str, body: bytes, message: str) -> int:
         """One try. Gives the status of the answer."""
         target = await self._policy.resolve(url)
-        headers = {**self._headers, "content-type": "application/json", **self._signed(message, body)}
+        headers = httpx.Headers(self._headers)
+        headers.update({"Content-Type": "application/json", **self._signed(message, body)})
         if not target.addresses:
             place = target.url.copy_with(raw_path=self._prefix.encode() + target.url.raw_path)
             return (await self._client(inside=True).post(place, content=body, headers=headers)).status_code
         # Connected is to an address that was checked, whatever the name means a moment later.
-        headers["host"] = target.url.netloc.decode()
+        headers["Host"] = target.url.netloc.decode()
         extensions = {"sni_hostname": target.url.raw_host.decode()}
         failure: httpx.ConnectError | None = None
         for address in target.addresses:
@@ -262,10 +263,10 @@ class Webhooks:
     def _signed(self, message: str, body: bytes) -> dict[str, str]:
         """What lets a receiver know a delivery again, and that it is ours (standardwebhooks.com)."""
         moment = str(self._clock.now() // SECOND)
-        headers = {"webhook-id": message, "webhook-timestamp": moment}
+        headers = {"Webhook-Id": message, "Webhook-Timestamp": moment}
         if self._secret is not None:
             signature = hmac.digest(_key(self._secret), f"{message}.{moment}.".encode() + body, hashlib.sha256)
-            headers["webhook-signature"] = "v1," + base64.b64encode(signature).decode()
+            headers["Webhook-Signature"] = "v1," + base64.b64encode(signature).decode()
         return headers
 
     def _start(self, delivery: Coroutine[Any, Any, bool]) -> None:
