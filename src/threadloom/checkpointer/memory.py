@@ -1,0 +1,82 @@
+"""What a process remembers of checkpoints, so that unchanged values are stored once."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+KEPT_CHECKPOINTS = 4096
+"""Checkpoints whose blob references a process remembers. About 1 kB each."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+Place = tuple[str, str, str]
+"""Thread, namespace, checkpoint id."""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What a checkpoint refers to: channel -> (version, blob id); good for as long as its thread's era stands."""
+
+    era: int
+    refs: dict[str, tuple[Any, int]]
+
+
+class Lru(Generic[K, V]):
+    """A mapping of bounded size that forgets what was not used for longest. For any thread."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        with self._lock:
+            value = self._entries.get(key)
+            if value is not None:
+                self._entries.move_to_end(key)
+            return value
+
+    def put(self, key: K, value: V) -> None:
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+
+    def pop(self, key: K) -> V | None:
+        with self._lock:
+            return self._entries.pop(key, None)
+
+
+class Memory:
+    """What a process remembers of checkpoints that it put or read. Nothing depends on it being complete."""
+
+    def __init__(self) -> None:
+        self.refs: Lru[Place, Known] = Lru(KEPT_CHECKPOINTS)
+        self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
+        self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
+
+    def put_begins(
+        self, thread_id: str, ns: str, cid: str, parents: Mapping[str, str] | None
+    ) -> list[tuple[str, str]] | None:
+        """Notes that a checkpoint is on its way; gives what was seen before it and is to stand after it.
+
+        LangGraph stores in the background: steps that start from a root checkpoint may be faster than its own put.
+        """
+        early = None
+        if ns:
+            root = (parents or {}).get("")
+            if root and self.refs.get((thread_id, "", root)) is None:
+                seen = self._early.get((thread_id, root)) or []
+                self._early.put((thread_id, root), [*seen, (ns, cid)])
+        else:
+            early = self._early.pop((thread_id, cid))
+        self.refs.put((thread_id, ns, cid), Known(0, {}))
+        return early
+
+    def writes_begin(self, thread_id: str, ns: str, cid: str) -> None:
+        """Notes that pending writes of a checkpoint are on their way."""
+        if not ns and self.refs.get((thread_id, ns, cid)) is None and self._early.get((thread_id, cid)) is None:
+            self._early.put((thread_id, cid), [])

@@ -1,0 +1,416 @@
+"""LangGraph's checkpoint saver over our storage.
+
+Values are encoded on the caller's side. Small plain values stay in the checkpoint's row; each other channel value is a blob
+that later checkpoints refer to for as long as the channel does not change.
+"""
+
+import asyncio
+import copy
+import random
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import msgspec
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    get_serializable_checkpoint_metadata,
+)
+from langgraph.checkpoint.base import PendingWrite as GraphWrite
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from threadloom.checkpointer.memory import Known, Memory
+from threadloom.checkpointer.work import Listing, config_of, deleting_runs, named, pruning, walking
+from threadloom.codec import to_json
+from threadloom.errors import StaleRefsError
+from threadloom.storage.base import Blob, CheckpointPut, CheckpointRow, PendingWrite, Storage, WritesPut
+
+RUN_ID = "run_id"
+"""Key of `configurable`: the run that writes."""
+
+FENCE = "__run_fence"
+"""Key of `configurable`: what the run must still hold to write. Never stored, never shown."""
+
+SMALL_TEXT = 200
+"""Characters of a text that still stands in the checkpoint's row."""
+
+BIG_STATE = 64 * 1024
+"""Bytes of a state from which on a thread's reads leave the event loop."""
+
+
+class Saver(BaseCheckpointSaver[str]):
+    """Keeps the checkpoints of all threads. One for a process; graphs get it, or clones of it that share what it knows.
+
+    What `aput` and `aput_writes` were given is durable when they return. The methods without `a` are for code that runs on
+    a worker thread (a node that is a plain function); on an event loop they raise RuntimeError.
+
+    Args:
+        storage: where everything goes.
+        serde: turns values into bytes and back; LangGraph's own by default.
+    """
+
+    def __init__(self, storage: Storage, *, serde: SerializerProtocol | None = None) -> None:
+        super().__init__(serde=serde)
+        self._storage = storage
+        self._memory = Memory()
+
+    def over(self, storage: Storage) -> Self:
+        """The same saver over another storage; it knows nothing yet of what is there."""
+        clone = copy.copy(self)
+        clone._storage = storage
+        clone._memory = Memory()
+        return clone
+
+    # --- putting ---
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Stores a checkpoint under the one that `config` names.
+
+        Raises:
+            LostLeaseError: `config` belongs to a run that was cancelled, ended, or taken over.
+            StorageError: the database refused.
+        """
+        put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
+        try:
+            era = await self._storage.write(lambda tx: tx.lineage.put(put))
+        except StaleRefsError:
+            put = self._with_all_values(put, config, checkpoint, new_versions)
+            era = await self._storage.write(lambda tx: tx.lineage.put(put))
+        return self._stored(put, era, checkpoint["channel_versions"])
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """As `aput`, for worker threads."""
+        off_the_loop("aput")
+        put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
+        try:
+            era = self._storage.write_now(lambda tx: tx.lineage.put(put))
+        except StaleRefsError:
+            put = self._with_all_values(put, config, checkpoint, new_versions)
+            era = self._storage.write_now(lambda tx: tx.lineage.put(put))
+        return self._stored(put, era, checkpoint["channel_versions"])
+
+    def _checkpoint_put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> CheckpointPut:
+        configurable = config["configurable"]
+        thread_id: str = configurable["thread_id"]
+        ns: str = configurable.get("checkpoint_ns") or ""
+        cid = checkpoint["id"]
+        parent: str | None = configurable.get("checkpoint_id")
+        meta: dict[str, Any] = {**get_serializable_checkpoint_metadata(config, metadata)}
+        meta.pop("thread_id", None)
+        run_id = configurable.get(RUN_ID) or meta.get(RUN_ID)
+        known = None if parent is None else self._memory.refs.get((thread_id, ns, parent))
+        body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, known)
+        return CheckpointPut(
+            thread_id=thread_id,
+            ns=ns,
+            cid=cid,
+            parent=parent,
+            body_type=body_type,
+            body=body,
+            refs=refs,
+            blobs=blobs,
+            meta=to_json(meta),
+            small=small,
+            era=known.era if known is not None and len(blobs) < len(refs) else None,
+            early=self._memory.put_begins(thread_id, ns, cid, meta.get("parents")),
+            run_id=None if run_id is None else str(run_id),
+            fence=configurable.get(FENCE),
+        )
+
+    def _encode(
+        self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: "Known | None"
+    ) -> tuple[str, bytes, dict[str, int], list[Blob], dict[str, int]]:
+        """Body type, body, refs, new blobs and small values of a checkpoint. `known`: what its parent refers to."""
+        inline: dict[str, Any] = {}
+        small: dict[str, int] = {}
+        refs: dict[str, int] = {}
+        blobs: list[Blob] = []
+        versions = checkpoint["channel_versions"]
+        inherited = {} if known is None else known.refs
+        for channel, value in checkpoint["channel_values"].items():
+            size = _small_size(value)
+            if size:
+                inline[channel] = value
+                small[channel] = size if channel in new_versions else 0
+                continue
+            ref = inherited.get(channel)
+            if ref is not None and channel not in new_versions and ref[0] == versions.get(channel):
+                refs[channel] = ref[1]
+            else:
+                type_, data = self.serde.dumps_typed(value)
+                refs[channel] = self._storage.new_blob_id()
+                blobs.append(Blob(refs[channel], type_, data))
+        body_type, body = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
+        return body_type, body, refs, blobs, small
+
+    def _with_all_values(
+        self, put: CheckpointPut, config: RunnableConfig, checkpoint: Checkpoint, new_versions: ChannelVersions
+    ) -> CheckpointPut:
+        """The same put without inherited values: something was taken out of the thread since they were read."""
+        body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, None)
+        return msgspec.structs.replace(
+            put, body_type=body_type, body=body, refs=refs, blobs=blobs, small=small, era=None
+        )
+
+    def _stored(self, put: CheckpointPut, era: int, versions: ChannelVersions) -> RunnableConfig:
+        refs = {channel: (versions.get(channel), blob) for channel, blob in put.refs.items()}
+        self._memory.refs.put((put.thread_id, put.ns, put.cid), Known(era, refs))
+        if sum(len(blob.data) for blob in put.blobs) > BIG_STATE:
+            self._memory.big.put(put.thread_id, True)
+        return config_of(put.thread_id, put.ns, put.cid)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Stores writes of a task under the checkpoint that `config` names. Raises as `aput`."""
+        put = self._writes_put(config, writes, task_id, task_path)
+        await self._storage.write(lambda tx: tx.lineage.put_writes(put))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """As `aput_writes`, for worker threads."""
+        off_the_loop("aput_writes")
+        put = self._writes_put(config, writes, task_id, task_path)
+        self._storage.write_now(lambda tx: tx.lineage.put_writes(put))
+
+    def _writes_put(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> WritesPut:
+        configurable = config["configurable"]
+        thread_id: str = configurable["thread_id"]
+        ns: str = configurable.get("checkpoint_ns") or ""
+        cid: str = configurable["checkpoint_id"]
+        self._memory.writes_begin(thread_id, ns, cid)
+        run_id = configurable.get(RUN_ID)
+        dumps = self.serde.dumps_typed
+        return WritesPut(
+            thread_id=thread_id,
+            ns=ns,
+            cid=cid,
+            writes=[
+                PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, *dumps(value), task_path)
+                for idx, (channel, value) in enumerate(writes)
+            ],
+            run_id=None if run_id is None else str(run_id),
+            fence=configurable.get(FENCE),
+        )
+
+    # --- reading ---
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The checkpoint that `config` names by id, or the newest of its namespace; None when there is none."""
+        thread_id, ns, cid = named(config)
+        row = await self._storage.read(
+            lambda tx: tx.lineage.get(thread_id, ns, cid) if cid else tx.lineage.latest(thread_id, ns),
+            heavy=self._memory.big.get(thread_id) is not None,
+        )
+        return None if row is None else self._tuple(row)
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """As `aget_tuple`, for worker threads."""
+        off_the_loop("aget_tuple")
+        thread_id, ns, cid = named(config)
+        row = self._storage.read_now(
+            lambda tx: tx.lineage.get(thread_id, ns, cid) if cid else tx.lineage.latest(thread_id, ns)
+        )
+        return None if row is None else self._tuple(row)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Checkpoints, newest first, of the thread (and namespace, and id) that `config` names, or of all.
+
+        `filter` is matched by containment with the metadata. Read in pages: leaving early costs what was read.
+        """
+        listing = Listing(config, filter, before, limit)
+        while (page := listing.next_page()) is not None:
+            rows = listing.add(await self._storage.read(page, heavy=True))
+            for row in rows:
+                yield self._tuple(row)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """As `alist`, for worker threads."""
+        off_the_loop("alist")
+        listing = Listing(config, filter, before, limit)
+        while (page := listing.next_page()) is not None:
+            yield from map(self._tuple, listing.add(self._storage.read_now(page)))
+
+    def _tuple(self, row: CheckpointRow) -> CheckpointTuple:
+        loads = self.serde.loads_typed
+        checkpoint: Checkpoint = loads((row.body_type, row.body))
+        values = checkpoint["channel_values"]
+        versions = checkpoint["channel_versions"]
+        size = 0
+        known: dict[str, tuple[Any, int]] = {}
+        for channel, blob in row.refs.items():
+            stored = row.blobs[blob]
+            values[channel] = loads(stored)
+            size += len(stored[1])
+            known[channel] = (versions.get(channel), blob)
+        self._memory.refs.put((row.thread_id, row.ns, row.cid), Known(row.era, known))
+        if size > BIG_STATE:
+            self._memory.big.put(row.thread_id, True)
+        metadata: CheckpointMetadata = row.meta  # type: ignore[assignment]  # LangGraph's own dict, read from JSON
+        return CheckpointTuple(
+            config=config_of(row.thread_id, row.ns, row.cid),
+            checkpoint=checkpoint,
+            metadata=metadata,
+            parent_config=None if row.parent is None else config_of(row.thread_id, row.ns, row.parent),
+            pending_writes=[(write.task_id, write.channel, loads((write.type, write.data))) for write in row.writes],
+        )
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """For each channel the nearest value stored in an ancestor, and all writes since, oldest first."""
+        if not channels:
+            return {}
+        rows = await self._storage.read(walking(config, channels), heavy=True)
+        return self._delta_history(rows, channels)
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """As `aget_delta_channel_history`, for worker threads."""
+        if not channels:
+            return {}
+        off_the_loop("aget_delta_channel_history")
+        return self._delta_history(self._storage.read_now(walking(config, channels)), channels)
+
+    def _delta_history(
+        self, rows: Sequence[CheckpointRow], channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        loads = self.serde.loads_typed
+        newest_first: dict[str, list[GraphWrite]] = {channel: [] for channel in channels}
+        seeds: dict[str, Any] = {}
+        for row in rows:
+            missing = newest_first.keys() - seeds.keys()
+            for write in reversed(row.writes):
+                if write.channel in missing:
+                    value = loads((write.type, write.data))
+                    newest_first[write.channel].append((write.task_id, write.channel, value))
+            for channel in missing.intersection(row.refs):
+                seeds[channel] = loads(row.blobs[row.refs[channel]])
+            if inline := missing.intersection(row.small):
+                values = loads((row.body_type, row.body))["channel_values"]
+                seeds.update((channel, values[channel]) for channel in inline)
+        history: dict[str, DeltaChannelHistory] = {}
+        for channel, found in newest_first.items():
+            history[channel] = {"writes": found[::-1]}
+            if channel in seeds:
+                history[channel]["seed"] = seeds[channel]
+        return history
+
+    # --- whole threads ---
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Forgets a thread's checkpoints and writes. Copies of it keep what they see."""
+        await self._storage.write(lambda tx: tx.lineage.delete(thread_id))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """As `adelete_thread`, for worker threads."""
+        off_the_loop("adelete_thread")
+        self._storage.write_now(lambda tx: tx.lineage.delete(thread_id))
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Lets a thread without history see all that another sees now, at constant cost.
+
+        Raises:
+            ValueError: the target has a history.
+        """
+        await self._storage.write(lambda tx: tx.lineage.copy(source_thread_id, target_thread_id))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """As `acopy_thread`, for worker threads."""
+        off_the_loop("acopy_thread")
+        self._storage.write_now(lambda tx: tx.lineage.copy(source_thread_id, target_thread_id))
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Removes the checkpoints of runs, with their writes, from the threads that the runs wrote on, not from copies."""
+        await self._storage.write(deleting_runs(run_ids))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """As `adelete_for_runs`, for worker threads."""
+        off_the_loop("adelete_for_runs")
+        self._storage.write_now(deleting_runs(run_ids))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Keeps the newest checkpoint of each namespace (`keep_latest`, with what delta channels need) or none (`delete`).
+
+        Raises:
+            ValueError: there is no such strategy.
+        """
+        await self._storage.write(pruning(thread_ids, strategy))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """As `aprune`, for worker threads."""
+        off_the_loop("aprune")
+        self._storage.write_now(pruning(thread_ids, strategy))
+
+    def get_next_version(self, current: str | int | float | None, channel: None) -> str:
+        """The version that follows: a growing number, and a random part that tells branches apart."""
+        number = int(str(current).split(".")[0]) if current is not None else 0
+        return f"{number + 1:032}.{random.random():016}"
+
+
+def _small_size(value: Any) -> int:
+    """Bytes (about) of a value that may stand in the checkpoint's row, 0 for one that may not."""
+    kind = type(value)
+    if kind is str:
+        return len(value) + 1 if len(value) <= SMALL_TEXT else 0
+    if kind is int:
+        return 1 + int(value.bit_length()) // 8
+    if kind is float:
+        return 9
+    return 1 if value is None or kind is bool else 0
+
+
+def off_the_loop(instead: str) -> None:
+    """
+    Raises:
+        RuntimeError: this thread runs an event loop, which must not wait for the database.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        f"A synchronous call to the checkpointer on the event loop: await `{instead}` (or a graph's async method) instead."
+    )

@@ -1,0 +1,117 @@
+"""The saver's transactions, and how configs name checkpoints."""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import get_checkpoint_id
+
+from threadloom.storage.base import CheckpointRow, Tx
+
+PAGE = 50
+"""Checkpoints read at once by a listing."""
+
+Reading = Callable[[Tx], Awaitable[Sequence[CheckpointRow]]]
+Writing = Callable[[Tx], Awaitable[None]]
+
+
+def config_of(thread_id: str, ns: str, cid: str) -> RunnableConfig:
+    """The config that names a checkpoint."""
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ns, "checkpoint_id": cid}}
+
+
+def named(config: RunnableConfig) -> tuple[str, str, str | None]:
+    """Thread, namespace and, if there is one, checkpoint id of a config."""
+    configurable = config["configurable"]
+    return configurable["thread_id"], configurable.get("checkpoint_ns") or "", configurable.get("checkpoint_id")
+
+
+def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:
+    """Reads the ancestors of the checkpoint that a config names, as `Lineage.path` does."""
+    thread_id, ns, given = named(config)
+
+    async def work(tx: Tx) -> Sequence[CheckpointRow]:
+        cid = given
+        if not cid:
+            newest = await tx.lineage.latest(thread_id, ns)
+            if newest is None:
+                return []
+            cid = newest.cid
+        return await tx.lineage.path(thread_id, ns, cid, channels)
+
+    return work
+
+
+def deleting_runs(run_ids: Sequence[str]) -> Writing:
+    """Removes the checkpoints of runs from the threads that they wrote on."""
+
+    async def work(tx: Tx) -> None:
+        for run_id in run_ids:
+            for thread_id in await tx.lineage.threads_of_run(run_id):
+                await tx.lineage.delete_run(thread_id, run_id)
+
+    return work
+
+
+def pruning(thread_ids: Sequence[str], strategy: str) -> Writing:
+    """
+    Raises:
+        ValueError: there is no such strategy.
+    """
+    if strategy not in ("keep_latest", "delete"):
+        raise ValueError(f"there is no prune strategy {strategy!r}: keep_latest, delete")
+
+    async def work(tx: Tx) -> None:
+        for thread_id in thread_ids:
+            if strategy == "delete":
+                await tx.lineage.delete(thread_id)
+            else:
+                await tx.lineage.prune(thread_id)
+
+    return work
+
+
+class Listing:
+    """A listing in progress: makes the reads of its pages one after the other."""
+
+    def __init__(
+        self,
+        config: RunnableConfig | None,
+        filter: dict[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> None:
+        self._configurable = None if config is None else config["configurable"]
+        self._metadata = filter or None
+        self._before = get_checkpoint_id(before) if before else None
+        self._left = limit
+        self._done = limit is not None and limit <= 0
+
+    def next_page(self) -> Reading | None:
+        """The work that reads the next page, None when there is no more."""
+        if self._done:
+            return None
+        if self._configurable is None:
+            return lambda tx: tx.lineage.everything(before=self._before, limit=self._left, metadata=self._metadata)
+        place = self._configurable
+        return lambda tx: tx.lineage.history(
+            place["thread_id"],
+            ns=place.get("checkpoint_ns"),
+            cid=place.get("checkpoint_id") or None,
+            before=self._before,
+            limit=self._size(),
+            metadata=self._metadata,
+        )
+
+    def _size(self) -> int:
+        return PAGE if self._left is None else min(PAGE, self._left)
+
+    def add(self, rows: Sequence[CheckpointRow]) -> Sequence[CheckpointRow]:
+        """Takes note of what a page gave, and hands it on."""
+        self._done = self._configurable is None or len(rows) < self._size()
+        if self._left is not None:
+            self._left -= len(rows)
+            self._done = self._done or self._left <= 0
+        if rows:
+            self._before = rows[-1].cid
+        return rows
