@@ -7,7 +7,9 @@ from typing import Any, TypeVar, get_args
 import msgspec
 import orjson
 
+from threadloom.codec import to_json
 from threadloom.errors import Invalid
+from threadloom.services.requests.store import EXACT
 
 T = TypeVar("T")
 
@@ -25,12 +27,15 @@ def parse(body: bytes, type_: type[T]) -> T:
     Raises:
         Invalid: no JSON, nested too deep, or not of the struct's shape.
     """
-    value: T = shape(load(body), type_)
+    value: T = shape(load(body, exact=type_ in EXACT), type_)
     return value
 
 
-def load(body: bytes) -> Any:
+def load(body: bytes, *, exact: bool = False) -> Any:
     """A body as plain JSON values. U+0000 in texts becomes U+FFFD, which no database refuses.
+
+    Args:
+        exact: whether integers beyond 64 bits stay integers; else they become floats.
 
     Raises:
         Invalid: no JSON (`NaN`, trailing data, lone surrogates and the like included), or nested too deep.
@@ -41,6 +46,11 @@ def load(body: bytes) -> Any:
         raise Invalid("Invalid JSON in request body") from None
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _too_deep(value):
         raise Invalid(f"Invalid JSON in request body: nested deeper than {MAX_DEPTH} levels")
+    if exact:
+        try:
+            value = msgspec.json.decode(body)
+        except msgspec.DecodeError as refused:
+            raise Invalid(f"Invalid JSON in request body: {refused}") from None
     if b"\\u0000" in body:
         value = _without_nul(value)
     return value
@@ -76,7 +86,7 @@ def describe(message: str, value: Any) -> str:
             value = value[name]
         else:
             break
-    shown = orjson.dumps(value).decode()
+    shown = to_json(value).decode()
     return f"{path.lstrip('.') or 'request body'}: {found['text']} (got {shown[:200]})"
 
 

@@ -1,6 +1,6 @@
 """Items of the long-term store, as the API asks for them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -18,11 +18,11 @@ Labels = list[str]
 class MemoryStore(Protocol):
     """The calls of LangGraph's `BaseStore` that the API needs: ours, or one that a user brings (`store.path`)."""
 
-    aput: Callable[..., Awaitable[None]]
-    aget: Callable[..., Awaitable[Any]]
-    adelete: Callable[..., Awaitable[None]]
-    asearch: Callable[..., Awaitable[Any]]
-    alist_namespaces: Callable[..., Awaitable[Any]]
+    async def aput(self, *args: Any, **kwargs: Any) -> None: ...
+    async def aget(self, *args: Any, **kwargs: Any) -> Any: ...
+    async def adelete(self, *args: Any, **kwargs: Any) -> None: ...
+    async def asearch(self, *args: Any, **kwargs: Any) -> Any: ...
+    async def alist_namespaces(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class ItemService:

@@ -16,7 +16,7 @@ def _check_key(key: str) -> None:
         raise Invalid("key: must not be empty")
 
 
-class ItemPut(Struct, kw_only=True):
+class ItemPut(ExactRequest, kw_only=True):
     """An item to store. `index` null follows the configuration, false keeps it out of semantic search."""
 
     namespace: Namespace
@@ -77,3 +77,7 @@ class ItemNamespaces(Struct, kw_only=True):
     def __post_init__(self) -> None:
         check_labels(self.prefix)
         check_labels(self.suffix)
+
+
+EXACT = (ItemPut, ItemSearch)
+"""Bodies whose integers stay exact at any length."""
