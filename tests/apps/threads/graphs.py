@@ -1,0 +1,147 @@
+"""Small graphs that the tests of threads write to, run and copy."""
+
+import asyncio
+import dataclasses
+import datetime
+import decimal
+import operator
+import uuid
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels.delta import DeltaChannel
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
+from pydantic import BaseModel
+
+
+class Trail(TypedDict, total=False):
+    path: Annotated[list[str], operator.add]
+    x: int
+
+
+def _node(name: str) -> Any:
+    async def node(state: Any) -> dict[str, Any]:
+        return {"path": [name], "x": state.get("x", 0) + 1}
+
+    return node
+
+
+def _chain(*names: str, state: Any = Trail) -> Any:
+    builder = StateGraph(state)
+    for name in names:
+        builder.add_node(name, _node(name))
+    for before, after in zip([START, *names], [*names, END], strict=False):
+        builder.add_edge(before, after)
+    return builder.compile()
+
+
+chain = _chain("a", "b", "c")
+
+
+async def question(state: Trail) -> dict[str, Any]:
+    return {"path": [interrupt({"seen": state.get("path", [])})]}
+
+
+ask = (
+    StateGraph(Trail)
+    .add_node("a", _node("a"))
+    .add_node("question", question)
+    .add_node("z", _node("z"))
+    .add_edge(START, "a")
+    .add_edge("a", "question")
+    .add_edge("question", "z")
+    .compile()
+)
+
+nested = StateGraph(Trail).add_node("inner", ask).add_node("last", _node("last"))
+nested = nested.add_edge(START, "inner").add_edge("inner", "last").compile()
+
+
+class Loop(TypedDict, total=False):
+    until: int
+    n: Annotated[int, operator.add]
+
+
+async def tick(state: Loop) -> dict[str, Any]:
+    await asyncio.sleep(0.03)
+    return {"n": 1}
+
+
+loop = (
+    StateGraph(Loop)
+    .add_node("tick", tick)
+    .add_edge(START, "tick")
+    .add_conditional_edges("tick", lambda state: "tick" if state["n"] < state["until"] else END, ["tick", END])
+    .compile()
+)
+
+
+class Forked(TypedDict, total=False):
+    stamps: Annotated[list[str], operator.add]
+    answers: Annotated[list[Any], operator.add]
+
+
+async def stamp(state: Forked) -> dict[str, Any]:
+    return {"stamps": [uuid.uuid4().hex]}
+
+
+async def gate(state: Forked) -> dict[str, Any]:
+    return {"answers": [interrupt("go on?")]}
+
+
+fork = (
+    StateGraph(Forked).add_node("stamp", stamp).add_node("gate", gate).add_edge(START, "stamp").add_edge(START, "gate")
+).compile()
+
+
+class Point(BaseModel):
+    x: int
+
+
+@dataclasses.dataclass
+class Pair:
+    left: int
+    right: str
+
+
+class Kinds(TypedDict, total=False):
+    day: Any
+    amount: Any
+    span: Any
+    point: Any
+    pair: Any
+    blob: Any
+    odd: Any
+
+
+async def fill(state: Kinds) -> dict[str, Any]:
+    return {
+        "day": datetime.date(2024, 1, 2),
+        "amount": decimal.Decimal("1.50"),
+        "span": datetime.timedelta(seconds=90),
+        "point": Point(x=1),
+        "pair": Pair(1, "r"),
+        "blob": b"\x00\x01",
+        "odd": {float("inf")},
+    }
+
+
+kinds = StateGraph(Kinds).add_node("fill", fill).add_edge(START, "fill").compile()
+
+
+def shaped(config: RunnableConfig) -> Any:
+    """A graph whose shape depends on what the run was configured with."""
+    return _chain(*config["configurable"].get("nodes", "plain").split(","))
+
+
+def _joined(value: list[str], writes: list[list[str]]) -> list[str]:
+    return [*value, *(word for write in writes for word in write)]
+
+
+class Deltas(TypedDict, total=False):
+    path: Annotated[list[str], DeltaChannel(_joined)]
+    x: int
+
+
+delta = _chain("a", "b", "c", state=Deltas)
