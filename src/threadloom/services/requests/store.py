@@ -16,7 +16,7 @@ def _check_key(key: str) -> None:
         raise Invalid("key: must not be empty")
 
 
-class ItemPut(ExactRequest, kw_only=True):
+class ItemPut(Struct, kw_only=True):
     """An item to store. `index` null follows the configuration, false keeps it out of semantic search."""
 
     namespace: Namespace
