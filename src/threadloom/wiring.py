@@ -25,6 +25,7 @@ from threadloom.errors import ConfigError
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.graphs.embeddings import load_index
 from threadloom.graphs.load import load_object
+from threadloom.graphs.own_store import OwnStore
 from threadloom.graphs.registry import Graphs
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
@@ -121,9 +122,15 @@ class Server:
             raise ConfigError(f"http.app: {spec!r} is a {type(app).__name__}, not a Starlette or FastAPI app")
         return app
 
-    def _make_store(self, clock: Clock) -> Store:
+    def _make_store(self, clock: Clock) -> Store | OwnStore:
         block = self.settings.store
-        index = load_index(block.index, lambda spec: load_object(spec, self.settings)) if block.index else None
+
+        def load(spec: str) -> Any:
+            return load_object(spec, self.settings)
+
+        if block.path is not None:
+            return OwnStore(block.path, load)
+        index = load_index(block.index, load) if block.index else None
         return Store(
             self.storage,
             clock,
@@ -203,7 +210,7 @@ class Server:
             stack.push_async_callback(self.storage.close)
             await self.broker.open()
             stack.push_async_callback(self.broker.close)
-            self.store.bind(asyncio.get_running_loop())
+            await stack.enter_async_context(self.store)
             await self.services.assistants.ensure_defaults()
             await stack.enter_async_context(self.webhooks)
             self.watchdog.start()
@@ -217,7 +224,8 @@ class Server:
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
         tasks = [self.sweeper.run(), self.retention.run(), self.services.crons.run_forever()]
-        if minutes := self.settings.store.ttl.sweep_interval_minutes:
+        minutes = self.settings.store.ttl.sweep_interval_minutes
+        if minutes is not None and isinstance(self.store, Store):
             tasks.append(self.store.sweep_forever(minutes))
         return tasks
 

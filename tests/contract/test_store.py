@@ -55,9 +55,8 @@ def words():
 
 @pytest.fixture
 async def store(storage, clock, words):
-    store = Store(storage, clock, index=index_of(words))
-    store.bind(asyncio.get_running_loop())
-    return store
+    async with Store(storage, clock, index=index_of(words)) as store:
+        yield store
 
 
 @pytest.fixture(params=["ours", "LangGraph's"])
@@ -457,9 +456,8 @@ async def test_embedding_for_a_sync_call_runs_on_the_servers_loop(storage, clock
         loops.append(asyncio.get_running_loop())
         return [[1.0, 0.0] for _ in texts]
 
-    store = Store(storage, clock, index=index_of(embed, dims=2))
-    store.bind(home)
-    await asyncio.to_thread(store.put, ("a",), "k", {"text": "x"})
+    async with Store(storage, clock, index=index_of(embed, dims=2)) as store:
+        await asyncio.to_thread(store.put, ("a",), "k", {"text": "x"})
     assert loops == [home]
 
 

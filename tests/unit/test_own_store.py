@@ -6,7 +6,7 @@ import pytest
 from langgraph.store.memory import InMemoryStore
 
 from threadloom.errors import ConfigError
-from threadloom.graphs.own_store import own_store
+from threadloom.graphs.own_store import OwnStore
 
 pytestmark = pytest.mark.anyio
 
@@ -56,9 +56,10 @@ class Managed(InMemoryStore):
 )
 async def test_a_store_is_found_and_left(found, left):
     LEFT.clear()
-    async with own_store("./store.py:s", lambda spec: found) as store:
+    async with OwnStore("./store.py:s", lambda spec: found) as store:
         await store.aput(("a",), "k", {"n": 1})
         assert (await store.aget(("a",), "k")).value == {"n": 1}
+        assert store.get(("a",), "k").value == {"n": 1}
         assert LEFT == []
     assert left == LEFT
 
@@ -66,5 +67,26 @@ async def test_a_store_is_found_and_left(found, left):
 @pytest.mark.parametrize("found", [5, lambda: None, dict], ids=["number", "nothing", "class"])
 async def test_anything_else_is_refused(found):
     with pytest.raises(ConfigError, match=r"store\.path: '\./store\.py:s' gives"):
-        async with own_store("./store.py:s", lambda spec: found):
+        async with OwnStore("./store.py:s", lambda spec: found):
             raise AssertionError
+
+
+async def test_before_the_start_and_after_the_stop_it_says_so():
+    store = OwnStore("./store.py:s", lambda spec: InMemoryStore())
+    with pytest.raises(RuntimeError, match="once the server has started"):
+        await store.aget(("a",), "k")
+    async with store:
+        await store.aget(("a",), "k")
+    with pytest.raises(RuntimeError):
+        await store.aget(("a",), "k")
+
+
+async def test_it_takes_a_time_to_live_if_the_store_does():
+    class Timed(InMemoryStore):
+        supports_ttl = True
+
+    async with OwnStore("./store.py:s", lambda spec: Timed()) as store:
+        await store.aput(("a",), "k", {}, ttl=1)
+    async with OwnStore("./store.py:s", lambda spec: InMemoryStore()) as store:
+        with pytest.raises(NotImplementedError):
+            await store.aput(("a",), "k", {}, ttl=1)

@@ -2,39 +2,67 @@
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from langgraph.store.base import BaseStore
+from langgraph.store.base import BaseStore, Op, Result
 
 from threadloom.errors import ConfigError
 
 
-@contextlib.asynccontextmanager
-async def own_store(spec: str, load: Callable[[str], Any]) -> AsyncIterator[BaseStore]:
-    """The store that a spec of code names: a `BaseStore`, a context manager that yields one, or a function (sync or async)
-    that gives either. It is left when this is.
+class OwnStore(BaseStore):
+    """Hands everything on to the store that a spec of code names: a `BaseStore`, a context manager that yields one, or a
+    function (sync or async) that gives either. A context manager itself: theirs is entered and left with it.
 
     Args:
         load: finds what a spec of code (`./file.py:name`) names.
 
     Raises:
-        ConfigError: the spec cannot be loaded, or names something else.
+        ConfigError: the spec cannot be loaded.
     """
-    found = load(spec)
-    if isinstance(found, type) or (callable(found) and not _usable(found)):
-        found = found()
-    if inspect.isawaitable(found):
-        found = await found
-    async with contextlib.AsyncExitStack() as stack:
+
+    def __init__(self, spec: str, load: Callable[[str], Any]) -> None:
+        self._spec = spec
+        self._found = load(spec)
+        self._stack = contextlib.AsyncExitStack()
+        self._store: BaseStore | None = None
+
+    async def __aenter__(self) -> "OwnStore":
+        """Makes the store ready.
+
+        Raises:
+            ConfigError: what the spec names gives no store.
+        """
+        found = self._found
+        if isinstance(found, type) or (callable(found) and not _usable(found)):
+            found = found()
+        if inspect.isawaitable(found):
+            found = await found
         # A store may be a context manager itself; then it is entered like any other.
         if hasattr(found, "__aenter__"):
-            found = await stack.enter_async_context(found) or found
+            found = await self._stack.enter_async_context(found) or found
         elif hasattr(found, "__enter__"):
-            found = stack.enter_context(found) or found
+            found = self._stack.enter_context(found) or found
         if not isinstance(found, BaseStore):
-            raise ConfigError(f"store.path: {spec!r} gives {type(found).__name__}, not a langgraph BaseStore")
-        yield found
+            await self._stack.aclose()
+            raise ConfigError(f"store.path: {self._spec!r} gives {type(found).__name__}, not a langgraph BaseStore")
+        self._store, self.supports_ttl, self.ttl_config = found, found.supports_ttl, found.ttl_config
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._store = None
+        await self._stack.aclose()
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        return self._entered().batch(ops)
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        return await self._entered().abatch(ops)
+
+    def _entered(self) -> BaseStore:
+        if self._store is None:
+            raise RuntimeError("The store can be used once the server has started")
+        return self._store
 
 
 def _usable(found: Any) -> bool:

@@ -85,9 +85,13 @@ class Store(BaseStore):
             "omit_expired": True,
         }
 
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Names the server's loop, where sync calls of other threads are to run."""
-        self._home = loop
+    async def __aenter__(self) -> "Store":
+        """From now on sync calls of other threads run on this loop."""
+        self._home = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._home = None
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """See `abatch`; blocks."""
