@@ -1,4 +1,4 @@
-"""One suite, many implementations: every test that takes `storage` runs on each storage there is."""
+"""The implementations that every contract test runs on."""
 
 import pytest
 
@@ -6,9 +6,15 @@ from threadloom.storage.sqlite import SqliteStorage
 
 
 @pytest.fixture(params=["sqlite"])
-async def storage(request, tmp_path):
-    """An open, empty storage."""
-    made = SqliteStorage(tmp_path / "data")
-    await made.open()
-    yield made
-    await made.close()
+def storage(request):
+    """An open, empty storage of each kind."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+async def sqlite(tmp_path):
+    """An open, empty SQLite storage."""
+    storage = SqliteStorage(tmp_path / "data")
+    await storage.open()
+    yield storage
+    await storage.close()

@@ -1,0 +1,23 @@
+"""LangGraph's own conformance suite for checkpoint savers, in full, on every storage."""
+
+import pytest
+from langgraph.checkpoint.conformance.capabilities import ALL_CAPABILITIES, Capability
+from langgraph.checkpoint.conformance.initializer import RegisteredCheckpointer
+from langgraph.checkpoint.conformance.validate import validate
+
+from threadloom.checkpointer import Saver
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("capability", sorted(ALL_CAPABILITIES, key=lambda capability: capability.value))
+async def test_capability(storage, capability: Capability):
+    async def fresh():
+        yield Saver(storage)
+
+    report = await validate(RegisteredCheckpointer("threadloom", fresh), capabilities={capability.value})
+    result = report.results[capability.value]
+    assert result.detected
+    assert result.failures == []
+    assert result.tests_passed > 0
+    assert result.passed
