@@ -1,20 +1,66 @@
-"""The implementations that every contract test runs on."""
+"""One suite, many implementations: every test that takes `storage` runs on each storage there is."""
 
 import pytest
 
+from threadloom.lineage.segments import UNBOUNDED
 from threadloom.storage.sqlite import SqliteStorage
+
+TABLES = ("segs", "heads", "cks", "writes", "blobs", "run_spans")
 
 
 @pytest.fixture(params=["sqlite"])
-def storage(request):
+async def storage(request, tmp_path):
     """An open, empty storage of each kind."""
-    return request.getfixturevalue(request.param)
-
-
-@pytest.fixture
-async def sqlite(tmp_path):
-    """An open, empty SQLite storage."""
-    storage = SqliteStorage(tmp_path / "data")
+    storage = {"sqlite": SqliteStorage}[request.param](tmp_path / "data")
     await storage.open()
     yield storage
     await storage.close()
+
+
+class LineageTables:
+    """The lineage's tables, for tests of what cannot be seen through the interface: leftovers and broken links."""
+
+    def __init__(self, storage: SqliteStorage) -> None:
+        self._database = storage.database
+
+    def rows(self, query, *values):
+        return self._database.read(lambda connection: connection.execute(query, values).fetchall())
+
+    def counts(self):
+        return {table: self.rows(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
+
+    def check(self):
+        """The invariants of the storage design, §1.7, that concern the tables."""
+        edges = {seg: (parent, upto) for seg, parent, upto in self.rows("SELECT id, parent, upto FROM segs")}
+        bounds: dict[int, int] = {}
+        for (head,) in self.rows("SELECT seg FROM heads"):
+            segment, bound = head, UNBOUNDED
+            while segment is not None:
+                bounds[segment] = max(bounds.get(segment, 0), bound)
+                parent, upto = edges[segment]
+                assert parent is None or upto < bound
+                segment, bound = parent, upto
+        assert bounds.keys() == edges.keys()
+        for table in ("cks", "writes"):
+            for seg, pos in self.rows(f"SELECT seg, pos FROM {table}"):
+                assert pos <= bounds[seg], f"{table} {pos} is nobody's"
+                assert pos > (edges[seg][1] or 0), f"{table} {pos} lies in what segment {seg} inherits"
+        assert self.rows("SELECT id FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM cks WHERE pos = b.pos)") == []
+        assert (
+            self.rows(
+                "SELECT c.pos, r.value FROM cks c, json_each(c.refs) r"
+                " WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE id = r.value)"
+            )
+            == []
+        )
+        assert (
+            self.rows(
+                "SELECT id FROM blobs WHERE id NOT IN (SELECT r.value FROM cks c, json_each(c.refs) r)"
+            )
+            == []
+        )
+
+
+@pytest.fixture
+def lineage_tables(storage):
+    return LineageTables(storage)
