@@ -3,9 +3,19 @@
 import pytest
 
 from threadloom.storage.base import ThreadQuery
+from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import ForkedFrom, Thread, Ttl
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def sqlite(tmp_path):
+    """SQLite alone, for what is told by its tables."""
+    storage = SqliteStorage(tmp_path / "sqlite")
+    await storage.open()
+    yield storage
+    await storage.close()
 
 
 def thread(thread_id="a", moment=10, **fields):

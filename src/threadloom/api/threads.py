@@ -6,40 +6,12 @@ from starlette.types import ASGIApp
 
 from threadloom.api.http import Call, RawHeaders, answer, nothing
 from threadloom.api.routing import Operation, Param
-from threadloom.clock import iso
-from threadloom.codec import Fragment
 from threadloom.services import Services
+from threadloom.services.records import thread_record
 from threadloom.services.requests import ThreadCopy, ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
-from threadloom.types import Thread, Ttl
 
 TEXT = {"type": "string"}
 INCLUDE = Param("include", TEXT, "Comma-joined; `ttl` shows the time to live.")
-
-
-def record(thread: Thread, *, ttl: bool = False) -> dict[str, Any]:
-    """A thread as clients see it."""
-    shown: dict[str, Any] = {
-        "thread_id": thread.thread_id,
-        "created_at": iso(thread.created_at),
-        "updated_at": iso(thread.updated_at),
-        "state_updated_at": iso(thread.state_updated_at),
-        "metadata": thread.metadata,
-        "status": thread.status,
-        "config": thread.config,
-        "values": None if thread.values_json is None else Fragment(thread.values_json),
-        "interrupts": {} if thread.interrupts_json is None else Fragment(thread.interrupts_json),
-        "error": thread.error,
-    }
-    fork = thread.forked_from
-    if fork is not None:
-        shown["forked_from"] = {"thread_id": fork.thread_id, "checkpoint_id": fork.checkpoint_id, "at": iso(fork.at)}
-    if ttl and thread.ttl is not None:
-        shown["ttl"] = _ttl(thread.ttl)
-    return shown
-
-
-def _ttl(ttl: Ttl) -> dict[str, Any]:
-    return {"strategy": ttl.strategy, "ttl_minutes": ttl.minutes, "expires_at": iso(ttl.expires_at)}
 
 
 def pages(following: int | None, total: int) -> RawHeaders:
@@ -58,19 +30,19 @@ class Threads:
 
     async def create(self, call: Call) -> ASGIApp:
         request = await call.read(ThreadCreate)
-        return answer(record(await self.services.threads.create(call.caller, request)))
+        return answer(thread_record(await self.services.threads.create(call.caller, request)))
 
     async def get(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
         wanted = (call.text("include") or "").split(",")
         thread = await self.services.threads.get(call.caller, thread_id)
-        return answer(record(thread, ttl="ttl" in [word.strip() for word in wanted]))
+        return answer(thread_record(thread, with_ttl="ttl" in [word.strip() for word in wanted]))
 
     async def patch(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
         request = await call.read(ThreadPatch)
         thread = await self.services.threads.patch(call.caller, thread_id, request)
-        return nothing() if call.header(b"prefer") == "return=minimal" else answer(record(thread))
+        return nothing() if call.header(b"prefer") == "return=minimal" else answer(thread_record(thread))
 
     async def delete(self, call: Call) -> ASGIApp:
         await self.services.threads.delete(call.caller, call.id("thread"))
@@ -95,7 +67,7 @@ class Threads:
     async def copy(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
         request = await call.read_optional(ThreadCopy)
-        return answer(record(await self.services.copying.copy(call.caller, thread_id, request or ThreadCopy())))
+        return answer(thread_record(await self.services.copying.copy(call.caller, thread_id, request or ThreadCopy())))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
