@@ -188,7 +188,7 @@ def read_store(section: Section | None) -> StoreSettings:
             index = StoreIndex(dims, embed, fields)
     if (block := section.section("ttl")) is not None:
         ttl = StoreTtl(
-            default_ttl=block.number("default_ttl"),
+            default_ttl=block.number("default_ttl", above=0),
             refresh_on_read=block.flag("refresh_on_read", True),
             sweep_interval_minutes=block.number("sweep_interval_minutes", above=0),
         )

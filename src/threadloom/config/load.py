@@ -47,7 +47,6 @@ NOT_BUILT = {
     "checkpointer.path": "checkpoints go to the server's own storage",
     "checkpointer.backend": "checkpoints go to the server's own storage",
     "checkpointer.serde": "values are rebuilt as LangGraph does by default, without pickle",
-    "store.path": "the store is the server's own",
 }
 """Known keys without effect as yet, and what holds instead: told at each start, so that nobody counts on them."""
 
@@ -80,7 +79,8 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
         document = _read_file(file)
     settings = _read(document, file, root, env, dict(overrides or {}), findings)
     if findings.faults:
-        raise ConfigError(report(str(file) if file else "the configuration in the environment", findings.faults))
+        what = str(file) if file else "the configuration in the environment"
+        raise ConfigError(report(what, [*findings.faults, *findings.warnings]))
     return settings
 
 
