@@ -23,7 +23,10 @@ class OwnStore(BaseStore):
 
     def __init__(self, spec: str, load: Callable[[str], Any]) -> None:
         self._spec = spec
-        self._found = load(spec)
+        try:
+            self._found = load(spec)
+        except ConfigError as error:
+            raise ConfigError(f"store.path: {error}") from error
         self._stack = contextlib.AsyncExitStack()
         self._store: BaseStore | None = None
 

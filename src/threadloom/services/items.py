@@ -9,6 +9,7 @@ import msgspec
 from threadloom.codec import Fragment, to_json
 from threadloom.errors import ApiError, Invalid
 from threadloom.services.requests import ItemNamespaces, ItemSearch
+from threadloom.storage.items import conditions
 from threadloom.types import Caller
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class ItemService:
         Raises:
             UnsupportedOperator: the filter has an operator that there is not.
         """
+        conditions(request.filter)
         items = await _asked(
             self._store.asearch(
                 tuple(request.namespace_prefix or ()),
