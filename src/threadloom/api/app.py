@@ -18,6 +18,7 @@ from threadloom.api.dispatch import Dispatcher
 from threadloom.api.errors import log_bug, reply_to_bug
 from threadloom.api.http import Facts, HungUp, Reply, error_body
 from threadloom.api.loopback import TRUSTED, connect
+from threadloom.api.mcp import Mcp
 from threadloom.api.metrics import Metrics
 from threadloom.api.own_app import OwnApp, OwnContext
 from threadloom.api.parts import Backstage
@@ -52,6 +53,7 @@ def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> 
         *StatelessRuns(services, heartbeat).operations(),
         *Crons(services).operations(),
         *Store(services).operations(),
+        *Mcp(services, heartbeat).operations(),
     ]
 
 

@@ -98,6 +98,8 @@ def describe(operation: Operation) -> dict[str, Any]:
             "required": not operation.body_optional,
             "content": {"application/json": {"schema": schema}},
         }
+    if operation.message is not None:
+        shown["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.message}}}
     return shown
 
 
@@ -148,12 +150,14 @@ def _responses(operation: Operation) -> dict[str, Any]:
         schema = {"$ref": REF.format(name=result)} if isinstance(result, str) else result
         good["content"] = {operation.media: {"schema": schema}}
     responses: dict[str, Any] = {str(operation.status): good}
-    errors = {*operation.errors, 422} if operation.body is not None or operation.query or names(operation) else set()
-    if operation.body is not None:
+    ours = operation.error == "Error"
+    errors = {422} if ours and (operation.body is not None or operation.query or names(operation)) else set()
+    if operation.body is not None or operation.message is not None:
         errors.add(413)
     for status in sorted(errors | set(operation.errors)):
         told: dict[str, Any] = {"description": _WORDS[status]}
         if status >= 400:
-            told["content"] = {"application/json": {"schema": {"$ref": REF.format(name="Error")}}}
+            shape = operation.error if status in operation.errors else "Error"
+            told["content"] = {"application/json": {"schema": {"$ref": REF.format(name=shape)}}}
         responses[str(status)] = told
     return responses

@@ -32,11 +32,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         summary: one line for the description.
         body: the request struct, or `list` of it.
         body_optional: whether the body may be left out.
+        message: JSON Schema of a body that is no request struct, as in protocols with an envelope of their own.
         query: its query parameters.
         result: name of the answer's schema in `schemas.SCHEMAS`, or a schema of its own; None for an empty answer.
         status: of a good answer.
         media: content type of a good answer.
         errors: other statuses it can have, beside 422 and 500.
+        error: name of the schema of what is answered with these.
         hidden: whether it stays out of the description.
     """
 
@@ -48,11 +50,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     body: Any = None
     body_optional: bool = False
+    message: dict[str, Any] | None = None
     query: tuple[Param, ...] = ()
     result: str | dict[str, Any] | None = None
     status: int = 200
     media: str = "application/json"
     errors: tuple[int, ...] = ()
+    error: str = "Error"
     hidden: bool = False
 
 

@@ -11,6 +11,7 @@ import operator
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -25,6 +26,9 @@ from threadloom.graphs.draw import AnyGraph
 Schema = dict[str, Any] | None
 
 SUBGRAPH_TITLE = "LangGraphState"
+
+_INPUTS: "weakref.WeakKeyDictionary[AnyGraph, Schema]" = weakref.WeakKeyDictionary()
+"""Schemas of messages take a dozen milliseconds to build, and every tool list asks for them."""
 
 
 def schemas(graph: AnyGraph, state_title: str = SUBGRAPH_TITLE) -> dict[str, Schema]:
@@ -42,6 +46,13 @@ def schemas(graph: AnyGraph, state_title: str = SUBGRAPH_TITLE) -> dict[str, Sch
         "config_schema": context if has_context else {},
         "context_schema": context,
     }
+
+
+def input_schema(graph: AnyGraph) -> Schema:
+    """The schema of what a graph takes, None where it cannot be built. Kept as long as the graph: do not change it."""
+    if graph not in _INPUTS:
+        _INPUTS[graph] = _built(lambda: _asked(graph, "input"))
+    return _INPUTS[graph]
 
 
 async def subgraphs(

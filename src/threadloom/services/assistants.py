@@ -11,7 +11,7 @@ from msgspec import UNSET
 from threadloom.clock import Clock
 from threadloom.errors import Conflict, Invalid, NotFound
 from threadloom.graphs.draw import AnyGraph, draw, parse_xray
-from threadloom.graphs.schema import schemas, subgraphs
+from threadloom.graphs.schema import input_schema, schemas, subgraphs
 from threadloom.ids import default_assistant_id, parse_id
 from threadloom.services.mirror import mirrored, patched
 from threadloom.services.requests import (
@@ -321,6 +321,11 @@ class AssistantService:
         assistant = await self._named(name)
         async with self._opened(assistant) as graph:
             return {"graph_id": assistant.graph_id, **schemas(graph, f"{assistant.graph_id}_state")}
+
+    async def input_schema(self, assistant: Assistant) -> dict[str, Any] | None:
+        """What an assistant's graph takes, as a JSON schema; None where it cannot be told."""
+        async with self._opened(assistant) as graph:
+            return input_schema(graph)
 
     # --- inside ---
 

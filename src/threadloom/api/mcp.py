@@ -1,0 +1,144 @@
+"""The route of MCP: streamable HTTP without sessions, one JSON-RPC message a POST, one JSON body back.
+
+Why the messages are plain dicts here and not the types of the `mcp` package: docs/decisions/0004-mcp-and-a2a-types.md.
+"""
+
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+from starlette.types import ASGIApp
+
+import threadloom
+from threadloom.api import rpc
+from threadloom.api.http import Call, Reply, answer, nothing
+from threadloom.api.parse import load
+from threadloom.api.routing import Operation
+from threadloom.api.sse import HEARTBEAT_SECONDS, LateJson
+from threadloom.codec import to_json
+from threadloom.errors import ApiError, Invalid
+from threadloom.services import Services
+from threadloom.services.mcp import McpService, UnknownTool
+
+log = logging.getLogger(__name__)
+
+VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+"""Versions of the protocol that begin with `initialize`, oldest first; what is asked for here is the same in all."""
+
+
+class Mcp:
+    """The handlers."""
+
+    def __init__(self, services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> None:
+        self.mcp = McpService(services)
+        self.heartbeat = heartbeat
+
+    async def post(self, call: Call) -> ASGIApp:
+        if not rpc.accepts(call.header(b"accept"), "application/json", "text/event-stream"):
+            return _refused("Accept header must include application/json or text/event-stream")
+        try:
+            message = load(await call.body())
+        except Invalid:
+            return _refused("Invalid JSON")
+        if not isinstance(message, dict):
+            return _refused("Invalid message format.")
+        if message.get("jsonrpc") != "2.0":
+            return _refused("Invalid JSON-RPC message. Missing or invalid jsonrpc version.")
+        id_, method = message.get("id"), message.get("method")
+        if isinstance(id_, bool) or not isinstance(id_, str | int | float | None):
+            return _refused("Invalid message format.")
+        if isinstance(method, str):
+            return nothing(202) if id_ is None else await self._answered(call, id_, method, message.get("params"))
+        # What has an id and no method is the client's answer to a request; this server makes none.
+        return _refused("Invalid message format.") if method is not None or id_ is None else nothing(202)
+
+    async def _answered(self, call: Call, id_: Any, method: str, params: Any) -> ASGIApp:
+        if params is None:
+            params = {}
+        if not isinstance(params, dict):
+            return answer(rpc.failure(id_, rpc.INVALID_PARAMS, "params must be an object"))
+        if method == "initialize":
+            return answer(rpc.success(id_, _greeting(params)))
+        if method == "ping":
+            return answer(rpc.success(id_, {}))
+        if method == "tools/list":
+            return answer(rpc.success(id_, await self.mcp.tools(call.caller, params.get("cursor"))))
+        if method == "tools/call":
+            return await self._call(call, id_, params)
+        return answer(rpc.failure(id_, rpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
+
+    async def _call(self, call: Call, id_: Any, params: dict[str, Any]) -> ASGIApp:
+        arguments = params.get("arguments")
+        if arguments is None:
+            arguments = {}
+        if not isinstance(arguments, dict):
+            return answer(rpc.failure(id_, rpc.INVALID_PARAMS, "arguments must be an object"))
+        try:
+            result = await self.mcp.call(call.caller, params.get("name"), arguments)
+        except UnknownTool as unknown:
+            return answer(rpc.failure(id_, rpc.INVALID_PARAMS, unknown.detail))
+        return LateJson(_enveloped(id_, result), seconds=self.heartbeat)
+
+    async def no_stream(self, call: Call) -> ASGIApp:
+        return Reply(b"", 405, [(b"allow", b"POST")], None)
+
+    async def no_session(self, call: Call) -> ASGIApp:
+        return nothing(404)
+
+    def operations(self) -> list[Operation]:
+        """The routes, for router and description. `/mcp/` is the same as `/mcp`."""
+
+        def mcp(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+            hidden = method != "POST" or path.endswith("/")
+            return Operation(
+                method=method,
+                path=path,
+                handler=handler,
+                summary=summary,
+                tag="MCP",
+                group="mcp",
+                hidden=hidden,
+                **more,
+            )
+
+        return [
+            operation
+            for path in ("/mcp", "/mcp/")
+            for operation in (
+                mcp(
+                    "POST",
+                    path,
+                    self.post,
+                    "Send an MCP message (`initialize`, `ping`, `tools/list`, `tools/call`); notifications answer 202",
+                    message=rpc.BODY,
+                    result={"type": "object"},
+                    errors=(202, 400),
+                    error="RpcRefusal",
+                ),
+                mcp("GET", path, self.no_stream, "There is no event stream", status=405),
+                mcp("DELETE", path, self.no_session, "There are no sessions", status=404),
+            )
+        ]
+
+
+def _greeting(params: dict[str, Any]) -> dict[str, Any]:
+    version = params.get("protocolVersion")
+    return {
+        "protocolVersion": version if version in VERSIONS else VERSIONS[-1],
+        "capabilities": {"tools": {"listChanged": False}},
+        "serverInfo": {"name": "Threadloom", "version": threadloom.__version__},
+    }
+
+
+def _refused(text: str) -> Reply:
+    return answer({"error": text}, 400)
+
+
+async def _enveloped(id_: Any, result: Awaitable[dict[str, Any]]) -> bytes:
+    try:
+        return to_json(rpc.success(id_, await result))
+    except ApiError as error:
+        return to_json(rpc.failure(id_, rpc.INTERNAL_ERROR, error.detail))
+    except Exception:
+        log.exception("a tool call ended early")
+        return to_json(rpc.failure(id_, rpc.INTERNAL_ERROR, "Internal error"))

@@ -1,0 +1,140 @@
+"""Assistants as MCP tools: listed with what they take, called statelessly."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Any
+
+from threadloom.codec import from_json
+from threadloom.errors import ApiError, Invalid
+from threadloom.services.input_schema import as_object, fields, with_field
+from threadloom.services.requests import AssistantSearch, RunCreate
+from threadloom.types import Assistant, Caller
+
+if TYPE_CHECKING:
+    from threadloom.services import Services
+
+log = logging.getLogger("threadloom.mcp")
+
+PAGE = 100
+"""Assistants that a page of the list is made of."""
+
+CALLABLE = 1000
+"""Assistants among which a call looks for its tool."""
+
+MESSAGES = {"type": "string", "title": "Messages", "description": "The user message to send to the agent."}
+"""How the messages of a graph are asked for: models are bad at filling in LangChain's message types."""
+
+
+class UnknownTool(Invalid):
+    """No assistant that the caller may search has that name."""
+
+
+class McpService:
+    """What MCP asks for, on the ordinary services."""
+
+    def __init__(self, services: "Services") -> None:
+        self._services = services
+
+    async def tools(self, caller: Caller, cursor: Any) -> dict[str, Any]:
+        """A page of tools, one an assistant. Of several assistants with one name, the newest is shown.
+
+        Args:
+            cursor: where the page begins, as a text or a number; whatever is neither begins at the first.
+        """
+        offset = _offset(cursor)
+        shown = {one.name async for one in self._assistants(caller, offset)}
+        request = AssistantSearch(limit=PAGE, offset=offset)
+        found, following, _ = await self._services.assistants.search(caller, request)
+        tools: list[dict[str, Any]] = []
+        for assistant in found:
+            if assistant.name not in shown:
+                shown.add(assistant.name)
+                tool = await self._tool(caller, assistant)
+                tools += [tool] if tool else []
+        return {"tools": tools} if following is None else {"tools": tools, "nextCursor": str(following)}
+
+    async def call(self, caller: Caller, name: Any, arguments: dict[str, Any]) -> Awaitable[dict[str, Any]]:
+        """Starts a stateless run of the assistant with that name; awaiting the answer gives the tool's result.
+
+        Raises:
+            UnknownTool: there is none.
+            ApiError: the run cannot be made, as `RunService.create`.
+        """
+        assistant = await self._named(caller, name)
+        if isinstance(arguments.get("messages"), str):
+            schema = await self._input_schema(assistant)
+            if schema is None or fields(schema).get("messages", {}).get("type") != "string":
+                arguments = {**arguments, "messages": [{"role": "user", "content": arguments["messages"]}]}
+        request = RunCreate(assistant_id=assistant.assistant_id, input=arguments)
+        _, output = await self._services.streams.wait(caller, None, request)
+        return _result(output)
+
+    async def _assistants(self, caller: Caller, upto: int) -> AsyncIterator[Assistant]:
+        """The newest assistants, `upto` so many."""
+        at = 0
+        while at < upto:
+            request = AssistantSearch(limit=min(PAGE, upto - at), offset=at)
+            found, following, _ = await self._services.assistants.search(caller, request)
+            for assistant in found:
+                yield assistant
+            if following is None:
+                return
+            at = following
+
+    async def _named(self, caller: Caller, name: Any) -> Assistant:
+        if isinstance(name, str):
+            request = AssistantSearch(name=name, limit=CALLABLE)
+            found, _, _ = await self._services.assistants.search(caller, request)
+            for assistant in found:
+                if assistant.name == name:
+                    return assistant
+        raise UnknownTool(f"Unknown tool: {name}")
+
+    async def _tool(self, caller: Caller, assistant: Assistant) -> dict[str, Any] | None:
+        """The assistant as a tool, None when the caller may not read it."""
+        try:
+            await self._services.assistants.get(caller, assistant.assistant_id)
+        except ApiError as refused:
+            if refused.status >= 500:
+                raise
+            return None
+        schema = as_object(await self._input_schema(assistant))
+        if "messages" in schema.get("properties", {}):
+            schema = with_field(schema, "messages", MESSAGES)
+        return {
+            "name": assistant.name,
+            "title": assistant.name,
+            "description": assistant.description or f"Tool based on the {assistant.name} assistant",
+            "inputSchema": schema,
+            "annotations": {
+                "readOnlyHint": False,
+                "destructiveHint": False,
+                "idempotentHint": False,
+                "openWorldHint": True,
+            },
+        }
+
+    async def _input_schema(self, assistant: Assistant) -> dict[str, Any] | None:
+        try:
+            return await self._services.assistants.input_schema(assistant)
+        except Exception:
+            # A user's factory may fail in any way; its tool can be called all the same, and tells then.
+            log.warning("the input of assistant %s cannot be told", assistant.assistant_id, exc_info=True)
+            return None
+
+
+async def _result(output: Awaitable[bytes]) -> dict[str, Any]:
+    text = await output
+    value = from_json(text)
+    if isinstance(value, dict) and "__error__" in value:
+        return {"isError": True, "content": [{"type": "text", "text": value["__error__"]["error"]}]}
+    result: dict[str, Any] = {"content": [{"type": "text", "text": text.decode()}]}
+    if isinstance(value, dict):
+        result["structuredContent"] = value
+    return result
+
+
+def _offset(cursor: Any) -> int:
+    if isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) <= 18:
+        cursor = int(cursor)
+    return cursor if isinstance(cursor, int) and not isinstance(cursor, bool) and 0 <= cursor < 2**62 else 0
