@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from threadloom.api import openapi
+from threadloom.api.a2a import A2a
 from threadloom.api.assistants import Assistants
 from threadloom.api.crons import Crons
 from threadloom.api.dispatch import Dispatcher
@@ -54,6 +55,7 @@ def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> 
         *Crons(services).operations(),
         *Store(services).operations(),
         *Mcp(services, heartbeat).operations(),
+        *A2a(services, heartbeat).operations(),
     ]
 
 

@@ -16,6 +16,7 @@ from threadloom.ids import new_id
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_request import check_context, checkpoint_of, new_run, said_config
 from threadloom.storage.base import Storage, Tx
+from threadloom.storage.tasks import Task, TaskQuery
 from threadloom.types import ACTIVE, SYSTEM, Assistant, Caller, CancelAction, Event, Run, RunStatus, Thread
 
 NO_THREAD = "Thread or assistant not found."
@@ -175,6 +176,14 @@ class RunService:
             return await tx.runs.of_thread(thread_id, status=status, limit=limit, offset=offset)
 
         return await self._storage.read(work)
+
+    async def tasks(self, caller: Caller, query: TaskQuery) -> tuple[Sequence[Task], int]:
+        """A page of an assistant's tasks, and how many there are in all."""
+
+        async def work(tx: Tx) -> tuple[Sequence[Task], int]:
+            return await tx.tasks.search(query), await tx.tasks.count(query)
+
+        return await self._storage.read(work, heavy=True)
 
     # --- stopping ---
 

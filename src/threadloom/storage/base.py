@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import msgspec
 
 from threadloom.storage.items import Items
+from threadloom.storage.tasks import Tasks
 from threadloom.types import (
     Assistant,
     CancelAction,
@@ -547,6 +548,8 @@ class Tx(Protocol):
     def crons(self) -> Crons: ...
     @property
     def items(self) -> Items: ...
+    @property
+    def tasks(self) -> Tasks: ...
 
 
 class Storage(Protocol):

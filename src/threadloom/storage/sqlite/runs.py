@@ -40,18 +40,18 @@ class SqliteRuns:
 
     async def get(self, run_id: str) -> Run | None:
         row = self._db.execute(SQL["get"], (run_id,)).fetchone()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     async def of_thread(
         self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
     ) -> list[Run]:
         rows = self._db.execute(SQL["of_thread"], (thread_id, status, -1 if limit is None else limit, offset))
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     async def active(self, thread_id: str | None = None) -> list[Run]:
         if thread_id is None:
-            return [_run(row) for row in self._db.execute(SQL["active"])]
-        return [_run(row) for row in self._db.execute(SQL["active_of_thread"], (thread_id,))]
+            return [run_of(row) for row in self._db.execute(SQL["active"])]
+        return [run_of(row) for row in self._db.execute(SQL["active_of_thread"], (thread_id,))]
 
     async def count_active(self, thread_id: str) -> int:
         number: int = self._db.execute(SQL["count_active"], (thread_id,)).fetchone()[0]
@@ -71,7 +71,7 @@ class SqliteRuns:
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
         fence = self._db.execute(SQL["take_fence"]).fetchone()[0]
         row = self._db.execute(SQL["claim"], (run_id, fence, worker, lease, now)).fetchone()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     async def next_due(self, now: int) -> int | None:
         due: int | None = self._db.execute(SQL["next_due"], (now,)).fetchone()[0]
@@ -86,7 +86,7 @@ class SqliteRuns:
         return kept
 
     async def expired(self, now: int | None) -> list[Run]:
-        return [_run(row) for row in self._db.execute(SQL["expired"], (now,))]
+        return [run_of(row) for row in self._db.execute(SQL["expired"], (now,))]
 
     async def set_status(self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None) -> None:
         self._db.execute(SQL["set_status"], (run_id, status, updated_at, ended_at))
@@ -146,7 +146,8 @@ class SqliteRuns:
         return self._db.execute(SQL["queue"]).fetchall()
 
 
-def _run(row: tuple[Any, ...]) -> Run:
+def run_of(row: tuple[Any, ...]) -> Run:
+    """The run that a whole row of `runs` holds."""
     (
         order,
         run_id,

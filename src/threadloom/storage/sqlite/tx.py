@@ -10,6 +10,7 @@ from threadloom.storage.sqlite.events import SqliteEvents
 from threadloom.storage.sqlite.items import SqliteItems
 from threadloom.storage.sqlite.lineage import SqliteLineage
 from threadloom.storage.sqlite.runs import SqliteRuns
+from threadloom.storage.sqlite.tasks import SqliteTasks
 from threadloom.storage.sqlite.threads import SqliteThreads
 from threadloom.storage.sqlite.vectors import VectorCache
 
@@ -27,6 +28,7 @@ class SqliteTx:
         self.assistants = SqliteAssistants(connection)
         self.items = SqliteItems(connection, vectors)
         self.crons = SqliteCrons(connection)
+        self.tasks = SqliteTasks(connection)
 
 
 def drive(work: Callable[[SqliteTx], Awaitable[T]], tx: SqliteTx) -> T:

@@ -1,0 +1,311 @@
+"""Assistants as A2A agents: a context is a thread, a task a run on it (with those that went on with it)."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from threadloom.clock import from_iso
+from threadloom.errors import ApiError, NotFound
+from threadloom.ids import new_id, parse_id
+from threadloom.services.a2a_card import agent_card
+from threadloom.services.a2a_input import answers, graph_input, questions
+from threadloom.services.a2a_tasks import (
+    Asked,
+    Standing,
+    TaskReader,
+    artifacts_of,
+    status_of,
+    task_of,
+    working,
+)
+from threadloom.services.a2a_wire import (
+    NO_PUSH,
+    NOT_CANCELABLE,
+    STATES,
+    TASK_NOT_FOUND,
+    UNSUPPORTED,
+    A2aError,
+    Object,
+    Said,
+    context_id,
+    invalid,
+    length,
+    optional_text,
+    said,
+)
+from threadloom.services.requests import RunCreate
+from threadloom.storage.tasks import GOES_ON, TaskQuery, TaskState
+from threadloom.types import ACTIVE, Assistant, Caller, Event, Run, Thread
+
+if TYPE_CHECKING:
+    from threadloom.services import Services
+
+DENIED = "Access denied to assistant or thread"
+
+
+class A2aService:
+    """What A2A asks for, on the ordinary services. All raise `A2aError` for what the client did wrong."""
+
+    def __init__(self, services: "Services") -> None:
+        self._services = services
+        self._tasks = TaskReader(services)
+
+    # --- the agent ---
+
+    async def assistant(self, caller: Caller, named: str | None) -> Assistant:
+        """The assistant that an agent is."""
+        assistant_id = parse_id(named) if named else None
+        if assistant_id is None:
+            raise invalid(f"assistant_id must be the UUID of an assistant, not {named!r:.100}")
+        try:
+            return await self._services.assistants.get(caller, assistant_id)
+        except ApiError as refused:
+            raise invalid(told(refused)) from refused
+
+    async def card(self, assistant: Assistant, base: str) -> Object:
+        """The agent's card.
+
+        Args:
+            base: the URL under which the server answers, without a slash at its end.
+        """
+        return agent_card(assistant, await self._input_schema(assistant), base)
+
+    # --- messages ---
+
+    async def send(self, asked: Asked, params: Object) -> Awaitable[Object]:
+        """Makes a run of a message. Awaiting the answer gives the task, when the run is over or at once, as was asked."""
+        message = said(params.get("message"))
+        asked, at_once = _configured(asked, params)
+        task_id, thread_id, request = await self._run_for(asked, message, params)
+        if at_once:
+            made = await _admitted(self._services.runs.create(asked.caller, thread_id, request))
+            return self._sent(asked, task_id or task_of(made), made)
+        run, output = await _admitted(self._services.streams.wait(asked.caller, thread_id, request))
+        return self._sent(asked, task_id or task_of(run), run, output)
+
+    async def _sent(self, asked: Asked, task_id: str, run: Run, over: Awaitable[bytes] | None = None) -> Object:
+        if over is None:
+            standing = await self._tasks.standing(asked.caller, task_id, run)
+        else:
+            await over
+            standing = await self._ended(asked, task_id, run)
+        return asked.shape(task_id).event(await self._tasks.task(asked, standing))
+
+    async def stream(self, asked: Asked, params: Object) -> AsyncGenerator[Object, None]:
+        """Makes a run of a message, and gives what happens to the task until the run is over."""
+        message = said(params.get("message"))
+        asked, _ = _configured(asked, params)
+        task_id, thread_id, request = await self._run_for(asked, message, params)
+        run, events = await _admitted(self._services.streams.stream(asked.caller, thread_id, request))
+        task_id = task_id or task_of(run)
+        shape = asked.shape(task_id)
+        history = [shape.message(message.role, message.parts, message.message_id)]
+        first = shape.task(shape.status("submitted", run.created_at), history, [])
+        return self._items(asked, task_id, run, first, events)
+
+    async def subscribe(self, asked: Asked, params: Object) -> AsyncGenerator[Object, None]:
+        """What happens to a task from now on."""
+        standing = await self._named(asked, params)
+        if standing.state not in ("submitted", "working", "input-required"):
+            raise A2aError(UNSUPPORTED, f"Task {standing.task_id} is {standing.state}: nothing will happen to it")
+        run = standing.run
+        first = await self._tasks.task(asked, standing)
+        events: AsyncIterator[Sequence[Event]] | None = None
+        if run.status in ACTIVE:
+            events = await self._services.streams.join_stream(
+                asked.caller, run.thread_id, run.run_id, modes={"messages"}
+            )
+        return self._items(asked, standing.task_id, run, first, events)
+
+    async def _items(
+        self, asked: Asked, task_id: str, run: Run, first: Object, events: AsyncIterator[Sequence[Event]] | None
+    ) -> AsyncGenerator[Object, None]:
+        shape = asked.shape(task_id)
+        try:
+            yield shape.event(first)
+            if events is not None:
+                async for item in working(shape, events, run):
+                    yield item
+        finally:
+            close = getattr(events, "aclose", None)
+            if close is not None:
+                await close()
+        standing = await self._ended(asked, task_id, run)
+        for artifact in artifacts_of(shape, asked.assistant, standing):
+            yield shape.artifact_event(artifact)
+        yield shape.status_event(status_of(shape, standing, whole_error=True), final=True)
+
+    async def _ended(self, asked: Asked, task_id: str, run: Run) -> Standing:
+        """Where a task stands after its run; canceled when the run was rolled back and is gone."""
+        try:
+            run = await self._services.runs.get(asked.caller, run.thread_id, run.run_id)
+        except NotFound:
+            return Standing(task_id=task_id, run=run, state="canceled")
+        return await self._tasks.standing(asked.caller, task_id, run)
+
+    # --- the run of a message ---
+
+    async def _run_for(self, asked: Asked, message: Said, params: Object) -> tuple[str | None, str, RunCreate]:
+        """The task that a message goes on with (None: a new one), its thread, and the run it asks for."""
+        thread_id = message.context_id
+        named = None
+        if message.task_id is not None:
+            named = await self._find(asked, message.task_id, thread_id)
+            thread_id = named.run.thread_id
+        thread = await self._thread(asked.caller, thread_id) if thread_id else None
+        metadata = params.get("metadata") or {}
+        if not isinstance(metadata, dict):
+            raise invalid("metadata must be an object")
+        request = RunCreate(
+            assistant_id=asked.assistant.assistant_id,
+            metadata=metadata,
+            if_not_exists="create",
+            stream_mode=["values", "messages"],
+        )
+        waiting = await self._waiting(asked, thread) if thread else None
+        if named is not None and named.task_id != waiting:
+            what = "still at work" if named.run.status in ACTIVE else named.state
+            raise invalid(f"Task {named.task_id} is {what} and takes no message; leave taskId out to begin a new one")
+        if thread is None or waiting is None:
+            schema = await self._input_schema(asked.assistant)
+            request.input = graph_input(message, schema)
+            return None, thread_id or new_id(), request
+        request.metadata = {**metadata, GOES_ON: waiting}
+        request.command = {"resume": answers(message, thread)}
+        return waiting, thread.thread_id, request
+
+    async def _thread(self, caller: Caller, thread_id: str) -> Thread | None:
+        try:
+            return await self._services.threads.get(caller, thread_id)
+        except NotFound:
+            return None
+        except ApiError as refused:
+            raise _no_thread(refused, thread_id) from refused
+
+    async def _waiting(self, asked: Asked, thread: Thread) -> str | None:
+        """The task of this agent that waits for an answer on a thread."""
+        if thread.status != "interrupted" or not questions(thread):
+            return None
+        newest = next(iter(await self._tasks.runs(asked.caller, thread.thread_id)), None)
+        if newest is None or newest.assistant_id != asked.assistant.assistant_id:
+            return None
+        return task_of(newest)
+
+    async def _input_schema(self, assistant: Assistant) -> Object | None:
+        try:
+            return await self._services.assistants.input_schema(assistant)
+        except Exception:
+            # A user's factory may fail in any way; the run will tell.
+            return None
+
+    # --- tasks ---
+
+    async def get(self, asked: Asked, params: Object) -> Object:
+        """A task."""
+        asked = asked.limited(length(params.get("historyLength"), "historyLength"))
+        standing = await self._named(asked, params)
+        return await self._tasks.task(asked, standing, told="Task completed successfully")
+
+    async def cancel(self, asked: Asked, params: Object) -> Object:
+        """Stops a task's run and gives the task."""
+        standing = await self._named(asked, params)
+        run = standing.run
+        if run.status not in ACTIVE:
+            raise A2aError(NOT_CANCELABLE, f"Task {standing.task_id} is {standing.state} and cannot be canceled")
+        try:
+            await self._services.runs.cancel(asked.caller, run.thread_id, run.run_id, wait=True)
+        except NotFound as over:
+            raise A2aError(NOT_CANCELABLE, f"Task {standing.task_id} has just ended") from over
+        return await self._tasks.task(asked, await self._ended(asked, standing.task_id, run))
+
+    async def search(self, asked: Asked, params: Object) -> Object:
+        """A page of the agent's tasks, the last changed first."""
+        token = optional_text(params.get("pageToken"), "pageToken") or "0"
+        if not (token.isascii() and token.isdigit() and len(token) <= 15):
+            raise invalid(f"pageToken: {token!r:.100} was not given out by this server")
+        query = TaskQuery(
+            assistant_id=asked.assistant.assistant_id,
+            thread_id=context_id(params.get("contextId"), "contextId"),
+            state=_state(params.get("status")),
+            since=_since(params.get("statusTimestampAfter")),
+            limit=length(params.get("pageSize"), "pageSize", least=1, most=100) or 50,
+            offset=int(token),
+        )
+        asked = asked.limited(length(params.get("historyLength"), "historyLength"))
+        found, total = await self._services.runs.tasks(asked.caller, query)
+        artifacts = params.get("includeArtifacts") is True
+        tasks = []
+        for one in found:
+            standing = await self._tasks.standing(asked.caller, one.task_id, one.run)
+            tasks.append(await self._tasks.task(asked, standing, artifacts=artifacts))
+        following = query.offset + len(tasks)
+        more = str(following) if tasks and following < total else ""
+        return {"tasks": tasks, "totalSize": total, "pageSize": len(tasks), "nextPageToken": more}
+
+    async def _named(self, asked: Asked, params: Object) -> Standing:
+        """The task that `id` (and `contextId`) name."""
+        task_id = optional_text(params.get("id"), "id")
+        if task_id is None:
+            raise invalid("id is required and must be a text")
+        return await self._find(asked, task_id, context_id(params.get("contextId"), "contextId"))
+
+    async def _find(self, asked: Asked, task_id: str, context: str | None) -> Standing:
+        thread, _, run = task_id.partition(":")
+        thread_id, run_id = parse_id(thread), parse_id(run)
+        if thread_id and run_id and context in (None, thread_id):
+            try:
+                found = await self._tasks.find(asked, thread_id, run_id)
+            except ApiError as refused:
+                raise A2aError(TASK_NOT_FOUND, f"Task {task_id!r:.100} not found") from refused
+            if found is not None:
+                return found
+        raise A2aError(TASK_NOT_FOUND, f"Task {task_id!r:.100} not found")
+
+
+def _configured(asked: Asked, params: Object) -> tuple[Asked, bool]:
+    """What a message's configuration says: how much history, and whether to answer at once."""
+    configuration = params.get("configuration") or {}
+    if not isinstance(configuration, dict):
+        raise invalid("configuration must be an object")
+    if configuration.get("pushNotificationConfig") or configuration.get("taskPushNotificationConfig"):
+        raise A2aError(NO_PUSH, "Push notifications are not supported")
+    kept = length(configuration.get("historyLength"), "configuration.historyLength")
+    at_once = configuration.get("blocking") is False or configuration.get("returnImmediately") is True
+    return asked.limited(kept), at_once
+
+
+async def _admitted(made: Awaitable[Any]) -> Any:
+    """The run that was asked for; a refusal speaks of the thread, for the assistant is known to be there."""
+    try:
+        return await made
+    except ApiError as refused:
+        if refused.status in (403, 404):
+            raise _no_thread(refused, None) from refused
+        raise
+
+
+def _no_thread(refused: ApiError, thread_id: str | None) -> A2aError:
+    data = {"error_type": "thread_not_found"}
+    return invalid(told(refused), {"thread_id": thread_id, **data} if thread_id else data)
+
+
+def told(refused: ApiError) -> str:
+    """A refusal in words for the client."""
+    return DENIED if refused.status == 403 else refused.detail
+
+
+def _state(value: Any) -> TaskState | None:
+    name = optional_text(value, "status")
+    if name in (None, "TASK_STATE_UNSPECIFIED"):
+        return None
+    for modern, state in STATES.items():
+        if name in (modern, state):
+            return state
+    raise invalid(f"status: {name!r:.100} is none of {', '.join(STATES)}")
+
+
+def _since(value: Any) -> int | None:
+    text = optional_text(value, "statusTimestampAfter")
+    try:
+        return None if text is None else from_iso(text)
+    except ValueError:
+        raise invalid(f"statusTimestampAfter: {text!r:.100} is no ISO 8601 moment") from None

@@ -1,0 +1,48 @@
+"""What a message becomes: a graph's input, or the answer to what a thread asks."""
+
+from threadloom.codec import from_json
+from threadloom.services.a2a_wire import Object, Said, invalid
+from threadloom.services.input_schema import fields, takes_messages
+from threadloom.types import Thread
+
+
+def graph_input(message: Said, schema: Object | None) -> Object:
+    """What a graph is given for a message: its data, merged, and text and files as a chat message.
+
+    Raises:
+        A2aError: the graph takes no messages.
+    """
+    values = message.data
+    content = message.content
+    if content is None:
+        return values
+    if not takes_messages(schema):
+        known = ", ".join(fields(schema)) or "none"
+        raise invalid(f"The agent takes no text or files: its input has no 'messages'. Available fields: {known}")
+    role = "assistant" if message.role == "agent" else "user"
+    before = values.get("messages")
+    chat = {"role": role, "content": content, "id": message.message_id}
+    return {**values, "messages": [*(before if isinstance(before, list) else []), chat]}
+
+
+def answers(message: Said, thread: Thread) -> Object:
+    """A message as answers to what a thread asks, by the ids of the questions.
+
+    Raises:
+        A2aError: several questions wait, and the message does not say which it answers.
+    """
+    asked = questions(thread)
+    data, content = message.data, message.content
+    if data and content is None and set(data) <= set(asked):
+        return data
+    if len(asked) > 1:
+        raise invalid(f"Several questions wait: answer with a data part {{id: answer}}. Their ids: {', '.join(asked)}")
+    if content is None:
+        return {asked[0]: data}
+    return {asked[0]: {**data, "content": content} if data else content}
+
+
+def questions(thread: Thread) -> list[str]:
+    """The ids of the questions that a thread waits for answers to."""
+    interrupts = from_json(thread.interrupts_json) if thread.interrupts_json else {}
+    return [one["id"] for of_task in interrupts.values() for one in of_task]
