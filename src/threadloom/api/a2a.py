@@ -1,6 +1,6 @@
 """The routes of A2A: agent cards, and one JSON-RPC endpoint an assistant, in the dialects 0.3 and 1.0.
 
-Why the messages are plain dicts here and not the types of `a2a-sdk`: docs/decisions/0004-mcp-and-a2a-types.md.
+Why the messages are plain dicts here and not the types of `a2a-sdk`: docs/decisions/0001-mcp-and-a2a-types.md.
 """
 
 import logging

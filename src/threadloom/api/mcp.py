@@ -1,6 +1,6 @@
 """The route of MCP: streamable HTTP without sessions, one JSON-RPC message a POST, one JSON body back.
 
-Why the messages are plain dicts here and not the types of the `mcp` package: docs/decisions/0004-mcp-and-a2a-types.md.
+Why the messages are plain dicts here and not the types of the `mcp` package: docs/decisions/0001-mcp-and-a2a-types.md.
 """
 
 import logging
