@@ -103,6 +103,23 @@ class Outcome(msgspec.Struct, kw_only=True):
     metadata: dict[str, Any]
 
 
+CHANNELS = "v2"
+"""`mode` of the events that a v2 run tells on the channels of the v2 event stream; their `name` is the method."""
+
+METHODS = (
+    "values",
+    "updates",
+    "messages",
+    "tools",
+    "lifecycle",
+    "input.requested",
+    "checkpoints",
+    "tasks",
+    "custom",
+)
+"""What a v2 event can tell."""
+
+
 class Event(msgspec.Struct, kw_only=True):
     """One event of a run, as streams send it.
 

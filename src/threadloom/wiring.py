@@ -31,7 +31,9 @@ from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
 from threadloom.services.copying import CopyService
 from threadloom.services.crons import CronService
+from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
+from threadloom.services.protocol_commands import CommandService
 from threadloom.services.run_streams import RunStreamService
 from threadloom.services.runs import RunService
 from threadloom.services.state import StateService
@@ -150,6 +152,7 @@ class Server:
             graphs=self.graphs,
             assistants=assistants,
             webhooks=WebhookPolicy(self.settings.webhooks),
+            starter=self.worker,
         )
         thread_graphs = ThreadGraphs(storage=storage, graphs=self.graphs)
         writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=LocalLocks())
@@ -161,22 +164,25 @@ class Server:
             stop_runs=runs.stop_thread,
         )
         assistants.delete_thread = threads.delete
+        state = StateService(
+            storage=storage,
+            broker=broker,
+            numbers=numbers,
+            graphs=thread_graphs,
+            writer=writer,
+            tell_thread=self.settings.threadloom.checkpoint_thread_id,
+        )
         return Services(
             threads=threads,
             copying=CopyService(storage=storage, clock=clock, graphs=thread_graphs),
-            state=StateService(
-                storage=storage,
-                broker=broker,
-                numbers=numbers,
-                graphs=thread_graphs,
-                writer=writer,
-                tell_thread=self.settings.threadloom.checkpoint_thread_id,
-            ),
+            state=state,
             runs=runs,
             streams=RunStreamService(storage=storage, broker=broker, runs=runs),
             assistants=assistants,
             items=ItemService(self.store),
             crons=CronService(storage, clock, runs, assistants, self.settings.vars),
+            events=EventStreamService(storage=storage, broker=broker),
+            commands=CommandService(storage=storage, runs=runs, assistants=assistants, state=state),
         )
 
     def _make_backstage(self, clock: Clock) -> Backstage:

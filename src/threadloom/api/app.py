@@ -17,6 +17,8 @@ from threadloom.api.assistants import Assistants
 from threadloom.api.crons import Crons
 from threadloom.api.dispatch import Dispatcher
 from threadloom.api.errors import log_bug, reply_to_bug
+from threadloom.api.events import Events
+from threadloom.api.events_socket import EventSockets
 from threadloom.api.http import Facts, HungUp, Reply, error_body
 from threadloom.api.loopback import TRUSTED, connect
 from threadloom.api.mcp import Mcp
@@ -56,6 +58,7 @@ def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> 
         *Store(services).operations(),
         *Mcp(services, heartbeat).operations(),
         *A2a(services, heartbeat).operations(),
+        *Events(services, heartbeat).operations(),
     ]
 
 
@@ -94,7 +97,7 @@ def create_app(
     operations += [
         operation
         for operation in (*system.operations(), *api_operations(services, heartbeat), *extra)
-        if not (operation.group and getattr(http, f"disable_{operation.group}"))
+        if not (operation.group and is_disabled(http, operation.group))
     ]
     limits: dict[str, Any] = {
         "headers": http.configurable_headers,
@@ -105,9 +108,19 @@ def create_app(
     if user_app is not None:
         own = OwnApp(user_app, Dispatcher(operations, inside_own_app=True, **limits), own_context)
         inner = own
-    edge = Edge(inner, plain, http, metrics, lifespan, user_app)
+    sockets = None
+    if not is_disabled(http, "event_streaming"):
+        sockets = EventSockets(services, http, settings.vars.http_max_request_body_bytes)
+    edge = Edge(inner, plain, http, metrics, lifespan, user_app, sockets)
     connect(edge, http.mount_prefix)
     return edge
+
+
+def is_disabled(http: HttpSettings, group: str) -> bool:
+    """Whether a group of routes is switched off; event streaming goes with the runs."""
+    if group == "event_streaming" and http.disable_runs:
+        return True
+    return bool(getattr(http, f"disable_{group}"))
 
 
 class Edge:
@@ -116,6 +129,7 @@ class Edge:
     Args:
         app: answers what is below the mount prefix.
         plain: our routes alone; answers at the root beside the mount prefix.
+        sockets: our web sockets.
     """
 
     def __init__(
@@ -126,7 +140,9 @@ class Edge:
         metrics: Metrics,
         lifespan: Lifespan,
         user_app: Starlette | None,
+        sockets: EventSockets | None = None,
     ) -> None:
+        self._sockets = sockets
         self._raw = app
         self._plain = plain
         self._prefix = http.mount_prefix
@@ -196,6 +212,8 @@ class Edge:
             else:
                 return _nowhere
         if scope["type"] == "websocket":
+            if self._sockets is not None and self._sockets.knows(scope):
+                return self._sockets
             return self._raw if self._user_app is not None else _nowhere
         if not origin:
             return self._raw

@@ -54,6 +54,10 @@ _GRAPH_SCHEMAS: dict[str, Schema] = {
 
 SCHEMAS: dict[str, Schema] = {
     "Error": _object("Why a request was refused.", {"detail": TEXT}),
+    "ProtocolError": _selectable(
+        "Why what came is no command: `detail` when it is no JSON, else the protocol's own envelope.",
+        {"type": {"const": "error"}, "id": ANY, "error": TEXT, "message": TEXT, "detail": TEXT},
+    ),
     "RpcRefusal": _object("Why a message was refused before it was understood.", {"error": ANY}),
     "Thread": _selectable(
         "A conversation. `values` are those of the latest state as of the last run end or state update.",

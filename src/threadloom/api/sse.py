@@ -124,11 +124,15 @@ class EventStream(Lasting):
         try:
             async for batch in self.batches:
                 if batch:
-                    await self.put(send, b"".join([frame(event, self.ids) for event in batch]))
+                    await self.put(send, b"".join([self.shown(event) for event in batch]))
         except Exception as error:
             if not isinstance(error, ApiError):
                 log.exception("an event stream ended early")
             await self.put(send, error_frame(error))
+
+    def shown(self, event: Event) -> bytes:
+        """An event as it looks on the wire."""
+        return frame(event, self.ids)
 
     async def close(self) -> None:
         close = getattr(self.batches, "aclose", None)

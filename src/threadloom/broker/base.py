@@ -47,14 +47,21 @@ class Broker(Protocol):
         """Calls `listener` with the id of every run that `cancel` names, wherever it was called."""
         ...
 
-    def follow(self, thread_id: str, *, events: bool = True) -> Follower:
-        """Follows a thread from now on. Without `events` only the last event of each run is wanted."""
+    def follow(self, thread_id: str, *, events: bool = True, channels: bool = False) -> Follower:
+        """Follows a thread from now on. Without `events` only the last event of each run is wanted.
+
+        With `channels` the events of v2 runs are wanted (`types.CHANNELS`) and no others, without it all others and not
+        those.
+        """
         ...
 
     def watched(self, thread_id: str) -> bool:
-        """Whether anybody may want the events of a thread; if not, nobody need make them."""
+        """Whether anybody may want the events of a thread (but those of channels); if not, nobody need make them."""
         ...
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Hands events of one thread to all who follow it, in order. Never waits for a reader."""
+        """Hands events of one thread to all who follow it, in order. Never waits for a reader.
+
+        All of them, or none, are events of channels.
+        """
         ...

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from threadloom.broker.base import ReaderTooSlow
-from threadloom.types import Event
+from threadloom.types import CHANNELS, Event
 
 BACKLOG = 64 * 1024 * 1024
 """Bytes that may wait for one follower before it is given up."""
@@ -14,7 +14,7 @@ BACKLOG = 64 * 1024 * 1024
 class LocalFollower:
     """`Follower` of the broker protocol, on the event loop it was made on."""
 
-    def __init__(self, broker: "LocalBroker", thread_id: str, events: bool) -> None:
+    def __init__(self, broker: "LocalBroker", thread_id: str, events: bool, channels: bool) -> None:
         self._broker = broker
         self._waiting: deque[Event] = deque()
         self._bytes = 0
@@ -22,6 +22,7 @@ class LocalFollower:
         self._dropped = False
         self.thread_id = thread_id
         self.events = events
+        self.channels = channels
 
     def put(self, events: Sequence[Event]) -> None:
         if self._dropped:
@@ -84,8 +85,8 @@ class LocalBroker:
     def on_cancel(self, listener: Callable[[str], None]) -> None:
         self._listeners.append(listener)
 
-    def follow(self, thread_id: str, *, events: bool = True) -> LocalFollower:
-        follower = LocalFollower(self, thread_id, events)
+    def follow(self, thread_id: str, *, events: bool = True, channels: bool = False) -> LocalFollower:
+        follower = LocalFollower(self, thread_id, events, channels)
         self._followers.setdefault(thread_id, []).append(follower)
         return follower
 
@@ -98,14 +99,16 @@ class LocalBroker:
                 del self._followers[follower.thread_id]
 
     def watched(self, thread_id: str) -> bool:
-        return any(follower.events for follower in self._followers.get(thread_id, ()))
+        return any(follower.events and not follower.channels for follower in self._followers.get(thread_id, ()))
 
     def publish(self, events: Sequence[Event]) -> None:
         self._at_home(self._deliver, events)
 
     def _deliver(self, events: Sequence[Event]) -> None:
+        channels = events[0].mode == CHANNELS
         for follower in self._followers.get(events[0].thread_id, ()):
-            follower.put(events)
+            if follower.channels is channels:
+                follower.put(events)
 
     def _at_home(self, act: Callable[..., None], *arguments: object) -> None:
         """Calls `act` on the home loop: now when we are on it, soon when called from another thread or loop."""

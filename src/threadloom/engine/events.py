@@ -7,9 +7,9 @@ from typing import Any
 
 from threadloom.broker.base import Broker
 from threadloom.clock import Clock
-from threadloom.codec import to_json
+from threadloom.codec import to_json, to_lean_json
 from threadloom.storage.base import Storage, Tx
-from threadloom.types import Event, Run
+from threadloom.types import CHANNELS, Event, Run
 
 KEEP = 10_000
 """Stored events that a thread keeps at most."""
@@ -38,7 +38,7 @@ class Emitter:
     """Where the execution of one run puts its events.
 
     Events of a resumable run are stored, in batches, before anybody sees them; others go straight to whoever listens
-    and are not even encoded when nobody does.
+    and are not even encoded when nobody does. Of a v2 run the events of its channels are stored, and no others.
     """
 
     def __init__(self, run: Run, *, storage: Storage, broker: Broker, numbers: Numbers) -> None:
@@ -46,7 +46,8 @@ class Emitter:
         self._storage = storage
         self._broker = broker
         self._numbers = numbers
-        self._stored = bool(run.kwargs.get("resumable"))
+        self.channels = bool(run.kwargs.get("event_streaming"))
+        self._stored = bool(run.kwargs.get("resumable")) and not self.channels
         self._buffer: list[Event] = []
         self._flushing: asyncio.Task[None] | None = None
 
@@ -58,9 +59,11 @@ class Emitter:
         if not self._stored:
             self._broker.publish([event])
             return
-        self._buffer.append(event)
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+        self._keep(event)
+
+    def tell(self, method: str, namespace: Sequence[str], data: Any, node: str | None = None) -> None:
+        """One event on a channel of the v2 event stream (contract, protocols §3, "Event")."""
+        self._keep(self._telling(method, namespace, data, node))
 
     async def flush(self) -> None:
         """Waits until all that was emitted is stored and handed on."""
@@ -75,9 +78,31 @@ class Emitter:
         event.last = True
         return event
 
+    def last_lifecycle(self, phase: str, error: str | None) -> Event:
+        """How a v2 run tells that it ended: `completed`, `failed` or `interrupted`. To be stored and published as `last`."""
+        data: dict[str, Any] = {"event": phase, "graph_name": self._run.graph_id}
+        if error is not None:
+            data["error"] = error
+        return self._telling("lifecycle", (), data, None)
+
     @property
     def stored(self) -> bool:
-        return self._stored
+        """Whether something of this run is stored, so that how it ended must be."""
+        return self._stored or self.channels
+
+    def _keep(self, event: Event) -> None:
+        self._buffer.append(event)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    def _telling(self, method: str, namespace: Sequence[str], data: Any, node: str | None) -> Event:
+        event = self._event(method, b"", CHANNELS)
+        params: dict[str, Any] = {"namespace": list(namespace), "timestamp": event.ms}
+        if node is not None:
+            params["node"] = node
+        params["data"] = data
+        event.data = to_lean_json(params)
+        return event
 
     def _event(self, name: str, data: bytes, mode: str) -> Event:
         ms, n = self._numbers.next()

@@ -14,9 +14,11 @@ from threadloom.clock import Clock
 from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
 from threadloom.engine.faults import told
+from threadloom.engine.protocol_events import Channels
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.stream_modes import Translator, langgraph_modes
 from threadloom.graphs.registry import Graphs
+from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.types import Run
 
 log = logging.getLogger("threadloom.run")
@@ -86,6 +88,8 @@ class Execution:
         """
         run = self._run
         self._emitter.emit("metadata", {"run_id": run.run_id, "attempt": run.attempt})
+        if self._emitter.channels:
+            self._emitter.tell("lifecycle", (), {"event": "running", "graph_name": run.graph_id})
         config = self._config()
         error: BaseException | None = None
         kind: Kind = "success"
@@ -132,6 +136,11 @@ class Execution:
             self._values = state.values
             return
         translator = Translator(self._kwargs["stream_mode"], self._run.thread_id)
+        if self._emitter.channels:
+            await self._stream_channels(graph, input_, config, translator)
+            if isinstance(input_, Command) and input_.update is not None:
+                await self._settle_update(graph, _bare(config))
+            return
         emit = self._emitter.emit
         async for ns, mode, chunk in self._chunks(graph, input_, config):
             if mode == "values" and not ns:
@@ -144,20 +153,44 @@ class Execution:
         if isinstance(input_, Command) and input_.update is not None:
             await self._settle_update(graph, _bare(config))
 
+    async def _stream_channels(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
+        """A v2 run: all that happens goes to the channels; who follows the run in the classic way is told as well."""
+
+        def seen(part: Part) -> None:
+            if part.method == "values" and not part.namespace:
+                self._values = part.data
+                self._interrupts |= {interrupt.id: interrupt for interrupt in part.interrupts}
+
+        channels = Channels(self._emitter.tell)
+        parts = stream_parts(
+            graph,
+            input_,
+            config,
+            transformers=self._graphs.transformers(self._run.graph_id),
+            seen=seen,
+            **self._call(graph),
+        )
+        try:
+            async for part in parts:
+                channels.take(part)
+                if part.method != "messages":
+                    for name, value, mode in translator.events(part.namespace, part.method, part.data):
+                        self._emitter.emit(name, value, mode)
+        except BaseException as error:
+            channels.finish(error)
+            raise
+        channels.finish(None)
+
     async def _chunks(
         self, graph: Graph, input_: Any, config: dict[str, Any]
     ) -> AsyncIterator[tuple[tuple[str, ...], str, Any]]:
         kwargs = self._kwargs
         subgraphs = bool(kwargs.get("subgraphs"))
-        call: dict[str, Any] = {
+        call = {
+            **self._call(graph),
             "stream_mode": langgraph_modes(kwargs["stream_mode"]),
             "subgraphs": subgraphs,
-            "interrupt_before": kwargs.get("interrupt_before") or None,
-            "interrupt_after": kwargs.get("interrupt_after") or None,
-            "durability": kwargs.get("durability") or "async",
         }
-        if kwargs.get("context"):
-            call["context"] = _accepted(graph, kwargs["context"])
         if "events" not in kwargs["stream_mode"]:
             if subgraphs:
                 async for ns, mode, chunk in graph.astream(input_, config, **call):
@@ -171,6 +204,17 @@ class Execution:
                 ns, mode, chunk = event["data"]["chunk"] if subgraphs else ((), *event["data"]["chunk"])
                 yield ns, mode, chunk
             yield (), "events", event
+
+    def _call(self, graph: Graph) -> dict[str, Any]:
+        kwargs = self._kwargs
+        call: dict[str, Any] = {
+            "interrupt_before": kwargs.get("interrupt_before") or None,
+            "interrupt_after": kwargs.get("interrupt_after") or None,
+            "durability": kwargs.get("durability") or "async",
+        }
+        if kwargs.get("context"):
+            call["context"] = _accepted(graph, kwargs["context"])
+        return call
 
     async def _input(self, graph: Graph, config: dict[str, Any]) -> Any:
         """What to call the graph with: the input, a command, or None to go on."""
@@ -252,6 +296,21 @@ class Execution:
         return config
 
     # --- what came of it ---
+
+    def _seen_state(self, graph: Graph, kind: Kind) -> Snapshot | None:
+        """The thread's state as the stream has shown it, which spares reading it. None where that may not be all of it."""
+        plain = (
+            kind == "success"
+            and self._kwargs.get("command") is None
+            and isinstance(self._values, dict)
+            and not self._interrupts
+            and not isinstance(graph.stream_channels_asis, str)
+            and not (self._kwargs.get("interrupt_before") or self._kwargs.get("interrupt_after"))
+            and not (graph.interrupt_before_nodes or graph.interrupt_after_nodes)
+        )
+        if not plain:
+            return None
+        return Snapshot(values_json=to_json(self._values), interrupts_json=b"{}", has_next=False)
 
     def _see(self, chunk: Any) -> None:
         """Notes the newest values and questions of the root."""

@@ -29,6 +29,14 @@ def error_result(error: str, message: str) -> Result:
     return Result(kind="error", output_json=to_json({"__error__": fault}), error=fault)
 
 
+def ending(result: Result) -> tuple[str, str | None]:
+    """How a v2 run tells of its end: phase, and what went wrong."""
+    if result.kind in ("error", "timeout"):
+        return "failed", (result.error or {}).get("message")
+    waits = result.kind != "success" or (result.snapshot is not None and result.snapshot.has_next)
+    return ("interrupted" if waits else "completed"), None
+
+
 class Settling:
     """Ends runs.
 

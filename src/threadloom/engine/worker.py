@@ -13,12 +13,12 @@ from threadloom.engine.events import Emitter, Numbers
 from threadloom.engine.execute import Execution, Result, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
-from threadloom.engine.settle import Settled, Settling, error_result
+from threadloom.engine.settle import Settled, Settling, ending, error_result
 from threadloom.errors import LostLeaseError, StorageError
 from threadloom.graphs.registry import Graphs
 from threadloom.log import run_context
 from threadloom.storage.base import Storage, Tx
-from threadloom.types import Run
+from threadloom.types import Event, Run
 
 log = logging.getLogger("threadloom.worker")
 
@@ -238,21 +238,27 @@ class Worker:
             result = error_result("RunLostError", attempts)
             result.snapshot = snapshot
             emitter.emit("error", result.error)
+                await emitter.flush()
         await self._settle(run, result, emitter)
 
     async def _settle(self, run: Run, result: Result, emitter: Emitter) -> None:
         await emitter.flush()
-        last = emitter.last("interrupted" if result.kind in ("cancelled", "rolled back") else result.kind)
-        settled = await self._settling.settle(run, result, last=last, stored=emitter.stored)
+        settled, lasts = await self._end(run, result, emitter)
         if settled is None:
             await self._settling.roll_back(run)
             snapshot = None if run.temporary else await read_state(run, self._graphs)
-            result = Result(kind="rolled back", snapshot=snapshot)
-            last = emitter.last("interrupted")
-            settled = await self._settling.settle(run, result, last=last, stored=emitter.stored)
+            settled, lasts = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
         if settled is not None and self._after_run is not None:
             await self._after_run(settled)
-        self._broker.publish([last])
+        for last in lasts:
+            self._broker.publish([last])
+
+    async def _end(self, run: Run, result: Result, emitter: Emitter) -> tuple[Settled | None, list[Event]]:
+        """Settles a run; gives also what those who follow it are to be told then, of which the last is stored."""
+        lasts = [emitter.last("interrupted" if result.kind in ("cancelled", "rolled back") else result.kind)]
+        if emitter.channels:
+            lasts.append(emitter.last_lifecycle(*ending(result)))
+        return await self._settling.settle(run, result, last=lasts[-1], stored=emitter.stored), lasts
 
     # --- stopping one ---
 

@@ -14,6 +14,7 @@ from threadloom.config import Settings
 from threadloom.errors import ConfigError, NotFound
 from threadloom.graphs.factory import Access, Factory, Graph
 from threadloom.graphs.load import LoadError, attribute, explain, load_module, prepare
+from threadloom.graphs.transformers import Spec, own_transformers
 
 log = logging.getLogger("threadloom.graphs")
 
@@ -113,6 +114,15 @@ class Graphs:
     def is_made_anew(self, graph_id: str) -> bool:
         """Whether a factory makes the graph for each use, from the config it is opened with."""
         return isinstance(self._served.get(graph_id), Factory)
+
+    def transformers(self, graph_id: str) -> list[Spec]:
+        """The stream transformers that the graph's file has for v2 runs (`stream_transformers()`).
+
+        Raises:
+            TypeError: its function gives none.
+        """
+        place = self._settings.graphs[graph_id].path.rpartition(":")[0]
+        return own_transformers(load_module(place, self._settings.root))
 
     def describe(self, graph_id: str) -> str | None:
         """What the configuration says of a graph, if anything."""

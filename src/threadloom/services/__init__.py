@@ -7,7 +7,9 @@ if TYPE_CHECKING:
     from threadloom.services.assistants import AssistantService
     from threadloom.services.copying import CopyService
     from threadloom.services.crons import CronService
+    from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
+    from threadloom.services.protocol_commands import CommandService
     from threadloom.services.run_streams import RunStreamService
     from threadloom.services.runs import RunService
     from threadloom.services.state import StateService
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """One service a kind of thing. `streams` watches what `runs` makes and stops."""
+    """One service a kind of thing. `streams` watches what `runs` makes and stops; `events` and `commands` do so for the v2
+    protocol."""
 
     threads: "ThreadService"
     copying: "CopyService"
@@ -26,3 +29,5 @@ class Services:
     assistants: "AssistantService"
     items: "ItemService"
     crons: "CronService"
+    events: "EventStreamService"
+    commands: "CommandService"

@@ -96,8 +96,22 @@ class RunService:
             self.admitted(admitted)
         return [admitted.run for admitted in batch]
 
-    async def admit(self, tx: Tx, caller: Caller, thread_id: str | None, request: RunCreate) -> Admitted:
-        """Makes a run within a transaction; call `admitted` once it is committed. Raises as `create`."""
+    async def admit(
+        self,
+        tx: Tx,
+        caller: Caller,
+        thread_id: str | None,
+        request: RunCreate,
+        *,
+        own_thread: str | None = None,
+        channels: bool = False,
+    ) -> Admitted:
+        """Makes a run within a transaction; call `admitted` once it is committed. Raises as `create`.
+
+        Args:
+            own_thread: the id that the thread of a stateless run gets.
+            channels: whether it is a v2 run, which tells what happens on the channels of the v2 event stream.
+        """
         assistant = await self._assistants.resolve(tx, request.assistant_id)
         temporary = False
         thread = None
@@ -119,6 +133,8 @@ class RunService:
         if not temporary:
             await self._tie(tx, thread, request, assistant)
         return await admit(tx, run)
+        if channels:
+            run.kwargs["event_streaming"] = True
 
     def admitted(self, admitted: Admitted) -> None:
         """What follows a committed admission: others are told to stop, workers are woken."""

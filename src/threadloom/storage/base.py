@@ -22,6 +22,7 @@ import msgspec
 from threadloom.storage.items import Items
 from threadloom.storage.tasks import Tasks
 from threadloom.types import (
+    METHODS,
     Assistant,
     CancelAction,
     Cron,
@@ -411,8 +412,29 @@ class Events(Protocol):
         """Events of all runs of a thread whose `(ms, n)` is greater, oldest first."""
         ...
 
+    async def of_channels(
+        self,
+        thread_id: str,
+        *,
+        after: int,
+        upto: int | None = None,
+        methods: Collection[str] = METHODS,
+        run_id: str | None = None,
+        limit: int = 1000,
+    ) -> list[Event]:
+        """The v2 events of a thread (or of one of its runs) with `after < seq <= upto`, oldest first."""
+        ...
+
+    async def last_channel_seq(self, thread_id: str) -> int:
+        """The number of the newest v2 event that the thread ever had, 0 before the first."""
+        ...
+
+    async def floor(self, thread_id: str) -> int:
+        """The number up to which v2 events of the thread may be gone."""
+        ...
+
     async def expire(self, run_id: str, at: int) -> None:
-        """Lets the events of a run that ended go at a moment."""
+        """Lets the events of a run that ended go at a moment. Its v2 events `lifecycle` and `input.requested` stay."""
         ...
 
     async def drop_of_run(self, run_id: str) -> None: ...
@@ -420,7 +442,7 @@ class Events(Protocol):
     async def drop_expired(self, now: int) -> int: ...
 
     async def trim(self, thread_id: str, keep: int) -> None:
-        """Keeps the newest `keep` events of a thread."""
+        """Keeps the newest `keep` events of a thread; 0: the thread is gone, and its numbers may start anew."""
         ...
 
 

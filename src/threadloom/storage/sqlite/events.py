@@ -1,13 +1,15 @@
 """Stored events, one gapless log a thread, on SQLite."""
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from threadloom.storage.sqlite.named import load
-from threadloom.types import Event
+from threadloom.types import METHODS, Event
 
 SQL = load("events.sql")
+NEWEST = 2**63 - 1
 
 
 class SqliteEvents:
@@ -35,16 +37,42 @@ class SqliteEvents:
     async def of_thread(self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
         return [_event(row) for row in self._db.execute(SQL["of_thread"], (thread_id, *after, limit))]
 
+    async def of_channels(
+        self,
+        thread_id: str,
+        *,
+        after: int,
+        upto: int | None = None,
+        methods: Collection[str] = METHODS,
+        run_id: str | None = None,
+        limit: int = 1000,
+    ) -> list[Event]:
+        bounds = (thread_id, after, NEWEST if upto is None else upto)
+        rows = self._db.execute(SQL["of_channels"], (*bounds, json.dumps(sorted(methods)), run_id, limit))
+        return [_event(row) for row in rows]
+
+    async def last_channel_seq(self, thread_id: str) -> int:
+        return int(self._db.execute(SQL["last_channel_seq"], (thread_id,)).fetchone()[0])
+
+    async def floor(self, thread_id: str) -> int:
+        return int(self._db.execute(SQL["floor"], (thread_id,)).fetchone()[0])
+
     async def expire(self, run_id: str, at: int) -> None:
         self._db.execute(SQL["expire"], (run_id, at))
 
     async def drop_of_run(self, run_id: str) -> None:
+        self._db.execute(SQL["raise_floor_of_run"], (run_id,))
         self._db.execute(SQL["drop_of_run"], (run_id,))
 
     async def drop_expired(self, now: int) -> int:
+        self._db.execute(SQL["raise_floor_of_expired"], (now,))
         return self._db.execute(SQL["drop_expired"], (now,)).rowcount
 
     async def trim(self, thread_id: str, keep: int) -> None:
+        if keep:
+            self._db.execute(SQL["raise_floor_of_trimmed"], (thread_id, keep))
+        else:
+            self._db.execute(SQL["drop_floor"], (thread_id,))
         self._db.execute(SQL["trim"], (thread_id, keep))
 
 

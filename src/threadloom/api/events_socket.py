@@ -1,0 +1,239 @@
+"""The v2 event stream by web socket: commands come in, answers and events go out, one a frame."""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from threadloom.api.dispatch import header_filter, route_path
+from threadloom.api.events import gap_notice
+from threadloom.api.http import Facts
+from threadloom.api.parse import load
+from threadloom.codec import to_json
+from threadloom.config.settings import HttpSettings
+from threadloom.errors import ApiError, BadRequest, Invalid
+from threadloom.ids import new_id, parse_id
+from threadloom.services import Services
+from threadloom.services.event_filter import EventFilter, read_filter
+from threadloom.services.event_stream import envelope
+from threadloom.services.protocol_params import (
+    NOT_JSON,
+    Command,
+    NotACommand,
+    Refused,
+    failure,
+    invalid,
+    read_command,
+    success,
+    text,
+)
+from threadloom.types import Caller
+
+log = logging.getLogger(__name__)
+
+_PATH = re.compile(r"/threads/([^/]+)/stream/events")
+ENDED = "thread stream ended"
+MOST_SUBSCRIPTIONS = 1000
+
+
+class EventSockets:
+    """All web sockets of threads, as an ASGI app.
+
+    Args:
+        max_frame: bytes that a frame may have.
+    """
+
+    def __init__(self, services: Services, http: HttpSettings, max_frame: int) -> None:
+        self._services = services
+        self._http = http
+        self._max_frame = max_frame
+        self._wanted = header_filter(http.configurable_headers)
+
+    def knows(self, scope: Scope) -> bool:
+        """Whether a web socket's path is a thread's."""
+        return _PATH.fullmatch(route_path(scope)) is not None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one web socket until the client leaves it."""
+        await receive()
+        if not self._may_come_from(scope):
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await send({"type": "websocket.accept"})
+        found = _PATH.fullmatch(route_path(scope))
+        thread_id = parse_id(found[1]) if found else None
+        if thread_id is None:
+            await send({"type": "websocket.close", "code": 1011, "reason": ENDED})
+            return
+        facts: Facts = scope["threadloom"]
+        caller = Caller(facts.request_id, facts.caller.user_id, _chosen(scope, self._wanted))
+        await _Session(self._services, caller, thread_id, self._max_frame, send).serve(receive)
+
+    def _may_come_from(self, scope: Scope) -> bool:
+        """Whether the page that opens the socket may, if it is a page: browsers do not ask, as they do before requests."""
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        origin = headers.get(b"origin")
+        cors = self._http.cors
+        if origin is None or "*" in cors.allow_origins or origin in cors.allow_origins:
+            return True
+        if cors.allow_origin_regex is not None and re.fullmatch(cors.allow_origin_regex, origin):
+            return True
+        return bool(origin.partition("://")[2] == headers.get(b"host"))
+
+
+class _Session:
+    """One web socket: its subscriptions, and how far it was told."""
+
+    def __init__(self, services: Services, caller: Caller, thread_id: str, max_frame: int, send: Send) -> None:
+        self._services = services
+        self._caller = caller
+        self._thread_id = thread_id
+        self._max_frame = max_frame
+        self._send = send
+        self._subscriptions: dict[str, EventFilter] = {}
+        self._position = 0
+        self._told = 0
+        # Whoever holds it sends; what is replayed goes out before what comes after it.
+        self._turn = asyncio.Lock()
+
+    async def serve(self, receive: Receive) -> None:
+        events = self._services.events
+        self._position = await events.newest(self._thread_id)
+        pump = asyncio.create_task(self._pump())
+        reading = asyncio.create_task(self._read(receive))
+        try:
+            await asyncio.wait((pump, reading), return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                log.error("the events of thread %s cannot be read", self._thread_id, exc_info=pump.exception())
+                gone = Refused("unknown_error", "The events of the thread cannot be read")
+                await self._put(to_json(failure(None, gone)))
+                await self._send({"type": "websocket.close", "code": 1011, "reason": ENDED})
+        finally:
+            for task in (pump, reading):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    async def _pump(self) -> None:
+        """Sends what happens to whoever subscribed to it, once even if several subscriptions want it."""
+        feed = self._services.events.follow(self._thread_id, self._position)
+        try:
+            async for batch in feed:
+                async with self._turn:
+                    for event in batch:
+                        self._position = event.seq
+                        if any(wanted.passes(event) for wanted in self._subscriptions.values()):
+                            await self._put(envelope(event))
+                            self._told = event.seq
+        finally:
+            await feed.aclose()
+
+    async def _read(self, receive: Receive) -> None:
+        while (message := await receive())["type"] != "websocket.disconnect":
+            frame = message.get("bytes")
+            if frame is None:
+                frame = (message.get("text") or "").encode("utf-8", "replace")
+            await self._answer(frame)
+
+    async def _answer(self, frame: bytes) -> None:
+        try:
+            command = read_command(self._parsed(frame))
+        except NotACommand as refused:
+            async with self._turn:
+                await self._put(to_json(failure(refused.id, refused)))
+            return
+        method = {
+            "subscription.subscribe": self._subscribe,
+            "subscription.unsubscribe": self._unsubscribe,
+            "subscription.reconnect": self._reconnect,
+        }.get(command.method, self._execute)
+        try:
+            if not isinstance(command.params, dict):
+                raise invalid("params must be an object")
+            await method(command)
+        except Refused as refused:
+            async with self._turn:
+                await self._put(to_json(failure(command.id, refused)))
+        except Exception as error:
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            log.exception("a command of a web socket failed")
+            broken = Refused("unknown_error", "An internal error occurred")
+            async with self._turn:
+                await self._put(to_json(failure(command.id, broken)))
+
+    def _parsed(self, frame: bytes) -> Any:
+        if len(frame) > self._max_frame:
+            raise NotACommand(None, f"The frame is larger than {self._max_frame} bytes")
+        try:
+            return load(frame)
+        except Invalid:
+            raise NotACommand(None, NOT_JSON) from None
+
+    # --- commands ---
+
+    async def _execute(self, command: Command) -> None:
+        done = await self._services.commands.execute(self._caller, self._thread_id, command)
+        await self._succeed(command, done.result)
+
+    async def _subscribe(self, command: Command) -> None:
+        wanted = self._filter(command)
+        await self._begin(command, wanted, lambda count: {"replayed_events": count})
+
+    async def _reconnect(self, command: Command) -> None:
+        """A subscription on a new socket in place of one on a lost one; `since` tells how far that had come."""
+        wanted = self._filter(command)
+        await self._begin(command, wanted, lambda count: {"restored": True, "missed_events": count})
+
+    async def _unsubscribe(self, command: Command) -> None:
+        named = text(command.params, "subscription_id")
+        if self._subscriptions.pop(named, None) is None:
+            raise Refused("no_such_subscription", f"There is no subscription {named:.100}")
+        await self._succeed(command, {})
+
+    def _filter(self, command: Command) -> EventFilter:
+        if len(self._subscriptions) >= MOST_SUBSCRIPTIONS:
+            raise invalid(f"A web socket can have {MOST_SUBSCRIPTIONS} subscriptions at most")
+        try:
+            return read_filter(command.params)
+        except BadRequest as error:
+            raise invalid(error.detail) from error
+
+    async def _begin(self, command: Command, wanted: EventFilter, result: Callable[[int], dict[str, Any]]) -> None:
+        """Answers, sends what the subscription missed, and lets it take part in what comes."""
+        try:
+            feed = await self._services.events.open(self._caller, self._thread_id, wanted)
+        except ApiError as error:
+            raise Refused("permission_denied", error.detail) from error
+        await feed.aclose()
+        async with self._turn:
+            missed = await self._services.events.replay(self._thread_id, wanted, self._position)
+            subscription_id = new_id()
+            told = {"subscription_id": subscription_id, **result(len(missed))}
+            if feed.gap and "restored" in told:
+                told["restored"] = False
+            await self._put(to_json(success(command, told, self._told)))
+            if feed.gap:
+                await self._put(gap_notice(wanted))
+            for event in missed:
+                await self._put(envelope(event))
+                self._told = max(self._told, event.seq)
+            self._subscriptions[subscription_id] = wanted
+
+    async def _succeed(self, command: Command, result: dict[str, Any]) -> None:
+        async with self._turn:
+            await self._put(to_json(success(command, result, self._told)))
+
+    async def _put(self, frame: bytes) -> None:
+        await self._send({"type": "websocket.send", "text": frame.decode()})
+
+
+def _chosen(scope: Scope, wanted: Callable[[str], bool] | None) -> dict[str, str]:
+    if wanted is None:
+        return {}
+    named = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    return {name: value for name, value in named if wanted(name)}

@@ -1,0 +1,283 @@
+"""From what a graph streams in a v2 run to the events of the v2 event stream (contract, protocols §3, "Event")."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from threadloom.engine.faults import told
+
+Namespace = tuple[str, ...]
+
+
+class Part(Protocol):
+    """What `graphs.transformers` gives."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def namespace(self) -> Namespace: ...
+    @property
+    def data(self) -> Any: ...
+    @property
+    def interrupts(self) -> Sequence[Any]: ...
+
+
+Tell = Callable[[str, Sequence[str], Any, str | None], None]
+"""Takes method, namespace, data and node of one event."""
+
+
+class _Space(msgspec.Struct):
+    """A subgraph that runs: its name, and the task of its parent graph that it runs in."""
+
+    graph_name: str
+    task_id: str
+
+
+class _Talk(msgspec.Struct):
+    """A message that a model is still telling."""
+
+    namespace: Namespace
+    node: str | None
+    message_id: Any
+
+
+class Channels:
+    """Turns the parts of one run into events, in an order that clients can rely on: a subgraph has `started` before
+    anything else of it is told, a checkpoint comes just before the values it holds, a question after the values it was asked
+    with.
+
+    Args:
+        tell: takes the events.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._held: Part | None = None
+        self._early: dict[Namespace, list[Part]] = {}
+        self._spaces: dict[Namespace, _Space] = {}
+        self._callers: dict[str, str] = {}
+        self._talks: dict[str, _Talk] = {}
+        self._questions: dict[str, tuple[Namespace, Any]] = {}
+        self._asked: set[str] = set()
+
+    def take(self, part: Part) -> None:
+        """One part, as it comes."""
+        held = self._held
+        if part.method == "checkpoints" and held is not None and held.namespace == part.namespace:
+            self._pass(part)
+            self._release()
+            return
+        self._release()
+        if part.method == "values" and not part.interrupts:
+            # LangGraph streams the checkpoint right after the values; clients pair them in the other order.
+            self._held = part
+            return
+        self._pass(part)
+
+    def finish(self, error: BaseException | None) -> None:
+        """What is left to tell when the graph has ended, by an error or without one."""
+        self._release()
+        for namespace in list(self._early):
+            self._start(namespace, {})
+        self._ask()
+        if error is not None:
+            self._break_off(lambda talk: True, error)
+        status, text = _status(error)
+        for namespace in sorted(self._spaces, key=len, reverse=True):
+            self._end(namespace, status, text)
+
+    def _release(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._pass(held)
+
+    def _pass(self, part: Part) -> None:
+        """Tells a part of the root or of a subgraph that has started; starts the subgraph first."""
+        namespace = part.namespace
+        if namespace and namespace not in self._spaces:
+            if part.method in ("values", "checkpoints"):
+                # They come just before the first task, which tells the subgraph's name.
+                self._early.setdefault(namespace, []).append(part)
+                return
+            self._start(namespace, part.data if part.method == "tasks" else {})
+        self._say(part)
+
+    # --- subgraphs ---
+
+    def _start(self, namespace: Namespace, task: dict[str, Any]) -> None:
+        name, _, task_id = namespace[-1].partition(":")
+        agent = (task.get("metadata") or {}).get("lc_agent_name")
+        space = self._spaces[namespace] = _Space(agent or name, task_id)
+        data: dict[str, Any] = {"event": "started", "namespace": list(namespace), "graph_name": space.graph_name}
+        if task_id:
+            data["trigger_call_id"] = task_id
+        if agent and task_id in self._callers:
+            data["cause"] = {"type": "toolCall", "tool_call_id": self._callers[task_id]}
+        self._tell("lifecycle", namespace, data, None)
+        for part in self._early.pop(namespace, ()):
+            self._say(part)
+
+    def _end(self, namespace: Namespace, status: str, error: str | None) -> None:
+        space = self._spaces.pop(namespace)
+        data: dict[str, Any] = {"event": status, "namespace": list(namespace), "graph_name": space.graph_name}
+        if error is not None:
+            data["error"] = error
+        self._tell("lifecycle", namespace, data, None)
+
+    def _end_of_task(self, namespace: Namespace, task: dict[str, Any]) -> None:
+        """Ends the subgraphs, and breaks off the messages, of a task that has ended."""
+        error = task.get("error")
+        if error is not None:
+            self._break_off(lambda talk: talk.namespace == namespace and talk.node == task.get("name"), error)
+        status, text = ("interrupted", None) if task.get("interrupts") else _status(error)
+        depth = len(namespace)
+        below = [
+            one
+            for one in self._spaces
+            if len(one) > depth and one[:depth] == namespace and one[depth].partition(":")[2] == task.get("id")
+        ]
+        for one in sorted(below, key=len, reverse=True):
+            self._end(one, status, text)
+
+    # --- one part ---
+
+    def _say(self, part: Part) -> None:
+        namespace, data = part.namespace, part.data
+        match part.method:
+            case "values":
+                self._tell("values", namespace, data, None)
+                if part.interrupts:
+                    self._note(namespace, part.interrupts)
+                    self._ask()
+            case "updates":
+                self._updates(namespace, data)
+            case "messages":
+                self._message(namespace, *data)
+            case "custom":
+                self._tell("custom", namespace, _custom(data), None)
+            case "checkpoints":
+                self._tell("checkpoints", namespace, _checkpoint(data), None)
+            case "tasks":
+                self._task(namespace, data)
+            case "tools":
+                self._tell("tools", namespace, data, None)
+            case method if method.startswith("custom:"):
+                name = method.removeprefix("custom:")
+                self._tell("custom", namespace, {"name": name, "payload": data}, None)
+
+    def _updates(self, namespace: Namespace, data: dict[str, Any]) -> None:
+        for node, delta in data.items():
+            if node == "__interrupt__":
+                self._note(namespace, delta)
+            elif node != "__metadata__":
+                self._tell("updates", namespace, {"node": node, "values": delta}, node)
+
+    def _task(self, namespace: Namespace, data: dict[str, Any]) -> None:
+        # The metadata of a task holds the run's configuration, chosen request headers included.
+        told_of = {key: value for key, value in data.items() if key != "metadata"}
+        if isinstance(data.get("error"), BaseException):
+            told_of["error"] = told(data["error"])["message"]
+        self._tell("tasks", namespace, told_of, None)
+        if "result" in data:
+            self._end_of_task(namespace, data)
+        else:
+            self._note_caller(data)
+
+    def _note_caller(self, task: dict[str, Any]) -> None:
+        """Notes which tool call a task works on: a subgraph that it starts was caused by that call."""
+        given = task.get("input")
+        calls = given if isinstance(given, list) else [given.get("tool_call")] if isinstance(given, dict) else []
+        for call in calls:
+            if isinstance(call, dict) and isinstance(call.get("id"), str):
+                self._callers[task["id"]] = call["id"]
+                return
+
+    # --- questions ---
+
+    def _note(self, namespace: Namespace, interrupts: Sequence[Any]) -> None:
+        """Notes questions. One is seen again in every graph around the one that asked it; the innermost comes first."""
+        for interrupt in interrupts:
+            if interrupt.id not in self._asked:
+                self._questions.setdefault(interrupt.id, (namespace, interrupt.value))
+
+    def _ask(self) -> None:
+        for interrupt_id, (namespace, value) in self._questions.items():
+            self._asked.add(interrupt_id)
+            # The Python SDK reads `value`, the specification and the JS SDK `payload`.
+            data = {"interrupt_id": interrupt_id, "payload": value, "value": value}
+            self._tell("input.requested", namespace, data, None)
+        self._questions.clear()
+
+    # --- messages ---
+
+    def _message(self, namespace: Namespace, payload: Any, metadata: dict[str, Any]) -> None:
+        node = metadata.get("langgraph_node")
+        if isinstance(payload, dict):
+            self._of_model(str(metadata.get("run_id")), _Talk(namespace, node, payload.get("id")), payload)
+        elif metadata.get("ls_model_type") == "chat":
+            # A model that was not streamed, or by the node itself; a message that a node just returns has no model type.
+            for data in _whole(payload):
+                self._tell("messages", namespace, data, node)
+
+    def _of_model(self, run: str, new: _Talk, payload: dict[str, Any]) -> None:
+        event = payload.get("event")
+        if event == "message-start":
+            if payload.get("role") == "tool":
+                return
+            self._talks[run] = new
+        talk = self._talks.get(run)
+        if talk is None:
+            return
+        crowded = sum(one.namespace == talk.namespace for one in self._talks.values()) > 1
+        # Where several messages are told at once, each event says which one it belongs to.
+        data = {**payload, "id": talk.message_id} if crowded and "id" not in payload else payload
+        self._tell("messages", talk.namespace, data, talk.node)
+        if event in ("message-finish", "error"):
+            del self._talks[run]
+
+    def _break_off(self, which: Callable[[_Talk], bool], error: Any) -> None:
+        """Tells of messages that will not be finished."""
+        message = told(error)["message"] if isinstance(error, BaseException) else str(error)
+        for run, talk in list(self._talks.items()):
+            if which(talk):
+                self._of_model(run, talk, {"event": "error", "message": message or "The run was stopped"})
+
+
+def _status(error: Any) -> tuple[str, str | None]:
+    if error is None:
+        return "completed", None
+    if isinstance(error, asyncio.CancelledError):
+        return "interrupted", None
+    return "failed", told(error)["message"] if isinstance(error, BaseException) else str(error)
+
+
+def _custom(data: Any) -> Any:
+    return data if isinstance(data, dict) and "payload" in data else {"payload": data}
+
+
+def _checkpoint(data: dict[str, Any]) -> dict[str, Any]:
+    metadata = data.get("metadata") or {}
+    told_of = {
+        "id": data["config"]["configurable"].get("checkpoint_id"),
+        "step": metadata.get("step"),
+        "source": metadata.get("source"),
+    }
+    parent = ((data.get("parent_config") or {}).get("configurable") or {}).get("checkpoint_id")
+    return {**told_of, "parent_id": parent} if parent else told_of
+
+
+def _whole(message: Any) -> Iterator[dict[str, Any]]:
+    """The events of a message that is complete already."""
+    yield {"event": "message-start", "role": "ai", "id": message.id}
+    for index, block in enumerate(message.content_blocks):
+        if block.get("type") == "text":
+            yield {"event": "content-block-start", "index": index, "content": {"type": "text", "text": ""}}
+            delta = {"type": "text-delta", "text": block["text"]}
+            yield {"event": "content-block-delta", "index": index, "delta": delta}
+        else:
+            yield {"event": "content-block-start", "index": index, "content": block}
+        yield {"event": "content-block-finish", "index": index, "content": block}
+    usage = getattr(message, "usage_metadata", None)
+    yield {"event": "message-finish", "usage": usage} if usage else {"event": "message-finish"}

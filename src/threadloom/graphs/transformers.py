@@ -1,0 +1,151 @@
+"""What a graph streams in a v2 run, as the stream transformers of the graph or of its file let it pass.
+
+Transformers are LangGraph's extension point for event streams: they see every event, may change or hold back some, and may
+send events of their own on channels that they name.
+"""
+
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from langgraph.stream._convert import convert_to_protocol_event
+from langgraph.stream._mux import StreamMux
+from langgraph.stream.transformers import (
+    LifecycleTransformer,
+    MessagesTransformer,
+    SubgraphTransformer,
+    ValuesTransformer,
+)
+
+MODES = ("values", "updates", "messages", "custom", "tasks", "checkpoints", "tools")
+"""LangGraph's stream modes that become channels."""
+
+_CONTENT_BLOCKS = "__pregel_stream_messages_v2"
+"""Key of `configurable` by which LangGraph streams messages as content blocks."""
+
+_BUILT_IN = (ValuesTransformer, MessagesTransformer, LifecycleTransformer, SubgraphTransformer)
+
+Spec = Callable[[tuple[str, ...]], Any]
+"""Makes a transformer for a scope: a class, usually."""
+
+
+class Part(NamedTuple):
+    """One thing that a graph streamed.
+
+    `method` is a stream mode, or `custom:<name>` for what a transformer sent on its channel of that name. `interrupts` are the
+    questions that came with values.
+    """
+
+    method: str
+    namespace: tuple[str, ...]
+    data: Any
+    interrupts: tuple[Any, ...] = ()
+
+
+def own_transformers(module: Any) -> list[Spec]:
+    """What the function `stream_transformers` of a graph's file gives; nothing when there is none.
+
+    Raises:
+        TypeError: it gives something else than a list of transformer classes (or functions that make one for a scope).
+    """
+    function = getattr(module, "stream_transformers", None)
+    if function is None:
+        return []
+    specs = function() if callable(function) else function
+    if not isinstance(specs, list | tuple) or not all(callable(spec) for spec in specs):
+        raise TypeError("stream_transformers() must return a list of stream transformer classes")
+    return list(specs)
+
+
+async def stream_parts(
+    graph: Any,
+    input_: Any,
+    config: dict[str, Any],
+    *,
+    transformers: Sequence[Spec] = (),
+    seen: Callable[[Part], None],
+    **call: Any,
+) -> AsyncGenerator[Part, None]:
+    """Runs a graph and gives all that it streams, subgraphs included.
+
+    Args:
+        transformers: beside those that the graph was compiled with.
+        seen: told of each part as the graph streamed it, before any transformer.
+        call: further arguments of `astream`.
+
+    Raises:
+        Exception: whatever the graph or a transformer raises.
+    """
+    specs = [spec for spec in (*graph.stream_transformers, *transformers) if spec not in _BUILT_IN]
+    pipeline = _Pipeline(specs) if specs else None
+    modes = dict.fromkeys(MODES if pipeline is None else (*MODES, *pipeline.modes()))
+    config = {**config, "configurable": {**config["configurable"], _CONTENT_BLOCKS: True}}
+    stream = graph.astream(input_, config, stream_mode=list(modes), subgraphs=True, version="v2", **call)
+    if pipeline is None:
+        async for raw in stream:
+            part = _part(raw)
+            seen(part)
+            yield part
+        return
+    try:
+        async for raw in stream:
+            seen(_part(raw))
+            for part in await pipeline.pass_on(raw):
+                yield part
+    except BaseException as error:
+        for part in await pipeline.fail(error):
+            if isinstance(error, Exception):
+                yield part
+        raise
+    for part in await pipeline.close():
+        yield part
+
+
+def _part(raw: Any) -> Part:
+    return Part(raw["type"], tuple(raw["ns"]), raw["data"], tuple(raw.get("interrupts") or ()))
+
+
+class _Pipeline:
+    """Transformers at work on one run, with LangGraph's own beside them, as in its own event stream."""
+
+    def __init__(self, specs: Iterable[Spec]) -> None:
+        self._passed: deque[Any] = deque()
+        self._mux = StreamMux(factories=[*_BUILT_IN, *specs], is_async=True)
+        self._mux._events._wire(self._passed.append)
+
+    def modes(self) -> list[str]:
+        """The stream modes that the transformers ask for."""
+        return [mode for one in self._mux._transformers for mode in one.required_stream_modes]
+
+    async def pass_on(self, raw: Any) -> list[Part]:
+        """What comes out for one part of the graph's: the part, unless it is held back, after what was sent because of it."""
+        event = convert_to_protocol_event(raw)
+        await self._mux.apush(event)
+        passed = self._take()
+        # LangGraph's own transformers hold tasks back from the main log, for they tell of them in another way.
+        if event["method"] == "tasks":
+            passed.append(_from_event(event))
+        return passed
+
+    async def close(self) -> list[Part]:
+        """Ends the pipeline after a good run; gives what was sent at the end."""
+        await self._mux.aclose()
+        return self._take()
+
+    async def fail(self, error: BaseException) -> list[Part]:
+        """Ends the pipeline after a failed run; gives what was sent at the end."""
+        await self._mux.afail(error)
+        return self._take()
+
+    def _take(self) -> list[Part]:
+        parts = [_from_event(event) for event in self._passed if event["method"] != "lifecycle"]
+        self._passed.clear()
+        return parts
+
+
+def _from_event(event: Any) -> Part:
+    params = event["params"]
+    method: str = event["method"]
+    if method not in MODES and method != "debug" and not method.startswith("custom:"):
+        method = f"custom:{method}"
+    return Part(method, tuple(params["namespace"]), params["data"], tuple(params.get("interrupts") or ()))

@@ -1,0 +1,111 @@
+"""Which events of a thread a reader wants (contract, protocols §3, "Event stream request")."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from threadloom.errors import BadRequest
+from threadloom.types import METHODS, Event
+
+CHANNELS = tuple(method.removesuffix(".requested") for method in METHODS)
+NO_CHANNELS = "channels is required and must be a non-empty array"
+_INPUT = "input.requested"
+_CUSTOM = "custom:"
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reader wants.
+
+    Attributes:
+        methods: of the events.
+        names: the only names that custom events may have; None when any will do.
+        namespaces: prefixes; a segment without a task matches every task of that name. Empty: everything, at any depth.
+        depth: how many segments an event may lie below a prefix; None for any number.
+        since: only events with greater numbers.
+    """
+
+    methods: frozenset[str]
+    names: frozenset[str] | None = None
+    namespaces: tuple[tuple[str, ...], ...] = ()
+    depth: int | None = None
+    since: int = 0
+
+    def passes(self, event: Event) -> bool:
+        """Whether the reader wants an event, whatever its number."""
+        if event.name not in self.methods:
+            return False
+        if event.name == "custom" and self.names is not None:
+            named = msgspec.json.decode(event.data, type=_Custom).data.name
+            if not isinstance(named, str) or named not in self.names:
+                return False
+        if not self.namespaces:
+            return True
+        namespace = msgspec.json.decode(event.data, type=_Place).namespace
+        return any(self._below(prefix, namespace) for prefix in self.namespaces)
+
+    def _below(self, prefix: tuple[str, ...], namespace: Sequence[str]) -> bool:
+        if len(prefix) > len(namespace):
+            return False
+        for wanted, segment in zip(prefix, namespace, strict=False):
+            if wanted != segment and (":" in wanted or segment.partition(":")[0] != wanted):
+                return False
+        return self.depth is None or len(namespace) - len(prefix) <= self.depth
+
+
+class _Named(msgspec.Struct):
+    name: Any = None
+
+
+class _Custom(msgspec.Struct):
+    data: _Named
+
+
+class _Place(msgspec.Struct):
+    namespace: list[str]
+
+
+def read_filter(body: Any) -> EventFilter:
+    """The filter that a request or subscription asks for. Members of a wrong type, but for `channels`, are as if left out.
+
+    Raises:
+        BadRequest: `channels` is missing, empty, or names what is no channel.
+    """
+    channels = body.get("channels") if isinstance(body, dict) else None
+    if not isinstance(channels, list) or not channels:
+        raise BadRequest(NO_CHANNELS)
+    unknown = [str(channel) for channel in channels if not _is_channel(channel)]
+    if unknown:
+        known = ", ".join(CHANNELS)
+        raise BadRequest(
+            f"channels contains unsupported entries: {', '.join(unknown)[:500]}. "
+            f"Allowed: {known}, or any ``custom:<name>``."
+        )
+    names = frozenset(channel.removeprefix(_CUSTOM) for channel in channels if channel.startswith(_CUSTOM))
+    methods = {_INPUT if channel == "input" else channel for channel in channels if channel in CHANNELS}
+    return EventFilter(
+        methods=frozenset(methods | {"custom"} if names else methods),
+        names=None if "custom" in channels or not names else names,
+        namespaces=_namespaces(body.get("namespaces")),
+        depth=_count(body.get("depth")),
+        since=_count(body.get("since")) or 0,
+    )
+
+
+def _is_channel(channel: Any) -> bool:
+    if not isinstance(channel, str):
+        return False
+    return channel in CHANNELS or (channel.startswith(_CUSTOM) and len(channel) > len(_CUSTOM))
+
+
+def _namespaces(given: Any) -> tuple[tuple[str, ...], ...]:
+    if not isinstance(given, list) or not all(isinstance(one, list) for one in given):
+        return ()
+    if not all(isinstance(segment, str) for one in given for segment in one):
+        return ()
+    return tuple(tuple(one) for one in given)
+
+
+def _count(given: Any) -> int | None:
+    is_count = isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**63
+    return given if is_count else None

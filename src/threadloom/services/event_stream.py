@@ -1,0 +1,135 @@
+"""The v2 event stream of a thread: what was told, then what is being told, in the order of its numbers (contract,
+protocols §3)."""
+
+from collections.abc import AsyncGenerator, Sequence
+
+import msgspec
+
+from threadloom.broker.base import Broker, ReaderTooSlow
+from threadloom.services.event_filter import EventFilter
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import METHODS, Caller, Event
+
+PAGE = 500
+"""Stored events that are read at once."""
+
+
+class EventFeed:
+    """Events of a thread that a filter lets pass, in batches, without end. Close it when the reader is gone.
+
+    `gap`: events that the reader asked for are no longer stored.
+    """
+
+    def __init__(self, batches: AsyncGenerator[Sequence[Event], None], *, gap: bool) -> None:
+        self._batches = batches
+        self.gap = gap
+
+    def __aiter__(self) -> "EventFeed":
+        return self
+
+    async def __anext__(self) -> Sequence[Event]:
+        return await self._batches.__anext__()
+
+    async def aclose(self) -> None:
+        await self._batches.aclose()
+
+
+class _Page(msgspec.Struct):
+    events: list[Event]
+    last: int
+
+
+class EventStreamService:
+    """How the events of threads are read. They are stored before anybody is told: the broker only says that there are more."""
+
+    def __init__(self, *, storage: Storage, broker: Broker) -> None:
+        self._storage = storage
+        self._broker = broker
+
+    async def open(self, caller: Caller, thread_id: str, wanted: EventFilter) -> EventFeed:
+        """The events after `wanted.since`, stored ones first. The thread need not exist yet."""
+
+        async def work(tx: Tx) -> tuple[bool, int]:
+            return await self._known(tx, caller, thread_id), await tx.events.floor(thread_id)
+
+        known, floor = await self._storage.read(work)
+        return EventFeed(self._wanted(caller, thread_id, wanted, known), gap=0 < wanted.since < floor)
+
+    async def newest(self, thread_id: str) -> int:
+        """The number of the thread's newest event."""
+        return await self._storage.read(lambda tx: tx.events.last_channel_seq(thread_id))
+
+    async def replay(self, thread_id: str, wanted: EventFilter, upto: int) -> list[Event]:
+        """The stored events after `wanted.since`, up to a number."""
+        events: list[Event] = []
+        after = wanted.since
+        while after < upto:
+            page = await self._page(thread_id, after, wanted.methods, upto)
+            events += [event for event in page.events if wanted.passes(event)]
+            after = page.last
+        return events
+
+    async def follow(
+        self, thread_id: str, after: int, methods: frozenset[str] = frozenset(METHODS)
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """All events of some methods after a number, without gap or double, for ever."""
+        follower = self._broker.follow(thread_id, channels=True)
+        try:
+            while True:
+                page = await self._page(thread_id, after, methods)
+                full = len(page.events) == PAGE
+                after = page.last
+                if page.events:
+                    yield page.events
+                while not full:
+                    try:
+                        fresh = [event for event in await follower.next() if event.seq > after]
+                    except ReaderTooSlow:
+                        follower.close()
+                        follower = self._broker.follow(thread_id, channels=True)
+                        break
+                    if not fresh:
+                        continue
+                    # Runs follow each other, and the last word of one may reach us after the first of the next.
+                    if [event.seq for event in fresh] != list(range(after + 1, after + 1 + len(fresh))):
+                        break
+                    after = fresh[-1].seq
+                    if events := [event for event in fresh if event.name in methods]:
+                        yield events
+        finally:
+            follower.close()
+
+    async def _wanted(
+        self, caller: Caller, thread_id: str, wanted: EventFilter, known: bool
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        feed = self.follow(thread_id, wanted.since, wanted.methods)
+        try:
+            async for batch in feed:
+                if not known:
+                    known = await self._storage.read(lambda tx: self._known(tx, caller, thread_id))
+                if events := [event for event in batch if wanted.passes(event)]:
+                    yield events
+        finally:
+            await feed.aclose()
+
+    async def _page(self, thread_id: str, after: int, methods: frozenset[str], upto: int | None = None) -> _Page:
+        async def work(tx: Tx) -> _Page:
+            last = await tx.events.last_channel_seq(thread_id) if upto is None else upto
+            events = await tx.events.of_channels(thread_id, after=after, upto=last, methods=methods, limit=PAGE)
+            return _Page(events, events[-1].seq if len(events) == PAGE else max(last, after))
+
+        return await self._storage.read(work)
+
+    async def _known(self, tx: Tx, caller: Caller, thread_id: str) -> bool:
+        """Whether the thread exists, as far as the caller may know."""
+        return await tx.threads.get(thread_id, with_state=False) is not None
+
+
+def envelope(event: Event) -> bytes:
+    """An event as clients get it."""
+    return b'{"type":"event","event_id":"%b","seq":%d,"method":"%b","params":%b}' % (
+        f"{event.run_id}:{event.seq}".encode(),
+        event.seq,
+        event.name.encode(),
+        event.data,
+    )

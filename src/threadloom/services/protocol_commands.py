@@ -1,0 +1,243 @@
+"""Carrying out the commands of the v2 protocol (contract, protocols §3, "Commands")."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, cast, get_args
+
+import msgspec
+
+from threadloom.codec import from_json
+from threadloom.engine.admission import Admitted
+from threadloom.errors import ApiError, Invalid, NotFound
+from threadloom.ids import new_id
+from threadloom.services.event_filter import read_filter
+from threadloom.services.protocol_params import (
+    Command,
+    Params,
+    Refused,
+    answers_of,
+    command_of,
+    config_of,
+    invalid,
+    metadata_of,
+    namespace_of,
+    refusal,
+    text,
+)
+from threadloom.services.protocol_tree import tree
+from threadloom.services.requests import RunCreate
+from threadloom.services.requests.common import StreamMode
+from threadloom.services.runs import Resolver, RunService
+from threadloom.services.state import StateService
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import Caller, MultitaskStrategy, Thread
+
+NO_THREAD = "There is no thread with this id that can be read"
+MODES: list[StreamMode] = ["values", "updates", "messages", "custom", "tasks", "checkpoints"]
+
+
+class Done(msgspec.Struct):
+    """The result of a command, and the number of the last event that was told before it took effect."""
+
+    result: dict[str, Any]
+    seq: int
+
+
+class CommandService:
+    """What a client of the v2 protocol can ask for beside events."""
+
+    def __init__(self, *, storage: Storage, runs: RunService, assistants: Resolver, state: StateService) -> None:
+        self._storage = storage
+        self._runs = runs
+        self._assistants = assistants
+        self._state = state
+        self._methods: dict[str, Callable[[Caller, str, Params], Awaitable[Done]]] = {
+            "run.start": self._start,
+            "input.respond": self._respond,
+            "agent.getTree": self._tree,
+            "state.get": self._get_state,
+            "subscription.subscribe": self._subscribe,
+            "subscription.unsubscribe": self._unsubscribe,
+            "subscription.reconnect": self._reconnect,
+        }
+
+    async def execute(self, caller: Caller, thread_id: str, command: Command) -> Done:
+        """Carries out one command.
+
+        Raises:
+            Refused: it was not carried out, and nothing was changed.
+        """
+        method = self._methods.get(command.method)
+        if method is None:
+            raise Refused("unknown_command", f"Unknown command: {command.method:.100}")
+        if not isinstance(command.params, dict):
+            raise invalid("params must be an object")
+        try:
+            return await method(caller, thread_id, command.params)
+        except ApiError as error:
+            raise refusal(error) from error
+
+    # --- runs ---
+
+    async def _start(self, caller: Caller, thread_id: str, params: Params) -> Done:
+        request = _request(params, text(params, "assistant_id"))
+        given = params.get("input")
+        forks = bool((request.config.get("configurable") or {}).get("checkpoint_id"))
+
+        async def work(tx: Tx) -> tuple[Admitted, int]:
+            thread = await tx.threads.get(thread_id)
+            waits = thread is not None and thread.status == "interrupted" and bool(_questions(thread))
+            if waits and given is not None and not forks:
+                request.command, request.input = {"resume": given}, None
+            else:
+                request.command, request.input = None, given
+            return await self._admit(tx, caller, thread_id, request)
+
+        return await self._run(request, work, told=True)
+
+    async def _respond(self, caller: Caller, thread_id: str, params: Params) -> Done:
+        answers = answers_of(params)
+        request = _request(params, "")
+        request.command = {**command_of(params), "resume": answers}
+
+        async def work(tx: Tx) -> tuple[Admitted, int]:
+            thread = await tx.threads.get(thread_id)
+            if thread is None:
+                raise Refused("no_such_run", NO_THREAD)
+            waiting = await _waiting(tx, thread)
+            if unknown := [interrupt_id for interrupt_id in answers if interrupt_id not in waiting]:
+                raise Refused("no_such_interrupt", f"Not waiting for an answer: {', '.join(unknown)[:500]}")
+            request.assistant_id = await self._assistant_of(tx, thread)
+            return await self._admit(tx, caller, thread_id, request)
+
+        return await self._run(request, work, told=False)
+
+    async def _run(
+        self, request: RunCreate, work: Callable[[Tx], Awaitable[tuple[Admitted, int]]], *, told: bool
+    ) -> Done:
+        await self._runs.check(request)
+        admitted, seq = await self._storage.write(work)
+        self._runs.admitted(admitted)
+        return Done({"run_id": admitted.run.run_id} if told else {}, seq)
+
+    async def _admit(self, tx: Tx, caller: Caller, thread_id: str, request: RunCreate) -> tuple[Admitted, int]:
+        """Puts the run into the queue; gives also the thread's newest event at that moment."""
+        try:
+            await self._assistants.resolve(tx, request.assistant_id)
+        except (NotFound, Invalid) as error:
+            raise invalid(f"assistant_id: {error.detail}") from error
+        configurable = request.config.get("configurable") or {}
+        checkpoint_id, ns = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns") or ""
+        if checkpoint_id and await tx.lineage.get(thread_id, ns, checkpoint_id) is None:
+            raise invalid(f"config.configurable.checkpoint_id: there is no checkpoint {checkpoint_id}")
+        seq = await tx.events.last_channel_seq(thread_id)
+        return await self._runs.admit(tx, caller, thread_id, request, channels=True), seq
+
+    async def _assistant_of(self, tx: Tx, thread: Thread) -> str:
+        """The assistant of the thread's newest run, or the one of its graph when that is gone."""
+        for key in ("assistant_id", "graph_id"):
+            named = thread.metadata.get(key)
+            if not isinstance(named, str):
+                continue
+            try:
+                return (await self._assistants.resolve(tx, named)).assistant_id
+            except (NotFound, Invalid):
+                continue
+        raise Refused("no_such_run", "No assistant has run on this thread")
+
+    # --- looking ---
+
+    async def _tree(self, caller: Caller, thread_id: str, params: Params) -> Done:
+        run_id = params.get("run_id")
+        if run_id is not None and not isinstance(run_id, str):
+            raise invalid("run_id must be a string")
+
+        async def work(tx: Tx) -> tuple[dict[str, Any] | None, int]:
+            told = await tx.events.of_channels(
+                thread_id, after=0, methods=("lifecycle",), run_id=run_id, limit=1_000_000
+            )
+            return tree(told), await tx.events.last_channel_seq(thread_id)
+
+        found, seq = await self._storage.read(work, heavy=True)
+        if found is None:
+            raise Refused("no_such_run", "No run of this thread has told of its agents")
+        return Done({"tree": found}, seq)
+
+    async def _get_state(self, caller: Caller, thread_id: str, params: Params) -> Done:
+        keys = params.get("keys")
+        if keys is not None and (not isinstance(keys, list) or not all(isinstance(key, str) for key in keys)):
+            raise invalid("keys must be an array of strings")
+        namespace = namespace_of(params)
+        seq = await self._storage.read(lambda tx: tx.events.last_channel_seq(thread_id))
+        try:
+            state = await self._state.get(caller, thread_id, checkpoint={"checkpoint_ns": "|".join(namespace)})
+        except NotFound as error:
+            raise Refused("no_such_run", error.detail) from error
+        except ValueError as error:
+            raise Refused("no_such_namespace", f"There is no subgraph {namespace!r}") from error
+        values = state["values"]
+        if keys is not None and isinstance(values, dict):
+            values = {key: values[key] for key in keys if key in values}
+        result: dict[str, Any] = {"values": values}
+        place = state.get("checkpoint") or {}
+        if place.get("checkpoint_id"):
+            result["checkpoint"] = {"id": place["checkpoint_id"], "ns": place.get("checkpoint_ns", "")}
+        return Done(result, seq)
+
+    # --- subscriptions: they belong to a web socket; without one there is nothing to do ---
+
+    async def _subscribe(self, caller: Caller, thread_id: str, params: Params) -> Done:
+        read_filter(params)
+        return await self._noted(thread_id, {"subscription_id": new_id(), "replayed_events": 0})
+
+    async def _unsubscribe(self, caller: Caller, thread_id: str, params: Params) -> Done:
+        subscription_id = text(params, "subscription_id")
+        raise Refused("no_such_subscription", f"There is no subscription {subscription_id:.100}")
+
+    async def _reconnect(self, caller: Caller, thread_id: str, params: Params) -> Done:
+        raise Refused("no_such_run", "Only a web socket can be reconnected")
+
+    async def _noted(self, thread_id: str, result: dict[str, Any]) -> Done:
+        return Done(result, await self._storage.read(lambda tx: tx.events.last_channel_seq(thread_id)))
+
+
+def _request(params: Params, assistant_id: str) -> RunCreate:
+    named = params.get("multitaskStrategy")
+    strategy = named if isinstance(named, str) and named in get_args(MultitaskStrategy) else "enqueue"
+    request = RunCreate(
+        assistant_id=assistant_id,
+        config=config_of(params),
+        metadata=metadata_of(params),
+        stream_mode=list(MODES),
+        stream_subgraphs=True,
+        stream_resumable=True,
+        if_not_exists="create",
+        multitask_strategy=cast(Literal["reject", "enqueue", "interrupt", "rollback"], strategy),
+    )
+    tracer = params.get("langsmith_tracer")
+    if isinstance(tracer, dict):
+        request.langsmith_tracer = tracer
+    return request
+
+
+def _questions(thread: Thread) -> set[str]:
+    """The ids of the interrupts that the thread's record shows."""
+    shown = from_json(thread.interrupts_json or b"{}")
+    return {interrupt["id"] for interrupts in shown.values() for interrupt in interrupts}
+
+
+async def _waiting(tx: Tx, thread: Thread) -> set[str]:
+    """The ids of the interrupts that can still be answered: no run in the queue answers them already.
+
+    A run that has asked but is not settled yet counts as well: clients answer as soon as they are asked.
+    """
+    waiting = _questions(thread)
+    for run in await tx.runs.active(thread.thread_id):
+        command = run.kwargs.get("command") or {}
+        if "resume" in command:
+            answers = command["resume"]
+            waiting = waiting - answers.keys() if isinstance(answers, dict) else set()
+        for event in await tx.events.of_channels(
+            thread.thread_id, after=0, methods=("input.requested",), run_id=run.run_id
+        ):
+            waiting.add(from_json(event.data)["data"]["interrupt_id"])
+    return waiting

@@ -1,0 +1,163 @@
+"""The commands of the v2 protocol: their envelope, and what may stand in their parameters (contract, protocols §3)."""
+
+from typing import Any
+
+import msgspec
+
+from threadloom.errors import ApiError, ThreadloomError
+from threadloom.ids import parse_id
+
+NOT_A_COMMAND = "Protocol commands must include an integer id and string method."
+NOT_JSON = "Protocol commands must be valid JSON."
+
+Params = dict[str, Any]
+
+
+class Refused(ThreadloomError):
+    """A command that was not carried out; `code` is one of the protocol's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class NotACommand(Refused):
+    """What came has no integer id or no method. `id` is what stands in the place of the id."""
+
+    def __init__(self, id_: Any, message: str = NOT_A_COMMAND) -> None:
+        super().__init__("invalid_argument", message)
+        self.id = id_
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A command as it was sent."""
+
+    id: int
+    method: str
+    params: Params
+
+
+def read_command(body: Any) -> Command:
+    """A command from its JSON value.
+
+    Raises:
+        NotACommand: it has no whole, non-negative id, or no text method.
+    """
+    if not isinstance(body, dict):
+        raise NotACommand(None)
+    id_, method = body.get("id"), body.get("method")
+    if not isinstance(id_, int) or isinstance(id_, bool) or id_ < 0 or not isinstance(method, str):
+        raise NotACommand(id_)
+    params = body.get("params")
+    return Command(id_, method, {} if params is None else params)
+
+
+def success(command: Command, result: dict[str, Any], seq: int) -> dict[str, Any]:
+    """The answer to a command that was carried out, after the event of number `seq`."""
+    return {"type": "success", "id": command.id, "result": result, "meta": {"applied_through_seq": seq}}
+
+
+def failure(id_: Any, refused: Refused) -> dict[str, Any]:
+    """The answer to one that was refused."""
+    return {"type": "error", "id": id_, "error": refused.code, "message": refused.message}
+
+
+def invalid(message: str) -> Refused:
+    return Refused("invalid_argument", message)
+
+
+def refusal(error: ApiError) -> Refused:
+    """An error of a service's as the protocol tells it."""
+    if error.status in (401, 403, 404):
+        return Refused("permission_denied", f"{error.status}: {error.detail}")
+    if error.status < 500:
+        return invalid(error.detail)
+    return Refused("unknown_error", f"{error.status}: {error.detail}")
+
+
+# --- parameters ---
+
+
+def text(params: Params, name: str) -> str:
+    """A parameter that must be a text, and not the empty one."""
+    value = params.get(name)
+    if not isinstance(value, str) or not value:
+        raise invalid(f"{name} is required and must be a string")
+    return value
+
+
+def config_of(params: Params) -> Params:
+    """The `config`; of a wrong type it is as if left out.
+
+    Raises:
+        Refused: the checkpoint it names cannot be one.
+    """
+    config = params.get("config")
+    if not isinstance(config, dict):
+        return {}
+    configurable = config.get("configurable")
+    checkpoint_id = configurable.get("checkpoint_id") if isinstance(configurable, dict) else None
+    if checkpoint_id is None:
+        return config
+    if not isinstance(checkpoint_id, str) or parse_id(checkpoint_id) is None:
+        raise invalid(f"config.configurable.checkpoint_id: {checkpoint_id!r:.100} is not a checkpoint id")
+    return config
+
+
+def metadata_of(params: Params) -> Params:
+    """The `metadata`."""
+    metadata = params.get("metadata")
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict):
+        raise Refused("unknown_error", f"422: metadata: expected an object (got {metadata!r:.100})")
+    return metadata
+
+
+def namespace_of(params: Params) -> list[str]:
+    """The `namespace`; the root when it is left out."""
+    namespace = params.get("namespace")
+    if namespace is None:
+        return []
+    if not isinstance(namespace, list) or not all(isinstance(segment, str) for segment in namespace):
+        raise invalid("namespace must be an array of strings")
+    return namespace
+
+
+def answers_of(params: Params) -> Params:
+    """The answers of `input.respond`, by the ids of their interrupts. Of two for one interrupt the last counts."""
+    entries = [params]
+    if "responses" in params:
+        entries = params["responses"]
+        if not isinstance(entries, list) or not entries:
+            raise invalid("responses must be a non-empty array")
+    answers: Params = {}
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise invalid("responses must be an array of objects")
+        namespace_of(entry)
+        answers[text(entry, "interrupt_id")] = entry.get("response")
+    return answers
+
+
+def command_of(params: Params) -> Params:
+    """`update` and `goto` of `input.respond`, as a run's command has them."""
+    command: Params = {}
+    update = params.get("update")
+    if update is not None:
+        if not isinstance(update, dict):
+            raise invalid("update must be an object")
+        command["update"] = update
+    goto = params.get("goto")
+    if goto is not None:
+        command["goto"] = [_destination(one) for one in goto] if isinstance(goto, list) else _destination(goto)
+    return command
+
+
+def _destination(goto: Any) -> Any:
+    if isinstance(goto, str):
+        return goto
+    if isinstance(goto, dict) and isinstance(goto.get("node"), str):
+        return {"node": goto["node"], "input": goto.get("input")}
+    raise invalid("goto must be a node's name, {node, input}, or an array of these")
