@@ -220,6 +220,7 @@ class Worker:
         except asyncio.CancelledError:
             held.settling = True
             if self._stopping and not held.lost:
+                await emitter.flush()
                 await self._settling.hand_back(run)
             raise
         held.settling = True
@@ -238,7 +239,6 @@ class Worker:
             result = error_result("RunLostError", attempts)
             result.snapshot = snapshot
             emitter.emit("error", result.error)
-                await emitter.flush()
         await self._settle(run, result, emitter)
 
     async def _settle(self, run: Run, result: Result, emitter: Emitter) -> None:

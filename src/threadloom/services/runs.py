@@ -130,11 +130,11 @@ class RunService:
         run = new_run(
             request, caller=caller, assistant=assistant, thread=thread, clock=self._clock, temporary=temporary
         )
+        if channels:
+            run.kwargs["event_streaming"] = True
         if not temporary:
             await self._tie(tx, thread, request, assistant)
         return await admit(tx, run)
-        if channels:
-            run.kwargs["event_streaming"] = True
 
     def admitted(self, admitted: Admitted) -> None:
         """What follows a committed admission: others are told to stop, workers are woken."""
