@@ -323,6 +323,13 @@ async def test_written_state_survives_the_next_run_and_update(client):
         ({"graph_id": "chain"}, [{"updates": []}], 400, "No updates provided"),
         ({"graph_id": "chain"}, [{"updates": [{"values": {}, "as_node": "zap"}]}], 400, "Node zap does not exist"),
         ({"graph_id": "chain"}, [{"updates": [{"command": {"resume": 1}, "as_node": "a"}]}], 400, "resume"),
+        ({"graph_id": "chain"}, [{"updates": [{"command": {"goto": "zap"}, "as_node": "a"}]}], 400, "Node zap"),
+        (
+            {"graph_id": "chain"},
+            [{"updates": [{"command": {"goto": [{"node": "zap", "input": 1}]}, "as_node": "a"}]}],
+            400,
+            "Node zap",
+        ),
         (
             {"graph_id": "chain"},
             [

@@ -1,5 +1,6 @@
 """States as clients see them: one state, and the history (contract, threads §6, §12). Read through the thread's graph."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from threadloom.types import Caller, Event, Thread
 
 PLACE = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 """What a checkpoint is told by, in this order."""
+
+PAGE = 100
+"""States read at once, at most, so that a long history is never in memory as a whole before it is shown."""
 
 
 class StateService:
@@ -171,15 +175,17 @@ def selected(state: dict[str, Any], select: list[str] | None) -> dict[str, Any]:
 async def _pages(
     graph: Graph, config: dict[str, Any], wanted: dict[str, Any], before: str | None, limit: int
 ) -> AsyncIterator[Any]:
-    """The history in pages of `limit`: a reader who stops after one has read no more than that."""
+    """The history in pages, the first no longer than `limit`: a reader who stops there has read no more."""
+    page = min(limit, PAGE)
     while True:
         bound = None if before is None else {"configurable": {**config["configurable"], "checkpoint_id": before}}
         found = 0
-        async for snapshot in graph.aget_state_history(config, filter=wanted or None, before=bound, limit=limit):
+        async for snapshot in graph.aget_state_history(config, filter=wanted or None, before=bound, limit=page):
             yield snapshot
             found += 1
             before = snapshot.config["configurable"]["checkpoint_id"]
-        if found < limit or "checkpoint_id" in config["configurable"]:
+            await asyncio.sleep(0)  # preparing a state takes a while and waits for nothing: others go on in between
+        if found < page or "checkpoint_id" in config["configurable"]:
             return
 
 

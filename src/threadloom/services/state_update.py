@@ -6,13 +6,14 @@ import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from langgraph.constants import END
 from langgraph.types import Command, Send, StateUpdate
 from msgspec import UNSET
 
 from threadloom.clock import Clock
 from threadloom.engine.snapshot import Snapshot, thread_state
 from threadloom.engine.states import thread_status
-from threadloom.errors import BadRequest, Conflict, NotFound, ThreadloomError
+from threadloom.errors import BadRequest, Conflict, NotFound, StaleRefsError, ThreadloomError
 from threadloom.services import requests
 from threadloom.services.requests import NodeUpdate, Superstep
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
@@ -39,6 +40,10 @@ class LocalLocks:
 
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    def held(self) -> int:
+        """How many threads somebody holds or waits for."""
+        return len(self._locks)
 
     @contextlib.asynccontextmanager
     async def hold(self, thread_id: str) -> AsyncIterator[None]:
@@ -94,7 +99,12 @@ class StateWriter:
         return stored
 
     async def _write(
-        self, thread_id: str, place: Mapping[str, Any], steps: Sequence[Sequence[Any]], *, new: Thread | None = None
+        self,
+        thread_id: str,
+        place: Mapping[str, Any],
+        steps: Sequence[Sequence[StateUpdate]],
+        *,
+        new: Thread | None = None,
     ) -> tuple[Thread, dict[str, Any]]:
         """Applies and stores; gives the record that follows, and the config of the last checkpoint made."""
         async with self._locks.hold(thread_id):
@@ -104,12 +114,15 @@ class StateWriter:
                     raise missing(thread_id)
                 work = await self._apply(thread, place, steps)
                 commit = functools.partial(self._commit, thread=thread, work=work, new=new is not None)
-                stored = await self._storage.write(commit)
+                try:
+                    stored = await self._storage.write(commit)
+                except StaleRefsError:
+                    continue  # something was pruned meanwhile
                 if stored is not None:
                     return stored, work.config
         raise Conflict(f"Thread with ID {thread_id} has in-flight runs: they change it while it is written to")
 
-    async def _apply(self, thread: Thread, place: Mapping[str, Any], steps: Sequence[Sequence[Any]]) -> "_Work":
+    async def _apply(self, thread: Thread, place: Mapping[str, Any], steps: Sequence[Sequence[StateUpdate]]) -> "_Work":
         """Lets the graph apply the updates to a draft, and reads what the thread then shows."""
         graph_id = graph_of(thread)
         if graph_id is None:
@@ -123,6 +136,7 @@ class StateWriter:
         async with self._graphs.open(thread, graph_id, "threads.update") as graph:
             drafted = graph.copy({"checkpointer": graph.checkpointer.over(draft)})
             try:
+                _check_destinations(drafted, steps)
                 await _find(drafted, configurable)
                 config = await drafted.abulk_update_state({"configurable": configurable}, steps)
                 newest = {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": ""}}
@@ -173,6 +187,20 @@ async def _no_active_runs(tx: Tx, thread_id: str) -> None:
     if active:
         ids = ", ".join(run.run_id for run in active)
         raise Conflict(f"Thread with ID {thread_id} has in-flight runs: {ids}")
+
+
+def _check_destinations(graph: Graph, steps: Sequence[Sequence[StateUpdate]]) -> None:
+    """Refuses commands that go to nodes the graph does not have: LangGraph would pass over them in silence.
+
+    Raises:
+        BadRequest: with the name of the first such node.
+    """
+    commands: list[Any] = [update.values for step in steps for update in step if isinstance(update.values, Command)]
+    for command in commands:
+        for goto in command.goto if isinstance(command.goto, list) else [command.goto]:
+            name = goto.node if isinstance(goto, Send) else goto
+            if name and name != END and name not in graph.nodes:
+                raise BadRequest(f"Node {name} does not exist")
 
 
 async def _find(graph: Graph, configurable: Mapping[str, Any]) -> None:

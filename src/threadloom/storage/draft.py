@@ -4,6 +4,7 @@ A state update is several puts, and reads in between, made by LangGraph. Over a 
 with the thread's record.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -57,7 +58,8 @@ class Draft:
             else:
                 await tx.lineage.put_writes(put)
 
-    async def write(self, work: Callable[[Any], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Any], Awaitable[T]], *, heavy: bool = False) -> T:
+        await asyncio.sleep(0)  # a long draft waits for nothing else: others go on in between
         return await work(_DraftTx(self._lineage))
 
     async def read(self, work: Callable[[Any], Awaitable[T]], *, heavy: bool = False) -> T:

@@ -1,0 +1,95 @@
+"""What a copy costs, counted: the same statements, rows and bytes whatever the history. Nothing is timed."""
+
+import pytest
+
+from tests.clocks import ManualClock
+from threadloom.services.copying import CopyService
+from threadloom.services.requests import ThreadCopy
+from threadloom.storage.base import Blob, CheckpointPut
+from threadloom.storage.sqlite import SqliteStorage
+from threadloom.types import SYSTEM, Thread
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def storage(tmp_path):
+    storage = SqliteStorage(tmp_path / "data")
+    await storage.open()
+    yield storage
+    await storage.close()
+
+
+async def thread_of(storage, length):
+    """A thread with a history of so many checkpoints, which shows a state of 20 kB."""
+    name = f"thread-{length:06}"
+    thread = Thread(
+        thread_id=name,
+        created_at=1,
+        updated_at=1,
+        state_updated_at=1,
+        metadata={"graph_id": "g"},
+        values_json=b'"' + b"v" * 20_000 + b'"',
+        interrupts_json=b"{}",
+    )
+
+    async def work(tx):
+        await tx.threads.insert(thread)
+        parent = None
+        for number in range(length):
+            blob = Blob(storage.new_blob_id(), "bytes", b"b" * 50)
+            put = CheckpointPut(
+                thread_id=name,
+                ns="",
+                cid=f"{length}-{number:06}",
+                parent=parent,
+                body_type="json",
+                body=b"{}",
+                refs={"messages": blob.id},
+                blobs=[blob],
+                meta=b"{}",
+            )
+            await tx.lineage.put(put)
+            parent = put.cid
+
+    await storage.write(work)
+    return name
+
+
+async def cost_of(storage, thread):
+    """Statements run, rows changed, and rows added to each table, by one copy."""
+    statements = []
+    tables = ("threads", "states", "segs", "heads", "cks", "writes", "blobs", "run_spans")
+
+    def counts(connection):
+        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+    def watch(connection):
+        connection.set_trace_callback(statements.append)
+        return connection.total_changes
+
+    def unwatch(connection):
+        connection.set_trace_callback(None)
+        return connection.total_changes
+
+    before = storage.database.read(counts)
+    changed = -await storage.database.write(watch)
+    copy = await CopyService(storage=storage, clock=ManualClock(), graphs=None).copy(SYSTEM, thread, ThreadCopy())
+    changed += await storage.database.write(unwatch)
+    after = storage.database.read(counts)
+    work = [line.split()[0] for line in statements if line.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")]
+    return copy, work, changed, {table: after[table] - before[table] for table in tables}
+
+
+async def test_a_copy_costs_the_same_at_any_length(storage):
+    costs = []
+    for length in (10, 1_000, 100_000):
+        thread = await thread_of(storage, length)
+        copy, statements, changed, rows = await cost_of(storage, thread)
+        history = await storage.read(lambda tx, copy=copy: tx.lineage.history(copy.thread_id, limit=3))
+        assert [row.cid for row in history] == [f"{length}-{number:06}" for number in range(length - 1, length - 4, -1)]
+        assert len(copy.values_json) == 20_002
+        costs.append((statements, changed, rows))
+    assert costs[0] == costs[1] == costs[2]
+    _, _, rows = costs[0]
+    assert {table: count for table, count in rows.items() if count} == {"threads": 1, "segs": 1, "heads": 1}
