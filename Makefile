@@ -1,0 +1,68 @@
+# make serve   set up and serve the example app on http://127.0.0.1:2024 (PORT=… for another port)
+# make test    set up and run the tests
+# make check   style, types, layers, file sizes
+# make bench   measure copying and running (docs/performance.md)
+# make docs    check that the documentation names everything there is
+#
+# Needs Python 3.11 or newer with pip, and make. The JavaScript guide is tested with Node, the shell guide with curl and jq.
+
+PYTHON ?= python3
+PORT ?= 2024
+VENV ?= .venv
+WORKERS ?= 2
+TESTS ?= tests
+
+BIN := $(VENV)/bin
+JS := examples/copying_threads
+
+.PHONY: serve test check bench docs clean
+.DEFAULT_GOAL := serve
+
+serve: $(VENV)/.installed
+	$(BIN)/threadloom dev --config examples/chat/langgraph.json --port $(PORT) --no-reload --no-browser
+
+test: $(VENV)/.dev $(JS)/node_modules/.installed $(VENV)/.jq
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/docs/file_sizes.py src tests examples
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m pytest -q tests/docs
+
+bench: $(VENV)/.dev
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) $(JS)/node_modules build dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+$(JS)/node_modules/.installed: $(JS)/package.json $(JS)/package-lock.json
+	@command -v npm >/dev/null || { echo "The JavaScript guide is tested with Node: install node and npm."; exit 1; }
+	cd $(JS) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(VENV)/.jq: $(VENV)/.installed
+	@command -v jq >/dev/null || { \
+		echo "Installing jq, which the shell guide uses."; \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq jq; \
+	} || { echo "The shell guide is tested with jq: install it."; exit 1; }
+	@touch $@

@@ -1,0 +1,62 @@
+"""The guide "Copying Threads" against a real server: three languages, as it is written now and as it was first printed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server import running
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+GUIDE = EXAMPLES / "copying_threads"
+COMMANDS = {"py": sys.executable, "mjs": "node", "sh": "bash"}
+
+
+def serving(folder: Path, own: dict[str, object]):
+    """The example app, copied, with our own block in its configuration."""
+    app = folder / "app"
+    shutil.copytree(EXAMPLES / "chat", app, ignore=shutil.ignore_patterns(".threadloom", "__pycache__"))
+    config = json.loads((app / "langgraph.json").read_text())
+    (app / "langgraph.json").write_text(json.dumps({**config, **own}))
+    return running(app, folder / "data")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("today"), {}) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def url_without_ids(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("printed"), {"threadloom": {"checkpoint_thread_id": False}}) as server:
+        yield server.url
+
+
+def outcome(script: Path, url: str) -> tuple[int, str]:
+    command = [COMMANDS[script.suffix[1:]], str(script), url]
+    done = subprocess.run(command, cwd=GUIDE, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_the_guide_says_that_the_histories_are_the_same(url, language):
+    assert outcome(GUIDE / f"copying_threads.{language}", url) == (0, "The histories are the same.\n")
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_the_guide_as_first_printed_works_without_ids_in_checkpoints(url_without_ids, language):
+    assert outcome(GUIDE / "as_printed" / f"guide.{language}", url_without_ids) == (0, "The histories are the same.\n")
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_todays_guide_works_without_ids_in_checkpoints_too(url_without_ids, language):
+    assert outcome(GUIDE / f"copying_threads.{language}", url_without_ids) == (0, "The histories are the same.\n")
+
+
+def test_the_guides_check_can_fail(url):
+    """With the ids in the checkpoints, what was first printed finds a difference: the check is no formality."""
+    assert outcome(GUIDE / "as_printed" / "guide.sh", url) == (0, "The histories are different.\n")
