@@ -342,7 +342,7 @@ class Saver(BaseCheckpointSaver[str]):
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Forgets a thread's checkpoints and writes. Copies of it keep what they see."""
-        await self._storage.write(lambda tx: tx.lineage.delete(thread_id))
+        await self._storage.write(lambda tx: tx.lineage.delete(thread_id), heavy=True)
 
     def delete_thread(self, thread_id: str) -> None:
         """As `adelete_thread`, for worker threads."""
@@ -364,7 +364,7 @@ class Saver(BaseCheckpointSaver[str]):
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Removes the checkpoints of runs, with their writes, from the threads that the runs wrote on, not from copies."""
-        await self._storage.write(deleting_runs(run_ids))
+        await self._storage.write(deleting_runs(run_ids), heavy=True)
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """As `adelete_for_runs`, for worker threads."""
@@ -377,7 +377,7 @@ class Saver(BaseCheckpointSaver[str]):
         Raises:
             ValueError: there is no such strategy.
         """
-        await self._storage.write(pruning(thread_ids, strategy))
+        await self._storage.write(pruning(thread_ids, strategy), heavy=True)
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """As `aprune`, for worker threads."""

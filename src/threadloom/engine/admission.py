@@ -1,5 +1,7 @@
 """The one door for every new run: what becomes of the thread's other runs, and the new one's place in the queue."""
 
+from typing import Protocol
+
 import msgspec
 
 from threadloom.engine.states import check, thread_status
@@ -13,18 +15,33 @@ BUSY = "Thread is already running a task. Wait for it to finish or choose a diff
 class Admitted(msgspec.Struct, kw_only=True):
     """What is to be done once the transaction is committed.
 
-    `cancel` are running runs that were asked to stop, `ended` pending ones that will never start.
+    `cancel` are running runs that were asked to stop, `ended` pending ones that will never start, `claimed` is the new run
+    in the hands of this process's worker, if that took it at once.
     """
 
     run: Run
     cancel: list[str] = []
     ended: list[Run] = []
+    claimed: Run | None = None
 
 
-async def admit(tx: Tx, run: Run) -> Admitted:
+class Starter(Protocol):
+    """A worker in this process, which may take a new run in the transaction that makes it."""
+
+    async def take(self, tx: Tx, run: Run) -> Run | None:
+        """Claims a run for which there is a free place; None when there is none."""
+        ...
+
+    def begin(self, run: Run) -> None:
+        """Begins to execute a run that `take` gave, once that is committed."""
+        ...
+
+
+async def admit(tx: Tx, run: Run, starter: Starter) -> Admitted:
     """Puts a new run into its thread's queue, as its multitask strategy says (contract, runs §4).
 
-    The thread must exist. After the commit: cancel what `cancel` names, tell the readers of `ended`, wake the workers.
+    The thread must exist. After the commit: cancel what `cancel` names, tell the readers of `ended`, begin `claimed`, and
+    wake the workers when it was not claimed.
 
     Raises:
         Conflict: the strategy is `reject` and the thread is busy. Nothing was changed.
@@ -44,6 +61,8 @@ async def admit(tx: Tx, run: Run) -> Admitted:
                 admitted.ended.append(other)
     admitted.run = await tx.runs.insert(run)
     await tx.threads.update(run.thread_id, status=thread_status(active=1, has_next=False), updated_at=run.created_at)
+    if not others and run.due <= run.created_at:
+        admitted.claimed = await starter.take(tx, run)
     return admitted
 
 

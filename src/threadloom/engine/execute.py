@@ -109,7 +109,7 @@ class Execution:
                     error = failure
                     kind = "timeout" if isinstance(failure, TimeoutError) and limit.expired() else "error"
                 if self._wants_snapshot:
-                    snapshot = await thread_state(graph, _bare(config))
+                    snapshot = self._seen_state(graph, kind) or await thread_state(graph, _bare(config))
         except asyncio.CancelledError:
             if not cancelled():
                 raise

@@ -90,6 +90,7 @@ class Worker:
         self._leases = LeaseKeeper(storage=storage, clock=clock, lost=self._lose, cancelled=self._cancel)
         self._loops = Loops(isolated)
         self._held: dict[str, _Held] = {}
+        self._taken: dict[str, int] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
         self._claiming: asyncio.Task[None] | None = None
         self._stopping = False
@@ -123,6 +124,23 @@ class Worker:
         await asyncio.to_thread(self._leases.stop)
         self._loops.close()
 
+    # --- taking a run as it is made ---
+
+    async def take(self, tx: Tx, run: Run) -> Run | None:
+        """See `admission.Starter`: a run that can begin at once needs no second transaction to be claimed."""
+        now = self._clock.now()
+        # A transaction that failed after this leaves its place taken; it is given back here.
+        self._taken = {taken: at for taken, at in self._taken.items() if now - at < SECOND}
+        if self._claiming is None or self._stopping or len(self._held) + len(self._taken) >= self.jobs:
+            return None
+        self._taken[run.run_id] = now
+        return await tx.runs.take(run.run_id, self.id, now, now + LEASE_SECONDS * SECOND)
+
+    def begin(self, run: Run) -> None:
+        """See `admission.Starter`."""
+        self._taken.pop(run.run_id, None)
+        self._begin(self._attempt(run), run)
+
     # --- claiming ---
 
     async def _claim_forever(self) -> None:
@@ -136,7 +154,7 @@ class Worker:
 
     async def _claim(self) -> float | None:
         """Claims what is due, and tells after how many seconds the next one is."""
-        while free := self.jobs - len(self._held):
+        while (free := self.jobs - len(self._held) - len(self._taken)) > 0:
             claimed = await self._claim_due(free)
             for run in claimed:
                 self._begin(self._attempt(run), run)

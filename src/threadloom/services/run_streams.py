@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 from threadloom.broker.base import Broker, Follower
 from threadloom.codec import to_json
 from threadloom.errors import ApiError, NotFound
+from threadloom.ids import new_id
 from threadloom.services.requests import RunCreate
 from threadloom.services.runs import RunService
 from threadloom.storage.base import Storage, Tx
@@ -53,21 +54,28 @@ class RunStreamService:
     async def stream(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, EventStream]:
         """Makes a run and follows it from its first event. Raises as `RunService.create`."""
         run, follower = await self._make(caller, thread_id, request, events=True)
-        batches = self._follow(run, follower, cancel=request.on_disconnect == "cancel")
+        batches = self._follow(run, follower, cancel=request.on_disconnect == "cancel", fresh=True)
         return run, EventStream(batches, ids=request.stream_resumable)
 
     async def wait(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, Awaitable[bytes]]:
         """Makes a run; awaiting the second part gives its output as JSON. Raises as `RunService.create`."""
         run, follower = await self._make(caller, thread_id, request, events=False)
-        return run, self._output(run, follower, cancel=request.on_disconnect == "cancel")
+        return run, self._output(run, follower, cancel=request.on_disconnect == "cancel", fresh=True)
 
     async def _make(
         self, caller: Caller, thread_id: str | None, request: RunCreate, *, events: bool
     ) -> tuple[Run, Follower]:
-        """Makes a run and follows its thread before anyone can start it: `admitted` wakes the workers."""
+        """Makes a run on a thread that is followed already, so that no event of it can be missed."""
         await self._runs.check(request)
-        admitted = await self._storage.write(lambda tx: self._runs.admit(tx, caller, thread_id, request))
-        follower = self._broker.follow(admitted.run.thread_id, events=events)
+        own = new_id()
+        follower = self._broker.follow(thread_id or own, events=events)
+        try:
+            admitted = await self._storage.write(
+                lambda tx: self._runs.admit(tx, caller, thread_id, request, own_thread=own)
+            )
+        except BaseException:
+            follower.close()
+            raise
         self._runs.admitted(admitted)
         return admitted.run, follower
 
@@ -146,11 +154,12 @@ class RunStreamService:
         modes: Set[str] | None = None,
         cancel: bool = False,
         after: tuple[int, int] = (0, 0),
+        fresh: bool = False,
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """Live events of a run until its last. The run may have ended before the follower was there."""
+        """Live events of a run until its last. Unless it is `fresh`, it may have ended before the follower was there."""
         ended = False
         try:
-            if await self._is_over(run.run_id):
+            if not fresh and await self._is_over(run.run_id):
                 ended = True
                 return
             while not ended:
@@ -221,10 +230,10 @@ class RunStreamService:
         finally:
             follower.close()
 
-    async def _output(self, run: Run, follower: Follower, *, cancel: bool) -> bytes:
+    async def _output(self, run: Run, follower: Follower, *, cancel: bool, fresh: bool = False) -> bytes:
         ended = False
         try:
-            ended = await self._is_over(run.run_id)
+            ended = not fresh and await self._is_over(run.run_id)
             while not ended:
                 ended = any(event.run_id == run.run_id and event.last for event in await follower.next())
         finally:

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 from threadloom.broker.base import Broker
 from threadloom.clock import Clock
 from threadloom.codec import to_json
-from threadloom.engine.admission import Admitted, admit, end_pending
+from threadloom.engine.admission import Admitted, Starter, admit, end_pending
 from threadloom.engine.events import Numbers
 from threadloom.engine.execute import read_state
 from threadloom.engine.states import thread_status
@@ -46,6 +46,7 @@ class RunService:
 
     Args:
         webhooks: the policy that webhook URLs must pass.
+        starter: the worker of this process.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class RunService:
         graphs: Graphs,
         assistants: Resolver,
         webhooks: UrlCheck,
+        starter: Starter,
     ) -> None:
+        self._starter = starter
         self._storage = storage
         self._broker = broker
         self._clock = clock
@@ -117,7 +120,7 @@ class RunService:
         thread = None
         if thread_id is None:
             temporary = request.on_completion == "delete"
-            thread = await self._new_thread(tx, new_id(), request, assistant)
+            thread = await self._new_thread(tx, own_thread or new_id(), request, assistant)
         else:
             thread = await tx.threads.get(thread_id, with_state=False)
             if thread is None:
@@ -134,7 +137,7 @@ class RunService:
             run.kwargs["event_streaming"] = True
         if not temporary:
             await self._tie(tx, thread, request, assistant)
-        return await admit(tx, run)
+        return await admit(tx, run, self._starter)
 
     def admitted(self, admitted: Admitted) -> None:
         """What follows a committed admission: others are told to stop, workers are woken."""
@@ -142,7 +145,10 @@ class RunService:
             self._broker.cancel(run_id)
         for run in admitted.ended:
             self._end_stream(run)
-        self._broker.wake()
+        if admitted.claimed is not None:
+            self._starter.begin(admitted.claimed)
+        else:
+            self._broker.wake()
 
     async def check(self, request: RunCreate) -> None:
         """What can be refused before the database is asked. Raises as `create`."""
@@ -285,7 +291,7 @@ class RunService:
             await tx.runs.drop_outcome(run_id)
             await tx.events.drop_of_run(run_id)
 
-        await self._storage.write(work)
+        await self._storage.write(work, heavy=True)
         snapshot = await read_state(run, self._graphs)
         now = self._clock.now()
 

@@ -223,10 +223,10 @@ class ThreadService:
         if await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False)) is None:
             return False
         await self._stop_runs(thread_id)
-        return await self._storage.write(lambda tx: forget(tx, thread_id, self._clock.now()))
+        return await self._storage.write(lambda tx: forget(tx, thread_id, self._clock.now()), heavy=True)
 
     async def _keep_latest(self, thread_id: str) -> bool:
-        return await self._storage.write(lambda tx: keep_latest(tx, thread_id))
+        return await self._storage.write(lambda tx: keep_latest(tx, thread_id), heavy=True)
 
     def _new_ttl(self, asked: Any, now: int) -> Ttl | None:
         """The time to live of a new thread: what was asked for, else what the settings say."""

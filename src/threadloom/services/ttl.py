@@ -53,4 +53,4 @@ class ThreadSweeper:
             await tx.threads.set_ttl(thread_id, new_ttl(thread.ttl.minutes, "keep_latest", now))
             return await keep_latest(tx, thread_id)
 
-        return await self._storage.write(work)
+        return await self._storage.write(work, heavy=True)

@@ -525,9 +525,7 @@ class Crons(Protocol):
         """Enabled crons whose date has come, the longest overdue first."""
         ...
 
-    async def advance(
-        self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None
-    ) -> bool:
+    async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
         """Moves the date on if it is still the expected one and the cron still enabled. False: another one did it.
 
         `fired_at` is the moment of the firing, if this is one.
@@ -590,8 +588,9 @@ class Storage(Protocol):
 
     async def close(self) -> None: ...
 
-    async def write(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        """Runs `work` as one transaction; it is committed when this returns.
+    async def write(self, work: Callable[[Tx], Awaitable[T]], *, heavy: bool = False) -> T:
+        """Runs `work` as one transaction; it is committed when this returns. `heavy` work may take long and must not hold
+        up others.
 
         Raises:
             StorageError: the database refused. Nothing was kept.

@@ -92,8 +92,8 @@ class SqliteStorage:
             tx = self._transactions[connection] = SqliteTx(connection, self._vectors)
         return tx
 
-    async def write(self, work: Callable[[SqliteTx], Awaitable[T]]) -> T:
-        return await self.database.write(lambda connection: drive(work, self._tx(connection)))
+    async def write(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False) -> T:
+        return await self.database.write(lambda connection: drive(work, self._tx(connection)), heavy=heavy)
 
     async def read(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False) -> T:
         if heavy:

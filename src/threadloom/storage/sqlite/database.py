@@ -1,7 +1,12 @@
-"""One SQLite file: one writer thread that commits once for all that waited, and reads on the caller's own connection.
+"""One SQLite file: one writer that commits once for all that waited, and reads on the caller's own connection.
 
 Why one writer: SQLite takes one at a time anyway, and a commit shared by many waiting operations is worth more than any
 driver (storage design §2). Each operation runs in a savepoint of its own, so one that fails takes no other with it.
+
+The writer works in two places, never in both at once. What one turn of the server's event loop hands in is committed at the
+end of that turn, on the loop: no other thread has to be woken, which would cost more than the work. Heavy operations, those
+of other threads, and everything with `synchronous=full` (each commit waits for the disk) go to the writer's own thread; as
+long as that has anything to do, all else queues behind it, so operations are committed in the order they were handed in.
 """
 
 import asyncio
@@ -9,7 +14,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,8 +26,20 @@ Operation = Callable[[sqlite3.Connection], T]
 Functions = dict[str, tuple[int, Callable[..., Any]]]
 """SQL functions of ours: name -> (number of arguments, function)."""
 
+Answer = asyncio.Future[Any] | Future[Any]
+Job = tuple[Operation[Any], Answer]
+
 BATCH = 256
-"""Operations that share one commit at most, so that none waits long for the others."""
+"""Operations that share one commit at most on the writer's thread, so that none waits long for the others."""
+
+TURN = 64
+"""Operations that are committed at most in one turn of the event loop."""
+
+CHECK_EVERY = 64
+"""Commits after which the size of the write-ahead log is looked at."""
+
+LOG_BYTES = 8 * 1024 * 1024
+"""Size of the write-ahead log past which it is brought into the file, by a thread of its own."""
 
 
 class Database:
@@ -40,11 +57,20 @@ class Database:
         self.path = path
         self._synchronous = synchronous
         self._functions = functions or {}
-        self._queue: queue.SimpleQueue[tuple[Operation[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._readers = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="threadloom-read")
+        self._writer: sqlite3.Connection | None = None
+        self._writing = threading.Lock()
+        # The writer's own thread, and how many operations are on their way to or through it.
         self._thread: threading.Thread | None = None
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._queued = 0
+        self._counting = threading.Lock()
+        # What this turn of the event loop has handed in.
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._turn: list[Job] = []
+        self._commits = 0
 
     def connect(self) -> sqlite3.Connection:
         """A new connection with our settings.
@@ -61,6 +87,7 @@ class Database:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA busy_timeout = 5000")
             connection.execute("PRAGMA cache_size = -32768")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
         for name, (arguments, function) in self._functions.items():
@@ -69,36 +96,151 @@ class Database:
         return connection
 
     def start(self) -> None:
-        """Starts the writer thread."""
-        self._thread = threading.Thread(target=self._write_forever, args=(self.connect(),), name="threadloom-writer")
-        self._thread.daemon = True
+        """Starts to write. Called on the event loop that `write` is mostly called from, if there is one."""
+        with contextlib.suppress(RuntimeError):
+            self._home = asyncio.get_running_loop()
+        self._writer = self.connect()
+        self._thread = threading.Thread(target=self._write_forever, name="threadloom-writer", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Finishes what was handed in, then closes every connection. Blocks until then."""
         if self._thread is not None:
+            self._finish_turn()
             self._queue.put(None)
             self._thread.join()
             self._thread = None
         self._pool.shutdown()
+        if self._opened:
+            self._move_log()
         for connection in self._opened:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
         self._opened.clear()
 
+    # --- writing ---
+
     def submit(self, operation: Operation[T]) -> "Future[T]":
-        """Hands an operation to the writer, from any thread. The future is done once it is committed.
+        """Hands an operation to the writer's thread, from any thread. The future is done once it is committed.
 
         Raises (through the future):
             StorageError: the database refused; nothing of the operation was kept.
         """
         future: Future[T] = Future()
-        self._queue.put((operation, future))
+        self._enqueue([(operation, future)])
         return future
 
-    async def write(self, operation: Operation[T]) -> T:
-        """Runs an operation on the writer and waits until it is committed; not undone by the caller's cancellation."""
-        return await asyncio.shield(asyncio.wrap_future(self.submit(operation)))
+    async def write(self, operation: Operation[T], *, heavy: bool = False) -> T:
+        """Runs an operation on the writer and waits until it is committed; not undone by the caller's cancellation.
+
+        Args:
+            heavy: it may take long, and must not hold up the event loop.
+
+        Raises:
+            StorageError: as `submit`.
+        """
+        loop = asyncio.get_running_loop()
+        if heavy or loop is not self._home or self._synchronous == "full":
+            return await asyncio.shield(asyncio.wrap_future(self.submit(operation)))
+        if not self._turn:
+            loop.call_soon(self._end_turn)
+        future = loop.create_future()
+        self._turn.append((operation, future))
+        answer: T = await future
+        return answer
+
+    def _end_turn(self) -> None:
+        """Commits what this turn of the loop has handed in, here when the thread is idle, else there."""
+        turn, self._turn = self._turn[:TURN], self._turn[TURN:]
+        if self._turn and self._home is not None:
+            self._home.call_soon(self._end_turn)
+        if not turn:
+            return
+        if self._queued or not self._writing.acquire(blocking=False):
+            self._enqueue(turn)
+            return
+        try:
+            done = self._commit(turn)
+        finally:
+            self._writing.release()
+        _settle(done)
+
+    def _finish_turn(self) -> None:
+        while self._turn:
+            self._end_turn()
+
+    def _enqueue(self, jobs: Sequence[Job]) -> None:
+        with self._counting:
+            self._queued += len(jobs)
+        for job in jobs:
+            self._queue.put(job)
+
+    def _write_forever(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            stop = False
+            while len(batch) < BATCH and not self._queue.empty():
+                job = self._queue.get()
+                if job is None:
+                    stop = True
+                    break
+                batch.append(job)
+            with self._writing:
+                done = self._commit(batch)
+            with self._counting:
+                self._queued -= len(batch)
+            if self._home is not None and any(isinstance(job[1], asyncio.Future) for job in batch):
+                # The loop may be closed already when the server stops: nobody waits there any more.
+                with contextlib.suppress(RuntimeError):
+                    self._home.call_soon_threadsafe(
+                        _settle, [one for one in done if isinstance(one[0], asyncio.Future)]
+                    )
+            _settle([one for one in done if isinstance(one[0], Future)])
+            if stop:
+                return
+
+    def _commit(self, batch: Sequence[Job]) -> list[tuple[Answer, Any, Exception | None]]:
+        """Runs operations in one transaction; gives what each gave or raised, once that is certain. Holds `_writing`."""
+        connection = self._writer
+        assert connection is not None
+        done: list[tuple[Answer, Any, Exception | None]] = []
+        execute = connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            for operation, future in batch:
+                execute("SAVEPOINT operation")
+                try:
+                    done.append((future, operation(connection), None))
+                except Exception as error:
+                    if not connection.in_transaction:
+                        raise  # SQLite gave up the whole transaction (disk full, I/O error)
+                    execute("ROLLBACK TO operation")
+                    done.append((future, None, error))
+                execute("RELEASE operation")
+            execute("COMMIT")
+        except Exception as error:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    execute("ROLLBACK")
+            done = [(future, None, error) for _, future in batch]
+        self._commits += 1
+        if self._commits % CHECK_EVERY == 0:
+            self._look_at_log()
+        return done
+
+    # --- the write-ahead log ---
+
+    def _look_at_log(self) -> None:
+        with contextlib.suppress(OSError, RuntimeError):
+            if self.path.with_name(self.path.name + "-wal").stat().st_size > LOG_BYTES:
+                self._pool.submit(self._move_log)
+
+    def _move_log(self) -> None:
+        """Brings the log into the file, beside readers and the writer, so that the next commits start it anew."""
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    # --- reading ---
 
     def read(self, operation: Operation[T]) -> T:
         """Runs a reading operation now, on this thread's own connection and in one snapshot."""
@@ -119,45 +261,16 @@ class Database:
         """Runs a reading operation that may take long on a thread of its own, so that the event loop goes on."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.read, operation)
 
-    def _write_forever(self, connection: sqlite3.Connection) -> None:
-        while (first := self._queue.get()) is not None:
-            batch = [first]
-            stop = False
-            while len(batch) < BATCH and not self._queue.empty():
-                job = self._queue.get()
-                if job is None:
-                    stop = True
-                    break
-                batch.append(job)
-            self._commit(connection, batch)
-            if stop:
-                return
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[tuple[Operation[Any], Future[Any]]]) -> None:
-        done: list[tuple[Future[Any], Any, BaseException | None]] = []
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for operation, future in batch:
-                connection.execute("SAVEPOINT operation")
-                try:
-                    done.append((future, operation(connection), None))
-                except Exception as error:
-                    if not connection.in_transaction:
-                        raise  # SQLite gave up the whole transaction (disk full, I/O error)
-                    connection.execute("ROLLBACK TO operation")
-                    done.append((future, None, error))
-                connection.execute("RELEASE operation")
-            connection.execute("COMMIT")
-        except Exception as error:
-            if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-            done = [(future, None, error) for _, future in batch]
-        for future, result, failure in done:
-            if failure is None:
-                future.set_result(result)
-            else:
-                future.set_exception(_explained(failure) if isinstance(failure, sqlite3.Error) else failure)
+def _settle(done: Sequence[tuple[Answer, Any, Exception | None]]) -> None:
+    """Tells those who wait. One who no longer does was cancelled: the operation stands all the same."""
+    for future, result, failure in done:
+        if future.done():
+            continue
+        if failure is None:
+            future.set_result(result)
+        else:
+            future.set_exception(_explained(failure) if isinstance(failure, sqlite3.Error) else failure)
 
 
 def _explained(error: sqlite3.Error) -> StorageError | sqlite3.Error:

@@ -1,0 +1,261 @@
+"""Care of the data folder: backups, restoring, making small, checking, setting a copy aside.
+
+Whoever serves holds the folder's lock. What may only be done without a server is left in the folder (`restore.db`, `vacuum`) and done
+by the next one to take the lock, before it opens the database: `apply_requests`. Each step can be cut off and taken up again.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from threadloom.errors import StartError, StorageError
+from threadloom.storage.sqlite.migrate import migrations, version
+from threadloom.storage.sqlite.named import load
+
+log = logging.getLogger("threadloom.storage")
+
+FILE = "threadloom.db"
+LOCK = "lock"
+RESTORE = "restore.db"
+VACUUM = "vacuum"
+
+PAGES = 4096
+"""Pages copied at once; the progress is told after each such step."""
+
+SQL = load("care.sql")
+
+Progress = Callable[[float], None]
+"""Is told which part of a work is done, from 0 to 1."""
+
+
+def silent(part: float) -> None:
+    """Tells nobody."""
+
+
+# --- the lock ---
+
+
+class Held(StartError):
+    """The folder is in use. `process` is the holder's id, None when it cannot be told."""
+
+    def __init__(self, folder: Path, process: int | None) -> None:
+        super().__init__(f"The data folder {folder} is in use by another process (id {process or 'unknown'}).")
+        self.process = process
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock within the block.
+
+    Raises:
+        Held: another process holds it.
+        StartError: the folder cannot be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise StartError(f"The data folder {folder} cannot be used: {error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip()
+            raise Held(folder, int(holder) if holder.isdigit() else None) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+# --- copies ---
+
+
+def backup(folder: Path, target: Path, progress: Progress = silent) -> None:
+    """Copies the database as it is at this moment, whether or not somebody serves it. `target` appears whole or not at all.
+
+    Raises:
+        StorageError: there is no database, or the copy cannot be written.
+    """
+    source = folder / FILE
+    if not source.is_file():
+        raise StorageError(f"There is no {FILE} in {folder}")
+    _copy(source, target, progress)
+
+
+def set_aside(connection: sqlite3.Connection, path: Path, newest: int) -> Path:
+    """Copies the database before it is migrated to schema `newest`; a copy of the same schema is replaced. Gives the copy's place.
+
+    Raises:
+        StorageError: the copy cannot be written.
+    """
+    target = path.with_name(f"{path.name}.schema-{version(connection)}")
+    _copy(path, target, silent)
+    log.warning(
+        "the database is brought from schema %d to %d; a copy was set aside: %s", version(connection), newest, target
+    )
+    return target
+
+
+def _copy(source: Path, target: Path, progress: Progress) -> None:
+    part = target.with_name(target.name + ".part")
+    try:
+        part.unlink(missing_ok=True)
+        with _opened(source) as old, contextlib.closing(sqlite3.connect(part, isolation_level=None)) as new:
+            # One snapshot from beginning to end: without it, every commit of a server would make the copy begin anew.
+            old.execute("BEGIN")
+            old.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            old.backup(new, pages=PAGES, progress=lambda _, left, total: progress(1 - left / max(total, 1)))
+            new.execute("PRAGMA journal_mode = DELETE")
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(target)
+    except (sqlite3.Error, OSError) as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise StorageError(f"{source} cannot be copied to {target}: {error}") from error
+
+
+# --- what waits for the next to take the lock ---
+
+
+def request_restore(folder: Path, source: Path, progress: Progress = silent) -> None:
+    """Lays a backup ready to take the database's place.
+
+    Raises:
+        StorageError: it is no whole database of ours.
+        StartError: it is of a newer release.
+    """
+    examine(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    _copy(source, folder / RESTORE, progress)
+
+
+def request_vacuum(folder: Path) -> None:
+    """Asks for the database to be made as small as it can be."""
+    (folder / VACUUM).touch()
+
+
+def requests(folder: Path) -> list[str]:
+    """What still waits to be done."""
+    return [name for name in (RESTORE, VACUUM) if (folder / name).exists()]
+
+
+def apply_requests(folder: Path) -> None:
+    """Does what waits to be done. Only for who holds the lock and has not opened the database.
+
+    Raises:
+        StorageError: a backup cannot be put in place. The old database is where it was, or beside.
+    """
+    if (folder / RESTORE).exists():
+        try:
+            _put_in_place(folder)
+        except OSError as error:
+            raise StorageError(f"{folder / RESTORE} cannot be put in place: {error}") from error
+    if (folder / VACUUM).exists():
+        (folder / VACUUM).unlink()
+        try:
+            vacuum(folder / FILE)
+        except sqlite3.Error as error:
+            log.error("the database was not made smaller: %s", error)
+
+
+def _put_in_place(folder: Path) -> None:
+    restored, current = folder / RESTORE, folder / FILE
+    # Named after the request, so that whoever takes this up again names it alike.
+    moment = datetime.fromtimestamp(restored.stat().st_mtime, UTC).strftime("%Y%m%d-%H%M%S")
+    aside = folder / f"{FILE}.replaced-{moment}"
+    if current.exists():
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(current)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    # The log first: left behind, it would be taken for that of the database that comes.
+    for suffix in ("-wal", "-shm", ""):
+        if (folder / (FILE + suffix)).exists():
+            (folder / (FILE + suffix)).replace(folder / (aside.name + suffix))
+    restored.replace(current)
+    log.warning("a backup was put in place; the database that was there before is %s", aside)
+
+
+def vacuum(path: Path) -> None:
+    """Writes the database anew, without the room that deleted things left. Needs that room once more on the disk meanwhile.
+
+    Raises:
+        sqlite3.Error: the disk is full, or the database is in use.
+    """
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+# --- looking ---
+
+
+def examine(path: Path) -> int:
+    """The schema of a database file of ours.
+
+    Raises:
+        StorageError: it cannot be read, is damaged, or is no database of ours.
+        StartError: it is of a newer release.
+    """
+    if not path.is_file():
+        raise StorageError(f"There is no file {path}")
+    try:
+        with _opened(path) as connection:
+            ours = connection.execute(SQL["has_tables"]).fetchone()[0]
+            found = version(connection)
+            sound = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+    except sqlite3.Error as error:
+        raise StorageError(f"{path} is no SQLite database that can be read: {error}") from error
+    if not ours or not found:
+        raise StorageError(f"{path} is no database of Threadloom's")
+    if sound != ["ok"]:
+        raise StorageError(f"{path} is damaged: {sound[0]}")
+    newest = max(migrations())
+    if found > newest:
+        raise StartError(
+            f"{path} was written by a newer release of Threadloom (schema {found}, this one knows {newest})."
+        )
+    return found
+
+
+def check(folder: Path) -> tuple[list[str], dict[str, int]]:
+    """Looks for damage, whether or not somebody serves the folder: what is wrong, and how many there are of each kind.
+
+    Raises:
+        StorageError: there is no database, or it cannot be read at all.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise StorageError(f"There is no {FILE} in {folder}")
+    try:
+        with _opened(path) as connection:
+            connection.execute("BEGIN")
+            faults = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+                faults.append(f"{table}: row {row} refers to a row of {parent} that is not there")
+            for name, query in SQL.items():
+                if name.startswith("lost_"):
+                    lost = connection.execute(query).fetchone()[0]
+                    faults += [f"{lost} {name.removeprefix('lost_').replace('_', ' ')}"] if lost else []
+            counts = {"schema": version(connection)}
+            for name, query in SQL.items():
+                if name.startswith("count_"):
+                    counts[name.removeprefix("count_").replace("_", " ")] = connection.execute(query).fetchone()[0]
+    except sqlite3.Error as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
+    return faults, counts
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that reads. (Not opened read-only: a database with a log needs its index file.)"""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute("PRAGMA query_only = ON")
+        yield connection

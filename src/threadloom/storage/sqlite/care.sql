@@ -1,0 +1,45 @@
+-- What `threadloom db` asks of a database.
+
+-- name: has_tables
+-- Whether the tables of ours are there that have been from the first release on.
+SELECT count(*) = 3 FROM sqlite_master WHERE type = 'table' AND name IN ('threads', 'cks', 'runs');
+
+-- name: lost_checkpoints_of_no_segment
+-- Checkpoints that no thread can reach.
+SELECT count(*) FROM cks c WHERE NOT EXISTS (SELECT 1 FROM segs s WHERE s.id = c.seg);
+
+-- name: lost_pending_writes_of_no_segment
+-- Pending writes that no thread can reach.
+SELECT count(*) FROM writes w WHERE NOT EXISTS (SELECT 1 FROM segs s WHERE s.id = w.seg);
+
+-- name: lost_values_that_a_checkpoint_refers_to
+-- Values of channels that are gone although a checkpoint needs them.
+SELECT count(*) FROM cks c, json_each(CAST(c.refs AS TEXT)) r WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = r.value);
+
+-- name: lost_histories_of_no_thread
+-- Histories whose thread's record is gone.
+SELECT count(*) FROM heads h WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = h.thread_id);
+
+-- name: lost_runs_of_no_thread
+-- Runs whose thread's record is gone.
+SELECT count(*) FROM runs r WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = r.thread_id);
+
+-- name: count_threads
+-- Threads.
+SELECT count(*) FROM threads;
+
+-- name: count_checkpoints
+-- Checkpoints.
+SELECT count(*) FROM cks;
+
+-- name: count_runs
+-- Runs.
+SELECT count(*) FROM runs;
+
+-- name: count_assistants
+-- Assistants.
+SELECT count(*) FROM assistants;
+
+-- name: count_store_items
+-- Items of the store.
+SELECT count(*) FROM items;
