@@ -53,12 +53,7 @@ class LineageTables:
             )
             == []
         )
-        assert (
-            self.rows(
-                "SELECT id FROM blobs WHERE id NOT IN (SELECT r.value FROM cks c, json_each(c.refs) r)"
-            )
-            == []
-        )
+        assert self.rows("SELECT id FROM blobs WHERE id NOT IN (SELECT r.value FROM cks c, json_each(c.refs) r)") == []
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from tests.clocks import ManualClock
 from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
-from threadloom.storage.base import Blob, CheckpointPut
+from threadloom.storage.lineage import Blob, CheckpointPut
 from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import SYSTEM, Thread
 

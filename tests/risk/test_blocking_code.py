@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import httpx
+
 from tests.server import running
 
 APP = Path(__file__).parents[1] / "apps" / "risk"
@@ -34,7 +35,9 @@ def test_is_named_with_its_line_and_ends_well(tmp_path: Path) -> None:
     with running(APP, tmp_path / "data") as server:
         output, _ = hog(server.url, 1.5)
         assert output["woke"] is True
-        line = next(n for n, text in enumerate((APP / "graphs.py").read_text().splitlines(), 1) if "time.sleep(" in text)
+        line = next(
+            n for n, text in enumerate((APP / "graphs.py").read_text().splitlines(), 1) if "time.sleep(" in text
+        )
         assert f"graphs.py:{line}" in server.log()
 
 

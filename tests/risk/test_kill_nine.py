@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from tests.server import Server
 
 APP = Path(__file__).parents[1] / "apps" / "risk"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import orjson
+
 from tests.server import running
 
 APP = Path(__file__).parents[1] / "apps" / "risk"

@@ -11,7 +11,7 @@ from threadloom.config.settings import ThreadTtl as Settings
 from threadloom.services.requests import ThreadCreate, ThreadPatch, ThreadTtl
 from threadloom.services.threads import LAST_MOMENT, ThreadService
 from threadloom.services.ttl import ThreadSweeper
-from threadloom.storage.base import CheckpointPut
+from threadloom.storage.lineage import CheckpointPut
 from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import SYSTEM, Run
 

@@ -29,7 +29,8 @@ from threadloom.checkpointer.memory import Known, Memory
 from threadloom.checkpointer.work import Listing, config_of, deleting_runs, named, pruning, walking
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
-from threadloom.storage.base import Blob, CheckpointPut, CheckpointRow, PendingWrite, Storage, WritesPut
+from threadloom.storage.base import Storage
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite, WritesPut
 
 RUN_ID = "run_id"
 """Key of `configurable`: the run that writes."""

@@ -6,7 +6,8 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import get_checkpoint_id
 
-from threadloom.storage.base import CheckpointRow, Tx
+from threadloom.storage.base import Tx
+from threadloom.storage.lineage import CheckpointRow
 
 PAGE = 50
 """Checkpoints read at once by a listing."""

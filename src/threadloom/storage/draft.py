@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import orjson
 
-from threadloom.storage.base import CheckpointPut, CheckpointRow, PendingWrite, Storage, Tx, WritesPut
+from threadloom.storage.base import Storage, Tx
+from threadloom.storage.lineage import CheckpointPut, CheckpointRow, PendingWrite, WritesPut
 
 T = TypeVar("T")
 

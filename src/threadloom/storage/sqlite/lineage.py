@@ -11,7 +11,7 @@ import orjson
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.lineage.cut import edge_at
 from threadloom.lineage.segments import Chain, Edge
-from threadloom.storage.base import CheckpointPut, WritesPut
+from threadloom.storage.lineage import CheckpointPut, WritesPut
 from threadloom.storage.sqlite.collect import LineageCuts
 from threadloom.storage.sqlite.lineage_reads import SQL
 

@@ -9,7 +9,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
-from threadloom.storage.base import CheckpointRow, PendingWrite, Usage
+from threadloom.storage.lineage import CheckpointRow, PendingWrite, Usage
 from threadloom.storage.sqlite.named import load
 
 SQL = load("lineage.sql")

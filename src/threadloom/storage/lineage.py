@@ -1,0 +1,193 @@
+"""Histories of threads: what is stored of them, and the protocol that every storage meets for them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Blob(msgspec.Struct, frozen=True):
+    """A channel value too big for its checkpoint's row. `id` was handed out by `Storage.new_blob_id`."""
+
+    id: int
+    type: str
+    data: bytes
+
+
+class CheckpointPut(msgspec.Struct, kw_only=True):
+    """A checkpoint to store. `refs` names the blob of each big channel, new (in `blobs`) or inherited.
+
+    `small` are the channels whose value stands in `body`: the bytes of a value that is new with this checkpoint, 0 for one
+    that its parent had. `era` is the era (see `CheckpointRow`) in which the inherited refs were read; None when there are
+    none. `early`: rows that build on this root checkpoint were stored before it, namely pending writes of its own and these
+    checkpoints, as (namespace, id), of inner graphs; they are to stand after it. `run_id` is the run that made it, `fence`
+    what it must still hold (None: no run, nothing to check).
+    """
+
+    thread_id: str
+    ns: str
+    cid: str
+    parent: str | None
+    body_type: str
+    body: bytes
+    refs: Mapping[str, int]
+    blobs: Sequence[Blob]
+    meta: bytes
+    small: Mapping[str, int] = {}
+    era: int | None = None
+    early: Sequence[tuple[str, str]] | None = None
+    run_id: str | None = None
+    fence: int | None = None
+
+
+class PendingWrite(msgspec.Struct, frozen=True):
+    """One write of a task under a checkpoint. `idx` below 0 marks the special ones (error, interrupt, resume)."""
+
+    task_id: str
+    idx: int
+    channel: str
+    type: str
+    data: bytes
+    path: str
+
+
+class WritesPut(msgspec.Struct, kw_only=True):
+    """Pending writes to store under a checkpoint. For `idx` >= 0 the first put wins, below 0 the last."""
+
+    thread_id: str
+    ns: str
+    cid: str
+    writes: Sequence[PendingWrite]
+    run_id: str | None = None
+    fence: int | None = None
+
+
+class CheckpointRow(msgspec.Struct, kw_only=True):
+    """A checkpoint as a thread sees it, with the blobs it refers to and its pending writes in replay order.
+
+    `era` changes whenever something is taken out of the thread's view: as long as it stands, every blob once seen is there.
+    """
+
+    pos: int
+    era: int
+    thread_id: str
+    ns: str
+    cid: str
+    parent: str | None
+    body_type: str
+    body: bytes
+    refs: dict[str, int]
+    blobs: dict[int, tuple[str, bytes]]
+    meta: dict[str, Any]
+    writes: list[PendingWrite]
+    small: dict[str, int] = {}
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """What a thread reaches, in rows and bytes, and how many of the bytes it inherited."""
+
+    checkpoints: tuple[int, int] = (0, 0)
+    pending_writes: tuple[int, int] = (0, 0)
+    channels: dict[str, tuple[int, int]] = {}
+    shared_bytes: int = 0
+
+
+class Lineage(Protocol):
+    """The histories of threads. See docs/architecture.md, "How a copy works", for segments and positions."""
+
+    async def put(self, put: CheckpointPut) -> int:
+        """Stores a checkpoint on its thread's own segment. Gives the thread's era.
+
+        Raises:
+            LostLeaseError: the run no longer holds the fence.
+            StaleRefsError: the thread is in another era than `put.era`; put again with all values.
+        """
+        ...
+
+    async def put_writes(self, put: WritesPut) -> None:
+        """Stores pending writes on the thread's own segment, whoever made the checkpoint. Raises as `put`."""
+        ...
+
+    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
+        """The newest checkpoint of a namespace, by position."""
+        ...
+
+    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
+        """One checkpoint by id, if the thread sees it."""
+        ...
+
+    async def history(
+        self,
+        thread_id: str,
+        *,
+        ns: str | None = None,
+        cid: str | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        """Checkpoints newest first. `ns` None is all namespaces; `before` a checkpoint id (exclusive, by position; one
+        that the thread never saw cuts by order of ids); `metadata` filters by containment before `limit` counts."""
+        ...
+
+    async def everything(
+        self,
+        *,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        """Checkpoints of all threads, newest first (the checkpoint library's `list(None)`)."""
+        ...
+
+    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+        """The ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel.
+
+        The rows have the writes to these channels and, where one's search ends, its blob; nothing of other channels.
+        """
+        ...
+
+    async def exists(self, thread_id: str) -> bool:
+        """Whether the thread has any checkpoint."""
+        ...
+
+    async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
+        """Makes `target`, which has no history yet, see all that `source` sees now.
+
+        With `at`, everything put up to that root checkpoint and none of its own later pending writes. Constant cost:
+        no payload is read. Returns the id of the newest root checkpoint it took along, None if there was none.
+
+        Raises:
+            KeyError: `source` does not see a root checkpoint `at`.
+            ValueError: `target` has a history.
+        """
+        ...
+
+    async def delete(self, thread_id: str) -> None:
+        """Forgets the thread's history; what copies still see stays until they go too."""
+        ...
+
+    async def prune(self, thread_id: str) -> None:
+        """Keeps the newest checkpoint of each namespace with its pending writes (and what delta channels need to be
+        rebuilt), without parent; forgets the rest. Copies keep what they see."""
+        ...
+
+    async def rollback(self, thread_id: str, run_id: str) -> None:
+        """Takes back all that a run, the last one to write on the thread, has put: checkpoints and pending writes."""
+        ...
+
+    async def delete_run(self, thread_id: str, run_id: str) -> None:
+        """Removes every checkpoint that a run made from the thread's view, and from no copy's."""
+        ...
+
+    async def threads_of_run(self, run_id: str) -> list[str]:
+        """The threads that a run wrote on. Copies of them are not among them."""
+        ...
+
+    async def wrote(self, thread_id: str, run_id: str) -> bool:
+        """Whether the run has put a root checkpoint on the thread."""
+        ...
+
+    async def usage(self, thread_id: str) -> Usage:
+        """Rows and bytes that the thread reaches, over all namespaces."""
+        ...
