@@ -62,6 +62,17 @@ async def test_patches_at_once_are_all_kept(client, http):
     assert (await client.threads.get(thread))["metadata"] == {f"k{n}": n for n in range(20)}
 
 
+async def test_clients_cannot_say_whose_a_thread_is(client, http):
+    """Deleting an assistant may delete the threads that carry its id, so only runs write it."""
+    metadata = {"assistant_id": "a", "thread_id": "t", "run_id": "r", "checkpoint_id": "stays", "user_id": "stays"}
+    kept = {"checkpoint_id": "stays", "user_id": "stays"}
+    thread = await client.threads.create(metadata=metadata)
+    assert thread["metadata"] == kept
+    assert (await client.threads.update(thread["thread_id"], metadata=metadata))["metadata"] == kept
+    copy = await http.post(f"/threads/{thread['thread_id']}/copy", json={"metadata": metadata})
+    assert copy.json()["metadata"] == kept
+
+
 async def test_an_empty_patch_moves_the_date(client, http):
     thread = await client.threads.create(metadata={"a": 1})
     changed = (await http.patch(f"/threads/{thread['thread_id']}", json={})).json()

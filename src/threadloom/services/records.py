@@ -6,7 +6,7 @@ from threadloom.clock import iso
 from threadloom.codec import Fragment
 from threadloom.types import Run, Thread, Ttl
 
-SERVER_KEYS = ("thread_id", "run_id")
+SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
 """Keys of metadata that only the server writes; what a client puts there is dropped."""
 
 
