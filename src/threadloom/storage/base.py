@@ -110,7 +110,7 @@ class Threads(Protocol):
         ...
 
     async def expired(self, now: int, limit: int) -> list[Thread]:
-        """Threads whose time to live is over, the longest overdue first, without state."""
+        """Threads whose time to live is over and that are not busy, the longest overdue first, without state."""
         ...
 
 
