@@ -172,13 +172,15 @@ class CommandService:
             state = await self._state.get(caller, thread_id, checkpoint={"checkpoint_ns": "|".join(namespace)})
         except NotFound as error:
             raise Refused("no_such_run", error.detail) from error
-        except ValueError as error:
-            raise Refused("no_such_namespace", f"There is no subgraph {namespace!r}") from error
+        except ValueError:
+            state = {"values": {}}
+        place = state.get("checkpoint") or {}
+        if namespace and not place.get("checkpoint_id"):
+            raise Refused("no_such_namespace", f"There is no state of a subgraph {namespace!r:.200}")
         values = state["values"]
         if keys is not None and isinstance(values, dict):
             values = {key: values[key] for key in keys if key in values}
         result: dict[str, Any] = {"values": values}
-        place = state.get("checkpoint") or {}
         if place.get("checkpoint_id"):
             result["checkpoint"] = {"id": place["checkpoint_id"], "ns": place.get("checkpoint_ns", "")}
         return Done(result, seq)
