@@ -244,6 +244,17 @@ async def test_a_stateless_run_is_told_with_its_values():
     assert "error" not in told
 
 
+async def test_a_run_that_stopped_at_a_question_is_told_with_it():
+    with receiving() as receiver:
+        async with Webhooks(settings(), ManualClock()) as webhooks:
+            asked = b'{"task":[{"id":"i","value":"?"}]}'
+            made = run(webhook=receiver.url)
+            settled = Settled(run=made, status="success", error=None, values_json=b"{}", interrupts_json=asked)
+            await webhooks.after_run(settled)
+        told = json.loads(receiver.received[0][2])
+    assert (told["values"], told["interrupts"]) == ({}, [{"id": "i", "value": "?"}])
+
+
 async def test_without_a_webhook_or_when_they_are_off_nothing_is_sent():
     with receiving() as receiver:
         for made, options in ((run(), {}), (run(webhook=receiver.url), {"disable_webhooks": True})):

@@ -15,12 +15,14 @@ from threadloom.types import Event, Outcome, Run
 
 
 class Settled(msgspec.Struct, kw_only=True):
-    """How a run ended in the end. `error` is what a webhook tells; `values_json` the thread's state, None after rollback."""
+    """How a run ended in the end. `error` is what a webhook tells; `values_json` the thread's state, None after rollback;
+    `interrupts_json` the questions that wait for an answer, by task."""
 
     run: Run
     status: str
     error: dict[str, Any] | None
     values_json: bytes | None
+    interrupts_json: bytes | None = None
 
 
 def error_result(error: str, message: str) -> Result:
@@ -120,8 +122,8 @@ class Settling:
         failed = status in ("error", "timeout")
         await self._show(tx, run, snapshot, error)
         await self._free(tx, run, now, has_next=bool(snapshot and snapshot.has_next), failed=failed)
-        values = snapshot.values_json if snapshot else None
-        return Settled(run=run, status=status, error=error, values_json=values)
+        values, waiting = (snapshot.values_json, snapshot.interrupts_json) if snapshot else (None, None)
+        return Settled(run=run, status=status, error=error, values_json=values, interrupts_json=waiting)
 
     async def _forget(self, tx: Tx, run: Run, result: Result, now: int) -> Settled:
         """Ends a run that was rolled back: nothing of it stays, the thread is as it was before."""

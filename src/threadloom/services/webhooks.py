@@ -293,14 +293,18 @@ def payload(settled: Settled, now: int) -> bytes:
     """The body that tells of a run's end. `now` is when it is sent."""
     run = settled.run
     values: Any = None
-    interrupts: Any = None
+    interrupts: list[Any] = []
     if settled.values_json is not None:
         values = Fragment(settled.values_json)
         if run.temporary:
+            # What `wait` answered: the values, and beside them what is told elsewhere here.
             values = msgspec.json.decode(settled.values_json)
             if isinstance(values, dict):
-                interrupts = values.pop("__interrupt__", None)
+                interrupts = values.pop("__interrupt__", [])
                 values.pop("__error__", None)
+    if settled.interrupts_json is not None:
+        asked = msgspec.json.decode(settled.interrupts_json)
+        interrupts = [interrupt for interrupts_of_task in asked.values() for interrupt in interrupts_of_task]
     body = run_record(run) | {
         "status": settled.status,
         "kwargs": _public(run.kwargs),
