@@ -1,18 +1,17 @@
 """Storage in one SQLite file: `threadloom.db` in the data folder, locked by the process that uses it."""
 
 import contextlib
-import fcntl
 import itertools
-import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import IO, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import orjson
 
 from threadloom.codec import contains
-from threadloom.errors import StartError, StorageError
+from threadloom.errors import StorageError
+from threadloom.storage.sqlite.care import FILE, apply_requests, locked, set_aside
 from threadloom.storage.sqlite.database import Database, Functions
 from threadloom.storage.sqlite.migrate import migrate
 from threadloom.storage.sqlite.tx import SqliteTx, drive
@@ -21,8 +20,6 @@ from threadloom.storage.sqlite.vectors import VectorCache
 __all__ = ["SqliteStorage"]
 
 T = TypeVar("T")
-
-FILE = "threadloom.db"
 
 
 def _contains(document: str | bytes | None, wanted: str | bytes) -> bool:
@@ -46,7 +43,7 @@ class SqliteStorage:
 
     def __init__(self, folder: Path, *, synchronous: Literal["normal", "full"] = "normal") -> None:
         self._folder = folder
-        self._lock: IO[str] | None = None
+        self._lock = contextlib.ExitStack()
         self.database = Database(folder / FILE, synchronous=synchronous, functions=FUNCTIONS)
         self._blob_ids = itertools.count(1)
         self._vectors = VectorCache()
@@ -54,37 +51,27 @@ class SqliteStorage:
         self._transactions: dict[sqlite3.Connection, SqliteTx] = {}
 
     async def open(self) -> None:
+        self._lock.enter_context(locked(self._folder))
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self._folder / "lock").open("a+")
-        except OSError as error:
-            raise StartError(f"The data folder {self._folder} cannot be used: {error}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            self._lock.close()
-            raise StartError(f"The data folder {self._folder} is in use by another process (id {holder}).") from error
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
-        connection = self.database.connect()
-        try:
-            migrate(connection)
+            apply_requests(self._folder)
+            connection = self.database.connect()
+            migrate(connection, before=self._set_aside)
             newest = connection.execute("SELECT coalesce(max(id), 0) FROM blobs").fetchone()[0]
-        except sqlite3.Error as error:
-            raise StorageError(f"{self.database.path}: {error}") from error
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, sqlite3.Error):
+                raise StorageError(f"{self.database.path}: {error}") from error
+            raise
         self._blob_ids = itertools.count(newest + 1)
         self.database.start()
 
     async def close(self) -> None:
         self.database.close()
         self._transactions.clear()
-        if self._lock is not None:
-            with contextlib.suppress(OSError):
-                self._lock.close()
-            self._lock = None
+        self._lock.close()
+
+    def _set_aside(self, connection: sqlite3.Connection) -> None:
+        set_aside(connection, self.database.path)
 
     def _tx(self, connection: sqlite3.Connection) -> SqliteTx:
         tx = self._transactions.get(connection)

@@ -1,7 +1,8 @@
 """Care of the data folder: backups, restoring, making small, checking, setting a copy aside.
 
-Whoever serves holds the folder's lock. What may only be done without a server is left in the folder (`restore.db`, `vacuum`) and done
-by the next one to take the lock, before it opens the database: `apply_requests`. Each step can be cut off and taken up again.
+Whoever serves holds the folder's lock. What may only be done without a server is left in the folder (`restore.db`, `vacuum`)
+and done by the next one to take the lock, before it opens the database: `apply_requests`. Each step can be cut off and taken
+up again.
 """
 
 import contextlib
@@ -89,16 +90,17 @@ def backup(folder: Path, target: Path, progress: Progress = silent) -> None:
     _copy(source, target, progress)
 
 
-def set_aside(connection: sqlite3.Connection, path: Path, newest: int) -> Path:
-    """Copies the database before it is migrated to schema `newest`; a copy of the same schema is replaced. Gives the copy's place.
+def set_aside(connection: sqlite3.Connection, path: Path) -> Path:
+    """Copies the database before it is migrated; an older copy of the same schema is replaced. Gives the copy's place.
 
     Raises:
         StorageError: the copy cannot be written.
     """
-    target = path.with_name(f"{path.name}.schema-{version(connection)}")
+    found = version(connection)
+    target = path.with_name(f"{path.name}.schema-{found}")
     _copy(path, target, silent)
     log.warning(
-        "the database is brought from schema %d to %d; a copy was set aside: %s", version(connection), newest, target
+        "the database is brought from schema %d to %d; a copy was set aside: %s", found, max(migrations()), target
     )
     return target
 
@@ -239,17 +241,19 @@ def check(folder: Path) -> tuple[list[str], dict[str, int]]:
             faults = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
             for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
                 faults.append(f"{table}: row {row} refers to a row of {parent} that is not there")
-            for name, query in SQL.items():
-                if name.startswith("lost_"):
-                    lost = connection.execute(query).fetchone()[0]
-                    faults += [f"{lost} {name.removeprefix('lost_').replace('_', ' ')}"] if lost else []
-            counts = {"schema": version(connection)}
-            for name, query in SQL.items():
-                if name.startswith("count_"):
-                    counts[name.removeprefix("count_").replace("_", " ")] = connection.execute(query).fetchone()[0]
+            faults += [f"{lost} {kind}" for kind, lost in _counted(connection, "lost_") if lost]
+            counts = {"schema": version(connection), **dict(_counted(connection, "count_"))}
     except sqlite3.Error as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
     return faults, counts
+
+
+def _counted(connection: sqlite3.Connection, prefix: str) -> Iterator[tuple[str, int]]:
+    """What the counting queries find; one of a table that an older release did not have finds nothing."""
+    for name, query in SQL.items():
+        if name.startswith(prefix):
+            with contextlib.suppress(sqlite3.OperationalError):
+                yield name.removeprefix(prefix).replace("_", " "), connection.execute(query).fetchone()[0]
 
 
 @contextlib.contextmanager

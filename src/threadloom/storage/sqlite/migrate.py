@@ -1,6 +1,7 @@
 """Numbered migrations: `migrations/NNNN_name.sql`, each applied once, in order, in a transaction of its own."""
 
 import sqlite3
+from collections.abc import Callable
 from importlib import resources
 
 from threadloom.errors import StartError
@@ -19,8 +20,11 @@ def version(connection: sqlite3.Connection) -> int:
     return number
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection, before: Callable[[sqlite3.Connection], None] | None = None) -> None:
     """Brings the database up to this release.
+
+    Args:
+        before: called when a database that has been in use is about to be changed.
 
     Raises:
         StartError: the database was written by a newer release.
@@ -31,6 +35,8 @@ def migrate(connection: sqlite3.Connection) -> None:
         raise StartError(
             f"The data was written by a newer release of Threadloom (schema {current}, this one knows {max(known)})."
         )
+    if 0 < current < max(known) and before is not None:
+        before(connection)
     for number, text in known.items():
         if number > current:
             connection.executescript(f"BEGIN IMMEDIATE;\n{text}\n;PRAGMA user_version = {number};\nCOMMIT;")
