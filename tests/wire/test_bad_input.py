@@ -106,10 +106,15 @@ async def test_a_body_of_another_kind_is_refused_everywhere(http, operation):
         assert isinstance(answer.json()["detail"], str)
 
 
+def bare(kind):
+    """A type without what only describes it."""
+    return bare(kind.type) if isinstance(kind, msgspec.inspect.Metadata) else kind
+
+
 @pytest.mark.parametrize(("operation", "field", "required"), list(fields()))
 async def test_every_field_refuses_what_it_does_not_take(http, operation, field, required):
     wrong = [] if nullable(field.type) else [None]
-    if not isinstance(field.type, msgspec.inspect.AnyType):
+    if not isinstance(bare(field.type), msgspec.inspect.AnyType):
         wrong.append([[5.5]])
     for value in wrong:
         body = {**required, field.name: value}

@@ -10,6 +10,7 @@ import pytest
 from tests.clocks import MORNING, ManualClock
 from threadloom.broker.local import LocalBroker
 from threadloom.clock import SECOND, iso
+from threadloom.engine.admission import NoStarter
 from threadloom.engine.events import Numbers
 from threadloom.errors import BadRequest, Invalid, NotFound
 from threadloom.ids import default_assistant_id
@@ -67,6 +68,7 @@ class House:
             graphs=self.graphs,
             assistants=self.assistants,
             webhooks=OpenPolicy(),
+            starter=NoStarter(),
         )
         self.crons = self.scheduler()
 

@@ -37,6 +37,16 @@ class Starter(Protocol):
         ...
 
 
+class NoStarter:
+    """The starter of a process that executes no runs: they wait for a worker elsewhere."""
+
+    async def take(self, tx: Tx, run: Run) -> Run | None:
+        return None
+
+    def begin(self, run: Run) -> None:
+        raise AssertionError("nothing was taken")
+
+
 async def admit(tx: Tx, run: Run, starter: Starter) -> Admitted:
     """Puts a new run into its thread's queue, as its multitask strategy says (contract, runs §4).
 
