@@ -114,7 +114,7 @@ class Events:
                 summary="Start a run, answer an interrupt, look at agents or state: one command of the v2 protocol.",
                 message=COMMAND_SCHEMA,
                 result={"type": "object"},
-                errors=(400,),
+                errors=(400, 422),
                 error="ProtocolError",
             ),
         ]
