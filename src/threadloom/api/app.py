@@ -183,7 +183,9 @@ class Edge:
                 headers = [*message.get("headers", ()), *added]
                 message["headers"] = _with_page_headers(headers) if origin and self._own_cors else headers
             elif not message.get("more_body"):
+                # Counted before it is sent, so that the client's next look at the figures finds its request there.
                 ended = True
+                self._note(scope, status, began)
             await send(message)
 
         try:
@@ -197,8 +199,13 @@ class Edge:
             elif not ended:
                 raise
         finally:
-            template = facts.template or getattr(scope.get("route"), "path", "")
-            self._metrics.note(scope["method"], template, status, time.perf_counter() - began)
+            if not ended:
+                self._note(scope, status, began)
+
+    def _note(self, scope: Scope, status: int, began: float) -> None:
+        facts: Facts = scope["threadloom"]
+        template = facts.template or getattr(scope.get("route"), "path", "")
+        self._metrics.note(scope["method"], template, status, time.perf_counter() - began)
 
     def _below(self, scope: Scope, origin: bool) -> ASGIApp:
         """Who answers: the app below the prefix (behind CORS), or at the root only a few routes of ours."""
