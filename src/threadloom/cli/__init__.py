@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from threadloom import __version__
-from threadloom.cli import dev, init, threads, validate
+from threadloom.cli import db, dev, init, threads, validate
 from threadloom.errors import ConfigError, StartError, ThreadloomError
 
-VERBS = (dev, init, validate, threads)
+VERBS = (dev, init, validate, threads, db)
 
 
 def parser() -> argparse.ArgumentParser:

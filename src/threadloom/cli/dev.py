@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threadloom import __version__
+from threadloom.cli import again
 from threadloom.cli.options import add_config, add_verb, whole_number
 from threadloom.errors import StartError
 
@@ -88,6 +89,7 @@ def run(given: argparse.Namespace) -> int:
     from threadloom import log as logs
     from threadloom.config import load
 
+    started = dict(os.environ), str(Path.cwd())
     settings = load(given.config, os.environ, {"data": given.data, "jobs": given.jobs})
     variables = settings.vars
     logs.configure(
@@ -99,7 +101,7 @@ def run(given: argparse.Namespace) -> int:
     host = given.host or variables.langgraph_server_host or HOST
     port = given.port if given.port is not None else variables.port if variables.port is not None else PORT
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(bind(host, port))
+        listening = stack.enter_context(again.inherited() or bind(host, port))
         url = address(listening, host, secure=given.ssl_certfile is not None) + settings.http.mount_prefix
         for warning in settings.warnings:
             log.warning("%s: %s", settings.path or "environment", warning)
@@ -109,7 +111,8 @@ def run(given: argparse.Namespace) -> int:
         if variables.langgraph_api_url is None:
             variables = msgspec.structs.replace(variables, langgraph_api_url=url)
             settings = msgspec.structs.replace(settings, vars=variables)
-        _serve(settings, listening, url, given)
+        if _serve(settings, listening, url, given):
+            again.begin(listening, *started)
     return 0
 
 
@@ -144,13 +147,14 @@ def address(listening: socket.socket, host: str, *, secure: bool) -> str:
     return f"{'https' if secure else 'http'}://{reached}:{listening.getsockname()[1]}"
 
 
-def _serve(settings: "Settings", listening: socket.socket, url: str, given: argparse.Namespace) -> None:
+def _serve(settings: "Settings", listening: socket.socket, url: str, given: argparse.Namespace) -> bool:
+    """Serves; tells whether it is to begin again."""
     from threadloom import wiring
     from threadloom.cli.server import serve
 
     told = os.environ.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS") or settings.env.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS")
     app = wiring.build(settings, grace=None if told else GRACE_SECONDS)
-    serve(
+    return serve(
         app,
         listening,
         grace=settings.vars.bg_job_shutdown_grace_period_secs if told else GRACE_SECONDS,

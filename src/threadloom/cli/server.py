@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from threadloom.cli import again
 from threadloom.errors import StartError, ThreadloomError
 
 Message = MutableMapping[str, Any]
@@ -29,7 +30,7 @@ def serve(
     on_ready: Callable[[], None],
     certificate: Path | None = None,
     key: Path | None = None,
-) -> None:
+) -> bool:
     """Serves until SIGINT or SIGTERM. A second Ctrl-C does not wait for what is under way.
 
     Args:
@@ -37,6 +38,9 @@ def serve(
         grace: seconds that open requests and streams get to end by themselves.
         on_ready: called once requests are answered.
         certificate, key: files for HTTPS.
+
+    Returns:
+        whether it is to begin again (`again.SIGNAL`); `listening` still listens then.
 
     Raises:
         ThreadloomError: the app's lifespan refused to start, with its own error.
@@ -61,9 +65,10 @@ def serve(
         raise StartError(f"HTTPS cannot be served with {certificate} and {key}: {error}") from error
     server = _Server(config, on_ready)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve(sockets=[listening]))
+        runner.run(server.serve(sockets=[listening.dup()]))
     if not server.started:
         raise watched.failure() or StartError("the server was stopped before it was ready")
+    return server.again
 
 
 class _Server(uvicorn.Server):
@@ -72,6 +77,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self.again = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         with contextlib.suppress(SystemExit):  # a lifespan that failed: `serve` tells of it
@@ -84,11 +90,18 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         before = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
+        if again.SIGNAL is not None:
+            before[again.SIGNAL] = signal.signal(again.SIGNAL, self._begin_again)
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # Asked a second time while it ends, the process must not die of it.
+                signal.signal(number, signal.SIG_IGN if number is again.SIGNAL else handler)
+
+    def _begin_again(self, number: int, frame: object) -> None:
+        self.again = True
+        self.should_exit = True
 
 
 class _WatchedLifespan:

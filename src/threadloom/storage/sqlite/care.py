@@ -161,11 +161,11 @@ def apply_requests(folder: Path) -> None:
         except OSError as error:
             raise StorageError(f"{folder / RESTORE} cannot be put in place: {error}") from error
     if (folder / VACUUM).exists():
-        (folder / VACUUM).unlink()
         try:
             vacuum(folder / FILE)
         except sqlite3.Error as error:
             log.error("the database was not made smaller: %s", error)
+        (folder / VACUUM).unlink()
 
 
 def _put_in_place(folder: Path) -> None:

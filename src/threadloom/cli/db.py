@@ -1,0 +1,184 @@
+"""`threadloom db`: back up, restore, check and tidy the data folder, also while a server uses it."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from threadloom.cli import again
+from threadloom.cli.options import add_config, add_verb, whole_number
+from threadloom.errors import StartError
+
+if TYPE_CHECKING:
+    from threadloom.cli.options import Verbs
+
+WAIT_SECONDS = 300
+POLL_SECONDS = 0.1
+
+
+def add(verbs: "Verbs") -> None:
+    parser = add_verb(
+        verbs, "db", help="back up, restore, check and tidy the data folder", example="threadloom db backup monday.db"
+    )
+    ways = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    backing = add_verb(
+        ways,
+        "backup",
+        help="write the data as they are now into one file; a server may go on meanwhile",
+        example="threadloom db backup monday.db",
+    )
+    backing.add_argument("file", type=Path, metavar="FILE", help="the file to write")
+    backing.add_argument("--force", action="store_true", help="replace the file if it is there")
+    backing.set_defaults(run=run_backup)
+
+    restoring = add_verb(
+        ways,
+        "restore",
+        help="put a backup in place of the data; a running server begins again with it, the old data are kept beside",
+        example="threadloom db restore monday.db",
+    )
+    restoring.add_argument("file", type=Path, metavar="FILE", help="a file that `db backup` wrote")
+    restoring.set_defaults(run=run_restore)
+
+    vacuuming = add_verb(
+        ways,
+        "vacuum",
+        help="give back the room of what was deleted; a running server pauses for it",
+        example="threadloom db vacuum",
+    )
+    vacuuming.set_defaults(run=run_vacuum)
+
+    checking = add_verb(
+        ways, "check", help="look for damage in the data; ends with 1 if there is any", example="threadloom db check"
+    )
+    checking.set_defaults(run=run_check)
+
+    for way in (backing, restoring, vacuuming, checking):
+        add_config(way)
+        way.add_argument("--data", type=Path, metavar="DIR", help="the data folder (default: the configuration's)")
+    for way in (restoring, vacuuming):
+        way.add_argument(
+            "--wait",
+            type=whole_number,
+            default=WAIT_SECONDS,
+            metavar="SECONDS",
+            help=f"how long to wait for a running server to do it (default: {WAIT_SECONDS})",
+        )
+
+
+def folder_of(given: argparse.Namespace) -> Path:
+    """The data folder that is meant.
+
+    Raises:
+        ConfigError: it is not named, and there is no configuration that names it.
+    """
+    if given.data is not None:
+        named: Path = given.data
+        return named.absolute()
+    from threadloom.config import load
+
+    return load(given.config, os.environ, {}).data
+
+
+def run_backup(given: argparse.Namespace) -> int:
+    from threadloom import upkeep
+
+    target: Path = given.file
+    if target.exists() and not given.force:
+        raise StartError(f"{target} is there already. Choose another name, or --force to replace it.")
+    folder = folder_of(given)
+    upkeep.backup(folder, target, progress("copying"))
+    print(f"{target}: {size(target.stat().st_size)}")
+    return 0
+
+
+def run_restore(given: argparse.Namespace) -> int:
+    from threadloom import upkeep
+
+    folder = folder_of(given)
+    upkeep.request_restore(folder, given.file, progress("copying"))
+    have_done(folder, given.wait)
+    kept = sorted(folder.glob(f"{upkeep.FILE}.replaced-*[0-9]"))
+    print(f"{given.file} is in place." + (f" The data that were there before: {kept[-1]}" if kept else ""))
+    return 0
+
+
+def run_vacuum(given: argparse.Namespace) -> int:
+    from threadloom import upkeep
+
+    folder = folder_of(given)
+    file = folder / upkeep.FILE
+    if not file.is_file():
+        raise StartError(f"There is no {upkeep.FILE} in {folder}")
+    before = file.stat().st_size
+    upkeep.request_vacuum(folder)
+    have_done(folder, given.wait)
+    print(f"{file}: {size(before)} before, {size(file.stat().st_size)} now")
+    return 0
+
+
+def run_check(given: argparse.Namespace) -> int:
+    from threadloom import upkeep
+
+    folder = folder_of(given)
+    faults, counts = upkeep.check(folder)
+    for name, count in counts.items():
+        print(f"{name:<12} {count:>10}")
+    for fault in faults:
+        print(f"Damage: {fault}", file=sys.stderr)
+    print("No damage was found." if not faults else f"{len(faults)} faults were found.")
+    return 1 if faults else 0
+
+
+def have_done(folder: Path, seconds: float) -> None:
+    """Has the requests in a data folder done: here when nobody serves it, else by the server, which begins again.
+
+    Raises:
+        StartError: the server did not come to it in time.
+    """
+    from threadloom import upkeep
+
+    try:
+        with upkeep.locked(folder):
+            upkeep.apply_requests(folder)
+        return
+    except upkeep.Held as held:
+        server = held.process
+    if server is None or again.SIGNAL is None:
+        raise StartError(f"A server uses {folder} and cannot be told. It will be done when that is started again.")
+    print(f"The server (process {server}) begins again …", file=sys.stderr)
+    try:
+        os.kill(server, again.SIGNAL)
+    except OSError as error:
+        raise StartError(
+            f"The server (process {server}) cannot be told: {error.strerror}. It will be done when it is started again."
+        ) from error
+    deadline = time.monotonic() + seconds
+    while upkeep.requests(folder):
+        if time.monotonic() > deadline:
+            raise StartError(f"The server did not come to it within {seconds:g} s. It will do it when it begins again.")
+        time.sleep(POLL_SECONDS)
+
+
+def progress(what: str) -> Callable[[float], None]:
+    """Shows on a terminal how far a long work is."""
+    if not sys.stderr.isatty():
+        return lambda part: None
+
+    def show(part: float) -> None:
+        print(f"\r{what} {part:4.0%}", end="\n" if part >= 1 else "", file=sys.stderr, flush=True)
+
+    return show
+
+
+def size(bytes_: float) -> str:
+    """A number of bytes, readable."""
+    for unit in ("B", "kB", "MB"):
+        if bytes_ < 1000:
+            return f"{bytes_:.3g} {unit}"
+        bytes_ /= 1000
+    return f"{bytes_:.3g} GB"
