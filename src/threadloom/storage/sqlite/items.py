@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from threadloom.storage.items import Condition, ItemQuery, matches
 from threadloom.storage.sqlite.named import load
-from threadloom.storage.sqlite.vectors import Fetched, Ids, VectorCache, parse_ids
+from threadloom.storage.sqlite.vectors import Fetched, Ids, VectorCache, nearest, parse_ids
 from threadloom.types import Item
 
 SQL = load("items.sql")
@@ -87,26 +86,27 @@ class SqliteItems:
     def _likest(self, query: ItemQuery, bounds: dict[str, Any]) -> list[Item]:
         assert query.vector is not None
         dims = len(query.vector) // 4
-        ids = parse_ids(self._connection.execute(SQL["vector_ids"], bounds | {"dims": dims}).fetchone()[0])
-        fetch = functools.partial(self._fetch, dims)
-        owners, scores = self._vectors.score(query.vector, ids, fetch, functools.partial(self._living, dims))
+        bounds["dims"] = dims
+        sql, values = SQL["vector_ids"], dict[str, Any]()
         if query.conditions:
             narrowed, values = _narrowed(query.conditions)
-            (text,) = self._connection.execute(SQL["ids_below"] + narrowed, bounds | values).fetchone()
-            chosen = np.isin(owners, parse_ids(text))
-            owners, scores = owners[chosen], scores[chosen]
-        # An item is as near as its nearest vector; equals stand in the order of their making.
-        order = np.lexsort((owners, -scores))
-        _, first = np.unique(owners[order], return_index=True)
-        best = order[np.sort(first)]
-        ids, nearness = owners[best].tolist(), dict(zip(owners[best].tolist(), scores[best].tolist(), strict=True))
+            sql = SQL["vector_ids_of"] + narrowed
+        ids = parse_ids(self._connection.execute(sql, bounds | values).fetchone()[0])
+        fetch, living = functools.partial(self._fetch, dims), functools.partial(self._living, dims)
+        owners, scores = self._vectors.score(query.vector, ids, fetch, living)
         end = query.offset + query.limit
-        ranked = list(itertools.islice(self._checked(ids, query.conditions), end)) if query.conditions else ids[:end]
-        found = self._by_ids(ranked[query.offset :], nearness)
+        ranked: list[tuple[int, float]] = []
+        for best in nearest(owners, scores, end):
+            nearness = dict(best)
+            passing = self._checked(nearness, query.conditions) if query.conditions else nearness
+            ranked = [(item_id, nearness[item_id]) for item_id in itertools.islice(passing, end)]
+            if len(ranked) == end:
+                break
+        page = dict(ranked[query.offset :])
+        found = self._by_ids(list(page), page)
         if len(ranked) == end:
             return found
         offset, limit = max(0, query.offset - len(ranked)), query.limit - len(found)
-        bounds["dims"] = dims
         rest = (self._filtered if query.conditions else self._plain)("unscored", query, bounds, offset, limit)
         return found + self._by_ids(rest)
 
@@ -189,7 +189,9 @@ def _narrowed(wanted: Sequence[Condition]) -> tuple[str, dict[str, Any]]:
             continue
         exact = isinstance(operand, int | float) and abs(operand) < 2**53
         if exact or (isinstance(operand, str) and "\0" not in operand):
-            sign = "=" if condition.operator == "eq" else ">=" if condition.operator.startswith("g") else "<="
+            sign = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}[condition.operator]
+            if isinstance(operand, str) and sign in "<>":
+                sign += "="  # SQLite may cut a stored text off at a NUL, which makes it equal
             sql += f" AND json_extract(CAST(value AS TEXT), '$.\"{condition.field}\"') {sign} :operand{number}"
             values[f"operand{number}"] = operand
     return sql, values

@@ -55,12 +55,6 @@ SELECT id
 FROM items
 WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
 
--- name: ids_below
--- As below, all in one text: a hundred thousand rows would cost more.
-SELECT group_concat(id)
-FROM items
-WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
-
 -- name: unscored
 -- As below, only items without a vector of this length.
 SELECT id
@@ -79,10 +73,17 @@ WHERE id IN (SELECT value FROM json_each(?));
 SELECT id, value FROM items WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: vector_ids
--- The ids of all living vectors at and below a namespace, as one text.
+-- The ids of all living vectors at and below a namespace, as one text: a hundred thousand rows would cost more.
 SELECT group_concat(id)
 FROM item_vectors
 WHERE dims = :dims AND ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
+
+-- name: vector_ids_of
+-- As vector_ids, only of items that further conditions, which are appended, let through.
+SELECT group_concat(item_vectors.id)
+FROM items
+CROSS JOIN item_vectors ON item_vectors.item = items.id AND item_vectors.dims = :dims
+WHERE items.ns >= :from AND items.ns < :upto AND (items.expires_at IS NULL OR items.expires_at > :now);
 
 -- name: vectors
 -- Vectors by id.

@@ -7,7 +7,7 @@ after a restart, without anybody telling it of a change.
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,26 @@ class VectorCache:
         self._ids, self._rows = self._ids[kept], np.arange(len(rows))
         self._count = len(rows)
         self._checked = max(COMPACT_ABOVE, self._count * 3 // 2)
+
+
+def nearest(owners: Ids, scores: NDArray[np.float32], wanted: int) -> Iterator[list[tuple[int, float]]]:
+    """The nearest owners with their scores, each once, nearest first: an owner is as near as its nearest vector, and equals
+    stand in the order of their ids. First about as many as are wanted, then, if that was not enough, more, in the end all.
+    """
+    size = 2 * wanted + 64
+    while True:
+        chosen = np.arange(len(scores))
+        if size < len(scores):
+            # All that are as near as the last of the chosen are chosen too, so that equals do not come and go.
+            least = np.partition(scores, len(scores) - size)[len(scores) - size]
+            chosen = np.flatnonzero(scores >= least)
+        order = chosen[np.lexsort((owners[chosen], -scores[chosen]))]
+        _, first = np.unique(owners[order], return_index=True)
+        best = order[np.sort(first)]
+        yield list(zip(owners[best].tolist(), scores[best].tolist(), strict=True))
+        if size >= len(scores):
+            return
+        size *= 16
 
 
 def parse_ids(text: Any) -> Ids:
