@@ -41,6 +41,9 @@ CHECK_EVERY = 64
 LOG_BYTES = 8 * 1024 * 1024
 """Size of the write-ahead log past which it is brought into the file, by a thread of its own."""
 
+IDLE_SECONDS = 0.5
+"""Without a commit for so long, the log is brought into the file and emptied."""
+
 
 class Database:
     """Opens, reads and writes one SQLite file.
@@ -71,6 +74,7 @@ class Database:
         self._home: asyncio.AbstractEventLoop | None = None
         self._turn: list[Job] = []
         self._commits = 0
+        self._idle_watch: int | None = None
 
     def connect(self) -> sqlite3.Connection:
         """A new connection with our settings.
@@ -140,6 +144,9 @@ class Database:
             StorageError: as `submit`.
         """
         loop = asyncio.get_running_loop()
+        if self._idle_watch is None and loop is self._home:
+            self._idle_watch = -1
+            loop.call_later(IDLE_SECONDS, self._look_whether_idle)
         if heavy or loop is not self._home or self._synchronous == "full":
             return await asyncio.shield(asyncio.wrap_future(self.submit(operation)))
         if not self._turn:
@@ -235,10 +242,27 @@ class Database:
             if self.path.with_name(self.path.name + "-wal").stat().st_size > LOG_BYTES:
                 self._pool.submit(self._move_log)
 
-    def _move_log(self) -> None:
-        """Brings the log into the file, beside readers and the writer, so that the next commits start it anew."""
+    def _look_whether_idle(self) -> None:
+        """Looks again and again while there are commits; then empties the log, and sleeps until the next write."""
+        if self._idle_watch != self._commits and self._home is not None:
+            self._idle_watch = self._commits
+            self._home.call_later(IDLE_SECONDS, self._look_whether_idle)
+            return
+        self._idle_watch = None
+        with contextlib.suppress(RuntimeError):
+            self._pool.submit(self._move_log, empty=True)
+
+    def _move_log(self, *, empty: bool = False) -> None:
+        """Brings the log into the file, beside readers and the writer, so that the next commits start it anew.
+
+        Args:
+            empty: give its space back too. That holds up a writer, but not for long: nothing is left to be moved.
+        """
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path)) as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            if empty:
+                connection.execute("PRAGMA busy_timeout = 0")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # --- reading ---
 
