@@ -10,6 +10,8 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from logging.handlers import TimedRotatingFileHandler
+from pathlib import Path
 from types import MappingProxyType
 from typing import TextIO
 
@@ -44,6 +46,8 @@ def configure(
     color: bool = True,
     server_level: str = "WARNING",
     stream: TextIO | None = None,
+    file: Path | None = None,
+    file_days: int = 1,
 ) -> None:
     """Sets up the process's logs. May be called again; the last call counts.
 
@@ -53,6 +57,11 @@ def configure(
         color: whether a terminal gets colours.
         server_level: the least level of the HTTP server and HTTP clients.
         stream: where lines go, standard error by default.
+        file: where they go as well, as JSON; made anew each midnight (UTC). Its folder is made.
+        file_days: how many days' files are kept beside it.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     stream = stream or sys.stderr
     terminal = stream.isatty()
@@ -62,7 +71,15 @@ def configure(
     else:
         handler.setFormatter(LineFormatter(color and terminal))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    handlers: list[logging.Handler] = [handler]
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = TimedRotatingFileHandler(
+            file, when="midnight", utc=True, backupCount=file_days, encoding="utf-8", delay=True
+        )
+        kept.setFormatter(JsonFormatter())
+        handlers.append(kept)
+    root.handlers[:] = handlers
     root.setLevel(level)
     least = max(logging.getLevelName(server_level), logging.getLevelName(level))
     for name in NOISY:

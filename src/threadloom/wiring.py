@@ -92,13 +92,13 @@ class Server:
             jobs=settings.jobs,
             attempts=variables.bg_job_max_retries,
             timeout=variables.bg_job_timeout_secs,
-            keep=variables.resumable_stream_ttl_seconds,
+            keep=settings.events_seconds,
             isolated=variables.bg_job_isolated_loops,
             after_run=self.webhooks.after_run,
         )
         self.services = self._make_services(clock, numbers)
         self.sweeper = ThreadSweeper(storage=self.storage, clock=clock, settings=settings.checkpointer.ttl)
-        self.retention = Retention(storage=self.storage, clock=clock)
+        self.retention = Retention(storage=self.storage, clock=clock, runs_days=settings.threadloom.retention.runs_days)
         self.watchdog = Watchdog()
         self.app = create_app(
             self.services,

@@ -92,12 +92,18 @@ def run(given: argparse.Namespace) -> int:
     started = dict(os.environ), str(Path.cwd())
     settings = load(given.config, os.environ, {"data": given.data, "jobs": given.jobs})
     variables = settings.vars
-    logs.configure(
-        variables.log_level,
-        as_json=variables.log_json,
-        color=variables.log_color,
-        server_level=given.server_log_level,
-    )
+    kept = settings.threadloom.retention.logs_days
+    try:
+        logs.configure(
+            variables.log_level,
+            as_json=variables.log_json,
+            color=variables.log_color,
+            server_level=given.server_log_level,
+            file=settings.data / "logs" / "threadloom.log" if kept else None,
+            file_days=kept or 1,
+        )
+    except OSError as error:
+        raise StartError(f"The log in {settings.data} cannot be written: {error}") from error
     host = given.host or variables.langgraph_server_host or HOST
     port = given.port if given.port is not None else variables.port if variables.port is not None else PORT
     with contextlib.ExitStack() as stack:

@@ -15,6 +15,7 @@ from threadloom.config.settings import (
     HeaderRules,
     HttpSettings,
     OwnSettings,
+    RetentionSettings,
     Serde,
     StoreIndex,
     StoreSettings,
@@ -319,6 +320,19 @@ def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
         checkpoint_thread_id=section.flag("checkpoint_thread_id", True),
         webhook_secret=secret and _fill(secret, section.at("webhook_secret"), "", env, section.findings),
         synchronous=section.one_of("synchronous", ("normal", "full"), "normal"),
+        retention=_retention(section.section("retention")),
     )
     section.done()
     return own
+
+
+def _retention(section: Section | None) -> RetentionSettings:
+    if section is None:
+        return RetentionSettings()
+    read = RetentionSettings(
+        runs_days=section.number("runs_days", above=0),
+        events_minutes=section.number("events_minutes", above=0),
+        logs_days=section.integer("logs_days", least=1),
+    )
+    section.done()
+    return read

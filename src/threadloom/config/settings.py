@@ -151,12 +151,22 @@ class EncryptionSettings(msgspec.Struct, frozen=True):
     path: str
 
 
+class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things are kept that nothing needs any more. None: runs stay, events as RESUMABLE_STREAM_TTL_SECONDS says, and
+    no log file is written."""
+
+    runs_days: float | None = None
+    events_minutes: float | None = None
+    logs_days: int | None = None
+
+
 class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: what no other server of this API has."""
 
     checkpoint_thread_id: bool = True
     webhook_secret: str | None = None
     synchronous: Synchronous = "normal"
+    retention: RetentionSettings = RetentionSettings()
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +243,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def jobs(self) -> int:
         """How many runs this process executes at once; 0: it only serves."""
         return self.vars.n_jobs_per_worker
+
+    @property
+    def events_seconds(self) -> float:
+        """How long the events of a run that ended can be replayed, and a stateless run's output be joined."""
+        minutes = self.threadloom.retention.events_minutes
+        return self.vars.resumable_stream_ttl_seconds if minutes is None else minutes * 60
 
     @property
     def base_url(self) -> str | None:

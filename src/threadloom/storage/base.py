@@ -201,6 +201,10 @@ class Runs(Protocol):
 
     async def drop_expired_outcomes(self, now: int) -> int: ...
 
+    async def ended_before(self, moment: int, limit: int) -> list[str]:
+        """Ids of runs that ended earlier, the oldest first, but not those whose threads still wait for an answer to them."""
+        ...
+
     async def queue(self) -> list[tuple[RunStatus, int]]:
         """Status and moment of making of every run that is still to end."""
         ...

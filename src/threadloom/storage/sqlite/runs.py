@@ -142,6 +142,9 @@ class SqliteRuns:
     async def drop_expired_outcomes(self, now: int) -> int:
         return self._db.execute(SQL["drop_expired_outcomes"], (now,)).rowcount
 
+    async def ended_before(self, moment: int, limit: int) -> list[str]:
+        return [run_id for (run_id,) in self._db.execute(SQL["ended_before"], (moment, limit))]
+
     async def queue(self) -> list[tuple[RunStatus, int]]:
         return self._db.execute(SQL["queue"]).fetchall()
 

@@ -100,6 +100,14 @@ DELETE FROM outcomes WHERE run_id = ?;
 -- Forgets the outcomes whose time is over.
 DELETE FROM outcomes WHERE expires_at < ?;
 
+-- name: ended_before
+-- The oldest runs that ended before a moment, without those that still wait for an answer.
+SELECT r.run_id FROM runs r
+WHERE r.ended_at < ?1 AND r.status NOT IN ('pending', 'running')
+  AND NOT (r.seq = (SELECT max(n.seq) FROM runs n WHERE n.thread_id = r.thread_id)
+           AND EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = r.thread_id AND t.status = 'interrupted'))
+ORDER BY r.ended_at LIMIT ?2;
+
 -- name: queue
 -- For the metrics: how many wait and run, and since when the waiting ones do.
 SELECT status, created_at FROM runs WHERE status IN ('pending', 'running');
