@@ -4,6 +4,7 @@ import resource
 from pathlib import Path
 
 import httpx
+
 from tests.server import running
 
 APP = Path(__file__).parents[1] / "apps" / "risk"
