@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -250,3 +251,18 @@ def test_a_holder_that_is_gone_does_not_keep_the_folder(backed_up, tmp_path):
     data.mkdir()
     (data / "lock").write_text(str(os.getpid()))
     assert "is in place" in db("restore", saved, data=data)
+
+
+async def test_a_log_is_kept_where_the_configuration_asks_for_it(tmp_path):
+    config = json.loads((APP / "langgraph.json").read_text())
+    app, data = tmp_path / "app", tmp_path / "data"
+    app.mkdir()
+    (app / "graphs.py").write_text((APP / "graphs.py").read_text())
+    (app / "langgraph.json").write_text(json.dumps({**config, "threadloom": {"retention": {"logs_days": 3}}}))
+    with running(app, data) as server:
+        client = get_client(url=server.url)
+        thread = (await client.threads.create())["thread_id"]
+        await client.runs.wait(thread, "fail", input={"messages": "x"}, raise_error=False)
+    lines = [json.loads(line) for line in (data / "logs" / "threadloom.log").read_text().splitlines()]
+    (failed,) = [line for line in lines if "planned failure" in line.get("exception", "")]
+    assert failed["thread_id"] == thread
