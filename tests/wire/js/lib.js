@@ -1,0 +1,45 @@
+/** What the scripts share: the server, one test after the other, results as lines that pytest reads. */
+
+import WebSocket from "ws";
+
+export const apiUrl = process.argv[2];
+export const webSocketFactory = (url) => new WebSocket(url);
+
+const tests = [];
+
+export function test(name, body) {
+  tests.push([name, body]);
+}
+
+/** Runs all tests; prints `ok NAME` or `failed NAME: why` for each, and at last that all ran. */
+export async function run() {
+  for (const [name, body] of tests) {
+    try {
+      await within(20_000, body());
+      console.log(`ok ${name}`);
+    } catch (error) {
+      console.log(`failed ${name}: ${String(error?.stack ?? error).replaceAll("\n", " | ")}`);
+    }
+  }
+  console.log(`all ${tests.length} ran`);
+  process.exit(0);
+}
+
+export function within(ms, promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`took longer than ${ms} ms`)), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Waits until `condition()` holds. */
+export async function until(condition, what = String(condition)) {
+  for (let tries = 0; tries < 1000; tries += 1) {
+    if (await condition()) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error(`never: ${what}`);
+}
+
+export const SAY = { messages: [{ type: "human", content: "hi you" }] };

@@ -1,0 +1,153 @@
+/** `useStream`, of `@langchain/react` (v2 protocol) and of `@langchain/langgraph-sdk/react` (classic streams). */
+
+import assert from "node:assert/strict";
+import { JSDOM } from "jsdom";
+import { SAY, apiUrl, run, test, until, webSocketFactory } from "./lib.js";
+
+const dom = new JSDOM("<!doctype html><div id=root></div>", { url: "http://localhost/" });
+const { document, sessionStorage, navigator } = dom.window;
+for (const [name, value] of Object.entries({ window: dom.window, document, sessionStorage, navigator })) {
+  Object.defineProperty(globalThis, name, { value, configurable: true });
+}
+
+const { createElement } = await import("react");
+const { createRoot } = await import("react-dom/client");
+const { useMessageMetadata, useStream } = await import("@langchain/react");
+const { useStream: useClassicStream } = await import("@langchain/langgraph-sdk/react");
+
+/** Renders a hook in a page; `now` is what it gave last. */
+function mounted(hook) {
+  const page = { now: undefined, history: [] };
+  function Page() {
+    page.now = hook();
+    page.history.push(page.now);
+    return null;
+  }
+  const root = createRoot(document.createElement("div"));
+  root.render(createElement(Page));
+  page.leave = () => root.unmount();
+  return page;
+}
+
+const textOf = (message) =>
+  typeof message.content === "string" ? message.content : message.content.map((block) => block.text ?? "").join("");
+
+for (const transport of ["sse", "websocket"]) {
+  const options = { apiUrl, transport, webSocketFactory };
+  const case_ = (name, body) => test(`${name} (${transport})`, body);
+
+  case_("useStream shows messages as they are told", async () => {
+    const page = mounted(() => useStream({ ...options, assistantId: "unhurried" }));
+    await until(() => page.now);
+    await page.now.submit(SAY);
+    await until(() => page.now.messages.length === 2 && !page.now.isLoading);
+    assert.deepEqual(page.now.messages.map(textOf), ["hi you", "one two three four"]);
+    const partial = page.history.flatMap((one) => one.messages.map(textOf));
+    assert.ok(partial.includes("one") || partial.includes("one two"), "never saw a part of the message");
+    assert.ok(page.history.some((one) => one.isLoading));
+    assert.equal(page.now.error, undefined);
+    page.leave();
+  });
+
+  case_("useStream shows interrupts and resumes", async () => {
+    const page = mounted(() => useStream({ ...options, assistantId: "asking" }));
+    await until(() => page.now);
+    await page.now.submit({ n: 4 });
+    await until(() => page.now.interrupts.length === 1 && !page.now.isLoading);
+    assert.deepEqual(page.now.interrupt.value, { question: "go on?" });
+    await page.now.respond("yes");
+    await until(() => page.now.values.answers?.ask === "yes" && !page.now.isLoading);
+    assert.equal(page.now.interrupts.length, 0);
+    assert.deepEqual(page.now.values.steps, ["count 4"]);
+    page.leave();
+  });
+
+  case_("useStream answers a question deep inside", async () => {
+    const page = mounted(() => useStream({ ...options, assistantId: "nested_ask" }));
+    await until(() => page.now);
+    await page.now.submit({});
+    await until(() => page.now.interrupts.length === 1 && !page.now.isLoading);
+    await page.now.respond("deep");
+    await until(() => page.now.values.answers?.ask === "deep" && !page.now.isLoading);
+    page.leave();
+  });
+
+  case_("useStream tells why a run failed", async () => {
+    const page = mounted(() => useStream({ ...options, assistantId: "failing" }));
+    await until(() => page.now);
+    await page.now.submit({}).catch(() => undefined);
+    await until(() => page.now.error !== undefined && !page.now.isLoading);
+    assert.match(String(page.now.error?.message ?? page.now.error), /planned failure/);
+    page.leave();
+  });
+
+  case_("useStream shows tool calls and subgraphs", async () => {
+    const page = mounted(() => useStream({ ...options, assistantId: "tools" }));
+    await until(() => page.now);
+    await page.now.submit(SAY);
+    await until(() => page.now.messages.length === 4 && !page.now.isLoading);
+    await until(() => page.now.toolCalls.length === 1);
+    assert.equal(page.now.toolCalls[0].name, "add");
+    page.leave();
+  });
+
+  case_("useStream takes up a thread that waits", async () => {
+    const first = mounted(() => useStream({ ...options, assistantId: "asking" }));
+    await until(() => first.now);
+    await first.now.submit({ n: 1 });
+    await until(() => first.now.interrupts.length === 1);
+    const { threadId } = first.now;
+    first.leave();
+    const later = mounted(() => useStream({ ...options, assistantId: "asking", threadId }));
+    await until(() => later.now?.interrupts.length === 1);
+    await later.now.respond("late", { interruptId: later.now.interrupt.id });
+    await until(() => later.now.values.answers?.ask === "late");
+    later.leave();
+  });
+
+  case_("useStream asks anew by a fork", async () => {
+    let last;
+    const page = mounted(() => {
+      const stream = useStream({ ...options, assistantId: "chat" });
+      last = useMessageMetadata(stream, stream.messages.at(-1)?.id);
+      return stream;
+    });
+    await until(() => page.now);
+    await page.now.submit(SAY);
+    await until(() => page.now.messages.length === 2 && !page.now.isLoading);
+    await until(() => last?.parentCheckpointId);
+    const [asked, answered] = page.now.messages;
+    await page.now.submit(null, { forkFrom: last.parentCheckpointId });
+    await until(() => page.now.messages.length === 2 && page.now.messages[1].id !== answered.id && !page.now.isLoading);
+    assert.equal(page.now.messages[0].id, asked.id);
+    assert.equal(textOf(page.now.messages[1]), "echo: hi you");
+    page.leave();
+  });
+
+  case_("useStream stops a run", async () => {
+    const page = mounted(() => useStream({ ...options, assistantId: "slow" }));
+    await until(() => page.now);
+    void page.now.submit({ n: 1000 });
+    await until(() => page.now.values.steps?.length > 0);
+    await page.now.stop();
+    await until(() => !page.now.isLoading);
+    const runs = await (await fetch(`${apiUrl}/threads/${page.now.threadId}/runs`)).json();
+    await until(async () => {
+      const [one] = await (await fetch(`${apiUrl}/threads/${page.now.threadId}/runs`)).json();
+      return one.status === "interrupted";
+    });
+    assert.equal(runs.length, 1);
+    page.leave();
+  });
+}
+
+test("the older useStream works on classic streams", async () => {
+  const page = mounted(() => useClassicStream({ apiUrl, assistantId: "chat", messagesKey: "messages" }));
+  await until(() => page.now);
+  page.now.submit(SAY);
+  await until(() => page.now.messages.length === 2 && !page.now.isLoading);
+  assert.deepEqual(page.now.messages.map(textOf), ["hi you", "echo: hi you"]);
+  page.leave();
+});
+
+await run();
