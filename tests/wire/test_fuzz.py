@@ -19,7 +19,9 @@ APP = Path(__file__).parent.parent / "apps" / "records"
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 12
 
-schema = schemathesis.openapi.from_dict({**document(), "servers": [{"url": "http://127.0.0.1"}]}).exclude(
+schema = schemathesis.openapi.from_dict(
+    {**document(), "servers": [{"url": "http://127.0.0.1"}]}
+).exclude(
     path="/threads/{thread_id}/stream/events"  # waits for ever, also for threads that are not there; see test_protocol_stream.py
 )
 
