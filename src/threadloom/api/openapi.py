@@ -144,20 +144,24 @@ def _struct(body: Any) -> Any:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    result = operation.result
-    good: dict[str, Any] = {"description": "Done."}
-    if result is not None:
-        schema = {"$ref": REF.format(name=result)} if isinstance(result, str) else result
-        good["content"] = {operation.media: {"schema": schema}}
-    responses: dict[str, Any] = {str(operation.status): good}
-    ours = operation.error == "Error"
-    errors = {422} if ours and (operation.body is not None or operation.query or names(operation)) else set()
+    statuses = {operation.status, *operation.errors}
+    if operation.error == "Error" and (operation.body is not None or operation.query or names(operation)):
+        statuses.add(422)
     if operation.body is not None or operation.message is not None:
-        errors.add(413)
-    for status in sorted(errors | set(operation.errors)):
-        told: dict[str, Any] = {"description": _WORDS[status]}
-        if status >= 400:
-            shape = operation.error if status in operation.errors else "Error"
-            told["content"] = {"application/json": {"schema": {"$ref": REF.format(name=shape)}}}
-        responses[str(status)] = told
-    return responses
+        statuses.add(413)
+    return {str(status): _response(operation, status) for status in sorted(statuses)}
+
+
+def _response(operation: Operation, status: int) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if status == operation.status and operation.result is not None:
+        result = operation.result
+        content[operation.media] = {"$ref": REF.format(name=result)} if isinstance(result, str) else result
+    elif status >= 400:
+        shape = operation.error if status in operation.errors else "Error"
+        content["application/json"] = {"$ref": REF.format(name=shape)}
+    content.update(operation.told.get(status, {}))
+    shown: dict[str, Any] = {"description": "Done." if status == operation.status else _WORDS[status]}
+    if content:
+        shown["content"] = {media: {"schema": schema} for media, schema in content.items()}
+    return shown

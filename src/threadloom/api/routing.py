@@ -38,6 +38,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         status: of a good answer.
         media: content type of a good answer.
         errors: other statuses it can have, beside 422 and 500.
+        told: answers of other kinds than the usual: status -> media type -> schema.
         error: name of the schema of what is answered with these.
         hidden: whether it stays out of the description.
     """
@@ -56,6 +57,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     media: str = "application/json"
     errors: tuple[int, ...] = ()
+    told: dict[int, dict[str, dict[str, Any]]] = {}
     error: str = "Error"
     hidden: bool = False
 

@@ -37,6 +37,8 @@ ACTION = Param(
 )
 MODES = {"type": "array", "items": TEXT}
 EVENTS = "text/event-stream"
+NO_STREAM: dict[int, dict[str, dict[str, Any]]] = {404: {EVENTS: {}}}
+NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {404: {"application/json": {"$ref": "#/components/schemas/RunError"}}}
 
 
 def record(run: Run) -> dict[str, Any]:
@@ -240,6 +242,7 @@ class Runs(Watching):
                 query=(CANCEL_ON_DISCONNECT,),
                 result={},
                 errors=(404,),
+                told=NO_OUTPUT,
             ),
             runs(
                 "GET",
@@ -250,6 +253,7 @@ class Runs(Watching):
                 media=EVENTS,
                 result={},
                 errors=(404,),
+                told=NO_STREAM,
             ),
             runs(
                 "GET",

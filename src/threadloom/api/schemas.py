@@ -59,6 +59,7 @@ SCHEMAS: dict[str, Schema] = {
         {"type": {"const": "error"}, "id": ANY, "error": TEXT, "message": TEXT, "detail": TEXT},
     ),
     "RpcRefusal": _object("Why a message was refused before it was understood.", {"error": ANY}),
+    "RunError": _object("How a run failed.", {"__error__": _object("What and why.", {"error": TEXT, "message": TEXT})}),
     "Thread": _selectable(
         "A conversation. `values` are those of the latest state as of the last run end or state update.",
         {

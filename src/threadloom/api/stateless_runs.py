@@ -8,7 +8,17 @@ from starlette.types import ASGIApp
 from threadloom.api import parse
 from threadloom.api.http import Call, answer, nothing
 from threadloom.api.routing import Operation, Param
-from threadloom.api.runs import ACTION, ACTIONS, CANCEL_ON_DISCONNECT, EVENTS, MODES, Watching, places, record
+from threadloom.api.runs import (
+    ACTION,
+    ACTIONS,
+    CANCEL_ON_DISCONNECT,
+    EVENTS,
+    MODES,
+    NO_STREAM,
+    Watching,
+    places,
+    record,
+)
 from threadloom.api.sse import EventStream, LateJson
 from threadloom.errors import Invalid
 from threadloom.services.requests import CancelRuns, RunCreate
@@ -101,5 +111,6 @@ class StatelessRuns(Watching):
                 media=EVENTS,
                 result={},
                 errors=(404,),
+                told=NO_STREAM,
             ),
         ]

@@ -10,6 +10,8 @@ from threadloom.services import Services
 from threadloom.services.requests import ItemDelete, ItemNamespaces, ItemPut, ItemSearch, check_labels
 
 TEXT = {"type": "string"}
+LABELS: dict[int, dict[str, dict[str, Any]]] = {422: {"text/plain": TEXT}}
+NO_KEY = {"type": "object", "properties": {"error": TEXT, "detail": TEXT}}
 
 
 class Store:
@@ -52,6 +54,7 @@ class Store:
         """The routes, for router and description."""
 
         def store(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+            more["told"] = LABELS | more.get("told", {})
             return Operation(
                 method=method,
                 path="/store" + path,
@@ -70,7 +73,16 @@ class Store:
         item = {"anyOf": [{"$ref": "#/components/schemas/Item"}, {"type": "null"}]}
         return [
             store("PUT", "/items", self.put, "Store an item", body=ItemPut, status=204, errors=(400,)),
-            store("GET", "/items", self.get, "Get an item, or null", query=read, result=item, errors=(400,)),
+            store(
+                "GET",
+                "/items",
+                self.get,
+                "Get an item, or null",
+                query=read,
+                result=item,
+                errors=(400,),
+                told={400: {"application/json": NO_KEY}},
+            ),
             store("DELETE", "/items", self.delete, "Delete an item", body=ItemDelete, status=204),
             store(
                 "POST",

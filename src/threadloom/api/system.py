@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 ALWAYS_OURS = frozenset({"/ok", "/metrics", "/docs", "/openapi.json"})
 """Paths that an own app cannot take over."""
 
+JSON_FIGURES: dict[int, dict[str, dict[str, Any]]] = {200: {"application/json": {"type": "object"}}}
+
 AT_THE_ROOT = frozenset({"/", "/ok", "/metrics"})
 """Paths that answer without the mount prefix too."""
 
@@ -124,7 +126,15 @@ class System:
             ),
             system("/", self.ok, "Tell whether the server is well", query=(check,), result="Health", errors=(500, 503)),
             system("/info", self.info, "Tell versions and features", result="Info"),
-            system("/metrics", self.show_metrics, "Show figures", query=(form,), media="text/plain", result={}),
+            system(
+                "/metrics",
+                self.show_metrics,
+                "Show figures",
+                query=(form,),
+                media="text/plain",
+                result={},
+                told=JSON_FIGURES,
+            ),
             system("/openapi.json", self.openapi, "Describe the interface", result={"type": "object"}),
             system("/docs", self.docs, "Describe the interface, for people", media="text/html", result={}),
         ]
