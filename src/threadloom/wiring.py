@@ -93,6 +93,7 @@ class Server:
             attempts=variables.bg_job_max_retries,
             timeout=variables.bg_job_timeout_secs,
             keep=settings.events_seconds,
+            log_size=variables.lsd_protocol_v2_buffer_size,
             isolated=variables.bg_job_isolated_loops,
             after_run=self.webhooks.after_run,
         )

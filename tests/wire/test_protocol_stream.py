@@ -324,6 +324,16 @@ async def test_numbers_of_a_deleted_run_are_not_given_again(http):
     assert stream.seen == second
 
 
+async def test_the_log_is_as_long_as_the_settings_say(tmp_path):
+    with running(APP, tmp_path / "data", env={"LSD_PROTOCOL_V2_BUFFER_SIZE": "5"}) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+            thread, _ = await run_to_end(http, "slow", {"n": 5})
+            async with events(http, thread, since=1) as stream:
+                await stream.until(ended)
+    assert [notice["error"] for notice in stream.notices] == ["resume_gap"]
+    assert len(stream.seen) < 20
+
+
 async def test_events_outlive_a_restart_and_a_kill(tmp_path):
     thread = str(uuid.uuid4())
     with running(APP, tmp_path / "data") as server:

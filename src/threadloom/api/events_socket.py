@@ -107,7 +107,8 @@ class _Session:
         reading = asyncio.create_task(self._read(receive))
         try:
             await asyncio.wait((pump, reading), return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
+            # Sending to a client that has just left fails before we are told that it left.
+            if not reading.done() and not isinstance(pump.exception(), OSError):
                 log.error("the events of thread %s cannot be read", self._thread_id, exc_info=pump.exception())
                 gone = Refused("unknown_error", "The events of the thread cannot be read")
                 await self._put(to_json(failure(None, gone)))

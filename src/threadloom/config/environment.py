@@ -35,6 +35,7 @@ VARIABLES: dict[str, Variable] = {
     "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": Variable("number"),
     "BG_JOB_ISOLATED_LOOPS": Variable("flag"),
     "RESUMABLE_STREAM_TTL_SECONDS": Variable("number"),
+    "LSD_PROTOCOL_V2_BUFFER_SIZE": Variable("integer", 1),
     "LANGGRAPH_AES_KEY": Variable("text"),
     "LANGGRAPH_AES_JSON_KEYS": Variable("list"),
     "HTTP_MAX_REQUEST_BODY_BYTES": Variable("integer", 1),

@@ -12,7 +12,7 @@ from threadloom.storage.base import Storage, Tx
 from threadloom.types import CHANNELS, Event, Run
 
 KEEP = 10_000
-"""Stored events that a thread keeps at most."""
+"""Stored events that a thread keeps, unless the settings say otherwise."""
 
 
 class Numbers:
@@ -39,9 +39,13 @@ class Emitter:
 
     Events of a resumable run are stored, in batches, before anybody sees them; others go straight to whoever listens
     and are not even encoded when nobody does. Of a v2 run the events of its channels are stored, and no others.
+
+    Args:
+        keep: stored events that the thread keeps.
     """
 
-    def __init__(self, run: Run, *, storage: Storage, broker: Broker, numbers: Numbers) -> None:
+    def __init__(self, run: Run, *, storage: Storage, broker: Broker, numbers: Numbers, keep: int = KEEP) -> None:
+        self._most = keep
         self._run = run
         self._storage = storage
         self._broker = broker
@@ -112,16 +116,17 @@ class Emitter:
     async def _flush(self) -> None:
         while self._buffer:
             batch, self._buffer = self._buffer, []
-            await store(self._storage, batch)
+            await store(self._storage, batch, self._most)
             self._broker.publish(batch)
 
 
-async def store(storage: Storage, events: Sequence[Event]) -> None:
-    """Appends events of one thread to its log, and keeps the log within its bound."""
+async def store(storage: Storage, events: Sequence[Event], keep: int = KEEP) -> None:
+    """Appends events of one thread to its log, and cuts the log down to `keep` events now and then."""
+    every = min(1000, keep)
 
     async def work(tx: Tx) -> None:
         stored = await tx.events.append(events)
-        if stored[-1].seq // 1000 != (stored[0].seq - 1) // 1000:
-            await tx.events.trim(events[0].thread_id, KEEP)
+        if stored[-1].seq // every != (stored[0].seq - 1) // every:
+            await tx.events.trim(events[0].thread_id, keep)
 
     await storage.write(work)

@@ -9,7 +9,7 @@ from typing import Any
 
 from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
-from threadloom.engine.events import Emitter, Numbers
+from threadloom.engine.events import KEEP, Emitter, Numbers
 from threadloom.engine.execute import Execution, Result, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
@@ -55,6 +55,7 @@ class Worker:
         attempts: how often a run is tried when its worker is lost.
         timeout: seconds a run may take.
         keep: seconds that the events of a run are kept after its end.
+        log_size: stored events that a thread keeps.
         isolated: whether runs get event loops of their own.
         alone: whether no other process can hold a lease, so that all are void at start.
     """
@@ -71,6 +72,7 @@ class Worker:
         attempts: int,
         timeout: float,
         keep: float,
+        log_size: int = KEEP,
         isolated: bool = False,
         alone: bool = True,
         after_run: AfterRun | None = None,
@@ -86,6 +88,7 @@ class Worker:
         self._timeout = timeout
         self._alone = alone
         self._after_run = after_run
+        self._log_size = log_size
         self._settling = Settling(storage=storage, clock=clock, keep=keep)
         self._leases = LeaseKeeper(storage=storage, clock=clock, lost=self._lose, cancelled=self._cancel)
         self._loops = Loops(isolated)
@@ -222,7 +225,7 @@ class Worker:
     async def _attempt(self, run: Run) -> None:
         """Executes a claimed run and settles it."""
         held = self._held[run.run_id]
-        emitter = Emitter(run, storage=self._storage, broker=self._broker, numbers=self._numbers)
+        emitter = self._emitter(run)
         resumed = run.attempt > 1 and await self._storage.read(lambda tx: tx.lineage.wrote(run.thread_id, run.run_id))
         execution = Execution(
             run,
@@ -244,11 +247,14 @@ class Worker:
         held.settling = True
         await self._settle(run, result, emitter)
 
+    def _emitter(self, run: Run) -> Emitter:
+        return Emitter(run, storage=self._storage, broker=self._broker, numbers=self._numbers, keep=self._log_size)
+
     async def _give_up(self, run: Run) -> None:
         """Ends a run that an earlier worker left and that must not be tried again."""
         held = self._held[run.run_id]
         held.settling = True
-        emitter = Emitter(run, storage=self._storage, broker=self._broker, numbers=self._numbers)
+        emitter = self._emitter(run)
         snapshot = await read_state(run, self._graphs)
         if run.cancel:
             result = Result(kind="cancelled", output_json=snapshot.values_json or b"{}", snapshot=snapshot)

@@ -89,7 +89,10 @@ class EventStreamService:
                         follower = self._broker.follow(thread_id, channels=True)
                         break
                     if not fresh:
-                        continue
+                        if await self.newest(thread_id) >= after:
+                            continue
+                        after = 0  # the thread was deleted, and another one has its id
+                        break
                     # Runs follow each other, and the last word of one may reach us after the first of the next.
                     if [event.seq for event in fresh] != list(range(after + 1, after + 1 + len(fresh))):
                         break

@@ -84,9 +84,8 @@ class CommandService:
         forks = bool((request.config.get("configurable") or {}).get("checkpoint_id"))
 
         async def work(tx: Tx) -> tuple[Admitted, int]:
-            thread = await tx.threads.get(thread_id)
-            waits = thread is not None and thread.status == "interrupted" and bool(_questions(thread))
-            if waits and given is not None and not forks:
+            waits = given is not None and not forks and await _waits(tx, thread_id)
+            if waits:
                 request.command, request.input = {"resume": given}, None
             else:
                 request.command, request.input = None, given
@@ -219,6 +218,15 @@ def _request(params: Params, assistant_id: str) -> RunCreate:
     if isinstance(tracer, dict):
         request.langsmith_tracer = tracer
     return request
+
+
+async def _waits(tx: Tx, thread_id: str) -> bool:
+    """Whether the thread stands still at a question."""
+    thread = await tx.threads.get(thread_id, with_state=False)
+    if thread is None or thread.status != "interrupted":
+        return False
+    shown = await tx.threads.get(thread_id)
+    return shown is not None and bool(_questions(shown))
 
 
 def _questions(thread: Thread) -> set[str]:
