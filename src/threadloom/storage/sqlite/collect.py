@@ -129,11 +129,10 @@ class LineageCuts(LineageReads):
         places = {node.pos for node in kept}
         ids = {(node.ns, node.cid) for node in kept}
         orphans = {node.pos for node in kept if node.parent and (node.ns, node.parent) not in ids}
-        only = self._db.execute(self.CUTS["count_checkpoints"], (head[0],)).fetchone()[0]
-        if len(chain) == 1 and only == len(places) and not orphans:
-            return
         writes = [place for node in kept for place in self._counting_writes(chain, node.ns, node.cid)]
-        self._rewrite(thread_id, head[0], None, places, writes, orphans)
+        there = self._db.execute(self.CUTS["count_rows"], (head[0],)).fetchone()[0]
+        if len(chain) > 1 or there > len(places) + len(writes) or orphans:
+            self._rewrite(thread_id, head[0], None, places, writes, orphans)
 
     def _kept(self, chain: Chain) -> list[Node]:
         """The newest checkpoint of each namespace, with the ancestors that it needs."""

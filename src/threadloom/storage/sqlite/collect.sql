@@ -34,9 +34,9 @@ DELETE FROM run_spans WHERE run_id = ? AND thread_id = ?;
 -- What a prune asks of a checkpoint.
 SELECT pos, ns, cid, parent, refs, small, meta FROM cks WHERE pos = ?;
 
--- name: count_checkpoints
--- How many checkpoints a segment has.
-SELECT count(*) FROM cks WHERE seg = ?;
+-- name: count_rows
+-- How many checkpoints and pending writes a segment has.
+SELECT (SELECT count(*) FROM cks WHERE seg = ?1) + (SELECT count(*) FROM writes WHERE seg = ?1);
 
 -- name: write_places
 -- Where the pending writes of a checkpoint in one segment are, in order of position.

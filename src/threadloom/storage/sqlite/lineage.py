@@ -1,7 +1,8 @@
 """Histories on SQLite: putting checkpoints and pending writes, and copying threads.
 
 Rows are only ever added: a checkpoint put again, or a special write, is a new row, and the newest counts. So whatever was
-seen once can be seen again by cutting at a position, and no copy can notice what others do.
+seen once can be seen again by cutting at a position, and no copy can notice what others do. (LangGraph never puts an id
+twice. If it is done, pending writes of an inherited checkpoint are not taken along.)
 """
 
 import sqlite3

@@ -69,7 +69,7 @@ WHERE h.thread_id = ?1;
 -- name: latest_of_segment
 -- The newest checkpoint of a namespace that a segment has up to a bound.
 SELECT pos, seg, ns, cid, parent, btype, body, refs, small, meta
-FROM cks WHERE seg = ? AND ns = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
+FROM cks c WHERE seg = ? AND ns = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
 
 -- name: by_id
 -- Head, era and all checkpoints with an id, whoever sees them, newest first.
@@ -78,9 +78,9 @@ FROM heads h LEFT JOIN cks c ON c.cid = ?3 AND c.ns = ?2
 WHERE h.thread_id = ?1 ORDER BY c.pos DESC;
 
 -- name: by_position
--- One checkpoint, and how many later ones have its id.
+-- One checkpoint, and whether there is a later one with its id.
 SELECT pos, seg, ns, cid, parent, btype, body, refs, small, meta,
-    (SELECT count(*) FROM cks n WHERE n.cid = c.cid AND n.ns = c.ns AND n.pos > c.pos)
+    EXISTS (SELECT 1 FROM cks n WHERE n.cid = c.cid AND n.ns = c.ns AND n.pos > c.pos)
 FROM cks c WHERE pos = ?;
 
 -- name: places_of_id

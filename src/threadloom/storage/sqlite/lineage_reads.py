@@ -194,7 +194,7 @@ class LineageReads:
                 break
             era, row, part = found
             refs, small = orjson.loads(row[7]), orjson.loads(row[8])
-            writes = [write for write in self._writes(part, row[2], row[3]) if write.channel in missing]
+            writes = [write for write in self._writes(part, row) if write.channel in missing]
             ends = missing.intersection(refs)
             rows.append(_made(thread_id, era, row, self._blobs({name: refs[name] for name in ends}), writes))
             missing -= ends
@@ -206,7 +206,7 @@ class LineageReads:
     ) -> CheckpointRow:
         """A checkpoint in full. `known` collects the blobs that neighbours share."""
         refs = orjson.loads(row[7])
-        return _made(thread_id, era, row, self._blobs(refs, known), self._writes(part, row[2], row[3]), refs)
+        return _made(thread_id, era, row, self._blobs(refs, known), self._writes(part, row), refs)
 
     def _blobs(
         self, refs: Mapping[str, int], known: dict[int, tuple[str, bytes]] | None = None
@@ -224,8 +224,9 @@ class LineageReads:
                 known[blob] = (type_, data)
         return {blob: known[blob] for blob in refs.values()}
 
-    def _writes(self, part: Chain, ns: str, cid: str) -> list[PendingWrite]:
+    def _writes(self, part: Chain, row: Row) -> list[PendingWrite]:
         """Pending writes of a checkpoint in replay order. `part`: the chain from the head to the checkpoint's segment."""
+        ns, cid = row[2], row[3]
         rows: list[Row] = []
         for seg, bound in reversed(part):  # the deeper, the smaller the positions
             rows.extend(self._db.execute(_WRITES, (seg, cid, ns, bound)))

@@ -1,0 +1,130 @@
+"""A lineage that really copies: each thread is a list of its own. What every storage must look like from outside."""
+
+import copy
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Checkpoint:
+    ns: str
+    cid: str
+    parent: str | None
+    meta: dict
+    values: dict[str, bytes]
+
+    @property
+    def key(self):
+        return self.ns, self.cid
+
+
+@dataclass
+class Write:
+    ns: str
+    cid: str
+    task_id: str
+    idx: int
+    data: bytes
+
+    @property
+    def key(self):
+        return self.ns, self.cid
+
+
+@dataclass
+class Begin:
+    """A run begins here on this thread. Not copied."""
+
+    run_id: str
+
+
+@dataclass
+class History:
+    events: list = field(default_factory=list)
+
+    def checkpoints(self):
+        """Newest first, each id once."""
+        seen = {}
+        for event in reversed(self.events):
+            if isinstance(event, Checkpoint):
+                seen.setdefault(event.key, event)
+        return list(seen.values())
+
+    def find(self, ns, cid):
+        return next((event for event in self.checkpoints() if event.key == (ns, cid)), None)
+
+    def writes(self, key):
+        kept = {}
+        for event in self.events:
+            if not isinstance(event, Write) or event.key != key:
+                continue
+            if event.idx < 0 or (event.task_id, event.idx) not in kept:
+                kept[event.task_id, event.idx] = event
+        return [kept[place] for place in sorted(kept)]
+
+    def begin(self, run_id):
+        if run_id and not any(isinstance(event, Begin) and event.run_id == run_id for event in self.events):
+            self.events.append(Begin(run_id))
+
+    def copy(self, at=None):
+        events = self.events
+        if at is not None:
+            events = events[: self._index(("", at)) + 1]
+        return History(copy.deepcopy([event for event in events if not isinstance(event, Begin)]))
+
+    def _index(self, key):
+        places = [i for i, event in enumerate(self.events) if isinstance(event, Checkpoint) and event.key == key]
+        return places[-1]
+
+    def _tidy(self):
+        while self.events and isinstance(self.events[-1], Begin):
+            self.events.pop()
+
+    def rollback(self, run_id):
+        for index, event in enumerate(self.events):
+            if isinstance(event, Begin) and event.run_id == run_id:
+                del self.events[index:]
+                self._tidy()
+                return
+
+    def delete_run(self, run_id):
+        doomed = {event.key for event in self.checkpoints() if event.meta.get("run_id") == run_id}
+        self.events = [
+            event
+            for event in self.events
+            if not (isinstance(event, Begin) and event.run_id == run_id)
+            and not (not isinstance(event, Begin) and event.key in doomed)
+        ]
+        self._tidy()
+
+    def prune(self):
+        kept = {}
+        for newest in {event.ns: event for event in reversed(self.checkpoints())}.values():
+            node = newest
+            missing = set(newest.meta.get("counters_since_delta_snapshot", {})) - newest.values.keys()
+            kept[node.key] = node
+            while missing and node.parent and (node := self.find(node.ns, node.parent)):
+                kept[node.key] = node
+                missing -= node.values.keys()
+        parents = {event.key for event in kept.values()}
+        events = []
+        for event in self.events:
+            if isinstance(event, Begin):
+                events.append(event)
+            elif isinstance(event, Checkpoint):
+                if kept.get(event.key) is event:
+                    if (event.ns, event.parent) not in parents:
+                        event.parent = None
+                    events.append(event)
+            elif event.key in kept and any(event is write for write in self.writes(event.key)):
+                events.append(event)
+        self.events = events
+        self._tidy()
+
+    def path(self, ns, cid, channel):
+        """Ids of the ancestors to read for a channel, and the value found."""
+        node, ids = self.find(ns, cid), []
+        while node and node.parent and (node := self.find(ns, node.parent)):
+            ids.append(node.cid)
+            if channel in node.values:
+                return ids, node.values[channel]
+        return ids, None

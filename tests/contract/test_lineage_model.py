@@ -1,0 +1,304 @@
+"""Random operations in any order, on a storage and on a model that really copies: from outside they are the same."""
+
+import itertools
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.contract.lineage_model import Begin, Checkpoint, History, Write
+from threadloom.codec import to_json
+from threadloom.errors import StaleRefsError
+from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ("a", "b", "c", "d", "e")
+NAMESPACES = ("", "", "", "inner:1", "inner:1|deep:2")
+COMMON = ("put", "put", "put", "put_fast", "writes", "writes", "special", "copy", "copy", "copy_at")
+RARE = ("delete", "prune", "rollback", "delete_run", "again", "stale")
+SMALL = 12
+
+numbers = st.integers(0, 10_000)
+operations = st.lists(st.tuples(st.sampled_from(COMMON + RARE), numbers, numbers, numbers), min_size=10, max_size=60)
+
+
+class Pair:
+    """A storage and the model, side by side."""
+
+    def __init__(self, storage, tables):
+        self.storage = storage
+        self.tables = tables
+        self.threads: dict[str, History] = {}
+        self.ids = (f"{number:08d}" for number in itertools.count(1))
+        self.run = "run-0"
+        self.runs = itertools.count(1)
+        self.held = []
+
+    async def write(self, name, *args, **kwargs):
+        async def work(tx):
+            return await getattr(tx.lineage, name)(*args, **kwargs)
+
+        return await self.storage.write(work)
+
+    async def read(self, name, *args, **kwargs):
+        async def work(tx):
+            return await getattr(tx.lineage, name)(*args, **kwargs)
+
+        return await self.storage.read(work)
+
+    async def clear(self):
+        for name in NAMES:
+            await self.write("delete", name)
+        assert set(self.tables.counts().values()) == {0}
+
+    async def step(self, operation, a, b, c):
+        thread = NAMES[a % len(NAMES)]
+        await getattr(self, f"do_{operation}")(thread, self.threads.get(thread), b, c)
+        await self.compare_histories()
+        self.tables.check()
+
+    # --- operations ---
+
+    async def do_put(self, thread, history, b, c):
+        ns = NAMESPACES[b % len(NAMESPACES)]
+        seen = [] if history is None else [event for event in history.checkpoints() if event.ns == ns]
+        parent = seen[(b // 7) % len(seen)] if seen and c % 4 == 0 else seen[0] if seen else None
+        if c % 9 == 0:
+            self.run = f"run-{next(self.runs)}"
+        await self.put(thread, ns, next(self.ids), parent, c)
+
+    async def put(self, thread, ns, cid, parent, c, early=None, known=None):
+        values, refs, blobs = {}, {}, []
+        row = None if parent is None else await self.read("get", thread, ns, parent.cid)
+        if known is None and row is not None:
+            known = (row.era, row.refs, parent.values)
+        if known is not None and c % 3:
+            for channel in known[1]:
+                refs[channel], values[channel] = known[1][channel], known[2][channel]
+        inherited = bool(refs)
+        new_channels = [channel for bit, channel in enumerate(("x", "y")) if c >> bit & 1]
+        for channel in new_channels:
+            blob = self.storage.new_blob_id()
+            refs[channel] = blob
+            values[channel] = f"{cid}.{channel}.{blob}".encode()
+            blobs.append(Blob(blob, "t", values[channel]))
+        meta = {"step": c % 5, "run_id": self.run} if c % 2 else {"step": c % 5}
+        if "y" not in values and c % 5 == 0:
+            meta["counters_since_delta_snapshot"] = {"y": [1, 1]}
+        await self.write(
+            "put",
+            CheckpointPut(
+                thread_id=thread,
+                ns=ns,
+                cid=cid,
+                parent=None if parent is None else parent.cid,
+                body_type="t",
+                body=cid.encode(),
+                refs=refs,
+                blobs=blobs,
+                meta=to_json(meta),
+                era=known[0] if inherited else None,
+                early=early,
+                run_id=self.run,
+            ),
+        )
+        history = self.threads.setdefault(thread, History())
+        history.begin(self.run)
+        history.events.append(Checkpoint(ns, cid, None if parent is None else parent.cid, meta, dict(values)))
+
+    async def do_put_fast(self, thread, history, b, c):
+        """Writes and an inner checkpoint are there before the root checkpoint that they build on."""
+        root, inner, ns = next(self.ids), next(self.ids), "inner:1"
+        seen = [] if history is None else [event for event in history.checkpoints() if event.ns == ""]
+        await self.write("put_writes", self.writes_put(thread, "", root, [("t1", 0, b"fast")]))
+        await self.put(thread, ns, inner, None, c)
+        await self.write("put_writes", self.writes_put(thread, ns, inner, [("t2", 0, b"inner")]))
+        moved = self.threads[thread].events.pop()
+        await self.put(thread, "", root, seen[0] if seen else None, b, early=[(ns, inner)])
+        self.threads[thread].events += [Write("", root, "t1", 0, b"fast"), moved, Write(ns, inner, "t2", 0, b"inner")]
+
+    def writes_put(self, thread, ns, cid, writes):
+        return WritesPut(
+            thread_id=thread,
+            ns=ns,
+            cid=cid,
+            writes=[PendingWrite(task, idx, "x", "t", data, "") for task, idx, data in writes],
+            run_id=self.run,
+        )
+
+    async def do_writes(self, thread, history, b, c):
+        await self.add_writes(
+            thread, history, b, [(f"t{c % 3}", index, b"%d" % (c + index)) for index in range(1 + c % 2)]
+        )
+
+    async def do_special(self, thread, history, b, c):
+        await self.add_writes(thread, history, b, [(f"t{c % 2}", -1 - c % 4, b"%d" % c)])
+
+    async def add_writes(self, thread, history, b, writes):
+        seen = [] if history is None else history.checkpoints()[:3]
+        if not seen:
+            return
+        key = seen[b % len(seen)].key
+        there = {(write.task_id, write.idx) for write in history.writes(key)}
+        writes = [write for write in writes if write[1] < 0 or write[:2] not in there] or writes
+        await self.write("put_writes", self.writes_put(thread, *key, writes))
+        if any(write[1] < 0 or write[:2] not in there for write in writes):
+            history.begin(self.run)
+        history.events += [Write(*key, *write) for write in writes]
+        if all(write[1] >= 0 and write[:2] in there for write in writes):
+            # The storage may note the run's beginning although nothing new was stored; keep both alike.
+            history.begin(self.run)
+
+    async def do_again(self, thread, history, b, c):
+        """A checkpoint without pending writes is put once more."""
+        seen = [] if history is None else [event for event in history.checkpoints() if not history.writes(event.key)]
+        if seen:
+            old = seen[b % len(seen)]
+            parent = history.find(old.ns, old.parent) if old.parent else None
+            await self.put(thread, old.ns, old.cid, parent, c)
+
+    async def do_stale(self, thread, history, b, c):
+        """What was read some time ago is used now: right, or refused."""
+        if history is not None and (seen := history.checkpoints()):
+            row = await self.read("get", thread, seen[0].ns, seen[0].cid)
+            self.held.append((thread, row.era, row.refs, seen[0].values))
+        thread, *known = self.held[b % len(self.held)] if self.held else (thread, 0, {}, {})
+        if known[1]:
+            with_refusal = thread not in self.threads
+            try:
+                await self.put(thread, "", next(self.ids), None, 4, known=known)
+            except StaleRefsError:
+                return
+            assert not with_refusal
+
+    async def do_copy(self, thread, history, b, c, at=None):
+        target = next((name for name in NAMES if name not in self.threads), None)
+        if history is None or target is None:
+            return
+        newest = await self.write("copy", thread, target, at=at)
+        copied = history.copy(at)
+        roots = [event for event in copied.checkpoints() if event.ns == ""]
+        assert newest == (roots[0].cid if roots else None)
+        self.threads[target] = copied
+
+    async def do_copy_at(self, thread, history, b, c):
+        roots = [] if history is None else [event for event in history.checkpoints() if event.ns == ""]
+        if roots:
+            await self.do_copy(thread, history, b, c, at=roots[b % len(roots)].cid)
+
+    async def do_delete(self, thread, history, b, c):
+        await self.write("delete", thread)
+        self.threads.pop(thread, None)
+
+    async def do_prune(self, thread, history, b, c):
+        await self.write("prune", thread)
+        if history is not None:
+            history.prune()
+
+    def pick_run(self, history, b):
+        runs = [] if history is None else [event.run_id for event in history.events if isinstance(event, Begin)]
+        return runs[-1 - b % len(runs)] if runs else "no-run"
+
+    async def do_rollback(self, thread, history, b, c):
+        run = self.pick_run(history, b % 2)
+        await self.write("rollback", thread, run)
+        if history is not None:
+            history.rollback(run)
+            self.forget_if_empty(thread)
+        self.run = f"run-{next(self.runs)}"
+
+    async def do_delete_run(self, thread, history, b, c):
+        run = self.pick_run(history, b)
+        await self.write("delete_run", thread, run)
+        if history is not None:
+            history.delete_run(run)
+            self.forget_if_empty(thread)
+        self.run = f"run-{next(self.runs)}"
+
+    def forget_if_empty(self, thread):
+        if not any(isinstance(event, Checkpoint | Write) for event in self.threads[thread].events):
+            del self.threads[thread]
+
+    # --- comparison ---
+
+    def shown(self, history, event):
+        writes = [(write.task_id, write.idx, write.data) for write in history.writes(event.key)]
+        return event.ns, event.cid, event.parent, event.meta, event.values, writes
+
+    def read_as(self, row):
+        values = {channel: row.blobs[blob][1] for channel, blob in row.refs.items()}
+        writes = [(write.task_id, write.idx, write.data) for write in row.writes]
+        assert row.body == row.cid.encode()
+        return row.ns, row.cid, row.parent, row.meta, values, writes
+
+    async def compare_histories(self):
+        for thread in NAMES:
+            history = self.threads.get(thread, History())
+            rows = await self.read("history", thread)
+            assert [self.read_as(row) for row in rows] == [
+                self.shown(history, event) for event in history.checkpoints()
+            ]
+
+    async def compare_everything(self):
+        for thread in NAMES:
+            history = self.threads.get(thread, History())
+            events = history.checkpoints()
+            expected = [self.shown(history, event) for event in events]
+            assert await self.read("exists", thread) == bool(events)
+            for event, wanted in zip(events[:SMALL], expected, strict=False):
+                assert self.read_as(await self.read("get", thread, event.ns, event.cid)) == wanted
+            for ns in dict.fromkeys(NAMESPACES):
+                part = [shown for shown in expected if shown[0] == ns]
+                newest = await self.read("latest", thread, ns)
+                assert (newest and self.read_as(newest)) == (part[0] if part else None)
+                await self.compare_pages(thread, ns, part)
+                await self.compare_path(thread, history, ns)
+            await self.compare_usage(thread, history, events)
+
+    async def compare_pages(self, thread, ns, part):
+        for index in range(0, len(part), 3):
+            rows = await self.read("history", thread, ns=ns, before=part[index][1], limit=2)
+            assert [self.read_as(row) for row in rows] == part[index + 1 : index + 3]
+        rows = await self.read("history", thread, ns=ns, metadata={"step": 1, "thread_id": thread}, limit=3)
+        assert [self.read_as(row) for row in rows] == [shown for shown in part if shown[3]["step"] == 1][:3]
+        assert await self.read("history", thread, ns=ns, metadata={"thread_id": "another"}) == []
+
+    async def compare_path(self, thread, history, ns):
+        newest = next((event for event in history.checkpoints() if event.ns == ns), None)
+        if newest is None:
+            return
+        for channel in ("x", "y"):
+            ids, value = history.path(ns, newest.cid, channel)
+            rows = await self.read("path", thread, ns, newest.cid, [channel])
+            assert [row.cid for row in rows] == ids
+            if value is not None:
+                assert rows[-1].blobs[rows[-1].refs[channel]][1] == value
+            for row in rows:
+                wanted = [(write.task_id, write.idx, write.data) for write in history.writes((ns, row.cid))]
+                assert [(w.task_id, w.idx, w.data) for w in row.writes if w.channel == "x"] == (
+                    wanted if channel == "x" else []
+                )
+
+    async def compare_usage(self, thread, history, events):
+        usage = await self.read("usage", thread)
+        assert usage.checkpoints[0] == len(events)
+        stored = {(channel, value) for event in events for channel, value in event.values.items()}
+        sizes = {}
+        for channel, value in stored:
+            count, size = sizes.get(channel, (0, 0))
+            sizes[channel] = (count + 1, size + len(value))
+        assert usage.channels == sizes
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=operations)
+async def test_a_storage_is_like_deep_copies(storage, lineage_tables, steps):
+    pair = Pair(storage, lineage_tables)
+    await pair.clear()
+    for count, step in enumerate(steps, 1):
+        await pair.step(*step)
+        if count % 10 == 0:
+            await pair.compare_everything()
+    await pair.compare_everything()
+    await pair.clear()
