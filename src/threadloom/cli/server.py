@@ -114,7 +114,9 @@ class _WatchedLifespan:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
+            # Only uvicorn cancels a request: the server stops, and the grace for streams still open is over.
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._app(scope, receive, send)
             return
 
         async def sent(message: Message) -> None:

@@ -1,0 +1,354 @@
+"""The command line as a user meets it: real processes, exit statuses and what they print."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+import threadloom
+from tests.server import Server, free_port, running
+
+CHAT = Path(__file__).parents[2] / "examples" / "chat"
+HELLO = {"assistant_id": "agent", "input": {"messages": [{"role": "user", "content": "hello"}]}}
+
+
+def threadloom_command(*words: object, cwd: Path | None = None, env: dict[str, str] | None = None):
+    """Runs `threadloom …` to its end: status, standard output, standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "threadloom", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    with running(CHAT, tmp_path_factory.mktemp("cli") / "data") as server:
+        yield server.url
+
+
+@pytest.fixture
+def http(url):
+    with httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def app(tmp_path):
+    """A folder with a configuration: `app({"graphs": …}, {"a.py": code})`."""
+
+    def made(config: dict[str, object], files: dict[str, str] | None = None) -> Path:
+        for name, text in (files or {}).items():
+            (tmp_path / name).write_text(text)
+        (tmp_path / "langgraph.json").write_text(json.dumps({"dependencies": ["."], **config}))
+        return tmp_path
+
+    return made
+
+
+def a_thread(http: httpx.Client) -> str:
+    thread_id = http.post("/threads", json={}).json()["thread_id"]
+    http.post(f"/threads/{thread_id}/runs/wait", json=HELLO).raise_for_status()
+    return thread_id
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["dev"], ["init"], ["validate"], ["threads"], ["threads", "copy"], ["threads", "verify"], ["threads", "list"]],
+)
+def test_every_command_has_help_with_an_example(verb):
+    status, out, _ = threadloom_command(*verb, "--help")
+    assert status == 0
+    assert f"example:\n  threadloom {' '.join(verb)}" in out
+
+
+def test_the_version_is_said():
+    assert threadloom_command("--version") == (0, f"threadloom {threadloom.__version__}\n", "")
+
+
+def test_a_wrong_command_is_2():
+    assert threadloom_command("devv")[0] == 2
+    assert threadloom_command("dev", "--jobs", "-1")[0] == 2
+    assert threadloom_command("dev", "--port", "70000")[0] == 2
+
+
+# --- dev: what stops it from starting ---
+
+
+def test_a_taken_port_is_said_plainly_with_1(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, _, err = threadloom_command("dev", "--port", port, "--data", tmp_path / "data", cwd=CHAT)
+    assert status == 1
+    assert f"Port {port} on 127.0.0.1 is in use by another program." in err
+    assert "Traceback" not in err
+
+
+def test_a_data_folder_in_use_is_said_plainly_with_1(tmp_path):
+    with running(CHAT, tmp_path / "data"):
+        status, _, err = threadloom_command("dev", "--port", free_port(), "--data", tmp_path / "data", cwd=CHAT)
+    assert status == 1
+    assert f"The data folder {tmp_path / 'data'} is in use by another process" in err
+    assert "Traceback" not in err
+
+
+def test_a_bad_configuration_is_2_with_file_key_and_cause(app):
+    folder = app({"graphs": {"agent": "./agent.py"}, "http": {"mount_prefix": "api"}})
+    status, out, err = threadloom_command("dev", "--port", free_port(), cwd=folder)
+    assert (status, out) == (2, "")
+    assert str(folder / "langgraph.json") in err
+    assert "graphs.agent" in err
+    assert "http.mount_prefix" in err
+    assert "Traceback" not in err
+
+
+def test_a_missing_configuration_is_2(tmp_path):
+    status, _, err = threadloom_command("dev", cwd=tmp_path)
+    assert status == 2
+    assert "threadloom init" in err
+
+
+def test_broken_graphs_are_2_all_at_once(app):
+    folder = app(
+        {"graphs": {"one": "./a.py:g", "two": "./b.py:g"}}, {"a.py": "1 / 0", "b.py": "import nothing_of_that_name"}
+    )
+    status, _, err = threadloom_command("dev", "--port", free_port(), cwd=folder)
+    assert status == 2
+    assert "Failed to load graph 'one' from ./a.py" in err
+    assert "ZeroDivisionError" in err
+    assert "Failed to load graph 'two' from ./b.py" in err
+    assert not (folder / ".threadloom" / "threadloom.db").exists()
+
+
+@pytest.mark.parametrize("key", ["auth", "encryption"])
+def test_no_server_without_the_protection_that_was_asked_for(app, key):
+    folder = app({"graphs": {"a": "./a.py:g"}, key: {"path": "./a.py:x"}}, {"a.py": ""})
+    status, _, err = threadloom_command("dev", "--port", free_port(), cwd=folder)
+    assert status == 2
+    assert f"{key}: is not built yet" in err
+
+
+def test_a_folder_that_cannot_be_written_is_1(tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = threadloom_command("dev", "--port", free_port(), "--data", tmp_path / "file", cwd=CHAT)
+    assert status == 1
+    assert str(tmp_path / "file") in err
+
+
+# --- dev: serving and ending ---
+
+
+def test_the_start_says_where_and_what_is_served(tmp_path):
+    with running(CHAT, tmp_path / "data") as server:
+        log = server.log()
+    assert f"API      {server.url}" in log
+    assert f"{server.url}/docs" in log
+    assert "agent, tools, review, team" in log
+    assert str(tmp_path / "data") in log
+    assert "Ready." in log
+
+
+def test_warnings_are_told_at_start(app, tmp_path):
+    code = (CHAT / "team.py").read_text()
+    folder = app({"graphs": {"team": "./team.py:agent"}, "ui": {"x": "./x.tsx"}, "htp": {}}, {"team.py": code})
+    with running(folder, tmp_path / "data") as server:
+        log = server.log()
+    assert "ui: NOT BUILT YET" in log
+    assert 'htp: unknown key, it has no effect (did you mean \\"http\\"?)' in log
+
+
+def test_without_no_reload_it_says_that_it_serves_without(tmp_path):
+    words = ["dev", "--port", str(free_port()), "--data", str(tmp_path / "data")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "threadloom", *words], cwd=CHAT, stdout=subprocess.PIPE, text=True
+    )
+    said = ""
+    while "Ready." not in said:
+        line = process.stdout.readline()
+        assert line, "it ended"
+        said += line
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert said.count("Reload   not built yet") == 1
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_cleanly_within_seconds_though_a_stream_is_open(app, tmp_path, how):
+    slow = """
+import asyncio
+from langgraph.graph import START, StateGraph
+from typing_extensions import TypedDict
+class State(TypedDict, total=False):
+    n: int
+async def nap(state):
+    await asyncio.sleep(300)
+    return {"n": 1}
+graph = StateGraph(State).add_node("nap", nap).add_edge(START, "nap").compile()
+"""
+    server = Server(app({"graphs": {"slow": "./slow.py:graph"}}, {"slow.py": slow}), tmp_path / "data").start()
+    opened = threading.Event()
+
+    def read() -> None:
+        with httpx.Client(timeout=60) as client:
+            thread_id = client.post(f"{server.url}/threads", json={}).json()["thread_id"]
+            body = {"assistant_id": "slow", "input": {}}
+            with client.stream("POST", f"{server.url}/threads/{thread_id}/runs/stream", json=body) as answer:
+                for _ in answer.iter_lines():
+                    opened.set()
+
+    def read_until_cut_off() -> None:
+        with pytest.raises(httpx.TransportError):
+            read()
+
+    reader = threading.Thread(target=read_until_cut_off, daemon=True)
+    reader.start()
+    assert opened.wait(30)
+    began = time.monotonic()
+    server.process.send_signal(how)
+    status = server.process.wait(20)
+    assert time.monotonic() - began < 10
+    assert status == 0, server.log()
+    assert "Traceback" not in server.log()
+
+
+def test_jobs_has_the_name_of_the_reference_as_an_alias(tmp_path):
+    with running(CHAT, tmp_path / "data", arguments=("--n-jobs-per-worker", "3")) as server:
+        assert "langgraph" in httpx.get(f"{server.url}/info").text
+        assert httpx.post(f"{server.url}/runs/wait", json=HELLO, timeout=30).status_code == 200
+
+
+def test_without_persistence_nothing_is_left(app, tmp_path):
+    code = (CHAT / "team.py").read_text()
+    folder = app({"graphs": {"team": "./team.py:agent"}, "disable_persistence": True}, {"team.py": code})
+    port = free_port()
+    words = ["dev", "--port", str(port), "--no-reload"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "threadloom", *words], cwd=folder, stdout=subprocess.PIPE, text=True
+    )
+    said = ""
+    while "Ready." not in said:
+        said += process.stdout.readline() or pytest.fail("it ended")
+    data = next(line.split()[-1] for line in said.splitlines() if "Data" in line)
+    assert Path(data).exists()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert not Path(data).exists()
+    assert not (folder / ".threadloom").exists()
+
+
+# --- validate and init ---
+
+
+def test_validate_counts_graphs_and_warns(app):
+    folder = app({"graphs": {"a": "./a.py:g", "b": "./b.py:g"}, "htp": 1})
+    status, out, _ = threadloom_command("validate", cwd=folder)
+    assert status == 0
+    assert out.splitlines() == [
+        'Warning: htp: unknown key, it has no effect (did you mean "http"?)',
+        f"Configuration file {folder / 'langgraph.json'} is valid. (2 graphs found)",
+    ]
+
+
+def test_validate_load_tells_every_piece_of_code_that_fails(app):
+    index = {"index": {"dims": 3, "embed": "./a.py:embeds"}}
+    folder = app({"graphs": {"a": "./a.py:g"}, "http": {"app": "./gone.py:app"}, "store": index}, {"a.py": "x = 1"})
+    assert threadloom_command("validate", cwd=folder)[0] == 0
+    status, _, err = threadloom_command("validate", "--load", cwd=folder)
+    assert status == 2
+    assert "Failed to load graph 'a'" in err
+    assert "http.app" in err
+    assert "store.index.embed" in err
+    assert "Traceback" not in err
+
+
+def test_init_makes_an_app_that_runs_without_a_key(tmp_path):
+    status, out, _ = threadloom_command("init", "my-app", cwd=tmp_path)
+    assert status == 0
+    assert "threadloom dev" in out
+    assert threadloom_command("validate", "--load", cwd=tmp_path / "my-app")[0] == 0
+    with running(tmp_path / "my-app", tmp_path / "data") as server:
+        answer = httpx.post(f"{server.url}/runs/wait", json=HELLO, timeout=30).json()
+    assert answer["messages"][-1]["content"] == "You said: hello"
+
+
+def test_init_overwrites_nothing(tmp_path):
+    (tmp_path / "agent.py").write_text("mine")
+    status, _, err = threadloom_command("init", cwd=tmp_path)
+    assert status == 1
+    assert "agent.py" in err
+    assert [file.name for file in tmp_path.iterdir()] == ["agent.py"]
+
+
+# --- threads ---
+
+
+def test_copy_and_verify(url, http):
+    thread_id = a_thread(http)
+    status, out, _ = threadloom_command("threads", "copy", thread_id, "--url", url)
+    assert status == 0
+    copy_id = out.strip()
+    same = (0, "The histories are the same.\n", "")
+    assert threadloom_command("threads", "verify", thread_id, copy_id, "--url", url) == same
+    http.post(f"/threads/{copy_id}/runs/wait", json=HELLO).raise_for_status()
+    status, out, _ = threadloom_command("threads", "verify", thread_id, copy_id, "--url", url)
+    assert status == 1
+    assert "The histories differ in state 1" in out
+
+
+def test_verify_reads_histories_longer_than_a_page(url, http):
+    thread_id = http.post("/threads", json={"metadata": {"graph_id": "agent"}}).json()["thread_id"]
+    for number in range(130):
+        values = {"messages": [{"role": "user", "content": str(number)}]}
+        http.post(f"/threads/{thread_id}/state", json={"values": values, "as_node": "chat"}).raise_for_status()
+    copy_id = threadloom_command("threads", "copy", thread_id, "--url", url)[1].strip()
+    assert threadloom_command("threads", "verify", thread_id, copy_id, "--url", url)[0] == 0
+    oldest = http.post(f"/threads/{thread_id}/history", json={"limit": 1000}).json()[-1]["checkpoint"]["checkpoint_id"]
+    cut = threadloom_command("threads", "copy", thread_id, "--at", oldest, "--url", url)[1].strip()
+    status, out, _ = threadloom_command("threads", "verify", thread_id, cut, "--url", url)
+    assert status == 1
+    assert "state 1" in out
+
+
+def test_a_copy_may_get_a_given_id(url, http):
+    wanted = "0199c7e2-0000-7000-8000-00000000abcd"
+    assert threadloom_command("threads", "copy", a_thread(http), "--to", wanted, "--url", url)[1] == f"{wanted}\n"
+
+
+def test_list_shows_newest_first(url, http):
+    thread_id = a_thread(http)
+    status, out, _ = threadloom_command("threads", "list", "--limit", 2, "--url", url)
+    assert status == 0
+    first = out.splitlines()[1]
+    assert first.startswith(thread_id)
+    assert "idle" in first
+    assert first.endswith("agent")
+    as_json = threadloom_command("threads", "list", "--limit", 1, "--json", "--url", url)[1]
+    assert json.loads(as_json)["thread_id"] == thread_id
+
+
+def test_missing_threads_and_servers_are_said_plainly(url):
+    missing = "0199c7e2-0000-7000-8000-000000000000"
+    status, _, err = threadloom_command("threads", "copy", missing, "--url", url)
+    assert (status, "Traceback" in err) == (1, False)
+    assert f"Thread with ID {missing} not found" in err
+    status, _, err = threadloom_command("threads", "list", "--url", f"http://127.0.0.1:{free_port()}")
+    assert status == 1
+    assert "no answer from" in err
