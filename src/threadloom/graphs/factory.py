@@ -102,7 +102,7 @@ class Factory:
             given[self._config_name] = config
         if self._runtime_name is not None:
             given[self._runtime_name] = self._runtime(config, access, store, context)
-        in_order = (given.pop(name) for name in self._positional)
+        in_order = [given.pop(name) for name in self._positional]
         made = self._call(*in_order, **given)
         if inspect.isawaitable(made):
             made = await made

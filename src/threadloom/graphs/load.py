@@ -34,6 +34,9 @@ _FOREIGN = tuple(
 )
 
 
+_by_file: dict[Path, ModuleType] = {}
+
+
 class LoadError(ConfigError):
     """A piece of users' code cannot be had: the file is missing, it raises, or the name is not in it."""
 
@@ -135,13 +138,12 @@ def _load_file(place: str, root: Path) -> ModuleType:
     file = (root / place).resolve()
     if not file.is_file():
         raise LoadError(f"there is no file {file}")
-    name = place.removesuffix(".py").replace("/", "__").lstrip(".")
-    known = sys.modules.get(name)
-    if known is not None and getattr(known, "__file__", None) != str(file):
-        name = f"{name}__{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-        known = sys.modules.get(name)
-    if known is not None:
+    known = _by_file.get(file)
+    if known is not None and sys.modules.get(known.__name__) is known:
         return known
+    name = place.removesuffix(".py").replace("/", "__").lstrip(".")
+    if name in sys.modules:
+        name = f"{name}__{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise LoadError(f"{file} is no Python file")
@@ -154,6 +156,7 @@ def _load_file(place: str, root: Path) -> ModuleType:
     except BaseException as error:
         del sys.modules[name]
         raise LoadError(explain(error)) from error
+    _by_file[file] = module
     return module
 
 

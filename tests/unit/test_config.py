@@ -1,0 +1,275 @@
+"""Configuration: what is read, and how faults and unknown keys are told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from threadloom.config import load
+from threadloom.config.settings import Cors, GraphSpec, StoreIndex, ThreadTtl
+from threadloom.errors import ConfigError
+
+PLAIN = {"dependencies": ["."], "graphs": {"agent": "./agent.py:graph"}}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a langgraph.json and gives its path."""
+
+    def written(*blocks: dict[str, object], text: str | None = None) -> Path:
+        file = tmp_path / "langgraph.json"
+        whole: dict[str, object] = {}
+        for block in blocks:
+            whole |= block
+        file.write_text(text if text is not None else json.dumps(whole))
+        return file
+
+    return written
+
+
+def refused(path: Path | None, env: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, env or {})
+    return str(caught.value)
+
+
+def test_the_least_configuration_has_the_documented_defaults(write, tmp_path):
+    settings = load(write(PLAIN), {})
+    assert settings.graphs == {"agent": GraphSpec("./agent.py:graph")}
+    assert settings.data == tmp_path / ".threadloom"
+    assert settings.dependencies == (tmp_path,)
+    assert settings.jobs == 100
+    assert settings.vars.bg_job_timeout_secs == 86_400
+    assert settings.vars.http_max_request_body_bytes == 300 * 1024 * 1024
+    assert settings.http.cors.allow_origins == ("*",)
+    assert settings.webhooks.url.require_https is False
+    assert settings.webhooks.url.disable_loopback is True
+    assert settings.threadloom.checkpoint_thread_id is True
+    assert settings.warnings == ()
+
+
+def test_graphs_may_have_any_name_and_a_description(write):
+    graphs = {"a b/c": {"path": "pkg.mod:g", "description": "Says hello."}, "0199": "g.py:g"}
+    assert load(write(PLAIN, {"graphs": graphs}), {}).graphs == {
+        "a b/c": GraphSpec("pkg.mod:g", "Says hello."),
+        "0199": GraphSpec("g.py:g"),
+    }
+
+
+def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
+    told = refused(
+        write(
+            {
+                "graphs": {"one": "./one.py", "two": 2, "three": {"description": "?"}, "four": "./four.ts:graph"},
+                "python_version": "3.9",
+                "http": {"mount_prefix": "api", "disable_meta": "yes", "middleware_order": "none"},
+                "store": {"index": {"dims": 0}},
+                "checkpointer": {"ttl": {"strategy": "burn", "default_ttl": -1}},
+                "webhooks": {"headers": {"a": "${{ env.PATH }}"}},
+                "threadloom": {"synchronous": "often"},
+            }
+        )
+    )
+    assert told.startswith(f"{tmp_path / 'langgraph.json'} cannot be used:")
+    for place in (
+        "graphs.one",
+        "graphs.two",
+        "graphs.three.path",
+        "graphs.four",
+        "dependencies",
+        "python_version",
+        "http.mount_prefix",
+        "http.disable_meta",
+        "http.middleware_order",
+        "store.index.dims",
+        "store.index.embed",
+        "checkpointer.ttl.strategy",
+        "checkpointer.ttl.default_ttl",
+        "webhooks.headers.a",
+        "threadloom.synchronous",
+    ):
+        assert f"  - {place}: " in told, place
+    assert "JavaScript" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{\n "graphs": {\n', "line 3, column 1"),
+        ('{"graphs": {"a": "b:c"},}', "line 1, column 2"),
+        ("[]", "must hold a JSON object, got a list"),
+        ("", "line 1, column 1"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_broken_json_is_told_with_its_place(write, text, said):
+    assert said in refused(write(text=text))
+
+
+def test_a_missing_file_is_told(tmp_path):
+    assert "no such file" in refused(tmp_path / "langgraph.json")
+
+
+@pytest.mark.parametrize("graphs", [{}, None])
+def test_a_configuration_without_graphs_is_refused(write, graphs):
+    assert "No graphs found in config" in refused(write({"dependencies": ["."], "graphs": graphs}))
+
+
+def test_unknown_keys_at_every_level_are_told_with_the_nearest_known_one(write):
+    settings = load(
+        write(
+            PLAIN,
+            {
+                "grphs": {},
+                "http": {"mount_prefx": "/x", "cors": {"allow_origin": ["*"]}},
+                "store": {"index": {"dims": 3, "embed": "./e.py:e", "feilds": ["a"]}},
+                "graphs": {"a": {"path": "./a.py:g", "descriptoin": "x"}},
+                "wholly": 1,
+            },
+        ),
+        {},
+    )
+    told = "\n".join(settings.warnings)
+    for place, near in (
+        ("grphs", "graphs"),
+        ("http.mount_prefx", "mount_prefix"),
+        ("http.cors.allow_origin", "allow_origins"),
+        ("store.index.feilds", "fields"),
+        ("graphs.a.descriptoin", "description"),
+    ):
+        assert f'{place}: unknown key, it has no effect (did you mean "{near}"?)' in told
+    assert "wholly: unknown key, it has no effect" in told
+
+
+@pytest.mark.parametrize(
+    ("block", "place"),
+    [
+        ({"ui": {"a": "./ui.tsx"}}, "ui"),
+        ({"priority": {"path": "./p.py:p"}}, "priority"),
+        ({"checkpointer": {"path": "./c.py:c"}}, "checkpointer.path"),
+        ({"checkpointer": {"backend": "mongo"}}, "checkpointer.backend"),
+    ],
+)
+def test_keys_that_are_not_built_are_told_loudly(write, block, place):
+    assert any(w.startswith(f"{place}: NOT BUILT YET") for w in load(write(PLAIN, block), {}).warnings)
+
+
+@pytest.mark.parametrize("key", ["auth", "encryption"])
+def test_what_would_be_unsafe_to_serve_without_is_refused(write, key):
+    assert f"{key}: is not built yet" in refused(write(PLAIN, {key: {"path": "./a.py:a"}}))
+
+
+def test_an_encryption_key_in_the_environment_is_refused_too(write):
+    assert "LANGGRAPH_AES_KEY: is not built yet" in refused(write(PLAIN), {"LANGGRAPH_AES_KEY": "0" * 16})
+
+
+def test_image_keys_are_accepted_without_a_word(write):
+    block = {
+        "python_version": "3.12",
+        "node_version": "20",
+        "dockerfile_lines": [],
+        "$schema": "x",
+        "image_distro": "wolfi",
+    }
+    assert load(write(PLAIN, block), {}).warnings == ()
+
+
+def test_missing_dependency_folders_are_told_and_packages_are_not(write, tmp_path):
+    (tmp_path / "packages").mkdir()
+    settings = load(write(PLAIN, {"dependencies": ["./packages", "./gone", "langchain-openai"]}), {})
+    assert settings.dependencies == (tmp_path / "packages",)
+    assert len(settings.warnings) == 1
+    assert "./gone" in settings.warnings[0]
+
+
+def test_env_wins_over_the_process_and_flags_win_over_env(write, tmp_path):
+    file = write(PLAIN, {"env": {"N_JOBS_PER_WORKER": 7, "LOG_LEVEL": "debug", "FLAG": True}})
+    settings = load(file, {"N_JOBS_PER_WORKER": "3", "BG_JOB_MAX_RETRIES": "5"})
+    assert settings.env == {"N_JOBS_PER_WORKER": "7", "LOG_LEVEL": "debug", "FLAG": "true"}
+    assert (settings.jobs, settings.vars.log_level, settings.vars.bg_job_max_retries) == (7, "DEBUG", 5)
+    assert load(file, {}, {"jobs": 0, "data": Path("elsewhere")}).jobs == 0
+
+
+def test_env_may_be_a_dotenv_file(write, tmp_path):
+    (tmp_path / "some.env").write_text("# note\nexport A='1 2'\nB=\"x\"  # why\nEMPTY=\n")
+    assert load(write(PLAIN, {"env": "some.env"}), {}).env == {"A": "1 2", "B": "x", "EMPTY": ""}
+    assert "env: cannot read" in refused(write(PLAIN, {"env": "./gone.env"}))
+
+
+def test_an_env_file_is_not_read_unless_named(write, tmp_path):
+    (tmp_path / ".env").write_text("A=1")
+    assert load(write(PLAIN), {}).env == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("N_JOBS_PER_WORKER", "many"),
+        ("N_JOBS_PER_WORKER", "-1"),
+        ("BG_JOB_TIMEOUT_SECS", "0"),
+        ("BG_JOB_TIMEOUT_SECS", "nan"),
+        ("BG_JOB_ISOLATED_LOOPS", "perhaps"),
+        ("HTTP_MAX_REQUEST_BODY_BYTES", "1.5"),
+        ("LOG_LEVEL", "LOUD"),
+        ("PORT", "70000"),
+        ("LANGGRAPH_THREAD_TTL", "[1]"),
+        ("CORS_CONFIG", "{"),
+        ("MOUNT_PREFIX", "api"),
+    ],
+)
+def test_bad_variables_are_named(write, name, text):
+    assert f"  - {name}: " in refused(write(PLAIN), {name: text})
+
+
+def test_http_and_cors_are_read(write):
+    cors = {"allow_origins": ["https://a.example"], "allow_credentials": True, "max_age": 7}
+    http = load(write(PLAIN, {"http": {"mount_prefix": "/api/", "cors": cors, "disable_mcp": True}}), {}).http
+    assert (http.mount_prefix, http.disable_mcp, http.cors_configured) == ("/api", True, True)
+    assert http.cors == Cors(allow_origins=("https://a.example",), allow_credentials=True, max_age=7)
+
+
+def test_variables_win_over_http_and_ttl(write):
+    file = write(PLAIN, {"http": {"mount_prefix": "/api"}, "checkpointer": {"ttl": {"default_ttl": 1}}})
+    env = {
+        "MOUNT_PREFIX": "/v2",
+        "CORS_ALLOW_ORIGINS": "https://a.example, https://b.example",
+        "LANGGRAPH_THREAD_TTL": '{"strategy": "keep_latest", "default_ttl": 9}',
+    }
+    settings = load(file, env)
+    assert settings.http.mount_prefix == "/v2"
+    assert settings.http.cors.allow_origins == ("https://a.example", "https://b.example")
+    assert settings.http.cors.allow_credentials is True
+    assert settings.checkpointer.ttl == ThreadTtl(strategy="keep_latest", default_ttl=9)
+
+
+def test_header_rules_take_both_spellings_and_any_case(write):
+    block = {"http": {"configurable_headers": {"includes": ["X-Keep-*"], "exclude": ["X-Keep-Not"]}}}
+    rules = load(write(PLAIN, block), {}).http.configurable_headers
+    assert (rules.includes, rules.excludes) == (("x-keep-*",), ("x-keep-not",))
+
+
+def test_webhook_headers_are_filled_from_permitted_variables(write):
+    block = {"webhooks": {"headers": {"Authorization": "Bearer ${{ env.LG_WEBHOOK_A }}-${{env.LG_WEBHOOK_B}}"}}}
+    webhooks = load(write(PLAIN, block), {"LG_WEBHOOK_A": "1", "LG_WEBHOOK_B": "2"}).webhooks
+    assert webhooks.headers == {"Authorization": "Bearer 1-2"}
+    assert webhooks.url.require_https is True
+    assert "LG_WEBHOOK_B, which is not set" in refused(write(PLAIN, block), {"LG_WEBHOOK_A": "1"})
+
+
+def test_the_store_index_is_read(write):
+    block = {"store": {"index": {"dims": 3, "embed": "openai:text-embedding-3-small"}}}
+    assert load(write(PLAIN, block), {}).store.index == StoreIndex(3, "openai:text-embedding-3-small", ("$",))
+
+
+def test_an_image_starts_from_variables_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env = {"LANGSERVE_GRAPHS": '{"agent": "/deps/a.py:g"}', "LANGGRAPH_HTTP": '{"mount_prefix": "/x"}'}
+    settings = load(None, env)
+    assert (settings.path, list(settings.graphs), settings.http.mount_prefix) == (None, ["agent"], "/x")
+    assert settings.warnings == ()
+    assert "LANGGRAPH_STORE: is not valid JSON" in refused(None, {**env, "LANGGRAPH_STORE": "{"})
+
+
+def test_other_databases_are_told_to_be_unbuilt(write):
+    warnings = load(write(PLAIN), {"DATABASE_URI": "postgres://x", "REDIS_URI": "redis://x"}).warnings
+    assert [warning.split(":")[0] for warning in warnings] == ["REDIS_URI", "DATABASE_URI"]
