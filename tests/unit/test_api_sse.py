@@ -76,7 +76,7 @@ async def test_frames_of_a_batch_go_out_in_one_piece():
         b'event: values\r\ndata: {"a":1}\r\nid: 7-1\r\n\r\nevent: updates|a:b\r\ndata: {"a":1}\r\nid: 7-2\r\n\r\n',
         b'event: values\r\ndata: {"a":1}\r\n\r\n',
     ]
-    assert client.sent[-1] == {"type": "http.response.body", "body": b""}
+    assert client.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
     assert dict(client.sent[0]["headers"])[b"content-type"] == b"text/event-stream; charset=utf-8"
     assert batches.closed
 

@@ -44,6 +44,9 @@ def document(
     shown = [operation for operation in operations if not operation.hidden]
     structs = list(dict.fromkeys(_struct(one.body) for one in shown if one.body is not None))
     _, requests = msgspec.json.schema_components(structs, ref_template=REF)
+    for schema in requests.values():
+        # What follows the first paragraph of a docstring is for programmers of the server.
+        schema["description"] = schema["description"].split("\n\n")[0]
     paths: dict[str, dict[str, Any]] = {}
     for operation in shown:
         path = operation.path.replace(":path}", "}")

@@ -80,15 +80,14 @@ class Lasting:
             await self.close()
         if not work.cancelled():
             work.result()
-            await send({"type": "http.response.body", "body": b""})
 
-    async def put(self, send: Send, body: bytes) -> None:
+    async def put(self, send: Send, body: bytes, *, last: bool = False) -> None:
         """Sends a part, as fast as the client reads."""
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": body, "more_body": not last})
         self._sent = asyncio.get_running_loop().time()
 
     async def work(self, send: Send) -> None:
-        """Sends the body's parts."""
+        """Sends the body's parts, the last one marked as such."""
         raise NotImplementedError
 
     async def close(self) -> None:
@@ -129,6 +128,7 @@ class EventStream(Lasting):
             if not isinstance(error, ApiError):
                 log.exception("an event stream ended early")
             await self.put(send, error_frame(error))
+        await self.put(send, b"", last=True)
 
     def shown(self, event: Event) -> bytes:
         """An event as it looks on the wire."""
@@ -167,7 +167,7 @@ class LateJson(Lasting):
             log.exception("waiting for a run ended early")
             told = {"error": type(error).__name__, "message": "An internal error occurred"}
             body = orjson.dumps({"__error__": told})
-        await self.put(send, body)
+        await self.put(send, body, last=True)
 
     async def close(self) -> None:
         if not self.output.done():

@@ -24,7 +24,10 @@ from threadloom.types import MultitaskStrategy
 
 
 class RunCreate(Struct, kw_only=True):
-    """A run to make. After parsing, `stream_mode` is a list without repetitions, never empty."""
+    """A run to make.
+
+    After parsing, `stream_mode` is a list without repetitions, never empty.
+    """
 
     assistant_id: Annotated[str, Meta(description="Id of an assistant, or the name of a graph.")]
     input: Annotated[Any, Meta(description="The graph's input; null goes on from where the thread is.")] = None

@@ -48,7 +48,10 @@ class ItemDelete(Struct, kw_only=True):
 
 
 class ItemSearch(Struct, kw_only=True):
-    """Which items to find. After parsing, the prefix is a list; `refresh_ttl` None follows the configuration."""
+    """Which items to find.
+
+    After parsing, the prefix is a list; `refresh_ttl` None follows the configuration.
+    """
 
     namespace_prefix: Namespace | None = []
     filter: (

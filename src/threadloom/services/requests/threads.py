@@ -136,7 +136,10 @@ class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class StateAt(Struct, kw_only=True):
-    """Which state to read: `{}` is the latest. After parsing, `select` is a list of names, or None for everything."""
+    """Which state to read: `{}` is the latest.
+
+    After parsing, `select` is a list of names, or None for everything.
+    """
 
     checkpoint: Checkpoint
     subgraphs: bool = False
@@ -160,7 +163,10 @@ class StateUpdate(Struct, kw_only=True):
 
 
 class HistoryQuery(Struct, kw_only=True):
-    """Which states of a thread to list. After parsing, `before` is an id or UNSET, `select` as in `StateAt`."""
+    """Which states of a thread to list.
+
+    After parsing, `before` is an id or UNSET, `select` as in `StateAt`.
+    """
 
     limit: Limit = 1
     before: (
