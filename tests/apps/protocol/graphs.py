@@ -156,7 +156,13 @@ async def fail_secretly(state: Steps):
     raise SecretError("the password is 1234")
 
 
+async def count_slowly(state: Steps):
+    await asyncio.sleep(1)
+    return await count(state)
+
+
 steps = of_nodes(Steps, [(START, "count")], count=count)
+slow_steps = of_nodes(Steps, [(START, "count")], count=count_slowly)
 slow = StateGraph(Steps)
 slow.add_node("tick", tick)
 slow.add_edge(START, "tick")
