@@ -1,5 +1,19 @@
-"""A server on the app of the risk tests."""
+"""What the risk tests share."""
 
-from pathlib import Path
+import pytest
 
-APP = Path(__file__).parents[1] / "apps" / "risk"
+from threadloom.checkpointer import Saver
+from threadloom.storage.sqlite import SqliteStorage
+
+
+@pytest.fixture
+async def storage(tmp_path):
+    storage = SqliteStorage(tmp_path)
+    await storage.open()
+    yield storage
+    await storage.close()
+
+
+@pytest.fixture
+async def saver(storage):
+    return Saver(storage)

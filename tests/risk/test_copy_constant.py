@@ -5,20 +5,11 @@ import re
 import pytest
 
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
-from threadloom.storage.sqlite import SqliteStorage
 from threadloom.storage.sqlite.tx import drive
 
 pytestmark = pytest.mark.anyio
 
 LENGTHS = (10, 1_000, 100_000)
-
-
-@pytest.fixture
-async def storage(tmp_path):
-    storage = SqliteStorage(tmp_path)
-    await storage.open()
-    yield storage
-    await storage.close()
 
 
 async def build(storage, thread, length):

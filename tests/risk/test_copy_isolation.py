@@ -8,23 +8,7 @@ from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Overwrite, interrupt
 
-from threadloom.checkpointer import Saver
-from threadloom.storage.sqlite import SqliteStorage
-
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def storage(tmp_path):
-    storage = SqliteStorage(tmp_path)
-    await storage.open()
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
-async def saver(storage):
-    return Saver(storage)
 
 
 def appended(state, writes):

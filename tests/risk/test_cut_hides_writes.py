@@ -13,24 +13,10 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from threadloom.checkpointer import Saver
-from threadloom.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.anyio
 
 DURABILITIES = ("sync", "async", "exit")
-
-
-@pytest.fixture
-async def storage(tmp_path):
-    storage = SqliteStorage(tmp_path)
-    await storage.open()
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
-async def saver(storage):
-    return Saver(storage)
 
 
 class SlowSaver(Saver):

@@ -42,12 +42,6 @@ def url(tmp_path_factory):
         yield server.url
 
 
-@pytest.fixture
-async def http(url):
-    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
-        yield session
-
-
 @pytest.fixture(params=["1.0", "0.3"])
 def connect(request, url):
     """Gives a client of a graph's agent, that speaks one of the dialects."""

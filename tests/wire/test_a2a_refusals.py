@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.server import running
@@ -17,12 +16,6 @@ APP = Path(__file__).parent.parent / "apps" / "agents"
 def url(tmp_path_factory):
     with running(APP, tmp_path_factory.mktemp("a2a") / "data") as server:
         yield server.url
-
-
-@pytest.fixture
-async def http(url):
-    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
-        yield session
 
 
 async def rpc(http, graph, method, params, **headers):

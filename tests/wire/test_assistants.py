@@ -4,9 +4,7 @@ import asyncio
 import uuid
 from pathlib import Path
 
-import httpx
 import pytest
-from langgraph_sdk import get_client
 
 from tests.server import running
 from threadloom.ids import default_assistant_id
@@ -21,17 +19,6 @@ ECHO = default_assistant_id("echo")
 def url(tmp_path_factory):
     with running(APP, tmp_path_factory.mktemp("server") / "data") as server:
         yield server.url
-
-
-@pytest.fixture
-def client(url):
-    return get_client(url=url)
-
-
-@pytest.fixture
-async def http(url):
-    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
-        yield session
 
 
 async def test_one_goes_through_its_life(client, http):

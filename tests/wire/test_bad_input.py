@@ -78,12 +78,6 @@ def url(tmp_path_factory):
         yield server.url
 
 
-@pytest.fixture
-async def http(url):
-    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
-        yield session
-
-
 async def refused(http, operation, status=422, **request):
     answer = await http.request(operation.method, path_of(operation), **request)
     assert answer.status_code == status, answer.text

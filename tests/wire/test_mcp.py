@@ -8,7 +8,6 @@ from pathlib import Path
 import httpx
 import mcp_types
 import pytest
-from langgraph_sdk import get_client
 from mcp import Client, MCPError
 
 from tests.server import running
@@ -22,17 +21,6 @@ APP = Path(__file__).parent.parent / "apps" / "agents"
 def url(tmp_path_factory):
     with running(APP, tmp_path_factory.mktemp("mcp") / "data") as server:
         yield server.url
-
-
-@pytest.fixture
-async def http(url):
-    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
-        yield session
-
-
-@pytest.fixture
-def client(url):
-    return get_client(url=url)
 
 
 async def rpc(http, method, params=None, **headers):

@@ -4,7 +4,6 @@ import asyncio
 import uuid
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.server import running
@@ -19,12 +18,6 @@ APP = Path(__file__).parent.parent / "apps" / "protocol"
 def url(tmp_path_factory):
     with running(APP, tmp_path_factory.mktemp("protocol_commands") / "data") as server:
         yield server.url
-
-
-@pytest.fixture
-async def http(url):
-    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
-        yield session
 
 
 async def values(http, thread):

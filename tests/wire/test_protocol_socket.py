@@ -23,12 +23,6 @@ def url(tmp_path_factory):
         yield server.url
 
 
-@pytest.fixture
-async def http(url):
-    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
-        yield session
-
-
 async def test_everything_goes_through_one_socket(url):
     async with socket(url, uuid.uuid4()) as ws:
         subscribed = await ws.ask("subscription.subscribe", {"channels": ALL})

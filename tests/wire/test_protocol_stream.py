@@ -24,12 +24,6 @@ def url(tmp_path_factory):
         yield server.url
 
 
-@pytest.fixture
-async def http(url):
-    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
-        yield session
-
-
 def shape(event):
     """Method, and the names of the namespace's segments."""
     return event["method"], [segment.partition(":")[0] for segment in event["params"]["namespace"]]

@@ -5,7 +5,6 @@ import json
 import uuid
 from pathlib import Path
 
-import httpx
 import pytest
 from langgraph_sdk import get_client
 
@@ -31,17 +30,6 @@ def plain_url(tmp_path_factory):
     (app / "langgraph.json").write_text(json.dumps(config))
     with running(app, tmp_path_factory.mktemp("server") / "data") as server:
         yield server.url
-
-
-@pytest.fixture
-def client(url):
-    return get_client(url=url)
-
-
-@pytest.fixture
-async def http(url):
-    async with httpx.AsyncClient(base_url=url, timeout=30) as session:
-        yield session
 
 
 async def new(client, graph="chain", **more):

@@ -8,11 +8,11 @@ from starlette.types import ASGIApp
 from threadloom.api.http import Call, RawHeaders, Reply, answer, nothing
 from threadloom.api.routing import Operation, Param
 from threadloom.api.sse import EVENT_HEADERS, HEARTBEAT_SECONDS, EventStream, LateJson, error_frame
-from threadloom.clock import iso
 from threadloom.errors import Invalid, NotFound
 from threadloom.services import Services
+from threadloom.services.records import run_record
 from threadloom.services.requests import RunCreate
-from threadloom.types import CancelAction, Run, RunStatus
+from threadloom.types import CancelAction, RunStatus
 
 TEXT = {"type": "string"}
 FLAG = {"type": "boolean"}
@@ -39,22 +39,6 @@ MODES = {"type": "array", "items": TEXT}
 EVENTS = "text/event-stream"
 NO_STREAM: dict[int, dict[str, dict[str, Any]]] = {404: {EVENTS: {}}}
 NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {404: {"application/json": {"$ref": "#/components/schemas/RunError"}}}
-
-
-def record(run: Run) -> dict[str, Any]:
-    """A run as clients see it."""
-    return {
-        "run_id": run.run_id,
-        "thread_id": run.thread_id,
-        "assistant_id": run.assistant_id,
-        "metadata": run.metadata,
-        "status": run.status,
-        "kwargs": run.kwargs,
-        "multitask_strategy": run.multitask_strategy,
-        "created_at": iso(run.created_at),
-        "updated_at": iso(run.updated_at),
-        "langsmith_session_name": None,
-    }
 
 
 def places(content: str, reconnect: str | None = None) -> RawHeaders:
@@ -116,7 +100,7 @@ class Runs(Watching):
     async def create(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
         run = await self.services.runs.create(call.caller, thread_id, await call.read(RunCreate))
-        return answer(record(run), headers=places(f"/threads/{thread_id}/runs/{run.run_id}"))
+        return answer(run_record(run), headers=places(f"/threads/{thread_id}/runs/{run.run_id}"))
 
     async def stream(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
@@ -140,14 +124,14 @@ class Runs(Watching):
         if unknown:
             raise Invalid(f"Invalid select columns: {unknown}. Expected: {', '.join(FIELDS)}")
         runs = await self.services.runs.list(call.caller, thread_id, limit=limit, offset=offset, status=status)
-        shown = [record(run) for run in runs]
+        shown = [run_record(run) for run in runs]
         if select:
             shown = [{name: run[name] for name in select} for run in shown]
         return answer(shown)
 
     async def get(self, call: Call) -> ASGIApp:
         thread_id, run_id = call.id("thread"), call.id("run")
-        return answer(record(await self.services.runs.get(call.caller, thread_id, run_id)))
+        return answer(run_record(await self.services.runs.get(call.caller, thread_id, run_id)))
 
     async def delete(self, call: Call) -> ASGIApp:
         thread_id, run_id = call.id("thread"), call.id("run")

@@ -17,10 +17,10 @@ from threadloom.api.runs import (
     NO_STREAM,
     Watching,
     places,
-    record,
 )
 from threadloom.api.sse import EventStream, LateJson
 from threadloom.errors import Invalid
+from threadloom.services.records import run_record
 from threadloom.services.requests import CancelRuns, RunCreate
 from threadloom.types import CancelAction
 
@@ -30,7 +30,7 @@ class StatelessRuns(Watching):
 
     async def create(self, call: Call) -> ASGIApp:
         run = await self.services.runs.create(call.caller, None, await call.read(RunCreate))
-        return answer(record(run), headers=places(f"/runs/{run.run_id}"))
+        return answer(run_record(run), headers=places(f"/runs/{run.run_id}"))
 
     async def stream(self, call: Call) -> ASGIApp:
         run, events = await self.services.streams.stream(call.caller, None, await call.read(RunCreate))
@@ -47,7 +47,7 @@ class StatelessRuns(Watching):
         if not requests:
             raise Invalid("request body: a batch needs at least one run (got [])")
         runs = await self.services.runs.create_batch(call.caller, requests)
-        return answer([record(run) for run in runs])
+        return answer([run_record(run) for run in runs])
 
     async def cancel(self, call: Call) -> ASGIApp:
         action = cast(CancelAction, call.word("action", ACTIONS) or "interrupt")

@@ -47,6 +47,9 @@ NOT_BUILT = {
     "checkpointer.path": "checkpoints go to the server's own storage",
     "checkpointer.backend": "checkpoints go to the server's own storage",
     "checkpointer.serde": "values are rebuilt as LangGraph does by default, without pickle",
+    "http.logging_headers": "the log names no request headers",
+    "http.middleware_order": "it is about auth, which is not built",
+    "http.enable_custom_route_auth": "it is about auth, which is not built",
 }
 """Known keys without effect as yet, and what holds instead: told at each start, so that nobody counts on them."""
 
@@ -255,8 +258,14 @@ def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Fi
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None and not (dotted == "checkpointer.backend" and value == "default"):
             findings.warn(dotted, f"NOT BUILT YET, it has no effect: {instead}")
-    if variables.redis_uri is not None:
-        findings.warn("REDIS_URI", "NOT BUILT YET, it has no effect: one process serves alone")
+    for name, (value, instead) in {
+        "REDIS_URI": (variables.redis_uri, "one process serves alone"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": (variables.otel_exporter_otlp_endpoint, "no traces are sent"),
+    }.items():
+        if value is not None:
+            findings.warn(name, f"NOT BUILT YET, it has no effect: {instead}")
+    if variables.max_stream_chunk_size_bytes != Environment().max_stream_chunk_size_bytes:
+        findings.warn("MAX_STREAM_CHUNK_SIZE_BYTES", "NOT BUILT YET, it has no effect: events may be of any size")
     database = variables.database_uri or ""
     if database and not database.startswith("sqlite:///"):
         findings.warn("DATABASE_URI", "NOT BUILT YET for this kind of database: data goes to the data folder (SQLite)")

@@ -77,10 +77,7 @@ class Emitter:
 
     def last(self, status: str) -> Event:
         """The event that closes the run's stream. Made before the run is settled, published after."""
-        data = to_json({"run_id": self._run.run_id, "status": status})
-        event = self._event("end", data, "")
-        event.last = True
-        return event
+        return closing(self._run.thread_id, self._run.run_id, status, self._numbers)
 
     def last_lifecycle(self, phase: str, error: str | None) -> Event:
         """How a v2 run tells that it ended: `completed`, `failed` or `interrupted`. To be stored and published as `last`."""
@@ -118,6 +115,13 @@ class Emitter:
             batch, self._buffer = self._buffer, []
             await store(self._storage, batch, self._most)
             self._broker.publish(batch)
+
+
+def closing(thread_id: str, run_id: str, status: str, numbers: Numbers) -> Event:
+    """The event that closes a run's stream; `status` is how the run ended."""
+    ms, n = numbers.next()
+    data = to_json({"run_id": run_id, "status": status})
+    return Event(thread_id=thread_id, run_id=run_id, name="end", data=data, ms=ms, n=n, last=True)
 
 
 async def store(storage: Storage, events: Sequence[Event], keep: int = KEEP) -> None:

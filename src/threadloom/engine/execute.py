@@ -10,7 +10,6 @@ import msgspec
 from langgraph.types import Command, Send
 
 from threadloom import __version__
-from threadloom.clock import Clock
 from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
 from threadloom.engine.faults import told
@@ -63,7 +62,7 @@ class Execution:
     """
 
     def __init__(
-        self, run: Run, *, graphs: Graphs, emitter: Emitter, resumed: bool, timeout: float, snapshot: bool, clock: Clock
+        self, run: Run, *, graphs: Graphs, emitter: Emitter, resumed: bool, timeout: float, snapshot: bool
     ) -> None:
         self._run = run
         self._graphs = graphs
@@ -71,7 +70,6 @@ class Execution:
         self._resumed = resumed
         self._timeout = timeout
         self._wants_snapshot = snapshot
-        self._clock = clock
         self._kwargs = run.kwargs
         self._values: Any = None
         self._interrupts: dict[str, Any] = {}
@@ -138,9 +136,13 @@ class Execution:
         translator = Translator(self._kwargs["stream_mode"], self._run.thread_id)
         if self._emitter.channels:
             await self._stream_channels(graph, input_, config, translator)
-            if isinstance(input_, Command) and input_.update is not None:
-                await self._settle_update(graph, _bare(config))
-            return
+        else:
+            await self._stream_modes(graph, input_, config, translator)
+        if isinstance(input_, Command) and input_.update is not None:
+            await self._settle_update(graph, _bare(config))
+
+    async def _stream_modes(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
+        """A classic run: what happens goes out in the stream modes of the request."""
         emit = self._emitter.emit
         async for ns, mode, chunk in self._chunks(graph, input_, config):
             if mode == "values" and not ns:
@@ -150,8 +152,6 @@ class Execution:
                 continue
             for name, value, of_mode in translator.events(ns, mode, chunk):
                 emit(name, value, of_mode)
-        if isinstance(input_, Command) and input_.update is not None:
-            await self._settle_update(graph, _bare(config))
 
     async def _stream_channels(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
         """A v2 run: all that happens goes to the channels; who follows the run in the classic way is told as well."""

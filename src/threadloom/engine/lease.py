@@ -17,6 +17,11 @@ RENEW_SECONDS = 5
 """A cancellation whose message was lost is found at the next renewal."""
 
 
+def lease_end(now: int) -> int:
+    """When a lease taken now is over."""
+    return now + LEASE_SECONDS * SECOND
+
+
 class LeaseKeeper:
     """Renews the leases of the runs that this process holds.
 
@@ -54,17 +59,13 @@ class LeaseKeeper:
         with self._lock:
             self._held.pop(run.run_id, None)
 
-    def lease(self) -> int:
-        """When a lease taken now is over."""
-        return self._clock.now() + LEASE_SECONDS * SECOND
-
     def renew(self) -> None:
         """Renews all held leases once."""
         with self._lock:
             held = list(self._held.items())
         if not held:
             return
-        lease = self.lease()
+        lease = lease_end(self._clock.now())
 
         async def work(tx: Tx) -> list[tuple[str, CancelAction | None]]:
             return await tx.runs.renew(held, lease)

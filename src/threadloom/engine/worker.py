@@ -11,7 +11,7 @@ from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.engine.events import KEEP, Emitter, Numbers
 from threadloom.engine.execute import Execution, Result, read_state
-from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
+from threadloom.engine.lease import LeaseKeeper, lease_end, sweep
 from threadloom.engine.loops import Loops
 from threadloom.engine.settle import Settled, Settling, ending, error_result
 from threadloom.errors import LostLeaseError, StorageError
@@ -137,7 +137,7 @@ class Worker:
         if self._claiming is None or self._stopping or len(self._held) + len(self._taken) >= self.jobs:
             return None
         self._taken[run.run_id] = now
-        return await tx.runs.take(run.run_id, self.id, now, now + LEASE_SECONDS * SECOND)
+        return await tx.runs.take(run.run_id, self.id, now, lease_end(now))
 
     def begin(self, run: Run) -> None:
         """See `admission.Starter`."""
@@ -173,13 +173,13 @@ class Worker:
             return []
 
         async def work(tx: Tx) -> list[Run]:
-            return await tx.runs.claim(self.id, now, now + LEASE_SECONDS * SECOND, free)
+            return await tx.runs.claim(self.id, now, lease_end(now), free)
 
         return await self._storage.write(work)
 
     async def _sweep(self, *, everything: bool) -> None:
         now = self._clock.now()
-        lease = now + LEASE_SECONDS * SECOND
+        lease = lease_end(now)
         swept = await sweep(
             self._storage,
             None if everything else now,
@@ -234,7 +234,6 @@ class Worker:
             resumed=resumed,
             timeout=self._timeout,
             snapshot=not run.temporary,
-            clock=self._clock,
         )
         try:
             result = await execution.execute(lambda: held.cancelled)

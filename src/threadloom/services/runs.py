@@ -5,9 +5,8 @@ from typing import Literal, Protocol
 
 from threadloom.broker.base import Broker
 from threadloom.clock import Clock
-from threadloom.codec import to_json
 from threadloom.engine.admission import Admitted, Starter, admit, end_pending
-from threadloom.engine.events import Numbers
+from threadloom.engine.events import Numbers, closing
 from threadloom.engine.execute import read_state
 from threadloom.engine.states import thread_status
 from threadloom.errors import Conflict, NotFound
@@ -17,7 +16,7 @@ from threadloom.services.requests import RunCreate
 from threadloom.services.run_request import check_context, checkpoint_of, new_run, said_config
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.tasks import Task, TaskQuery
-from threadloom.types import ACTIVE, SYSTEM, Assistant, Caller, CancelAction, Event, Run, RunStatus, Thread
+from threadloom.types import ACTIVE, SYSTEM, Assistant, Caller, CancelAction, Run, RunStatus, Thread
 
 NO_THREAD = "Thread or assistant not found."
 NOTHING_TO_CANCEL = "No runs found to cancel."
@@ -144,7 +143,7 @@ class RunService:
         for run_id in admitted.cancel:
             self._broker.cancel(run_id)
         for run in admitted.ended:
-            self._end_stream(run)
+            self._end_stream(run.thread_id, run.run_id)
         if admitted.claimed is not None:
             self._starter.begin(admitted.claimed)
         else:
@@ -230,7 +229,7 @@ class RunService:
 
             running = await self._storage.write(work)
             if running is None:
-                self._end_stream((thread_id, run_id))
+                self._end_stream(thread_id, run_id)
                 self._broker.wake()
                 return
             self._broker.cancel(run_id)
@@ -269,7 +268,7 @@ class RunService:
             if running:
                 self._broker.cancel(run.run_id)
             else:
-                self._end_stream(run)
+                self._end_stream(run.thread_id, run.run_id)
         self._broker.wake()
 
     async def delete(self, caller: Caller, thread_id: str, run_id: str) -> None:
@@ -357,13 +356,9 @@ class RunService:
         if await tx.threads.get(thread_id, with_state=False) is None:
             raise NotFound(f"Thread with ID {thread_id} not found")
 
-    def _end_stream(self, run: Run | tuple[str, str]) -> None:
+    def _end_stream(self, thread_id: str, run_id: str) -> None:
         """Tells the readers of a run that never started that it is over."""
-        thread_id, run_id = run if isinstance(run, tuple) else (run.thread_id, run.run_id)
-        ms, n = self._numbers.next()
-        data = to_json({"run_id": run_id, "status": "interrupted"})
-        event = Event(thread_id=thread_id, run_id=run_id, name="end", data=data, ms=ms, n=n, last=True)
-        self._broker.publish([event])
+        self._broker.publish([closing(thread_id, run_id, "interrupted", self._numbers)])
 
 
 def _stopped(thread: Thread) -> bool:
