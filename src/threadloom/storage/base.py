@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from threadloom.storage.filters import Filter
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage
 from threadloom.storage.tasks import Tasks
@@ -41,8 +42,12 @@ T = TypeVar("T")
 
 
 class ThreadQuery(msgspec.Struct, kw_only=True):
-    """Which threads, in which order. Filters are joined with and; `metadata` and `values` by containment."""
+    """Which threads, in which order. Filters are joined with and; `metadata` and `values` by containment.
 
+    `where` is what the caller may see at all.
+    """
+
+    where: Filter | None = None
     metadata: Mapping[str, Any] | None = None
     values: Mapping[str, Any] | None = None
     status: ThreadStatus | None = None
@@ -260,8 +265,12 @@ class Events(Protocol):
 
 
 class AssistantQuery(msgspec.Struct, kw_only=True):
-    """Which assistants, in which order. `name` is a case-blind part of the name; only those of `graphs` count."""
+    """Which assistants, in which order. `name` is a case-blind part of the name; only those of `graphs` count.
 
+    `where` is what the caller may see at all.
+    """
+
+    where: Filter | None = None
     metadata: Mapping[str, Any] | None = None
     graph_id: str | None = None
     name: str | None = None
@@ -311,8 +320,9 @@ class Assistants(Protocol):
 
 
 class CronQuery(msgspec.Struct, kw_only=True):
-    """Which crons, in which order. Nulls come last in ascending order."""
+    """Which crons, in which order. Nulls come last in ascending order. `where` is what the caller may see at all."""
 
+    where: Filter | None = None
     assistant_id: str | None = None
     thread_id: str | None = None
     enabled: bool | None = None
