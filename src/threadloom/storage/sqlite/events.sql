@@ -55,7 +55,7 @@ DELETE FROM events WHERE run_id = ?;
 -- name: raise_floor_of_expired
 -- Notes that v2 events whose time is over are about to go.
 INSERT INTO event_floors (thread_id, seq)
-SELECT thread_id, max(seq) FROM events WHERE expires_at < ? AND mode = 'v2' GROUP BY thread_id
+SELECT thread_id, max(seq) FROM events INDEXED BY events_expiry WHERE expires_at < ? AND mode = 'v2' GROUP BY thread_id
 ON CONFLICT (thread_id) DO UPDATE SET seq = max(seq, excluded.seq);
 
 -- name: drop_expired

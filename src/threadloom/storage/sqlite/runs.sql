@@ -13,15 +13,15 @@ SELECT * FROM runs WHERE thread_id = ?1 AND (?2 IS NULL OR status = ?2) ORDER BY
 
 -- name: active_of_thread
 -- Runs of a thread that are still to end, oldest first.
-SELECT * FROM runs WHERE thread_id = ? AND status IN ('pending', 'running') ORDER BY seq;
+SELECT * FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running') ORDER BY seq;
 
 -- name: active
 -- All runs that are still to end, oldest first.
-SELECT * FROM runs WHERE status IN ('pending', 'running') ORDER BY seq;
+SELECT * FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running') ORDER BY seq;
 
 -- name: count_active
 -- How many runs of a thread are still to end.
-SELECT count(*) FROM runs WHERE thread_id = ? AND status IN ('pending', 'running');
+SELECT count(*) FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running');
 
 -- name: claimable
 -- Due pending runs, the first of each thread that has none running.
@@ -51,7 +51,7 @@ UPDATE runs SET lease = ?3 WHERE run_id = ?1 AND fence = ?2 AND status = 'runnin
 
 -- name: expired
 -- Running runs whose lease is over, or all running ones when no moment is given.
-SELECT * FROM runs WHERE status = 'running' AND (?1 IS NULL OR lease < ?1) ORDER BY seq;
+SELECT * FROM runs INDEXED BY runs_leases WHERE status = 'running' AND (?1 IS NULL OR lease < ?1) ORDER BY seq;
 
 -- name: set_status
 -- A new status; a run that is no longer running holds no lease and no fence.
@@ -110,4 +110,4 @@ ORDER BY r.ended_at LIMIT ?2;
 
 -- name: queue
 -- For the metrics: how many wait and run, and since when the waiting ones do.
-SELECT status, created_at FROM runs WHERE status IN ('pending', 'running');
+SELECT status, created_at FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running');
