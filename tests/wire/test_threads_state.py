@@ -380,3 +380,19 @@ async def test_a_command_with_a_send_starts_a_node_with_its_own_input(client):
     thread = await new(client, supersteps=[{"updates": [{"command": command, "values": {"x": 7}, "as_node": "c"}]}])
     state = await client.threads.get_state(thread)
     assert (state["values"]["x"], state["next"]) == (3, ["b"])
+
+
+# --- answers to nothing ---
+
+
+async def test_an_answer_on_a_thread_that_never_ran_is_a_failed_run(client, http):
+    thread = await new(client)
+    answered = await http.post(
+        f"/threads/{thread}/runs/wait", json={"assistant_id": "chain", "command": {"resume": "yes"}}
+    )
+    assert answered.status_code == 200
+    assert answered.json()["__error__"] == {
+        "error": "EmptyInputError",
+        "message": "There is nothing to resume: the thread has not run yet",
+    }
+    assert await states(client, thread) == []

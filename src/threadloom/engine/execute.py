@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
+from langgraph.errors import EmptyInputError
 from langgraph.types import Command, Send
 
 from threadloom import __version__
@@ -239,11 +240,16 @@ class Execution:
 
         From a checkpoint whose question was answered before, LangGraph would repeat the old answer; a sibling of that
         checkpoint asks anew. `null` and `{}` are no answers to LangGraph unless they name their question.
+
+        Raises:
+            EmptyInputError: the thread has never run; LangGraph would start it as if the answer were an input.
         """
         configurable = config["configurable"]
+        saved = await graph.checkpointer.aget_tuple(config)
+        if saved is None:
+            raise EmptyInputError("There is nothing to resume: the thread has not run yet")
         if configurable.get("checkpoint_id"):
-            saved = await graph.checkpointer.aget_tuple(config)
-            if saved and any(channel == _RESUME for _, channel, _ in saved.pending_writes or ()):
+            if any(channel == _RESUME for _, channel, _ in saved.pending_writes or ()):
                 fork = await graph.aupdate_state(config, None, as_node="__copy__")
                 configurable["checkpoint_id"] = fork["configurable"]["checkpoint_id"]
                 if isinstance(answer, dict) and len(answer) == 1 and _names_interrupts(answer):
