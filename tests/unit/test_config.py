@@ -66,7 +66,7 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
                 "store": {"index": {"dims": 0}},
                 "checkpointer": {"ttl": {"strategy": "burn", "default_ttl": -1}},
                 "webhooks": {"headers": {"a": "${{ env.PATH }}"}},
-                "threadloom": {"synchronous": "often"},
+                "threadloom": {"synchronous": "often", "allowed_hosts": ["https://a.example"]},
             }
         )
     )
@@ -87,6 +87,7 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
         "checkpointer.ttl.default_ttl",
         "webhooks.headers.a",
         "threadloom.synchronous",
+        "threadloom.allowed_hosts",
     ):
         assert f"  - {place}: " in told, place
     assert "JavaScript" in told

@@ -19,6 +19,7 @@ from threadloom.api.dispatch import Dispatcher
 from threadloom.api.errors import log_bug, reply_to_bug
 from threadloom.api.events import Events
 from threadloom.api.events_socket import EventSockets
+from threadloom.api.hosts import Hosts, misdirected
 from threadloom.api.http import Facts, HungUp, Reply, error_body
 from threadloom.api.loopback import TRUSTED, connect
 from threadloom.api.mcp import Mcp
@@ -111,7 +112,7 @@ def create_app(
     sockets = None
     if not is_disabled(http, "event_streaming"):
         sockets = EventSockets(services, http, settings.vars.http_max_request_body_bytes)
-    edge = Edge(inner, plain, http, metrics, lifespan, user_app, sockets)
+    edge = Edge(inner, plain, http, metrics, lifespan, user_app, sockets, Hosts.of(settings))
     connect(edge, http.mount_prefix)
     return edge
 
@@ -130,6 +131,7 @@ class Edge:
         app: answers what is below the mount prefix.
         plain: our routes alone; answers at the root beside the mount prefix.
         sockets: our web sockets.
+        hosts: the names that requests from outside may use for this server; None: any.
     """
 
     def __init__(
@@ -141,7 +143,9 @@ class Edge:
         lifespan: Lifespan,
         user_app: Starlette | None,
         sockets: EventSockets | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
+        self._hosts = hosts
         self._sockets = sockets
         self._raw = app
         self._plain = plain
@@ -162,7 +166,10 @@ class Edge:
         request_id, origin = _told(scope)
         facts = Facts(request_id, bool(scope.pop(TRUSTED, False)))
         scope["threadloom"] = facts
-        app = self._below(scope, origin)
+        if self._hosts is None or facts.trusted or self._hosts.pass_(scope["headers"]):
+            app = self._below(scope, origin)
+        else:
+            app = misdirected
         if scope["type"] == "websocket":
             await app(scope, receive, send)
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threadloom import __version__
-from threadloom.cli import again
+from threadloom.cli import again, exposure
 from threadloom.cli.options import add_config, add_verb, whole_number
 from threadloom.errors import StartError
 
@@ -111,12 +111,17 @@ def run(given: argparse.Namespace) -> int:
         url = address(listening, host, secure=given.ssl_certfile is not None) + settings.http.mount_prefix
         for warning in settings.warnings:
             log.warning("%s: %s", settings.path or "environment", warning)
+        if (open_to_all := exposure.warning(settings, listening.getsockname()[0])) is not None:
+            log.warning("%s", open_to_all)
         if settings.disable_persistence and given.data is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="threadloom-"))
             settings = msgspec.structs.replace(settings, data=Path(folder))
-        if variables.langgraph_api_url is None:
-            variables = msgspec.structs.replace(variables, langgraph_api_url=url)
-            settings = msgspec.structs.replace(settings, vars=variables)
+        variables = msgspec.structs.replace(
+            variables,
+            langgraph_api_url=variables.langgraph_api_url or url,
+            langgraph_server_host=listening.getsockname()[0],
+        )
+        settings = msgspec.structs.replace(settings, vars=variables)
         if _serve(settings, listening, url, given):
             again.begin(listening, *started)
     return 0
@@ -176,6 +181,8 @@ def banner(settings: "Settings", url: str, *, reload_asked: bool) -> str:
     if not settings.http.disable_meta:
         lines.append(f"  Docs     {url}/docs")
     lines += [f"  Graphs   {', '.join(settings.graphs)}", f"  Data     {settings.data}"]
+    if (open_to_all := exposure.warning(settings, settings.vars.langgraph_server_host or HOST)) is not None:
+        lines.append(f"  WARNING  {open_to_all}")
     if reload_asked:
         lines.append("  Reload   not built yet: served as with --no-reload, changed code counts after a restart")
     return "\n".join([*lines, "", "Ready. Ctrl-C stops it."])

@@ -14,8 +14,6 @@ from threadloom.config.settings import (
     GraphSpec,
     HeaderRules,
     HttpSettings,
-    OwnSettings,
-    RetentionSettings,
     Serde,
     StoreIndex,
     StoreSettings,
@@ -256,7 +254,7 @@ def read_webhooks(section: Section | None, env: Mapping[str, str]) -> WebhookSet
     headers: dict[str, str] = {}
     for name, value in (section.mapping("headers") or {}).items():
         if isinstance(value, str):
-            headers[name] = _fill(value, f"{section.at('headers')}.{name}", prefix, env, section.findings)
+            headers[name] = fill_in(value, f"{section.at('headers')}.{name}", prefix, env, section.findings)
         else:
             section.fault(f"headers.{name}", f"must be text, got {kind(value)}")
     rules = WebhookUrlRules(require_https=True)
@@ -274,7 +272,9 @@ def read_webhooks(section: Section | None, env: Mapping[str, str]) -> WebhookSet
     return WebhookSettings(env_prefix=prefix, headers=headers, url=rules)
 
 
-def _fill(text: str, where: str, prefix: str, env: Mapping[str, str], findings: Findings) -> str:
+def fill_in(text: str, where: str, prefix: str, env: Mapping[str, str], findings: Findings) -> str:
+    """A text with its `${{ env.X }}` replaced; variables that are not set or do not begin with the prefix are faults."""
+
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if not name.startswith(prefix):
@@ -310,29 +310,3 @@ def read_encryption(section: Section | None) -> EncryptionSettings | None:
     path = spec(section, "path")
     section.done()
     return EncryptionSettings(path or "")
-
-
-def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
-    if section is None:
-        return OwnSettings()
-    secret = section.text("webhook_secret")
-    own = OwnSettings(
-        checkpoint_thread_id=section.flag("checkpoint_thread_id", True),
-        webhook_secret=secret and _fill(secret, section.at("webhook_secret"), "", env, section.findings),
-        synchronous=section.one_of("synchronous", ("normal", "full"), "normal"),
-        retention=_retention(section.section("retention")),
-    )
-    section.done()
-    return own
-
-
-def _retention(section: Section | None) -> RetentionSettings:
-    if section is None:
-        return RetentionSettings()
-    read = RetentionSettings(
-        runs_days=section.number("runs_days", above=0),
-        events_minutes=section.number("events_minutes", above=0),
-        logs_days=section.integer("logs_days", least=1),
-    )
-    section.done()
-    return read

@@ -13,13 +13,13 @@ from threadloom.config.blocks import (
     read_encryption,
     read_graphs,
     read_http,
-    read_own,
     read_store,
     read_thread_ttl,
     read_webhooks,
     spec,
 )
 from threadloom.config.environment import BLOCKS, read_dotenv, read_variables
+from threadloom.config.own import read_own
 from threadloom.config.sections import Findings, Section, kind
 from threadloom.config.settings import Environment, Settings
 from threadloom.errors import ConfigError

@@ -161,12 +161,14 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The block `threadloom`: what no other server of this API has."""
+    """The block `threadloom`: what no other server of this API has. `allowed_hosts`: names that the server answers to beside
+    the loopback's (see `api.hosts`)."""
 
     checkpoint_thread_id: bool = True
     webhook_secret: str | None = None
     synchronous: Synchronous = "normal"
     retention: RetentionSettings = RetentionSettings()
+    allowed_hosts: tuple[str, ...] = ()
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ import msgspec
 
 from threadloom.clock import SECOND, Clock, iso
 from threadloom.codec import Fragment, to_json
+from threadloom.config.hosts import fits
 from threadloom.config.settings import Settings, WebhookSettings, WebhookUrlRules
 from threadloom.engine.settle import Settled
 from threadloom.errors import Invalid
@@ -37,7 +38,9 @@ FAREWELL = 5.0
 HIDDEN = ("langgraph_auth_user", "langgraph_auth_permissions")
 """What the server knows of a run's caller and no receiver is told."""
 
-INTERNAL = "http://threadloom.internal"
+INTERNAL = "http://localhost"
+"""Stands before a relative URL. The call does not leave the process, and is a stranger's: without credentials or trust."""
+
 _NAT64 = IPv6Network("64:ff9b::/96")
 _LOCAL_NAMES = ("localhost", ".localhost")
 Address = IPv4Address | IPv6Address
@@ -106,17 +109,11 @@ def _check_form(url: httpx.URL, rules: WebhookUrlRules) -> str:
     port = url.port or (443 if url.scheme == "https" else 80)
     if rules.allowed_ports and port not in rules.allowed_ports:
         raise Invalid(f"Webhook port {port} not allowed")
-    if rules.allowed_domains and not any(_in_domain(host, domain) for domain in rules.allowed_domains):
+    if rules.allowed_domains and not any(fits(host, domain) for domain in rules.allowed_domains):
         raise Invalid(f"Webhook domain {host!r} not allowed")
     if rules.disable_loopback and (host == _LOCAL_NAMES[0] or host.endswith(_LOCAL_NAMES[1])):
         raise Invalid("Webhook host blocked: localhost address")
     return host
-
-
-def _in_domain(host: str, domain: str) -> bool:
-    if domain.startswith("*."):
-        return host.endswith(domain[1:])
-    return host == domain
 
 
 async def _addresses(host: str, port: int) -> list[Address]:

@@ -1,0 +1,18 @@
+"""Who can reach a server that is about to start."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threadloom.config import Settings
+
+
+def warning(settings: "Settings", address: str) -> str | None:
+    """What a user must hear of a server that listens on an address beyond the loopback while nobody is asked who they are."""
+    from threadloom.config.hosts import host_of, is_loopback
+
+    if settings.auth is not None or is_loopback(host_of(address)):
+        return None
+    return (
+        f"OPEN TO EVERYBODY who reaches this machine: it listens on {address} and no auth is set. Anyone can read, change and "
+        'delete all threads and run your graphs. Set "auth" in langgraph.json, or listen on 127.0.0.1.'
+    )
