@@ -1,4 +1,7 @@
-"""A copy and its source never notice each other, whatever either does (contract, threads §9), with real graphs."""
+"""A copy and its source never notice each other, whatever either does.
+
+Source of the rule: contract, threads §9. Shown with real graphs.
+"""
 
 import operator
 from typing import Annotated, TypedDict

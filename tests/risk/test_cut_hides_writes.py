@@ -1,7 +1,8 @@
-"""A copy cut at a checkpoint takes none of that checkpoint's own pending writes along (design, needs §2.3).
+"""A copy cut at a checkpoint takes none of that checkpoint's own pending writes along.
 
 Carried along, they would be taken for results: the copy would skip the step and silently repeat the past. A whole copy, on the
 other hand, keeps the pending writes of its newest checkpoint: an interrupted thread stays interrupted.
+(Source of the rule: design, needs §2.3.)
 """
 
 import asyncio

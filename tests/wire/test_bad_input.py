@@ -1,4 +1,4 @@
-"""Bad input on every route of a real server: a 4xx that names what is wrong, and nothing half-written."""
+"""Bad input is a 4xx that names what is wrong, and nothing is half-written: on every route of a real server."""
 
 import re
 from pathlib import Path

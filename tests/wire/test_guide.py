@@ -1,4 +1,4 @@
-"""The guide "Copying Threads" against a real server: three languages, as it is written now and as it was first printed."""
+"""The guide "Copying Threads" works with the stock clients: in three languages, as it is written now and as first printed."""
 
 import json
 import shutil

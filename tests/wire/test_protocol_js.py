@@ -1,4 +1,4 @@
-"""The stock JavaScript clients, in Node: `@langchain/langgraph-sdk`, and `useStream` of both packages.
+"""The stock JavaScript clients work unchanged: `@langchain/langgraph-sdk`, and `useStream` of both packages, in Node.
 
 The packages are installed once into a cache folder (`THREADLOOM_TEST_CACHE`, else `~/.cache/threadloom-tests`).
 """
