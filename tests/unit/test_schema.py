@@ -69,7 +69,7 @@ async def test_every_key_of_the_state_is_optional_and_null_at_first():
     assert "required" not in state
     assert all(one["default"] is None for one in state["properties"].values())
     assert state["properties"]["inherited"] == {
-        "anyOf": [{"type": "number"}, {"type": "null"}],
+        "type": "number",
         "default": None,
         "title": "Inherited",
     }

@@ -101,7 +101,7 @@ def _state(graph: AnyGraph, title: str) -> Schema:
     if not isinstance(graph, Pregel):
         return None
     fields = {
-        key: Annotated[modern(channel.ValueType) | None, Field(default=None)]
+        key: Annotated[modern(channel.ValueType), Field(default=None)]
         for key in graph.stream_channels_list
         if isinstance(channel := graph.channels.get(key), BaseChannel)
     }
