@@ -192,6 +192,8 @@ class Execution:
             "stream_mode": langgraph_modes(kwargs["stream_mode"]),
             "subgraphs": subgraphs,
         }
+        if _narrow(graph):
+            call["output_keys"] = graph.output_channels
         if "events" not in kwargs["stream_mode"]:
             if subgraphs:
                 async for ns, mode, chunk in graph.astream(input_, config, **call):
@@ -311,6 +313,7 @@ class Execution:
             and isinstance(self._values, dict)
             and not self._interrupts
             and not isinstance(graph.stream_channels_asis, str)
+            and not _narrow(graph)
             and not (self._kwargs.get("interrupt_before") or self._kwargs.get("interrupt_after"))
             and not (graph.interrupt_before_nodes or graph.interrupt_after_nodes)
         )
@@ -350,6 +353,12 @@ async def read_state(run: Run, graphs: Graphs) -> Snapshot:
     except Exception:
         log.exception("the state of thread %s cannot be read", run.thread_id)
         return EMPTY
+
+
+def _narrow(graph: Graph) -> bool:
+    """Whether the graph's output schema leaves some of its state out: streams then leave it out too, as the reference's do."""
+    shown, kept = graph.output_channels, graph.stream_channels_asis
+    return not isinstance(shown, str) and not isinstance(kept, str) and set(shown) != set(kept)
 
 
 class _Nothing:
