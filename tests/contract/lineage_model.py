@@ -76,8 +76,22 @@ class History:
         return places[-1]
 
     def _tidy(self):
-        while self.events and isinstance(self.events[-1], Begin):
-            self.events.pop()
+        """Forgets runs that nothing is left of."""
+        following = [*self.events[1:], Begin("")]
+        self.events = [
+            event
+            for event, after in zip(self.events, following, strict=False)
+            if not (isinstance(event, Begin) and isinstance(after, Begin))
+        ]
+
+    def _writes_of(self, run_id):
+        """The pending writes of a run: all until the next one begins."""
+        current = None
+        for event in self.events:
+            if isinstance(event, Begin):
+                current = event.run_id
+            elif isinstance(event, Write) and current == run_id:
+                yield event
 
     def rollback(self, run_id):
         for index, event in enumerate(self.events):
@@ -88,11 +102,13 @@ class History:
 
     def delete_run(self, run_id):
         doomed = {event.key for event in self.checkpoints() if event.meta.get("run_id") == run_id}
+        answers = {id(write) for write in self._writes_of(run_id)}
         self.events = [
             event
             for event in self.events
             if not (isinstance(event, Begin) and event.run_id == run_id)
             and not (not isinstance(event, Begin) and event.key in doomed)
+            and id(event) not in answers
         ]
         self._tidy()
 

@@ -264,6 +264,21 @@ async def test_a_deleted_run_vanishes_from_its_thread_and_from_no_copy(storage):
     assert await ids(storage, "t") == ["1"]
 
 
+async def test_a_deleted_run_takes_its_answers_to_older_questions_along(storage):
+    await put(
+        storage,
+        checkpoint("t", "1", meta={"run_id": "asks"}, run_id="asks"),
+        writes("t", "1", ("ask", -3, b"question"), run_id="asks"),
+        writes("t", "1", ("ask", -4, b"answer"), ("ask", 0, b"result"), run_id="answers"),
+        checkpoint("t", "2", "1", meta={"run_id": "answers"}, run_id="answers"),
+    )
+    await copy(storage, "t", "copy")
+    await storage.write(lambda tx: tx.lineage.delete_run("t", "answers"))
+    assert await ids(storage, "t") == ["1"]
+    assert await data(storage, "t", "1") == [("ask", -3, b"question")]
+    assert await data(storage, "copy", "1") == [("ask", -4, b"answer"), ("ask", -3, b"question"), ("ask", 0, b"result")]
+
+
 async def test_a_prune_keeps_the_newest_of_each_namespace_without_parent(storage):
     blob = Blob(storage.new_blob_id(), "t", b"value")
     await put(

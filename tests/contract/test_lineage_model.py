@@ -143,12 +143,9 @@ class Pair:
         there = {(write.task_id, write.idx) for write in history.writes(key)}
         writes = [write for write in writes if write[1] < 0 or write[:2] not in there] or writes
         await self.write("put_writes", self.writes_put(thread, *key, writes))
-        if any(write[1] < 0 or write[:2] not in there for write in writes):
+        if new := [write for write in writes if write[1] < 0 or write[:2] not in there]:
             history.begin(self.run)
-        history.events += [Write(*key, *write) for write in writes]
-        if all(write[1] >= 0 and write[:2] in there for write in writes):
-            # The storage may note the run's beginning although nothing new was stored; keep both alike.
-            history.begin(self.run)
+            history.events += [Write(*key, *write) for write in new]
 
     async def do_again(self, thread, history, b, c):
         """A checkpoint without pending writes is put once more."""

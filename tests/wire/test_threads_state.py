@@ -396,3 +396,17 @@ async def test_an_answer_on_a_thread_that_never_ran_is_a_failed_run(client, http
         "message": "There is nothing to resume: the thread has not run yet",
     }
     assert await states(client, thread) == []
+
+
+async def test_deleting_the_run_that_answered_opens_the_question_again(client):
+    thread = await new(client, "ask")
+    await client.runs.wait(thread, "ask", input={"path": []})
+    (question,) = (await client.threads.get_state(thread))["interrupts"]
+    copied = (await client.threads.copy(thread))["thread_id"]
+    await client.runs.wait(thread, "ask", command={"resume": "wrong"})
+    (answered, _) = await client.runs.list(thread)
+    await client.runs.delete(thread, answered["run_id"])
+    assert (await client.threads.get_state(thread))["interrupts"] == [question]
+    assert [*(await client.threads.get(thread))["interrupts"].values()] == [[question]]
+    right = await client.runs.wait(thread, "ask", command={"resume": "right"})
+    assert right == await client.runs.wait(copied, "ask", command={"resume": "right"})

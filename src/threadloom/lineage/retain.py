@@ -8,6 +8,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from threadloom.lineage.segments import UNBOUNDED
+
 
 class Node(NamedTuple):
     """A checkpoint, as far as keeping it is concerned. `stored` are the channels whose value it holds."""
@@ -51,6 +53,19 @@ def retained(newest: Node, lookup: Callable[[str, str], Node | None]) -> list[No
 T = TypeVar("T")
 
 
+def span(spans: Mapping[T, int], run: T) -> tuple[int, int]:
+    """The positions `[first, end)` at which a run wrote on a thread: up to where the next one begins, for runs of a thread
+    never overlap. Empty for a run that did not write.
+
+    Args:
+        spans: the first position of each run of the thread.
+    """
+    first = spans.get(run, 0)
+    if not first:
+        return 0, 0
+    return first, min((other for other in spans.values() if other > first), default=UNBOUNDED)
+
+
 def moved(spans: Mapping[T, int], positions: Mapping[int, int]) -> dict[T, int]:
     """Where the runs of a thread begin after its rows were stored anew; runs that nothing is left of are absent.
 
@@ -60,8 +75,9 @@ def moved(spans: Mapping[T, int], positions: Mapping[int, int]) -> dict[T, int]:
     """
     order = sorted(positions)
     begins: dict[T, int] = {}
-    for run, first in spans.items():
+    for run in spans:
+        first, end = span(spans, run)
         place = bisect_left(order, first)
-        if place < len(order):
+        if place < len(order) and order[place] < end:
             begins[run] = positions[order[place]]
     return begins

@@ -177,7 +177,8 @@ class Lineage(Protocol):
         ...
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
-        """Removes every checkpoint that a run made from the thread's view, and from no copy's."""
+        """Removes all that a run put on the thread from its view, and from no copy's: its checkpoints (by the `run_id` in
+        their metadata) with whatever hangs on them, and the pending writes it put on others, such as an answer."""
         ...
 
     async def threads_of_run(self, run_id: str) -> list[str]:

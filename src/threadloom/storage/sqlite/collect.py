@@ -12,7 +12,7 @@ import orjson
 
 from threadloom.lineage import pending
 from threadloom.lineage.cut import edge_at
-from threadloom.lineage.retain import Node, moved, retained
+from threadloom.lineage.retain import Node, moved, retained, span
 from threadloom.lineage.segments import Chain, Edge, depth
 from threadloom.storage.sqlite.lineage_reads import SQL, LineageReads
 from threadloom.storage.sqlite.named import load
@@ -177,20 +177,32 @@ class LineageCuts(LineageReads):
             for pos, ns, cid in self._db.execute(self.CUTS["checkpoints_of_run"], (seg, bound, run_id))
             if self._newest_place(chain, ns, cid) == pos
         }
-        if doomed:
-            self._without(thread_id, chain, doomed)
+        answers = self._writes_of_run(thread_id, chain, run_id)
+        if doomed or answers:
+            self._without(thread_id, chain, doomed, answers)
         self._db.execute(self.CUTS["delete_span"], (run_id, thread_id))
 
-    def _without(self, thread_id: str, chain: Chain, doomed: set[tuple[str, str]]) -> None:
-        """Takes checkpoints with their pending writes out of a thread's view."""
-        first = min(
+    def _writes_of_run(self, thread_id: str, chain: Chain, run_id: str) -> set[int]:
+        """Positions of the pending writes that a run put on whatever checkpoint of a thread."""
+        spans = dict(self._db.execute(SQL["spans_of_thread"], (thread_id,)).fetchall())
+        first, end = span(spans, run_id)
+        return {
+            pos
+            for seg, bound in chain
+            for pos, _, _ in self._db.execute(self.CUTS["writes_between"], (seg, first - 1, min(bound, end - 1)))
+        }
+
+    def _without(self, thread_id: str, chain: Chain, doomed: set[tuple[str, str]], answers: set[int]) -> None:
+        """Takes checkpoints with their pending writes, and pending writes of others, out of a thread's view."""
+        places = {
             pos
             for ns, cid in doomed
             for pos, seg in self._db.execute(self.CUTS["places_of"], (cid, ns))
             if depth(chain, seg, pos) is not None
-        )
+        }
+        first = min(places | answers)
         checkpoints = self._between(chain, first, "checkpoints_between", doomed)
-        writes = self._between(chain, first, "writes_between", doomed)
+        writes = [pos for pos in self._between(chain, first, "writes_between", doomed) if pos not in answers]
         if checkpoints or writes:
             edge = edge_at(chain, first - 1, self._holds)
             self._rewrite(thread_id, chain[0][0], edge, checkpoints, writes, set())

@@ -62,7 +62,7 @@ class SqliteLineage(LineageCuts):
         seg, _ = self._own(put)
         pos = self._take(len(put.writes))
         thread_id, ns, cid = put.thread_id, put.ns, put.cid
-        self._db.executemany(
+        stored = self._db.executemany(
             _WRITE,
             [
                 (
@@ -80,7 +80,7 @@ class SqliteLineage(LineageCuts):
                 for offset, write in enumerate(put.writes)
             ],
         )
-        if put.run_id is not None:
+        if put.run_id is not None and stored.rowcount:
             self._db.execute(_SPAN, (put.run_id, thread_id, pos))
 
     def _own(self, put: CheckpointPut | WritesPut) -> tuple[int, int]:
