@@ -162,7 +162,8 @@ class Cron(msgspec.Struct, kw_only=True):
     """A schedule that starts runs: each on the one thread it belongs to, or (without) on a new thread a firing.
 
     `end_time` is as the caller wrote it. `next_run_date` is None when it will never fire again; it stands still while the
-    cron is not `enabled`. `payload` is the request that each firing makes a run of. `last_run_id` and `last_error` tell of the
+    cron is not `enabled`. `payload` is the request that each firing makes a run of. `user` is what is kept of who made it
+    (identity, display name, permissions): its runs are that user's; None: nobody's. `last_run_id` and `last_error` tell of the
     latest firing (at `last_fired_at`): at most one of them is set.
     """
 
@@ -173,6 +174,7 @@ class Cron(msgspec.Struct, kw_only=True):
     updated_at: int
     thread_id: str | None = None
     user_id: str | None = None
+    user: dict[str, Any] | None = None
     timezone: str | None = None
     end_time: str | None = None
     payload: dict[str, Any] = {}

@@ -33,6 +33,7 @@ async def test_what_was_put_is_read_again(storage):
     wanted = cron(
         thread_id="t",
         user_id="u",
+        user={"identity": "u", "display_name": "U", "permissions": ["p"]},
         timezone="Asia/Tokyo",
         end_time="2040-01-01T00:00:00Z",
         payload={"input": [1, {"x": None}]},

@@ -320,9 +320,14 @@ class Assistants(Protocol):
 
 
 class CronQuery(msgspec.Struct, kw_only=True):
-    """Which crons, in which order. Nulls come last in ascending order. `where` is what the caller may see at all."""
+    """Which crons, in which order. Nulls come last in ascending order.
+
+    `where` is what the caller may see at all, `threads` of whose threads: of the crons that have one, only those with such a
+    thread count.
+    """
 
     where: Filter | None = None
+    threads: Filter | None = None
     assistant_id: str | None = None
     thread_id: str | None = None
     enabled: bool | None = None

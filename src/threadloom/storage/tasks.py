@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from threadloom.storage.filters import Filter
 from threadloom.types import Run
 
 TaskState = Literal["submitted", "working", "completed", "input-required", "failed", "canceled"]
@@ -14,9 +15,13 @@ GOES_ON = "a2a_task_id"
 
 
 class TaskQuery(msgspec.Struct, kw_only=True):
-    """Which tasks of an assistant. `since` is when they last changed at the earliest. Throw-away threads have none."""
+    """Which tasks of an assistant. `since` is when they last changed at the earliest. Throw-away threads have none.
+
+    `where` is which threads the caller may see at all.
+    """
 
     assistant_id: str
+    where: Filter | None = None
     thread_id: str | None = None
     state: TaskState | None = None
     since: int | None = None

@@ -13,6 +13,7 @@ from threadloom.codec import contains
 from threadloom.errors import StorageError
 from threadloom.storage.sqlite.care import FILE, apply_requests, locked, set_aside
 from threadloom.storage.sqlite.database import Database, Functions
+from threadloom.storage.sqlite.filters import permitted
 from threadloom.storage.sqlite.migrate import migrate
 from threadloom.storage.sqlite.tx import SqliteTx, drive
 from threadloom.storage.sqlite.vectors import VectorCache
@@ -27,8 +28,9 @@ def _contains(document: str | bytes | None, wanted: str | bytes) -> bool:
     return document is not None and contains(orjson.loads(document), orjson.loads(wanted))
 
 
-FUNCTIONS: Functions = {"contains": (2, _contains), "casefold": (1, str.casefold)}
-"""SQL functions of ours: JSON containment, and text for case-blind comparison (SQLite's own know ASCII only)."""
+FUNCTIONS: Functions = {"contains": (2, _contains), "permitted": (2, permitted), "casefold": (1, str.casefold)}
+"""SQL functions of ours: JSON containment, what a caller may see, and text for case-blind comparison (SQLite's own know
+ASCII only)."""
 
 
 class SqliteStorage:

@@ -8,6 +8,7 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.base import AssistantQuery
+from threadloom.storage.sqlite.filters import condition
 from threadloom.storage.sqlite.named import load
 from threadloom.types import Assistant
 
@@ -72,11 +73,13 @@ class SqliteAssistants:
     async def search(self, query: AssistantQuery) -> list[Assistant]:
         direction = "DESC" if query.descending else "ASC"
         order = f"ORDER BY {ORDER[query.sort_by]} {direction}, seq {direction} LIMIT :limit OFFSET :offset"
-        wanted = _filters(query) | {"limit": query.limit, "offset": query.offset}
-        return [_from_row(row) for row in self._connection.execute(f"{SQL['search']}\n{order}", wanted)]
+        where, wanted = _filters(query)
+        wanted |= {"limit": query.limit, "offset": query.offset}
+        return [_from_row(row) for row in self._connection.execute(f"{SQL['search']}{where}\n{order}", wanted)]
 
     async def count(self, query: AssistantQuery) -> int:
-        count: int = self._connection.execute(SQL["count"], _filters(query)).fetchone()[0]
+        where, wanted = _filters(query)
+        count: int = self._connection.execute(SQL["count"] + where, wanted).fetchone()[0]
         return count
 
     def _one(self, name: str, *arguments: str | int) -> Assistant | None:
@@ -119,8 +122,10 @@ def _filter(metadata: Mapping[str, Any] | None) -> str | None:
     return to_json(metadata).decode() if metadata else None
 
 
-def _filters(query: AssistantQuery) -> dict[str, Any]:
-    return {
+def _filters(query: AssistantQuery) -> tuple[str, dict[str, Any]]:
+    """What the caller may see, as a further condition, and the values of all filters."""
+    where, values = ("", {}) if query.where is None else condition(query.where, "metadata")
+    return (where and f" AND {where}"), values | {
         "graphs": None if query.graphs is None else to_json(list(query.graphs)).decode(),
         "graph_id": query.graph_id,
         "name": query.name or None,

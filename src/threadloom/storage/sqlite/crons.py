@@ -9,6 +9,7 @@ import orjson
 from threadloom.clock import from_iso
 from threadloom.codec import to_json
 from threadloom.storage.base import CronQuery
+from threadloom.storage.sqlite.filters import condition
 from threadloom.storage.sqlite.named import load
 from threadloom.types import Cron
 
@@ -65,11 +66,13 @@ class SqliteCrons:
         direction = "DESC NULLS FIRST" if query.descending else "ASC NULLS LAST"
         ties = "DESC" if query.descending else "ASC"
         order = f"ORDER BY {ORDER[query.sort_by]} {direction}, seq {ties} LIMIT :limit OFFSET :offset"
-        wanted = _filters(query) | {"limit": query.limit, "offset": query.offset}
-        return [_from_row(row) for row in self._connection.execute(f"{SQL['search']}\n{order}", wanted)]
+        where, wanted = _filters(query)
+        wanted |= {"limit": query.limit, "offset": query.offset}
+        return [_from_row(row) for row in self._connection.execute(f"{SQL['search']}{where}\n{order}", wanted)]
 
     async def count(self, query: CronQuery) -> int:
-        count: int = self._connection.execute(SQL["count"], _filters(query)).fetchone()[0]
+        where, wanted = _filters(query)
+        count: int = self._connection.execute(SQL["count"] + where, wanted).fetchone()[0]
         return count
 
 
@@ -87,6 +90,7 @@ def _to_row(cron: Cron) -> dict[str, Any]:
         "next_run_date": cron.next_run_date,
         "metadata": to_json(cron.metadata).decode(),
         "on_run_completed": cron.on_run_completed,
+        "user": None if cron.user is None else to_json(cron.user).decode(),
         "enabled": cron.enabled,
         "created_at": cron.created_at,
         "updated_at": cron.updated_at,
@@ -112,11 +116,22 @@ def _from_row(row: Sequence[Any]) -> Cron:
         last_fired_at=row[14],
         last_run_id=row[15],
         last_error=row[16],
+        user=None if row[17] is None else orjson.loads(row[17]),
     )
 
 
-def _filters(query: CronQuery) -> dict[str, Any]:
-    return {
+def _filters(query: CronQuery) -> tuple[str, dict[str, Any]]:
+    """What the caller may see, as further conditions, and the values of all filters."""
+    where = ""
+    values: dict[str, Any] = {}
+    if query.where is not None:
+        sql, values = condition(query.where, "metadata")
+        where += f" AND {sql}"
+    if query.threads is not None:
+        sql, of_threads = condition(query.threads, "t.metadata", "t")
+        where += f" AND (thread_id IS NULL OR EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = crons.thread_id AND {sql}))"
+        values |= of_threads
+    return where, values | {
         "assistant_id": query.assistant_id,
         "thread_id": query.thread_id,
         "enabled": query.enabled,

@@ -4,15 +4,15 @@
 -- A new cron.
 INSERT INTO crons
     (cron_id, assistant_id, thread_id, user_id, schedule, timezone, end_time, ends_at, payload, next_run_date, metadata,
-     on_run_completed, enabled, created_at, updated_at)
+     on_run_completed, user, enabled, created_at, updated_at)
 VALUES
     (:cron_id, :assistant_id, :thread_id, :user_id, :schedule, :timezone, :end_time, :ends_at, :payload, :next_run_date,
-     :metadata, :on_run_completed, :enabled, :created_at, :updated_at);
+     :metadata, :on_run_completed, :user, :enabled, :created_at, :updated_at);
 
 -- name: get
 -- One cron.
 SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
-    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error
+    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error, user
 FROM crons
 WHERE cron_id = ?;
 
@@ -27,7 +27,7 @@ WHERE cron_id = :cron_id;
 -- name: due
 -- Enabled crons whose date has come.
 SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
-    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error
+    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error, user
 FROM crons
 WHERE enabled AND next_run_date <= :now
 ORDER BY next_run_date, seq
@@ -58,7 +58,7 @@ DELETE FROM crons WHERE assistant_id = ?;
 -- name: search
 -- Crons by filters; the order is put behind it.
 SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
-    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error
+    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error, user
 FROM crons
 WHERE (:assistant_id IS NULL OR assistant_id = :assistant_id)
     AND (:thread_id IS NULL OR thread_id = :thread_id)

@@ -1,12 +1,15 @@
 """Tasks, read from the runs, on SQLite."""
 
 import sqlite3
+from typing import Any
 
+from threadloom.storage.sqlite.filters import condition
 from threadloom.storage.sqlite.named import load
 from threadloom.storage.sqlite.runs import run_of
 from threadloom.storage.tasks import Task, TaskQuery
 
 SQL = load("tasks.sql")
+ORDER = "ORDER BY r.updated_at DESC, t.first DESC LIMIT :limit OFFSET :offset"
 
 
 class SqliteTasks:
@@ -16,14 +19,27 @@ class SqliteTasks:
         self._db = connection
 
     async def search(self, query: TaskQuery) -> list[Task]:
-        values = (*_filters(query), query.limit, query.offset)
-        return [Task(row[0], run_of(row[1:])) for row in self._db.execute(SQL["search"], values)]
+        sql, values = _found(query)
+        values |= {"limit": query.limit, "offset": query.offset}
+        return [Task(row[0], run_of(row[1:])) for row in self._db.execute(f"{sql}\n{ORDER}", values)]
 
     async def count(self, query: TaskQuery) -> int:
-        counted = f"SELECT count(*) FROM ({SQL['search']})"
-        number: int = self._db.execute(counted, (*_filters(query), -1, 0)).fetchone()[0]
+        sql, values = _found(query)
+        number: int = self._db.execute(f"SELECT count(*) FROM ({sql})", values).fetchone()[0]
         return number
 
 
-def _filters(query: TaskQuery) -> tuple[object, ...]:
-    return query.assistant_id, query.thread_id, query.state, query.since
+def _found(query: TaskQuery) -> tuple[str, dict[str, Any]]:
+    """The tasks that a query means, and the values of its parameters."""
+    sql = SQL["search"]
+    values: dict[str, Any] = {
+        "assistant_id": query.assistant_id,
+        "thread_id": query.thread_id,
+        "state": query.state,
+        "since": query.since,
+    }
+    if query.where is not None:
+        seen, more = condition(query.where, "h.metadata")
+        sql += f"\n  AND EXISTS (SELECT 1 FROM threads h WHERE h.thread_id = r.thread_id AND {seen})"
+        values |= more
+    return sql, values

@@ -9,6 +9,7 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.base import ThreadQuery
+from threadloom.storage.sqlite.filters import condition
 from threadloom.storage.sqlite.named import load
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
@@ -179,6 +180,10 @@ def _where(query: ThreadQuery) -> tuple[str, dict[str, Any]]:
     if query.status is not None:
         conditions.append("t.status = :status")
         arguments["status"] = query.status
+    if query.where is not None:
+        sql, values = condition(query.where, "t.metadata")
+        conditions.append(sql)
+        arguments |= values
     if query.metadata:
         for number, text in enumerate(_certain_texts(query.metadata)):
             conditions.append(f"instr(t.metadata, :m{number}) > 0")
