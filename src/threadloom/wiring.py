@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
 
 from threadloom.api import loopback
-from threadloom.api.app import create_app
+from threadloom.api.app import Edge, create_app
+from threadloom.api.host import Host
+from threadloom.api.metrics import Metrics
 from threadloom.api.parts import Backstage
 from threadloom.broker.base import Broker
 from threadloom.broker.local import LocalBroker
@@ -30,7 +33,7 @@ from threadloom.graphs.registry import Graphs
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
 from threadloom.services.copying import CopyService
-from threadloom.services.crons import CronService
+from threadloom.services.crons import CronService, fire_forever
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.protocol_commands import CommandService
@@ -53,23 +56,37 @@ SWITCH_INTERVAL = 0.0005
 other far longer than either has to do."""
 
 
-def build(settings: Settings, *, clock: Clock | None = None, grace: float | None = None) -> Any:
-    """Loads the user's code and puts the server together; nothing is opened before the app's lifespan.
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What users' code and configuration make of the server. A reload makes the next one beside it; storage, queue and the
+    worker stay."""
+
+    settings: Settings
+    graphs: Graphs
+    services: Services
+    edge: Edge
+
+
+class Server:
+    """One process with all its parts. Users' code is loaded; nothing is opened before the lifespan of `app`.
 
     Args:
         grace: seconds that runs get to end when the server stops; None is what the environment says.
 
+    Attributes:
+        generation: what serves now.
+        beside: further work that is done from start to stop, such as watching for changed code.
+
     Raises:
         ConfigError: a graph, the own app or the embedding model cannot be loaded.
     """
-    return Server(settings, clock or SystemClock(), grace).app
 
-
-class Server:
-    """One process with all its parts."""
-
-    def __init__(self, settings: Settings, clock: Clock, grace: float | None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, grace: float | None = None) -> None:
+        clock = clock or SystemClock()
+        self.clock = clock
         self.settings = settings
+        self.beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.reload: Mapping[str, Any] | None = None
         variables = settings.vars
         self.grace = variables.bg_job_shutdown_grace_period_secs if grace is None else grace
         loopback.install()
@@ -78,17 +95,16 @@ class Server:
         self.broker: Broker = LocalBroker()
         self.saver = Saver(self.storage)
         self.store = self._make_store(clock)
-        self.graphs = Graphs(settings, self.saver, self.store)
-        user_app = self._load_app()
-
-        numbers = Numbers(clock)
+        self._locks = LocalLocks()
+        self._numbers = Numbers(clock)
+        self._metrics = Metrics()
         self.webhooks = Webhooks(settings, clock)
         self.worker = Worker(
             storage=self.storage,
             broker=self.broker,
-            graphs=self.graphs,
+            graphs=lambda: self.generation.graphs,
             clock=clock,
-            numbers=numbers,
+            numbers=self._numbers,
             jobs=settings.jobs,
             attempts=variables.bg_job_max_retries,
             timeout=variables.bg_job_timeout_secs,
@@ -97,33 +113,42 @@ class Server:
             isolated=variables.bg_job_isolated_loops,
             after_run=self.webhooks.after_run,
         )
-        self.services = self._make_services(clock, numbers)
         self.sweeper = ThreadSweeper(storage=self.storage, clock=clock, settings=settings.checkpointer.ttl)
         self.retention = Retention(storage=self.storage, clock=clock, runs_days=settings.threadloom.retention.runs_days)
         self.watchdog = Watchdog()
-        self.app = create_app(
-            self.services,
-            settings,
-            lifespan=self.live,
-            user_app=user_app,
-            backstage=self._make_backstage(clock),
-            own_context=CurrentStore(self.store),
-        )
+        self.generation = self.generate(settings)
+        self.app = Host(self.generation.edge, self.live)
         self.webhooks.app = self.app
 
-    def _load_app(self) -> Starlette | None:
-        """The app of `http.app`.
+    def generate(self, settings: Settings) -> Generation:
+        """Loads users' code and makes all that depends on it. Nothing of it serves yet.
 
         Raises:
-            ConfigError: it cannot be loaded, or is no Starlette or FastAPI app.
+            ConfigError: a graph or the own app cannot be loaded.
         """
-        spec = self.settings.http.app
-        if spec is None:
-            return None
-        app = load_object(spec, self.settings)
-        if not isinstance(app, Starlette):
-            raise ConfigError(f"http.app: {spec!r} is a {type(app).__name__}, not a Starlette or FastAPI app")
-        return app
+        graphs = Graphs(settings, self.saver, self.store)
+        services = self._make_services(settings, graphs)
+        edge = create_app(
+            services,
+            settings,
+            user_app=_load_app(settings),
+            backstage=self._make_backstage(),
+            metrics=self._metrics,
+            own_context=CurrentStore(self.store),
+        )
+        return Generation(settings=settings, graphs=graphs, services=services, edge=edge)
+
+    async def change(self, generation: Generation) -> None:
+        """Lets another generation serve. Requests and runs under way end on the one that they began with.
+
+        Raises:
+            Exception: what the lifespan of the own app raises. Then nothing has changed.
+        """
+        before = self.generation
+        await generation.services.assistants.ensure_defaults()
+        await self.app.change(generation.edge, lambda: self.worker.needs(before.graphs))
+        self.generation = generation
+        self.webhooks.obey(generation.settings)
 
     def _make_store(self, clock: Clock) -> Store | OwnStore:
         block = self.settings.store
@@ -142,25 +167,25 @@ class Server:
             refresh_on_read=block.ttl.refresh_on_read,
         )
 
-    def _make_services(self, clock: Clock, numbers: Numbers) -> Services:
-        storage, broker = self.storage, self.broker
-        assistants = AssistantService(storage, clock, self.graphs)
+    def _make_services(self, settings: Settings, graphs: Graphs) -> Services:
+        storage, broker, clock, numbers = self.storage, self.broker, self.clock, self._numbers
+        assistants = AssistantService(storage, clock, graphs)
         runs = RunService(
             storage=storage,
             broker=broker,
             clock=clock,
             numbers=numbers,
-            graphs=self.graphs,
+            graphs=graphs,
             assistants=assistants,
-            webhooks=WebhookPolicy(self.settings.webhooks),
+            webhooks=WebhookPolicy(settings.webhooks),
             starter=self.worker,
         )
-        thread_graphs = ThreadGraphs(storage=storage, graphs=self.graphs)
-        writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=LocalLocks())
+        thread_graphs = ThreadGraphs(storage=storage, graphs=graphs)
+        writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._locks)
         threads = ThreadService(
             storage=storage,
             clock=clock,
-            ttl=self.settings.checkpointer.ttl,
+            ttl=settings.checkpointer.ttl,
             supersteps=writer.supersteps,
             stop_runs=runs.stop_thread,
         )
@@ -171,7 +196,7 @@ class Server:
             numbers=numbers,
             graphs=thread_graphs,
             writer=writer,
-            tell_thread=self.settings.threadloom.checkpoint_thread_id,
+            tell_thread=settings.threadloom.checkpoint_thread_id,
         )
         return Services(
             threads=threads,
@@ -181,13 +206,13 @@ class Server:
             streams=RunStreamService(storage=storage, broker=broker, runs=runs),
             assistants=assistants,
             items=ItemService(self.store),
-            crons=CronService(storage, clock, runs, assistants, self.settings.vars),
+            crons=CronService(storage, clock, runs, assistants),
             events=EventStreamService(storage=storage, broker=broker),
             commands=CommandService(storage=storage, runs=runs, assistants=assistants, state=state),
         )
 
-    def _make_backstage(self, clock: Clock) -> Backstage:
-        storage, worker = self.storage, self.worker
+    def _make_backstage(self) -> Backstage:
+        storage, worker, clock = self.storage, self.worker, self.clock
 
         async def probe() -> object:
             return await storage.read(lambda tx: tx.runs.claimable(0))
@@ -218,7 +243,7 @@ class Server:
             await self.broker.open()
             stack.push_async_callback(self.broker.close)
             await stack.enter_async_context(self.store)
-            await self.services.assistants.ensure_defaults()
+            await self.generation.services.assistants.ensure_defaults()
             await stack.enter_async_context(self.webhooks)
             self.watchdog.start()
             stack.callback(self.watchdog.stop)
@@ -230,11 +255,31 @@ class Server:
             yield
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
-        tasks = [self.sweeper.run(), self.retention.run(), self.services.crons.run_forever()]
+        tasks = [
+            self.sweeper.run(),
+            self.retention.run(),
+            fire_forever(lambda: self.generation.services.crons, self.clock, self.settings.vars),
+            *(work() for work in self.beside),
+        ]
         minutes = self.settings.store.ttl.sweep_interval_minutes
         if minutes is not None and isinstance(self.store, Store):
             tasks.append(self.store.sweep_forever(minutes))
         return tasks
+
+
+def _load_app(settings: Settings) -> Starlette | None:
+    """The app of `http.app`.
+
+    Raises:
+        ConfigError: it cannot be loaded, or is no Starlette or FastAPI app.
+    """
+    spec = settings.http.app
+    if spec is None:
+        return None
+    app = load_object(spec, settings)
+    if not isinstance(app, Starlette):
+        raise ConfigError(f"http.app: {spec!r} is a {type(app).__name__}, not a Starlette or FastAPI app")
+    return app
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -243,4 +288,4 @@ async def _ended(task: asyncio.Task[None]) -> None:
         await task
 
 
-__all__ = ["Server", "build"]
+__all__ = ["Generation", "Server"]

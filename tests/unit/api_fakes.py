@@ -1,7 +1,5 @@
 """An app over services made for a test, and a client that calls it in memory."""
 
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,6 +8,7 @@ import httpx
 from starlette.applications import Starlette
 
 from threadloom.api.app import Edge, create_app
+from threadloom.api.loopback import connect
 from threadloom.config.settings import Environment, HttpSettings, Settings
 from threadloom.services import Services
 from threadloom.types import Thread
@@ -39,14 +38,11 @@ def settings(*, max_body: int = 2**20, **http: Any) -> Settings:
     return Settings(root=Path(), graphs={}, data=Path(), http=HttpSettings(**http), vars=environment)
 
 
-@contextlib.asynccontextmanager
-async def no_lifespan() -> AsyncIterator[None]:
-    yield
-
-
 def app(parts: Services, configured: Settings | None = None, user_app: Starlette | None = None, **more: Any) -> Edge:
-    """The HTTP face over the services."""
-    return create_app(parts, configured or settings(), lifespan=no_lifespan, user_app=user_app, **more)
+    """The HTTP face over the services; it also answers calls from inside the process."""
+    edge = create_app(parts, configured or settings(), user_app=user_app, **more)
+    connect(edge, edge.prefix)
+    return edge
 
 
 def client(edge: Edge) -> httpx.AsyncClient:

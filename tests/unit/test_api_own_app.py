@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 from test_api_sse import Batches, event
 
-from threadloom.api.app import create_app
+from threadloom.api.host import Host
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.types import Run
 
@@ -29,6 +29,10 @@ async def mine(request):
 
 async def broken(request):
     raise ValueError("inner detail")
+
+
+async def noted(request):
+    return JSONResponse({"note": request.state.note})
 
 
 async def stored(request):
@@ -54,6 +58,7 @@ def starlette(**more):
         Route("/ok", mine),
         Route("/info", mine),
         Route("/own", mine),
+        Route("/note", noted),
         Route("/threads/count", mine, methods=["POST"]),
         Route("/broken", broken),
         Route("/stored", stored),
@@ -122,17 +127,18 @@ async def test_get_store_is_the_servers_store_in_own_routes_and_nowhere_else():
 
 
 @contextlib.asynccontextmanager
-async def alive(edge):
-    """Runs an app's lifespan; gives the state it leaves for requests."""
+async def alive(host):
+    """Runs an app's lifespan."""
     asked, told = asyncio.Queue(), asyncio.Queue()
-    state = {}
-    task = asyncio.create_task(edge({"type": "lifespan", "state": state}, asked.get, told.put))
+    task = asyncio.create_task(host({"type": "lifespan", "state": {}}, asked.get, told.put))
     await asked.put({"type": "lifespan.startup"})
     assert (await told.get())["type"] == "lifespan.startup.complete"
-    yield state
-    await asked.put({"type": "lifespan.shutdown"})
-    assert (await told.get())["type"] == "lifespan.shutdown.complete"
-    await task
+    try:
+        yield
+    finally:
+        await asked.put({"type": "lifespan.shutdown"})
+        assert (await told.get())["type"] == "lifespan.shutdown.complete"
+        await task
 
 
 async def test_the_own_lifespan_runs_inside_ours_and_may_call_the_server():
@@ -151,9 +157,9 @@ async def test_the_own_lifespan_runs_inside_ours_and_may_call_the_server():
         yield
         steps.append("ours ends")
 
-    edge = create_app(services(threads=EchoThreads()), settings(), lifespan=ours, user_app=starlette(lifespan=own))
-    async with alive(edge) as state:
-        assert state == {"note": 1}
+    host = Host(app(services(threads=EchoThreads()), user_app=starlette(lifespan=own)), ours)
+    async with alive(host):
+        assert await texts(host, "GET /note") == [(200, '{"note":1}')]
     assert steps == ["ours starts", "own starts", {"a": 1}, "own ends", "ours ends"]
 
 
@@ -203,10 +209,10 @@ async def test_fastapi_apps_join_too():
         return {"number": number}
 
     own.router.on_startup.append(lambda: started.append(True))
-    edge = app(services(), user_app=own)
-    async with alive(edge):
+    host = Host(app(services(), user_app=own), contextlib.nullcontext)
+    async with alive(host):
         assert started == [True]
-        async with client(edge) as http:
+        async with client(host) as http:
             assert (await http.get("/own/5")).json() == {"number": 5}
             assert (await http.get("/own/x")).status_code == 422
             assert (await http.get("/threads/x")).json() == {"detail": "Invalid thread ID: must be a UUID"}

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from api_fakes import no_lifespan
 
 from threadloom.api.app import Edge
 from threadloom.api.hosts import Hosts
@@ -33,7 +32,7 @@ def edge(hosts):
     async def app(scope, receive, send):
         await answer("reached")(scope, receive, send)
 
-    return Edge(app, app, HttpSettings(), Metrics(), no_lifespan, None, hosts=hosts)
+    return Edge(app, app, HttpSettings(), Metrics(), None, hosts=hosts)
 
 
 async def status(app, *hosts):

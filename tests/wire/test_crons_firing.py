@@ -15,7 +15,7 @@ from threadloom.engine.events import Numbers
 from threadloom.errors import BadRequest, Invalid, NotFound
 from threadloom.ids import default_assistant_id
 from threadloom.services.assistants import AssistantService
-from threadloom.services.crons import CronService
+from threadloom.services.crons import CronService, fire_forever
 from threadloom.services.requests import AssistantCreate, CronCreate, CronPatch, CronSearch
 from threadloom.services.runs import RunService
 from threadloom.storage.base import RunStatus, ThreadQuery
@@ -70,11 +70,11 @@ class House:
             webhooks=OpenPolicy(),
             starter=NoStarter(),
         )
-        self.crons = self.scheduler()
+        self.crons = CronService(self.storage, self.clock, self.runs, self.assistants)
 
-    def scheduler(self, **settings):
+    async def scheduler(self, **settings):
         settings = SimpleNamespace(**{"cron_scheduler_sleep_time": 5, "ff_crons_enabled": True} | settings)
-        return CronService(self.storage, self.clock, self.runs, self.assistants, settings)
+        await fire_forever(lambda: self.crons, self.clock, settings)
 
     async def cron(self, thread_id=None, caller=SYSTEM, **body):
         body = {"assistant_id": "ticking", "schedule": "* * * * *", "input": {"label": "x"}} | body
@@ -195,7 +195,7 @@ async def test_a_cron_of_a_thread_runs_there_with_its_strategy(house):
 async def test_many_schedulers_fire_once(house):
     for _ in range(5):
         await house.cron(on_run_completed="keep")
-    others = [house.scheduler() for _ in range(4)]
+    others = [CronService(house.storage, house.clock, house.runs, house.assistants) for _ in range(4)]
     for _ in range(3):
         house.clock.move(MINUTE)
         fired = await asyncio.gather(*(one.tick() for one in others))
@@ -283,7 +283,7 @@ async def test_one_that_fails_does_not_hold_up_the_others(house):
 async def test_the_scheduler_looks_at_once_and_then_at_intervals(house):
     cron = await house.cron()
     house.clock.move(5 * MINUTE)
-    scheduler = asyncio.create_task(house.crons.run_forever())
+    scheduler = asyncio.create_task(house.scheduler())
     try:
         for made in (1, 2):
             await house.clock.asleep()
@@ -297,7 +297,7 @@ async def test_the_scheduler_looks_at_once_and_then_at_intervals(house):
 async def test_the_scheduler_can_be_switched_off(house):
     await house.cron()
     house.clock.move(5 * MINUTE)
-    await house.scheduler(ff_crons_enabled=False).run_forever()
+    await house.scheduler(ff_crons_enabled=False)
     assert await house.made() == []
 
 

@@ -1,9 +1,8 @@
-"""The whole HTTP face: routes, own app, CORS, request ids, figures, lifespan."""
+"""The whole HTTP face: routes, own app, CORS, request ids, figures."""
 
 import time
-import traceback
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,7 +20,7 @@ from threadloom.api.events import Events
 from threadloom.api.events_socket import EventSockets
 from threadloom.api.hosts import Hosts, misdirected
 from threadloom.api.http import Facts, HungUp, Reply, error_body
-from threadloom.api.loopback import TRUSTED, connect
+from threadloom.api.loopback import TRUSTED
 from threadloom.api.mcp import Mcp
 from threadloom.api.metrics import Metrics
 from threadloom.api.own_app import OwnApp, OwnContext
@@ -37,8 +36,6 @@ from threadloom.api.threads import Threads
 from threadloom.config.settings import HttpSettings, Settings
 from threadloom.ids import new_id
 from threadloom.services import Services
-
-Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
 EXPOSED = ("x-pagination-total", "x-pagination-next", "content-location", "location", "x-request-id")
 """Headers that pages of other origins may read."""
@@ -67,9 +64,9 @@ def create_app(
     services: Services,
     settings: Settings,
     *,
-    lifespan: Lifespan,
     user_app: Starlette | None = None,
     backstage: Backstage | None = None,
+    metrics: Metrics | None = None,
     own_context: OwnContext | None = None,
     extra: Sequence[Operation] = (),
     heartbeat: float = HEARTBEAT_SECONDS,
@@ -78,15 +75,15 @@ def create_app(
 
     Args:
         services: what the routes call.
-        lifespan: entered at start, before the own app's, and left last.
         user_app: the app of `http.app`.
         backstage: what the system routes tell of the process.
+        metrics: where requests are counted.
         own_context: makes the server's store current in own routes.
         extra: routes of other parts (other protocols, Studio).
         heartbeat: seconds of silence after which lasting answers send a sign of life.
     """
     http = settings.http
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     operations: list[Operation] = []
     own: OwnApp | None = None
 
@@ -112,9 +109,7 @@ def create_app(
     sockets = None
     if not is_disabled(http, "event_streaming"):
         sockets = EventSockets(services, http, settings.vars.http_max_request_body_bytes)
-    edge = Edge(inner, plain, http, metrics, lifespan, user_app, sockets, Hosts.of(settings))
-    connect(edge, http.mount_prefix)
-    return edge
+    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings))
 
 
 def is_disabled(http: HttpSettings, group: str) -> bool:
@@ -125,13 +120,18 @@ def is_disabled(http: HttpSettings, group: str) -> bool:
 
 
 class Edge:
-    """The outermost ASGI app: mount prefix, CORS, request ids, figures, last resort for errors, lifespan.
+    """What every request passes first: mount prefix, CORS, request ids, figures, last resort for errors.
 
     Args:
         app: answers what is below the mount prefix.
         plain: our routes alone; answers at the root beside the mount prefix.
         sockets: our web sockets.
         hosts: the names that requests from outside may use for this server; None: any.
+
+    Attributes:
+        prefix: the mount prefix.
+        user_app: the app of `http.app`.
+        state: what its lifespan gave for the state of requests.
     """
 
     def __init__(
@@ -140,7 +140,6 @@ class Edge:
         plain: ASGIApp,
         http: HttpSettings,
         metrics: Metrics,
-        lifespan: Lifespan,
         user_app: Starlette | None,
         sockets: EventSockets | None = None,
         hosts: Hosts | None = None,
@@ -149,20 +148,19 @@ class Edge:
         self._sockets = sockets
         self._raw = app
         self._plain = plain
-        self._prefix = http.mount_prefix
+        self.prefix = http.mount_prefix
+        self.user_app = user_app
         self._metrics = metrics
-        self._lifespan = lifespan
-        self._user_app = user_app
+        self.state: dict[str, Any] = {}
         self._own_cors = http.cors_configured
         self._app = _cors(app, http)
         # A public page may only reach into a private network where the server asks for it: on the developer's machine.
         self._local_app = self._app if http.cors_configured else _cors(app, http, private_network=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves the process's lifespan, a request or a web socket."""
-        if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-            return
+        """Serves a request or a web socket."""
+        if self.state:
+            scope["state"] = {**scope.get("state", {}), **self.state}
         request_id, origin = _told(scope)
         facts = Facts(request_id, bool(scope.pop(TRUSTED, False)))
         scope["threadloom"] = facts
@@ -216,7 +214,7 @@ class Edge:
 
     def _below(self, scope: Scope, origin: bool) -> ASGIApp:
         """Who answers: the app below the prefix (behind CORS), or at the root only a few routes of ours."""
-        prefix = self._prefix
+        prefix = self.prefix
         if prefix:
             path: str = scope["path"]
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
@@ -228,34 +226,22 @@ class Edge:
         if scope["type"] == "websocket":
             if self._sockets is not None and self._sockets.knows(scope):
                 return self._sockets
-            return self._raw if self._user_app is not None else _nowhere
+            return self._raw if self.user_app is not None else _nowhere
         if not origin:
             return self._raw
         server = scope.get("server")
         local = server is not None and str(server[0]).startswith(_LOOPBACK_HOSTS)
         return self._local_app if local else self._app
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The lifespan: ours first, then the own app's; left in reverse."""
-        await receive()
-        started = False
-        try:
-            async with AsyncExitStack() as stack:
-                await stack.enter_async_context(self._lifespan())
-                if self._user_app is not None:
-                    router = self._user_app.router
-                    state = await stack.enter_async_context(router.lifespan_context(self._user_app))
-                    if state is not None and "state" in scope:
-                        scope["state"].update(state)
-                await send({"type": "lifespan.startup.complete"})
-                started = True
-                await receive()
-        except BaseException as error:
-            what = "shutdown" if started else "startup"
-            text = "".join(traceback.format_exception(error))
-            await send({"type": f"lifespan.{what}.failed", "message": text})
-            raise
-        await send({"type": "lifespan.shutdown.complete"})
+    @asynccontextmanager
+    async def own_lifespan(self) -> AsyncIterator[None]:
+        """The lifespan of the own app, if there is one; what it puts into its state, requests find in theirs."""
+        if self.user_app is None:
+            yield
+            return
+        async with self.user_app.router.lifespan_context(self.user_app) as state:
+            self.state = dict(state or {})
+            yield
 
 
 def _told(scope: Scope) -> tuple[str, bool]:

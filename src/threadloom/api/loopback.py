@@ -5,8 +5,10 @@ own there, before user code is loaded; `connect` tells them the app once it is m
 """
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TRUSTED = "threadloom.trusted"
 """Key in the scope of a call from inside the process."""
+
+
+_within: ContextVar[tuple[ASGIApp, str] | None] = ContextVar("threadloom_within", default=None)
 
 
 class Loopback:
@@ -31,11 +36,12 @@ class Loopback:
         Raises:
             RuntimeError: the server has not been made yet.
         """
-        if self.app is None:
+        app, prefix = _within.get() or (self.app, self.prefix)
+        if app is None:
             raise RuntimeError("The server has not started yet")
-        path = self.prefix + scope["path"]
+        path = prefix + scope["path"]
         inside = {**scope, "path": path, "raw_path": path.encode(), "root_path": "", TRUSTED: True}
-        await self.app(inside, receive, send)
+        await app(inside, receive, send)
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -150,3 +156,13 @@ def connect(app: ASGIApp, prefix: str) -> None:
     LOOPBACK.app = app
     LOOPBACK.prefix = prefix
     configure_loopback_transports(LOOPBACK)
+
+
+@contextlib.contextmanager
+def within(app: ASGIApp, prefix: str) -> Iterator[None]:
+    """In the block, and the tasks begun in it, this app answers calls from inside: one that does not serve yet, made ready."""
+    token = _within.set((app, prefix))
+    try:
+        yield
+    finally:
+        _within.reset(token)

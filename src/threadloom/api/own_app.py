@@ -42,7 +42,9 @@ class OwnApp:
         self.app = app
         self.context = context
         self.description = _describe(app)
-        own = list(app.router.routes)
+        own = app.router.routes
+        own[:] = [route for route in own if not isinstance(route, _Ours)]  # an app may be joined again after a reload
+        own = list(own)
         app.router.routes.insert(0, _Ours(dispatcher, context, [], first=True))
         app.router.routes.append(_Ours(dispatcher, context, own, first=False))
         if not {HTTPException, 404}.intersection(app.exception_handlers):

@@ -164,9 +164,9 @@ def _serve(settings: "Settings", listening: socket.socket, url: str, given: argp
     from threadloom.cli.server import serve
 
     told = os.environ.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS") or settings.env.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS")
-    app = wiring.build(settings, grace=None if told else GRACE_SECONDS)
+    server = wiring.Server(settings, grace=None if told else GRACE_SECONDS)
     return serve(
-        app,
+        server.app,
         listening,
         grace=settings.vars.bg_job_shutdown_grace_period_secs if told else GRACE_SECONDS,
         on_ready=lambda: print(banner(settings, url, reload_asked=not given.no_reload), flush=True),

@@ -27,10 +27,11 @@ AfterRun = Callable[[Settled], Awaitable[None]]
 
 
 class _Held:
-    """A run in this worker's hands."""
+    """A run in this worker's hands, with the graphs that were served when it began: it ends on the code it began with."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, graphs: Graphs) -> None:
         self.run = run
+        self.graphs = graphs
         self.task: asyncio.Task[Any] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.cancelled = False
@@ -51,6 +52,7 @@ class Worker:
     """Executes runs, up to `jobs` at once.
 
     Args:
+        graphs: gives the graphs that are served now.
         jobs: runs at once; 0 executes none.
         attempts: how often a run is tried when its worker is lost.
         timeout: seconds a run may take.
@@ -65,7 +67,7 @@ class Worker:
         *,
         storage: Storage,
         broker: Broker,
-        graphs: Graphs,
+        graphs: Callable[[], Graphs],
         clock: Clock,
         numbers: Numbers,
         jobs: int,
@@ -102,6 +104,10 @@ class Worker:
     def active(self) -> int:
         """How many runs are being executed."""
         return len(self._held)
+
+    def needs(self, graphs: Graphs) -> bool:
+        """Whether a run under way began with these graphs."""
+        return any(held.graphs is graphs for held in self._held.values())
 
     async def start(self) -> None:
         """Takes up what an earlier process left, then claims for ever in the background."""
@@ -196,7 +202,7 @@ class Worker:
     # --- one run ---
 
     def _begin(self, work: Coroutine[Any, Any, None], run: Run) -> None:
-        held = self._held[run.run_id] = _Held(run)
+        held = self._held[run.run_id] = _Held(run, self._graphs())
         self._leases.hold(run)
         future = self._loops.run(self._watched(work, held))
         self._tasks.add(future)
@@ -229,7 +235,7 @@ class Worker:
         resumed = run.attempt > 1 and await self._storage.read(lambda tx: tx.lineage.wrote(run.thread_id, run.run_id))
         execution = Execution(
             run,
-            graphs=self._graphs,
+            graphs=held.graphs,
             emitter=emitter,
             resumed=resumed,
             timeout=self._timeout,
@@ -244,7 +250,7 @@ class Worker:
                 await self._settling.hand_back(run)
             raise
         held.settling = True
-        await self._settle(run, result, emitter)
+        await self._settle(held, result, emitter)
 
     def _emitter(self, run: Run) -> Emitter:
         return Emitter(run, storage=self._storage, broker=self._broker, numbers=self._numbers, keep=self._log_size)
@@ -254,7 +260,7 @@ class Worker:
         held = self._held[run.run_id]
         held.settling = True
         emitter = self._emitter(run)
-        snapshot = await read_state(run, self._graphs)
+        snapshot = await read_state(run, held.graphs)
         if run.cancel:
             result = Result(kind="cancelled", output_json=snapshot.values_json or b"{}", snapshot=snapshot)
         else:
@@ -262,14 +268,15 @@ class Worker:
             result = error_result("RunLostError", attempts)
             result.snapshot = snapshot
             emitter.emit("error", result.error)
-        await self._settle(run, result, emitter)
+        await self._settle(held, result, emitter)
 
-    async def _settle(self, run: Run, result: Result, emitter: Emitter) -> None:
+    async def _settle(self, held: _Held, result: Result, emitter: Emitter) -> None:
+        run = held.run
         await emitter.flush()
         settled, lasts = await self._end(run, result, emitter)
         if settled is None:
             await self._settling.roll_back(run)
-            snapshot = None if run.temporary else await read_state(run, self._graphs)
+            snapshot = None if run.temporary else await read_state(run, held.graphs)
             settled, lasts = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
         if settled is not None and self._after_run is not None:
             await self._after_run(settled)

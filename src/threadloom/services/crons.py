@@ -8,7 +8,7 @@ on the cron, and the date moves on all the same.
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -63,26 +63,14 @@ class Assistants(Protocol):
     def id_of(self, name: str) -> str: ...
 
 
-class CronSettings(Protocol):
-    """What is needed of the settings."""
-
-    @property
-    def cron_scheduler_sleep_time(self) -> float: ...
-    @property
-    def ff_crons_enabled(self) -> bool: ...
-
-
 class CronService:
-    """All that can be done with crons, and the scheduler that fires them."""
+    """All that can be done with crons, and firing them."""
 
-    def __init__(
-        self, storage: Storage, clock: Clock, runs: Runs, assistants: Assistants, settings: CronSettings
-    ) -> None:
+    def __init__(self, storage: Storage, clock: Clock, runs: Runs, assistants: Assistants) -> None:
         self._storage = storage
         self._clock = clock
         self._runs = runs
         self._assistants = assistants
-        self._settings = settings
 
     # --- records ---
 
@@ -219,20 +207,6 @@ class CronService:
 
     # --- firing ---
 
-    async def run_forever(self) -> None:
-        """Fires what comes due, looking every `CRON_SCHEDULER_SLEEP_TIME` seconds, until it is cancelled.
-
-        The first look is at once: it makes up, by one firing, for those that a cron missed while no server ran.
-        """
-        if not self._settings.ff_crons_enabled:
-            return
-        while True:
-            try:
-                await self.tick()
-            except Exception:
-                log.exception("Crons could not be looked at; trying again")
-            await self._clock.sleep(self._settings.cron_scheduler_sleep_time)
-
     async def tick(self) -> int:
         """Fires all crons that are due now. Gives how many runs were made."""
         now = self._clock.now()
@@ -288,6 +262,33 @@ class CronService:
                 await tx.crons.note(cron.cron_id, run_id=None, error=text)
 
         await self._storage.write(work)
+
+
+class CronSettings(Protocol):
+    """What is needed of the settings."""
+
+    @property
+    def cron_scheduler_sleep_time(self) -> float: ...
+    @property
+    def ff_crons_enabled(self) -> bool: ...
+
+
+async def fire_forever(crons: Callable[[], CronService], clock: Clock, settings: CronSettings) -> None:
+    """The scheduler: fires what comes due, looking every `CRON_SCHEDULER_SLEEP_TIME` seconds, until it is cancelled.
+
+    The first look is at once: it makes up, by one firing, for those that a cron missed while no server ran.
+
+    Args:
+        crons: gives the service that serves now.
+    """
+    if not settings.ff_crons_enabled:
+        return
+    while True:
+        try:
+            await crons().tick()
+        except Exception:
+            log.exception("Crons could not be looked at; trying again")
+        await clock.sleep(settings.cron_scheduler_sleep_time)
 
 
 async def _existing(tx: Tx, cron_id: str) -> Cron:

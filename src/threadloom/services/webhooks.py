@@ -162,15 +162,19 @@ class Webhooks:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.app: Any = None
+        self.obey(settings)
+        self._clock = clock
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._deliveries: set[asyncio.Task[None]] = set()
+
+    def obey(self, settings: Settings) -> None:
+        """Follows these settings from the next delivery on."""
         self._disabled = settings.http.disable_webhooks
         self._prefix = settings.http.mount_prefix
         self._headers = settings.webhooks.headers
         self._secret = settings.threadloom.webhook_secret
         self._policy = WebhookPolicy(settings.webhooks)
-        self._clock = clock
-        self._home: asyncio.AbstractEventLoop | None = None
-        self._clients: dict[bool, httpx.AsyncClient] = {}
-        self._deliveries: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Webhooks":
         self._home = asyncio.get_running_loop()

@@ -1,0 +1,154 @@
+"""The process's ASGI app: its lifespan, and the edge that serves now, which may be changed for another."""
+
+import asyncio
+import contextlib
+import logging
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from threadloom.api.app import Edge
+from threadloom.api.loopback import connect, within
+
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+
+LOOK_SECONDS = 0.5
+"""How often it is asked whether something still needs an edge that no longer serves."""
+
+log = logging.getLogger("threadloom.http")
+
+
+class Host:
+    """Gives every request to the edge that serves when it comes; it is answered to its end by that one.
+
+    Args:
+        edge: serves first.
+        lifespan: entered at start, before the own app's, and left last.
+    """
+
+    def __init__(self, edge: Edge, lifespan: Lifespan) -> None:
+        self._lifespan = lifespan
+        self._now = _Served(edge)
+        self._leaving: dict[asyncio.Task[None], _Served] = {}
+        connect(self, edge.prefix)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves the process's lifespan, a request or a web socket."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        served = self._now
+        served.requests += 1
+        try:
+            await served.edge(scope, receive, send)
+        finally:
+            served.requests -= 1
+
+    async def change(self, edge: Edge, needed: Callable[[], bool]) -> None:
+        """Lets another edge serve from now on.
+
+        Its own app's lifespan is entered first. That of the app before is left once its requests have ended and nothing else
+        needs it; if both have one and the same app, its lifespan just goes on.
+
+        Args:
+            needed: whether something beside requests, such as a run, needs what the edge before has.
+
+        Raises:
+            Exception: what the own app's lifespan raises. Then nothing has changed.
+        """
+        before, after = self._now, _Served(edge)
+        if edge.user_app is not None and edge.user_app is before.edge.user_app:
+            after.take_over(before)
+        else:
+            await after.enter()
+        self._now = after
+        connect(self, edge.prefix)
+        task = asyncio.create_task(self._leave(before, needed))
+        self._leaving[task] = before
+        task.add_done_callback(self._leaving.pop)
+
+    async def _leave(self, served: "_Served", needed: Callable[[], bool]) -> None:
+        # Requests and runs end in many ways and on several threads; looking is simpler than being told of each.
+        while served.requests or needed():  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await served.leave()
+        except Exception:
+            log.exception("the app that served before did not end well")
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The lifespan: ours first, then the own app's; left in reverse."""
+        await receive()
+        started = False
+        try:
+            async with self._lifespan():
+                await self._now.enter()
+                try:
+                    await send({"type": "lifespan.startup.complete"})
+                    started = True
+                    await receive()
+                finally:
+                    await self._leave_all()
+        except BaseException as error:
+            what = "shutdown" if started else "startup"
+            text = "".join(traceback.format_exception(error))
+            await send({"type": f"lifespan.{what}.failed", "message": text})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _leave_all(self) -> None:
+        leaving = dict(self._leaving)
+        for task, served in leaving.items():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await served.leave()
+        await self._now.leave()
+
+
+class _Served:
+    """An edge with its own app's lifespan, which lives in a task of its own: whoever enters it need not be who leaves it."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge = edge
+        self.requests = 0
+        self._left = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def enter(self) -> None:
+        """Raises what the own app's lifespan raises."""
+        if self.edge.user_app is None:
+            return
+        entered = asyncio.Event()
+        self._task = asyncio.create_task(self._live(entered))
+        waiting = asyncio.create_task(entered.wait())
+        try:
+            await asyncio.wait((self._task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
+        finally:
+            waiting.cancel()
+        if not entered.is_set():
+            await self._task
+
+    async def leave(self) -> None:
+        """Raises what the own app's lifespan raises at its end."""
+        self._left.set()
+        if self._task is not None:
+            await self._task
+
+    def take_over(self, before: "_Served") -> None:
+        """Goes on with the lifespan of another edge of the same own app."""
+        self._task, before._task = before._task, None
+        self._left, before._left = before._left, self._left
+        self.edge.state = before.edge.state
+
+    async def _live(self, entered: asyncio.Event) -> None:
+        with within(self.edge, self.edge.prefix):
+            async with self.edge.own_lifespan():
+                entered.set()
+                await self._left.wait()
