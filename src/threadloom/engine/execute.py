@@ -250,12 +250,13 @@ class Execution:
         saved = await graph.checkpointer.aget_tuple(config)
         if saved is None:
             raise EmptyInputError("There is nothing to resume: the thread has not run yet")
-        if configurable.get("checkpoint_id"):
-            if any(channel == _RESUME for _, channel, _ in saved.pending_writes or ()):
-                fork = await graph.aupdate_state(config, None, as_node="__copy__")
-                configurable["checkpoint_id"] = fork["configurable"]["checkpoint_id"]
-                if isinstance(answer, dict) and len(answer) == 1 and _names_interrupts(answer):
-                    answer = next(iter(answer.values()))
+        if configurable.get("checkpoint_id") and any(
+            channel == _RESUME for _, channel, _ in saved.pending_writes or ()
+        ):
+            fork = await graph.aupdate_state(config, None, as_node="__copy__")
+            configurable["checkpoint_id"] = fork["configurable"]["checkpoint_id"]
+            if isinstance(answer, dict) and len(answer) == 1 and _names_interrupts(answer):
+                answer = next(iter(answer.values()))
         if answer is None or (answer == {} and not configurable.get(_STRICT_RESUME)):
             state = await graph.aget_state(config)
             if len(state.interrupts) == 1:
