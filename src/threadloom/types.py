@@ -12,6 +12,7 @@ RunStatus = Literal["pending", "running", "success", "error", "timeout", "interr
 MultitaskStrategy = Literal["reject", "enqueue", "interrupt", "rollback"]
 CancelAction = Literal["interrupt", "rollback"]
 TtlStrategy = Literal["delete", "keep_latest"]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 ACTIVE: tuple[RunStatus, ...] = ("pending", "running")
 """Statuses of a run that is still to end."""
@@ -185,6 +186,31 @@ class Cron(msgspec.Struct, kw_only=True):
     last_fired_at: int | None = None
     last_run_id: str | None = None
     last_error: str | None = None
+
+
+class Delivery(msgspec.Struct, kw_only=True):
+    """Telling a webhook of a run's end, as often as it takes.
+
+    `body_json` is what is told, but for the moment of telling. `due` is when the next try may begin; while `worker` makes one,
+    it is when the claim is over. `claims` grows with every claim: who notes how a try went must hold the newest. After
+    `tries_left` more tries in vain it has failed. `tries` tells how the latest ones went: `at` (a moment), `status` (of the
+    answer) or `error`. Once it is not pending it is kept until `expires_at`.
+    """
+
+    delivery_id: str
+    run_id: str
+    thread_id: str
+    url: str
+    body_json: bytes
+    created_at: int
+    updated_at: int
+    due: int
+    tries_left: int
+    status: DeliveryStatus = "pending"
+    worker: str | None = None
+    claims: int = 0
+    tries: list[dict[str, Any]] = []
+    expires_at: int | None = None
 
 
 class Item(msgspec.Struct, kw_only=True):

@@ -44,7 +44,7 @@ from threadloom.services.state_update import LocalLocks, StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import ThreadService
 from threadloom.services.ttl import ThreadSweeper
-from threadloom.services.webhooks import WebhookPolicy, Webhooks
+from threadloom.services.webhooks import DeliveryService, WebhookPolicy, Webhooks
 from threadloom.storage.base import Storage
 from threadloom.storage.sqlite import SqliteStorage
 from threadloom.store import Store
@@ -98,7 +98,7 @@ class Server:
         self._locks = LocalLocks()
         self._numbers = Numbers(clock)
         self._metrics = Metrics()
-        self.webhooks = Webhooks(settings, clock)
+        self.webhooks = Webhooks(settings, self.storage, clock)
         self.worker = Worker(
             storage=self.storage,
             broker=self.broker,
@@ -111,6 +111,7 @@ class Server:
             keep=settings.events_seconds,
             log_size=variables.lsd_protocol_v2_buffer_size,
             isolated=variables.bg_job_isolated_loops,
+            delivery=self.webhooks.made,
             after_run=self.webhooks.after_run,
         )
         self.sweeper = ThreadSweeper(storage=self.storage, clock=clock, settings=settings.checkpointer.ttl)
@@ -118,7 +119,7 @@ class Server:
         self.watchdog = Watchdog()
         self.generation = self.generate(settings)
         self.app = Host(self.generation.edge, self.live)
-        self.webhooks.app = self.app
+        self.webhooks.poster.app = self.app
 
     def generate(self, settings: Settings) -> Generation:
         """Loads users' code and makes all that depends on it. Nothing of it serves yet.
@@ -208,6 +209,7 @@ class Server:
             items=ItemService(self.store),
             crons=CronService(storage, clock, runs, assistants),
             events=EventStreamService(storage=storage, broker=broker),
+            deliveries=DeliveryService(storage=storage, clock=clock, webhooks=self.webhooks),
             commands=CommandService(storage=storage, runs=runs, assistants=assistants, state=state),
         )
 
@@ -258,6 +260,7 @@ class Server:
         tasks = [
             self.sweeper.run(),
             self.retention.run(),
+            self.webhooks.run(),
             fire_forever(lambda: self.generation.services.crons, self.clock, self.settings.vars),
             *(work() for work in self.beside),
         ]

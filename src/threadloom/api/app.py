@@ -33,6 +33,7 @@ from threadloom.api.stateless_runs import StatelessRuns
 from threadloom.api.store import Store
 from threadloom.api.system import AT_THE_ROOT, System
 from threadloom.api.threads import Threads
+from threadloom.api.webhooks import Webhooks
 from threadloom.config.settings import HttpSettings, Settings
 from threadloom.ids import new_id
 from threadloom.services import Services
@@ -54,6 +55,7 @@ def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> 
         *StatelessRuns(services, heartbeat).operations(),
         *Crons(services).operations(),
         *Store(services).operations(),
+        *Webhooks(services).operations(),
         *Mcp(services, heartbeat).operations(),
         *A2a(services, heartbeat).operations(),
         *Events(services, heartbeat).operations(),

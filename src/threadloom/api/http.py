@@ -101,7 +101,7 @@ class Call:
     # --- the path and its parameters ---
 
     def id(self, kind: str) -> str:
-        """The id of a `thread`, `run`, `assistant` or `cron` in the path, in canonical spelling.
+        """The id of a `thread`, `run`, `assistant`, `cron` or `delivery` in the path, in canonical spelling.
 
         Raises:
             Invalid: it is no UUID.

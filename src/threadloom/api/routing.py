@@ -10,7 +10,7 @@ from threadloom.api.http import Call
 
 Handler = Callable[[Call], Awaitable[ASGIApp]]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Group = Literal["assistants", "threads", "runs", "store", "mcp", "a2a", "ui", "event_streaming", "meta", ""]
+Group = Literal["assistants", "threads", "runs", "store", "mcp", "a2a", "ui", "event_streaming", "meta", "webhooks", ""]
 """What a `disable_…` setting switches off together; "" cannot be switched off."""
 
 

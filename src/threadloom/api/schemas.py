@@ -52,6 +52,19 @@ _GRAPH_SCHEMAS: dict[str, Schema] = {
     for name in ("input_schema", "output_schema", "state_schema", "config_schema", "context_schema")
 }
 
+_DELIVERY: dict[str, Schema] = {
+    "delivery_id": ID,
+    "run_id": ID,
+    "thread_id": ID,
+    "url": TEXT,
+    "status": {"enum": ["pending", "delivered", "failed"]},
+    "created_at": MOMENT,
+    "updated_at": MOMENT,
+    "next_try_at": _or_null(MOMENT),
+    "tries_left": WHOLE,
+    "tries": _list(_object("A try.", {"at": MOMENT, "status": _or_null(WHOLE), "error": _or_null(TEXT)})),
+}
+
 SCHEMAS: dict[str, Schema] = {
     "Error": _object("Why a request was refused.", {"detail": TEXT}),
     "ProtocolError": _selectable(
@@ -175,6 +188,10 @@ SCHEMAS: dict[str, Schema] = {
             "last_run_id": _or_null(ID),
             "last_error": _or_null(TEXT),
         },
+    ),
+    "Delivery": _object("What a webhook is told of a run's end, and how the tries went.", _DELIVERY),
+    "DeliveryInFull": _object(
+        "A delivery with what is told, but for `webhook_sent_at`.", {**_DELIVERY, "payload": OBJECT}
     ),
     "Health": _object(
         "Whether the server is well.", {"ok": {"type": "boolean"}, "services": OBJECT}, optional=("services",)

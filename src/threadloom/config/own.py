@@ -1,5 +1,6 @@
 """Reading the block `threadloom`: what no other server of this API has."""
 
+import base64
 import re
 from collections.abc import Mapping
 
@@ -14,10 +15,10 @@ HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f]*:[0-9a-
 def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
     if section is None:
         return OwnSettings()
-    secret = section.text("webhook_secret")
     own = OwnSettings(
         checkpoint_thread_id=section.flag("checkpoint_thread_id", True),
-        webhook_secret=secret and fill_in(secret, section.at("webhook_secret"), "", env, section.findings),
+        webhook_secrets=_secrets(section, env),
+        webhook_tries=section.integer("webhook_tries", least=1) or OwnSettings().webhook_tries,
         synchronous=section.one_of("synchronous", ("normal", "full"), "normal"),
         retention=_retention(section.section("retention")),
         allowed_hosts=_hosts(section, "allowed_hosts"),
@@ -33,9 +34,31 @@ def _retention(section: Section | None) -> RetentionSettings:
         runs_days=section.number("runs_days", above=0),
         events_minutes=section.number("events_minutes", above=0),
         logs_days=section.integer("logs_days", least=1),
+        deliveries_days=section.number("deliveries_days", above=0) or RetentionSettings().deliveries_days,
     )
     section.done()
     return read
+
+
+def _secrets(section: Section, env: Mapping[str, str]) -> tuple[str, ...]:
+    """The secrets of `webhook_secret`: one, or a list while a new one takes the place of an old one."""
+    key = "webhook_secret"
+    listed = isinstance(section.raw(key), list)
+    secrets = section.texts(key) if listed else (section.text(key),)
+    found = tuple(fill_in(secret, section.at(key), "", env, section.findings) for secret in secrets if secret)
+    for secret in found:
+        if secret.startswith("whsec_") and not _is_base64(secret.removeprefix("whsec_")):
+            section.fault(key, "what follows whsec_ must be base64")
+    if listed and len(found) < len(secrets):
+        section.fault(key, "a secret must not be empty")
+    return found
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except ValueError:
+        return False
 
 
 def _hosts(section: Section, key: str) -> tuple[str, ...]:

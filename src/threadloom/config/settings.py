@@ -153,19 +153,21 @@ class EncryptionSettings(msgspec.Struct, frozen=True):
 
 class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long things are kept that nothing needs any more. None: runs stay, events as RESUMABLE_STREAM_TTL_SECONDS says, and
-    no log file is written."""
+    no log file is written. A delivery of a webhook is kept so long after it was made or given up."""
 
     runs_days: float | None = None
     events_minutes: float | None = None
     logs_days: int | None = None
+    deliveries_days: float = 7
 
 
 class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: what no other server of this API has. `allowed_hosts`: names that the server answers to beside
-    the loopback's (see `api.hosts`)."""
+    the loopback's (see `api.hosts`). `webhook_secrets`: each signs every delivery. `webhook_tries`: how often one is tried."""
 
     checkpoint_thread_id: bool = True
-    webhook_secret: str | None = None
+    webhook_secrets: tuple[str, ...] = ()
+    webhook_tries: int = 7
     synchronous: Synchronous = "normal"
     retention: RetentionSettings = RetentionSettings()
     allowed_hosts: tuple[str, ...] = ()

@@ -1,4 +1,5 @@
-"""What is kept only for a while: events of runs that ended, outcomes of threads that are gone, and old runs where told so."""
+"""What is kept only for a while: events of runs that ended, outcomes of threads that are gone, deliveries of webhooks, and
+old runs where told so."""
 
 import logging
 
@@ -37,11 +38,12 @@ class Retention:
                 log.exception("what is kept only for a while could not be dropped")
 
     async def sweep(self) -> int:
-        """One sweep; gives how many rows of events and outcomes, and how many old runs went."""
+        """One sweep; gives how many events, outcomes, deliveries and old runs went."""
         now = self._clock.now()
 
         async def work(tx: Tx) -> int:
-            return await tx.events.drop_expired(now) + await tx.runs.drop_expired_outcomes(now)
+            events = await tx.events.drop_expired(now)
+            return events + await tx.runs.drop_expired_outcomes(now) + await tx.deliveries.drop_expired(now)
 
         dropped = await self._storage.write(work)
         if self._runs_kept is not None:
@@ -56,6 +58,7 @@ class Retention:
             for run_id in old:
                 await tx.events.drop_of_run(run_id)
                 await tx.runs.drop_outcome(run_id)
+                await tx.deliveries.delete_of_run(run_id, before)
                 await tx.runs.delete(run_id)
             return len(old)
 

@@ -1,5 +1,6 @@
 """How a run ends: its status, its outcome, its thread's record and the next in line change in one transaction."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,18 +12,23 @@ from threadloom.engine.snapshot import Snapshot
 from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
 from threadloom.errors import LostLeaseError
 from threadloom.storage.base import Storage, Tx
-from threadloom.types import Event, Outcome, Run
+from threadloom.types import Delivery, Event, Outcome, Run
 
 
 class Settled(msgspec.Struct, kw_only=True):
     """How a run ended in the end. `error` is what a webhook tells; `values_json` the thread's state, None after rollback;
-    `interrupts_json` the questions that wait for an answer, by task."""
+    `interrupts_json` the questions that wait for an answer, by task; `delivery` what its webhook is told, if it has one."""
 
     run: Run
     status: str
     error: dict[str, Any] | None
     values_json: bytes | None
     interrupts_json: bytes | None = None
+    delivery: Delivery | None = None
+
+
+MakeDelivery = Callable[[Settled], Delivery | None]
+"""What the webhook of a run that ends is to be told; called within the transaction, without effects of its own."""
 
 
 def error_result(error: str, message: str) -> Result:
@@ -44,12 +50,14 @@ class Settling:
 
     Args:
         keep: seconds that events, and outcomes of thrown-away threads, are kept after the end.
+        delivery: makes what webhooks are told; stored with the end of the run, so that neither is without the other.
     """
 
-    def __init__(self, *, storage: Storage, clock: Clock, keep: float) -> None:
+    def __init__(self, *, storage: Storage, clock: Clock, keep: float, delivery: MakeDelivery | None = None) -> None:
         self._storage = storage
         self._clock = clock
         self._keep = int(keep * SECOND)
+        self._delivery = delivery
 
     async def settle(self, run: Run, result: Result, *, last: Event, stored: bool) -> Settled | None:
         """Ends a running run with the result of its attempt.
@@ -68,7 +76,12 @@ class Settling:
             current = await _held(tx, run)
             if current.cancel == "rollback" and result.kind != "rolled back":
                 return None
-            return await self._end(tx, current, result, last, stored)
+            settled = await self._end(tx, current, result, last, stored)
+            if self._delivery is not None:
+                settled.delivery = self._delivery(settled)
+                if settled.delivery is not None:
+                    await tx.deliveries.insert(settled.delivery)
+            return settled
 
         return await self._storage.write(work)
 

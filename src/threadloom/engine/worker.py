@@ -13,7 +13,7 @@ from threadloom.engine.events import KEEP, Emitter, Numbers
 from threadloom.engine.execute import Execution, Result, read_state
 from threadloom.engine.lease import LeaseKeeper, lease_end, sweep
 from threadloom.engine.loops import Loops
-from threadloom.engine.settle import Settled, Settling, ending, error_result
+from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
 from threadloom.errors import LostLeaseError, StorageError
 from threadloom.graphs.registry import Graphs
 from threadloom.log import run_context
@@ -60,6 +60,7 @@ class Worker:
         log_size: stored events that a thread keeps.
         isolated: whether runs get event loops of their own.
         alone: whether no other process can hold a lease, so that all are void at start.
+        delivery: makes what the webhook of a run that ends is told.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Worker:
         log_size: int = KEEP,
         isolated: bool = False,
         alone: bool = True,
+        delivery: MakeDelivery | None = None,
         after_run: AfterRun | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
@@ -91,7 +93,7 @@ class Worker:
         self._alone = alone
         self._after_run = after_run
         self._log_size = log_size
-        self._settling = Settling(storage=storage, clock=clock, keep=keep)
+        self._settling = Settling(storage=storage, clock=clock, keep=keep, delivery=delivery)
         self._leases = LeaseKeeper(storage=storage, clock=clock, lost=self._lose, cancelled=self._cancel)
         self._loops = Loops(isolated)
         self._held: dict[str, _Held] = {}

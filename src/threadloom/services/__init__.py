@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from threadloom.services.runs import RunService
     from threadloom.services.state import StateService
     from threadloom.services.threads import ThreadService
+    from threadloom.services.webhooks import DeliveryService
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,3 +32,4 @@ class Services:
     crons: "CronService"
     events: "EventStreamService"
     commands: "CommandService"
+    deliveries: "DeliveryService"

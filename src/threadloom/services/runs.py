@@ -289,6 +289,7 @@ class RunService:
             await tx.runs.delete(run_id)
             await tx.runs.drop_outcome(run_id)
             await tx.events.drop_of_run(run_id)
+            await tx.deliveries.delete_of_run(run_id, self._clock.now())
 
         await self._storage.write(work, heavy=True)
         snapshot = await read_state(run, self._graphs)

@@ -45,7 +45,7 @@ def new_ttl(minutes: float, strategy: Any, now: int) -> Ttl:
 
 
 async def forget(tx: Tx, thread_id: str, now: int) -> bool:
-    """Removes a thread with its history, runs, crons and events. False when there was none."""
+    """Removes a thread with its history, runs, crons, events and deliveries. False when there was none."""
     if not await tx.threads.delete(thread_id):
         return False
     await tx.crons.delete_of_thread(thread_id)
@@ -53,6 +53,7 @@ async def forget(tx: Tx, thread_id: str, now: int) -> bool:
     await tx.runs.expire_outcomes(thread_id, now)
     await tx.runs.delete_of_thread(thread_id)
     await tx.events.trim(thread_id, 0)
+    await tx.deliveries.delete_of_thread(thread_id, now)
     return True
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from threadloom.storage.deliveries import Deliveries
 from threadloom.storage.filters import Filter
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage
@@ -398,6 +399,8 @@ class Tx(Protocol):
     def items(self) -> Items: ...
     @property
     def tasks(self) -> Tasks: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
 
 
 class Storage(Protocol):

@@ -63,7 +63,7 @@ class BadLabel(Invalid):
 
 
 def canonical(kind: str, text: str) -> str:
-    """An id in canonical spelling. `kind` is `thread`, `run`, `assistant` or `cron`.
+    """An id in canonical spelling. `kind` is `thread`, `run`, `assistant`, `cron` or `delivery`.
 
     Raises:
         Invalid: it is no UUID.

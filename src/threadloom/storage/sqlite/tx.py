@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from threadloom.storage.sqlite.assistants import SqliteAssistants
 from threadloom.storage.sqlite.crons import SqliteCrons
+from threadloom.storage.sqlite.deliveries import SqliteDeliveries
 from threadloom.storage.sqlite.events import SqliteEvents
 from threadloom.storage.sqlite.items import SqliteItems
 from threadloom.storage.sqlite.lineage import SqliteLineage
@@ -29,6 +30,7 @@ class SqliteTx:
         self.items = SqliteItems(connection, vectors)
         self.crons = SqliteCrons(connection)
         self.tasks = SqliteTasks(connection)
+        self.deliveries = SqliteDeliveries(connection)
 
 
 def drive(work: Callable[[SqliteTx], Awaitable[T]], tx: SqliteTx) -> T:

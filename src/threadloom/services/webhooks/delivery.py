@@ -1,0 +1,238 @@
+"""Telling webhooks of the ends of runs, until they were told.
+
+A delivery is stored in the transaction that ends its run, so it outlives the process; one process at a time claims it and makes
+a try. A receiver may get the same delivery twice (the process died before it wrote down the answer), with the same id.
+"""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from threadloom.clock import SECOND, Clock
+from threadloom.config.settings import Settings
+from threadloom.engine.retention import DAY
+from threadloom.engine.settle import Settled
+from threadloom.errors import Invalid, StorageError
+from threadloom.ids import new_id
+from threadloom.services.webhooks.payload import payload, sent
+from threadloom.services.webhooks.policy import WebhookPolicy
+from threadloom.services.webhooks.post import TIMEOUT, Poster
+from threadloom.storage.base import Storage
+from threadloom.types import Delivery
+
+log = logging.getLogger("threadloom.webhooks")
+
+DELAYS = (1.3, 1.4, 10, 60, 300, 1800, 7200)
+"""Seconds from one try to the next; the last counts for all that follow."""
+
+CLAIM_SECONDS = 3 * TIMEOUT
+"""How long a claim holds: a try and its note are long done by then, or their process is gone."""
+
+MOST = 100
+"""Tries that a process makes at once."""
+
+LOOK_SECONDS = 15.0
+"""How often is looked for deliveries that another process left."""
+
+FAREWELL = 5.0
+"""Seconds that tries under way get when the server stops."""
+
+KEPT_TRIES = 20
+"""Tries that a delivery tells of, the latest ones."""
+
+
+class Webhooks:
+    """Makes deliveries and delivers them. A context manager: on leaving, tries under way get a few seconds.
+
+    Args:
+        alone: whether no other process delivers, so that all claims are void at start.
+    """
+
+    def __init__(self, settings: Settings, storage: Storage, clock: Clock, *, alone: bool = True) -> None:
+        self.id = uuid.uuid4().hex
+        self.poster = Poster()
+        self.obey(settings)
+        self._storage = storage
+        self._clock = clock
+        self._alone = alone
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def obey(self, settings: Settings) -> None:
+        """Follows these settings from the next delivery on."""
+        own = settings.threadloom
+        self.poster.obey(
+            WebhookPolicy(settings.webhooks), settings.webhooks.headers, own.webhook_secrets, settings.http.mount_prefix
+        )
+        self.tries = own.webhook_tries
+        self._disabled = settings.http.disable_webhooks
+        self._kept = int(own.retention.deliveries_days * DAY)
+
+    async def __aenter__(self) -> "Webhooks":
+        self._home = asyncio.get_running_loop()
+        if self._alone:
+            now = self._clock.now()
+            await self._storage.write(lambda tx: tx.deliveries.release(now))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.sleep(0)  # lets those start that runs on other loops have just asked for
+        if self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=FAREWELL)
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("%d webhooks did not answer in time; they are told when the server runs again", len(late))
+        await self.poster.close()
+
+    # --- a run ends ---
+
+    def made(self, settled: Settled) -> Delivery | None:
+        """What a run that ends leads to, within the transaction of its end; None: it has no webhook.
+
+        It is claimed at once while there is room, so that nothing need be looked for before the first try.
+        """
+        url = settled.run.kwargs.get("webhook")
+        if not url or self._disabled:
+            return None
+        now = self._clock.now()
+        claimed = self._home is not None and len(self._under_way) < MOST
+        return Delivery(
+            delivery_id=new_id(),
+            run_id=settled.run.run_id,
+            thread_id=settled.run.thread_id,
+            url=url,
+            body_json=payload(settled, now),
+            created_at=now,
+            updated_at=now,
+            due=_claim_end(now) if claimed else now,
+            worker=self.id if claimed else None,
+            claims=int(claimed),
+            tries_left=self.tries,
+        )
+
+    async def after_run(self, settled: Settled) -> None:
+        """Begins the delivery of a run that has ended, if there is one, and does not wait for it. From any event loop."""
+        delivery = settled.delivery
+        if delivery is None or self._home is None:
+            return
+        begin = (self.wake, ()) if delivery.worker is None else (self._begin, (delivery,))
+        if asyncio.get_running_loop() is self._home:
+            begin[0](*begin[1])
+        else:
+            self._home.call_soon_threadsafe(begin[0], *begin[1])
+
+    # --- what is due ---
+
+    def wake(self) -> None:
+        """Says that a delivery may be due now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Delivers what comes due, for ever."""
+        while True:
+            self._woken.clear()
+            try:
+                seconds = LOOK_SECONDS if self._disabled else await self._take_due()
+            except StorageError:
+                log.exception("deliveries of webhooks cannot be claimed")
+                seconds = LOOK_SECONDS
+            await self._wait(seconds)
+
+    async def _take_due(self) -> float:
+        """Begins what is due. Gives the seconds until it is worth looking again."""
+        room = MOST - len(self._under_way)
+        now = self._clock.now()
+        due = await self._storage.read(lambda tx: tx.deliveries.next_due())
+        if due is not None and due <= now and room > 0:
+            claimed = await self._storage.write(
+                lambda tx: tx.deliveries.claim(self.id, now, _claim_end(now), room),
+            )
+            for delivery in claimed:
+                self._begin(delivery)
+            due = await self._storage.read(lambda tx: tx.deliveries.next_due())
+        if due is None or room <= 0:
+            return LOOK_SECONDS
+        return min(max(due - self._clock.now(), 0) / SECOND, LOOK_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        waits = [asyncio.ensure_future(wait) for wait in (self._clock.sleep(seconds), self._woken.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    # --- one try ---
+
+    def _begin(self, delivery: Delivery) -> None:
+        task = asyncio.ensure_future(self._deliver(delivery))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a webhook could not be told", exc_info=error)
+        self.wake()
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        """Makes one try and writes down how it went."""
+        began = self._clock.now()
+        outcome = await self._try(delivery)
+        now = self._clock.now()
+        delivery.tries = [*delivery.tries, {"at": began, **outcome}][-KEPT_TRIES:]
+        delivery.updated_at = now
+        delivery.tries_left -= 1
+        if "error" not in outcome:
+            delivery.status = "delivered"
+        elif delivery.tries_left <= 0:
+            delivery.status = "failed"
+        if delivery.status == "pending":
+            delivery.due = now + int(_delay(self.tries - delivery.tries_left) * SECOND)
+        else:
+            delivery.expires_at = now + self._kept
+        noted = await self._storage.write(lambda tx: tx.deliveries.note(delivery))
+        if noted and delivery.status == "failed":
+            where, times = shown(delivery.url), self.tries
+            log.warning("Webhook %s was not told in %d tries: %s", where, times, outcome["error"])
+
+    async def _try(self, delivery: Delivery) -> dict[str, Any]:
+        now = self._clock.now()
+        body = sent(delivery.body_json, now)
+        try:
+            status = await self.poster.post(delivery.url, body, message=delivery.delivery_id, seconds=now // SECOND)
+        except Invalid as refused:
+            # The name leads elsewhere than when the run was made; or there is no network: then another try may help.
+            return {"error": refused.detail}
+        except TimeoutError:
+            return {"error": f"no answer within {TIMEOUT:g} seconds"}
+        except (httpx.HTTPError, OSError) as failure:
+            return {"error": str(failure) or type(failure).__name__}
+        if 200 <= status < 300:
+            return {"status": status}
+        return {"status": status, "error": f"it answered {status}"}
+
+
+def shown(url: str) -> str:
+    """A URL without its query, which may hold a secret, and not longer than anybody reads."""
+    with contextlib.suppress(httpx.InvalidURL):
+        url = str(httpx.URL(url).copy_with(query=None, fragment=None)) if "://" in url else url
+    return url.partition("?")[0].partition("#")[0][:200]
+
+
+def _claim_end(now: int) -> int:
+    return now + int(CLAIM_SECONDS * SECOND)
+
+
+def _delay(made: int) -> float:
+    """Seconds until the next try, after so many in a row."""
+    return DELAYS[min(made, len(DELAYS)) - 1]

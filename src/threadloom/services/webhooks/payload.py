@@ -1,0 +1,72 @@
+"""What a webhook is told of a run's end (contract, runs §11)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from threadloom.clock import iso
+from threadloom.codec import Fragment, to_json
+from threadloom.engine.settle import Settled
+from threadloom.services.records import run_record
+
+HIDDEN = frozenset(
+    {
+        "langgraph_auth_user",
+        "langgraph_auth_user_id",
+        "langgraph_auth_permissions",
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "x-api-key",
+    }
+)
+"""What a run may know of its caller, in its configuration, and no receiver is told. In lower case."""
+
+
+def payload(settled: Settled, now: int) -> bytes:
+    """The body, a JSON object, but for `webhook_sent_at` (see `sent`). `now` stands for an end that nobody wrote down."""
+    run = settled.run
+    values: Any = None
+    interrupts: list[Any] = []
+    if settled.values_json is not None:
+        values = Fragment(settled.values_json)
+        if run.temporary:
+            # What `wait` answered: the values, and beside them what is told elsewhere here.
+            values = msgspec.json.decode(settled.values_json)
+            if isinstance(values, dict):
+                interrupts = values.pop("__interrupt__", [])
+                values.pop("__error__", None)
+    if settled.interrupts_json is not None:
+        asked = msgspec.json.decode(settled.interrupts_json)
+        interrupts = [interrupt for interrupts_of_task in asked.values() for interrupt in interrupts_of_task]
+    body = run_record(run) | {
+        "status": settled.status,
+        "kwargs": _public(run.kwargs),
+        "run_started_at": iso(run.started_at or run.created_at),
+        "run_ended_at": iso(run.ended_at or now),
+        "values": values,
+    }
+    if interrupts:
+        body["interrupts"] = interrupts
+    if settled.error is not None:
+        body["error"] = settled.error
+    return to_json(body)
+
+
+def sent(body: bytes, now: int) -> bytes:
+    """The body as it is sent now."""
+    return b'%b,"webhook_sent_at":"%b"}' % (body[:-1], iso(now).encode())
+
+
+def _public(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What the run was started with, without what the server knows of its caller."""
+    config = kwargs.get("config") or {}
+    shown = kwargs | {"config": config | {"configurable": _without_caller(config.get("configurable") or {})}}
+    if isinstance(context := kwargs.get("context"), Mapping):
+        shown["context"] = _without_caller(context)
+    return shown
+
+
+def _without_caller(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if str(key).lower() not in HIDDEN}

@@ -1,0 +1,128 @@
+"""Where webhooks may go (contract, runs §11 and protocols §5)."""
+
+import asyncio
+import contextlib
+import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+import httpx
+import msgspec
+
+from threadloom.config.hosts import fits
+from threadloom.config.settings import WebhookSettings, WebhookUrlRules
+from threadloom.errors import Invalid
+
+RESOLVE_SECONDS = 10.0
+"""What the resolving of a name may take."""
+
+INTERNAL = "http://localhost"
+"""Stands before a relative URL. The call does not leave the process, and is a stranger's: without credentials or trust."""
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+_LOCAL_NAMES = ("localhost", ".localhost")
+Address = IPv4Address | IPv6Address
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where a delivery goes: `url` as it was named, `addresses` those that may be connected to (none: our own app)."""
+
+    url: httpx.URL
+    addresses: tuple[str, ...]
+
+
+class WebhookPolicy:
+    """Decides where webhooks may go. Names are resolved on a thread, never on the event loop."""
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        self._rules: WebhookUrlRules = settings.url
+
+    async def check(self, url: str) -> None:
+        """Lets a URL pass.
+
+        Raises:
+            Invalid: says which rule it breaks.
+        """
+        await self.resolve(url)
+
+    async def resolve(self, url: str) -> Target:
+        """The place that a URL means now, if the rules let all of its addresses pass.
+
+        Raises:
+            Invalid: as `check`.
+        """
+        rules = self._rules
+        if rules.max_url_length is not None and len(url) > rules.max_url_length:
+            raise Invalid("Webhook URL too long")
+        if url.startswith("/") and not url.startswith("//"):
+            if rules.disable_loopback:
+                raise Invalid("Relative webhook URLs are loopback webhooks, disabled by webhooks.url.disable_loopback")
+            return Target(_parsed(INTERNAL + url), ())
+        parsed = _parsed(url)
+        host = _check_form(parsed, rules)
+        addresses = await _addresses(host, parsed.port or (443 if parsed.scheme == "https" else 80))
+        for address in addresses:
+            _check_address(address, rules)
+        return Target(parsed, tuple(dict.fromkeys(map(str, addresses))))
+
+
+def _parsed(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, UnicodeError) as error:
+        raise Invalid(f"Invalid webhook hostname '': {error}") from None
+
+
+def _check_form(url: httpx.URL, rules: WebhookUrlRules) -> str:
+    """Checks all that can be seen without resolving. Gives the host."""
+    if url.scheme in ("http", "https", "") and not url.host:
+        raise Invalid("Invalid webhook hostname ''")
+    if rules.require_https and url.scheme != "https":
+        raise Invalid("Webhook must use https")
+    if url.scheme not in ("http", "https"):
+        raise Invalid(f"Webhook host blocked: scheme '{url.scheme}' not allowed")
+    if url.userinfo:
+        raise Invalid("Webhook URL must not hold user and password: set webhooks.headers instead")
+    host = url.raw_host.decode().lower().rstrip(".")
+    port = url.port or (443 if url.scheme == "https" else 80)
+    if rules.allowed_ports and port not in rules.allowed_ports:
+        raise Invalid(f"Webhook port {port} not allowed")
+    if rules.allowed_domains and not any(fits(host, domain) for domain in rules.allowed_domains):
+        raise Invalid(f"Webhook domain {host!r} not allowed")
+    if rules.disable_loopback and (host == _LOCAL_NAMES[0] or host.endswith(_LOCAL_NAMES[1])):
+        raise Invalid("Webhook host blocked: localhost address")
+    return host
+
+
+async def _addresses(host: str, port: int) -> list[Address]:
+    with contextlib.suppress(ValueError):
+        return [ip_address(host)]
+    try:
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, TimeoutError):
+        found = []
+    if not found:
+        raise Invalid("Webhook host blocked: DNS resolution failed")
+    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+def _check_address(address: Address, rules: WebhookUrlRules) -> None:
+    plain = _unwrapped(address)
+    if plain.is_loopback:
+        if rules.disable_loopback:
+            kind = "loopback IP range" if plain.version == 4 else "blocked IP range"
+            raise Invalid(f"Webhook host blocked: {kind}")
+        return
+    if plain.is_link_local or plain.is_multicast or plain.is_unspecified:
+        raise Invalid("Webhook host blocked: blocked IP range")
+    if not plain.is_global and rules.disable_private_ips:
+        raise Invalid("Webhook host blocked: private IP range (webhooks.url.disable_private_ips)")
+
+
+def _unwrapped(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for, if it does."""
+    if isinstance(address, IPv6Address):
+        if address in _NAT64:
+            return IPv4Address(int(address) & 0xFFFF_FFFF)
+        return address.ipv4_mapped or address.sixtofour or address
+    return address

@@ -1,0 +1,117 @@
+"""Deliveries in SQLite."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from threadloom.codec import to_json
+from threadloom.storage.deliveries import DeliveryQuery
+from threadloom.storage.sqlite.named import load
+from threadloom.types import Delivery
+
+SQL = load("deliveries.sql")
+
+
+class SqliteDeliveries:
+    """See `storage.deliveries.Deliveries`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def insert(self, delivery: Delivery) -> None:
+        row = (
+            delivery.delivery_id,
+            delivery.run_id,
+            delivery.thread_id,
+            delivery.url,
+            delivery.body_json,
+            delivery.status,
+            delivery.due,
+            delivery.worker,
+            delivery.claims,
+            delivery.tries_left,
+            to_json(delivery.tries).decode(),
+            delivery.created_at,
+            delivery.updated_at,
+            delivery.expires_at,
+        )
+        self._connection.execute(SQL["insert"], row)
+
+    async def get(self, delivery_id: str) -> Delivery | None:
+        return self._one("get", (delivery_id,))
+
+    async def next_due(self) -> int | None:
+        due: int | None = self._connection.execute(SQL["next_due"]).fetchone()[0]
+        return due
+
+    async def claim(self, worker: str, now: int, until: int, limit: int) -> list[Delivery]:
+        due = self._connection.execute(SQL["due"], (now, limit)).fetchall()
+        claimed = [self._one("claim", (delivery_id, worker, until)) for (delivery_id,) in due]
+        return [delivery for delivery in claimed if delivery is not None]
+
+    async def note(self, delivery: Delivery) -> bool:
+        row = (
+            delivery.delivery_id,
+            delivery.claims,
+            delivery.status,
+            delivery.due,
+            delivery.tries_left,
+            to_json(delivery.tries).decode(),
+            delivery.updated_at,
+            delivery.expires_at,
+        )
+        return self._connection.execute(SQL["note"], row).rowcount > 0
+
+    async def again(self, delivery_id: str, now: int, left: int) -> Delivery | None:
+        return self._one("again", (delivery_id, now, left))
+
+    async def release(self, now: int) -> None:
+        self._connection.execute(SQL["release"], (now,))
+
+    async def delete_of_run(self, run_id: str, now: int) -> None:
+        self._connection.execute(SQL["delete_of_run"], (run_id,))
+        self._connection.execute(SQL["expire_of_run"], (run_id, now))
+
+    async def delete_of_thread(self, thread_id: str, now: int) -> None:
+        self._connection.execute(SQL["delete_of_thread"], (thread_id,))
+        self._connection.execute(SQL["expire_of_thread"], (thread_id, now))
+
+    async def drop_expired(self, now: int) -> int:
+        return self._connection.execute(SQL["drop_expired"], (now,)).rowcount
+
+    async def search(self, query: DeliveryQuery) -> list[Delivery]:
+        values = (*_filters(query), query.limit, query.offset)
+        return [_delivery(row) for row in self._connection.execute(SQL["search"], values)]
+
+    async def count(self, query: DeliveryQuery) -> int:
+        count: int = self._connection.execute(SQL["count"], _filters(query)).fetchone()[0]
+        return count
+
+    def _one(self, name: str, values: tuple[Any, ...]) -> Delivery | None:
+        row = self._connection.execute(SQL[name], values).fetchone()
+        return None if row is None else _delivery(row)
+
+
+def _filters(query: DeliveryQuery) -> tuple[Any, ...]:
+    return query.run_id, query.thread_id, query.status
+
+
+def _delivery(row: Sequence[Any]) -> Delivery:
+    return Delivery(
+        delivery_id=row[0],
+        run_id=row[1],
+        thread_id=row[2],
+        url=row[3],
+        body_json=row[4],
+        status=row[5],
+        due=row[6],
+        worker=row[7],
+        claims=row[8],
+        tries_left=row[9],
+        tries=orjson.loads(row[10]),
+        created_at=row[11],
+        updated_at=row[12],
+        expires_at=row[13],
+    )

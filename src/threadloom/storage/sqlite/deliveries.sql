@@ -1,0 +1,80 @@
+-- Deliveries: what webhooks are to be told, kept until they were.
+
+-- name: insert
+-- A new delivery.
+INSERT INTO deliveries
+    (delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
+     expires_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: get
+-- One delivery with its body.
+SELECT delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
+    expires_at
+FROM deliveries WHERE delivery_id = ?;
+
+-- name: next_due
+-- When the first pending one is due.
+SELECT min(due) FROM deliveries WHERE status = 'pending';
+
+-- name: due
+-- Pending ones that are due.
+SELECT delivery_id FROM deliveries WHERE status = 'pending' AND due <= ? ORDER BY due, seq LIMIT ?;
+
+-- name: claim
+-- One that is due, for the one who claims it.
+UPDATE deliveries SET worker = ?2, due = ?3, claims = claims + 1 WHERE delivery_id = ?1
+RETURNING delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
+    expires_at;
+
+-- name: note
+-- How a try went, from the one who holds the newest claim.
+UPDATE deliveries
+SET status = ?3, due = ?4, worker = NULL, tries_left = ?5, tries = ?6, updated_at = ?7, expires_at = coalesce(expires_at, ?8)
+WHERE delivery_id = ?1 AND claims = ?2 AND status = 'pending';
+
+-- name: again
+-- One made due once more. Of a pending one the end of its keeping stays: its thread or run is gone.
+UPDATE deliveries
+SET expires_at = CASE status WHEN 'pending' THEN expires_at END, status = 'pending', due = ?2, tries_left = ?3,
+    updated_at = ?2
+WHERE delivery_id = ?1 AND worker IS NULL
+RETURNING delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
+    expires_at;
+
+-- name: release
+-- All claims, given up.
+UPDATE deliveries SET worker = NULL, due = ? WHERE worker IS NOT NULL AND status = 'pending';
+
+-- name: delete_of_run
+-- Those of a run, but for pending ones.
+DELETE FROM deliveries WHERE run_id = ? AND status <> 'pending';
+
+-- name: expire_of_run
+-- Those of a run that are left.
+UPDATE deliveries SET expires_at = ?2 WHERE run_id = ?1;
+
+-- name: delete_of_thread
+-- Those of a thread, but for pending ones.
+DELETE FROM deliveries WHERE thread_id = ? AND status <> 'pending';
+
+-- name: expire_of_thread
+-- Those of a thread that are left.
+UPDATE deliveries SET expires_at = ?2 WHERE thread_id = ?1;
+
+-- name: drop_expired
+-- Those whose keeping is over.
+DELETE FROM deliveries WHERE expires_at <= ? AND status <> 'pending';
+
+-- name: search
+-- Deliveries without their bodies, the newest first.
+SELECT delivery_id, run_id, thread_id, url, x'' AS body, status, due, worker, claims, tries_left, tries, created_at,
+    updated_at, expires_at
+FROM deliveries
+WHERE (?1 IS NULL OR run_id = ?1) AND (?2 IS NULL OR thread_id = ?2) AND (?3 IS NULL OR status = ?3)
+ORDER BY seq DESC LIMIT ?4 OFFSET ?5;
+
+-- name: count
+-- How many the same filters leave.
+SELECT count(*) FROM deliveries
+WHERE (?1 IS NULL OR run_id = ?1) AND (?2 IS NULL OR thread_id = ?2) AND (?3 IS NULL OR status = ?3);
