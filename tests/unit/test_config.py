@@ -66,7 +66,13 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
                 "store": {"index": {"dims": 0}},
                 "checkpointer": {"ttl": {"strategy": "burn", "default_ttl": -1}},
                 "webhooks": {"headers": {"a": "${{ env.PATH }}"}},
-                "threadloom": {"synchronous": "often", "allowed_hosts": ["https://a.example"]},
+                "threadloom": {
+                    "synchronous": "often",
+                    "allowed_hosts": ["https://a.example"],
+                    "webhook_secret": ["whsec_?"],
+                    "webhook_tries": 0,
+                    "retention": {"deliveries_days": -1},
+                },
             }
         )
     )
@@ -88,6 +94,9 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
         "webhooks.headers.a",
         "threadloom.synchronous",
         "threadloom.allowed_hosts",
+        "threadloom.webhook_secret",
+        "threadloom.webhook_tries",
+        "threadloom.retention.deliveries_days",
     ):
         assert f"  - {place}: " in told, place
     assert "JavaScript" in told

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from threadloom import __version__
-from threadloom.cli import db, dev, init, threads, validate
+from threadloom.cli import db, dev, init, threads, validate, webhooks
 from threadloom.errors import ConfigError, StartError, ThreadloomError
 
-VERBS = (dev, init, validate, threads, db)
+VERBS = (dev, init, validate, threads, webhooks, db)
 
 
 def parser() -> argparse.ArgumentParser:

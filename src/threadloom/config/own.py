@@ -42,16 +42,18 @@ def _retention(section: Section | None) -> RetentionSettings:
 
 def _secrets(section: Section, env: Mapping[str, str]) -> tuple[str, ...]:
     """The secrets of `webhook_secret`: one, or a list while a new one takes the place of an old one."""
-    key = "webhook_secret"
-    listed = isinstance(section.raw(key), list)
-    secrets = section.texts(key) if listed else (section.text(key),)
-    found = tuple(fill_in(secret, section.at(key), "", env, section.findings) for secret in secrets if secret)
-    for secret in found:
-        if secret.startswith("whsec_") and not _is_base64(secret.removeprefix("whsec_")):
-            section.fault(key, "what follows whsec_ must be base64")
-    if listed and len(found) < len(secrets):
-        section.fault(key, "a secret must not be empty")
-    return found
+    value = section.raw("webhook_secret")
+    secrets = value if isinstance(value, list) else [] if value is None else [value]
+    found: list[str] = []
+    for secret in secrets:
+        if not isinstance(secret, str) or not secret.strip():
+            section.fault("webhook_secret", "must be a text that is not empty, or a list of such")
+            continue
+        filled = fill_in(secret, section.at("webhook_secret"), "", env, section.findings)
+        if filled.startswith("whsec_") and not _is_base64(filled.removeprefix("whsec_")):
+            section.fault("webhook_secret", "what follows whsec_ must be base64")
+        found.append(filled)
+    return tuple(found)
 
 
 def _is_base64(text: str) -> bool:

@@ -5,7 +5,6 @@ a try. A receiver may get the same delivery twice (the process died before it wr
 """
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from types import TracebackType
@@ -224,8 +223,6 @@ class Webhooks:
 
 def shown(url: str) -> str:
     """A URL without its query, which may hold a secret, and not longer than anybody reads."""
-    with contextlib.suppress(httpx.InvalidURL):
-        url = str(httpx.URL(url).copy_with(query=None, fragment=None)) if "://" in url else url
     return url.partition("?")[0].partition("#")[0][:200]
 
 

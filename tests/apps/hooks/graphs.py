@@ -1,0 +1,21 @@
+"""Graphs whose runs tell webhooks."""
+
+from typing import TypedDict
+
+from langgraph.graph import START, StateGraph
+
+
+class Count(TypedDict):
+    n: int
+
+
+def count(state: Count) -> Count:
+    return {"n": state["n"] + 1}
+
+
+def fail(state: Count) -> Count:
+    raise ValueError("ouch")
+
+
+counter = StateGraph(Count).add_node(count).add_edge(START, "count").compile()
+failing = StateGraph(Count).add_node(fail).add_edge(START, "fail").compile()
