@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.test_crons import cron
+from tests.contract.test_deliveries import delivery
 from tests.contract.test_threads import thread
 from threadloom.storage.base import AssistantQuery, CronQuery, ThreadQuery
+from threadloom.storage.deliveries import DeliveryQuery
 from threadloom.storage.filters import AllOf, AnyOf, Contains, Equals, permits
 from threadloom.storage.tasks import TaskQuery
 from threadloom.types import Assistant, Run
@@ -81,6 +83,7 @@ class Everything:
                 await tx.assistants.insert(assistant(name, document))
                 await tx.crons.insert(cron(name, metadata=document, thread_id=name))
                 await tx.runs.insert(run(name))
+                await tx.deliveries.insert(delivery(name, thread_id=name, status="failed"))
 
         await self._storage.write(work)
 
@@ -91,6 +94,7 @@ class Everything:
                 await tx.assistants.delete(name)
                 await tx.crons.delete(name)
                 await tx.runs.delete_of_thread(name)
+                await tx.deliveries.delete_of_thread(name, 1)
 
         await self._storage.write(work)
 
@@ -99,12 +103,14 @@ class Everything:
             threads, assistants = ThreadQuery(where=where, limit=99), AssistantQuery(where=where, limit=99)
             crons, of_threads = CronQuery(where=where, limit=99), CronQuery(threads=where, limit=99)
             tasks = TaskQuery(assistant_id="a", where=where, limit=99)
+            deliveries = DeliveryQuery(threads=where, limit=99)
             found = [
                 [one.thread_id for one in await tx.threads.search(threads)],
                 [one.assistant_id for one in await tx.assistants.search(assistants)],
                 [one.cron_id for one in await tx.crons.search(crons)],
                 [one.cron_id for one in await tx.crons.search(of_threads)],
                 [one.run.thread_id for one in await tx.tasks.search(tasks)],
+                [one.thread_id for one in await tx.deliveries.search(deliveries)],
             ]
             counts = [
                 await tx.threads.count(threads),
@@ -112,6 +118,7 @@ class Everything:
                 await tx.crons.count(crons),
                 await tx.crons.count(of_threads),
                 await tx.tasks.count(tasks),
+                await tx.deliveries.count(deliveries),
             ]
             assert counts == [len(one) for one in found]
             return [sorted(one) for one in found]
@@ -184,13 +191,13 @@ SHARED = {"team": "blue", "people": ["ann", "bea"], "n": 1, "o": {"x": 1}, "noth
 async def test_what_a_filter_means(storage, where, visible):
     assert permits(where, SHARED) == visible
     async with stored(storage, [SHARED]) as everything:
-        assert await everything.seen(where) == [["00"] if visible else []] * 5
+        assert await everything.seen(where) == [["00"] if visible else []] * 6
 
 
 async def test_a_filter_of_any_size_can_be_asked(storage):
     many = AnyOf([AllOf([Equals("team", f"t{number}"), Equals("n", number)]) for number in range(2000)])
     async with stored(storage, [{"team": "t1999", "n": 1999}, {"team": "t1999", "n": 1998}]) as everything:
-        assert await everything.seen(many) == [["00"]] * 5
+        assert await everything.seen(many) == [["00"]] * 6
 
 
 async def test_a_cron_without_a_thread_is_nobodys_thread(storage):

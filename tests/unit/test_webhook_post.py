@@ -29,7 +29,8 @@ async def poster():
     made = []
 
     def make(rules=OPEN, headers=None, secrets=(), prefix=""):
-        made.append(Poster(WebhookPolicy(WebhookSettings(url=rules)), headers or {}, secrets, prefix))
+        made.append(Poster())
+        made[-1].obey(WebhookPolicy(WebhookSettings(url=rules)), headers or {}, secrets, prefix)
         return made[-1]
 
     yield make

@@ -5,12 +5,17 @@ from typing import Protocol
 
 import msgspec
 
+from threadloom.storage.filters import Filter
 from threadloom.types import Delivery, DeliveryStatus
 
 
 class DeliveryQuery(msgspec.Struct, kw_only=True):
-    """Which deliveries, the newest first."""
+    """Which deliveries, the newest first.
 
+    `threads` is of whose threads the caller may see any; those of a thread that is gone nobody sees then.
+    """
+
+    threads: Filter | None = None
     run_id: str | None = None
     thread_id: str | None = None
     status: DeliveryStatus | None = None

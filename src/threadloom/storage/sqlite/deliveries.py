@@ -8,6 +8,7 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.deliveries import DeliveryQuery
+from threadloom.storage.sqlite.filters import condition
 from threadloom.storage.sqlite.named import load
 from threadloom.types import Delivery
 
@@ -82,11 +83,14 @@ class SqliteDeliveries:
         return self._connection.execute(SQL["drop_expired"], (now,)).rowcount
 
     async def search(self, query: DeliveryQuery) -> list[Delivery]:
-        values = (*_filters(query), query.limit, query.offset)
-        return [_delivery(row) for row in self._connection.execute(SQL["search"], values)]
+        where, values = _filters(query)
+        values |= {"limit": query.limit, "offset": query.offset}
+        sql = f"{SQL['search']}{where}\nORDER BY seq DESC LIMIT :limit OFFSET :offset"
+        return [_delivery(row) for row in self._connection.execute(sql, values)]
 
     async def count(self, query: DeliveryQuery) -> int:
-        count: int = self._connection.execute(SQL["count"], _filters(query)).fetchone()[0]
+        where, values = _filters(query)
+        count: int = self._connection.execute(SQL["count"] + where, values).fetchone()[0]
         return count
 
     def _one(self, name: str, values: tuple[Any, ...]) -> Delivery | None:
@@ -94,8 +98,14 @@ class SqliteDeliveries:
         return None if row is None else _delivery(row)
 
 
-def _filters(query: DeliveryQuery) -> tuple[Any, ...]:
-    return query.run_id, query.thread_id, query.status
+def _filters(query: DeliveryQuery) -> tuple[str, dict[str, Any]]:
+    """What the caller may see, as a further condition, and the values of all filters."""
+    where = ""
+    values: dict[str, Any] = {}
+    if query.threads is not None:
+        sql, values = condition(query.threads, "t.metadata")
+        where = f" AND EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = deliveries.thread_id AND {sql})"
+    return where, values | {"run_id": query.run_id, "thread_id": query.thread_id, "status": query.status}
 
 
 def _delivery(row: Sequence[Any]) -> Delivery:

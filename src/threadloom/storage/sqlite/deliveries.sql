@@ -67,14 +67,18 @@ UPDATE deliveries SET expires_at = ?2 WHERE thread_id = ?1;
 DELETE FROM deliveries WHERE expires_at <= ? AND status <> 'pending';
 
 -- name: search
--- Deliveries without their bodies, the newest first.
+-- Deliveries without their bodies; what the caller may see and the order are put behind it.
 SELECT delivery_id, run_id, thread_id, url, x'' AS body, status, due, worker, claims, tries_left, tries, created_at,
     updated_at, expires_at
 FROM deliveries
-WHERE (?1 IS NULL OR run_id = ?1) AND (?2 IS NULL OR thread_id = ?2) AND (?3 IS NULL OR status = ?3)
-ORDER BY seq DESC LIMIT ?4 OFFSET ?5;
+WHERE (:run_id IS NULL OR run_id = :run_id)
+    AND (:thread_id IS NULL OR thread_id = :thread_id)
+    AND (:status IS NULL OR status = :status);
 
 -- name: count
 -- How many the same filters leave.
-SELECT count(*) FROM deliveries
-WHERE (?1 IS NULL OR run_id = ?1) AND (?2 IS NULL OR thread_id = ?2) AND (?3 IS NULL OR status = ?3);
+SELECT count(*)
+FROM deliveries
+WHERE (:run_id IS NULL OR run_id = :run_id)
+    AND (:thread_id IS NULL OR thread_id = :thread_id)
+    AND (:status IS NULL OR status = :status);
