@@ -63,6 +63,13 @@ class TooLarge(ApiError):
     status = 413
 
 
+class TooMany(ApiError):
+    """A limit is reached. `retry_after` are the seconds after which it may be asked again."""
+
+    status = 429
+    retry_after = 1
+
+
 class Unavailable(ApiError):
     """The server cannot do it now, through no fault of the caller's (storage full, stopping)."""
 

@@ -58,7 +58,7 @@ class Run(msgspec.Struct, kw_only=True):
     """One execution of an assistant on a thread. The row is also its place in the queue.
 
     `order` grows with each run made. `due` is the earliest start. `fence` grows with every claim of any run: who
-    writes for a run must hold its current fence. `cancel` is what was asked of a running run.
+    writes for a run must hold its current fence. `cancel` is what was asked of a running run. `user_id` is who started it.
     """
 
     run_id: str
@@ -76,6 +76,7 @@ class Run(msgspec.Struct, kw_only=True):
     fence: int = 0
     lease: int | None = None
     cancel: CancelAction | None = None
+    user_id: str = ""
     started_at: int | None = None
     ended_at: int | None = None
 

@@ -36,6 +36,7 @@ from threadloom.services.copying import CopyService
 from threadloom.services.crons import CronService, fire_forever
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
+from threadloom.services.limits import Limits
 from threadloom.services.protocol_commands import CommandService
 from threadloom.services.run_streams import RunStreamService
 from threadloom.services.runs import RunService
@@ -98,6 +99,7 @@ class Server:
         self._locks = LocalLocks()
         self._numbers = Numbers(clock)
         self._metrics = Metrics()
+        self.limits = Limits(settings.threadloom.limits)
         self.webhooks = Webhooks(settings, self.storage, clock)
         self.worker = Worker(
             storage=self.storage,
@@ -150,6 +152,7 @@ class Server:
         await self.app.change(generation.edge, lambda: self.worker.needs(before.graphs))
         self.generation = generation
         self.webhooks.obey(generation.settings)
+        self.limits.obey(generation.settings.threadloom.limits)
 
     def _make_store(self, clock: Clock) -> Store | OwnStore:
         block = self.settings.store
@@ -180,6 +183,7 @@ class Server:
             assistants=assistants,
             webhooks=WebhookPolicy(settings.webhooks),
             starter=self.worker,
+            limits=self.limits,
         )
         thread_graphs = ThreadGraphs(storage=storage, graphs=graphs)
         writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._locks)
@@ -204,11 +208,11 @@ class Server:
             copying=CopyService(storage=storage, clock=clock, graphs=thread_graphs),
             state=state,
             runs=runs,
-            streams=RunStreamService(storage=storage, broker=broker, runs=runs),
+            streams=RunStreamService(storage=storage, broker=broker, runs=runs, limits=self.limits),
             assistants=assistants,
             items=ItemService(self.store),
             crons=CronService(storage, clock, runs, assistants),
-            events=EventStreamService(storage=storage, broker=broker),
+            events=EventStreamService(storage=storage, broker=broker, limits=self.limits),
             deliveries=DeliveryService(storage=storage, clock=clock, webhooks=self.webhooks),
             commands=CommandService(storage=storage, runs=runs, assistants=assistants, state=state),
         )

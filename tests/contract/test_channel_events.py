@@ -7,9 +7,11 @@ import pytest
 from tests.clocks import ManualClock
 from threadloom.broker import local
 from threadloom.broker.local import LocalBroker
+from threadloom.config.settings import LimitSettings
 from threadloom.engine.events import Emitter, Numbers
 from threadloom.services.event_filter import read_filter
 from threadloom.services.event_stream import EventStreamService
+from threadloom.services.limits import Limits
 from threadloom.types import CHANNELS, SYSTEM, Event, Run
 
 pytestmark = pytest.mark.anyio
@@ -121,7 +123,7 @@ async def broker():
 
 @pytest.fixture
 async def service(storage, broker):
-    return EventStreamService(storage=storage, broker=broker)
+    return EventStreamService(storage=storage, broker=broker, limits=Limits(LimitSettings()))
 
 
 def emitter(storage, broker, **more):

@@ -72,6 +72,7 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
                     "webhook_secret": ["whsec_?"],
                     "webhook_tries": 0,
                     "retention": {"deliveries_days": -1},
+                    "limits": {"runs_per_user": 0, "streams_per_user": "many"},
                 },
             }
         )
@@ -97,6 +98,8 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
         "threadloom.webhook_secret",
         "threadloom.webhook_tries",
         "threadloom.retention.deliveries_days",
+        "threadloom.limits.runs_per_user",
+        "threadloom.limits.streams_per_user",
     ):
         assert f"  - {place}: " in told, place
     assert "JavaScript" in told

@@ -10,12 +10,14 @@ import pytest
 from tests.clocks import MORNING, ManualClock
 from threadloom.broker.local import LocalBroker
 from threadloom.clock import SECOND, iso
+from threadloom.config.settings import LimitSettings
 from threadloom.engine.admission import NoStarter
 from threadloom.engine.events import Numbers
 from threadloom.errors import BadRequest, Invalid, NotFound
 from threadloom.ids import default_assistant_id
 from threadloom.services.assistants import AssistantService
 from threadloom.services.crons import CronService, fire_forever
+from threadloom.services.limits import Limits
 from threadloom.services.requests import AssistantCreate, CronCreate, CronPatch, CronSearch
 from threadloom.services.runs import RunService
 from threadloom.storage.base import RunStatus, ThreadQuery
@@ -69,6 +71,7 @@ class House:
             assistants=self.assistants,
             webhooks=OpenPolicy(),
             starter=NoStarter(),
+            limits=Limits(LimitSettings()),
         )
         self.crons = CronService(self.storage, self.clock, self.runs, self.assistants)
 

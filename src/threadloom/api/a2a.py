@@ -145,7 +145,7 @@ def failed(id_: Any, error: Exception) -> dict[str, Any]:
     if isinstance(error, A2aError):
         return rpc.failure(id_, error.code, error.message, error.data)
     if isinstance(error, ApiError):
-        return rpc.failure(id_, rpc.INVALID_PARAMS if error.status < 500 else rpc.INTERNAL_ERROR, told(error))
+        return rpc.failure(id_, rpc.INTERNAL_ERROR if error.status >= 429 else rpc.INVALID_PARAMS, told(error))
     log.error("a task could not be followed to its end", exc_info=error)
     return rpc.failure(id_, rpc.INTERNAL_ERROR, "Internal error")
 

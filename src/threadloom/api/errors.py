@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from threadloom.api.http import Facts, Reply, error_body
-from threadloom.errors import ApiError, StorageError
+from threadloom.errors import ApiError, StorageError, TooMany
 from threadloom.services.requests import BadLabel
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,18 @@ def reply_to(error: Exception) -> Reply:
     detail = error.detail if isinstance(error, ApiError) else f"Storage refused: {error}"
     if not isinstance(error, ApiError):
         log.error("storage refused a request: %s", error)
-    return Reply(error_body(detail), status_of(error))
+    headers = [(name.encode(), value.encode()) for name, value in _headers(error).items()]
+    return Reply(error_body(detail), status_of(error), headers)
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    return {"retry-after": str(error.retry_after)} if isinstance(error, TooMany) else {}
 
 
 def as_http(error: Exception) -> HTTPException:
     """The same as an exception that an own app's handlers understand."""
     detail = error.detail if isinstance(error, ApiError) else f"Storage refused: {error}"
-    return HTTPException(status_of(error), detail)
+    return HTTPException(status_of(error), detail, _headers(error) or None)
 
 
 def reply_to_bug(request_id: str) -> Reply:

@@ -103,7 +103,7 @@ class Events:
                 message=FILTER_SCHEMA,
                 media="text/event-stream",
                 result={"type": "string"},
-                errors=(400, 404),
+                errors=(400, 404, 429),
             ),
             Operation(
                 method="POST",

@@ -10,12 +10,13 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from threadloom.api.dispatch import header_filter, route_path
+from threadloom.api.errors import reply_to
 from threadloom.api.events import gap_notice
-from threadloom.api.http import Facts
+from threadloom.api.http import Facts, deny
 from threadloom.api.parse import load
 from threadloom.codec import to_json
 from threadloom.config.settings import HttpSettings
-from threadloom.errors import ApiError, BadRequest, Invalid
+from threadloom.errors import ApiError, BadRequest, Invalid, TooMany
 from threadloom.ids import new_id, parse_id
 from threadloom.services import Services
 from threadloom.services.event_filter import EventFilter, read_filter
@@ -63,14 +64,25 @@ class EventSockets:
         if not self._may_come_from(scope):
             await send({"type": "websocket.close", "code": 1008})
             return
+        facts: Facts = scope["threadloom"]
+        caller = Caller(facts.request_id, facts.caller.user_id, _chosen(scope, self._wanted))
+        try:
+            place = self._services.events.limits.open_stream(caller)
+        except TooMany as refused:
+            await deny(reply_to(refused), scope, receive, send)
+            return
+        try:
+            await self._serve(caller, scope, receive, send)
+        finally:
+            place.close()
+
+    async def _serve(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})
         found = _PATH.fullmatch(route_path(scope))
         thread_id = parse_id(found[1]) if found else None
         if thread_id is None:
             await send({"type": "websocket.close", "code": 1011, "reason": ENDED})
             return
-        facts: Facts = scope["threadloom"]
-        caller = Caller(facts.request_id, facts.caller.user_id, _chosen(scope, self._wanted))
         await _Session(self._services, caller, thread_id, self._max_frame, send).serve(receive)
 
     def _may_come_from(self, scope: Scope) -> bool:
@@ -207,7 +219,7 @@ class _Session:
     async def _begin(self, command: Command, wanted: EventFilter, result: Callable[[int], dict[str, Any]]) -> None:
         """Answers, sends what the subscription missed, and lets it take part in what comes."""
         try:
-            feed = await self._services.events.open(self._caller, self._thread_id, wanted)
+            feed = await self._services.events.open(self._caller, self._thread_id, wanted, counts=False)
         except ApiError as error:
             raise Refused("permission_denied", error.detail) from error
         await feed.aclose()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import Receive, Scope, Send
 
-from threadloom.api.http import Reply, error_body
+from threadloom.api.http import Reply, deny, error_body
 from threadloom.config.hosts import fits, host_of, is_loopback
 from threadloom.config.settings import Settings
 
@@ -67,13 +67,8 @@ async def misdirected(scope: Scope, receive: Receive, send: Send) -> None:
         f"This server does not answer to the host {named!r:.200}. If it is meant to, add the name to threadloom.allowed_hosts "
         "in langgraph.json."
     )
-    body = error_body(detail)
+    reply = Reply(error_body(detail), 421)
     if scope["type"] == "websocket":
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "websocket.http.response.start", "status": 421, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": body})
-        return
-    await Reply(body, 421)(scope, receive, send)
+        await deny(reply, scope, receive, send)
+    else:
+        await reply(scope, receive, send)

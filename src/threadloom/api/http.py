@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from threadloom.api import parse
 from threadloom.codec import to_json
@@ -66,6 +66,18 @@ class Reply:
             self.headers.append((b"content-length", b"%d" % len(self.body)))
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+async def deny(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuses to open a web socket with an answer, or (where the server cannot) without one."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+
+    async def denied(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    await reply(scope, receive, denied)
 
 
 def answer(value: Any, status: int = 200, headers: RawHeaders | None = None) -> Reply:

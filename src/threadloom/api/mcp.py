@@ -112,7 +112,7 @@ class Mcp:
                     "Send an MCP message (`initialize`, `ping`, `tools/list`, `tools/call`); notifications answer 202",
                     message=rpc.BODY,
                     result={"type": "object"},
-                    errors=(202, 400),
+                    errors=(202, 400, 429),
                     error="RpcRefusal",
                 ),
                 mcp("GET", path, self.no_stream, "There is no event stream", status=405),

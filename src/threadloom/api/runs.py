@@ -189,7 +189,7 @@ class Runs(Watching):
             )
 
         one = "/runs/{run_id}"
-        make = {"body": RunCreate, "errors": (400, 404, 409)}
+        make = {"body": RunCreate, "errors": (400, 404, 409, 429)}
         listing = (
             Param("limit", {"type": "integer", "minimum": 0, "default": 10}),
             Param("offset", {"type": "integer", "minimum": 0, "default": 0}),
@@ -236,7 +236,7 @@ class Runs(Watching):
                 query=follow,
                 media=EVENTS,
                 result={},
-                errors=(404,),
+                errors=(404, 429),
                 told=NO_STREAM,
             ),
             runs(
@@ -247,6 +247,6 @@ class Runs(Watching):
                 query=(watch,),
                 media=EVENTS,
                 result={},
-                errors=(404,),
+                errors=(404, 429),
             ),
         ]

@@ -74,7 +74,7 @@ class StatelessRuns(Watching):
                 method=method, path=path, handler=handler, summary=summary, tag="Stateless Runs", group="runs", **more
             )
 
-        make = {"body": RunCreate, "errors": (400, 404)}
+        make = {"body": RunCreate, "errors": (400, 404, 429)}
         listed = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
         follow = (Param("stream_mode", MODES, "Only events of these modes."), CANCEL_ON_DISCONNECT)
         return [
@@ -90,7 +90,7 @@ class StatelessRuns(Watching):
                 "Make several runs, or none if one is refused",
                 body=list[RunCreate],
                 result=listed,
-                errors=(400, 404),
+                errors=(400, 404, 429),
             ),
             runs(
                 "POST",
@@ -110,7 +110,7 @@ class StatelessRuns(Watching):
                 query=follow,
                 media=EVENTS,
                 result={},
-                errors=(404,),
+                errors=(404, 429),
                 told=NO_STREAM,
             ),
         ]

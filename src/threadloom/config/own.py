@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from threadloom.config.blocks import fill_in
 from threadloom.config.sections import Section
-from threadloom.config.settings import OwnSettings, RetentionSettings
+from threadloom.config.settings import LimitSettings, OwnSettings, RetentionSettings
 
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f]*:[0-9a-f:.]*")
 """A name, `*.name`, `*`, or an address; no scheme and no port."""
@@ -21,6 +21,7 @@ def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
         webhook_tries=section.integer("webhook_tries", least=1) or OwnSettings().webhook_tries,
         synchronous=section.one_of("synchronous", ("normal", "full"), "normal"),
         retention=_retention(section.section("retention")),
+        limits=_limits(section.section("limits")),
         allowed_hosts=_hosts(section, "allowed_hosts"),
     )
     section.done()
@@ -35,6 +36,17 @@ def _retention(section: Section | None) -> RetentionSettings:
         events_minutes=section.number("events_minutes", above=0),
         logs_days=section.integer("logs_days", least=1),
         deliveries_days=section.number("deliveries_days", above=0) or RetentionSettings().deliveries_days,
+    )
+    section.done()
+    return read
+
+
+def _limits(section: Section | None) -> LimitSettings:
+    if section is None:
+        return LimitSettings()
+    read = LimitSettings(
+        runs_per_user=section.integer("runs_per_user", least=1),
+        streams_per_user=section.integer("streams_per_user", least=1),
     )
     section.done()
     return read

@@ -161,6 +161,13 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     deliveries_days: float = 7
 
 
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one user may have at once: runs that are still to end, open event streams. None: any number."""
+
+    runs_per_user: int | None = None
+    streams_per_user: int | None = None
+
+
 class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: what no other server of this API has. `allowed_hosts`: names that the server answers to beside
     the loopback's (see `api.hosts`). `webhook_secrets`: each signs every delivery. `webhook_tries`: how often one is tried."""
@@ -170,6 +177,7 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_tries: int = 7
     synchronous: Synchronous = "normal"
     retention: RetentionSettings = RetentionSettings()
+    limits: LimitSettings = LimitSettings()
     allowed_hosts: tuple[str, ...] = ()
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from threadloom.broker.base import Broker, ReaderTooSlow
 from threadloom.services.event_filter import EventFilter
+from threadloom.services.limits import Limits, Place
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import METHODS, Caller, Event
 
@@ -20,8 +21,9 @@ class EventFeed:
     `gap`: events that the reader asked for are no longer stored.
     """
 
-    def __init__(self, batches: AsyncGenerator[Sequence[Event], None], *, gap: bool) -> None:
+    def __init__(self, batches: AsyncGenerator[Sequence[Event], None], place: Place | None, *, gap: bool) -> None:
         self._batches = batches
+        self._place = place
         self.gap = gap
 
     def __aiter__(self) -> "EventFeed":
@@ -31,6 +33,8 @@ class EventFeed:
         return await self._batches.__anext__()
 
     async def aclose(self) -> None:
+        if self._place is not None:
+            self._place.close()
         await self._batches.aclose()
 
 
@@ -42,18 +46,27 @@ class _Page(msgspec.Struct):
 class EventStreamService:
     """How the events of threads are read. They are stored before anybody is told: the broker only says that there are more."""
 
-    def __init__(self, *, storage: Storage, broker: Broker) -> None:
+    def __init__(self, *, storage: Storage, broker: Broker, limits: Limits) -> None:
+        self.limits = limits
         self._storage = storage
         self._broker = broker
 
-    async def open(self, caller: Caller, thread_id: str, wanted: EventFilter) -> EventFeed:
-        """The events after `wanted.since`, stored ones first. The thread need not exist yet."""
+    async def open(self, caller: Caller, thread_id: str, wanted: EventFilter, *, counts: bool = True) -> EventFeed:
+        """The events after `wanted.since`, stored ones first. The thread need not exist yet.
+
+        Args:
+            counts: whether it is one of the caller's open streams; a web socket is one itself, whatever it subscribes to.
+
+        Raises:
+            TooMany: the caller has as many open streams as may be.
+        """
 
         async def work(tx: Tx) -> tuple[bool, int]:
             return await self._known(tx, caller, thread_id), await tx.events.floor(thread_id)
 
         known, floor = await self._storage.read(work)
-        return EventFeed(self._wanted(caller, thread_id, wanted, known), gap=0 < wanted.since < floor)
+        place = self.limits.open_stream(caller) if counts else None
+        return EventFeed(self._wanted(caller, thread_id, wanted, known), place, gap=0 < wanted.since < floor)
 
     async def newest(self, thread_id: str) -> int:
         """The number of the thread's newest event."""

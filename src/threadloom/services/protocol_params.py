@@ -71,7 +71,7 @@ def refusal(error: ApiError) -> Refused:
     """An error of a service's as the protocol tells it."""
     if error.status in (401, 403, 404):
         return Refused("permission_denied", f"{error.status}: {error.detail}")
-    if error.status < 500:
+    if error.status < 429:
         return invalid(error.detail)
     return Refused("unknown_error", f"{error.status}: {error.detail}")
 

@@ -100,6 +100,7 @@ def new_run(
         metadata=metadata,
         kwargs=kwargs,
         multitask_strategy=request.multitask_strategy,
+        user_id=caller.user_id,
         due=now + max(0, int(after * SECOND)),
     )
 

@@ -7,6 +7,7 @@ from threadloom.broker.base import Broker, Follower
 from threadloom.codec import to_json
 from threadloom.errors import ApiError, NotFound
 from threadloom.ids import new_id
+from threadloom.services.limits import Limits, Place
 from threadloom.services.requests import RunCreate
 from threadloom.services.runs import RunService
 from threadloom.storage.base import Storage, Tx
@@ -23,8 +24,9 @@ class EventStream:
     the reader is to be given the events' ids.
     """
 
-    def __init__(self, batches: AsyncGenerator[Sequence[Event], None], *, ids: bool) -> None:
+    def __init__(self, batches: AsyncGenerator[Sequence[Event], None], place: Place, *, ids: bool) -> None:
         self._batches = batches
+        self._place = place
         self.ids = ids
 
     def __aiter__(self) -> "EventStream":
@@ -34,6 +36,7 @@ class EventStream:
         return await self._batches.__anext__()
 
     async def aclose(self) -> None:
+        self._place.close()
         await self._batches.aclose()
 
 
@@ -42,9 +45,11 @@ class RunNotFound(NotFound):
 
 
 class RunStreamService:
-    """How runs are watched; `runs` makes and stops them."""
+    """How runs are watched; `runs` makes and stops them. Event streams count towards the `limits`: each method that opens one
+    raises TooMany."""
 
-    def __init__(self, *, storage: Storage, broker: Broker, runs: RunService) -> None:
+    def __init__(self, *, storage: Storage, broker: Broker, runs: RunService, limits: Limits) -> None:
+        self._limits = limits
         self._storage = storage
         self._broker = broker
         self._runs = runs
@@ -53,9 +58,14 @@ class RunStreamService:
 
     async def stream(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, EventStream]:
         """Makes a run and follows it from its first event. Raises as `RunService.create`."""
-        run, follower = await self._make(caller, thread_id, request, events=True)
+        place = self._limits.open_stream(caller)
+        try:
+            run, follower = await self._make(caller, thread_id, request, events=True)
+        except BaseException:
+            place.close()
+            raise
         batches = self._follow(run, follower, cancel=request.on_disconnect == "cancel", fresh=True)
-        return run, EventStream(batches, ids=request.stream_resumable)
+        return run, EventStream(batches, place, ids=request.stream_resumable)
 
     async def wait(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, Awaitable[bytes]]:
         """Makes a run; awaiting the second part gives its output as JSON. Raises as `RunService.create`."""
@@ -115,6 +125,7 @@ class RunStreamService:
             RunNotFound: as `join`.
         """
         run, outcome = await self._find(thread_id, run_id)
+        place = self._limits.open_stream(caller)
         after = _after(last_event_id)
         resumable = bool(run and run.kwargs.get("resumable")) or outcome is not None
         if run is None or run.status not in ACTIVE:
@@ -125,7 +136,7 @@ class RunStreamService:
         else:
             follower = self._broker.follow(run.thread_id)
             batches = self._follow(run, follower, modes=modes, cancel=cancel_on_disconnect)
-        return EventStream(batches, ids=resumable)
+        return EventStream(batches, place, ids=resumable)
 
     async def thread_stream(
         self, caller: Caller, thread_id: str, *, modes: Set[str], last_event_id: str | None = None
@@ -141,8 +152,9 @@ class RunStreamService:
 
         if not await self._storage.read(work):
             raise NotFound(f"Thread with ID {thread_id} not found")
+        place = self._limits.open_stream(caller)
         follower = self._broker.follow(thread_id)
-        return EventStream(self._all(thread_id, follower, _after(last_event_id), modes), ids=True)
+        return EventStream(self._all(thread_id, follower, _after(last_event_id), modes), place, ids=True)
 
     # --- how the batches come ---
 

@@ -12,6 +12,7 @@ from threadloom.engine.states import thread_status
 from threadloom.errors import Conflict, NotFound
 from threadloom.graphs.registry import Graphs
 from threadloom.ids import new_id
+from threadloom.services.limits import Limits
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_request import check_context, checkpoint_of, new_run, said_config
 from threadloom.storage.base import Storage, Tx
@@ -46,6 +47,7 @@ class RunService:
     Args:
         webhooks: the policy that webhook URLs must pass.
         starter: the worker of this process.
+        limits: how many runs a user may have.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class RunService:
         assistants: Resolver,
         webhooks: UrlCheck,
         starter: Starter,
+        limits: Limits,
     ) -> None:
+        self._limits = limits
         self._starter = starter
         self._storage = storage
         self._broker = broker
@@ -79,6 +83,7 @@ class RunService:
             Conflict: the thread is busy and the strategy is `reject`.
             BadRequest: context and configurable both given.
             Invalid: the webhook is not allowed, or the assistant is neither an id nor a graph.
+            TooMany: the caller has as many active runs as may be.
         """
         await self.check(request)
         admitted = await self._storage.write(lambda tx: self.admit(tx, caller, thread_id, request))
@@ -117,6 +122,7 @@ class RunService:
         assistant = await self._assistants.resolve(tx, request.assistant_id)
         temporary = False
         thread = None
+        await self._limits.admit_run(tx, caller, thread_id or "", request.multitask_strategy)
         if thread_id is None:
             temporary = request.on_completion == "delete"
             thread = await self._new_thread(tx, own_thread or new_id(), request, assistant)

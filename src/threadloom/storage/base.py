@@ -141,6 +141,10 @@ class Runs(Protocol):
 
     async def count_active(self, thread_id: str) -> int: ...
 
+    async def count_active_of_user(self, user_id: str, *, besides: str | None = None) -> int:
+        """How many runs of a user are still to end, those of one thread left out."""
+        ...
+
     async def claim(self, worker: str, now: int, lease: int, limit: int) -> list[Run]:
         """Makes up to `limit` due pending runs running, each of a thread that has no other running, oldest due first.
 

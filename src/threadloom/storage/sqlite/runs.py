@@ -33,6 +33,7 @@ class SqliteRuns:
                 to_json(run.kwargs),
                 run.multitask_strategy,
                 run.due,
+                run.user_id or None,
             ),
         )
         run.order = cursor.lastrowid or 0
@@ -55,6 +56,10 @@ class SqliteRuns:
 
     async def count_active(self, thread_id: str) -> int:
         number: int = self._db.execute(SQL["count_active"], (thread_id,)).fetchone()[0]
+        return number
+
+    async def count_active_of_user(self, user_id: str, *, besides: str | None = None) -> int:
+        number: int = self._db.execute(SQL["count_active_of_user"], (user_id, besides or "")).fetchone()[0]
         return number
 
     async def claim(self, worker: str, now: int, lease: int, limit: int) -> list[Run]:
@@ -170,6 +175,7 @@ def run_of(row: tuple[Any, ...]) -> Run:
         cancel,
         started_at,
         ended_at,
+        user_id,
     ) = row
     return Run(
         run_id=run_id,
@@ -187,6 +193,7 @@ def run_of(row: tuple[Any, ...]) -> Run:
         fence=fence,
         lease=lease,
         cancel=cancel,
+        user_id=user_id or "",
         started_at=started_at,
         ended_at=ended_at,
     )

@@ -1,7 +1,8 @@
 -- name: insert
 -- A new run, at the end of the queue.
-INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due,
+    user_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: get
 -- One run by id.
@@ -22,6 +23,11 @@ SELECT * FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running')
 -- name: count_active
 -- How many runs of a thread are still to end.
 SELECT count(*) FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running');
+
+-- name: count_active_of_user
+-- How many runs of a user are still to end, those of one thread left out.
+SELECT count(*) FROM runs INDEXED BY runs_active
+WHERE status IN ('pending', 'running') AND coalesce(user_id, '') = ?1 AND thread_id <> ?2;
 
 -- name: claimable
 -- Due pending runs, the first of each thread that has none running.

@@ -1,0 +1,3 @@
+-- Who started a run; NULL where nobody is told apart.
+
+ALTER TABLE runs ADD COLUMN user_id TEXT;
