@@ -21,6 +21,7 @@ _WORDS = {
     413: "The body is too large.",
     422: "The request does not fit the interface.",
     424: "The graph is not valid.",
+    429: "A limit a user is reached (`threadloom.limits`); see `Retry-After`.",
     500: "The server failed.",
     501: "Not available with this configuration.",
     503: "Not available now.",
