@@ -58,7 +58,7 @@ def streaming(http, method, path, **body):
 
 
 @contextlib.asynccontextmanager
-async def socket(address):
+async def socket_to(address):
     """An open web socket, as `streaming`."""
     deadline = time.monotonic() + 20
     while True:
@@ -187,7 +187,7 @@ def opened(http, path):
 
 async def test_a_web_socket_is_one_stream_whatever_it_subscribes_to(http, url):
     address = f"{url.replace('http', 'ws', 1)}/threads/{a_thread(http)}/stream/events"
-    async with socket(address) as first, socket(address) as second:
+    async with socket_to(address) as first, socket_to(address) as second:
         for socket in (first, second):
             for number in range(3):
                 await socket.send(json.dumps({"id": number, "method": "subscription.subscribe", "params": EVENTS}))
