@@ -13,6 +13,7 @@ import msgspec
 
 from threadloom.config import Settings, load
 from threadloom.config.sections import Section
+from threadloom.config.settings import ImageSettings
 from threadloom.errors import ConfigError
 
 KINDS = {
@@ -59,7 +60,7 @@ def settings_keys(folder: Path) -> dict[str, Key]:
     leaves = {place: key for place, key in found.items() if key.kind != "section"}
     for place, key in leaves.items():
         if key.default is None:
-            key.default = struct_default(Settings, place)
+            key.default = struct_default(Settings, place) or struct_default(ImageSettings, place)
     return leaves
 
 

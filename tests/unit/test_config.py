@@ -179,8 +179,11 @@ def test_an_encryption_key_in_the_environment_is_refused_too(write):
 def test_image_keys_are_accepted_without_a_word(write):
     block = {
         "python_version": "3.12",
-        "node_version": "20",
-        "dockerfile_lines": [],
+        "dockerfile_lines": ["RUN true"],
+        "pip_installer": "uv",
+        "keep_pkg_tools": ["pip"],
+        "api_version": "0.7",
+        "base_image": "python",
         "$schema": "x",
         "image_distro": "wolfi",
     }
@@ -277,6 +280,7 @@ def test_the_store_index_is_read(write):
 def test_an_image_starts_from_variables_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     env = {"LANGSERVE_GRAPHS": '{"agent": "/deps/a.py:g"}', "LANGGRAPH_HTTP": '{"mount_prefix": "/x"}'}
+    (tmp_path / "langgraph.json").write_text("the image holds it too, and need not read it")
     settings = load(None, env)
     assert (settings.path, list(settings.graphs), settings.http.mount_prefix) == (None, ["agent"], "/x")
     assert settings.warnings == ()

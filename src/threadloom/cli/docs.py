@@ -19,7 +19,7 @@ def commands(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
 def options(command: argparse.ArgumentParser) -> list[argparse.Action]:
     """What a command takes, without `--help` and the commands below it."""
     passed_over = (argparse._HelpAction, argparse._SubParsersAction)
-    return [action for action in command._actions if not isinstance(action, passed_over)]
+    return [one for one in command._actions if not isinstance(one, passed_over) and one.help != argparse.SUPPRESS]
 
 
 def markdown() -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -32,3 +32,15 @@ def whole_number(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
     return number
+
+
+class _Refused(argparse.Action):
+    """An option of the reference's command line that means nothing here."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> NoReturn:
+        parser.error(f"{self.option_strings[0]} is not supported: {self.const}")
+
+
+def add_refused(parser: argparse.ArgumentParser, option: str, why: str) -> None:
+    """An option that users of the reference know, refused in plain words and not shown in the help."""
+    parser.add_argument(option, nargs="?", const=why, action=_Refused, help=argparse.SUPPRESS)

@@ -53,6 +53,7 @@ VARIABLES: dict[str, Variable] = {
     "LANGGRAPH_API_URL": Variable("text"),
     "PORT": Variable("integer"),
     "LANGGRAPH_SERVER_HOST": Variable("text"),
+    "THREADLOOM_DATA": Variable("text"),
 }
 """One entry a field of `Environment`."""
 

@@ -19,6 +19,7 @@ from threadloom.config.blocks import (
     spec,
 )
 from threadloom.config.environment import BLOCKS, read_dotenv, read_variables
+from threadloom.config.image import read_dependencies, read_image
 from threadloom.config.own import read_own
 from threadloom.config.sections import Findings, Section, kind
 from threadloom.config.settings import Environment, Settings
@@ -27,18 +28,8 @@ from threadloom.errors import ConfigError
 FILE_NAME = "langgraph.json"
 DATA_FOLDER = ".threadloom"
 
-IMAGE_KEYS = (
-    "$schema",
-    "node_version",
-    "base_image",
-    "api_version",
-    "image_distro",
-    "dockerfile_lines",
-    "pip_config_file",
-    "pip_installer",
-    "keep_pkg_tools",
-)
-"""Keys that matter when an image is built, and rightly mean nothing to a running server."""
+PASSED_OVER = ("$schema",)
+"""Keys that are known and mean nothing here."""
 
 NOT_BUILT = {
     "priority": "runs start in the order they came",
@@ -64,8 +55,8 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
     """Reads the whole configuration.
 
     Args:
-        path: the configuration file. None: `langgraph.json` in the working directory, or, without one, the JSON that
-            images carry in environment variables (`LANGSERVE_GRAPHS`, `LANGGRAPH_HTTP` …).
+        path: the configuration file. None: the JSON that images carry in environment variables (`LANGSERVE_GRAPHS`,
+            `LANGGRAPH_HTTP` …), or, without the first of them, `langgraph.json` in the working directory.
         env: the environment of the process.
         overrides: what the command line says: `data` (a path), `jobs`, `base_url`. None in it means not said.
 
@@ -73,13 +64,13 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
         ConfigError: it cannot be used. The text lists every fault with file, key and cause.
     """
     findings = Findings()
-    if path is None and not Path(FILE_NAME).exists() and env.get(BLOCKS["graphs"]):
+    if path is None and env.get(BLOCKS["graphs"], "").strip():
         file, root = None, Path.cwd()
         document = _blobs(env, findings)
     else:
         file = (path or Path(FILE_NAME)).absolute()
         root = file.parent
-        document = _read_file(file)
+        document = read_document(file)
     settings = _read(document, file, root, env, dict(overrides or {}), findings)
     if findings.faults:
         what = str(file) if file else "the configuration in the environment"
@@ -93,7 +84,12 @@ def report(what: str, faults: list[str]) -> str:
     return f"{what} cannot be used:\n{lines}"
 
 
-def _read_file(file: Path) -> dict[str, Any]:
+def read_document(file: Path) -> dict[str, Any]:
+    """The JSON object of a configuration file.
+
+    Raises:
+        ConfigError: it cannot be read, or it is no JSON object; the text says where.
+    """
     try:
         text = file.read_text("utf-8-sig")
     except FileNotFoundError:
@@ -157,13 +153,15 @@ def _read(
         variables = msgspec.structs.replace(variables, n_jobs_per_worker=overrides["jobs"])
     if overrides.get("base_url") is not None:
         variables = msgspec.structs.replace(variables, langgraph_api_url=overrides["base_url"])
-    data = overrides.get("data")
+    data = overrides.get("data") or variables.threadloom_data
+    dependencies, packages = read_dependencies(top, root)
     settings = Settings(
         root=root,
         path=file,
         graphs=read_graphs(top),
-        dependencies=_read_dependencies(top, root, findings),
+        dependencies=dependencies,
         env=own_env,
+        env_file=document["env"] if isinstance(document.get("env"), str) else None,
         http=read_http(top.section("http"), whole_env, from_env, findings),
         store=read_store(top.section("store")),
         checkpointer=checkpointer,
@@ -174,12 +172,12 @@ def _read(
         ui={name: value for name, value in (top.mapping("ui") or {}).items() if isinstance(value, str)},
         ui_config=top.mapping("ui_config") or {},
         threadloom=read_own(top.section("threadloom"), whole_env),
+        image=read_image(top, packages),
         vars=variables,
         data=Path(data).absolute() if data is not None else root / DATA_FOLDER,
         disable_persistence=top.flag("disable_persistence"),
     )
-    _check_python(top)
-    top.done(IMAGE_KEYS)
+    top.done(PASSED_OVER)
     _tell_unbuilt(document, variables, findings)
     return msgspec.structs.replace(settings, warnings=tuple(findings.warnings))
 
@@ -204,28 +202,6 @@ def _read_env(top: Section, root: Path, findings: Findings) -> dict[str, str]:
     return variables
 
 
-def _read_dependencies(top: Section, root: Path, findings: Findings) -> tuple[Path, ...]:
-    source = top.section("source")
-    if source is not None:
-        source.one_of("kind", ("uv",), "uv")
-        source.text("root")
-        source.text("package")
-        source.done()
-        if top.has("dependencies"):
-            top.fault("dependencies", "cannot stand beside source")
-        return ()
-    if "dependencies" not in top.value:
-        top.fault("dependencies", 'is required; ["."] puts the folder of this file on the path')
-    folders = []
-    for name in top.texts("dependencies"):
-        folder = (root / name).resolve()
-        if folder.is_dir():
-            folders.append(folder)
-        elif name.startswith((".", "/")):
-            findings.warn("dependencies", f"there is no folder {name!r} (looked for {folder})")
-    return tuple(folders)
-
-
 def _read_priority(top: Section) -> str | None:
     block = top.section("priority")
     if block is None:
@@ -233,17 +209,6 @@ def _read_priority(top: Section) -> str | None:
     path = spec(block, "path")
     block.done()
     return path
-
-
-def _check_python(top: Section) -> None:
-    version = top.text("python_version")
-    if version is None:
-        return
-    parts = version.split("-")[0].split(".")
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        top.fault("python_version", f'must be a version with two numbers, as "3.12", got {version!r}')
-    elif (int(parts[0]), int(parts[1])) < (3, 11):
-        top.fault("python_version", f"must be at least 3.11, got {version}")
 
 
 def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Findings) -> None:

@@ -181,6 +181,30 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
 
 
+class UvSource(msgspec.Struct, frozen=True, kw_only=True):
+    """The block `source`: a uv project to install from. `root` is relative to the configuration's folder."""
+
+    root: str = "."
+    package: str | None = None
+
+
+class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What only matters when an image is built. `packages`: dependencies that are no folder; `keep_pkg_tools`: tools that stay in
+    the image, of pip, setuptools and wheel."""
+
+    python_version: str = "3.11"
+    base_image: str | None = None
+    image_distro: Literal["debian", "wolfi", "bookworm"] = "debian"
+    api_version: str | None = None
+    node_version: str | None = None
+    dockerfile_lines: tuple[str, ...] = ()
+    pip_config_file: str | None = None
+    pip_installer: Literal["auto", "pip", "uv"] = "auto"
+    keep_pkg_tools: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    source: UvSource | None = None
+
+
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """What environment variables say. Each field has the variable's name, in lower case; seconds and bytes are in
     the name."""
@@ -216,6 +240,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     langgraph_api_url: str | None = None
     port: int | None = None
     langgraph_server_host: str | None = None
+    threadloom_data: str | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +252,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         graphs: graph id -> where it is.
         dependencies: folders for `sys.path`, after `root`.
         env: variables to set in the process before any user code is imported.
+        env_file: the file that they were read from, as it is named; None when they stand in the configuration.
         data: the data folder.
         vars: what the environment variables of the contract say (`env` wins over the process's own).
         warnings: what the user should hear at start: unknown keys, keys that are not built yet, missing folders.
@@ -237,6 +263,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     graphs: dict[str, GraphSpec]
     dependencies: tuple[Path, ...] = ()
     env: dict[str, str] = {}
+    env_file: str | None = None
     http: HttpSettings = HttpSettings()
     store: StoreSettings = StoreSettings()
     checkpointer: CheckpointerSettings = CheckpointerSettings()
@@ -247,6 +274,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ui: dict[str, str] = {}
     ui_config: dict[str, Any] = {}
     threadloom: OwnSettings = OwnSettings()
+    image: ImageSettings = ImageSettings()
     vars: Environment = Environment()
     data: Path
     disable_persistence: bool = False

@@ -1,0 +1,1 @@
+"""An app as an image: where its folders go, and the Dockerfile."""
