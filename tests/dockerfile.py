@@ -1,7 +1,7 @@
 """Carries out a Dockerfile without a container engine: its steps in a folder and a virtual environment of their own.
 
-What it needs of Docker's language is what `threadloom dockerfile` writes: FROM, USER, ENV, RUN, COPY (of folders) and WORKDIR; the
-rest is kept to be looked at. Paths of the image lie under `root`.
+What it needs of Docker's language is what `threadloom dockerfile` writes: FROM, USER, ENV, RUN, COPY (of folders) and WORKDIR;
+the rest is kept to be looked at. Paths of the image lie under `root`.
 """
 
 import json
