@@ -9,19 +9,29 @@ from threadloom.types import Event
 class Follower(Protocol):
     """Someone who follows the events of a thread, from the moment it was made until it is closed."""
 
-    async def next(self) -> Sequence[Event]:
-        """The events that came since the last call, oldest first; waits for at least one.
+    async def next(self, seconds: float | None = None) -> Sequence[Event]:
+        """The events that came since the last call, oldest first; waits for at least one, or gives none after `seconds` of
+        silence. Those of one run keep their order; none is missing, none comes twice.
 
         Raises:
             ReaderTooSlow: so many were not fetched that they were dropped.
+            EventsLost: some may have been lost between processes. What is stored is to be read again.
         """
         ...
 
     def close(self) -> None: ...
 
 
-class ReaderTooSlow(Exception):
-    """A follower did not keep up, and what it missed is no longer held for it."""
+class EventsMissed(Exception):
+    """A follower has not got all events, and what it missed is no longer held for it."""
+
+
+class ReaderTooSlow(EventsMissed):
+    """It did not keep up."""
+
+
+class EventsLost(EventsMissed):
+    """The messages on their way to this process were lost: what carries them lost its memory, or gave this process up."""
 
 
 class Broker(Protocol):
@@ -29,10 +39,16 @@ class Broker(Protocol):
 
     async def open(self) -> None: ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Hands on what is still on its way, and lets go."""
+        ...
 
-    def wake(self) -> None:
-        """Says that a run may be claimable now."""
+    async def probe(self) -> None:
+        """Looks whether others can be reached. Raises Unavailable when they cannot."""
+        ...
+
+    def wake(self, *, elsewhere: bool = True) -> None:
+        """Says that a run may be claimable now. Without `elsewhere` only to this process."""
         ...
 
     async def work(self, seconds: float | None) -> None:
@@ -47,11 +63,15 @@ class Broker(Protocol):
         """Calls `listener` with the id of every run that `cancel` names, wherever it was called."""
         ...
 
-    def follow(self, thread_id: str, *, events: bool = True, channels: bool = False) -> Follower:
-        """Follows a thread from now on. Without `events` only the last event of each run is wanted.
+    async def follow(self, thread_id: str, *, events: bool = True, channels: bool = False) -> Follower:
+        """Follows a thread: what is published after this has returned comes, wherever it is published. Without `events`
+        only the last event of each run is wanted.
 
         With `channels` the events of v2 runs are wanted (`types.CHANNELS`) and no others, without it all others and not
         those.
+
+        Raises:
+            Unavailable: other processes cannot be told of it for now.
         """
         ...
 

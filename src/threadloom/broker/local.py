@@ -1,10 +1,11 @@
 """The broker within one process: plain memory."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from threadloom.broker.base import ReaderTooSlow
+from threadloom.broker.base import EventsLost, EventsMissed, ReaderTooSlow
 from threadloom.types import CHANNELS, Event
 
 BACKLOG = 64 * 1024 * 1024
@@ -19,13 +20,14 @@ class LocalFollower:
         self._waiting: deque[Event] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
-        self._dropped = False
+        self._missed: EventsMissed | None = None
+        self.loop = asyncio.get_running_loop()
         self.thread_id = thread_id
         self.events = events
         self.channels = channels
 
     def put(self, events: Sequence[Event]) -> None:
-        if self._dropped:
+        if self._missed is not None:
             return
         wanted = events if self.events else [event for event in events if event.last]
         if not wanted:
@@ -33,16 +35,29 @@ class LocalFollower:
         self._waiting.extend(wanted)
         self._bytes += sum(len(event.data) for event in wanted)
         if self._bytes > BACKLOG:
-            self._dropped = True
-            self._waiting.clear()
+            self.miss(ReaderTooSlow())
         self._arrived.set()
 
-    async def next(self) -> Sequence[Event]:
-        if not self._waiting and not self._dropped:
+    def miss(self, missed: EventsMissed) -> None:
+        """Drops what waits: something of it, or after it, is gone."""
+        self._missed = missed
+        self._waiting.clear()
+        self._bytes = 0
+        self._arrived.set()
+
+    async def next(self, seconds: float | None = None) -> Sequence[Event]:
+        if not self._waiting and self._missed is None:
             self._arrived.clear()
-            await self._arrived.wait()
-        if self._dropped:
-            raise ReaderTooSlow
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return ()
+        if self._missed is not None:
+            missed = self._missed
+            if isinstance(missed, EventsLost):
+                self._missed = None  # from here on nothing is missing again
+            raise missed
         events = list(self._waiting)
         self._waiting.clear()
         self._bytes = 0
@@ -53,10 +68,11 @@ class LocalFollower:
 
 
 class LocalBroker:
-    """`Broker` for one process. Followers and waiters live on the loop that `open` ran on."""
+    """`Broker` for one process. Waiters live on the loop that `open` ran on, a follower on the loop that made it."""
 
     def __init__(self) -> None:
         self._followers: dict[str, list[LocalFollower]] = {}
+        self._lock = threading.Lock()
         self._listeners: list[Callable[[str], None]] = []
         self._work = asyncio.Event()
         self._home: asyncio.AbstractEventLoop | None = None
@@ -67,8 +83,11 @@ class LocalBroker:
     async def close(self) -> None:
         self._followers.clear()
 
-    def wake(self) -> None:
-        self._at_home(self._work.set)
+    async def probe(self) -> None:
+        return
+
+    def wake(self, *, elsewhere: bool = True) -> None:
+        self.at_home(self._work.set)
 
     async def work(self, seconds: float | None) -> None:
         try:
@@ -80,37 +99,50 @@ class LocalBroker:
 
     def cancel(self, run_id: str) -> None:
         for listener in self._listeners:
-            self._at_home(listener, run_id)
+            self.at_home(listener, run_id)
 
     def on_cancel(self, listener: Callable[[str], None]) -> None:
         self._listeners.append(listener)
 
-    def follow(self, thread_id: str, *, events: bool = True, channels: bool = False) -> LocalFollower:
+    async def follow(self, thread_id: str, *, events: bool = True, channels: bool = False) -> LocalFollower:
         follower = LocalFollower(self, thread_id, events, channels)
-        self._followers.setdefault(thread_id, []).append(follower)
+        with self._lock:
+            self._followers.setdefault(thread_id, []).append(follower)
         return follower
 
     def forget(self, follower: LocalFollower) -> None:
         """Ends a follower; called by its `close`."""
-        followers = self._followers.get(follower.thread_id)
-        if followers and follower in followers:
-            followers.remove(follower)
-            if not followers:
-                del self._followers[follower.thread_id]
+        with self._lock:
+            followers = self._followers.get(follower.thread_id)
+            if followers and follower in followers:
+                followers.remove(follower)
+                if not followers:
+                    del self._followers[follower.thread_id]
 
     def watched(self, thread_id: str) -> bool:
         return any(follower.events and not follower.channels for follower in self._followers.get(thread_id, ()))
 
     def publish(self, events: Sequence[Event]) -> None:
-        self._at_home(self._deliver, events)
+        self.at_home(self.deliver, events)
 
-    def _deliver(self, events: Sequence[Event]) -> None:
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Hands events of one thread to its followers in this process. On the home loop."""
         channels = events[0].mode == CHANNELS
-        for follower in self._followers.get(events[0].thread_id, ()):
+        for follower in tuple(self._followers.get(events[0].thread_id, ())):
             if follower.channels is channels:
-                follower.put(events)
+                if follower.loop is self._home:
+                    follower.put(events)
+                else:
+                    _tell(follower.loop, follower.put, events)
 
-    def _at_home(self, act: Callable[..., None], *arguments: object) -> None:
+    def lose(self) -> None:
+        """Tells all followers that events may be missing. On the home loop."""
+        with self._lock:
+            followers = [follower for some in self._followers.values() for follower in some]
+        for follower in followers:
+            _tell(follower.loop, follower.miss, EventsLost())
+
+    def at_home(self, act: Callable[..., None], *arguments: object) -> None:
         """Calls `act` on the home loop: now when we are on it, soon when called from another thread or loop."""
         try:
             here = asyncio.get_running_loop()
@@ -119,4 +151,9 @@ class LocalBroker:
         if here is self._home or self._home is None:
             act(*arguments)
         else:
-            self._home.call_soon_threadsafe(act, *arguments)
+            _tell(self._home, act, *arguments)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, act: Callable[..., None], *arguments: object) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(act, *arguments)

@@ -1,0 +1,397 @@
+"""The broker between processes, whatever carries its messages (`Link`).
+
+Every process has an inbox. Who follows a thread says so first, in a register that all share; who publishes events looks
+there, and puts them into the inboxes of those who follow, in batches. So what nobody follows goes nowhere, and what is
+followed reaches exactly the processes that want it, in order: whoever was in the register before an event was made gets it.
+Followers in the process that publishes are told at once, without the detour.
+
+Wake-ups and cancellations go to all processes, and may be lost: workers also look by themselves.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal, Protocol, TypeVar
+
+import msgspec
+
+from threadloom.broker.local import LocalBroker, LocalFollower
+from threadloom.errors import StartError, Unavailable
+from threadloom.types import CHANNELS, Event
+
+log = logging.getLogger("threadloom.broker")
+
+T = TypeVar("T")
+
+PACE = 0.002
+"""Seconds between one batch and the next: what is published meanwhile goes together."""
+
+BEAT_SECONDS = 5.0
+"""How often a process says that it lives."""
+
+GONE_SECONDS = 60.0
+"""Silence after which a process is taken for dead, with its inbox and what it follows."""
+
+LINGER_SECONDS = 2.0
+"""How long a thread that nobody follows any more stays in the register, for it may soon be followed again."""
+
+PATIENCE_SECONDS = 10.0
+"""How long `follow` waits for the register before it gives up."""
+
+FAREWELL_SECONDS = 3.0
+"""How long `close` waits until what was published is handed on."""
+
+RETRY_SECONDS = 0.05
+"""How soon a lost link is tried again; then less and less often, down to every two seconds."""
+
+OUTBOX_BYTES = 64 * 1024 * 1024
+"""Events that wait for a link that cannot be reached. Beyond that they are dropped, and all followers told so."""
+
+Kind = Literal["all", "ends", "channels"]
+Topic = tuple[Kind, str]
+"""What is wanted of a thread: all its events but those of channels, only the last of each run, or those of channels."""
+
+
+class LinkLost(Exception):
+    """What carries the messages cannot be reached. It may have done what was asked or not; asking again does no harm."""
+
+
+class Link(Protocol):
+    """What carries messages between processes. All methods may raise LinkLost, and are called on one event loop.
+
+    Attributes:
+        name: what it is, for logs and `/ok`.
+    """
+
+    name: str
+
+    async def open(self, process: str) -> None:
+        """Begins, as the process of that id."""
+        ...
+
+    async def close(self) -> None:
+        """Leaves, and breaks off what still waits. Cut short it has at least done the latter."""
+        ...
+
+    async def beat(self) -> bool:
+        """Says that this process lives, and forgets those that are dead. False: it was not known any more, its inbox and
+        what it follows are gone; it is known now, with an empty inbox and no follows."""
+        ...
+
+    async def follow(self, topics: Collection[Topic]) -> None:
+        """Puts topics of this process into the register. When it returns, whoever looks finds them."""
+        ...
+
+    async def unfollow(self, topics: Collection[Topic]) -> None: ...
+
+    async def followers(self, topics: Collection[Topic]) -> Mapping[Topic, Collection[str]]:
+        """The processes that follow each topic."""
+        ...
+
+    async def deliver(self, number: int, parcels: Mapping[str, bytes]) -> None:
+        """Puts parcels into the inboxes of processes; those that are gone get none. `number` grows with each call."""
+        ...
+
+    async def announce(self, words: Sequence[str]) -> None:
+        """Tells all processes some short words."""
+        ...
+
+    async def listen(self, take: Callable[[str, int, bytes], None], hear: Callable[[str], None]) -> None:
+        """Gives what arrives, until the link is lost: parcels in the order of their numbers, with their sender, perhaps
+        more than once; and the words of others."""
+        ...
+
+
+class LinkedBroker(LocalBroker):
+    """`Broker` between processes.
+
+    Args:
+        link: what carries the messages.
+    """
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self.process = uuid.uuid4().hex
+        self._link = link
+        self._tasks: list[asyncio.Task[None]] = []
+        self._beaten = 0.0
+        self._closing = False
+        # What is to be sent.
+        self._outbox: deque[Sequence[Event]] = deque()
+        self._outbox_bytes = 0
+        self._words: dict[str, None] = {}
+        self._sent = 0
+        self._something = asyncio.Event()
+        self._quiet = asyncio.Event()
+        # What came: the number of the newest parcel of each sender.
+        self._received: dict[str, int] = {}
+        # What this process follows, what of it stands in the register, and who waits until it does.
+        self._wanted: Counter[Topic] = Counter()
+        self._registered: set[Topic] = set()
+        self._to_add: dict[Topic, asyncio.Future[None]] = {}
+        self._to_remove: set[Topic] = set()
+        self._change = asyncio.Event()
+        self._registering = asyncio.Lock()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(list[list[Event]]).decode
+
+    async def open(self) -> None:
+        await super().open()
+        try:
+            await self._link.open(self.process)
+            await self._link.beat()
+        except LinkLost as lost:
+            await self._link.close()
+            raise StartError(f"{self._link.name} cannot be reached: {lost}") from lost
+        self._beaten = time.monotonic()
+        loops = (self._send_forever, self._register_forever, self._listen_forever, self._beat_forever)
+        self._tasks = [asyncio.create_task(loop()) for loop in loops]
+
+    async def close(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                while self._outbox or self._words or not self._quiet.is_set():
+                    await asyncio.sleep(PACE)
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._link.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for added in self._to_add.values():
+            added.cancel()
+        await super().close()
+
+    async def probe(self) -> None:
+        if time.monotonic() - self._beaten > 2 * BEAT_SECONDS:
+            raise Unavailable(f"{self._link.name} cannot be reached")
+
+    # --- words ---
+
+    def wake(self, *, elsewhere: bool = True) -> None:
+        super().wake()
+        if elsewhere:
+            self.at_home(self._say, "wake")
+
+    def cancel(self, run_id: str) -> None:
+        super().cancel(run_id)
+        self.at_home(self._say, f"cancel {run_id}")
+
+    def _say(self, word: str) -> None:
+        self._words[word] = None
+        self._something.set()
+
+    def _hear(self, word: str) -> None:
+        what, _, argument = word.partition(" ")
+        if what == "wake":
+            super().wake()
+        elif what == "cancel":
+            super().cancel(argument)
+        elif what == "lost":
+            self.lose()
+
+    # --- following ---
+
+    async def follow(self, thread_id: str, *, events: bool = True, channels: bool = False) -> LocalFollower:
+        topic: Topic = ("channels" if channels else "all" if events else "ends", thread_id)
+        if asyncio.get_running_loop() is self._home:
+            await self._want(topic)
+        else:
+            assert self._home is not None
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._want(topic), self._home))
+        return await super().follow(thread_id, events=events, channels=channels)
+
+    def forget(self, follower: LocalFollower) -> None:
+        super().forget(follower)
+        kind: Kind = "channels" if follower.channels else "all" if follower.events else "ends"
+        self.at_home(self._leave, (kind, follower.thread_id))
+
+    def watched(self, thread_id: str) -> bool:
+        """Always: that nobody follows a thread can only be known by looking, which is done when the events go out."""
+        return True
+
+    async def _want(self, topic: Topic) -> None:
+        self._wanted[topic] += 1
+        if topic in self._registered:
+            return
+        added = self._to_add.get(topic)
+        if added is None:
+            added = self._to_add[topic] = asyncio.get_running_loop().create_future()
+            self._change.set()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await asyncio.shield(added)
+        except BaseException as error:
+            self._leave(topic)
+            if isinstance(error, TimeoutError):
+                raise Unavailable(f"Nothing can be followed now: {self._link.name} cannot be reached") from None
+            raise
+
+    def _leave(self, topic: Topic) -> None:
+        if self._wanted[topic] > 0:
+            self._wanted[topic] -= 1
+        if not self._wanted[topic] and self._home is not None:
+            self._home.call_later(LINGER_SECONDS, self._unregister, topic)
+
+    def _unregister(self, topic: Topic) -> None:
+        if not self._wanted[topic]:
+            del self._wanted[topic]
+            if topic in self._registered:
+                # From now on somebody who follows it has to wait until it stands there again.
+                self._registered.remove(topic)
+                self._to_remove.add(topic)
+                self._change.set()
+
+    async def _register_forever(self) -> None:
+        while True:
+            await self._change.wait()
+            self._change.clear()
+            async with self._registering:
+                await self._register()
+
+    async def _register(self) -> None:
+        """Brings the register up to date, what is no longer wanted first."""
+        gone, self._to_remove = self._to_remove, set()
+        if gone:
+            await self._surely(lambda: self._link.unfollow(gone))
+        adding = dict(self._to_add)
+        if adding:
+            await self._surely(lambda: self._link.follow(adding.keys()))
+        for topic, added in adding.items():
+            self._registered.add(topic)
+            del self._to_add[topic]
+            added.set_result(None)
+            if not self._wanted[topic]:
+                self._leave(topic)
+
+    # --- sending ---
+
+    def publish(self, events: Sequence[Event]) -> None:
+        self.at_home(self._publish, events)
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        self.deliver(events)
+        self._outbox.append(events)
+        self._outbox_bytes += sum(len(event.data) for event in events)
+        if self._outbox_bytes > OUTBOX_BYTES:
+            log.warning("%s cannot be reached: events that others follow are dropped", self._link.name)
+            self._outbox.clear()
+            self._outbox_bytes = 0
+            self._words["lost"] = None
+        self._something.set()
+
+    async def _send_forever(self) -> None:
+        while True:
+            self._quiet.set()
+            await self._something.wait()
+            self._something.clear()
+            self._quiet.clear()
+            words, self._words = self._words, {}
+            batches, self._outbox = list(self._outbox), deque()
+            self._outbox_bytes = 0
+            if words:
+                await self._surely(lambda: self._link.announce(list(words)))  # noqa: B023
+            if batches:
+                await self._send(batches)
+            await asyncio.sleep(PACE)
+
+    async def _send(self, batches: Sequence[Sequence[Event]]) -> None:
+        followers = await self._surely(lambda: self._link.followers(_topics(batches)))
+        parcels: dict[str, list[Sequence[Event]]] = {}
+        for events in batches:
+            for process, wanted in _sorted(events, followers):
+                if process != self.process:
+                    parcels.setdefault(process, []).append(wanted)
+        if parcels:
+            self._sent += 1
+            bodies = {process: self._encode(parcel) for process, parcel in parcels.items()}
+            await self._surely(lambda: self._link.deliver(self._sent, bodies))
+
+    # --- receiving ---
+
+    async def _listen_forever(self) -> None:
+        while True:
+            try:
+                await self._link.listen(self._take, self._hear)
+            except LinkLost as lost:
+                if self._closing:
+                    return  # the cancellation met the loss
+                log.warning("%s is lost, trying again: %s", self._link.name, lost)
+            await asyncio.sleep(RETRY_SECONDS)
+            await self._surely(self._beat)
+            super().wake()  # others may have said so while nothing was heard
+
+    def _take(self, sender: str, number: int, body: bytes) -> None:
+        if number <= self._received.get(sender, 0):
+            return  # it was sent twice, because its sender could not know that it had arrived
+        self._received[sender] = number
+        for events in self._decode(body):
+            self.deliver(events)
+
+    # --- living ---
+
+    async def _beat_forever(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            await self._surely(self._beat)
+
+    async def _beat(self) -> None:
+        async with self._registering:
+            known = await self._link.beat()
+            self._beaten = time.monotonic()
+            if known:
+                return
+            log.warning("%s no longer knew this process: events may have been lost", self._link.name)
+            # All it follows is told anew; those who wait for it in `_want` are served by the same call.
+            again = {topic for topic, count in self._wanted.items() if count} - self._to_add.keys()
+            self._registered.clear()
+            await self._surely(lambda: self._link.follow(again))
+            self._registered |= again
+        self.lose()
+
+    async def _surely(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Does something over the link, however often it is lost meanwhile."""
+        delay = RETRY_SECONDS
+        while True:
+            try:
+                return await act()
+            except LinkLost as lost:
+                if self._closing:
+                    raise
+                log.debug("%s is lost, trying again: %s", self._link.name, lost)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2.0)
+
+
+def _topics(batches: Iterable[Sequence[Event]]) -> set[Topic]:
+    """All that somebody may follow of some batches."""
+    topics: set[Topic] = set()
+    for events in batches:
+        thread_id = events[0].thread_id
+        if events[0].mode == CHANNELS:
+            topics.add(("channels", thread_id))
+        else:
+            topics.add(("all", thread_id))
+            if any(event.last for event in events):
+                topics.add(("ends", thread_id))
+    return topics
+
+
+def _sorted(
+    events: Sequence[Event], followers: Mapping[Topic, Collection[str]]
+) -> Iterable[tuple[str, Sequence[Event]]]:
+    """Who gets what of a batch."""
+    thread_id = events[0].thread_id
+    if events[0].mode == CHANNELS:
+        return [(process, events) for process in followers.get(("channels", thread_id), ())]
+    everything = set(followers.get(("all", thread_id), ()))
+    wanted: list[tuple[str, Sequence[Event]]] = [(process, events) for process in everything]
+    if lasts := [event for event in events if event.last]:
+        ends = followers.get(("ends", thread_id), ())
+        wanted += [(process, lasts) for process in ends if process not in everything]
+    return wanted

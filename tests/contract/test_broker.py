@@ -1,0 +1,372 @@
+"""What every broker does, between two of its kind: in one process the two are one, else they are joined by what they share."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import redis.asyncio
+
+from tests.proxy import Proxy
+from threadloom.broker import linked, local
+from threadloom.broker.base import Broker, EventsLost, Follower, ReaderTooSlow
+from threadloom.broker.linked import LinkedBroker
+from threadloom.broker.local import LocalBroker
+from threadloom.broker.postgres import PostgresLink
+from threadloom.broker.redis import RedisLink
+from threadloom.errors import Unavailable
+from threadloom.types import CHANNELS, Event
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 10
+
+
+@dataclass
+class Pair:
+    """Two brokers that share what carries their messages; `between` is the connection of the first to it.
+
+    `forget` makes what carries the messages forget all.
+    """
+
+    one: Broker
+    other: Broker
+    between: Proxy | None = None
+    forget: Callable[[], Awaitable[None]] | None = None
+
+
+@contextlib.asynccontextmanager
+async def _postgres(uri: str) -> AsyncIterator[Pair]:
+    async def forget() -> None:
+        connection = await asyncpg.connect(uri)
+        await connection.execute("TRUNCATE live_processes CASCADE")
+        await connection.close()
+
+    def link(port: int) -> PostgresLink:
+        place = urlsplit(uri)
+        return PostgresLink(place._replace(netloc=f"{place.username}@127.0.0.1:{port}").geturl())
+
+    place = urlsplit(uri)
+    assert place.hostname and place.port
+    with Proxy([(place.hostname, place.port)]) as between:
+        one, other = LinkedBroker(link(between.port)), LinkedBroker(link(place.port))
+        yield Pair(one, other, between, forget)
+
+
+@contextlib.asynccontextmanager
+async def _redis(uri: str, *, cluster: bool = False) -> AsyncIterator[Pair]:
+    async def forget() -> None:
+        client = redis.asyncio.Redis.from_url(uri)
+        await client.flushall()
+        await client.aclose()
+
+    place = urlsplit(uri)
+    assert place.hostname and place.port
+    with Proxy([(place.hostname, place.port)]) as between:
+        port = place.port if cluster else between.port  # a cluster tells where its nodes are: the way there is its own
+        one = LinkedBroker(RedisLink(f"redis://127.0.0.1:{port}", prefix="t:", cluster=cluster))
+        other = LinkedBroker(RedisLink(uri, prefix="t:", cluster=cluster))
+        yield Pair(one, other, None if cluster else between, forget)
+
+
+@pytest.fixture(params=["local", "postgres", "redis", "redis cluster"])
+async def pair(request, monkeypatch) -> AsyncIterator[Pair]:
+    monkeypatch.setattr(linked, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(linked, "BEAT_SECONDS", 0.3)
+    async with contextlib.AsyncExitStack() as stack:
+        if request.param == "local":
+            both = LocalBroker()
+            pair = Pair(both, both)
+        elif request.param == "postgres":
+            pair = await stack.enter_async_context(_postgres(request.getfixturevalue("postgres_uri")))
+        elif request.param == "redis":
+            pair = await stack.enter_async_context(_redis(request.getfixturevalue("redis_uri")))
+        else:
+            uri = request.getfixturevalue("redis_cluster_uri")
+            pair = await stack.enter_async_context(_redis(uri, cluster=True))
+        for broker in {id(pair.one): pair.one, id(pair.other): pair.other}.values():
+            await broker.open()
+            stack.push_async_callback(broker.close)
+        yield pair
+
+
+joined = pytest.mark.parametrize("pair", ["postgres", "redis"], indirect=True)
+"""For tests of connections that break."""
+
+between_processes = pytest.mark.parametrize("pair", ["postgres", "redis", "redis cluster"], indirect=True)
+
+
+class Source:
+    """Makes the events of one run."""
+
+    def __init__(self, thread_id: str, run_id: str = "run") -> None:
+        self._thread_id = thread_id
+        self._run_id = run_id
+        self._n = 0
+
+    def event(self, data: bytes = b"1", *, mode: str = "values", last: bool = False) -> Event:
+        self._n += 1
+        return Event(
+            thread_id=self._thread_id, run_id=self._run_id, name="values", data=data, mode=mode, ms=1, n=self._n, last=last
+        )
+
+
+async def got(follower: Follower, number: int) -> list[Event]:
+    """The next events of a follower, as many as that."""
+    events: list[Event] = []
+    async with asyncio.timeout(SECONDS):
+        while len(events) < number:
+            events += await follower.next()
+    assert len(events) == number
+    return events
+
+
+async def silent(follower: Follower) -> bool:
+    return not await follower.next(0.2)
+
+
+async def test_events_come_in_order_whatever_their_size(pair: Pair) -> None:
+    source = Source("t")
+    follower = await pair.other.follow("t")
+    sent = [source.event(b"x" * (n * n * 40)) for n in range(100)]
+    for event in sent:
+        pair.one.publish([event])
+        if event.n % 7 == 0:
+            await asyncio.sleep(0.001)
+    assert await got(follower, 100) == sent
+    big = source.event(b"y" * 3_000_000)
+    pair.one.publish([big, source.event()])
+    assert (await got(follower, 2))[0] == big
+
+
+async def test_what_is_published_after_following_comes(pair: Pair) -> None:
+    """From the very moment: nobody has to wait until others have heard of a follower."""
+    for number in range(40):
+        source = Source(f"t{number}")
+        pair.one.publish([source.event(b"before")])
+        follower = await pair.other.follow(f"t{number}")
+        pair.one.publish([source.event(b"after")])
+        *_, event = await got_until(follower, b"after")
+        assert event.data == b"after"
+        follower.close()
+
+
+async def got_until(follower: Follower, data: bytes) -> list[Event]:
+    events: list[Event] = []
+    async with asyncio.timeout(SECONDS):
+        while not events or events[-1].data != data:
+            events += await follower.next()
+    return events
+
+
+async def test_a_thread_that_is_left_and_followed_again(pair: Pair) -> None:
+    source = Source("t")
+    for number in range(10):
+        follower = await pair.other.follow("t")
+        pair.one.publish([source.event(b"%d" % number)])
+        assert [event.data for event in await got(follower, 1)] == [b"%d" % number]
+        follower.close()
+        await asyncio.sleep(0.02 * (number % 5))
+
+
+async def test_nobody_gets_the_events_of_others(pair: Pair) -> None:
+    first, second = await pair.other.follow("a"), await pair.other.follow("b")
+    left = await pair.other.follow("a")
+    left.close()
+    pair.one.publish([Source("a").event()])
+    assert len(await got(first, 1)) == 1
+    assert await silent(second)
+    assert await silent(left)
+
+
+async def test_who_wants_the_ends_gets_no_more(pair: Pair) -> None:
+    source = Source("t")
+    ends = await pair.other.follow("t", events=False)
+    pair.one.publish([source.event(), source.event(last=True)])
+    assert [event.n for event in await got(ends, 1)] == [2]
+    everything = await pair.other.follow("t")
+    pair.one.publish([source.event()])
+    pair.one.publish([source.event(last=True)])
+    assert [event.n for event in await got(everything, 2)] == [3, 4]
+    assert [event.n for event in await got(ends, 1)] == [4]
+
+
+async def test_channels_are_a_matter_of_their_own(pair: Pair) -> None:
+    source = Source("t")
+    plain, channels = await pair.other.follow("t"), await pair.other.follow("t", channels=True)
+    pair.one.publish([source.event(mode=CHANNELS)])
+    pair.one.publish([source.event()])
+    assert [event.n for event in await got(channels, 1)] == [1]
+    assert [event.n for event in await got(plain, 1)] == [2]
+    assert await silent(channels)
+
+
+async def test_followers_where_it_is_published_and_elsewhere(pair: Pair) -> None:
+    source = Source("t")
+    here, there = await pair.one.follow("t"), await pair.other.follow("t")
+    assert pair.one.watched("t")
+    pair.one.publish([source.event(), source.event()])
+    pair.other.publish([Source("t", "another").event()])
+    assert sorted((event.run_id, event.n) for event in await got(here, 3)) == [("another", 1), ("run", 1), ("run", 2)]
+    assert [event.n for event in await got(there, 3) if event.run_id == "run"] == [1, 2]
+
+
+async def test_published_and_followed_on_other_threads(pair: Pair) -> None:
+    """Runs may execute on event loops of their own, and graphs may call the server from there."""
+    source = Source("t")
+    follower = await pair.other.follow("t")
+    heard: list[Event] = []
+    ready = threading.Event()
+
+    def elsewhere() -> None:
+        async def follow() -> None:
+            inner = await pair.one.follow("t")
+            ready.set()
+            heard.extend(await got(inner, 500))
+            inner.close()
+
+        asyncio.run(follow())
+
+    def publish() -> None:
+        ready.wait(SECONDS)
+        for _ in range(500):
+            pair.one.publish([source.event()])
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(elsewhere))
+        group.create_task(asyncio.to_thread(publish))
+        events = await got(follower, 500)
+    assert [event.n for event in events] == list(range(1, 501))
+    assert [event.n for event in heard] == list(range(1, 501))
+
+
+async def test_a_reader_that_is_too_slow_is_dropped(pair: Pair, monkeypatch) -> None:
+    monkeypatch.setattr(local, "BACKLOG", 100_000)
+    source = Source("t")
+    slow, quick = await pair.other.follow("t"), await pair.other.follow("t")
+    for _ in range(20):
+        pair.one.publish([source.event(b"x" * 10_000)])
+        await got(quick, 1)
+    with pytest.raises(ReaderTooSlow):
+        await slow.next()
+    with pytest.raises(ReaderTooSlow):
+        await slow.next()
+    assert await silent(quick)
+
+
+async def test_cancellations_are_heard_everywhere(pair: Pair) -> None:
+    heard: list[tuple[str, str]] = []
+    both = asyncio.Event()
+
+    def listener(who: str) -> Callable[[str], None]:
+        def hear(run_id: str) -> None:
+            heard.append((who, run_id))
+            if len(set(heard)) == 2:
+                both.set()
+
+        return hear
+
+    pair.one.on_cancel(listener("one"))
+    pair.other.on_cancel(listener("other"))
+    await _heard_of_each_other(pair)
+    pair.one.cancel("r")
+    async with asyncio.timeout(0.2):
+        await both.wait()
+    assert set(heard) == {("one", "r"), ("other", "r")}
+
+
+async def test_work_is_told_of(pair: Pair) -> None:
+    await _heard_of_each_other(pair)
+    await pair.other.work(0)
+    pair.one.wake()
+    async with asyncio.timeout(0.2):
+        await pair.other.work(None)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await pair.other.work(0.1)
+    assert loop.time() - began >= 0.09
+    pair.other.wake(elsewhere=False)
+    async with asyncio.timeout(0.2):
+        await pair.other.work(None)
+
+
+async def _heard_of_each_other(pair: Pair) -> None:
+    """Waits until words pass; they may be lost while a broker opens."""
+    async with asyncio.timeout(SECONDS):
+        await pair.other.work(0)
+        waiting = asyncio.create_task(pair.other.work(None))
+        while not waiting.done():
+            pair.one.wake()
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
+
+
+async def test_it_can_be_asked_whether_others_are_reached(pair: Pair) -> None:
+    await pair.one.probe()
+
+
+@joined
+async def test_a_broken_connection_costs_time_and_no_event(pair: Pair) -> None:
+    assert pair.between is not None
+    source = Source("t")
+    there, here = await pair.other.follow("t"), await pair.one.follow("t")
+    sent = []
+    for number in range(60):
+        if number % 20 == 10:
+            pair.between.cut(closed=True)
+        if number % 20 == 14:
+            pair.between.let()
+        event = source.event(b"%d" % number)
+        sent.append(event.n)
+        pair.one.publish([event])
+        pair.other.publish([Source("t", f"run{number}").event()])
+        await asyncio.sleep(0.01)
+    assert [event.n for event in await got(there, 120) if event.run_id == "run"] == sent
+    assert len({event.run_id for event in await got(here, 120)}) == 61
+
+
+@joined
+async def test_following_is_refused_when_nobody_can_be_told(pair: Pair, monkeypatch) -> None:
+    assert pair.between is not None
+    monkeypatch.setattr(linked, "PATIENCE_SECONDS", 0.3)
+    pair.between.cut(closed=True)
+    with pytest.raises(Unavailable):
+        await pair.one.follow("t")
+    await asyncio.sleep(0.6)
+    with pytest.raises(Unavailable):
+        await pair.one.probe()
+    pair.between.let()
+    monkeypatch.setattr(linked, "PATIENCE_SECONDS", SECONDS)
+    follower = await pair.one.follow("t")
+    pair.other.publish([Source("t").event()])
+    assert len(await got(follower, 1)) == 1
+    await asyncio.sleep(0.5)
+    await pair.one.probe()
+
+
+@between_processes
+async def test_when_all_is_forgotten_followers_are_told(pair: Pair) -> None:
+    assert pair.forget is not None
+    source = Source("t")
+    follower = await pair.other.follow("t")
+    await pair.forget()
+    with pytest.raises(EventsLost):
+        async with asyncio.timeout(SECONDS):
+            while True:
+                await follower.next()
+    pair.one.publish([source.event()])
+    assert len(await got(follower, 1)) == 1
+
+
+async def test_what_is_published_at_the_end_still_goes_out(pair: Pair) -> None:
+    follower = await pair.other.follow("t")
+    source = Source("t")
+    for _ in range(50):
+        pair.one.publish([source.event(b"x" * 1000)])
+    if pair.one is not pair.other:
+        await pair.one.close()
+    assert len(await got(follower, 50)) == 50
