@@ -27,4 +27,5 @@ def redis_cluster_uri(tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgres_uri():
     import os
+
     return os.environ["PGX"]

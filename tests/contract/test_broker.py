@@ -111,7 +111,14 @@ class Source:
     def event(self, data: bytes = b"1", *, mode: str = "values", last: bool = False) -> Event:
         self._n += 1
         return Event(
-            thread_id=self._thread_id, run_id=self._run_id, name="values", data=data, mode=mode, ms=1, n=self._n, last=last
+            thread_id=self._thread_id,
+            run_id=self._run_id,
+            name="values",
+            data=data,
+            mode=mode,
+            ms=1,
+            n=self._n,
+            last=last,
         )
 
 

@@ -153,7 +153,7 @@ async def test_events_are_stored_before_they_are_told(storage, broker, service):
 
 async def test_a_classic_event_of_a_v2_run_is_told_live_and_not_stored(storage, broker):
     telling = emitter(storage, broker)
-    follower = broker.follow("t")
+    follower = await broker.follow("t")
     telling.emit("values", {"n": 1}, "values")
     telling.tell("values", (), {"n": 1})
     await telling.flush()

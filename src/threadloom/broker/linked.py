@@ -154,8 +154,7 @@ class LinkedBroker(LocalBroker):
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_SECONDS):
-                while self._outbox or self._words or not self._quiet.is_set():
-                    await asyncio.sleep(PACE)
+                await self._quiet.wait()
         self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_SECONDS):
@@ -184,7 +183,7 @@ class LinkedBroker(LocalBroker):
 
     def _say(self, word: str) -> None:
         self._words[word] = None
-        self._something.set()
+        self._stir()
 
     def _hear(self, word: str) -> None:
         what, _, argument = word.partition(" ")
@@ -283,14 +282,18 @@ class LinkedBroker(LocalBroker):
             self._outbox.clear()
             self._outbox_bytes = 0
             self._words["lost"] = None
+        self._stir()
+
+    def _stir(self) -> None:
+        self._quiet.clear()
         self._something.set()
 
     async def _send_forever(self) -> None:
         while True:
-            self._quiet.set()
+            if not (self._outbox or self._words):
+                self._quiet.set()
             await self._something.wait()
             self._something.clear()
-            self._quiet.clear()
             words, self._words = self._words, {}
             batches, self._outbox = list(self._outbox), deque()
             self._outbox_bytes = 0

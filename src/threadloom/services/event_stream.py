@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
-from threadloom.broker.base import Broker, ReaderTooSlow
+from threadloom.broker.base import Broker, EventsMissed
 from threadloom.services.event_filter import EventFilter
 from threadloom.services.limits import Limits, Place
+from threadloom.services.waiting import LONG_SILENCE
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import METHODS, Caller, Event
 
@@ -86,7 +87,7 @@ class EventStreamService:
         self, thread_id: str, after: int, methods: frozenset[str] = frozenset(METHODS)
     ) -> AsyncGenerator[Sequence[Event], None]:
         """All events of some methods after a number, without gap or double, for ever."""
-        follower = self._broker.follow(thread_id, channels=True)
+        follower = await self._broker.follow(thread_id, channels=True)
         try:
             while True:
                 page = await self._page(thread_id, after, methods)
@@ -96,15 +97,17 @@ class EventStreamService:
                     yield page.events
                 while not full:
                     try:
-                        fresh = [event for event in await follower.next() if event.seq > after]
-                    except ReaderTooSlow:
+                        fresh = [event for event in await follower.next(LONG_SILENCE) if event.seq > after]
+                    except EventsMissed:
                         follower.close()
-                        follower = self._broker.follow(thread_id, channels=True)
+                        follower = await self._broker.follow(thread_id, channels=True)
                         break
                     if not fresh:
-                        if await self.newest(thread_id) >= after:
+                        newest = await self.newest(thread_id)
+                        if newest == after:
                             continue
-                        after = 0  # the thread was deleted, and another one has its id
+                        if newest < after:
+                            after = 0  # the thread was deleted, and another one has its id
                         break
                     # Runs follow each other, and the last word of one may reach us after the first of the next.
                     if [event.seq for event in fresh] != list(range(after + 1, after + 1 + len(fresh))):

@@ -3,13 +3,15 @@
 import re
 from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 
-from threadloom.broker.base import Broker, Follower
+from threadloom.broker.base import Broker, EventsLost, Follower
 from threadloom.codec import to_json
+from threadloom.engine.events import Numbers, closing
 from threadloom.errors import ApiError, NotFound
 from threadloom.ids import new_id
 from threadloom.services.limits import Limits, Place
 from threadloom.services.requests import RunCreate
 from threadloom.services.runs import RunService
+from threadloom.services.waiting import LONG_SILENCE, end_heard, heard_of
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import ACTIVE, SYSTEM, Caller, Event, Outcome, Run
 
@@ -48,10 +50,13 @@ class RunStreamService:
     """How runs are watched; `runs` makes and stops them. Event streams count towards the `limits`: each method that opens one
     raises TooMany."""
 
-    def __init__(self, *, storage: Storage, broker: Broker, runs: RunService, limits: Limits) -> None:
+    def __init__(
+        self, *, storage: Storage, broker: Broker, numbers: Numbers, runs: RunService, limits: Limits
+    ) -> None:
         self._limits = limits
         self._storage = storage
         self._broker = broker
+        self._numbers = numbers
         self._runs = runs
 
     # --- make and watch ---
@@ -78,7 +83,7 @@ class RunStreamService:
         """Makes a run on a thread that is followed already, so that no event of it can be missed."""
         await self._runs.check(request)
         own = new_id()
-        follower = self._broker.follow(thread_id or own, events=events)
+        follower = await self._broker.follow(thread_id or own, events=events)
         try:
             admitted = await self._storage.write(
                 lambda tx: self._runs.admit(tx, caller, thread_id, request, own_thread=own)
@@ -103,7 +108,7 @@ class RunStreamService:
         if outcome is not None:
             return _ready(outcome.output_json)
         assert run is not None
-        follower = self._broker.follow(run.thread_id, events=False)
+        follower = await self._broker.follow(run.thread_id, events=False)
         return self._output(run, follower, cancel=cancel_on_disconnect)
 
     async def join_stream(
@@ -131,10 +136,10 @@ class RunStreamService:
         if run is None or run.status not in ACTIVE:
             batches = self._stored(run_id, after, modes)
         elif resumable and after is not None:
-            follower = self._broker.follow(run.thread_id)
+            follower = await self._broker.follow(run.thread_id)
             batches = self._resume(run, follower, after, modes, cancel_on_disconnect)
         else:
-            follower = self._broker.follow(run.thread_id)
+            follower = await self._broker.follow(run.thread_id)
             batches = self._follow(run, follower, modes=modes, cancel=cancel_on_disconnect)
         return EventStream(batches, place, ids=resumable)
 
@@ -153,7 +158,7 @@ class RunStreamService:
         if not await self._storage.read(work):
             raise NotFound(f"Thread with ID {thread_id} not found")
         place = self._limits.open_stream(caller)
-        follower = self._broker.follow(thread_id)
+        follower = await self._broker.follow(thread_id)
         return EventStream(self._all(thread_id, follower, _after(last_event_id), modes), place, ids=True)
 
     # --- how the batches come ---
@@ -168,14 +173,19 @@ class RunStreamService:
         after: tuple[int, int] = (0, 0),
         fresh: bool = False,
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """Live events of a run until its last. Unless it is `fresh`, it may have ended before the follower was there."""
+        """Live events of a run until its last. Unless it is `fresh`, it may have ended before the follower was there.
+
+        Raises:
+            EventsLost: some of its events are gone for good.
+        """
         ended = False
         try:
             if not fresh and await self._is_over(run.run_id):
                 ended = True
                 return
             while not ended:
-                events = [e for e in await follower.next() if e.run_id == run.run_id and (e.ms, e.n) > after]
+                events = await self._heard(run, follower, after)
+                after = (events[-1].ms, events[-1].n)
                 ended = any(event.last for event in events)
                 if wanted := _of_modes(events, modes):
                     yield wanted
@@ -183,6 +193,30 @@ class RunStreamService:
             follower.close()
             if cancel and not ended:
                 await self._hang_up(run)
+
+    async def _heard(self, run: Run, follower: Follower, after: tuple[int, int]) -> Sequence[Event]:
+        """What a follower of a run hears next. What it missed is read where it is stored; so is the end of a run whose worker
+        died before it could tell.
+
+        Raises:
+            EventsLost: it missed something that is not stored.
+        """
+        stored = bool(run.kwargs.get("resumable")) and not run.kwargs.get("event_streaming")
+        over = False
+        while True:
+            try:
+                events = await heard_of(follower, run.run_id, after)
+            except EventsLost:
+                if not stored:
+                    raise
+                events = ()
+            if not events and stored:
+                events = await self._storage.read(lambda tx: tx.events.of_run(run.run_id, after=after))
+            if events:
+                return events
+            if over:
+                raise EventsLost
+            over = await self._is_over(run.run_id)
 
     async def _resume(
         self, run: Run, follower: Follower, after: tuple[int, int], modes: Set[str] | None, cancel: bool
@@ -226,6 +260,7 @@ class RunStreamService:
         self, thread_id: str, follower: Follower, after: tuple[int, int] | None, modes: Set[str]
     ) -> AsyncGenerator[Sequence[Event], None]:
         last = (0, 0)
+        running: set[str] = set()
         try:
             while after is not None:
                 since = after
@@ -236,7 +271,10 @@ class RunStreamService:
                 if wanted := _of_thread(batch, modes):
                     yield wanted
             while True:
-                events = [event for event in await follower.next() if (event.ms, event.n) > last]
+                heard = await follower.next(LONG_SILENCE) or await self._ends(thread_id, running)
+                events = [event for event in heard if (event.ms, event.n) > last]
+                running.update(event.run_id for event in events)
+                running.difference_update([event.run_id for event in events if event.last])
                 if wanted := _of_thread(events, modes):
                     yield wanted
         finally:
@@ -247,13 +285,21 @@ class RunStreamService:
         try:
             ended = not fresh and await self._is_over(run.run_id)
             while not ended:
-                ended = any(event.run_id == run.run_id and event.last for event in await follower.next())
+                ended = await end_heard(follower, run.run_id) or await self._is_over(run.run_id)
         finally:
             follower.close()
             if cancel and not ended:
                 await self._hang_up(run)
         outcome = await self._storage.read(lambda tx: tx.runs.outcome(run.run_id))
         return b"{}" if outcome is None else outcome.output_json
+
+    async def _ends(self, thread_id: str, running: Set[str]) -> list[Event]:
+        """The last events of those runs that have ended, though nobody told."""
+        return [
+            closing(thread_id, run_id, "interrupted", self._numbers)
+            for run_id in running
+            if await self._is_over(run_id)
+        ]
 
     async def _hang_up(self, run: Run) -> None:
         try:

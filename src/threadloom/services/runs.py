@@ -15,6 +15,7 @@ from threadloom.ids import new_id
 from threadloom.services.limits import Limits
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_request import check_context, checkpoint_of, new_run, said_config
+from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.tasks import Task, TaskQuery
 from threadloom.types import ACTIVE, SYSTEM, Assistant, Caller, CancelAction, Run, RunStatus, Thread
@@ -222,7 +223,7 @@ class RunService:
         Raises:
             NotFound: no such run on the thread, or it has already ended.
         """
-        follower = self._broker.follow(thread_id, events=False)
+        follower = await self._broker.follow(thread_id, events=False)
         try:
 
             async def work(tx: Tx) -> Run | None:
@@ -239,8 +240,9 @@ class RunService:
                 self._broker.wake()
                 return
             self._broker.cancel(run_id)
-            while wait and not any(event.run_id == run_id for event in await follower.next()):
-                pass
+            while wait and not await end_heard(follower, run_id):
+                still = await self._storage.read(lambda tx: tx.runs.get(run_id))
+                wait = still is not None and still.status in ACTIVE
         finally:
             follower.close()
 

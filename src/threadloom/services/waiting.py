@@ -1,0 +1,37 @@
+"""Waiting for what others are to tell, without trusting that they live to tell it."""
+
+import asyncio
+from collections.abc import Sequence
+
+from threadloom.broker.base import EventsLost, Follower
+from threadloom.types import Event
+
+SILENCE = 5.0
+"""Seconds without a word of a run after which one looks whether it has ended: who was to say so may have died."""
+
+LONG_SILENCE = 15.0
+"""The same for readers of a whole thread, where silence is the rule."""
+
+
+async def heard_of(follower: Follower, run_id: str, after: tuple[int, int] = (0, 0)) -> Sequence[Event]:
+    """The next events of a run whose `(ms, n)` is greater than `after`; none when nothing came for SILENCE seconds.
+
+    Raises:
+        EventsMissed: as `Follower.next`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + SILENCE
+    while True:
+        left = max(0.0, deadline - loop.time())
+        heard = await follower.next(left)
+        events = [event for event in heard if event.run_id == run_id and (event.ms, event.n) > after]
+        if events or not left:
+            return events
+
+
+async def end_heard(follower: Follower, run_id: str) -> bool:
+    """Waits for the last event of a run. False when it is time to look whether the run has ended."""
+    try:
+        return any(event.last for event in await heard_of(follower, run_id))
+    except EventsLost:
+        return False
