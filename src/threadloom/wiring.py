@@ -208,9 +208,7 @@ class Server:
             copying=CopyService(storage=storage, clock=clock, graphs=thread_graphs),
             state=state,
             runs=runs,
-            streams=RunStreamService(
-                storage=storage, broker=broker, numbers=numbers, runs=runs, limits=self.limits
-            ),
+            streams=RunStreamService(storage=storage, broker=broker, numbers=numbers, runs=runs, limits=self.limits),
             assistants=assistants,
             items=ItemService(self.store),
             crons=CronService(storage, clock, runs, assistants),

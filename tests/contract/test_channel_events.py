@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from tests.clocks import ManualClock
@@ -126,8 +127,15 @@ async def service(storage, broker):
     return EventStreamService(storage=storage, broker=broker, limits=Limits(LimitSettings()))
 
 
-def emitter(storage, broker, **more):
-    return Emitter(run(), storage=storage, broker=broker, numbers=Numbers(ManualClock()), **more)
+async def emitter(storage, broker, run_id="r", **more):
+    """The emitter of a run that is being executed."""
+
+    async def begin(tx):
+        await tx.runs.insert(msgspec.structs.replace(run(run_id), status="pending"))
+        return await tx.runs.take(run_id, "worker", 1, 2)
+
+    claimed = await storage.write(begin)
+    return Emitter(claimed, storage=storage, broker=broker, numbers=Numbers(ManualClock()), **more)
 
 
 async def take(feed, count):
@@ -141,7 +149,7 @@ async def take(feed, count):
 
 async def test_events_are_stored_before_they_are_told(storage, broker, service):
     feed = await service.open(SYSTEM, "t", ALL)
-    telling = emitter(storage, broker)
+    telling = await emitter(storage, broker)
     for n in range(3):
         telling.tell("values", (), {"n": n})
     await telling.flush()
@@ -152,7 +160,7 @@ async def test_events_are_stored_before_they_are_told(storage, broker, service):
 
 
 async def test_a_classic_event_of_a_v2_run_is_told_live_and_not_stored(storage, broker):
-    telling = emitter(storage, broker)
+    telling = await emitter(storage, broker)
     follower = await broker.follow("t")
     telling.emit("values", {"n": 1}, "values")
     telling.tell("values", (), {"n": 1})
@@ -178,7 +186,7 @@ async def test_what_is_told_out_of_order_is_read_in_order(storage, broker, servi
 async def test_a_reader_that_fell_behind_reads_on_from_the_storage(storage, broker, service, monkeypatch):
     monkeypatch.setattr(local, "BACKLOG", 100)
     feed = await service.open(SYSTEM, "t", ALL)
-    telling = emitter(storage, broker)
+    telling = await emitter(storage, broker)
     telling.tell("lifecycle", (), {"event": "running"})
     await telling.flush()
     assert [one.seq for one in await take(feed, 1)] == [1]
@@ -207,7 +215,7 @@ async def test_a_thread_that_began_anew_is_followed_from_its_start(storage, brok
     waiting = asyncio.create_task(take(feed, 2))
     await asyncio.sleep(0)
     await storage.write(lambda tx: tx.events.trim("t", 0))
-    telling = emitter(storage, broker)
+    telling = await emitter(storage, broker)
     for n in range(2):
         telling.tell("values", (), {"n": n})
         await telling.flush()
@@ -219,7 +227,7 @@ async def test_many_events_are_replayed_in_pages(storage, broker, service):
     await put(storage, *(event("values" if n % 7 else "custom", n) for n in range(1, 1801)))
     feed = await service.open(SYSTEM, "t", read_filter({"channels": ["custom"], "since": 7}))
     assert [one.seq for one in await take(feed, 256)] == list(range(14, 1801, 7))
-    telling = emitter(storage, broker)
+    telling = await emitter(storage, broker)
     telling.tell("custom", (), {"payload": 1})
     await telling.flush()
     assert [one.seq for one in await take(feed, 1)] == [1801]
@@ -227,7 +235,7 @@ async def test_many_events_are_replayed_in_pages(storage, broker, service):
 
 
 async def test_the_log_of_a_thread_keeps_its_newest_events(storage, broker):
-    telling = emitter(storage, broker, keep=500)
+    telling = await emitter(storage, broker, keep=500)
     for _ in range(3):
         for n in range(700):
             telling.tell("values", (), {"n": n})

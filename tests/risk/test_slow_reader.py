@@ -20,7 +20,7 @@ def test_slow_reader_stalls_nobody(tmp_path: Path) -> None:
         )
         slow = socket.create_connection(("127.0.0.1", server.port))
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        head = f"POST /threads/{thread}/runs/stream HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        head = f"POST /threads/{thread}/runs/stream HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         slow.sendall(head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body)
         slow.recv(100)
         [run] = httpx.get(f"{server.url}/threads/{thread}/runs").json()

@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from threadloom.broker.base import Broker
 from threadloom.clock import Clock
 from threadloom.codec import to_json, to_lean_json
+from threadloom.engine.patience import patiently
+from threadloom.errors import LostLeaseError, ThreadloomError
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import CHANNELS, Event, Run
 
@@ -16,13 +18,23 @@ KEEP = 10_000
 
 
 class Numbers:
-    """Hands out event ids `<ms>-<n>`, strictly growing in this process, from any thread."""
+    """Hands out event ids `<ms>-<n>`, strictly growing in this process, from any thread.
+
+    Those of one thread grow across processes too: who begins to work on it says with `after` what went before.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._ms = 0
         self._n = 0
+
+    def after(self, moment: int) -> None:
+        """Makes all following ids greater than those given out up to a moment (microseconds)."""
+        with self._lock:
+            ms = moment // 1000 + 1
+            if ms > self._ms:
+                self._ms, self._n = ms, 0
 
     def next(self) -> tuple[int, int]:
         with self._lock:
@@ -41,10 +53,21 @@ class Emitter:
     and are not even encoded when nobody does. Of a v2 run the events of its channels are stored, and no others.
 
     Args:
+        holds: whether the run is still ours. What it tells after that nobody gets.
         keep: stored events that the thread keeps.
     """
 
-    def __init__(self, run: Run, *, storage: Storage, broker: Broker, numbers: Numbers, keep: int = KEEP) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        storage: Storage,
+        broker: Broker,
+        numbers: Numbers,
+        holds: Callable[[], bool] = lambda: True,
+        keep: int = KEEP,
+    ) -> None:
+        self._holds = holds
         self._most = keep
         self._run = run
         self._storage = storage
@@ -54,26 +77,35 @@ class Emitter:
         self._stored = bool(run.kwargs.get("resumable")) and not self.channels
         self._buffer: list[Event] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._failure: ThreadloomError | None = None
+        self._newest = 0
 
     def emit(self, name: str, value: Any, mode: str = "") -> None:
         """One event; `mode` is the stream mode it belongs to, `""` for what every reader gets."""
         if not self._stored and not self._broker.watched(self._run.thread_id):
             return
         event = self._event(name, to_json(value), mode)
-        if not self._stored:
+        if self._stored:
+            self._keep(event)
+        elif self._holds():
             self._broker.publish([event])
-            return
-        self._keep(event)
 
     def tell(self, method: str, namespace: Sequence[str], data: Any, node: str | None = None) -> None:
         """One event on a channel of the v2 event stream (contract, protocols §3, "Event")."""
         self._keep(self._telling(method, namespace, data, node))
 
     async def flush(self) -> None:
-        """Waits until all that was emitted is stored and handed on."""
+        """Waits until all that was emitted is stored and handed on.
+
+        Raises:
+            LostLeaseError: the run is no longer this attempt's: nothing more of it is stored.
+            StorageError: something could not be stored. The log ends before it.
+        """
         if self._flushing is not None:
             await self._flushing
         await self._flush()
+        if self._failure is not None:
+            raise self._failure
 
     def last(self, status: str) -> Event:
         """The event that closes the run's stream. Made before the run is settled, published after."""
@@ -113,8 +145,50 @@ class Emitter:
     async def _flush(self) -> None:
         while self._buffer:
             batch, self._buffer = self._buffer, []
-            await store(self._storage, batch, self._most)
+            if self._failure is not None:
+                continue
+            try:
+                await self._store(batch)
+            except ThreadloomError as failure:
+                self._failure = failure
+                continue
             self._broker.publish(batch)
+
+    async def _store(self, batch: Sequence[Event]) -> None:
+        """Stores events, once, even if the database fell silent without telling whether it had stored them."""
+        run = self._run
+        tried = False
+
+        async def work(tx: Tx) -> None:
+            if tried and await self._is_stored(tx, batch):
+                return
+            if not await tx.runs.holds(run.run_id, run.fence):
+                raise LostLeaseError(f"run {run.run_id} was taken over or removed")
+            stored = await tx.events.append(batch)
+            if stored[-1].seq // every != (stored[0].seq - 1) // every:
+                await tx.events.trim(run.thread_id, self._most)
+
+        async def store() -> None:
+            nonlocal tried
+            try:
+                await self._storage.write(work)
+            finally:
+                tried = True
+
+        every = min(1000, self._most)
+        await patiently(store)
+        self._newest = batch[-1].seq
+
+    async def _is_stored(self, tx: Tx, batch: Sequence[Event]) -> bool:
+        """Whether the events are stored. If so, they get their numbers."""
+        run, first = self._run, batch[0]
+        if self.channels:
+            found = await tx.events.of_channels(run.thread_id, after=self._newest, run_id=run.run_id, limit=len(batch))
+        else:
+            found = await tx.events.of_run(run.run_id, after=(first.ms, first.n - 1), limit=len(batch))
+        for event, stored in zip(batch, found, strict=False):
+            event.seq = stored.seq
+        return bool(found)
 
 
 def closing(thread_id: str, run_id: str, status: str, numbers: Numbers) -> Event:
@@ -122,15 +196,3 @@ def closing(thread_id: str, run_id: str, status: str, numbers: Numbers) -> Event
     ms, n = numbers.next()
     data = to_json({"run_id": run_id, "status": status})
     return Event(thread_id=thread_id, run_id=run_id, name="end", data=data, ms=ms, n=n, last=True)
-
-
-async def store(storage: Storage, events: Sequence[Event], keep: int = KEEP) -> None:
-    """Appends events of one thread to its log, and cuts the log down to `keep` events now and then."""
-    every = min(1000, keep)
-
-    async def work(tx: Tx) -> None:
-        stored = await tx.events.append(events)
-        if stored[-1].seq // every != (stored[0].seq - 1) // every:
-            await tx.events.trim(events[0].thread_id, keep)
-
-    await storage.write(work)

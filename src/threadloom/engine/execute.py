@@ -17,6 +17,7 @@ from threadloom.engine.faults import told
 from threadloom.engine.protocol_events import Channels
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.stream_modes import Translator, langgraph_modes
+from threadloom.errors import LostLeaseError, StorageError
 from threadloom.graphs.registry import Graphs
 from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.types import Run
@@ -60,11 +61,21 @@ class Execution:
         resumed: an earlier attempt has already put checkpoints, so it goes on from those.
         timeout: seconds it may take.
         snapshot: whether the thread's state is wanted at the end.
+        last: whether no other attempt may follow.
     """
 
     def __init__(
-        self, run: Run, *, graphs: Graphs, emitter: Emitter, resumed: bool, timeout: float, snapshot: bool
+        self,
+        run: Run,
+        *,
+        graphs: Graphs,
+        emitter: Emitter,
+        resumed: bool,
+        timeout: float,
+        snapshot: bool,
+        last: bool = True,
     ) -> None:
+        self._last = last
         self._run = run
         self._graphs = graphs
         self._emitter = emitter
@@ -83,6 +94,8 @@ class Execution:
             cancelled: whether a cancellation of this task was asked for from outside.
 
         Raises:
+            LostLeaseError: the run is no longer this attempt's.
+            StorageError: the database failed, and there may be another attempt.
             asyncio.CancelledError: this task was cancelled for another reason than the run's (the server stops).
         """
         run = self._run
@@ -105,6 +118,7 @@ class Execution:
                         raise
                     kind = "cancelled"
                 except Exception as failure:
+                    self._pass_on(failure)
                     error = failure
                     kind = "timeout" if isinstance(failure, TimeoutError) and limit.expired() else "error"
                 if self._wants_snapshot:
@@ -114,10 +128,16 @@ class Execution:
                 raise
             kind = "cancelled"
         except Exception as failure:
+            self._pass_on(failure)
             kind, error = "error", failure
         if error is None:
             return Result(kind=kind, output_json=self._output(), snapshot=snapshot)
         return self._failed(kind, error, snapshot)
+
+    def _pass_on(self, failure: Exception) -> None:
+        """Raises what is no fault of the graph's: the run is another attempt's now, or is to be tried again."""
+        if isinstance(failure, LostLeaseError) or (isinstance(failure, StorageError) and not self._last):
+            raise failure
 
     def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
         log.warning("run %s failed", self._run.run_id, exc_info=error)

@@ -8,6 +8,7 @@ import msgspec
 from threadloom.clock import SECOND, Clock
 from threadloom.codec import to_json
 from threadloom.engine.execute import Result
+from threadloom.engine.patience import patiently
 from threadloom.engine.snapshot import Snapshot
 from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
 from threadloom.errors import LostLeaseError
@@ -72,18 +73,37 @@ class Settling:
             LostLeaseError: the run is no longer this attempt's to end.
         """
 
+        done: Settled | None = None
+
         async def work(tx: Tx) -> Settled | None:
+            nonlocal done
             current = await _held(tx, run)
             if current.cancel == "rollback" and result.kind != "rolled back":
                 return None
-            settled = await self._end(tx, current, result, last, stored)
+            done = await self._end(tx, current, result, last, stored)
             if self._delivery is not None:
-                settled.delivery = self._delivery(settled)
-                if settled.delivery is not None:
-                    await tx.deliveries.insert(settled.delivery)
-            return settled
+                done.delivery = self._delivery(done)
+                if done.delivery is not None:
+                    await tx.deliveries.insert(done.delivery)
+            return done
 
-        return await self._storage.write(work)
+        async def end() -> Settled | None:
+            try:
+                return await self._storage.write(work)
+            except LostLeaseError:
+                # The database may have fallen silent after it had done so.
+                if done is None or not await self._has_ended(done):
+                    raise
+                return done
+
+        return await patiently(end)
+
+    async def _has_ended(self, settled: Settled) -> bool:
+        """Whether it was this end that the run came to."""
+        run = await self._storage.read(lambda tx: tx.runs.get(settled.run.run_id))
+        if run is None:
+            return settled.run.temporary or settled.status == "interrupted"
+        return run.ended_at == settled.run.ended_at
 
     async def roll_back(self, run: Run) -> None:
         """Takes back all that the run put on its thread. The run itself still runs, until it is settled.
@@ -98,17 +118,22 @@ class Settling:
 
         await self._storage.write(work)
 
-    async def hand_back(self, run: Run) -> None:
-        """Lets a run that this process cannot end be claimed again; the attempt does not count."""
+    async def hand_back(self, run: Run, *, counts: bool = False) -> None:
+        """Lets a run that this process cannot end be claimed again. The attempt `counts` when it may be why.
+
+        Raises:
+            LostLeaseError: as `settle`.
+        """
 
         async def work(tx: Tx) -> None:
             await _held(tx, run)
-            await tx.runs.requeue(run.run_id, attempt=run.attempt - 1)
+            await tx.runs.requeue(run.run_id, attempt=run.attempt if counts else run.attempt - 1)
 
-        await self._storage.write(work)
+        await patiently(lambda: self._storage.write(work))
 
     async def _end(self, tx: Tx, run: Run, result: Result, last: Event, stored: bool) -> Settled:
-        now = self._clock.now()
+        # Not before anything the run has told, so that whatever works on the thread next tells it after that.
+        now = max(self._clock.now(), last.ms * 1000)
         if stored:
             await tx.events.append([last])
             await tx.events.expire(run.run_id, now + self._keep)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -11,7 +12,7 @@ from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.engine.events import KEEP, Emitter, Numbers
 from threadloom.engine.execute import Execution, Result, read_state
-from threadloom.engine.lease import LeaseKeeper, lease_end, sweep
+from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
 from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
 from threadloom.errors import LostLeaseError, StorageError
@@ -21,6 +22,12 @@ from threadloom.storage.base import Storage, Tx
 from threadloom.types import Event, Run
 
 log = logging.getLogger("threadloom.worker")
+
+LOOK_SECONDS = 1.0
+"""How often a worker that is not alone looks for runs unasked."""
+
+SWEEPS = 10
+"""Looks for lost runs while a lease lasts."""
 
 AfterRun = Callable[[Settled], Awaitable[None]]
 """Called once a run has ended, before those who wait for it are told: webhooks."""
@@ -36,20 +43,35 @@ class _Held:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.cancelled = False
         self.lost = False
-        self.settling = False
+        self._stopped = False
+        self._executing = False
 
     def stop(self) -> None:
-        """Cancels the execution, from any thread. A run that is already being settled ends as it will."""
-        if self.task is not None and self.loop is not None:
+        """Cancels the execution, from any thread: now, or as soon as it begins. A run that is being settled ends as it will."""
+        self._stopped = True
+        if self.loop is not None:
             self.loop.call_soon_threadsafe(self._cancel)
 
+    def execute(self) -> None:
+        """From here on it can be stopped."""
+        self._executing = True
+        if self._stopped:
+            self._cancel()
+
+    def settle(self) -> None:
+        """From here on it can be stopped no more."""
+        self._executing = False
+
     def _cancel(self) -> None:
-        if self.task is not None and not self.settling:
+        if self._executing and self.task is not None:
             self.task.cancel()
 
 
 class Worker:
     """Executes runs, up to `jobs` at once.
+
+    Where it is not alone it looks every second, whether told or not, for runs to claim, and now and then for runs whose worker
+    is gone. The last attempts of such runs it makes one at a time, so that a run which kills its worker takes none of them along.
 
     Args:
         graphs: gives the graphs that are served now.
@@ -61,6 +83,7 @@ class Worker:
         isolated: whether runs get event loops of their own.
         alone: whether no other process can hold a lease, so that all are void at start.
         delivery: makes what the webhook of a run that ends is told.
+        lease: seconds after which the runs of a worker that is not heard of are taken up by another.
     """
 
     def __init__(
@@ -79,6 +102,7 @@ class Worker:
         isolated: bool = False,
         alone: bool = True,
         delivery: MakeDelivery | None = None,
+        lease: float = LEASE_SECONDS,
         after_run: AfterRun | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
@@ -94,12 +118,17 @@ class Worker:
         self._after_run = after_run
         self._log_size = log_size
         self._settling = Settling(storage=storage, clock=clock, keep=keep, delivery=delivery)
-        self._leases = LeaseKeeper(storage=storage, clock=clock, lost=self._lose, cancelled=self._cancel)
+        self._leases = LeaseKeeper(
+            storage=storage, clock=clock, seconds=lease, alone=alone, lost=self._lose, cancelled=self._cancel
+        )
+        self._sweep_every = lease / SWEEPS
         self._loops = Loops(isolated)
         self._held: dict[str, _Held] = {}
         self._taken: dict[str, int] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._cancelled_early: dict[str, int] = {}
         self._claiming: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
@@ -114,18 +143,28 @@ class Worker:
     async def start(self) -> None:
         """Takes up what an earlier process left, then claims for ever in the background."""
         self._broker.on_cancel(self._cancel)
-        await self._sweep(everything=self._alone)
+        if self._alone or self.jobs:
+            await self._sweep(everything=self._alone)
         if self.jobs:
             self._leases.start()
             self._claiming = asyncio.create_task(self._claim_forever())
+            if not self._alone:
+                self._sweeping = asyncio.create_task(self._sweep_forever())
+
+    def drain(self) -> None:
+        """Claims no more. What is under way goes on until `stop`."""
+        self._stopping = True
+        for task in (self._claiming, self._sweeping):
+            if task is not None:
+                task.cancel()
 
     async def stop(self, grace: float) -> None:
         """Claims no more, lets runs end within `grace` seconds, hands the rest back to the queue."""
-        self._stopping = True
-        if self._claiming is not None:
-            self._claiming.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._claiming
+        self.drain()
+        for task in (self._claiming, self._sweeping):
+            if task is not None:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         if self._tasks and grace > 0:
             await asyncio.wait(self._tasks, timeout=grace)
         for held in list(self._held.values()):
@@ -145,7 +184,7 @@ class Worker:
         if self._claiming is None or self._stopping or len(self._held) + len(self._taken) >= self.jobs:
             return None
         self._taken[run.run_id] = now
-        return await tx.runs.take(run.run_id, self.id, now, lease_end(now))
+        return await tx.runs.take(run.run_id, self.id, now, self._leases.end(now))
 
     def begin(self, run: Run) -> None:
         """See `admission.Starter`."""
@@ -160,11 +199,11 @@ class Worker:
                 wait = await self._claim()
             except StorageError:
                 log.exception("runs cannot be claimed")
-                wait = 1.0
+                wait = LOOK_SECONDS
             await self._broker.work(wait)
 
     async def _claim(self) -> float | None:
-        """Claims what is due, and tells after how many seconds the next one is."""
+        """Claims what is due, and tells after how many seconds to look again."""
         while (free := self.jobs - len(self._held) - len(self._taken)) > 0:
             claimed = await self._claim_due(free)
             for run in claimed:
@@ -173,26 +212,45 @@ class Worker:
                 break
         now = self._clock.now()
         due = await self._storage.read(lambda tx: tx.runs.next_due(now))
-        return None if due is None else max(0.0, (due - now) / SECOND)
+        wait = None if due is None else max(0.0, (due - now) / SECOND)
+        if self._alone:
+            return wait
+        look = LOOK_SECONDS * random.uniform(0.8, 1.2)
+        return look if wait is None else min(look, wait)
 
     async def _claim_due(self, free: int) -> list[Run]:
         now = self._clock.now()
         if not await self._storage.read(lambda tx: tx.runs.claimable(now)):
             return []
+        last = self._attempts - 1
+        tries_a_last = any(held.run.attempt > last > 0 for held in self._held.values())
 
         async def work(tx: Tx) -> list[Run]:
-            return await tx.runs.claim(self.id, now, lease_end(now), free)
+            end = self._leases.end(now)
+            if last <= 0:
+                return await tx.runs.claim(self.id, now, end, free)
+            claimed = await tx.runs.claim(self.id, now, end, free, attempts=(0, last))
+            if len(claimed) < free and not tries_a_last:
+                claimed += await tx.runs.claim(self.id, now, end, 1, attempts=(last, None))
+            return claimed
 
         return await self._storage.write(work)
 
+    async def _sweep_forever(self) -> None:
+        while True:
+            await self._clock.sleep(self._sweep_every * random.uniform(0.5, 1.5))
+            try:
+                await self._sweep(everything=False)
+            except StorageError:
+                log.exception("runs of lost workers cannot be looked for")
+
     async def _sweep(self, *, everything: bool) -> None:
         now = self._clock.now()
-        lease = lease_end(now)
         swept = await sweep(
             self._storage,
             None if everything else now,
             worker=self.id,
-            lease=lease,
+            lease=self._leases.end(now),
             attempts=self._attempts,
             clock=self._clock,
         )
@@ -200,12 +258,16 @@ class Worker:
             log.info("run %s goes on: its worker was lost in attempt %s", run.run_id, run.attempt)
         for run in swept.to_end:
             self._begin(self._give_up(run), run)
+        if swept.requeued:
+            self._broker.wake()
 
     # --- one run ---
 
     def _begin(self, work: Coroutine[Any, Any, None], run: Run) -> None:
         held = self._held[run.run_id] = _Held(run, self._graphs())
         self._leases.hold(run)
+        if run.run_id in self._cancelled_early:
+            self._cancel(run.run_id)
         future = self._loops.run(self._watched(work, held))
         self._tasks.add(future)
         future.add_done_callback(lambda done: self._ended(done, run))
@@ -216,7 +278,8 @@ class Worker:
         self._held.pop(run.run_id, None)
         if not done.cancelled() and (error := done.exception()):
             log.error("run %s could not be settled", run.run_id, exc_info=error)
-        self._broker.wake()
+        # What may be claimed now this worker finds itself, unless it claims no more.
+        self._broker.wake(elsewhere=self._stopping)
 
     async def _watched(self, work: Coroutine[Any, Any, None], held: _Held) -> None:
         held.task = asyncio.current_task()
@@ -231,40 +294,76 @@ class Worker:
                     raise
 
     async def _attempt(self, run: Run) -> None:
-        """Executes a claimed run and settles it."""
+        """Executes a claimed run and settles it; when the database fails, lets it be tried again."""
         held = self._held[run.run_id]
+        try:
+            await self._execute(held)
+        except StorageError:
+            held.settle()
+            log.exception("run %s goes back into the queue: the database failed", run.run_id)
+            await self._settling.hand_back(run, counts=True)
+
+    async def _execute(self, held: _Held) -> None:
+        run = held.run
         emitter = self._emitter(run)
-        resumed = run.attempt > 1 and await self._storage.read(lambda tx: tx.lineage.wrote(run.thread_id, run.run_id))
         execution = Execution(
             run,
             graphs=held.graphs,
             emitter=emitter,
-            resumed=resumed,
+            resumed=await self._went_before(run),
             timeout=self._timeout,
             snapshot=not run.temporary,
+            last=run.attempt >= self._attempts,
         )
+        held.execute()
         try:
             result = await execution.execute(lambda: held.cancelled)
         except asyncio.CancelledError:
-            held.settling = True
+            held.settle()
             if self._stopping and not held.lost:
                 await emitter.flush()
                 await self._settling.hand_back(run)
             raise
-        held.settling = True
+        held.settle()
         await self._settle(held, result, emitter)
 
+    async def _went_before(self, run: Run) -> bool:
+        """Whether an earlier attempt has put checkpoints. Sees to it that the run's events come after all that the thread has
+        told so far, whatever the clocks of those who told it."""
+        again = run.started_at != run.updated_at
+        if self._alone and not again:
+            return False
+
+        async def look(tx: Tx) -> tuple[int, bool]:
+            thread = await tx.threads.get(run.thread_id, with_state=False)
+            wrote = again and await tx.lineage.wrote(run.thread_id, run.run_id)
+            return thread.updated_at if thread else 0, wrote
+
+        changed, wrote = await self._storage.read(look)
+        # Of an attempt whose worker was lost there is no last word; but it told nothing once its lease was over.
+        self._numbers.after(max(changed, run.updated_at + SECOND if again else 0))
+        return wrote
+
     def _emitter(self, run: Run) -> Emitter:
-        return Emitter(run, storage=self._storage, broker=self._broker, numbers=self._numbers, keep=self._log_size)
+        return Emitter(
+            run,
+            storage=self._storage,
+            broker=self._broker,
+            numbers=self._numbers,
+            holds=lambda: self._leases.holds(run),
+            keep=self._log_size,
+        )
 
     async def _give_up(self, run: Run) -> None:
         """Ends a run that an earlier worker left and that must not be tried again."""
         held = self._held[run.run_id]
-        held.settling = True
+        await self._went_before(run)
         emitter = self._emitter(run)
-        snapshot = await read_state(run, held.graphs)
+        # Reading the state calls the user's code once more; if that is what kills workers, it has had its chance.
+        snapshot = await read_state(run, held.graphs) if run.attempt <= self._attempts + 1 else None
         if run.cancel:
-            result = Result(kind="cancelled", output_json=snapshot.values_json or b"{}", snapshot=snapshot)
+            output = (snapshot and snapshot.values_json) or b"{}"
+            result = Result(kind="cancelled", output_json=output, snapshot=snapshot)
         else:
             attempts = f"The run's worker was lost {self._attempts} times; it is not tried again."
             result = error_result("RunLostError", attempts)
@@ -296,9 +395,17 @@ class Worker:
 
     def _cancel(self, run_id: str) -> None:
         held = self._held.get(run_id)
-        if held is not None and not held.cancelled:
+        if held is None:
+            self._remember(run_id)
+        elif not held.cancelled:
             held.cancelled = True
             held.stop()
+
+    def _remember(self, run_id: str) -> None:
+        """A run may be cancelled when its claim is committed, but its worker has not heard of that yet."""
+        now = self._clock.now()
+        self._cancelled_early = {early: at for early, at in self._cancelled_early.items() if now - at < 10 * SECOND}
+        self._cancelled_early[run_id] = now
 
     def _lose(self, run_id: str) -> None:
         held = self._held.get(run_id)

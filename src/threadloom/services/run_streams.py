@@ -50,9 +50,7 @@ class RunStreamService:
     """How runs are watched; `runs` makes and stops them. Event streams count towards the `limits`: each method that opens one
     raises TooMany."""
 
-    def __init__(
-        self, *, storage: Storage, broker: Broker, numbers: Numbers, runs: RunService, limits: Limits
-    ) -> None:
+    def __init__(self, *, storage: Storage, broker: Broker, numbers: Numbers, runs: RunService, limits: Limits) -> None:
         self._limits = limits
         self._storage = storage
         self._broker = broker

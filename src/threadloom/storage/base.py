@@ -145,10 +145,13 @@ class Runs(Protocol):
         """How many runs of a user are still to end, those of one thread left out."""
         ...
 
-    async def claim(self, worker: str, now: int, lease: int, limit: int) -> list[Run]:
+    async def claim(
+        self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
+    ) -> list[Run]:
         """Makes up to `limit` due pending runs running, each of a thread that has no other running, oldest due first.
 
-        Each gets attempt + 1, a new fence and the lease.
+        Each gets attempt + 1, a new fence and the lease. `attempts`: only those that had at least so many, and less than so
+        many, attempts before.
         """
         ...
 
@@ -158,6 +161,10 @@ class Runs(Protocol):
 
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
         """Claims one pending run by id, as `claim` does. None when it is not pending."""
+        ...
+
+    async def holds(self, run_id: str, fence: int) -> bool:
+        """Whether a run is running under this fence. It stays so until the transaction ends."""
         ...
 
     async def next_due(self, now: int) -> int | None:

@@ -62,21 +62,26 @@ class SqliteRuns:
         number: int = self._db.execute(SQL["count_active_of_user"], (user_id, besides or "")).fetchone()[0]
         return number
 
-    async def claim(self, worker: str, now: int, lease: int, limit: int) -> list[Run]:
+    async def claim(
+        self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
+    ) -> list[Run]:
         claimed = []
-        for (run_id,) in self._db.execute(SQL["claimable"], (now, limit)).fetchall():
+        for (run_id,) in self._db.execute(SQL["claimable"], (now, limit, *attempts)).fetchall():
             run = await self.take(run_id, worker, now, lease)
             if run:
                 claimed.append(run)
         return claimed
 
     async def claimable(self, now: int) -> bool:
-        return self._db.execute(SQL["claimable"], (now, 1)).fetchone() is not None
+        return self._db.execute(SQL["claimable"], (now, 1, 0, None)).fetchone() is not None
 
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
         fence = self._db.execute(SQL["take_fence"]).fetchone()[0]
         row = self._db.execute(SQL["claim"], (run_id, fence, worker, lease, now)).fetchone()
         return run_of(row) if row else None
+
+    async def holds(self, run_id: str, fence: int) -> bool:
+        return self._db.execute(SQL["holds"], (run_id, fence)).fetchone() is not None
 
     async def next_due(self, now: int) -> int | None:
         due: int | None = self._db.execute(SQL["next_due"], (now,)).fetchone()[0]

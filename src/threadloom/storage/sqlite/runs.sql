@@ -30,9 +30,9 @@ SELECT count(*) FROM runs INDEXED BY runs_active
 WHERE status IN ('pending', 'running') AND coalesce(user_id, '') = ?1 AND thread_id <> ?2;
 
 -- name: claimable
--- Due pending runs, the first of each thread that has none running.
+-- Due pending runs, the first of each thread that has none running, of those with ?3 to below ?4 attempts behind them.
 SELECT run_id FROM runs p
-WHERE status = 'pending' AND due <= ?1
+WHERE status = 'pending' AND due <= ?1 AND attempt >= ?3 AND (?4 IS NULL OR attempt < ?4)
   AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
   AND NOT EXISTS (SELECT 1 FROM runs e WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq)
 ORDER BY due, seq LIMIT ?2;
@@ -46,6 +46,10 @@ UPDATE fences SET next = next + 1 RETURNING next - 1;
 UPDATE runs SET status = 'running', attempt = attempt + 1, fence = ?2, worker = ?3, lease = ?4,
     started_at = coalesce(started_at, ?5), updated_at = ?5
 WHERE run_id = ?1 AND status = 'pending' RETURNING *;
+
+-- name: holds
+-- Whether a run is running under a fence.
+SELECT 1 FROM runs WHERE run_id = ? AND fence = ? AND status = 'running';
 
 -- name: next_due
 -- When the next pending run is due that waits only for its time.
