@@ -34,6 +34,7 @@ from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
 from threadloom.services.copying import CopyService
 from threadloom.services.crons import CronService, fire_forever
+from threadloom.services.erasing import EraseService
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
@@ -206,6 +207,7 @@ class Server:
         return Services(
             threads=threads,
             copying=CopyService(storage=storage, clock=clock, graphs=thread_graphs),
+            erasing=EraseService(storage=storage, clock=clock, stop_runs=runs.stop_thread),
             state=state,
             runs=runs,
             streams=RunStreamService(storage=storage, broker=broker, numbers=numbers, runs=runs, limits=self.limits),

@@ -11,6 +11,7 @@ GROWING = {
     "runs",
     "outcomes",
     "events",
+    "deliveries",
     "threads",
     "states",
     "cks",
@@ -23,17 +24,20 @@ GROWING = {
 }
 WHOLE = {
     ("lineage.sql", "heads"): "the checkpoints of all threads were asked for",
+    ("deliveries.sql", "search"): "a page, in the order of making, or what an index finds",
+    ("deliveries.sql", "count"): "the same",
     ("items.sql", "list_all"): "a page of all items, in the order of an index",
 }
 """Queries that may read all they find, and why."""
 
-SMALL = {"runs_active", "runs_leases"}
+SMALL = {"runs_active", "runs_leases", "deliveries_due"}
 """Indexes that hold only what is still to end."""
 
 FILES = (
     "assistants.sql",
     "collect.sql",
     "crons.sql",
+    "deliveries.sql",
     "events.sql",
     "items.sql",
     "lineage.sql",

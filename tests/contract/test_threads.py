@@ -219,3 +219,27 @@ async def test_a_hundred_thousand_threads_are_searched_without_reading_each(sqli
     sqlite.database.read(counted)
     assert await ids(sqlite, metadata={"mark": "m7"}) == ["t7"]
     assert len(read) == 1
+
+
+def copy_of(source, thread_id):
+    return thread(thread_id, forked_from=ForkedFrom(thread_id=source, checkpoint_id=None, at=1))
+
+
+async def test_copies_of_copies_are_found_also_through_threads_that_are_gone(storage):
+    async def copies(thread_id):
+        return sorted(await storage.read(lambda tx: tx.threads.copies(thread_id)))
+
+    await put(
+        storage, thread("a"), copy_of("a", "b"), copy_of("b", "c"), copy_of("b", "d"), copy_of("d", "e"), thread("z")
+    )
+    assert await copies("a") == ["b", "c", "d", "e"]
+    assert await copies("d") == ["e"]
+    assert await copies("z") == await copies("nobody") == []
+    await storage.write(lambda tx: tx.threads.delete("b"))
+    assert await copies("a") == ["c", "d", "e"]
+    await storage.write(lambda tx: tx.threads.delete("a"))
+    assert await copies("d") == ["e"]
+    # Another thread that gets the id of one that is gone has nothing to do with its copies.
+    await put(storage, thread("a"), thread("b"))
+    assert await copies("a") == await copies("b") == []
+    assert (await get(storage, "c")).forked_from.thread_id == "b"

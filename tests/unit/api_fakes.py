@@ -28,7 +28,7 @@ class Absent:
 
 def services(**parts: Any) -> Services:
     """Services of which only `parts` exist."""
-    names = ("threads", "copying", "state", "runs", "streams", "assistants", "items", "crons", "deliveries")
+    names = ("threads", "copying", "state", "runs", "streams", "assistants", "items", "crons", "deliveries", "erasing")
     return cast(Services, SimpleNamespace(**{name: parts.get(name, Absent()) for name in names}))
 
 

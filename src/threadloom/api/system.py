@@ -51,6 +51,7 @@ class System:
             "langgraph_py_version": importlib.metadata.version("langgraph"),
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
+                "delete_copies": not self.settings.http.disable_threads,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,
                 "crons": not self.settings.http.disable_runs and self.settings.vars.ff_crons_enabled,
                 "langsmith": self.settings.vars.langsmith_tracing,

@@ -13,6 +13,19 @@ from threadloom.services.requests import ThreadCopy, ThreadCount, ThreadCreate, 
 TEXT = {"type": "string"}
 INCLUDE = Param("include", TEXT, "Comma-joined; `ttl` shows the time to live.")
 
+CASCADE = Param(
+    "cascade", {"enum": ["copies"]}, "`copies`: every thread that descends from it by copying is deleted too."
+)
+ERASED = {
+    200: {
+        "application/json": {
+            "type": "object",
+            "description": "The ids of the deleted threads, when `cascade` was asked for.",
+            "properties": {"thread_ids": {"type": "array", "items": {"type": "string", "format": "uuid"}}},
+        }
+    }
+}
+
 
 def pages(following: int | None, total: int) -> RawHeaders:
     """The headers of a page of a list."""
@@ -45,8 +58,11 @@ class Threads:
         return nothing() if call.header(b"prefer") == "return=minimal" else answer(thread_record(thread))
 
     async def delete(self, call: Call) -> ASGIApp:
-        await self.services.threads.delete(call.caller, call.id("thread"))
-        return nothing()
+        thread_id = call.id("thread")
+        if call.word("cascade", ("copies",)) is None:
+            await self.services.threads.delete(call.caller, thread_id)
+            return nothing()
+        return answer({"thread_ids": await self.services.erasing.erase(call.caller, thread_id)})
 
     async def search(self, call: Call) -> ASGIApp:
         request = await call.read(ThreadSearch)
@@ -104,7 +120,16 @@ class Threads:
                 result="Thread",
                 errors=(204, 404),
             ),
-            threads("DELETE", one, self.delete, "Delete a thread with all it has", status=204, errors=(404,)),
+            threads(
+                "DELETE",
+                one,
+                self.delete,
+                "Delete a thread with all it has; its copies keep what they share with it, unless they are deleted too",
+                query=(CASCADE,),
+                status=204,
+                errors=(404, 409),
+                told=ERASED,
+            ),
             threads(
                 "POST",
                 one + "/copy",

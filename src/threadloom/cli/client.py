@@ -36,6 +36,10 @@ class Client:
         """The JSON answer to a body. Raises ServerRefusal."""
         return self._ask("POST", path, body)
 
+    def delete(self, path: str) -> Any:
+        """The JSON answer to a deletion, None without one. Raises ServerRefusal."""
+        return self._ask("DELETE", path, None)
+
     def history(self, thread_id: str) -> Iterator[dict[str, Any]]:
         """All states of a thread, newest first, read page by page. Raises ServerRefusal."""
         body: dict[str, Any] = {"limit": PAGE}

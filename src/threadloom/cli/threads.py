@@ -1,4 +1,4 @@
-"""`threadloom threads`: list, copy and compare the threads of a running server, over its public API."""
+"""`threadloom threads`: list, copy, compare and delete the threads of a running server, over its public API."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ URL = "http://127.0.0.1:2024"
 
 def add(verbs: "Verbs") -> None:
     parser = add_verb(
-        verbs, "threads", help="list, copy and compare threads", example="threadloom threads copy 0199c7e2-…"
+        verbs, "threads", help="list, copy, compare and delete threads", example="threadloom threads copy 0199c7e2-…"
     )
     ways = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -48,7 +48,21 @@ def add(verbs: "Verbs") -> None:
     verifying.add_argument("second", help="the id of another")
     verifying.set_defaults(run=run_verify)
 
-    for way in (listing, copying, verifying):
+    deleting = add_verb(
+        ways,
+        "delete",
+        help="delete a thread, and print the ids of all that were deleted",
+        example="threadloom threads delete 0199c7e2-… --cascade",
+    )
+    deleting.add_argument("thread", help="the id of the thread")
+    deleting.add_argument(
+        "--cascade",
+        action="store_true",
+        help="also delete every thread that descends from it by copying; else copies keep the history that they share",
+    )
+    deleting.set_defaults(run=run_delete)
+
+    for way in (listing, copying, verifying, deleting):
         way.add_argument("--url", default=URL, help=f"the server (default: {URL})")
 
 
@@ -96,3 +110,18 @@ def run_verify(given: argparse.Namespace) -> int:
         return 0
     print(difference)
     return 1
+
+
+def run_delete(given: argparse.Namespace) -> int:
+    from threadloom.cli.client import Client
+
+    path = f"/threads/{given.thread}"
+    with Client(given.url) as client:
+        if given.cascade:
+            deleted = client.delete(path + "?cascade=copies")["thread_ids"]
+        else:
+            client.delete(path)
+            deleted = [given.thread]
+    for thread_id in deleted:
+        print(thread_id)
+    return 0

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from threadloom.services.assistants import AssistantService
     from threadloom.services.copying import CopyService
     from threadloom.services.crons import CronService
+    from threadloom.services.erasing import EraseService
     from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
     from threadloom.services.protocol_commands import CommandService
@@ -24,6 +25,7 @@ class Services:
 
     threads: "ThreadService"
     copying: "CopyService"
+    erasing: "EraseService"
     state: "StateService"
     runs: "RunService"
     streams: "RunStreamService"

@@ -30,7 +30,6 @@ from threadloom.types import (
     CancelAction,
     Cron,
     Event,
-    ForkedFrom,
     Outcome,
     Run,
     RunStatus,
@@ -103,10 +102,12 @@ class Threads(Protocol):
 
     async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None: ...
 
-    async def set_forked_from(self, thread_id: str, forked_from: ForkedFrom) -> None: ...
-
     async def delete(self, thread_id: str) -> bool:
-        """Removes the record alone. False when there was none."""
+        """Removes the record alone. False when there was none. Its copies become copies of what it was a copy of."""
+        ...
+
+    async def copies(self, thread_id: str) -> list[str]:
+        """Ids of all threads that descend from a thread by copying, also through threads that are gone."""
         ...
 
     async def search(self, query: ThreadQuery) -> list[Thread]: ...

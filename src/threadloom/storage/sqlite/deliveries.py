@@ -99,13 +99,15 @@ class SqliteDeliveries:
 
 
 def _filters(query: DeliveryQuery) -> tuple[str, dict[str, Any]]:
-    """What the caller may see, as a further condition, and the values of all filters."""
-    where = ""
-    values: dict[str, Any] = {}
+    """The filters that are given, as a clause and its values, so that an index can answer them."""
+    wanted = {"run_id": query.run_id, "thread_id": query.thread_id, "status": query.status}
+    values: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    conditions = [f"{name} = :{name}" for name in values]
     if query.threads is not None:
-        sql, values = condition(query.threads, "t.metadata")
-        where = f" AND EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = deliveries.thread_id AND {sql})"
-    return where, values | {"run_id": query.run_id, "thread_id": query.thread_id, "status": query.status}
+        sql, seen = condition(query.threads, "t.metadata")
+        conditions.append(f"EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = deliveries.thread_id AND {sql})")
+        values |= seen
+    return (f"\nWHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
 def _delivery(row: Sequence[Any]) -> Delivery:

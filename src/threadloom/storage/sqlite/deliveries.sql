@@ -44,7 +44,7 @@ RETURNING delivery_id, run_id, thread_id, url, body, status, due, worker, claims
 
 -- name: release
 -- All claims, given up.
-UPDATE deliveries SET worker = NULL, due = ? WHERE worker IS NOT NULL AND status = 'pending';
+UPDATE deliveries INDEXED BY deliveries_due SET worker = NULL, due = ? WHERE worker IS NOT NULL AND status = 'pending';
 
 -- name: delete_of_run
 -- Those of a run, but for pending ones.
@@ -67,18 +67,11 @@ UPDATE deliveries SET expires_at = ?2 WHERE thread_id = ?1;
 DELETE FROM deliveries WHERE expires_at <= ? AND status <> 'pending';
 
 -- name: search
--- Deliveries without their bodies; what the caller may see and the order are put behind it.
+-- Deliveries without their bodies; filters and order are put behind it.
 SELECT delivery_id, run_id, thread_id, url, x'' AS body, status, due, worker, claims, tries_left, tries, created_at,
     updated_at, expires_at
-FROM deliveries
-WHERE (:run_id IS NULL OR run_id = :run_id)
-    AND (:thread_id IS NULL OR thread_id = :thread_id)
-    AND (:status IS NULL OR status = :status);
+FROM deliveries;
 
 -- name: count
--- How many the same filters leave.
-SELECT count(*)
-FROM deliveries
-WHERE (:run_id IS NULL OR run_id = :run_id)
-    AND (:thread_id IS NULL OR thread_id = :thread_id)
-    AND (:status IS NULL OR status = :status);
+-- How many; the filters are put behind it.
+SELECT count(*) FROM deliveries;

@@ -49,6 +49,7 @@ class SqliteThreads:
             ttl and ttl.strategy,
             ttl and ttl.expires_at,
             _fork(thread.forked_from),
+            thread.forked_from and thread.forked_from.thread_id,
         )
         if self._connection.execute(SQL["insert"], row).rowcount == 0:
             return False
@@ -104,16 +105,18 @@ class SqliteThreads:
         values = (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.expires_at)
         self._connection.execute(SQL["set_ttl"], (thread_id, *values))
 
-    async def set_forked_from(self, thread_id: str, forked_from: ForkedFrom) -> None:
-        self._connection.execute(SQL["set_forked_from"], (thread_id, _fork(forked_from)))
-
     async def delete(self, thread_id: str) -> bool:
         row = self._connection.execute(SQL["delete"], (thread_id,)).fetchone()
         if row is None:
             return False
-        if row[0] is not None:
-            self._connection.execute(SQL["drop_state"], row)
+        state_id, source = row
+        self._connection.execute(SQL["hand_on_copies"], (thread_id, source))
+        if state_id is not None:
+            self._connection.execute(SQL["drop_state"], (state_id,))
         return True
+
+    async def copies(self, thread_id: str) -> list[str]:
+        return [copy for (copy,) in self._connection.execute(SQL["copies"], (thread_id,))]
 
     async def search(self, query: ThreadQuery) -> list[Thread]:
         where, arguments = _where(query)

@@ -1,8 +1,8 @@
 -- name: insert
 -- A new thread, unless its id is taken.
 INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread_id) DO NOTHING;
 
 -- name: get
@@ -56,13 +56,21 @@ UPDATE threads SET error = ?2 WHERE thread_id = ?1;
 -- When the thread is to go, and how.
 UPDATE threads SET ttl_minutes = ?2, ttl_strategy = ?3, expires_at = ?4 WHERE thread_id = ?1;
 
--- name: set_forked_from
--- Where a copy came from.
-UPDATE threads SET forked_from = ?2 WHERE thread_id = ?1;
-
 -- name: delete
--- Removes a thread's row and tells which state it showed.
-DELETE FROM threads WHERE thread_id = ? RETURNING state_id;
+-- Removes a thread's row and tells which state it showed, and of what it was a copy.
+DELETE FROM threads WHERE thread_id = ? RETURNING state_id, copied_from;
+
+-- name: hand_on_copies
+-- The copies of a thread that is gone become copies of another, or of none.
+UPDATE threads SET copied_from = ?2 WHERE copied_from = ?1;
+
+-- name: copies
+-- All that descend from a thread by copying.
+WITH RECURSIVE copies (thread_id) AS (
+    SELECT thread_id FROM threads WHERE copied_from = ?1
+    UNION SELECT t.thread_id FROM copies c JOIN threads t ON t.copied_from = c.thread_id
+)
+SELECT thread_id FROM copies WHERE thread_id <> ?1;
 
 -- name: expired
 -- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.

@@ -1,0 +1,64 @@
+"""Erasing a thread with all its copies: what a copy shares with its source stays stored as long as either is there."""
+
+import logging
+from collections.abc import Sequence
+
+from threadloom.clock import Clock
+from threadloom.errors import Conflict
+from threadloom.services.threads import StopRuns, forget, missing
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import Caller
+
+log = logging.getLogger("threadloom.erasing")
+
+LOOKS = 20
+"""How often is looked for copies that were made, and runs that were started, while others were being stopped."""
+
+
+class EraseService:
+    """Deletes threads together with their copies.
+
+    Args:
+        stop_runs: stops the runs of a thread that is about to go.
+    """
+
+    def __init__(self, *, storage: Storage, clock: Clock, stop_runs: StopRuns) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._stop_runs = stop_runs
+
+    async def erase(self, caller: Caller, thread_id: str) -> Sequence[str]:
+        """Deletes a thread and every thread that descends from it by copying, all or none. Gives their ids.
+
+        Raises:
+            NotFound: there is no such thread.
+            Conflict: runs and copies are being made on them faster than they can be stopped.
+        """
+        for _ in range(LOOKS):
+            for doomed in await self._storage.read(lambda tx: _family(tx, thread_id)):
+                await self._stop_runs(doomed)
+            erased = await self._storage.write(lambda tx: self._forget_all(tx, thread_id), heavy=True)
+            if erased:
+                log.info("thread %s was erased with %d copies", thread_id, len(erased) - 1)
+                return erased
+        raise Conflict(f"Thread {thread_id} or its copies are in use all the time; nothing was deleted")
+
+    async def _forget_all(self, tx: Tx, thread_id: str) -> Sequence[str]:
+        """Removes the whole family; nothing while something runs on any."""
+        family = await _family(tx, thread_id)
+        for doomed in family:
+            if await tx.runs.count_active(doomed):
+                return ()
+        now = self._clock.now()
+        for doomed in family:
+            await forget(tx, doomed, now)
+        # Outputs of runs are otherwise kept a little longer, for those who wait for them.
+        await tx.runs.drop_expired_outcomes(now)
+        return family
+
+
+async def _family(tx: Tx, thread_id: str) -> list[str]:
+    """A thread and its copies."""
+    if await tx.threads.get(thread_id, with_state=False) is None:
+        raise missing(thread_id)
+    return [thread_id, *await tx.threads.copies(thread_id)]
