@@ -53,7 +53,7 @@ class EraseService:
         for doomed in family:
             await forget(tx, doomed, now)
         # Outputs of runs are otherwise kept a little longer, for those who wait for them.
-        await tx.runs.drop_expired_outcomes(now)
+        await tx.runs.drop_expired_outcomes(now + 1)
         return family
 
 
