@@ -29,10 +29,17 @@ class Server:
         data: the data folder.
         env: environment variables on top of ours.
         arguments: further arguments of `dev`.
+        reload: whether it watches the app's files.
     """
 
     def __init__(
-        self, app: Path, data: Path, *, env: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()
+        self,
+        app: Path,
+        data: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+        reload: bool = False,
     ) -> None:
         self.app = app
         self.data = data
@@ -40,13 +47,13 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = data.with_suffix(".log")
         self._env = {**os.environ, **(env or {})}
-        self._arguments = arguments
+        self._arguments = arguments if reload else ("--no-reload", *arguments)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Server":
         """Starts the process and waits until it answers."""
         command = [sys.executable, "-m", "threadloom", "dev", "--config", str(self.app / "langgraph.json")]
-        command += ["--port", str(self.port), "--data", str(self.data), "--no-reload", "--no-browser", *self._arguments]
+        command += ["--port", str(self.port), "--data", str(self.data), "--no-browser", *self._arguments]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.app, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -86,10 +93,15 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    app: Path, data: Path, *, env: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()
+    app: Path,
+    data: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    arguments: tuple[str, ...] = (),
+    reload: bool = False,
 ) -> Iterator[Server]:
     """A server that is started on entering and killed on leaving."""
-    server = Server(app, data, env=env, arguments=arguments).start()
+    server = Server(app, data, env=env, arguments=arguments, reload=reload).start()
     try:
         yield server
     finally:

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from starlette.applications import Starlette
 
 from threadloom.api import loopback
 from threadloom.api.app import Edge, create_app
@@ -24,11 +23,11 @@ from threadloom.engine.events import Numbers
 from threadloom.engine.retention import Retention
 from threadloom.engine.watchdog import Watchdog
 from threadloom.engine.worker import Worker
-from threadloom.errors import ConfigError
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.graphs.embeddings import load_index
-from threadloom.graphs.load import load_object
+from threadloom.graphs.load import load_app, load_object
 from threadloom.graphs.own_store import OwnStore
+from threadloom.graphs.process import app_folders, own_modules
 from threadloom.graphs.registry import Graphs
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
@@ -78,6 +77,9 @@ class Server:
     Attributes:
         generation: what serves now.
         beside: further work that is done from start to stop, such as watching for changed code.
+        reload: what `/info` tells of reloading; None: the app's code is not watched.
+        began: when loading users' code began, in seconds since 1970.
+        lasting: users' modules that the parts use which no reload makes anew.
 
     Raises:
         ConfigError: a graph, the own app or the embedding model cannot be loaded.
@@ -89,6 +91,7 @@ class Server:
         self.settings = settings
         self.beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.reload: Mapping[str, Any] | None = None
+        self.began = time.time()
         variables = settings.vars
         self.grace = variables.bg_job_shutdown_grace_period_secs if grace is None else grace
         loopback.install()
@@ -120,6 +123,7 @@ class Server:
         self.sweeper = ThreadSweeper(storage=self.storage, clock=clock, settings=settings.checkpointer.ttl)
         self.retention = Retention(storage=self.storage, clock=clock, runs_days=settings.threadloom.retention.runs_days)
         self.watchdog = Watchdog()
+        self.lasting = own_modules(app_folders(settings))
         self.generation = self.generate(settings)
         self.app = Host(self.generation.edge, self.live)
         self.webhooks.poster.app = self.app
@@ -135,7 +139,7 @@ class Server:
         edge = create_app(
             services,
             settings,
-            user_app=_load_app(settings),
+            user_app=load_app(settings) if settings.http.app else None,
             backstage=self._make_backstage(),
             metrics=self._metrics,
             own_context=CurrentStore(self.store),
@@ -238,7 +242,10 @@ class Server:
             }
 
         return Backstage(
-            probes={"database": probe}, queue=queue, workers=lambda: (worker.jobs, worker.active), flags={}
+            probes={"database": probe},
+            queue=queue,
+            workers=lambda: (worker.jobs, worker.active),
+            reload=lambda: self.reload,
         )
 
     @contextlib.asynccontextmanager
@@ -274,21 +281,6 @@ class Server:
         if minutes is not None and isinstance(self.store, Store):
             tasks.append(self.store.sweep_forever(minutes))
         return tasks
-
-
-def _load_app(settings: Settings) -> Starlette | None:
-    """The app of `http.app`.
-
-    Raises:
-        ConfigError: it cannot be loaded, or is no Starlette or FastAPI app.
-    """
-    spec = settings.http.app
-    if spec is None:
-        return None
-    app = load_object(spec, settings)
-    if not isinstance(app, Starlette):
-        raise ConfigError(f"http.app: {spec!r} is a {type(app).__name__}, not a Starlette or FastAPI app")
-    return app
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -18,9 +18,11 @@ class Backstage:
         queue: figures of the queue: `n_pending`, `n_running` and waiting times in seconds.
         workers: how many runs this process may execute at once, and how many it does.
         flags: further entries of `flags` in `/info`.
+        reload: what `/info` tells of reloading the app's code; None: it is not watched.
     """
 
     probes: Mapping[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
     queue: Callable[[], Awaitable[Mapping[str, Any]]] = _no_queue
     workers: Callable[[], tuple[int, int]] = lambda: (0, 0)
     flags: Mapping[str, Any] = field(default_factory=dict)
+    reload: Callable[[], Mapping[str, Any] | None] = lambda: None

@@ -197,6 +197,8 @@ SCHEMAS: dict[str, Schema] = {
         "Whether the server is well.", {"ok": {"type": "boolean"}, "services": OBJECT}, optional=("services",)
     ),
     "Info": _object(
-        "Versions and features.", {"version": TEXT, "langgraph_py_version": TEXT, "flags": OBJECT, "host": OBJECT}
+        "Versions and features. `reload` is there while the app's code is watched: which generation of it serves since when, "
+        "and why what was changed last cannot be served.",
+        {"version": TEXT, "langgraph_py_version": TEXT, "flags": OBJECT, "host": OBJECT, "reload": OBJECT},
     ),
 }

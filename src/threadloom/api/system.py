@@ -87,7 +87,8 @@ class System:
         return answer({"ok": status == 200, "services": services}, status)
 
     async def info(self, call: Call) -> ASGIApp:
-        return Reply(self._info)
+        reload = self.backstage.reload()
+        return Reply(self._info if reload is None else orjson.dumps({**self._facts(), "reload": reload}))
 
     async def show_metrics(self, call: Call) -> ASGIApp:
         queue = await self.backstage.queue()

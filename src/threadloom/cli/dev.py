@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,45 +87,58 @@ def run(given: argparse.Namespace) -> int:
     """
     import msgspec
 
-    from threadloom import log as logs
     from threadloom.config import load
 
     started = dict(os.environ), str(Path.cwd())
-    settings = load(given.config, os.environ, {"data": given.data, "jobs": given.jobs})
-    variables = settings.vars
+    told = {"data": given.data, "jobs": given.jobs}
+    settings = load(given.config, started[0], told)
+    file = settings.path
+    _configure_log(settings, given)
+    host = given.host or settings.vars.langgraph_server_host or HOST
+    port = given.port if given.port is not None else settings.vars.port if settings.vars.port is not None else PORT
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(again.inherited() or bind(host, port))
+        base = address(listening, host, secure=given.ssl_certfile is not None)
+        for warning in settings.warnings:
+            log.warning("%s: %s", file or "environment", warning)
+        if (open_to_all := exposure.warning(settings, listening.getsockname()[0])) is not None:
+            log.warning("%s", open_to_all)
+        data = settings.data
+        if settings.disable_persistence and given.data is None:
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="threadloom-")))
+
+        def completed(settings: "Settings") -> "Settings":
+            """With what only the process knows."""
+            variables = msgspec.structs.replace(
+                settings.vars,
+                langgraph_api_url=settings.vars.langgraph_api_url or base + settings.http.mount_prefix,
+                langgraph_server_host=listening.getsockname()[0],
+            )
+            return msgspec.structs.replace(settings, data=data, vars=variables)
+
+        def read() -> "Settings":
+            return completed(load(file, started[0], told))
+
+        if _serve(completed(settings), read, listening, base, given):
+            again.begin(listening, *started)
+    return 0
+
+
+def _configure_log(settings: "Settings", given: argparse.Namespace) -> None:
+    from threadloom import log as logs
+
     kept = settings.threadloom.retention.logs_days
     try:
         logs.configure(
-            variables.log_level,
-            as_json=variables.log_json,
-            color=variables.log_color,
+            settings.vars.log_level,
+            as_json=settings.vars.log_json,
+            color=settings.vars.log_color,
             server_level=given.server_log_level,
             file=settings.data / "logs" / "threadloom.log" if kept else None,
             file_days=kept or 1,
         )
     except OSError as error:
         raise StartError(f"The log in {settings.data} cannot be written: {error}") from error
-    host = given.host or variables.langgraph_server_host or HOST
-    port = given.port if given.port is not None else variables.port if variables.port is not None else PORT
-    with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(again.inherited() or bind(host, port))
-        url = address(listening, host, secure=given.ssl_certfile is not None) + settings.http.mount_prefix
-        for warning in settings.warnings:
-            log.warning("%s: %s", settings.path or "environment", warning)
-        if (open_to_all := exposure.warning(settings, listening.getsockname()[0])) is not None:
-            log.warning("%s", open_to_all)
-        if settings.disable_persistence and given.data is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="threadloom-"))
-            settings = msgspec.structs.replace(settings, data=Path(folder))
-        variables = msgspec.structs.replace(
-            variables,
-            langgraph_api_url=variables.langgraph_api_url or url,
-            langgraph_server_host=listening.getsockname()[0],
-        )
-        settings = msgspec.structs.replace(settings, vars=variables)
-        if _serve(settings, listening, url, given):
-            again.begin(listening, *started)
-    return 0
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -158,31 +172,40 @@ def address(listening: socket.socket, host: str, *, secure: bool) -> str:
     return f"{'https' if secure else 'http'}://{reached}:{listening.getsockname()[1]}"
 
 
-def _serve(settings: "Settings", listening: socket.socket, url: str, given: argparse.Namespace) -> bool:
-    """Serves; tells whether it is to begin again."""
+def _serve(
+    settings: "Settings",
+    read: Callable[[], "Settings"],
+    listening: socket.socket,
+    base: str,
+    given: argparse.Namespace,
+) -> bool:
+    """Serves; tells whether it is to begin again. `read` reads the configuration anew."""
     from threadloom import wiring
     from threadloom.cli.server import serve
+    from threadloom.reload import Reloader
 
     told = os.environ.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS") or settings.env.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS")
     server = wiring.Server(settings, grace=None if told else GRACE_SECONDS)
+    if not given.no_reload:
+        server.beside.append(Reloader(server, read).run)
     return serve(
         server.app,
         listening,
         grace=settings.vars.bg_job_shutdown_grace_period_secs if told else GRACE_SECONDS,
-        on_ready=lambda: print(banner(settings, url, reload_asked=not given.no_reload), flush=True),
+        on_ready=lambda: print(banner(settings, base, watches=not given.no_reload), flush=True),
         certificate=given.ssl_certfile,
         key=given.ssl_keyfile,
     )
 
 
-def banner(settings: "Settings", url: str, *, reload_asked: bool) -> str:
+def banner(settings: "Settings", base: str, *, watches: bool) -> str:
     """What is said once the server answers."""
+    url = base + settings.http.mount_prefix
     lines = [f"Threadloom {__version__}", "", f"  API      {url}"]
     if not settings.http.disable_meta:
         lines.append(f"  Docs     {url}/docs")
     lines += [f"  Graphs   {', '.join(settings.graphs)}", f"  Data     {settings.data}"]
     if (open_to_all := exposure.warning(settings, settings.vars.langgraph_server_host or HOST)) is not None:
         lines.append(f"  WARNING  {open_to_all}")
-    if reload_asked:
-        lines.append("  Reload   not built yet: served as with --no-reload, changed code counts after a restart")
+    lines.append(f"  Reload   {'on, changed code serves at once' if watches else 'off'}")
     return "\n".join([*lines, "", "Ready. Ctrl-C stops it."])

@@ -10,7 +10,6 @@ import importlib.util
 import logging
 import os
 import sys
-import sysconfig
 import threading
 import traceback
 from collections.abc import Iterable, Iterator
@@ -20,40 +19,16 @@ from typing import Any
 
 from threadloom.config import Settings
 from threadloom.errors import ConfigError
+from threadloom.graphs import process
 
 log = logging.getLogger("threadloom.graphs")
 
 SLOW_IMPORT = 5.0
 """Seconds after which a module that is still being imported is named in the log."""
 
-_FOREIGN = tuple(
-    {
-        str(Path(__file__).parent.parent),
-        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
-    }
-)
-
-
-_by_file: dict[Path, ModuleType] = {}
-
 
 class LoadError(ConfigError):
     """A piece of users' code cannot be had: the file is missing, it raises, or the name is not in it."""
-
-
-def prepare(settings: Settings) -> None:
-    """Makes the process ready for users' code: the variables of `env`, the folders of `dependencies` on the path.
-
-    May be called again; nothing is added twice.
-    """
-    os.environ.update(settings.env)
-    if settings.vars.langgraph_api_url is not None:
-        os.environ["LANGGRAPH_API_URL"] = settings.vars.langgraph_api_url
-    root = str(settings.root)
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    sys.path.extend(str(folder) for folder in settings.dependencies if str(folder) not in sys.path)
-    importlib.invalidate_caches()
 
 
 def load_object(spec: str, settings: Settings) -> Any:
@@ -66,7 +41,7 @@ def load_object(spec: str, settings: Settings) -> Any:
     Raises:
         LoadError: it cannot be had; the text says why, with the frames of the user's own code.
     """
-    prepare(settings)
+    process.prepare(settings)
     place, _, name = spec.rpartition(":")
     return attribute(load_module(place, settings.root), name, place)
 
@@ -89,13 +64,16 @@ def load_app(settings: Settings) -> Any:
     return found
 
 
-def load_module(place: str, root: Path) -> ModuleType:
+def load_module(place: str, root: Path, what: str = "") -> ModuleType:
     """The module at a place (the part of a spec before its last colon), executed if it was not yet.
+
+    Args:
+        what: what it is wanted for, told when it takes long.
 
     Raises:
         LoadError: as `load_object`.
     """
-    with _told_if_slow(place):
+    with _told_if_slow(f"{what} from {place}" if what else place):
         if "/" in place or place.endswith(".py"):
             return _load_file(place, root)
         try:
@@ -131,14 +109,14 @@ def explain(error: BaseException) -> str:
 
 
 def _is_users(file: str) -> bool:
-    return not file.startswith("<") and not file.startswith(_FOREIGN)
+    return not file.startswith("<") and not os.path.realpath(file).startswith(process.FOREIGN)
 
 
 def _load_file(place: str, root: Path) -> ModuleType:
     file = (root / place).resolve()
     if not file.is_file():
         raise LoadError(f"there is no file {file}")
-    known = _by_file.get(file)
+    known = process.files.get(file)
     if known is not None and sys.modules.get(known.__name__) is known:
         return known
     name = place.removesuffix(".py").replace("/", "__").lstrip(".")
@@ -156,7 +134,7 @@ def _load_file(place: str, root: Path) -> ModuleType:
     except BaseException as error:
         del sys.modules[name]
         raise LoadError(explain(error)) from error
-    _by_file[file] = module
+    process.files[file] = module
     return module
 
 
@@ -177,19 +155,28 @@ def _listed(names: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def _told_if_slow(place: str) -> Iterator[None]:
+def _told_if_slow(what: str) -> Iterator[None]:
+    """Tells where code is that is still being imported, again and again, at ever longer intervals."""
     importing = threading.get_ident()
+    done = threading.Event()
 
-    def tell() -> None:
-        frame = sys._current_frames().get(importing)
-        stack = traceback.extract_stack(frame) if frame is not None else []
-        own = next((f"{f.filename}:{f.lineno} {f.line}" for f in reversed(stack) if _is_users(f.filename)), "unknown")
-        log.warning("importing %s takes more than %g s; it is at %s", place, SLOW_IMPORT, own)
+    def watch() -> None:
+        waited, wait = 0.0, SLOW_IMPORT
+        while not done.wait(wait):
+            waited += wait
+            wait = waited
+            log.warning("still importing %s after %g s; it is at %s", what, waited, _place(importing))
 
-    timer = threading.Timer(SLOW_IMPORT, tell)
-    timer.daemon = True
-    timer.start()
+    watcher = threading.Thread(target=watch, name="threadloom-slow-import", daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        timer.cancel()
+        done.set()
+
+
+def _place(thread: int) -> str:
+    """The innermost line of the user's own that a thread is at."""
+    frame = sys._current_frames().get(thread)
+    stack = traceback.extract_stack(frame) if frame is not None else []
+    return next((f"{f.filename}:{f.lineno} {f.line}" for f in reversed(stack) if _is_users(f.filename)), "unknown")

@@ -3,7 +3,8 @@
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
@@ -13,14 +14,22 @@ from langgraph.store.base import BaseStore
 from threadloom.config import Settings
 from threadloom.errors import ConfigError, NotFound
 from threadloom.graphs.factory import Access, Factory, Graph
-from threadloom.graphs.load import LoadError, attribute, explain, load_module, prepare
+from threadloom.graphs.load import LoadError, attribute, explain, load_module
+from threadloom.graphs.process import prepare
 from threadloom.graphs.transformers import Spec, own_transformers
 
 log = logging.getLogger("threadloom.graphs")
 
 
-def load_graphs(settings: Settings) -> dict[str, Graph | Factory]:
-    """Loads all graphs of the configuration, in its order. Prepares the process (`load.prepare`) first.
+class Loaded(NamedTuple):
+    """A graph, or what makes it, and the module that it was found in."""
+
+    graph: Graph | Factory
+    module: ModuleType
+
+
+def load_graphs(settings: Settings) -> dict[str, Loaded]:
+    """Loads all graphs of the configuration, in its order. Prepares the process (`process.prepare`) first.
 
     Raises:
         ConfigError: some cannot be loaded. The text names all of them, each with its place and cause.
@@ -29,20 +38,20 @@ def load_graphs(settings: Settings) -> dict[str, Graph | Factory]:
     by_place: dict[str, list[str]] = {}
     for graph_id, spec in settings.graphs.items():
         by_place.setdefault(spec.path.rpartition(":")[0], []).append(graph_id)
-    loaded: dict[str, Graph | Factory] = {}
+    loaded: dict[str, Loaded] = {}
     faults: list[str] = []
     for place, graph_ids in by_place.items():
         try:
-            module = load_module(place, settings.root)
+            module = load_module(place, settings.root, _named(graph_ids))
         except LoadError as error:
-            faults.append(f"{_named(graph_ids)} from {place}: {error}")
+            faults.append(f"Failed to load {_named(graph_ids)} from {place}: {error}")
             continue
         for graph_id in graph_ids:
             name = settings.graphs[graph_id].path.rpartition(":")[2]
             try:
-                loaded[graph_id] = _understand(graph_id, attribute(module, name, place), name, place)
+                loaded[graph_id] = Loaded(_understand(graph_id, attribute(module, name, place), name, place), module)
             except ConfigError as error:
-                faults.append(f"{_named([graph_id])} from {place}: {error}")
+                faults.append(f"Failed to load {_named([graph_id])} from {place}: {error}")
     if faults:
         lines = "\n".join("  - " + fault.replace("\n", "\n    ") for fault in faults)
         raise ConfigError(f"{settings.path or 'LANGSERVE_GRAPHS'}: not all graphs can be loaded:\n{lines}")
@@ -51,7 +60,7 @@ def load_graphs(settings: Settings) -> dict[str, Graph | Factory]:
 
 def _named(graph_ids: list[str]) -> str:
     names = ", ".join(repr(graph_id) for graph_id in graph_ids)
-    return f"Failed to load graph{'s' if len(graph_ids) > 1 else ''} {names}"
+    return f"graph{'s' if len(graph_ids) > 1 else ''} {names}"
 
 
 def _understand(graph_id: str, value: Any, name: str, place: str) -> Graph | Factory:
@@ -95,10 +104,12 @@ class Graphs:
         self._settings = settings
         self._checkpointer = checkpointer
         self._store = store
+        loaded = load_graphs(settings)
+        self._modules = {graph_id: found.module for graph_id, found in loaded.items()}
         # A compiled graph is prepared once; the prepared copy serves all runs, so a run pays nothing for it.
         self._served: dict[str, Graph | Factory] = {
-            graph_id: loaded if isinstance(loaded, Factory) else self._attach(loaded)
-            for graph_id, loaded in load_graphs(settings).items()
+            graph_id: found.graph if isinstance(found.graph, Factory) else self._attach(found.graph)
+            for graph_id, found in loaded.items()
         }
 
     def ids(self) -> list[str]:
@@ -121,8 +132,7 @@ class Graphs:
         Raises:
             TypeError: its function gives none.
         """
-        place = self._settings.graphs[graph_id].path.rpartition(":")[0]
-        return own_transformers(load_module(place, self._settings.root))
+        return own_transformers(self._modules[graph_id])
 
     def describe(self, graph_id: str) -> str | None:
         """What the configuration says of a graph, if anything."""

@@ -1,0 +1,149 @@
+"""What users' code and its settings change of the process - variables, the import path, modules - and how it is put back.
+
+A reload imports users' modules anew beside those that still run. The interpreter knows one module a name, so the old ones step
+out of `sys.modules` and live on in whoever holds them; when the new ones fail, the old ones step in again.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+
+from threadloom.config import Settings
+
+FOREIGN = tuple(
+    os.path.realpath(folder) + os.sep
+    for folder in {
+        str(Path(__file__).parent.parent),
+        *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
+    }
+)
+"""Folders whose code is nobody's app, wherever they are."""
+
+IGNORED = frozenset({"node_modules", "__pycache__", "site-packages"})
+"""Names of folders that hold no code of an app; nor do those that begin with a dot, and virtual environments."""
+
+files: dict[Path, ModuleType] = {}
+"""Modules that were loaded from files, by file."""
+
+_replaced: dict[str, str | None] = {}
+"""What variables were before the configuration set them; None: they were not set."""
+
+_added: list[str] = []
+"""Entries of the import path that the configuration asked for."""
+
+
+def prepare(settings: Settings) -> None:
+    """Makes the process ready for users' code: the variables of `env`, the folders of `dependencies` on the path.
+
+    May be called again; nothing is added twice, and what other settings asked for before is taken back.
+    """
+    wanted = dict(settings.env)
+    if settings.vars.langgraph_api_url is not None:
+        wanted["LANGGRAPH_API_URL"] = settings.vars.langgraph_api_url
+    for name in _replaced.keys() - wanted.keys():
+        before = _replaced.pop(name)
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+    for name, value in wanted.items():
+        _replaced.setdefault(name, os.environ.get(name))
+        os.environ[name] = value
+    root, *folders = dict.fromkeys(map(str, (settings.root, *settings.dependencies)))
+    for entry in [entry for entry in _added if entry not in (root, *folders)]:
+        _added.remove(entry)
+        if entry in sys.path:
+            sys.path.remove(entry)
+    if root not in sys.path:
+        sys.path.insert(0, root)
+        _added.append(root)
+    for folder in folders:
+        if folder not in sys.path:
+            sys.path.append(folder)
+            _added.append(folder)
+    importlib.invalidate_caches()
+
+
+def app_folders(settings: Settings) -> tuple[Path, ...]:
+    """The folders that hold the app's code: of the configuration, of `dependencies`, of each file that it names."""
+    specs = [graph.path for graph in settings.graphs.values()]
+    specs += [spec for spec in (settings.http.app, settings.store.path) if spec is not None]
+    if settings.store.index is not None:
+        specs.append(settings.store.index.embed)
+    places = [spec.rpartition(":")[0] for spec in specs]
+    named = [(settings.root / place).resolve().parent for place in places if place.endswith(".py") or "/" in place]
+    return tuple(dict.fromkeys([settings.root.resolve(), *settings.dependencies, *named]))
+
+
+def own_modules(folders: Iterable[Path]) -> dict[str, ModuleType]:
+    """The imported modules whose files are in an app's folders."""
+    roots = tuple(str(folder) + os.sep for folder in folders)
+    return {name: module for name, module in list(sys.modules.items()) if _is_own(module, roots)}
+
+
+def files_of(modules: Mapping[str, ModuleType]) -> set[Path]:
+    """The files that modules were read from."""
+    found = (getattr(module, "__file__", None) for module in modules.values())
+    return {Path(os.path.realpath(file)) for file in found if file}
+
+
+def _is_own(module: ModuleType, roots: tuple[str, ...]) -> bool:
+    if module.__dict__.get("__name__") == "__main__":
+        return False
+    places = [module.__dict__.get("__file__")]
+    if places == [None]:
+        # A folder without `__init__.py`; it may be spread over several places.
+        places = list(module.__dict__.get("__path__") or ())
+    return bool(places) and all(isinstance(place, str) and _is_in(os.path.realpath(place), roots) for place in places)
+
+
+def _is_in(place: str, roots: tuple[str, ...]) -> bool:
+    if place.startswith(FOREIGN):
+        return False
+    for root in roots:
+        if place.startswith(root):
+            below = Path(place[len(root) :]).parts
+            return not any(is_ignored(name) for name in below[:-1])
+    return False
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a folder of that name holds no code of an app."""
+    return name in IGNORED or name.startswith(".")
+
+
+class Afresh:
+    """Users' modules have stepped aside: what is imported from now on is read anew.
+
+    Args:
+        settings: those that held until now.
+        folders: the app's folders.
+        changed: files that are known to have changed.
+    """
+
+    def __init__(self, settings: Settings, folders: Iterable[Path], changed: Iterable[Path] = ()) -> None:
+        self._settings = settings
+        self._folders = tuple(folders)
+        self._files = dict(files)
+        self._modules = own_modules(self._folders)
+        for name in self._modules:
+            del sys.modules[name]
+        files.clear()
+        for file in changed:
+            # Compiled code is known by the whole second of its source's change: two changes within one look the same.
+            if file.suffix == ".py":
+                Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+
+    def put_back(self) -> None:
+        """What was before counts again; what has been imported since is forgotten."""
+        for name in own_modules(self._folders):
+            del sys.modules[name]
+        sys.modules.update(self._modules)
+        files.clear()
+        files.update(self._files)
+        prepare(self._settings)

@@ -1,0 +1,35 @@
+"""Which settings a server can take up while it serves, and which count only when it starts."""
+
+from typing import Any
+
+import msgspec
+
+from threadloom.config import Settings
+
+AT_ONCE = frozenset({"graphs", "dependencies", "env", "http", "webhooks", "auth", "warnings"})
+"""What a new generation is made from."""
+
+OWN_AT_ONCE = frozenset({"checkpoint_thread_id", "webhook_secret", "allowed_hosts"})
+"""The same, of the block `threadloom`."""
+
+VARIABLES_AT_ONCE = frozenset({"langgraph_api_url", "http_max_request_body_bytes", "metric_prefix"})
+"""The same, of the variables."""
+
+
+def merge(before: Settings, wanted: Settings) -> tuple[Settings, list[str]]:
+    """The settings that can hold now, and the names of those that changed but count only after a restart."""
+    later: list[str] = []
+
+    def merged(old: Any, new: Any, at_once: frozenset[str], named: Any) -> Any:
+        kept = {}
+        for field in old.__struct_fields__:
+            value = getattr(old, field)
+            if field not in at_once and value != getattr(new, field):
+                kept[field] = value
+                later.append(named(field))
+        return msgspec.structs.replace(new, **kept)
+
+    own = merged(before.threadloom, wanted.threadloom, OWN_AT_ONCE, lambda field: f"threadloom.{field}")
+    variables = merged(before.vars, wanted.vars, VARIABLES_AT_ONCE, str.upper)
+    wanted = msgspec.structs.replace(wanted, threadloom=own, vars=variables)
+    return merged(before, wanted, AT_ONCE, str), later
