@@ -1,5 +1,9 @@
 """What can go wrong, in the words a client or an operator reads."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 
 class ThreadloomError(Exception):
     """The root of all our own errors."""
@@ -39,6 +43,20 @@ class ApiError(ThreadloomError):
         self.detail = detail
         if status is not None:
             self.status = status
+
+
+class Denied(ApiError):
+    """What the user's own auth handlers refused, or failed to decide.
+
+    Args:
+        content: what the answer's `detail` is; any JSON.
+        headers: of the answer.
+    """
+
+    def __init__(self, status: int, content: Any, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(content if isinstance(content, str) else json.dumps(content, default=str), status=status)
+        self.content = content
+        self.headers = dict(headers or {})
 
 
 class BadRequest(ApiError):

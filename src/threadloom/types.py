@@ -3,6 +3,7 @@
 Moments are microseconds since 1970 (UTC), see `clock`. Fields named `…_json` hold JSON text as bytes, ready to be sent.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -232,12 +233,24 @@ class Item(msgspec.Struct, kw_only=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks, and with what: passed to every service method. Without auth everyone is the same caller."""
+    """Who asks, and with what: passed to every service method. Without auth everyone is the same caller.
+
+    `user` is what the authenticate handler gave, whole (see `auth.user`); `trusted` calls come from inside the process and
+    are asked nothing. `known` are the answers of handlers that hold for the whole request.
+    """
 
     request_id: str = ""
     user_id: str = ""
     headers: dict[str, str] = {}
+    user: Any = None
+    permissions: Sequence[Any] = ()
+    trusted: bool = False
+    known: dict[Any, Any] = {}
+
+    def again(self) -> "Caller":
+        """The same caller with a new request: handlers are asked anew."""
+        return msgspec.structs.replace(self, known={})
 
 
-SYSTEM = Caller()
+SYSTEM = Caller(trusted=True)
 """The server itself, acting for nobody."""

@@ -14,6 +14,9 @@ from threadloom.api.app import Edge, create_app
 from threadloom.api.host import Host
 from threadloom.api.metrics import Metrics
 from threadloom.api.parts import Backstage
+from threadloom.auth.authorize import OPEN, Guard
+from threadloom.auth.known import RunUsers
+from threadloom.auth.load import load_access
 from threadloom.broker.base import Broker
 from threadloom.broker.local import LocalBroker
 from threadloom.checkpointer import Saver
@@ -82,7 +85,7 @@ class Server:
         lasting: users' modules that the parts use which no reload makes anew.
 
     Raises:
-        ConfigError: a graph, the own app or the embedding model cannot be loaded.
+        ConfigError: a graph, the own app, the auth object or the embedding model cannot be loaded.
     """
 
     def __init__(self, settings: Settings, clock: Clock | None = None, grace: float | None = None) -> None:
@@ -103,12 +106,14 @@ class Server:
         self._locks = LocalLocks()
         self._numbers = Numbers(clock)
         self._metrics = Metrics()
+        self._users = RunUsers()
         self.limits = Limits(settings.threadloom.limits)
         self.webhooks = Webhooks(settings, self.storage, clock)
         self.worker = Worker(
             storage=self.storage,
             broker=self.broker,
             graphs=lambda: self.generation.graphs,
+            users=self._users,
             clock=clock,
             numbers=self._numbers,
             jobs=settings.jobs,
@@ -135,7 +140,10 @@ class Server:
             ConfigError: a graph or the own app cannot be loaded.
         """
         graphs = Graphs(settings, self.saver, self.store)
-        services = self._make_services(settings, graphs)
+        access = load_access(settings, self.clock)
+        if access is not None:
+            access.authorizer.warn()
+        services = self._make_services(settings, graphs, OPEN if access is None else access.authorizer)
         edge = create_app(
             services,
             settings,
@@ -143,6 +151,7 @@ class Server:
             backstage=self._make_backstage(),
             metrics=self._metrics,
             own_context=CurrentStore(self.store),
+            authenticator=None if access is None else access.authenticator,
         )
         return Generation(settings=settings, graphs=graphs, services=services, edge=edge)
 
@@ -176,11 +185,13 @@ class Server:
             refresh_on_read=block.ttl.refresh_on_read,
         )
 
-    def _make_services(self, settings: Settings, graphs: Graphs) -> Services:
+    def _make_services(self, settings: Settings, graphs: Graphs, guard: Guard) -> Services:
         storage, broker, clock, numbers = self.storage, self.broker, self.clock, self._numbers
-        assistants = AssistantService(storage, clock, graphs)
+        assistants = AssistantService(storage, guard, clock, graphs)
         runs = RunService(
             storage=storage,
+            guard=guard,
+            users=self._users,
             broker=broker,
             clock=clock,
             numbers=numbers,
@@ -194,6 +205,7 @@ class Server:
         writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._locks)
         threads = ThreadService(
             storage=storage,
+            guard=guard,
             clock=clock,
             ttl=settings.checkpointer.ttl,
             supersteps=writer.supersteps,
@@ -202,6 +214,7 @@ class Server:
         assistants.delete_thread = threads.delete
         state = StateService(
             storage=storage,
+            guard=guard,
             broker=broker,
             numbers=numbers,
             graphs=thread_graphs,
@@ -210,17 +223,19 @@ class Server:
         )
         return Services(
             threads=threads,
-            copying=CopyService(storage=storage, clock=clock, graphs=thread_graphs),
-            erasing=EraseService(storage=storage, clock=clock, stop_runs=runs.stop_thread),
+            copying=CopyService(storage=storage, guard=guard, clock=clock, graphs=thread_graphs),
+            erasing=EraseService(storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread),
             state=state,
             runs=runs,
-            streams=RunStreamService(storage=storage, broker=broker, numbers=numbers, runs=runs, limits=self.limits),
+            streams=RunStreamService(
+                storage=storage, guard=guard, broker=broker, numbers=numbers, runs=runs, limits=self.limits
+            ),
             assistants=assistants,
-            items=ItemService(self.store),
-            crons=CronService(storage, clock, runs, assistants),
-            events=EventStreamService(storage=storage, broker=broker, limits=self.limits),
-            deliveries=DeliveryService(storage=storage, clock=clock, webhooks=self.webhooks),
-            commands=CommandService(storage=storage, runs=runs, assistants=assistants, state=state),
+            items=ItemService(self.store, guard),
+            crons=CronService(storage, guard, clock, runs, assistants),
+            events=EventStreamService(storage=storage, guard=guard, broker=broker, limits=self.limits),
+            deliveries=DeliveryService(storage=storage, guard=guard, clock=clock, webhooks=self.webhooks),
+            commands=CommandService(storage=storage, guard=guard, runs=runs, assistants=assistants, state=state),
         )
 
     def _make_backstage(self) -> Backstage:

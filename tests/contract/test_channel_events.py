@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tests.clocks import ManualClock
+from threadloom.auth.authorize import OPEN
 from threadloom.broker import local
 from threadloom.broker.local import LocalBroker
 from threadloom.config.settings import LimitSettings
@@ -124,7 +125,7 @@ async def broker():
 
 @pytest.fixture
 async def service(storage, broker):
-    return EventStreamService(storage=storage, broker=broker, limits=Limits(LimitSettings()))
+    return EventStreamService(storage=storage, guard=OPEN, broker=broker, limits=Limits(LimitSettings()))
 
 
 async def emitter(storage, broker, run_id="r", **more):

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.clocks import ManualClock
+from threadloom.auth.authorize import OPEN
 from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
 from threadloom.storage.lineage import Blob, CheckpointPut
@@ -74,7 +75,8 @@ async def cost_of(storage, thread):
 
     before = storage.database.read(counts)
     changed = -await storage.database.write(watch)
-    copy = await CopyService(storage=storage, clock=ManualClock(), graphs=None).copy(SYSTEM, thread, ThreadCopy())
+    service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None)
+    copy = await service.copy(SYSTEM, thread, ThreadCopy())
     changed += await storage.database.write(unwatch)
     after = storage.database.read(counts)
     work = [line.split()[0] for line in statements if line.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")]

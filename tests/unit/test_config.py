@@ -167,9 +167,40 @@ def test_keys_that_are_not_built_are_told_loudly(write, block, place):
     assert any(w.startswith(f"{place}: NOT BUILT YET") for w in load(write(PLAIN, block), {}).warnings)
 
 
-@pytest.mark.parametrize("key", ["auth", "encryption"])
+@pytest.mark.parametrize("key", ["encryption"])
 def test_what_would_be_unsafe_to_serve_without_is_refused(write, key):
     assert f"{key}: is not built yet" in refused(write(PLAIN, {key: {"path": "./a.py:a"}}))
+
+
+def test_auth_is_read_with_its_cache(write):
+    block = {"path": "./a.py:a", "default": "deny", "cache": {"cache_keys": ["Authorization"], "ttl_seconds": 5}}
+    auth = load(write(PLAIN, {"auth": block}), {}).auth
+    assert (auth.path, auth.default, auth.disable_studio_auth) == ("./a.py:a", "deny", False)
+    assert (auth.cache.cache_keys, auth.cache.ttl_seconds, auth.cache.max_size) == (("Authorization",), 5, 1000)
+
+
+@pytest.mark.parametrize(
+    ("auth", "fault"),
+    [
+        ({}, "auth.path: is missing"),
+        ({"path": "./a.py"}, "auth.path: "),
+        ({"path": "./a.py:a", "default": "open"}, 'auth.default: must be one of "allow", "deny"'),
+        ({"path": "./a.py:a", "cache": {}}, "auth.cache.cache_keys: must name the headers"),
+        (
+            {"path": "./a.py:a", "cache": {"cache_keys": ["a"], "max_size": 0}},
+            "auth.cache.max_size: must be at least 1",
+        ),
+    ],
+)
+def test_a_faulty_auth_block_is_refused(write, auth, fault):
+    assert fault in refused(write(PLAIN, {"auth": auth}))
+
+
+@pytest.mark.parametrize("http", [{"middleware_order": "auth_first"}, {"enable_custom_route_auth": True}])
+def test_what_is_about_auth_has_no_effect_without_it_and_says_so(write, http):
+    (key,) = http
+    assert f"http.{key}: has no effect without auth" in load(write(PLAIN, {"http": http}), {}).warnings
+    assert load(write(PLAIN, {"http": http, "auth": {"path": "./a.py:a"}}), {}).warnings == ()
 
 
 def test_an_encryption_key_in_the_environment_is_refused_too(write):

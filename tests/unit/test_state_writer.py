@@ -16,7 +16,7 @@ from threadloom.services.state_update import LocalLocks, StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import forget
 from threadloom.storage.sqlite import SqliteStorage
-from threadloom.types import Run, Thread
+from threadloom.types import SYSTEM, Run, Thread
 
 pytestmark = pytest.mark.anyio
 
@@ -101,13 +101,18 @@ async def house(tmp_path):
     await storage.close()
 
 
+def update(writer, asked):
+    """An update by somebody who may make it."""
+    return writer.update(SYSTEM, "t", asked, None)
+
+
 def says(*words, **place):
     return StateUpdate(values={"words": list(words)}, as_node="speak", **place)
 
 
 async def test_updates_of_two_processes_are_all_kept_in_one_line(house):
     writers = [house.process(), house.process()]
-    updates = [writers[n % 2].update("t", says(str(n))) for n in range(16)]
+    updates = [update(writers[n % 2], says(str(n))) for n in range(16)]
     await asyncio.gather(*updates)
     assert sorted(await house.words(), key=int) == [str(n) for n in range(16)]
     rows = await house.history()
@@ -119,10 +124,10 @@ async def test_a_state_that_changed_meanwhile_is_written_on_as_it_is_now(house):
     other = house.process()
 
     async def meanwhile():
-        await other.update("t", says("quick"))
+        await update(other, says("quick"))
 
     house.graphs.happenings = [meanwhile]
-    await house.writer.update("t", says("slow"))
+    await update(house.writer, says("slow"))
     assert await house.words() == ["quick", "slow"]
     assert len(await house.history()) == 2
 
@@ -130,7 +135,7 @@ async def test_a_state_that_changed_meanwhile_is_written_on_as_it_is_now(house):
 async def test_a_run_that_was_made_meanwhile_is_a_conflict(house):
     house.graphs.happenings = [house.start_run]
     with pytest.raises(Conflict, match="in-flight runs: r"):
-        await house.writer.update("t", says("late"))
+        await update(house.writer, says("late"))
     assert await house.history() == []
 
 
@@ -140,35 +145,35 @@ async def test_a_thread_that_was_deleted_meanwhile_gets_no_history(house):
 
     house.graphs.happenings = [meanwhile]
     with pytest.raises(NotFound):
-        await house.writer.update("t", says("late"))
+        await update(house.writer, says("late"))
     assert await house.history() == []
     assert await house.record() is None
 
 
 async def test_a_checkpoint_that_was_pruned_meanwhile_is_not_found(house):
-    first = (await house.writer.update("t", says("a")))["checkpoint_id"]
-    await house.writer.update("t", says("b"))
+    first = (await update(house.writer, says("a")))["checkpoint_id"]
+    await update(house.writer, says("b"))
 
     async def meanwhile():
         await house.storage.write(lambda tx: tx.lineage.prune("t"))
 
     house.graphs.happenings = [meanwhile]
     with pytest.raises(NotFound, match=first):
-        await house.writer.update("t", says("c", checkpoint={"checkpoint_id": first}))
+        await update(house.writer, says("c", checkpoint={"checkpoint_id": first}))
     assert await house.words() == ["a", "b"]
     assert len(await house.history()) == 1
 
 
 async def test_a_prune_meanwhile_does_not_disturb_an_update_of_the_latest(house):
     big = "w" * 1000
-    await house.writer.update("t", says("a", big))
-    await house.writer.update("t", says("b"))
+    await update(house.writer, says("a", big))
+    await update(house.writer, says("b"))
 
     async def meanwhile():
         await house.storage.write(lambda tx: tx.lineage.prune("t"))
 
     house.graphs.happenings = [meanwhile]
-    await house.writer.update("t", StateUpdate(values={}, as_node="speak"))
+    await update(house.writer, StateUpdate(values={}, as_node="speak"))
     assert await house.words() == ["a", big, "b"]
     assert len(await house.history()) == 2
 
@@ -180,7 +185,7 @@ async def test_an_id_that_was_taken_meanwhile_is_a_conflict(house):
     house.graphs.happenings = [meanwhile]
     steps = [Superstep(updates=[NodeUpdate(as_node="speak", values={"words": ["a"]})])]
     with pytest.raises(Conflict, match="already exists"):
-        await house.writer.supersteps(house.thread("new"), steps, True)
+        await house.writer.supersteps(SYSTEM, house.thread("new"), steps, True, None)
     assert await house.history("new") == []
     assert (await house.record("new")).values_json is None
 
@@ -188,7 +193,7 @@ async def test_an_id_that_was_taken_meanwhile_is_a_conflict(house):
 async def test_dates_move_on_though_the_clock_stands_still(house):
     dates = []
     for word in "abc":
-        await house.writer.update("t", says(word))
+        await update(house.writer, says(word))
         record = await house.record()
         dates.append((record.updated_at, record.state_updated_at))
     assert dates == sorted(set(dates))

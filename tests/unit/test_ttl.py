@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from tests.clocks import ManualClock
+from threadloom.auth.authorize import OPEN
 from threadloom.clock import MINUTE
 from threadloom.config.settings import ThreadTtl as Settings
 from threadloom.services.requests import ThreadCreate, ThreadPatch, ThreadTtl
@@ -31,7 +32,12 @@ class House:
             self.stopped.append(thread_id)
 
         return ThreadService(
-            storage=self.storage, clock=self.clock, ttl=Settings(**settings), supersteps=None, stop_runs=stop
+            storage=self.storage,
+            guard=OPEN,
+            clock=self.clock,
+            ttl=Settings(**settings),
+            supersteps=None,
+            stop_runs=stop,
         )
 
     def sweeper(self, **settings):

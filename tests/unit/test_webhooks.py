@@ -11,6 +11,7 @@ import pytest
 
 from tests.clocks import ManualClock
 from tests.receiver import receiving
+from threadloom.auth.authorize import OPEN
 from threadloom.config.settings import (
     HttpSettings,
     OwnSettings,
@@ -259,7 +260,7 @@ async def test_another_process_takes_over_when_a_claim_is_over_and_the_first_may
 async def test_a_delivery_can_be_made_again(storage, clock):
     with receiving(500, 500, 500, 200) as receiver:
         async with delivering(storage, clock) as webhooks:
-            service = DeliveryService(storage=storage, clock=clock, webhooks=webhooks)
+            service = DeliveryService(guard=OPEN, storage=storage, clock=clock, webhooks=webhooks)
             delivery = await end(storage, webhooks, webhook=receiver.url)
             with pytest.raises(Conflict, match="under way"):
                 await service.redeliver(SYSTEM, delivery.delivery_id)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from tests.clocks import ManualClock
+from threadloom.auth.authorize import OPEN
 from threadloom.errors import Conflict, Invalid, NotFound
 from threadloom.ids import default_assistant_id
 from threadloom.services.assistants import AssistantService
@@ -54,7 +55,7 @@ async def storage(tmp_path):
 
 async def start(storage, **descriptions):
     """The service of a server that was started with these graphs."""
-    service = AssistantService(storage, ManualClock(), Configured(**descriptions))
+    service = AssistantService(storage, OPEN, ManualClock(), Configured(**descriptions))
     await service.ensure_defaults()
     return service
 

@@ -137,7 +137,7 @@ def test_broken_graphs_are_2_all_at_once(app):
     assert not (folder / ".threadloom" / "threadloom.db").exists()
 
 
-@pytest.mark.parametrize("key", ["auth", "encryption"])
+@pytest.mark.parametrize("key", ["encryption"])
 def test_no_server_without_the_protection_that_was_asked_for(app, key):
     folder = app({"graphs": {"a": "./a.py:g"}, key: {"path": "./a.py:x"}}, {"a.py": ""})
     status, _, err = threadloom_command("dev", "--port", free_port(), cwd=folder)

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from tests.clocks import MORNING, ManualClock
+from threadloom.auth.authorize import OPEN
+from threadloom.auth.known import RunUsers
 from threadloom.broker.local import LocalBroker
 from threadloom.clock import SECOND, iso
 from threadloom.config.settings import LimitSettings
@@ -61,9 +63,11 @@ class House:
         self.clock = clock
         self.broker = LocalBroker()
         self.graphs = OneGraph("ticking")
-        self.assistants = AssistantService(storage, clock, self.graphs)
+        self.assistants = AssistantService(storage, OPEN, clock, self.graphs)
         self.runs = RunService(
             storage=storage,
+            guard=OPEN,
+            users=RunUsers(),
             broker=self.broker,
             clock=clock,
             numbers=Numbers(clock),
@@ -73,7 +77,7 @@ class House:
             starter=NoStarter(),
             limits=Limits(LimitSettings()),
         )
-        self.crons = CronService(self.storage, self.clock, self.runs, self.assistants)
+        self.crons = CronService(self.storage, OPEN, self.clock, self.runs, self.assistants)
 
     async def scheduler(self, **settings):
         settings = SimpleNamespace(**{"cron_scheduler_sleep_time": 5, "ff_crons_enabled": True} | settings)
@@ -198,7 +202,7 @@ async def test_a_cron_of_a_thread_runs_there_with_its_strategy(house):
 async def test_many_schedulers_fire_once(house):
     for _ in range(5):
         await house.cron(on_run_completed="keep")
-    others = [CronService(house.storage, house.clock, house.runs, house.assistants) for _ in range(4)]
+    others = [CronService(house.storage, OPEN, house.clock, house.runs, house.assistants) for _ in range(4)]
     for _ in range(3):
         house.clock.move(MINUTE)
         fired = await asyncio.gather(*(one.tick() for one in others))

@@ -57,7 +57,7 @@ class A2a:
             assistant = await self.a2a.assistant(call.caller, named)
         except A2aError as error:
             return answer({"error": {"code": error.code, "message": error.message}}, 400)
-        return answer(await self.a2a.card(assistant, _base(call)))
+        return answer(await self.a2a.card(call.caller, assistant, _base(call)))
 
     async def rpc(self, call: Call) -> ASGIApp:
         try:
@@ -98,7 +98,7 @@ class A2a:
         if what == "send":
             return LateJson(_late(id_, await self.a2a.send(asked, params)), seconds=self.heartbeat)
         if what == "card":
-            return answer(rpc.success(id_, await self.a2a.card(assistant, _base(call))))
+            return answer(rpc.success(id_, await self.a2a.card(call.caller, assistant, _base(call))))
         reads: dict[str, Callable[[Asked, Object], Awaitable[Object]]] = {
             "get": self.a2a.get,
             "cancel": self.a2a.cancel,

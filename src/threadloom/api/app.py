@@ -1,7 +1,7 @@
 """The whole HTTP face: routes, own app, CORS, request ids, figures."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from threadloom.api.dispatch import Dispatcher
 from threadloom.api.errors import log_bug, reply_to_bug
 from threadloom.api.events import Events
 from threadloom.api.events_socket import EventSockets
+from threadloom.api.gate import Authenticator, Gate, stand_between
 from threadloom.api.hosts import Hosts, misdirected
 from threadloom.api.http import Facts, HungUp, Reply, error_body
 from threadloom.api.loopback import TRUSTED
@@ -70,6 +71,7 @@ def create_app(
     backstage: Backstage | None = None,
     metrics: Metrics | None = None,
     own_context: OwnContext | None = None,
+    authenticator: Authenticator | None = None,
     extra: Sequence[Operation] = (),
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> "Edge":
@@ -81,6 +83,7 @@ def create_app(
         backstage: what the system routes tell of the process.
         metrics: where requests are counted.
         own_context: makes the server's store current in own routes.
+        authenticator: says who makes a request; None: nobody is asked.
         extra: routes of other parts (other protocols, Studio).
         heartbeat: seconds of silence after which lasting answers send a sign of life.
     """
@@ -104,14 +107,39 @@ def create_app(
         "max_body": settings.vars.http_max_request_body_bytes,
     }
     plain = Dispatcher(operations, **limits)
-    inner: ASGIApp = plain
+
+    def path_params(scope: Scope) -> dict[str, str]:
+        return own.params(scope) if own is not None and own.takes(scope) else plain.params(scope)
+
+    gate = None if authenticator is None else _gate(authenticator, settings, path_params)
+    inner: ASGIApp = plain if gate is None else gate.around(plain)
     if user_app is not None:
-        own = OwnApp(user_app, Dispatcher(operations, inside_own_app=True, **limits), own_context)
-        inner = own
+        own = OwnApp(user_app, Dispatcher(operations, inside_own_app=True, **limits), own_context, gate)
+        inner = _with_gate(own, gate, http)
     sockets = None
     if not is_disabled(http, "event_streaming"):
         sockets = EventSockets(services, http, settings.vars.http_max_request_body_bytes)
-    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings))
+    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings), gate)
+
+
+def _gate(authenticator: Authenticator, settings: Settings, path_params: Callable[[Scope], dict[str, str]]) -> Gate:
+    studio = settings.vars.threadloom_studio_auth and not (settings.auth and settings.auth.disable_studio_auth)
+    return Gate(
+        authenticator,
+        path_params=path_params,
+        max_body=settings.vars.http_max_request_body_bytes,
+        studio=studio,
+    )
+
+
+def _with_gate(own: OwnApp, gate: Gate | None, http: HttpSettings) -> ASGIApp:
+    """The own app with the gate where the settings want it: before its middleware, or behind it. Our routes are behind the
+    gate in any case; its own are only if that was asked for."""
+    first = http.middleware_order == "auth_first"
+    stand_between(own.app, gate if http.enable_custom_route_auth and not first else None)
+    if gate is None or not first:
+        return own
+    return gate.around(own) if http.enable_custom_route_auth else gate.around(own, spared=own.takes)
 
 
 def is_disabled(http: HttpSettings, group: str) -> bool:
@@ -129,6 +157,7 @@ class Edge:
         plain: our routes alone; answers at the root beside the mount prefix.
         sockets: our web sockets.
         hosts: the names that requests from outside may use for this server; None: any.
+        gate: who gets to our web sockets; None: everybody.
 
     Attributes:
         prefix: the mount prefix.
@@ -145,9 +174,11 @@ class Edge:
         user_app: Starlette | None,
         sockets: EventSockets | None = None,
         hosts: Hosts | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._hosts = hosts
         self._sockets = sockets
+        self._gated_sockets: ASGIApp | None = sockets if sockets is None or gate is None else gate.around(sockets)
         self._raw = app
         self._plain = plain
         self.prefix = http.mount_prefix
@@ -226,8 +257,8 @@ class Edge:
             else:
                 return _nowhere
         if scope["type"] == "websocket":
-            if self._sockets is not None and self._sockets.knows(scope):
-                return self._sockets
+            if self._sockets is not None and self._gated_sockets is not None and self._sockets.knows(scope):
+                return self._gated_sockets
             return self._raw if self.user_app is not None else _nowhere
         if not origin:
             return self._raw

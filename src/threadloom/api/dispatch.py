@@ -4,6 +4,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterable
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,7 +13,6 @@ from threadloom.api.http import Call, Facts, HungUp, Reply, error_body
 from threadloom.api.routing import Matcher, Operation
 from threadloom.config.settings import HeaderRules
 from threadloom.services.requests import BadLabel
-from threadloom.types import Caller
 
 
 def route_path(scope: Scope) -> str:
@@ -47,6 +47,11 @@ class Dispatcher:
         found = self._matcher.match("", path)
         return bool(found)
 
+    def params(self, scope: Scope) -> dict[str, str]:
+        """The parameters in the path of a request, as the route names them that it is going to; none if it goes nowhere."""
+        found = self._matcher.match(scope.get("method", "POST"), route_path(scope))
+        return {} if isinstance(found, set) else found[1]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request."""
         try:
@@ -74,7 +79,7 @@ class Dispatcher:
         facts: Facts = scope["threadloom"]
         facts.template = operation.path
         if self._wanted is not None:
-            facts.caller = Caller(facts.request_id, facts.caller.user_id, self._chosen(scope, self._wanted))
+            facts.caller = msgspec.structs.replace(facts.caller, headers=self._chosen(scope, self._wanted))
         return await operation.handler(Call(scope, receive, params, self._max_body))
 
     def _unmatched(self, scope: Scope, path: str, methods: set[str]) -> ASGIApp:

@@ -8,10 +8,14 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from threadloom.api.http import Facts, Reply, error_body
-from threadloom.errors import ApiError, StorageError, TooMany
+from threadloom.codec import to_json
+from threadloom.errors import ApiError, Denied, StorageError, TooMany
 from threadloom.services.requests import BadLabel
 
 log = logging.getLogger(__name__)
+
+OURS = ("content-length", "content-type", "transfer-encoding", "connection")
+"""Headers that say what we say, not the user's handlers."""
 
 EXPECTED = (ApiError, StorageError)
 """Exceptions that are answers; whatever else escapes from a handler is a bug."""
@@ -32,15 +36,27 @@ def reply_to(error: Exception) -> Reply:
     if not isinstance(error, ApiError):
         log.error("storage refused a request: %s", error)
     headers = [(name.encode(), value.encode()) for name, value in _headers(error).items()]
+    if isinstance(error, Denied):
+        body = b"" if error.status == 304 else to_json({"detail": error.content})
+        return Reply(body, error.status, headers)
     return Reply(error_body(detail), status_of(error), headers)
 
 
 def _headers(error: Exception) -> dict[str, str]:
+    """Headers of the answer. Of a handler's refusal those that it gave, but what the body decides, and what is no header."""
+    if isinstance(error, Denied):
+        return {
+            name.lower(): value
+            for name, value in error.headers.items()
+            if name.lower() not in OURS and (name + value).isascii() and (name + value).isprintable()
+        }
     return {"retry-after": str(error.retry_after)} if isinstance(error, TooMany) else {}
 
 
 def as_http(error: Exception) -> HTTPException:
     """The same as an exception that an own app's handlers understand."""
+    if isinstance(error, Denied):
+        return HTTPException(error.status, error.content, _headers(error))
     detail = error.detail if isinstance(error, ApiError) else f"Storage refused: {error}"
     return HTTPException(status_of(error), detail, _headers(error) or None)
 

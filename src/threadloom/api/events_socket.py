@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from threadloom.api.dispatch import header_filter, route_path
-from threadloom.api.errors import reply_to
+from threadloom.api.errors import EXPECTED, reply_to
 from threadloom.api.events import gap_notice
 from threadloom.api.http import Facts, deny
 from threadloom.api.parse import load
@@ -32,6 +33,7 @@ from threadloom.services.protocol_params import (
     success,
     text,
 )
+from threadloom.storage.filters import Filter
 from threadloom.types import Caller
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class EventSockets:
             await send({"type": "websocket.close", "code": 1008})
             return
         facts: Facts = scope["threadloom"]
-        caller = Caller(facts.request_id, facts.caller.user_id, _chosen(scope, self._wanted))
+        caller = msgspec.structs.replace(facts.caller, headers=_chosen(scope, self._wanted))
         try:
             place = self._services.events.limits.open_stream(caller)
         except TooMany as refused:
@@ -77,13 +79,19 @@ class EventSockets:
             place.close()
 
     async def _serve(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "websocket.accept"})
         found = _PATH.fullmatch(route_path(scope))
         thread_id = parse_id(found[1]) if found else None
         if thread_id is None:
+            await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 1011, "reason": ENDED})
             return
-        await _Session(self._services, caller, thread_id, self._max_frame, send).serve(receive)
+        try:
+            rule = await self._services.events.may_read(caller, thread_id)
+        except EXPECTED as error:
+            await deny(reply_to(error), scope, receive, send)
+            return
+        await send({"type": "websocket.accept"})
+        await _Session(self._services, caller, thread_id, self._max_frame, send, rule).serve(receive)
 
     def _may_come_from(self, scope: Scope) -> bool:
         """Whether the page that opens the socket may, if it is a page: browsers do not ask, as they do before requests."""
@@ -100,8 +108,17 @@ class EventSockets:
 class _Session:
     """One web socket: its subscriptions, and how far it was told."""
 
-    def __init__(self, services: Services, caller: Caller, thread_id: str, max_frame: int, send: Send) -> None:
+    def __init__(
+        self,
+        services: Services,
+        caller: Caller,
+        thread_id: str,
+        max_frame: int,
+        send: Send,
+        rule: Filter | None,
+    ) -> None:
         self._services = services
+        self._rule = rule
         self._caller = caller
         self._thread_id = thread_id
         self._max_frame = max_frame
@@ -120,7 +137,11 @@ class _Session:
         try:
             await asyncio.wait((pump, reading), return_when=asyncio.FIRST_COMPLETED)
             # Sending to a client that has just left fails before we are told that it left.
-            if not reading.done() and not isinstance(pump.exception(), OSError):
+            if pump.done() and pump.exception() is None:
+                gone = Refused("permission_denied", "The thread cannot be read any more")
+                await self._put(to_json(failure(None, gone)))
+                await self._send({"type": "websocket.close", "code": 1008, "reason": ENDED})
+            elif not reading.done() and not isinstance(pump.exception(), OSError):
                 log.error("the events of thread %s cannot be read", self._thread_id, exc_info=pump.exception())
                 gone = Refused("unknown_error", "The events of the thread cannot be read")
                 await self._put(to_json(failure(None, gone)))
@@ -133,7 +154,7 @@ class _Session:
 
     async def _pump(self) -> None:
         """Sends what happens to whoever subscribed to it, once even if several subscriptions want it."""
-        feed = self._services.events.follow(self._thread_id, self._position)
+        feed = self._services.events.follow(self._thread_id, self._position, rule=self._rule)
         try:
             async for batch in feed:
                 async with self._turn:
@@ -190,7 +211,7 @@ class _Session:
     # --- commands ---
 
     async def _execute(self, command: Command) -> None:
-        done = await self._services.commands.execute(self._caller, self._thread_id, command)
+        done = await self._services.commands.execute(self._caller.again(), self._thread_id, command)
         await self._succeed(command, done.result)
 
     async def _subscribe(self, command: Command) -> None:
@@ -219,7 +240,7 @@ class _Session:
     async def _begin(self, command: Command, wanted: EventFilter, result: Callable[[int], dict[str, Any]]) -> None:
         """Answers, sends what the subscription missed, and lets it take part in what comes."""
         try:
-            feed = await self._services.events.open(self._caller, self._thread_id, wanted, counts=False)
+            feed = await self._services.events.open(self._caller.again(), self._thread_id, wanted, counts=False)
         except ApiError as error:
             raise Refused("permission_denied", error.detail) from error
         await feed.aclose()

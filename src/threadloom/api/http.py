@@ -31,7 +31,7 @@ class Facts:
         request_id: the caller's `x-request-id`, or one of our own.
         template: path of the route that took the request (`/threads/{thread_id}`), "" if none did.
         trusted: whether it came from inside the process (`get_client()` without a URL).
-        caller: who asks, once that is known.
+        caller: who asks, once that is known (`gate`).
     """
 
     __slots__ = ("caller", "request_id", "template", "trusted")
@@ -40,7 +40,7 @@ class Facts:
         self.request_id = request_id
         self.template = ""
         self.trusted = trusted
-        self.caller = Caller(request_id=request_id)
+        self.caller = Caller(request_id=request_id, trusted=trusted)
 
 
 class Reply:

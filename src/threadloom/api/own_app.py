@@ -11,10 +11,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from threadloom.api.dispatch import Dispatcher, route_path
 from threadloom.api.errors import on_exception, on_http_exception
+from threadloom.api.gate import Gate
 from threadloom.api.openapi import of_starlette
 from threadloom.api.system import ALWAYS_OURS
 
@@ -36,17 +37,20 @@ class OwnApp:
         app: the user's app. It is changed: routes and missing exception handlers are added.
         dispatcher: our routes, raising their errors.
         context: makes the server's store current in own routes.
+        gate: who gets to our routes; None: everybody. Those who have passed it already pass.
     """
 
-    def __init__(self, app: Starlette, dispatcher: Dispatcher, context: OwnContext | None) -> None:
+    def __init__(
+        self, app: Starlette, dispatcher: Dispatcher, context: OwnContext | None, gate: Gate | None = None
+    ) -> None:
         self.app = app
         self.context = context
         self.description = _describe(app)
         own = app.router.routes
         own[:] = [route for route in own if not isinstance(route, _Ours)]  # an app may be joined again after a reload
-        own = list(own)
+        self.routes = list(own)
         app.router.routes.insert(0, _Ours(dispatcher, context, [], first=True))
-        app.router.routes.append(_Ours(dispatcher, context, own, first=False))
+        app.router.routes.append(_Ours(dispatcher, context, self.routes, first=False, gate=gate))
         if not {HTTPException, 404}.intersection(app.exception_handlers):
             app.add_exception_handler(HTTPException, on_http_exception)
         if not {Exception, 500}.intersection(app.exception_handlers):
@@ -63,6 +67,24 @@ class OwnApp:
         finally:
             self.context.exit(token)
 
+    def takes(self, scope: Scope) -> bool:
+        """Whether a request or a web socket goes to one of the own app's routes."""
+        return self._match(scope) is not None
+
+    def params(self, scope: Scope) -> dict[str, str]:
+        """The parameters in the path of what goes to an own route."""
+        found = self._match(scope) or {}
+        return {name: str(value) for name, value in found.get("path_params", {}).items()}
+
+    def _match(self, scope: Scope) -> Scope | None:
+        if scope["type"] == "http" and route_path(scope) in ALWAYS_OURS:
+            return None
+        for route in self.routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                return child
+        return None
+
 
 class _Ours(BaseRoute):
     """All our routes as one route of the own app's router.
@@ -70,11 +92,19 @@ class _Ours(BaseRoute):
     Args:
         own: the user's routes, asked for redirects of trailing slashes.
         first: whether it stands before the user's routes and takes only what is always ours.
+        gate: who gets in.
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, context: OwnContext | None, own: list[BaseRoute], *, first: bool
+        self,
+        dispatcher: Dispatcher,
+        context: OwnContext | None,
+        own: list[BaseRoute],
+        *,
+        first: bool,
+        gate: Gate | None = None,
     ) -> None:
+        self._answer: ASGIApp = self.answer if gate is None else gate.around(self.answer)
         self.dispatcher = dispatcher
         self.context = context
         self.own = own
@@ -92,6 +122,10 @@ class _Ours(BaseRoute):
         return Match.FULL, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers those who get in."""
+        await self._answer(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers by our routes, or redirects to an own route that has (or lacks) a trailing slash."""
         if self.context is not None:
             self.context.suspend()

@@ -171,7 +171,12 @@ class Runs(Watching):
             if mode not in THREAD_MODES:
                 raise Invalid(f"Invalid stream mode: {mode}")
         last = call.header(b"last-event-id")
-        events = await self.services.streams.thread_stream(call.caller, thread_id, modes=set(modes), last_event_id=last)
+        try:
+            events = await self.services.streams.thread_stream(
+                call.caller, thread_id, modes=set(modes), last_event_id=last
+            )
+        except NotFound as missing:
+            return Reply(error_frame(missing), 404, EVENT_HEADERS.copy(), None)
         return EventStream(events, ids=events.ids, seconds=self.heartbeat)
 
     def operations(self) -> list[Operation]:
@@ -248,5 +253,6 @@ class Runs(Watching):
                 media=EVENTS,
                 result={},
                 errors=(404, 429),
+                told=NO_STREAM,
             ),
         ]

@@ -7,6 +7,7 @@ from typing import Any
 from threadloom.config.sections import Findings, Section, kind
 from threadloom.config.settings import (
     OPEN_CORS,
+    AuthCache,
     AuthSettings,
     CheckpointerSettings,
     Cors,
@@ -296,10 +297,27 @@ def read_auth(section: Section | None) -> AuthSettings | None:
         path=path or "",
         disable_studio_auth=section.flag("disable_studio_auth"),
         openapi=section.mapping("openapi") or {},
-        cache=section.mapping("cache"),
+        cache=_auth_cache(section.section("cache")),
+        default=section.one_of("default", ("allow", "deny"), "allow"),
     )
     section.done()
     return auth
+
+
+def _auth_cache(section: Section | None) -> AuthCache | None:
+    if section is None:
+        return None
+    keys = section.texts("cache_keys")
+    if not keys:
+        section.fault("cache_keys", "must name the headers that tell users apart")
+    default = AuthCache(cache_keys=())
+    cache = AuthCache(
+        cache_keys=keys,
+        ttl_seconds=section.number("ttl_seconds", above=0) or default.ttl_seconds,
+        max_size=section.integer("max_size", least=1) or default.max_size,
+    )
+    section.done()
+    return cache
 
 
 def read_encryption(section: Section | None) -> EncryptionSettings | None:

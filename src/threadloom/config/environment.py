@@ -54,6 +54,7 @@ VARIABLES: dict[str, Variable] = {
     "PORT": Variable("integer"),
     "LANGGRAPH_SERVER_HOST": Variable("text"),
     "THREADLOOM_DATA": Variable("text"),
+    "THREADLOOM_STUDIO_AUTH": Variable("flag"),
 }
 """One entry a field of `Environment`."""
 

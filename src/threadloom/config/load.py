@@ -39,13 +39,10 @@ NOT_BUILT = {
     "checkpointer.backend": "checkpoints go to the server's own storage",
     "checkpointer.serde": "values are rebuilt as LangGraph does by default, without pickle",
     "http.logging_headers": "the log names no request headers",
-    "http.middleware_order": "it is about auth, which is not built",
-    "http.enable_custom_route_auth": "it is about auth, which is not built",
 }
 """Known keys without effect as yet, and what holds instead: told at each start, so that nobody counts on them."""
 
 UNSAFE = {
-    "auth": "everybody could read and change everything",
     "encryption": "what you want encrypted would be stored in clear",
 }
 """Known keys without effect as yet that a server must not be started without."""
@@ -217,6 +214,11 @@ def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Fi
             findings.fault(key, f"is not built yet, and without it {risk}. The server does not start with this key.")
     if variables.langgraph_aes_key is not None:
         findings.fault("LANGGRAPH_AES_KEY", f"is not built yet, and without it {UNSAFE['encryption']}")
+    if document.get("auth") is None:
+        http = document.get("http")
+        for key in ("middleware_order", "enable_custom_route_auth"):
+            if isinstance(http, dict) and http.get(key):
+                findings.warn(f"http.{key}", "has no effect without auth")
     for dotted, instead in NOT_BUILT.items():
         value: Any = document
         for part in dotted.split("."):

@@ -136,13 +136,22 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: WebhookUrlRules = WebhookUrlRules()
 
 
+class AuthCache(msgspec.Struct, frozen=True, kw_only=True):
+    """By which headers a user is known again, for how long, and how many are kept."""
+
+    cache_keys: tuple[str, ...]
+    ttl_seconds: float = 60
+    max_size: int = 1000
+
+
 class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The block `auth`."""
+    """The block `auth`. `default` is what holds where no handler is in charge."""
 
     path: str
     disable_studio_auth: bool = False
     openapi: dict[str, Any] = {}
-    cache: dict[str, Any] | None = None
+    cache: AuthCache | None = None
+    default: Literal["allow", "deny"] = "allow"
 
 
 class EncryptionSettings(msgspec.Struct, frozen=True):
@@ -241,6 +250,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     langgraph_server_host: str | None = None
     threadloom_data: str | None = None
+    threadloom_studio_auth: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

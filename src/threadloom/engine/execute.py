@@ -11,6 +11,7 @@ from langgraph.errors import EmptyInputError
 from langgraph.types import Command, Send
 
 from threadloom import __version__
+from threadloom.auth.known import RunUsers
 from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
 from threadloom.engine.faults import told
@@ -26,6 +27,9 @@ log = logging.getLogger("threadloom.run")
 
 FENCE = "__run_fence"
 """Key of `configurable` that carries the fence to the checkpointer; never stored, never shown."""
+
+USER = "langgraph_auth_user"
+"""Key of `configurable` that carries the user: whole while the graph runs, what is kept of it where it is stored."""
 
 Graph = Any
 """A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
@@ -57,6 +61,7 @@ class Execution:
     Args:
         run: as claimed; its fence goes with every write.
         graphs: where the graph comes from.
+        users: for whom runs are.
         emitter: where its events go.
         resumed: an earlier attempt has already put checkpoints, so it goes on from those.
         timeout: seconds it may take.
@@ -69,6 +74,7 @@ class Execution:
         run: Run,
         *,
         graphs: Graphs,
+        users: RunUsers,
         emitter: Emitter,
         resumed: bool,
         timeout: float,
@@ -77,6 +83,7 @@ class Execution:
     ) -> None:
         self._last = last
         self._run = run
+        self._users = users
         self._graphs = graphs
         self._emitter = emitter
         self._resumed = resumed
@@ -299,6 +306,7 @@ class Execution:
         given = self._kwargs["config"]
         configurable = dict(given["configurable"])
         configurable[FENCE] = run.fence
+        configurable[USER] = self._users.of(run.run_id, configurable.get(USER))
         configurable.setdefault("checkpoint_ns", "")
         if self._kwargs.get("strict_resume"):
             configurable[_STRICT_RESUME] = True
@@ -364,9 +372,10 @@ class Execution:
         return to_json({**values, **questions} if isinstance(values, dict) else questions)
 
 
-async def read_state(run: Run, graphs: Graphs) -> Snapshot:
+async def read_state(run: Run, graphs: Graphs, users: RunUsers) -> Snapshot:
     """What the run's thread looks like now; the empty state when its graph cannot be had."""
     configurable = {**run.kwargs["config"]["configurable"], "checkpoint_ns": ""}
+    configurable[USER] = users.of(run.run_id, configurable.get(USER))
     config = _bare({"configurable": configurable, "metadata": {}})
     try:
         async with graphs.open(run.graph_id, config=config, access="threads.read") as graph:

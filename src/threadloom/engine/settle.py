@@ -141,6 +141,7 @@ class Settling:
             return await self._forget(tx, run, result, now)
         status: Ending = "interrupted" if result.kind == "cancelled" else result.kind
         await tx.runs.set_status(run.run_id, check(run.status, status), updated_at=now, ended_at=now)
+        thread = await tx.threads.get(run.thread_id, with_state=False) if run.temporary else None
         await tx.runs.put_outcome(
             Outcome(
                 run_id=run.run_id,
@@ -148,7 +149,8 @@ class Settling:
                 status=status,
                 output_json=result.output_json,
                 error=result.error,
-                metadata=run.metadata,
+                # Who may read the outcome once its thread is thrown away, the thread's own metadata tell.
+                metadata=run.metadata if thread is None else thread.metadata,
             )
         )
         error = USER_INTERRUPT if result.kind == "cancelled" else result.error

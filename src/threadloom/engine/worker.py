@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from threadloom.auth.known import RunUsers
 from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.engine.events import KEEP, Emitter, Numbers
@@ -75,6 +76,7 @@ class Worker:
 
     Args:
         graphs: gives the graphs that are served now.
+        users: for whom runs are.
         jobs: runs at once; 0 executes none.
         attempts: how often a run is tried when its worker is lost.
         timeout: seconds a run may take.
@@ -92,6 +94,7 @@ class Worker:
         storage: Storage,
         broker: Broker,
         graphs: Callable[[], Graphs],
+        users: RunUsers,
         clock: Clock,
         numbers: Numbers,
         jobs: int,
@@ -110,6 +113,7 @@ class Worker:
         self._storage = storage
         self._broker = broker
         self._graphs = graphs
+        self._users = users
         self._clock = clock
         self._numbers = numbers
         self._attempts = attempts
@@ -276,6 +280,7 @@ class Worker:
         self._tasks.discard(done)
         self._leases.release(run)
         self._held.pop(run.run_id, None)
+        self._users.forget(run.run_id)
         if not done.cancelled() and (error := done.exception()):
             log.error("run %s could not be settled", run.run_id, exc_info=error)
         # What may be claimed now this worker finds itself, unless it claims no more.
@@ -309,6 +314,7 @@ class Worker:
         execution = Execution(
             run,
             graphs=held.graphs,
+            users=self._users,
             emitter=emitter,
             resumed=await self._went_before(run),
             timeout=self._timeout,
@@ -360,7 +366,7 @@ class Worker:
         await self._went_before(run)
         emitter = self._emitter(run)
         # Reading the state calls the user's code once more; if that is what kills workers, it has had its chance.
-        snapshot = await read_state(run, held.graphs) if run.attempt <= self._attempts + 1 else None
+        snapshot = await read_state(run, held.graphs, self._users) if run.attempt <= self._attempts + 1 else None
         if run.cancel:
             output = (snapshot and snapshot.values_json) or b"{}"
             result = Result(kind="cancelled", output_json=output, snapshot=snapshot)
@@ -377,7 +383,7 @@ class Worker:
         settled, lasts = await self._end(run, result, emitter)
         if settled is None:
             await self._settling.roll_back(run)
-            snapshot = None if run.temporary else await read_state(run, held.graphs)
+            snapshot = None if run.temporary else await read_state(run, held.graphs, self._users)
             settled, lasts = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
         if settled is not None and self._after_run is not None:
             await self._after_run(settled)

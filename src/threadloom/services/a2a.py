@@ -61,13 +61,13 @@ class A2aService:
         except ApiError as refused:
             raise invalid(told(refused)) from refused
 
-    async def card(self, assistant: Assistant, base: str) -> Object:
+    async def card(self, caller: Caller, assistant: Assistant, base: str) -> Object:
         """The agent's card.
 
         Args:
             base: the URL under which the server answers, without a slash at its end.
         """
-        return agent_card(assistant, await self._input_schema(assistant), base)
+        return agent_card(assistant, await self._input_schema(caller, assistant), base)
 
     # --- messages ---
 
@@ -77,9 +77,10 @@ class A2aService:
         asked, at_once = _configured(asked, params)
         task_id, thread_id, request = await self._run_for(asked, message, params)
         if at_once:
-            made = await _admitted(self._services.runs.create(asked.caller, thread_id, request))
+            made = await _admitted(self._services.runs.create(asked.caller, thread_id, request), message.context_id)
             return self._sent(asked, task_id or task_of(made), made)
-        run, output = await _admitted(self._services.streams.wait(asked.caller, thread_id, request))
+        waiting = self._services.streams.wait(asked.caller, thread_id, request)
+        run, output = await _admitted(waiting, message.context_id)
         return self._sent(asked, task_id or task_of(run), run, output)
 
     async def _sent(self, asked: Asked, task_id: str, run: Run, over: Awaitable[bytes] | None = None) -> Object:
@@ -95,7 +96,8 @@ class A2aService:
         message = said(params.get("message"))
         asked, _ = _configured(asked, params)
         task_id, thread_id, request = await self._run_for(asked, message, params)
-        run, events = await _admitted(self._services.streams.stream(asked.caller, thread_id, request))
+        streaming = self._services.streams.stream(asked.caller, thread_id, request)
+        run, events = await _admitted(streaming, message.context_id)
         task_id = task_id or task_of(run)
         shape = asked.shape(task_id)
         history = [shape.message(message.role, message.parts, message.message_id)]
@@ -166,7 +168,7 @@ class A2aService:
             what = "still at work" if named.run.status in ACTIVE else named.state
             raise invalid(f"Task {named.task_id} is {what} and takes no message; leave taskId out to begin a new one")
         if thread is None or waiting is None:
-            schema = await self._input_schema(asked.assistant)
+            schema = await self._input_schema(asked.caller, asked.assistant)
             request.input = graph_input(message, schema)
             return None, thread_id or new_id(), request
         request.metadata = {**metadata, GOES_ON: waiting}
@@ -190,9 +192,9 @@ class A2aService:
             return None
         return task_of(newest)
 
-    async def _input_schema(self, assistant: Assistant) -> Object | None:
+    async def _input_schema(self, caller: Caller, assistant: Assistant) -> Object | None:
         try:
-            return await self._services.assistants.input_schema(assistant)
+            return await self._services.assistants.input_schema(caller, assistant)
         except Exception:
             # A user's factory may fail in any way; the run will tell.
             return None
@@ -273,13 +275,13 @@ def _configured(asked: Asked, params: Object) -> tuple[Asked, bool]:
     return asked.limited(kept), at_once
 
 
-async def _admitted(made: Awaitable[Any]) -> Any:
+async def _admitted(made: Awaitable[Any], context: str | None) -> Any:
     """The run that was asked for; a refusal speaks of the thread, for the assistant is known to be there."""
     try:
         return await made
     except ApiError as refused:
         if refused.status in (403, 404):
-            raise _no_thread(refused, None) from refused
+            raise _no_thread(refused, context) from refused
         raise
 
 

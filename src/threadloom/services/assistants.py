@@ -8,12 +8,14 @@ from typing import Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET
 
+from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
-from threadloom.errors import Conflict, Invalid, NotFound
+from threadloom.errors import ApiError, Conflict, Invalid, NotFound
 from threadloom.graphs.draw import AnyGraph, draw, parse_xray
 from threadloom.graphs.schema import input_schema, schemas, subgraphs
 from threadloom.ids import default_assistant_id, parse_id
 from threadloom.services.mirror import mirrored, patched
+from threadloom.services.permission import as_caller, both, metadata_left, seen
 from threadloom.services.requests import (
     AssistantCount,
     AssistantCreate,
@@ -23,7 +25,8 @@ from threadloom.services.requests import (
     AssistantVersions,
 )
 from threadloom.storage.base import AssistantQuery, Storage, ThreadQuery, Tx
-from threadloom.types import Assistant, Caller
+from threadloom.storage.filters import Filter, permits
+from threadloom.types import SYSTEM, Assistant, Caller
 
 THREADS_AT_ONCE = 100
 
@@ -50,17 +53,20 @@ class AssistantService:
     """All that can be done with assistants. Those whose graph is not configured are kept but not shown.
 
     Args:
+        guard: what callers may do.
         delete_thread: deletes one thread with all it has; raises NotFound when it is gone already.
     """
 
     def __init__(
         self,
         storage: Storage,
+        guard: Guard,
         clock: Clock,
         graphs: Graphs,
         delete_thread: Callable[[Caller, str], Awaitable[None]] | None = None,
     ) -> None:
         self._storage = storage
+        self._guard = guard
         self._clock = clock
         self._graphs = graphs
         self.delete_thread = delete_thread
@@ -119,6 +125,10 @@ class AssistantService:
             )
         return assistant_id
 
+    def is_own(self, assistant_id: str) -> bool:
+        """Whether an assistant is a graph's own. Whoever may make runs may run those."""
+        return self._own_graph(assistant_id) is not None
+
     # --- records ---
 
     async def create(self, caller: Caller, request: AssistantCreate) -> Assistant:
@@ -126,14 +136,24 @@ class AssistantService:
 
         Raises:
             NotFound: the graph is not configured.
-            Conflict: the id is taken and `if_exists` is `raise`.
+            Conflict: the id is taken and `if_exists` is `raise`, or the caller may not see the assistant that has it.
             BadRequest: both context and configurable are given.
         """
         self._check_graph(request.graph_id)
         config, context = mirrored(request.config, request.context)
         now = self._clock.now()
+        assistant_id = str(uuid.uuid4()) if request.assistant_id is UNSET else request.assistant_id
+        value = {
+            "assistant_id": assistant_id,
+            "graph_id": request.graph_id,
+            "config": config,
+            "context": context,
+            "metadata": dict(request.metadata),
+            "name": request.name or "Untitled",
+        }
+        rule = await self._guard.ask(caller, "assistants", "create", value)
         wanted = Assistant(
-            assistant_id=str(uuid.uuid4()) if request.assistant_id is UNSET else request.assistant_id,
+            assistant_id=assistant_id,
             graph_id=request.graph_id,
             version=1,
             created_at=now,
@@ -142,18 +162,21 @@ class AssistantService:
             description=request.description,
             config=config,
             context=context,
-            metadata=request.metadata,
+            metadata=metadata_left(caller, value),
         )
 
-        async def work(tx: Tx) -> Assistant:
+        async def work(tx: Tx) -> Assistant | None:
             if await tx.assistants.insert(wanted):
-                return wanted
-            stored = await tx.assistants.get(wanted.assistant_id)
-            if request.if_exists == "raise" or stored is None:
-                raise Conflict(f"Assistant {wanted.assistant_id} already exists")
-            return stored
+                return None
+            return await tx.assistants.get(wanted.assistant_id)
 
-        return await self._storage.write(work)
+        stored = await self._storage.write(work)
+        if stored is None:
+            return wanted
+        may = request.if_exists != "raise" and permits(rule, stored.metadata) and await self._may_read(caller, stored)
+        if not may:
+            raise Conflict(f"Assistant {assistant_id} already exists")
+        return stored
 
     async def get(self, caller: Caller, assistant_id: str) -> Assistant:
         """One assistant in its current version.
@@ -161,9 +184,10 @@ class AssistantService:
         Raises:
             NotFound: there is none.
         """
+        rule = await self._reading(caller, assistant_id)
 
         async def work(tx: Tx) -> Assistant:
-            return await self._existing(tx, assistant_id)
+            return await self._existing(tx, assistant_id, rule)
 
         return await self._storage.read(work)
 
@@ -181,9 +205,19 @@ class AssistantService:
             if own is not None and own != request.graph_id:
                 raise Conflict(f"Assistant {assistant_id} is graph {own!r}'s own and cannot move to another graph")
         now = self._clock.now()
+        value = {
+            "assistant_id": assistant_id,
+            "graph_id": _or(request.graph_id, None),
+            "config": _or(request.config, {}),
+            "context": _or(request.context, {}),
+            "metadata": dict(_or(request.metadata, {})),
+            "name": _or(request.name, None),
+        }
+        rule = await self._guard.ask(caller, "assistants", "update", value)
+        metadata = metadata_left(caller, value)
 
         async def work(tx: Tx) -> Assistant:
-            found = await self._existing(tx, assistant_id)
+            found = await self._existing(tx, assistant_id, rule)
             config, context = patched(found.config, found.context, request.config, request.context)
             return await tx.assistants.add_version(
                 msgspec.structs.replace(
@@ -192,7 +226,7 @@ class AssistantService:
                     graph_id=_or(request.graph_id, found.graph_id),
                     name=_or(request.name, found.name),
                     description=_or(request.description, found.description),
-                    metadata={**found.metadata, **_or(request.metadata, {})},
+                    metadata={**found.metadata, **metadata},
                     config=config,
                     context=context,
                 )
@@ -207,26 +241,31 @@ class AssistantService:
             NotFound: there is none.
             Conflict: it is a graph's own assistant.
         """
+        rule = await self._guard.ask(caller, "assistants", "delete", {"assistant_id": assistant_id})
         own = self._own_graph(assistant_id)
         if own is not None:
             raise Conflict(f"Assistant {assistant_id} is graph {own!r}'s own and cannot be deleted")
+        threads = await self._guard.ask(caller, "threads", "update", _of(assistant_id)) if delete_threads else None
 
         async def work(tx: Tx) -> None:
-            await self._existing(tx, assistant_id)
+            await self._existing(tx, assistant_id, rule)
             await tx.crons.delete_of_assistant(assistant_id)
             await tx.assistants.delete(assistant_id)
 
         await self._storage.write(work)
         if delete_threads:
-            await self._delete_threads(caller, assistant_id)
+            await self._delete_threads(caller, assistant_id, threads)
 
-    async def _delete_threads(self, caller: Caller, assistant_id: str) -> None:
+    async def _delete_threads(self, caller: Caller, assistant_id: str, rule: Filter | None) -> None:
+        """Deletes those of the threads that the caller may."""
         assert self.delete_thread is not None
-        query = ThreadQuery(metadata={"assistant_id": assistant_id}, limit=THREADS_AT_ONCE, with_state=False)
+        rule = both(rule, await self._guard.ask(caller, "threads", "delete", _of(assistant_id)))
+        metadata = {"assistant_id": assistant_id}
+        query = ThreadQuery(where=rule, metadata=metadata, limit=THREADS_AT_ONCE, with_state=False)
         while threads := await self._storage.read(lambda tx: tx.threads.search(query)):
             for thread in threads:
                 with suppress(NotFound):
-                    await self.delete_thread(caller, thread.thread_id)
+                    await self.delete_thread(SYSTEM, thread.thread_id)
 
     async def search(self, caller: Caller, request: AssistantSearch) -> tuple[list[Assistant], int | None, int]:
         """A page of assistants, the offset of the next page (None on the last) and how many there are in all.
@@ -234,7 +273,7 @@ class AssistantService:
         Raises:
             NotFound: the graph asked for is not configured.
         """
-        query = self._query(request)
+        query = await self._query(caller, request, limit=request.limit, offset=request.offset)
         query.limit, query.offset = request.limit, request.offset
         query.sort_by, query.descending = request.sort_by, request.sort_order == "desc"
 
@@ -247,7 +286,7 @@ class AssistantService:
 
     async def count(self, caller: Caller, request: AssistantCount) -> int:
         """How many assistants the filters leave. Raises as `search`."""
-        query = self._query(request)
+        query = await self._query(caller, request, limit=0, offset=0)
         return await self._storage.read(lambda tx: tx.assistants.count(query))
 
     # --- versions ---
@@ -259,9 +298,10 @@ class AssistantService:
             NotFound: no such assistant.
         """
         metadata = _or(request.metadata, None)
+        rule = await self._reading(caller, assistant_id)
 
         async def work(tx: Tx) -> list[Assistant]:
-            await self._existing(tx, assistant_id)
+            await self._existing(tx, assistant_id, rule)
             return await tx.assistants.versions(
                 assistant_id, metadata=metadata, limit=request.limit, offset=request.offset
             )
@@ -275,9 +315,11 @@ class AssistantService:
             NotFound: no such assistant or version, or the version's graph is not configured.
         """
         now = self._clock.now()
+        value = {"assistant_id": assistant_id, "version": request.version}
+        rule = await self._guard.ask(caller, "assistants", "update", value)
 
         async def work(tx: Tx) -> Assistant:
-            found = await self._existing(tx, assistant_id)
+            found = await self._existing(tx, assistant_id, rule)
             version = await tx.assistants.version(assistant_id, request.version)
             if version is None:
                 raise NotFound(f"Version {request.version} not found for assistant {assistant_id}")
@@ -304,48 +346,64 @@ class AssistantService:
             Invalid: the name is neither an id nor a graph; `xray` is none of these.
         """
         depth = parse_xray(xray)
-        assistant = await self._named(name)
-        async with self._opened(assistant) as graph:
+        assistant = await self._named(caller, name)
+        async with self._opened(caller, assistant) as graph:
             return await draw(graph, depth)
 
     async def subgraphs(
         self, caller: Caller, name: str, *, namespace: str | None = None, recurse: bool = False
     ) -> dict[str, dict[str, Any]]:
         """The schemas of the subgraphs by namespace (`outer|inner`). Raises as `graph`."""
-        assistant = await self._named(name)
-        async with self._opened(assistant) as graph:
+        assistant = await self._named(caller, name)
+        async with self._opened(caller, assistant) as graph:
             return await subgraphs(graph, namespace=namespace, recurse=recurse)
 
     async def schemas(self, caller: Caller, name: str) -> dict[str, Any]:
         """The schemas of an assistant's graph, with its `graph_id`. Raises as `graph`."""
-        assistant = await self._named(name)
-        async with self._opened(assistant) as graph:
+        assistant = await self._named(caller, name)
+        async with self._opened(caller, assistant) as graph:
             return {"graph_id": assistant.graph_id, **schemas(graph, f"{assistant.graph_id}_state")}
 
-    async def input_schema(self, assistant: Assistant) -> dict[str, Any] | None:
-        """What an assistant's graph takes, as a JSON schema; None where it cannot be told."""
-        async with self._opened(assistant) as graph:
+    async def input_schema(self, caller: Caller, assistant: Assistant) -> dict[str, Any] | None:
+        """What the graph of an assistant that the caller has read takes, as a JSON schema; None where it cannot be told."""
+        async with self._opened(caller, assistant) as graph:
             return input_schema(graph)
 
     # --- inside ---
 
-    def _opened(self, assistant: Assistant) -> AbstractAsyncContextManager[AnyGraph]:
+    def _opened(self, caller: Caller, assistant: Assistant) -> AbstractAsyncContextManager[AnyGraph]:
         configurable = {
             **assistant.config.get("configurable", {}),
             "graph_id": assistant.graph_id,
             "assistant_id": assistant.assistant_id,
+            **as_caller(caller),
         }
         config = {**assistant.config, "configurable": configurable}
         return self._graphs.open(assistant.graph_id, config=config, access="assistants.read")
 
-    async def _named(self, name: str) -> Assistant:
+    async def _reading(self, caller: Caller, assistant_id: str) -> Filter | None:
+        return await self._guard.ask(caller, "assistants", "read", {"assistant_id": assistant_id})
+
+    async def _may_read(self, caller: Caller, assistant: Assistant) -> bool:
+        try:
+            rule = await self._reading(caller, assistant.assistant_id)
+        except ApiError as refused:
+            if refused.status >= 500:
+                raise
+            return False
+        return permits(rule, assistant.metadata)
+
+    async def _named(self, caller: Caller, name: str) -> Assistant:
+        assistant_id = self.id_of(name)
+        rule = await self._reading(caller, assistant_id)
+
         async def work(tx: Tx) -> Assistant:
-            return await self._existing(tx, self.id_of(name))
+            return await self._existing(tx, assistant_id, rule)
 
         return await self._storage.read(work)
 
-    async def _existing(self, tx: Tx, assistant_id: str) -> Assistant:
-        found = await self._visible(tx, assistant_id)
+    async def _existing(self, tx: Tx, assistant_id: str, rule: Filter | None) -> Assistant:
+        found = seen(await self._visible(tx, assistant_id), rule)
         if found is None:
             raise NotFound(f"Assistant {assistant_id} not found")
         return found
@@ -374,15 +432,26 @@ class AssistantService:
             metadata={"created_by": "system"},
         )
 
-    def _query(self, request: AssistantCount) -> AssistantQuery:
+    async def _query(self, caller: Caller, request: AssistantCount, *, limit: int, offset: int) -> AssistantQuery:
+        """What a search means for its caller."""
         if request.graph_id is not UNSET:
             self._check_graph(request.graph_id)
+        graph_id = _or(request.graph_id, None)
+        metadata = dict(_or(request.metadata, None) or {})
+        value = {"graph_id": graph_id, "metadata": metadata, "limit": limit, "offset": offset}
+        where = await self._guard.ask(caller, "assistants", "search", value)
         return AssistantQuery(
-            metadata=_or(request.metadata, None),
-            graph_id=_or(request.graph_id, None),
+            where=where,
+            metadata=metadata_left(caller, value) or None,
+            graph_id=graph_id,
             name=_or(request.name, None),
             graphs=list(self._graphs.ids()),
         )
+
+
+def _of(assistant_id: str) -> dict[str, Any]:
+    """What handlers are asked of all threads that an assistant last ran on."""
+    return {"thread_id": None, "metadata": {"assistant_id": assistant_id}}
 
 
 def _or(value: Any, otherwise: Any) -> Any:

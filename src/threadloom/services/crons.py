@@ -14,12 +14,18 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import UNSET
 
+from threadloom.auth.authorize import Guard
+from threadloom.auth.known import restored
+from threadloom.auth.user import kept
 from threadloom.clock import Clock
 from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, StorageError
 from threadloom.ids import new_id
 from threadloom.services import schedule
+from threadloom.services.permission import metadata_left, seen, thread_seen
 from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronSearch, RunCreate
+from threadloom.services.run_grant import Granting
 from threadloom.storage.base import CronQuery, Storage, Tx
+from threadloom.storage.filters import Filter, permits
 from threadloom.types import Assistant, Caller, Cron, Run
 
 log = logging.getLogger(__name__)
@@ -48,9 +54,12 @@ RUN_FIELDS = (
 class Runs(Protocol):
     """What is needed of the runs service. `admit` gives an `engine.admission.Admitted`, which `admitted` takes."""
 
+    @property
+    def granting(self) -> Granting: ...
+
     async def check(self, request: RunCreate) -> None: ...
 
-    async def admit(self, tx: Tx, caller: Caller, thread_id: str | None, request: RunCreate) -> Any: ...
+    async def admit(self, tx: Tx, caller: Caller, thread_id: str | None, request: RunCreate, *, grant: Any) -> Any: ...
 
     def admitted(self, admitted: Any) -> None: ...
 
@@ -62,12 +71,19 @@ class Assistants(Protocol):
 
     def id_of(self, name: str) -> str: ...
 
+    def is_own(self, assistant_id: str) -> bool: ...
+
 
 class CronService:
-    """All that can be done with crons, and firing them."""
+    """All that can be done with crons, and firing them.
 
-    def __init__(self, storage: Storage, clock: Clock, runs: Runs, assistants: Assistants) -> None:
+    Args:
+        guard: what callers may do. At each firing it is asked whether the cron's maker may make that run.
+    """
+
+    def __init__(self, storage: Storage, guard: Guard, clock: Clock, runs: Runs, assistants: Assistants) -> None:
         self._storage = storage
+        self._guard = guard
         self._clock = clock
         self._runs = runs
         self._assistants = assistants
@@ -95,6 +111,7 @@ class CronService:
             assistant_id="",
             thread_id=thread_id,
             user_id=caller.user_id or None,
+            user=None if caller.user is None else kept(caller.user),
             schedule=request.schedule,
             timezone=timezone,
             end_time=end_time,
@@ -107,14 +124,32 @@ class CronService:
         )
         cron.payload = _payload({}, body, cron.cron_id)
         await self._runs.check(_run_request(cron))
+        value = {
+            "payload": dict(body),
+            "schedule": cron.schedule,
+            "cron_id": cron.cron_id,
+            "thread_id": thread_id,
+            "user_id": cron.user_id,
+            "end_time": end_time,
+            "metadata": dict(cron.metadata),
+        }
+        await self._guard.ask(caller, "crons", "create", value)
+        cron.metadata = metadata_left(caller, value)
+        of_thread = None
+        if thread_id is not None:
+            about = {"thread_id": thread_id, "metadata": dict(cron.metadata)}
+            of_thread = await self._guard.ask(caller, "threads", "read", about)
+        of_assistant = await self._may_run(caller, request.assistant_id)
 
         async def work(tx: Tx) -> Cron:
-            if thread_id is not None and await tx.threads.get(thread_id, with_state=False) is None:
+            if thread_id is not None and await thread_seen(tx, thread_id, of_thread) is None:
                 raise NotFound(f"Thread with ID {thread_id} not found")
             try:
                 assistant = await self._assistants.resolve(tx, request.assistant_id)
             except (NotFound, Invalid):
                 raise NotFound(f"Assistant '{request.assistant_id}' not found") from None
+            if not permits(of_assistant, assistant.metadata):
+                raise NotFound(f"Assistant '{request.assistant_id}' not found")
             cron.assistant_id = cron.payload["assistant_id"] = assistant.assistant_id
             await tx.crons.insert(cron)
             return cron
@@ -127,7 +162,8 @@ class CronService:
         Raises:
             NotFound: there is none.
         """
-        return self._shown(await self._storage.read(lambda tx: _existing(tx, cron_id)))
+        rule = await self._guard.ask(caller, "crons", "read", {"cron_id": cron_id})
+        return self._shown(await self._storage.read(lambda tx: _existing(tx, cron_id, rule)))
 
     async def patch(self, caller: Caller, cron_id: str, request: CronPatch, body: Mapping[str, Any]) -> Cron:
         """Changes what is given; metadata is merged at the top level, assistant and thread never change.
@@ -146,11 +182,22 @@ class CronService:
             schedule.check_schedule(request.schedule)
         _check_times(_or(request.timezone, None), _or(request.end_time, None))
         now = self._clock.now()
-        found = await self._storage.read(lambda tx: _existing(tx, cron_id))
+        value = {
+            "cron_id": cron_id,
+            "schedule": _or(request.schedule, None),
+            "end_time": _or(request.end_time, None),
+            "enabled": _or(request.enabled, None),
+            "on_run_completed": _or(request.on_run_completed, None),
+            "payload": dict(body),
+            **({} if request.metadata is UNSET else {"metadata": dict(request.metadata or {})}),
+        }
+        rule = await self._guard.ask(caller, "crons", "update", value)
+        request = msgspec.structs.replace(request, metadata=metadata_left(caller, value))
+        found = await self._storage.read(lambda tx: _existing(tx, cron_id, rule))
         await self._runs.check(_run_request(_patched(found, request, body, now)))
 
         async def work(tx: Tx) -> Cron:
-            changed = _patched(await _existing(tx, cron_id), request, body, now)
+            changed = _patched(await _existing(tx, cron_id, rule), request, body, now)
             await tx.crons.update(changed)
             return changed
 
@@ -162,10 +209,11 @@ class CronService:
         Raises:
             NotFound: there is none.
         """
+        rule = await self._guard.ask(caller, "crons", "delete", {"cron_id": cron_id})
 
         async def work(tx: Tx) -> None:
-            if not await tx.crons.delete(cron_id):
-                raise NotFound("Not Found")
+            await _existing(tx, cron_id, rule)
+            await tx.crons.delete(cron_id)
 
         await self._storage.write(work)
 
@@ -175,7 +223,7 @@ class CronService:
         Raises:
             Invalid: the assistant named is neither an id nor a graph.
         """
-        query = self._query(request)
+        query = await self._query(caller, request, limit=request.limit, offset=request.offset)
         query.limit, query.offset = request.limit, request.offset
         query.sort_by, query.descending = request.sort_by, request.sort_order == "desc"
 
@@ -188,16 +236,38 @@ class CronService:
 
     async def count(self, caller: Caller, request: CronCount) -> int:
         """How many crons the filters leave. Raises as `search`."""
-        query = self._query(request)
+        query = await self._query(caller, request, limit=0, offset=0)
         return await self._storage.read(lambda tx: tx.crons.count(query))
 
-    def _query(self, request: CronCount) -> CronQuery:
+    async def _query(self, caller: Caller, request: CronCount, *, limit: int, offset: int) -> CronQuery:
+        """What a search means for its caller."""
+        assistant_id = None if request.assistant_id is UNSET else self._assistants.id_of(request.assistant_id)
+        value = {
+            "assistant_id": assistant_id,
+            "thread_id": _or(request.thread_id, None),
+            "limit": limit,
+            "offset": offset,
+            "metadata": dict(_or(request.metadata, None) or {}),
+        }
+        where = await self._guard.ask(caller, "crons", "search", value)
         return CronQuery(
-            assistant_id=None if request.assistant_id is UNSET else self._assistants.id_of(request.assistant_id),
+            where=where,
+            threads=await self._guard.ask(caller, "threads", "search", {}),
+            assistant_id=assistant_id,
             thread_id=_or(request.thread_id, None),
             enabled=_or(request.enabled, None),
-            metadata=_or(request.metadata, None),
+            metadata=metadata_left(caller, value) or None,
         )
+
+    async def _may_run(self, caller: Caller, name: str) -> Filter | None:
+        """Which assistant the caller may run; every caller may run a graph's own."""
+        try:
+            assistant_id = self._assistants.id_of(name)
+        except Invalid:
+            return None  # it is told that there is none
+        if self._assistants.is_own(assistant_id):
+            return None
+        return await self._guard.ask(caller, "assistants", "read", {"assistant_id": assistant_id})
 
     def _shown(self, cron: Cron) -> Cron:
         """A cron past its end shows no next date, whatever is still written there."""
@@ -224,15 +294,16 @@ class CronService:
             await self._storage.write(lambda tx: tx.crons.advance(cron.cron_id, expected=expected, following=None))
             return False
         following = schedule.following(cron.schedule, cron.timezone, cron.end_time, now)
-        caller = Caller(request_id=str(uuid.uuid4()), user_id=cron.user_id or "")
+        caller = _maker(cron)
         try:
             request = _run_request(cron)
             await self._runs.check(request)
+            grant = await self._runs.granting.grant(caller, cron.thread_id, request)
 
             async def work(tx: Tx) -> Any:
                 if not await tx.crons.advance(cron.cron_id, expected=expected, following=following, fired_at=now):
                     return None
-                admitted = await self._runs.admit(tx, caller, cron.thread_id, request)
+                admitted = await self._runs.admit(tx, caller, cron.thread_id, request, grant=grant)
                 run: Run = admitted.run
                 run.kwargs["config"]["configurable"]["cron_id"] = cron.cron_id
                 await tx.runs.set_kwargs(run.run_id, run.kwargs)
@@ -291,8 +362,17 @@ async def fire_forever(crons: Callable[[], CronService], clock: Clock, settings:
         await clock.sleep(settings.cron_scheduler_sleep_time)
 
 
-async def _existing(tx: Tx, cron_id: str) -> Cron:
-    found = await tx.crons.get(cron_id)
+def _maker(cron: Cron) -> Caller:
+    """For whom a cron makes its runs: its maker, as far as one is known, else the server itself."""
+    request_id = str(uuid.uuid4())
+    if cron.user is None:
+        return Caller(request_id=request_id, user_id=cron.user_id or "", trusted=True)
+    user = restored(cron.user)
+    return Caller(request_id=request_id, user_id=cron.user_id or "", user=user, permissions=user.permissions)
+
+
+async def _existing(tx: Tx, cron_id: str, rule: Filter | None) -> Cron:
+    found = seen(await tx.crons.get(cron_id), rule)
     if found is None:
         raise NotFound("Not Found")
     return found

@@ -3,10 +3,13 @@
 import logging
 from collections.abc import Sequence
 
+from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
 from threadloom.errors import Conflict
+from threadloom.services.permission import thread_seen
 from threadloom.services.threads import StopRuns, forget, missing
 from threadloom.storage.base import Storage, Tx
+from threadloom.storage.filters import Filter
 from threadloom.types import Caller
 
 log = logging.getLogger("threadloom.erasing")
@@ -19,11 +22,13 @@ class EraseService:
     """Deletes threads together with their copies.
 
     Args:
+        guard: what callers may do. Copies that the caller may not delete stand in the way of erasing.
         stop_runs: stops the runs of a thread that is about to go.
     """
 
-    def __init__(self, *, storage: Storage, clock: Clock, stop_runs: StopRuns) -> None:
+    def __init__(self, *, storage: Storage, guard: Guard, clock: Clock, stop_runs: StopRuns) -> None:
         self._storage = storage
+        self._guard = guard
         self._clock = clock
         self._stop_runs = stop_runs
 
@@ -32,20 +37,22 @@ class EraseService:
 
         Raises:
             NotFound: there is no such thread.
-            Conflict: runs and copies are being made on them faster than they can be stopped.
+            Conflict: the caller may not delete one of the copies; or runs and copies are being made on them faster than they
+                can be stopped.
         """
+        rule = await self._guard.ask(caller, "threads", "delete", {"thread_id": thread_id})
         for _ in range(LOOKS):
-            for doomed in await self._storage.read(lambda tx: _family(tx, thread_id)):
+            for doomed in await self._storage.read(lambda tx: _family(tx, thread_id, rule)):
                 await self._stop_runs(doomed)
-            erased = await self._storage.write(lambda tx: self._forget_all(tx, thread_id), heavy=True)
+            erased = await self._storage.write(lambda tx: self._forget_all(tx, thread_id, rule), heavy=True)
             if erased:
                 log.info("thread %s was erased with %d copies", thread_id, len(erased) - 1)
                 return erased
         raise Conflict(f"Thread {thread_id} or its copies are in use all the time; nothing was deleted")
 
-    async def _forget_all(self, tx: Tx, thread_id: str) -> Sequence[str]:
+    async def _forget_all(self, tx: Tx, thread_id: str, rule: Filter | None) -> Sequence[str]:
         """Removes the whole family; nothing while something runs on any."""
-        family = await _family(tx, thread_id)
+        family = await _family(tx, thread_id, rule)
         for doomed in family:
             if await tx.runs.count_active(doomed):
                 return ()
@@ -57,8 +64,11 @@ class EraseService:
         return family
 
 
-async def _family(tx: Tx, thread_id: str) -> list[str]:
-    """A thread and its copies."""
-    if await tx.threads.get(thread_id, with_state=False) is None:
+async def _family(tx: Tx, thread_id: str, rule: Filter | None) -> list[str]:
+    """A thread and its copies, all of which a rule permits."""
+    if await thread_seen(tx, thread_id, rule) is None:
         raise missing(thread_id)
-    return [thread_id, *await tx.threads.copies(thread_id)]
+    family = [thread_id, *await tx.threads.copies(thread_id)]
+    if rule is not None and not all([await thread_seen(tx, one, rule) for one in family]):
+        raise Conflict(f"Thread {thread_id} has copies that are not yours to delete; nothing was deleted")
+    return family

@@ -5,11 +5,14 @@ from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
+from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker, EventsMissed
+from threadloom.errors import NotFound
 from threadloom.services.event_filter import EventFilter
 from threadloom.services.limits import Limits, Place
 from threadloom.services.waiting import LONG_SILENCE
 from threadloom.storage.base import Storage, Tx
+from threadloom.storage.filters import Filter, permits
 from threadloom.types import METHODS, Caller, Event
 
 PAGE = 500
@@ -47,10 +50,22 @@ class _Page(msgspec.Struct):
 class EventStreamService:
     """How the events of threads are read. They are stored before anybody is told: the broker only says that there are more."""
 
-    def __init__(self, *, storage: Storage, broker: Broker, limits: Limits) -> None:
+    def __init__(self, *, storage: Storage, guard: Guard, broker: Broker, limits: Limits) -> None:
         self.limits = limits
         self._storage = storage
+        self._guard = guard
         self._broker = broker
+
+    async def may_read(self, caller: Caller, thread_id: str) -> Filter | None:
+        """Lets a caller pass who may read a thread, or one that does not exist yet; gives the rule it must fit.
+
+        Raises:
+            NotFound: the thread is there, and the caller may not read it.
+        """
+        rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
+        if rule is not None:
+            await self._storage.read(lambda tx: readable(tx, thread_id, rule))
+        return rule
 
     async def open(self, caller: Caller, thread_id: str, wanted: EventFilter, *, counts: bool = True) -> EventFeed:
         """The events after `wanted.since`, stored ones first. The thread need not exist yet.
@@ -59,15 +74,13 @@ class EventStreamService:
             counts: whether it is one of the caller's open streams; a web socket is one itself, whatever it subscribes to.
 
         Raises:
+            NotFound: as `may_read`.
             TooMany: the caller has as many open streams as may be.
         """
-
-        async def work(tx: Tx) -> tuple[bool, int]:
-            return await self._known(tx, caller, thread_id), await tx.events.floor(thread_id)
-
-        known, floor = await self._storage.read(work)
+        rule = await self.may_read(caller, thread_id)
+        floor = await self._storage.read(lambda tx: tx.events.floor(thread_id))
         place = self.limits.open_stream(caller) if counts else None
-        return EventFeed(self._wanted(caller, thread_id, wanted, known), place, gap=0 < wanted.since < floor)
+        return EventFeed(self._wanted(thread_id, wanted, rule), place, gap=0 < wanted.since < floor)
 
     async def newest(self, thread_id: str) -> int:
         """The number of the thread's newest event."""
@@ -84,9 +97,10 @@ class EventStreamService:
         return events
 
     async def follow(
-        self, thread_id: str, after: int, methods: frozenset[str] = frozenset(METHODS)
+        self, thread_id: str, after: int, methods: frozenset[str] = frozenset(METHODS), rule: Filter | None = None
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """All events of some methods after a number, without gap or double, for ever."""
+        """All events of some methods after a number, without gap or double, for ever; with a rule, until the thread does not
+        fit it any more: it may be given away, and another one may get its id."""
         follower = await self._broker.follow(thread_id, channels=True)
         try:
             while True:
@@ -94,6 +108,8 @@ class EventStreamService:
                 full = len(page.events) == PAGE
                 after = page.last
                 if page.events:
+                    if not await self._still_readable(thread_id, rule):
+                        return
                     yield page.events
                 while not full:
                     try:
@@ -114,18 +130,18 @@ class EventStreamService:
                         break
                     after = fresh[-1].seq
                     if events := [event for event in fresh if event.name in methods]:
+                        if not await self._still_readable(thread_id, rule):
+                            return
                         yield events
         finally:
             follower.close()
 
     async def _wanted(
-        self, caller: Caller, thread_id: str, wanted: EventFilter, known: bool
+        self, thread_id: str, wanted: EventFilter, rule: Filter | None
     ) -> AsyncGenerator[Sequence[Event], None]:
-        feed = self.follow(thread_id, wanted.since, wanted.methods)
+        feed = self.follow(thread_id, wanted.since, wanted.methods, rule)
         try:
             async for batch in feed:
-                if not known:
-                    known = await self._storage.read(lambda tx: self._known(tx, caller, thread_id))
                 if events := [event for event in batch if wanted.passes(event)]:
                     yield events
         finally:
@@ -139,9 +155,24 @@ class EventStreamService:
 
         return await self._storage.read(work)
 
-    async def _known(self, tx: Tx, caller: Caller, thread_id: str) -> bool:
-        """Whether the thread exists, as far as the caller may know."""
-        return await tx.threads.get(thread_id, with_state=False) is not None
+    async def _still_readable(self, thread_id: str, rule: Filter | None) -> bool:
+        if rule is None:
+            return True
+        thread = await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False))
+        return thread is not None and permits(rule, thread.metadata)
+
+
+async def readable(tx: Tx, thread_id: str, rule: Filter | None) -> None:
+    """Lets pass a thread that a rule permits, and one that is not there.
+
+    Raises:
+        NotFound: it is there, and the rule does not permit it.
+    """
+    if rule is None:
+        return
+    thread = await tx.threads.get(thread_id, with_state=False)
+    if thread is not None and not permits(rule, thread.metadata):
+        raise NotFound(f"Thread with ID {thread_id} not found")
 
 
 def envelope(event: Event) -> bytes:

@@ -6,8 +6,10 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from threadloom.auth.authorize import Guard
 from threadloom.codec import Fragment, to_json
 from threadloom.errors import ApiError, Invalid
+from threadloom.services.permission import left
 from threadloom.services.requests import ItemNamespaces, ItemSearch
 from threadloom.storage.items import conditions
 from threadloom.types import Caller
@@ -29,14 +31,19 @@ class MemoryStore(Protocol):
 class ItemService:
     """Puts, reads, deletes and lists items of the store that graphs use too.
 
+    What a caller may do there, handlers say by changing where it is done: what they leave of the request counts, and a
+    filter that they give does not, for items have no metadata.
+
     Every method raises `Invalid` for what the store refuses, and passes on its `ApiError`s.
 
     Args:
         store: the one store of the server.
+        guard: what callers may do.
     """
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, guard: Guard) -> None:
         self._store = store
+        self._guard = guard
 
     async def put(
         self,
@@ -48,17 +55,25 @@ class ItemService:
         ttl: float | None = None,
     ) -> None:
         """Stores a value in place of what was there. `ttl` in minutes; None is the configured one."""
-        given = {} if ttl is None else {"ttl": ttl}
-        await _asked(self._store.aput(tuple(namespace), key, value, index=index, **given))
+        asked = {"namespace": tuple(namespace), "key": key, "value": value, "index": index, "ttl": ttl}
+        await self._guard.ask(caller, "store", "put", asked)
+        place, key, value = _labels(asked), left(asked, "key", str), left(asked, "value", dict)
+        given = {} if asked.get("ttl") is None else {"ttl": asked["ttl"]}
+        await _asked(self._store.aput(place, key, value, index=asked.get("index"), **given))
 
     async def get(self, caller: Caller, namespace: Labels, key: str, refresh_ttl: bool | None = None) -> Any:
         """The item as the API shows it, or None. `refresh_ttl` None is the configured one."""
-        item = await _asked(self._store.aget(tuple(namespace), key, refresh_ttl=refresh_ttl))
+        asked = {"namespace": tuple(namespace), "key": key, "refresh_ttl": refresh_ttl}
+        await self._guard.ask(caller, "store", "get", asked)
+        place, key = _labels(asked), left(asked, "key", str)
+        item = await _asked(self._store.aget(place, key, refresh_ttl=asked.get("refresh_ttl")))
         return None if item is None else _shown(item)
 
     async def delete(self, caller: Caller, namespace: Labels, key: str) -> None:
         """Removes an item, if it is there."""
-        await _asked(self._store.adelete(tuple(namespace), key))
+        asked = {"namespace": tuple(namespace), "key": key}
+        await self._guard.ask(caller, "store", "delete", asked)
+        await _asked(self._store.adelete(_labels(asked), left(asked, "key", str)))
 
     async def search(self, caller: Caller, request: ItemSearch) -> list[dict[str, Any]]:
         """A page of items as the API shows them, each with its score.
@@ -66,15 +81,24 @@ class ItemService:
         Raises:
             UnsupportedOperator: the filter has an operator that there is not.
         """
-        conditions(request.filter)
+        asked: dict[str, Any] = {
+            "namespace": tuple(request.namespace_prefix or ()),
+            "filter": request.filter,
+            "limit": request.limit,
+            "offset": request.offset,
+            "query": request.query or None,
+            "refresh_ttl": request.refresh_ttl,
+        }
+        await self._guard.ask(caller, "store", "search", asked)
+        conditions(asked.get("filter"))
         items = await _asked(
             self._store.asearch(
-                tuple(request.namespace_prefix or ()),
-                query=request.query or None,
-                filter=request.filter,
-                limit=request.limit,
-                offset=request.offset,
-                refresh_ttl=request.refresh_ttl,
+                _labels(asked),
+                query=asked.get("query"),
+                filter=asked.get("filter"),
+                limit=left(asked, "limit", int),
+                offset=left(asked, "offset", int),
+                refresh_ttl=asked.get("refresh_ttl"),
             )
         )
         return [_shown(item) | {"score": item.score} for item in items]
@@ -82,16 +106,36 @@ class ItemService:
     async def namespaces(self, caller: Caller, request: ItemNamespaces) -> list[Labels]:
         """A page of the namespaces that hold items."""
         depth = None if request.max_depth is msgspec.UNSET else request.max_depth
+        asked: dict[str, Any] = {
+            "namespace": tuple(request.prefix) or None,
+            "suffix": tuple(request.suffix) or None,
+            "max_depth": depth,
+            "limit": request.limit,
+            "offset": request.offset,
+        }
+        await self._guard.ask(caller, "store", "list_namespaces", asked)
         found = await _asked(
             self._store.alist_namespaces(
-                prefix=tuple(request.prefix) or None,
-                suffix=tuple(request.suffix) or None,
-                max_depth=depth,
-                limit=request.limit,
-                offset=request.offset,
+                prefix=None if asked.get("namespace") is None else _labels(asked) or None,
+                suffix=asked.get("suffix"),
+                max_depth=asked.get("max_depth"),
+                limit=left(asked, "limit", int),
+                offset=left(asked, "offset", int),
             )
         )
         return [list(namespace) for namespace in found]
+
+
+def _labels(asked: dict[str, Any]) -> tuple[str, ...]:
+    """The namespace that a handler left.
+
+    Raises:
+        Denied: status 500; it is no list of texts.
+    """
+    labels = asked.get("namespace")
+    if not isinstance(labels, tuple | list) or not all(isinstance(label, str) for label in labels):
+        labels = left({}, "namespace", tuple)
+    return tuple(labels)
 
 
 async def _asked(call: Awaitable[T]) -> T:

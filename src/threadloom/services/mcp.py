@@ -62,7 +62,7 @@ class McpService:
         """
         assistant = await self._named(caller, name)
         if isinstance(arguments.get("messages"), str):
-            schema = await self._input_schema(assistant)
+            schema = await self._input_schema(caller, assistant)
             if schema is None or fields(schema).get("messages", {}).get("type") != "string":
                 arguments = {**arguments, "messages": [{"role": "user", "content": arguments["messages"]}]}
         request = RunCreate(assistant_id=assistant.assistant_id, input=arguments)
@@ -98,7 +98,7 @@ class McpService:
             if refused.status >= 500:
                 raise
             return None
-        schema = as_object(await self._input_schema(assistant))
+        schema = as_object(await self._input_schema(caller, assistant))
         if "messages" in schema.get("properties", {}):
             schema = with_field(schema, "messages", MESSAGES)
         return {
@@ -114,9 +114,9 @@ class McpService:
             },
         }
 
-    async def _input_schema(self, assistant: Assistant) -> dict[str, Any] | None:
+    async def _input_schema(self, caller: Caller, assistant: Assistant) -> dict[str, Any] | None:
         try:
-            return await self._services.assistants.input_schema(assistant)
+            return await self._services.assistants.input_schema(caller, assistant)
         except Exception:
             # A user's factory may fail in any way; its tool can be called all the same, and tells then.
             log.warning("the input of assistant %s cannot be told", assistant.assistant_id, exc_info=True)

@@ -5,11 +5,13 @@ from typing import Any, Literal, cast, get_args
 
 import msgspec
 
+from threadloom.auth.authorize import Guard
 from threadloom.codec import from_json
 from threadloom.engine.admission import Admitted
 from threadloom.errors import ApiError, Invalid, NotFound
 from threadloom.ids import new_id
 from threadloom.services.event_filter import read_filter
+from threadloom.services.event_stream import readable
 from threadloom.services.protocol_params import (
     Command,
     Params,
@@ -26,13 +28,22 @@ from threadloom.services.protocol_params import (
 from threadloom.services.protocol_tree import tree
 from threadloom.services.requests import RunCreate
 from threadloom.services.requests.common import StreamMode
-from threadloom.services.runs import Resolver, RunService
+from threadloom.services.run_grant import Assistants, Grant
+from threadloom.services.runs import RunService
 from threadloom.services.state import StateService
 from threadloom.storage.base import Storage, Tx
+from threadloom.storage.filters import Filter
 from threadloom.types import Caller, MultitaskStrategy, Thread
 
 NO_THREAD = "There is no thread with this id that can be read"
 MODES: list[StreamMode] = ["values", "updates", "messages", "custom", "tasks", "checkpoints"]
+
+
+ATTEMPTS = 10
+"""How often handlers are asked anew because what a run is to do changed meanwhile, before the client is told."""
+
+Prepare = Callable[[Tx], Awaitable[None]]
+"""Fills in what a run's request takes from its thread; raises `Refused` when there can be no such run."""
 
 
 class Done(msgspec.Struct):
@@ -45,8 +56,11 @@ class Done(msgspec.Struct):
 class CommandService:
     """What a client of the v2 protocol can ask for beside events."""
 
-    def __init__(self, *, storage: Storage, runs: RunService, assistants: Resolver, state: StateService) -> None:
+    def __init__(
+        self, *, storage: Storage, guard: Guard, runs: RunService, assistants: Assistants, state: StateService
+    ) -> None:
         self._storage = storage
+        self._guard = guard
         self._runs = runs
         self._assistants = assistants
         self._state = state
@@ -83,22 +97,23 @@ class CommandService:
         given = params.get("input")
         forks = bool((request.config.get("configurable") or {}).get("checkpoint_id"))
 
-        async def work(tx: Tx) -> tuple[Admitted, int]:
+        async def prepare(tx: Tx) -> None:
             waits = given is not None and not forks and await _waits(tx, thread_id)
             if waits:
                 request.command, request.input = {"resume": given}, None
             else:
                 request.command, request.input = None, given
-            return await self._admit(tx, caller, thread_id, request)
 
-        return await self._run(request, work, told=True)
+        return await self._run(caller, thread_id, request, prepare, told=True)
 
     async def _respond(self, caller: Caller, thread_id: str, params: Params) -> Done:
         answers = answers_of(params)
         request = _request(params, "")
         request.command = {**command_of(params), "resume": answers}
 
-        async def work(tx: Tx) -> tuple[Admitted, int]:
+        await self._known(caller, thread_id)
+
+        async def prepare(tx: Tx) -> None:
             thread = await tx.threads.get(thread_id)
             if thread is None:
                 raise Refused("no_such_run", NO_THREAD)
@@ -106,19 +121,38 @@ class CommandService:
             if unknown := [interrupt_id for interrupt_id in answers if interrupt_id not in waiting]:
                 raise Refused("no_such_interrupt", f"Not waiting for an answer: {', '.join(unknown)[:500]}")
             request.assistant_id = await self._assistant_of(tx, thread)
-            return await self._admit(tx, caller, thread_id, request)
 
-        return await self._run(request, work, told=False)
+        return await self._run(caller, thread_id, request, prepare, told=False)
 
-    async def _run(
-        self, request: RunCreate, work: Callable[[Tx], Awaitable[tuple[Admitted, int]]], *, told: bool
-    ) -> Done:
+    async def _run(self, caller: Caller, thread_id: str, request: RunCreate, prepare: Prepare, *, told: bool) -> Done:
+        rule = await self._reading(caller, thread_id)
         await self._runs.check(request)
-        admitted, seq = await self._storage.write(work)
-        self._runs.admitted(admitted)
-        return Done({"run_id": admitted.run.run_id} if told else {}, seq)
+        for _ in range(ATTEMPTS):
+            grant, granted = None, None
+            if self._runs.granting.needed(caller):
+                await self._seen(thread_id, rule, prepare)
+                granted = _gist(request)
+                grant = await self._runs.granting.grant(caller, thread_id, request)
 
-    async def _admit(self, tx: Tx, caller: Caller, thread_id: str, request: RunCreate) -> tuple[Admitted, int]:
+            async def work(
+                tx: Tx, grant: Grant | None = grant, granted: object = granted
+            ) -> tuple[Admitted, int] | None:
+                await readable(tx, thread_id, rule)
+                await prepare(tx)
+                if granted is not None and granted != _gist(request):
+                    return None
+                return await self._admit(tx, caller, thread_id, request, grant)
+
+            done = await self._storage.write(work)
+            if done is not None:
+                admitted, seq = done
+                self._runs.admitted(admitted)
+                return Done({"run_id": admitted.run.run_id} if told else {}, seq)
+        raise Refused("unknown_error", "The thread changes too fast")
+
+    async def _admit(
+        self, tx: Tx, caller: Caller, thread_id: str, request: RunCreate, grant: Grant | None
+    ) -> tuple[Admitted, int]:
         """Puts the run into the queue; gives also the thread's newest event at that moment."""
         try:
             await self._assistants.resolve(tx, request.assistant_id)
@@ -129,7 +163,7 @@ class CommandService:
         if checkpoint_id and await tx.lineage.get(thread_id, ns, checkpoint_id) is None:
             raise invalid(f"config.configurable.checkpoint_id: there is no checkpoint {checkpoint_id}")
         seq = await tx.events.last_channel_seq(thread_id)
-        return await self._runs.admit(tx, caller, thread_id, request, channels=True), seq
+        return await self._runs.admit(tx, caller, thread_id, request, grant=grant, channels=True), seq
 
     async def _assistant_of(self, tx: Tx, thread: Thread) -> str:
         """The assistant of the thread's newest run, or the one of its graph when that is gone."""
@@ -149,6 +183,7 @@ class CommandService:
         run_id = params.get("run_id")
         if run_id is not None and not isinstance(run_id, str):
             raise invalid("run_id must be a string")
+        await self._known(caller, thread_id)
 
         async def work(tx: Tx) -> tuple[dict[str, Any] | None, int]:
             told = await tx.events.of_channels(
@@ -166,6 +201,7 @@ class CommandService:
         if keys is not None and (not isinstance(keys, list) or not all(isinstance(key, str) for key in keys)):
             raise invalid("keys must be an array of strings")
         namespace = namespace_of(params)
+        await self._known(caller, thread_id)
         seq = await self._storage.read(lambda tx: tx.events.last_channel_seq(thread_id))
         try:
             state = await self._state.get(caller, thread_id, checkpoint={"checkpoint_ns": "|".join(namespace)})
@@ -188,6 +224,7 @@ class CommandService:
 
     async def _subscribe(self, caller: Caller, thread_id: str, params: Params) -> Done:
         read_filter(params)
+        await self._seen(thread_id, await self._reading(caller, thread_id))
         return await self._noted(thread_id, {"subscription_id": new_id(), "replayed_events": 0})
 
     async def _unsubscribe(self, caller: Caller, thread_id: str, params: Params) -> Done:
@@ -196,6 +233,32 @@ class CommandService:
 
     async def _reconnect(self, caller: Caller, thread_id: str, params: Params) -> Done:
         raise Refused("no_such_run", "Only a web socket can be reconnected")
+
+    async def _reading(self, caller: Caller, thread_id: str) -> Filter | None:
+        return await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
+
+    async def _known(self, caller: Caller, thread_id: str) -> None:
+        """Refuses a thread that the caller may not read as if it were not there."""
+        try:
+            await self._seen(thread_id, await self._reading(caller, thread_id))
+        except NotFound as unreadable:
+            raise Refused("no_such_run", NO_THREAD) from unreadable
+
+    async def _seen(self, thread_id: str, rule: Filter | None, also: Prepare | None = None) -> None:
+        """Lets pass a thread that the caller may read, or one that is not there yet; then does something more in that
+        transaction.
+
+        Raises:
+            NotFound: the thread is there, and the caller may not read it.
+        """
+
+        async def work(tx: Tx) -> None:
+            await readable(tx, thread_id, rule)
+            if also is not None:
+                await also(tx)
+
+        if rule is not None or also is not None:
+            await self._storage.read(work)
 
     async def _noted(self, thread_id: str, result: dict[str, Any]) -> Done:
         return Done(result, await self._storage.read(lambda tx: tx.events.last_channel_seq(thread_id)))
@@ -218,6 +281,11 @@ def _request(params: Params, assistant_id: str) -> RunCreate:
     if isinstance(tracer, dict):
         request.langsmith_tracer = tracer
     return request
+
+
+def _gist(request: RunCreate) -> tuple[Any, ...]:
+    """What a run's request takes from its thread."""
+    return request.assistant_id, request.command, request.input
 
 
 async def _waits(tx: Tx, thread_id: str) -> bool:

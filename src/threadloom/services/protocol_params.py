@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from threadloom.errors import ApiError, ThreadloomError
+from threadloom.errors import ApiError, Denied, ThreadloomError
 from threadloom.ids import parse_id
 
 NOT_A_COMMAND = "Protocol commands must include an integer id and string method."
@@ -69,7 +69,7 @@ def invalid(message: str) -> Refused:
 
 def refusal(error: ApiError) -> Refused:
     """An error of a service's as the protocol tells it."""
-    if error.status in (401, 403, 404):
+    if error.status in (401, 403, 404) or (isinstance(error, Denied) and error.status < 500):
         return Refused("permission_denied", f"{error.status}: {error.detail}")
     if error.status < 429:
         return invalid(error.detail)

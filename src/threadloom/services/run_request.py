@@ -7,6 +7,7 @@ from msgspec import UNSET
 from threadloom.clock import SECOND, Clock
 from threadloom.errors import BadRequest
 from threadloom.ids import new_id
+from threadloom.services.permission import identity_of
 from threadloom.services.requests import RunCreate
 from threadloom.types import Assistant, Caller, Run, Thread
 
@@ -14,6 +15,22 @@ BOTH = (
     "Cannot specify both configurable and context. Prefer setting context alone. "
     "Context was introduced in LangGraph 0.6.0 and is the long term planned replacement for configurable."
 )
+
+
+IDENTITY = ("user_id", "langgraph_auth_user", "langgraph_auth_user_id", "langgraph_auth_permissions")
+"""Entries of `configurable` that tell for whom a run is. Where there is auth, nobody else may say so."""
+
+SERVERS = (
+    "run_id",
+    "thread_id",
+    "graph_id",
+    "assistant_id",
+    *IDENTITY,
+    "langgraph_request_id",
+    "__request_start_time_ms__",
+    "__after_seconds__",
+)
+"""Entries of `configurable` that the server alone says."""
 
 
 def check_context(request: RunCreate) -> None:
@@ -27,16 +44,24 @@ def check_context(request: RunCreate) -> None:
 
 
 def new_run(
-    request: RunCreate, *, caller: Caller, assistant: Assistant, thread: Thread, clock: Clock, temporary: bool
+    request: RunCreate,
+    *,
+    caller: Caller,
+    assistant: Assistant,
+    thread: Thread,
+    clock: Clock,
+    temporary: bool,
+    run_id: str | None = None,
 ) -> Run:
     """The run that a request asks for, ready to be admitted.
 
     Args:
         thread: the thread it is to run on; its metadata goes into the run's.
         temporary: whether the thread is thrown away at the end.
+        run_id: the id it gets, if that is settled.
     """
     now = clock.now()
-    run_id = new_id()
+    run_id = run_id or new_id()
     given = request.config
     after = request.after_seconds
     metadata = {
@@ -49,7 +74,12 @@ def new_run(
         "assistant_id": assistant.assistant_id,
     }
     said = request.context or given.get("configurable") or {}
-    ours = {"checkpoint_id", "checkpoint_ns", "checkpoint_map", "thread_id"}
+    identity = identity_of(caller)
+    if caller.user is None and "user_id" in said:
+        del identity["user_id"]
+    ours = {"checkpoint_id", "checkpoint_ns", "checkpoint_map", "thread_id", *IDENTITY[1:]}
+    if not request.context:
+        ours |= identity.keys()
     context = {**assistant.context, **{key: value for key, value in said.items() if key not in ours}}
     configurable = {
         **caller.headers,
@@ -60,10 +90,7 @@ def new_run(
         "thread_id": thread.thread_id,
         "graph_id": assistant.graph_id,
         "assistant_id": assistant.assistant_id,
-        "user_id": caller.user_id,
-        "langgraph_auth_user": None,
-        "langgraph_auth_user_id": caller.user_id,
-        "langgraph_auth_permissions": [],
+        **identity,
         "langgraph_request_id": caller.request_id,
         "__request_start_time_ms__": now // 1000,
         "__after_seconds__": after,

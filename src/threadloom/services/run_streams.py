@@ -3,16 +3,19 @@
 import re
 from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 
+from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker, EventsLost, Follower
 from threadloom.codec import to_json
 from threadloom.engine.events import Numbers, closing
 from threadloom.errors import ApiError, NotFound
 from threadloom.ids import new_id
 from threadloom.services.limits import Limits, Place
+from threadloom.services.permission import thread_seen
 from threadloom.services.requests import RunCreate
 from threadloom.services.runs import RunService
 from threadloom.services.waiting import LONG_SILENCE, end_heard, heard_of
 from threadloom.storage.base import Storage, Tx
+from threadloom.storage.filters import Filter, permits
 from threadloom.types import ACTIVE, SYSTEM, Caller, Event, Outcome, Run
 
 _ID = re.compile(r"(\d+)-(\d+)")
@@ -50,9 +53,19 @@ class RunStreamService:
     """How runs are watched; `runs` makes and stops them. Event streams count towards the `limits`: each method that opens one
     raises TooMany."""
 
-    def __init__(self, *, storage: Storage, broker: Broker, numbers: Numbers, runs: RunService, limits: Limits) -> None:
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        guard: Guard,
+        broker: Broker,
+        numbers: Numbers,
+        runs: RunService,
+        limits: Limits,
+    ) -> None:
         self._limits = limits
         self._storage = storage
+        self._guard = guard
         self._broker = broker
         self._numbers = numbers
         self._runs = runs
@@ -81,10 +94,11 @@ class RunStreamService:
         """Makes a run on a thread that is followed already, so that no event of it can be missed."""
         await self._runs.check(request)
         own = new_id()
+        grant = await self._runs.granting.grant(caller, thread_id, request, reads=thread_id or own)
         follower = await self._broker.follow(thread_id or own, events=events)
         try:
             admitted = await self._storage.write(
-                lambda tx: self._runs.admit(tx, caller, thread_id, request, own_thread=own)
+                lambda tx: self._runs.admit(tx, caller, thread_id, request, grant=grant, own_thread=own)
             )
         except BaseException:
             follower.close()
@@ -102,7 +116,7 @@ class RunStreamService:
         Raises:
             RunNotFound: there is no such run, and its outcome is no longer kept.
         """
-        run, outcome = await self._find(thread_id, run_id)
+        run, outcome = await self._find(caller, thread_id, run_id)
         if outcome is not None:
             return _ready(outcome.output_json)
         assert run is not None
@@ -127,7 +141,7 @@ class RunStreamService:
         Raises:
             RunNotFound: as `join`.
         """
-        run, outcome = await self._find(thread_id, run_id)
+        run, outcome = await self._find(caller, thread_id, run_id)
         place = self._limits.open_stream(caller)
         after = _after(last_event_id)
         resumable = bool(run and run.kwargs.get("resumable")) or outcome is not None
@@ -149,15 +163,12 @@ class RunStreamService:
         Raises:
             NotFound: there is no such thread.
         """
-
-        async def work(tx: Tx) -> bool:
-            return await tx.threads.get(thread_id, with_state=False) is not None
-
-        if not await self._storage.read(work):
-            raise NotFound(f"Thread with ID {thread_id} not found")
+        rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
+        if await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None:
+            raise NotFound("Thread not found")
         place = self._limits.open_stream(caller)
         follower = await self._broker.follow(thread_id)
-        return EventStream(self._all(thread_id, follower, _after(last_event_id), modes), place, ids=True)
+        return EventStream(self._all(thread_id, follower, _after(last_event_id), modes, rule), place, ids=True)
 
     # --- how the batches come ---
 
@@ -255,8 +266,9 @@ class RunStreamService:
                 yield wanted
 
     async def _all(
-        self, thread_id: str, follower: Follower, after: tuple[int, int] | None, modes: Set[str]
+        self, thread_id: str, follower: Follower, after: tuple[int, int] | None, modes: Set[str], rule: Filter | None
     ) -> AsyncGenerator[Sequence[Event], None]:
+        """All events of a thread. With a rule, only as long as the thread fits it: another one may get its id."""
         last = (0, 0)
         running: set[str] = set()
         try:
@@ -265,6 +277,8 @@ class RunStreamService:
                 batch = await self._storage.read(lambda tx: tx.events.of_thread(thread_id, after=since))  # noqa: B023
                 if not batch:
                     break
+                if not await self._still_seen(thread_id, rule):
+                    return
                 after = last = (batch[-1].ms, batch[-1].n)
                 if wanted := _of_thread(batch, modes):
                     yield wanted
@@ -273,6 +287,8 @@ class RunStreamService:
                 events = [event for event in heard if (event.ms, event.n) > last]
                 running.update(event.run_id for event in events)
                 running.difference_update([event.run_id for event in events if event.last])
+                if not await self._still_seen(thread_id, rule):
+                    return
                 if wanted := _of_thread(events, modes):
                     yield wanted
         finally:
@@ -309,17 +325,37 @@ class RunStreamService:
         run = await self._storage.read(lambda tx: tx.runs.get(run_id))
         return run is None or run.status not in ACTIVE
 
-    async def _find(self, thread_id: str | None, run_id: str) -> tuple[Run | None, Outcome | None]:
+    async def _still_seen(self, thread_id: str, rule: Filter | None) -> bool:
+        return rule is None or await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is not None
+
+    async def _find(self, caller: Caller, thread_id: str | None, run_id: str) -> tuple[Run | None, Outcome | None]:
+        rule = None
+        if thread_id is not None:
+            rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
+
         async def work(tx: Tx) -> tuple[Run | None, Outcome | None]:
             run = await tx.runs.get(run_id)
             outcome = None if run and run.status in ACTIVE else await tx.runs.outcome(run_id)
+            if rule is not None and not await _seen(tx, run, outcome, rule):
+                return None, None
             return run, outcome
 
         run, outcome = await self._storage.read(work)
         found = run or outcome
         if found is None or thread_id not in (None, found.thread_id):
             raise RunNotFound("Run not found")
+        if thread_id is None and self._guard.asks(caller):
+            # Whose run it is, its thread tells.
+            return await self._find(caller, found.thread_id, run_id)
         return run, outcome
+
+
+async def _seen(tx: Tx, run: Run | None, outcome: Outcome | None, rule: Filter) -> bool:
+    """Whether a rule permits a run. Of a thread that was thrown away, the outcome keeps the metadata: its id may be another
+    thread's by now."""
+    if run is not None:
+        return await thread_seen(tx, run.thread_id, rule) is not None
+    return outcome is not None and permits(rule, outcome.metadata)
 
 
 async def _ready(output: bytes) -> bytes:

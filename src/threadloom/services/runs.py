@@ -1,22 +1,27 @@
 """Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from threadloom.auth.authorize import Guard
+from threadloom.auth.known import RunUsers
 from threadloom.broker.base import Broker
 from threadloom.clock import Clock
 from threadloom.engine.admission import Admitted, Starter, admit, end_pending
 from threadloom.engine.events import Numbers, closing
 from threadloom.engine.execute import read_state
 from threadloom.engine.states import thread_status
-from threadloom.errors import Conflict, NotFound
+from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.graphs.registry import Graphs
 from threadloom.ids import new_id
 from threadloom.services.limits import Limits
+from threadloom.services.permission import both, thread_seen
 from threadloom.services.requests import RunCreate
+from threadloom.services.run_grant import Assistants, Grant, Granting
 from threadloom.services.run_request import check_context, checkpoint_of, new_run, said_config
 from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
+from threadloom.storage.filters import Filter, permits
 from threadloom.storage.tasks import Task, TaskQuery
 from threadloom.types import ACTIVE, SYSTEM, Assistant, Caller, CancelAction, Run, RunStatus, Thread
 
@@ -26,12 +31,6 @@ NOTHING_MATCHES = (
     "No matching runs to cancel. Please verify the thread ID and run IDs are correct, and the runs haven't been deleted "
     "or completed."
 )
-
-
-class Resolver(Protocol):
-    """Finds the assistant that a run names (the assistants service)."""
-
-    async def resolve(self, tx: Tx, assistant: str) -> Assistant: ...
 
 
 class UrlCheck(Protocol):
@@ -46,6 +45,8 @@ class RunService:
     """What can be done to runs.
 
     Args:
+        guard: what callers may do.
+        users: for whom the runs of this process are.
         webhooks: the policy that webhook URLs must pass.
         starter: the worker of this process.
         limits: how many runs a user may have.
@@ -55,16 +56,21 @@ class RunService:
         self,
         *,
         storage: Storage,
+        guard: Guard,
+        users: RunUsers,
         broker: Broker,
         clock: Clock,
         numbers: Numbers,
         graphs: Graphs,
-        assistants: Resolver,
+        assistants: Assistants,
         webhooks: UrlCheck,
         starter: Starter,
         limits: Limits,
     ) -> None:
         self._limits = limits
+        self._guard = guard
+        self._users = users
+        self.granting = Granting(storage=storage, guard=guard, assistants=assistants, clock=clock)
         self._starter = starter
         self._storage = storage
         self._broker = broker
@@ -87,7 +93,8 @@ class RunService:
             TooMany: the caller has as many active runs as may be.
         """
         await self.check(request)
-        admitted = await self._storage.write(lambda tx: self.admit(tx, caller, thread_id, request))
+        grant = await self.granting.grant(caller, thread_id, request)
+        admitted = await self._storage.write(lambda tx: self.admit(tx, caller, thread_id, request, grant=grant))
         self.admitted(admitted)
         return admitted.run
 
@@ -95,9 +102,11 @@ class RunService:
         """Makes stateless runs, all or none. Raises as `create`."""
         for request in requests:
             await self.check(request)
+        grants = [await self.granting.grant(caller, None, request) for request in requests]
 
         async def work(tx: Tx) -> list[Admitted]:
-            return [await self.admit(tx, caller, None, request) for request in requests]
+            asked = zip(requests, grants, strict=True)
+            return [await self.admit(tx, caller, None, request, grant=grant) for request, grant in asked]
 
         batch = await self._storage.write(work)
         for admitted in batch:
@@ -111,16 +120,24 @@ class RunService:
         thread_id: str | None,
         request: RunCreate,
         *,
+        grant: Grant | None,
         own_thread: str | None = None,
         channels: bool = False,
     ) -> Admitted:
         """Makes a run within a transaction; call `admitted` once it is committed. Raises as `create`.
 
         Args:
+            grant: what handlers granted (`granting`); None when they are not asked about this caller.
             own_thread: the id that the thread of a stateless run gets.
             channels: whether it is a v2 run, which tells what happens on the channels of the v2 event stream.
         """
+        if grant is None and self.granting.needed(caller):
+            raise Denied(403, "Forbidden")
         assistant = await self._assistants.resolve(tx, request.assistant_id)
+        if grant is not None:
+            if not permits(grant.assistant, assistant.metadata):
+                raise NotFound(NO_THREAD)
+            request = grant.asked(request)
         temporary = False
         thread = None
         await self._limits.admit_run(tx, caller, thread_id or "", request.multitask_strategy)
@@ -133,12 +150,26 @@ class RunService:
                 if request.if_not_exists != "create":
                     raise NotFound(NO_THREAD)
                 thread = await self._new_thread(tx, thread_id, request, assistant)
+            elif grant is not None and not permits(grant.thread, thread.metadata):
+                raise NotFound(NO_THREAD)
+        if grant is not None and not permits(grant.reading, thread.metadata):
+            raise NotFound(NO_THREAD)
         ns, checkpoint_id = checkpoint_of(request)
         if checkpoint_id and await tx.lineage.get(thread.thread_id, ns, checkpoint_id) is None:
             raise NotFound(f"Checkpoint {checkpoint_id} not found")
         run = new_run(
-            request, caller=caller, assistant=assistant, thread=thread, clock=self._clock, temporary=temporary
+            request,
+            caller=caller,
+            assistant=assistant,
+            thread=thread,
+            clock=self._clock,
+            temporary=temporary,
+            run_id=grant.run_id if grant is not None else None,
         )
+        if grant is not None:
+            grant.change(run)
+        # Before the commit, for a worker may have the run at once after it.
+        self._users.remember(run.run_id, caller.user)
         if channels:
             run.kwargs["event_streaming"] = True
         if not temporary:
@@ -184,11 +215,14 @@ class RunService:
 
     async def get(self, caller: Caller, thread_id: str, run_id: str) -> Run:
         """Raises NotFound for an unknown thread or run, and for a run of another thread."""
+        rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
 
         async def work(tx: Tx) -> Run:
             run = await tx.runs.get(run_id)
-            if run is None or run.thread_id != thread_id:
-                await self._thread_exists(tx, thread_id)
+            unknown = run is None or run.thread_id != thread_id
+            if unknown or rule is not None:
+                await self._thread_exists(tx, thread_id, rule)
+            if run is None or unknown:
                 raise NotFound("Not Found")
             return run
 
@@ -198,15 +232,28 @@ class RunService:
         self, caller: Caller, thread_id: str, *, limit: int, offset: int, status: RunStatus | None
     ) -> list[Run]:
         """The runs of a thread, newest first. Raises NotFound for an unknown thread."""
+        rule = both(
+            await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
+            await self._guard.ask(caller, "threads", "search", {"thread_id": thread_id, "metadata": {}}),
+        )
 
         async def work(tx: Tx) -> "list[Run]":
-            await self._thread_exists(tx, thread_id)
+            await self._thread_exists(tx, thread_id, rule)
             return await tx.runs.of_thread(thread_id, status=status, limit=limit, offset=offset)
 
         return await self._storage.read(work)
 
     async def tasks(self, caller: Caller, query: TaskQuery) -> tuple[Sequence[Task], int]:
-        """A page of an assistant's tasks, and how many there are in all."""
+        """A page of an assistant's tasks on threads that the caller may find, and how many there are in all."""
+        value: dict[str, Any] = {
+            "metadata": {},
+            "values": {},
+            "status": None,
+            "thread_id": query.thread_id,
+            "limit": query.limit,
+            "offset": query.offset,
+        }
+        query.where = await self._guard.ask(caller, "threads", "search", value)
 
         async def work(tx: Tx) -> tuple[Sequence[Task], int]:
             return await tx.tasks.search(query), await tx.tasks.count(query)
@@ -223,12 +270,15 @@ class RunService:
         Raises:
             NotFound: no such run on the thread, or it has already ended.
         """
+        rule = await self._may_stop(caller, thread_id, action, run_ids=[run_id], status=None)
         follower = await self._broker.follow(thread_id, events=False)
         try:
 
             async def work(tx: Tx) -> Run | None:
                 run = await tx.runs.get(run_id)
                 if run is None or run.thread_id != thread_id:
+                    raise NotFound(NOTHING_TO_CANCEL)
+                if rule is not None and await thread_seen(tx, thread_id, rule) is None:
                     raise NotFound(NOTHING_TO_CANCEL)
                 if run.status not in ACTIVE:
                     raise NotFound(NOTHING_MATCHES)
@@ -260,13 +310,16 @@ class RunService:
         Raises:
             NotFound: there was none to stop.
         """
+        rule = await self._may_stop(caller, thread_id, action, run_ids=run_ids, status=status)
         stopped: list[tuple[Run, bool]] = []
 
         async def work(tx: Tx) -> list[tuple[Run, bool]]:
             stopped.clear()
             for run in await tx.runs.active(thread_id):
                 named = run_ids is not None and run.run_id in run_ids
-                if named or (run_ids is None and status in (run.status, "all")):
+                if not named and (run_ids is not None or status not in (run.status, "all")):
+                    continue
+                if rule is None or await thread_seen(tx, run.thread_id, rule) is not None:
                     stopped.append((run, await self._stop(tx, run, action) is not None))
             return stopped
 
@@ -285,9 +338,10 @@ class RunService:
         Raises:
             NotFound: thread or run unknown.
         """
-        run = await self._known(thread_id, run_id)
+        rule = await self._guard.ask(caller, "threads", "delete", {"run_id": run_id, "thread_id": thread_id})
+        run = await self._known(thread_id, run_id, rule)
         if run.status in ACTIVE:
-            await self.cancel(caller, thread_id, run_id, action="rollback", wait=True)
+            await self.cancel(SYSTEM, thread_id, run_id, action="rollback", wait=True)
             return
 
         async def work(tx: Tx) -> None:
@@ -300,7 +354,7 @@ class RunService:
             await tx.deliveries.delete_of_run(run_id, self._clock.now())
 
         await self._storage.write(work, heavy=True)
-        snapshot = await read_state(run, self._graphs)
+        snapshot = await read_state(run, self._graphs, self._users)
         now = self._clock.now()
 
         async def follow(tx: Tx) -> None:
@@ -351,9 +405,23 @@ class RunService:
 
     # --- shared ---
 
-    async def _known(self, thread_id: str, run_id: str) -> Run:
+    async def _may_stop(
+        self,
+        caller: Caller,
+        thread_id: str | None,
+        action: CancelAction,
+        *,
+        run_ids: Sequence[str] | None,
+        status: str | None,
+    ) -> Filter | None:
+        """On which threads the caller may stop runs."""
+        about = {"run_ids": None if run_ids is None else list(run_ids), "status": status}
+        value = {"thread_id": thread_id, "action": action, "metadata": about}
+        return await self._guard.ask(caller, "threads", "update", value)
+
+    async def _known(self, thread_id: str, run_id: str, rule: Filter | None) -> Run:
         async def work(tx: Tx) -> Run:
-            await self._thread_exists(tx, thread_id)
+            await self._thread_exists(tx, thread_id, rule)
             run = await tx.runs.get(run_id)
             if run is None or run.thread_id != thread_id:
                 raise NotFound("Run not found")
@@ -361,8 +429,8 @@ class RunService:
 
         return await self._storage.read(work)
 
-    async def _thread_exists(self, tx: Tx, thread_id: str) -> None:
-        if await tx.threads.get(thread_id, with_state=False) is None:
+    async def _thread_exists(self, tx: Tx, thread_id: str, rule: Filter | None) -> None:
+        if await thread_seen(tx, thread_id, rule) is None:
             raise NotFound(f"Thread with ID {thread_id} not found")
 
     def _end_stream(self, thread_id: str, run_id: str) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 from msgspec import UNSET
 
+from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker
 from threadloom.codec import contains, to_json
 from threadloom.engine.events import Numbers
+from threadloom.services.permission import both, thread_seen
 from threadloom.services.requests import HistoryQuery, StateUpdate
 from threadloom.services.state_update import StateWriter
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
@@ -27,6 +29,7 @@ class StateService:
     """Reads states; writes go through `state_update`.
 
     Args:
+        guard: what callers may do.
         tell_thread: whether `checkpoint` and `parent_checkpoint` carry the thread's id (setting `checkpoint_thread_id`).
     """
 
@@ -34,6 +37,7 @@ class StateService:
         self,
         *,
         storage: Storage,
+        guard: Guard,
         broker: Broker,
         numbers: Numbers,
         graphs: ThreadGraphs,
@@ -41,6 +45,7 @@ class StateService:
         tell_thread: bool = True,
     ) -> None:
         self._storage = storage
+        self._guard = guard
         self._broker = broker
         self._numbers = numbers
         self._graphs = graphs
@@ -61,13 +66,13 @@ class StateService:
         Raises:
             NotFound: the thread, or the graph it is tied to, is not there.
         """
-        thread = await self._thread(thread_id)
+        thread = await self._thread(caller, thread_id)
         graph_id = graph_of(thread)
         if graph_id is None:
             return selected(_empty(), select)
         place = _place(checkpoint)
         config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
-        async with self._graphs.open(thread, graph_id, "threads.read") as graph:
+        async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             snapshot = await graph.aget_state(config, subgraphs=subgraphs)
             state = self._shown(snapshot, thread_id)
         if snapshot.metadata is None and not any(place.values()):
@@ -80,7 +85,7 @@ class StateService:
         Raises:
             NotFound: the thread, or the graph it is tied to, is not there.
         """
-        thread = await self._thread(thread_id)
+        thread = await self._thread(caller, thread_id)
         graph_id = graph_of(thread)
         wanted = dict(query.metadata)
         # The thread's id is not stored in its checkpoints: it is compared here, and added when they are shown.
@@ -90,7 +95,7 @@ class StateService:
         config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **_place(query.checkpoint)}}
         select = query.select if isinstance(query.select, list) else None
         states: list[dict[str, Any]] = []
-        async with self._graphs.open(thread, graph_id, "threads.read") as graph:
+        async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             before = None if query.before is UNSET else str(query.before)
             async for snapshot in _pages(graph, config, wanted, before, query.limit):
                 state = self._shown(snapshot, thread_id)
@@ -102,7 +107,11 @@ class StateService:
 
     async def update(self, caller: Caller, thread_id: str, request: StateUpdate) -> dict[str, Any]:
         """Writes to the state, and shows it to who follows the thread; gives the checkpoint made. See `StateWriter.update`."""
-        made = await self._writer.update(thread_id, request)
+        rule = both(
+            await self._guard.ask(caller, "threads", "update", {"thread_id": thread_id}),
+            await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
+        )
+        made = await self._writer.update(caller, thread_id, request, rule)
         if self._broker.watched(thread_id):
             ms, n = self._numbers.next()
             data = to_json({"state": await self.get(caller, thread_id)})
@@ -112,8 +121,9 @@ class StateService:
             self._broker.publish([news])
         return made
 
-    async def _thread(self, thread_id: str) -> Thread:
-        thread = await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False))
+    async def _thread(self, caller: Caller, thread_id: str) -> Thread:
+        rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
+        thread = await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule))
         if thread is None:
             raise missing(thread_id)
         return thread

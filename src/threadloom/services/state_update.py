@@ -15,12 +15,14 @@ from threadloom.engine.snapshot import Snapshot, thread_state
 from threadloom.engine.states import thread_status
 from threadloom.errors import BadRequest, Conflict, NotFound, StaleRefsError, ThreadloomError
 from threadloom.services import requests
+from threadloom.services.permission import seen, thread_seen
 from threadloom.services.requests import NodeUpdate, Superstep
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.threads import missing, taken
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.draft import Draft
-from threadloom.types import Thread
+from threadloom.storage.filters import Filter
+from threadloom.types import Caller, Thread
 
 COPY = "__copy__"
 ATTEMPTS = 10
@@ -67,8 +69,13 @@ class StateWriter:
         self._graphs = graphs
         self._locks = locks
 
-    async def update(self, thread_id: str, request: requests.StateUpdate) -> dict[str, Any]:
+    async def update(
+        self, caller: Caller, thread_id: str, request: requests.StateUpdate, rule: Filter | None
+    ) -> dict[str, Any]:
         """Applies one update; gives the checkpoint it made.
+
+        Args:
+            rule: which thread the caller may change.
 
         Raises:
             NotFound: the thread, its graph or the checkpoint is not there.
@@ -82,38 +89,45 @@ class StateWriter:
         place = dict(request.checkpoint or {})
         if request.checkpoint_id and not place.get("checkpoint_id"):
             place["checkpoint_id"] = request.checkpoint_id
-        _, config = await self._write(thread_id, place, [[_one(values, as_node)]])
+        _, config = await self._write(caller, thread_id, place, [[_one(values, as_node)]], rule)
         return _made(config, thread_id)
 
-    async def supersteps(self, thread: Thread, supersteps: Sequence[Superstep], new: bool) -> Thread:
+    async def supersteps(
+        self, caller: Caller, thread: Thread, supersteps: Sequence[Superstep], new: bool, rule: Filter | None
+    ) -> Thread:
         """Applies supersteps to a thread, in order, and stores them with the thread: all or nothing.
 
         Args:
             new: whether the thread's record is still to be stored.
+            rule: which thread the caller may change.
 
         Raises:
             As `update`; Conflict also when somebody else has just taken the new thread's id.
         """
         steps = [[_node_update(update) for update in superstep.updates] for superstep in supersteps]
-        stored, _ = await self._write(thread.thread_id, {}, steps, new=thread if new else None)
+        stored, _ = await self._write(caller, thread.thread_id, {}, steps, rule, new=thread if new else None)
         return stored
 
     async def _write(
         self,
+        caller: Caller,
         thread_id: str,
         place: Mapping[str, Any],
         steps: Sequence[Sequence[StateUpdate]],
+        rule: Filter | None,
         *,
         new: Thread | None = None,
     ) -> tuple[Thread, dict[str, Any]]:
         """Applies and stores; gives the record that follows, and the config of the last checkpoint made."""
         async with self._locks.hold(thread_id):
             for _ in range(ATTEMPTS):
-                thread = new or await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False))
+                thread = (
+                    seen(new, rule) if new else await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule))
+                )
                 if thread is None:
                     raise missing(thread_id)
-                work = await self._apply(thread, place, steps)
-                commit = functools.partial(self._commit, thread=thread, work=work, new=new is not None)
+                work = await self._apply(caller, thread, place, steps)
+                commit = functools.partial(self._commit, thread=thread, work=work, rule=rule, new=new is not None)
                 try:
                     stored = await self._storage.write(commit)
                 except StaleRefsError:
@@ -122,7 +136,9 @@ class StateWriter:
                     return stored, work.config
         raise Conflict(f"Thread with ID {thread_id} has in-flight runs: they change it while it is written to")
 
-    async def _apply(self, thread: Thread, place: Mapping[str, Any], steps: Sequence[Sequence[StateUpdate]]) -> "_Work":
+    async def _apply(
+        self, caller: Caller, thread: Thread, place: Mapping[str, Any], steps: Sequence[Sequence[StateUpdate]]
+    ) -> "_Work":
         """Lets the graph apply the updates to a draft, and reads what the thread then shows."""
         graph_id = graph_of(thread)
         if graph_id is None:
@@ -133,7 +149,7 @@ class StateWriter:
         for key in ("checkpoint_ns", "checkpoint_id", "checkpoint_map"):
             if place.get(key):
                 configurable[key] = place[key]
-        async with self._graphs.open(thread, graph_id, "threads.update") as graph:
+        async with self._graphs.open(caller, thread, graph_id, "threads.update") as graph:
             drafted = graph.copy({"checkpointer": graph.checkpointer.over(draft)})
             try:
                 _check_destinations(drafted, steps)
@@ -147,7 +163,7 @@ class StateWriter:
                 raise BadRequest(str(error) or type(error).__name__) from error
         return _Work(draft, config, snapshot)
 
-    async def _commit(self, tx: Tx, *, thread: Thread, work: "_Work", new: bool) -> Thread | None:
+    async def _commit(self, tx: Tx, *, thread: Thread, work: "_Work", rule: Filter | None, new: bool) -> Thread | None:
         """Stores the draft and lets the record follow. None, and nothing is stored, when a run came in between."""
         thread_id = thread.thread_id
         if new:
@@ -155,7 +171,7 @@ class StateWriter:
                 raise taken(thread_id)
             current = thread
         else:
-            found = await tx.threads.get(thread_id, with_state=False)
+            found = await thread_seen(tx, thread_id, rule)
             if found is None:
                 raise missing(thread_id)
             current = found

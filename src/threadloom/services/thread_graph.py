@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 from threadloom.graphs.registry import Graphs
+from threadloom.services.permission import as_caller
 from threadloom.storage.base import Storage
-from threadloom.types import Thread
+from threadloom.types import Caller, Thread
 
 Graph = Any
 """A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
@@ -28,7 +29,7 @@ class ThreadGraphs:
         self._graphs = graphs
 
     @contextlib.asynccontextmanager
-    async def open(self, thread: Thread, graph_id: str, access: Access) -> AsyncIterator[Graph]:
+    async def open(self, caller: Caller, thread: Thread, graph_id: str, access: Access) -> AsyncIterator[Graph]:
         """The graph, with our checkpointer, until the block is left.
 
         A factory gets the configurable of the thread's last run: a graph whose shape depends on it is read with the
@@ -40,7 +41,7 @@ class ThreadGraphs:
         configurable: dict[str, Any] = {}
         if self._graphs.is_made_anew(graph_id):
             configurable = await self._last_configurable(thread.thread_id)
-        configurable |= {"thread_id": thread.thread_id, "graph_id": graph_id}
+        configurable |= {"thread_id": thread.thread_id, "graph_id": graph_id, **as_caller(caller)}
         async with self._graphs.open(graph_id, config={"configurable": configurable}, access=access) as graph:
             yield graph
 

@@ -5,11 +5,13 @@ from typing import Any
 
 from msgspec import UNSET
 
+from threadloom.auth.authorize import Guard
 from threadloom.clock import MINUTE, Clock
 from threadloom.config.settings import ThreadTtl as TtlSettings
-from threadloom.errors import Conflict, NotFound
+from threadloom.errors import ApiError, Conflict, NotFound
 from threadloom.ids import new_id
 from threadloom.services.extract import extracted
+from threadloom.services.permission import both, metadata_left, seen, thread_seen
 from threadloom.services.records import thread_record, users_metadata
 from threadloom.services.requests import (
     Superstep,
@@ -21,13 +23,17 @@ from threadloom.services.requests import (
     ThreadTtl,
 )
 from threadloom.storage.base import Storage, ThreadQuery, Tx
+from threadloom.storage.filters import Filter, permits
 from threadloom.types import Caller, Thread, Ttl
 
 StopRuns = Callable[[str], Awaitable[None]]
 """Stops whatever runs on a thread, by id; returns when nothing does."""
 
-ApplySupersteps = Callable[[Thread, Sequence[Superstep], bool], Awaitable[Thread]]
-"""Applies supersteps to a thread and stores both in one transaction; the flag says whether the thread is new."""
+ApplySupersteps = Callable[[Caller, Thread, Sequence[Superstep], bool, Filter | None], Awaitable[Thread]]
+"""Applies supersteps to a thread and stores both in one transaction; the flag says whether the thread is new, the rule which
+thread may be changed."""
+
+NOT_ALL = "At least one thread not found or not authorized"
 
 LAST_MOMENT = 253_402_300_799 * 1_000_000
 """The end of the year 9999: dates on the wire go no further."""
@@ -61,15 +67,24 @@ class ThreadService:
     """Threads and their records.
 
     Args:
+        guard: what callers may do.
         ttl: settings of the time to live of new threads.
         supersteps: applies the supersteps of a create request.
         stop_runs: stops the runs of a thread that is about to go.
     """
 
     def __init__(
-        self, *, storage: Storage, clock: Clock, ttl: TtlSettings, supersteps: ApplySupersteps, stop_runs: StopRuns
+        self,
+        *,
+        storage: Storage,
+        guard: Guard,
+        clock: Clock,
+        ttl: TtlSettings,
+        supersteps: ApplySupersteps,
+        stop_runs: StopRuns,
     ) -> None:
         self._storage = storage
+        self._guard = guard
         self._clock = clock
         self._ttl = ttl
         self._supersteps = supersteps
@@ -79,17 +94,29 @@ class ThreadService:
         """Makes a thread, with the history that its supersteps tell, or nothing at all.
 
         Raises:
-            Conflict: the id is taken and `if_exists` is `raise`; or it is to get supersteps while runs are active.
+            Conflict: the id is taken and `if_exists` is `raise`, or the caller may not see the thread that has it; or it is
+                to get supersteps while runs are active.
             BadRequest: the supersteps cannot be applied.
-            NotFound: the graph that is to apply them is not served.
+            NotFound: the graph that is to apply them is not served, or the caller may not apply them.
         """
         now = self._clock.now()
+        thread_id = request.thread_id if request.thread_id is not UNSET else new_id()
+        value = {"thread_id": thread_id, "metadata": dict(request.metadata), "if_exists": request.if_exists}
+        if request.ttl is not UNSET:
+            value["ttl"] = _told_ttl(request.ttl)
+        rule = await self._guard.ask(caller, "threads", "create", value)
+        changes = None
+        if request.supersteps:
+            changes = both(
+                await self._guard.ask(caller, "threads", "update", {"thread_id": thread_id}),
+                await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
+            )
         thread = Thread(
-            thread_id=request.thread_id if request.thread_id is not UNSET else new_id(),
+            thread_id=thread_id,
             created_at=now,
             updated_at=now,
             state_updated_at=now,
-            metadata=users_metadata(request.metadata),
+            metadata=users_metadata(metadata_left(caller, value)),
             ttl=self._new_ttl(request.ttl, now),
         )
 
@@ -99,15 +126,19 @@ class ThreadService:
             return await tx.threads.get(thread.thread_id)
 
         existing = await self._storage.write(work)
-        if existing is not None and request.if_exists == "raise":
-            raise taken(thread.thread_id)
+        if existing is not None and (
+            request.if_exists == "raise"
+            or not (permits(rule, existing.metadata) and await may_read(self._guard, caller, existing))
+        ):
+            raise taken(thread_id)
         if request.supersteps:
-            return await self._supersteps(existing or thread, request.supersteps, existing is None)
+            return await self._supersteps(caller, existing or thread, request.supersteps, existing is None, changes)
         return existing or thread
 
     async def get(self, caller: Caller, thread_id: str) -> Thread:
         """Raises NotFound for an unknown thread."""
-        thread = await self._storage.read(lambda tx: tx.threads.get(thread_id))
+        rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
+        thread = seen(await self._storage.read(lambda tx: tx.threads.get(thread_id)), rule)
         if thread is None:
             raise missing(thread_id)
         return thread
@@ -118,14 +149,16 @@ class ThreadService:
         Raises:
             NotFound: there is no such thread.
         """
+        value = {"thread_id": thread_id, "metadata": {} if request.metadata is UNSET else dict(request.metadata)}
+        rule = await self._guard.ask(caller, "threads", "update", value)
+        metadata = users_metadata(metadata_left(caller, value))
 
         async def work(tx: Tx) -> Thread | None:
-            thread = await tx.threads.get(thread_id)
+            thread = seen(await tx.threads.get(thread_id), rule)
             if thread is None:
                 return None
             now = max(self._clock.now(), thread.updated_at + 1)
-            if request.metadata is not UNSET:
-                thread.metadata.update(users_metadata(request.metadata))
+            thread.metadata.update(metadata)
             if request.ttl is not UNSET:
                 thread.ttl = self._changed_ttl(thread.ttl, request.ttl, now)
                 await tx.threads.set_ttl(thread_id, thread.ttl)
@@ -144,14 +177,15 @@ class ThreadService:
         Raises:
             NotFound: there is no such thread (any more).
         """
-        if not await self._delete(thread_id):
+        rule = await self._guard.ask(caller, "threads", "delete", {"thread_id": thread_id})
+        if not await self._delete(thread_id, rule):
             raise missing(thread_id)
 
     async def search(self, caller: Caller, request: ThreadSearch) -> tuple[list[dict[str, Any]], int | None, int]:
         """The records found, the offset of the next page (None on the last), and how many are known so far."""
         select = set(request.select)
         roots = {path.split(".")[0].split("[")[0] for path in request.extract.values()}
-        query = _query(request)
+        query = await self._query(caller, request, limit=request.limit, offset=request.offset)
         query.ids = request.ids or None
         query.limit = request.limit + 1
         query.offset = request.offset
@@ -173,17 +207,29 @@ class ThreadService:
 
     async def count(self, caller: Caller, request: ThreadCount) -> int:
         """How many threads there are that fit."""
-        query = _query(request)
+        query = await self._query(caller, request, limit=0, offset=0)
         return await self._storage.read(lambda tx: tx.threads.count(query), heavy=_reads_documents(query))
 
     async def prune(self, caller: Caller, request: ThreadPrune) -> int:
-        """Deletes threads, or keeps only their latest states; gives the number of threads it was done to."""
+        """Deletes threads, or keeps only their latest states; gives the number of threads it was done to.
+
+        Raises:
+            NotFound: not everything is the caller's to prune; then nothing is pruned.
+        """
+        thread_ids = list(dict.fromkeys(request.thread_ids))
+        rule = await self._guard.ask(caller, "threads", "delete", {"thread_ids": thread_ids})
+
+        async def all_seen(tx: Tx) -> bool:
+            return all([await thread_seen(tx, thread_id, rule) for thread_id in thread_ids])
+
+        if rule is not None and not await self._storage.read(all_seen):
+            raise NotFound(NOT_ALL)
         pruned = 0
-        for thread_id in dict.fromkeys(request.thread_ids):
+        for thread_id in thread_ids:
             if request.strategy == "delete":
-                pruned += await self._delete(thread_id)
+                pruned += await self._delete(thread_id, rule)
             else:
-                pruned += await self._keep_latest(thread_id)
+                pruned += await self._keep_latest(thread_id, rule)
         return pruned
 
     async def storage(self, caller: Caller, thread_id: str) -> dict[str, Any]:
@@ -192,9 +238,10 @@ class ThreadService:
         Raises:
             NotFound: there is no such thread.
         """
+        rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
 
         async def work(tx: Tx) -> dict[str, Any] | None:
-            if await tx.threads.get(thread_id, with_state=False) is None:
+            if await thread_seen(tx, thread_id, rule) is None:
                 return None
             usage = await tx.lineage.usage(thread_id)
             channels = {name: {"versions": n, "bytes": size} for name, (n, size) in sorted(usage.channels.items())}
@@ -220,14 +267,39 @@ class ThreadService:
             raise missing(thread_id)
         return answer
 
-    async def _delete(self, thread_id: str) -> bool:
-        if await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False)) is None:
+    async def _delete(self, thread_id: str, rule: Filter | None) -> bool:
+        if await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None:
             return False
         await self._stop_runs(thread_id)
-        return await self._storage.write(lambda tx: forget(tx, thread_id, self._clock.now()), heavy=True)
 
-    async def _keep_latest(self, thread_id: str) -> bool:
-        return await self._storage.write(lambda tx: keep_latest(tx, thread_id), heavy=True)
+        async def work(tx: Tx) -> bool:
+            if rule is not None and await thread_seen(tx, thread_id, rule) is None:
+                return False
+            return await forget(tx, thread_id, self._clock.now())
+
+        return await self._storage.write(work, heavy=True)
+
+    async def _keep_latest(self, thread_id: str, rule: Filter | None) -> bool:
+        async def work(tx: Tx) -> bool:
+            if rule is not None and await thread_seen(tx, thread_id, rule) is None:
+                return False
+            return await keep_latest(tx, thread_id)
+
+        return await self._storage.write(work, heavy=True)
+
+    async def _query(self, caller: Caller, request: ThreadCount, *, limit: int, offset: int) -> ThreadQuery:
+        """What a search means for its caller."""
+        status = None if request.status is UNSET else request.status
+        value: dict[str, Any] = {
+            "metadata": {} if request.metadata is UNSET else dict(request.metadata or {}),
+            "values": {} if request.values is UNSET else dict(request.values or {}),
+            "status": status,
+            "limit": limit,
+            "offset": offset,
+        }
+        where = await self._guard.ask(caller, "threads", "search", value)
+        metadata = metadata_left(caller, value)
+        return ThreadQuery(where=where, metadata=metadata or None, values=value["values"] or None, status=status)
 
     def _new_ttl(self, asked: Any, now: int) -> Ttl | None:
         """The time to live of a new thread: what was asked for, else what the settings say."""
@@ -245,6 +317,17 @@ class ThreadService:
         return self._new_ttl(asked, now)
 
 
+async def may_read(guard: Guard, caller: Caller, thread: Thread) -> bool:
+    """Whether a caller may read a thread that has the id of one that was to be made."""
+    try:
+        rule = await guard.ask(caller, "threads", "read", {"thread_id": thread.thread_id})
+    except ApiError as refused:
+        if refused.status >= 500:
+            raise
+        return False
+    return permits(rule, thread.metadata)
+
+
 def taken(thread_id: str) -> Conflict:
     """What is said of a thread id that is taken."""
     return Conflict(f"Thread with ID {thread_id} already exists")
@@ -258,14 +341,11 @@ async def keep_latest(tx: Tx, thread_id: str) -> bool:
     return True
 
 
-def _query(request: ThreadCount) -> ThreadQuery:
-    return ThreadQuery(
-        metadata=None if request.metadata is UNSET else request.metadata,
-        values=None if request.values is UNSET else request.values,
-        status=None if request.status is UNSET else request.status,
-    )
+def _told_ttl(asked: ThreadTtl) -> dict[str, Any]:
+    """A time to live as handlers see it."""
+    return {"strategy": asked.strategy, **({} if asked.ttl is UNSET else {"ttl": asked.ttl})}
 
 
 def _reads_documents(query: ThreadQuery) -> bool:
     """Whether many documents may have to be looked at: that is done aside, so that others are not held up."""
-    return bool(query.metadata or query.values)
+    return bool(query.where is not None or query.metadata or query.values)

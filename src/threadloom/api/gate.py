@@ -1,0 +1,237 @@
+"""The gate: every request and every web socket handshake is authenticated before it is routed (contract, auth §2)."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials
+from starlette.datastructures import QueryParams
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from threadloom.api import parse
+from threadloom.api.dispatch import route_path
+from threadloom.api.errors import EXPECTED, reply_to
+from threadloom.api.http import Facts, deny
+from threadloom.auth.user import studio_user, user_id
+from threadloom.config.hosts import is_loopback
+from threadloom.errors import Invalid, TooLarge
+from threadloom.types import Caller
+
+OPEN = frozenset({"/", "/ok", "/info", "/docs", "/openapi.json", "/metrics"})
+"""Paths that are for everybody."""
+
+UI = re.compile(r"/ui/[^/]+/[^/]+")
+"""Files of UI bundles: what a page loads before it knows anybody."""
+
+SECRETS = (b"authorization", b"proxy-authorization", b"cookie", b"x-api-key")
+"""Headers with credentials."""
+
+STUDIO = (b"x-auth-scheme", b"langsmith")
+
+Spared = Callable[[Scope], bool]
+
+
+class Authenticator(Protocol):
+    """Says who makes a request (`auth.authenticate`)."""
+
+    async def user(self, connection: Any) -> Any: ...
+
+
+class Gate:
+    """Lets those in whom the authenticator knows.
+
+    Args:
+        path_params: the parameters of the path of a request, as its route names them.
+        max_body: bytes that a handler may read of a body.
+        studio: whether Studio is let in from this machine, without credentials.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        *,
+        path_params: Callable[[Scope], dict[str, str]],
+        max_body: int,
+        studio: bool = False,
+    ) -> None:
+        self._authenticator = authenticator
+        self._path_params = path_params
+        self._max_body = max_body
+        self._studio = studio
+
+    def around(self, app: ASGIApp, spared: Spared = lambda scope: False) -> ASGIApp:
+        """The same app, behind the gate.
+
+        Args:
+            spared: tells of what else needs no credentials.
+        """
+
+        async def gated(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] not in ("http", "websocket") or _passes(scope) or spared(scope):
+                await app(scope, receive, send)
+                return
+            connection = Connection(scope, receive, self._max_body, self._path_params)
+            try:
+                await self._enter(scope, connection)
+            except EXPECTED as error:
+                reply = reply_to(error)
+                if scope["type"] == "http":
+                    await reply(scope, receive, send)
+                else:
+                    await deny(reply, scope, receive, send)
+                return
+            await app(scope, connection.replay, send)
+
+        return gated
+
+    async def _enter(self, scope: Scope, connection: "Connection") -> None:
+        """Makes known who makes a request."""
+        if self._studio and connection.header(STUDIO[0]) == STUDIO[1] and _is_near(scope):
+            user = studio_user()
+        else:
+            user = await self._authenticator.user(connection)
+        facts: Facts = scope["threadloom"]
+        facts.caller = Caller(
+            request_id=facts.request_id, user_id=user_id(user), user=user, permissions=list(user.permissions)
+        )
+        scope["user"] = user
+        scope["auth"] = AuthCredentials([str(permission) for permission in user.permissions])
+
+
+class Connection:
+    """What a handler may want to know of a request. What it reads of the body is there again for the route."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, max_body: int, path_params: Callable[[Scope], dict[str, str]]
+    ) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._max_body = max_body
+        self._path_params = path_params
+        self._read: list[Message] = []
+        self._size = 0
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of that (lower-case) name."""
+        return next((value for key, value in self._scope["headers"] if key == name), None)
+
+    def secrets(self) -> Iterable[str]:
+        """The credentials that it came with."""
+        for name in SECRETS:
+            text = (self.header(name) or b"").decode("latin-1")
+            yield text
+            yield from re.split(r"[\s;=,:]+", text)
+
+    async def give(self, name: str) -> Any:
+        """The value of a parameter of the handler."""
+        match name:
+            case "authorization":
+                value = self.header(b"authorization")
+                return None if value is None else value.decode("latin-1")
+            case "headers":
+                headers: dict[bytes, bytes] = {}
+                for key, text in self._scope["headers"]:
+                    headers.setdefault(key, text)
+                return headers
+            case "method":
+                return self._scope.get("method", "GET")
+            case "path":
+                return self._scope["path"]
+            case "path_params":
+                return self._path_params(self._scope)
+            case "query_params":
+                return QueryParams(self._scope["query_string"])
+            case "request":
+                if self._scope["type"] == "http":
+                    return Request(self._scope, self._record)
+                return WebSocket(self._scope, self._record, _mute)
+            case "scope":
+                return self._scope
+            case "user":
+                return self._scope.get("user")
+            case "scopes":
+                return list(self._scope["auth"].scopes) if "auth" in self._scope else []
+            case _:
+                return await self._body()
+
+    async def replay(self) -> Message:
+        """What comes in, from the beginning."""
+        return self._read.pop(0) if self._read else await self._receive()
+
+    async def _record(self) -> Message:
+        """What comes in, for the handler.
+
+        Raises:
+            TooLarge: it is more than a body may be.
+        """
+        message = await self._receive()
+        self._read.append(message)
+        self._size += len(message.get("body", b""))
+        if self._size > self._max_body:
+            raise TooLarge(f"Request body is larger than {self._max_body} bytes")
+        return message
+
+    async def _body(self) -> Any:
+        """The parsed body; an empty mapping when there is none, or none that is JSON."""
+        if self._scope["type"] != "http":
+            return {}
+        parts = [message.get("body", b"") for message in self._read]
+        while not self._read or self._read[-1].get("more_body"):
+            message = await self._record()
+            if message["type"] != "http.request":
+                break
+            parts.append(message.get("body", b""))
+        try:
+            return parse.load(b"".join(parts))
+        except Invalid:
+            return {}
+
+
+def _passes(scope: Scope) -> bool:
+    """What needs no credentials: calls from inside, what was let in already, what is for everybody."""
+    facts: Facts = scope["threadloom"]
+    if facts.trusted or facts.caller.user is not None:
+        return True
+    if scope["type"] != "http":
+        return False
+    path = route_path(scope)
+    return path in OPEN or (scope["method"] in ("GET", "HEAD") and UI.fullmatch(path) is not None)
+
+
+def _is_near(scope: Scope) -> bool:
+    """Whether a request comes from this machine."""
+    client = scope.get("client")
+    return client is not None and is_loopback(str(client[0]))
+
+
+def stand_between(app: Starlette, gate: Gate | None) -> None:
+    """Puts a gate between an own app's middleware and its routes, in place of one that an earlier configuration put there."""
+    others = [middleware for middleware in app.user_middleware if not _is_gate(middleware)]
+    if gate is not None:
+        others.append(Middleware(_Between, gate=gate))
+    if others != app.user_middleware:
+        app.user_middleware = others
+        app.middleware_stack = None  # is made again of these, with the next request
+
+
+def _is_gate(middleware: Middleware) -> bool:
+    made_by: object = middleware.cls
+    return made_by is _Between
+
+
+class _Between:
+    """The gate as a middleware."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._gated = gate.around(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gated(scope, receive, send)
+
+
+async def _mute(message: Message) -> None:
+    raise RuntimeError("an authenticate handler cannot send on a web socket")

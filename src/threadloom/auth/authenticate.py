@@ -1,0 +1,181 @@
+"""Who asks: calls the user's authenticate handler with what it wants to know of a request (contract, auth §2)."""
+
+import asyncio
+import hashlib
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+from langgraph_sdk import Auth
+
+from threadloom.auth.depends import Dependencies, is_dependency
+from threadloom.auth.faults import denied, failed
+from threadloom.auth.user import NoUserError, user_of
+from threadloom.clock import SECOND, Clock
+from threadloom.config.settings import AuthCache
+from threadloom.errors import ApiError, ConfigError, Denied
+
+SUPPORTED = (
+    "authorization",
+    "body",
+    "headers",
+    "method",
+    "path",
+    "path_params",
+    "query_params",
+    "request",
+    "scope",
+    "scopes",
+    "user",
+)
+"""Parameters that a handler may have; they are given by name."""
+
+UNAUTHORIZED = "Unauthorized"
+
+
+class Connection(Protocol):
+    """A request, or the handshake of a web socket, as far as a handler may want to know it."""
+
+    async def give(self, name: str) -> Any:
+        """The value of one of the `SUPPORTED` parameters."""
+        ...
+
+    def header(self, name: bytes) -> bytes | None:
+        """A header by its lower-case name."""
+        ...
+
+    def secrets(self) -> Iterable[str]:
+        """What must not be written anywhere: the credentials it came with."""
+        ...
+
+
+class Authenticator:
+    """Calls the authenticate handler of an `Auth` object.
+
+    Args:
+        auth: has an authenticate handler.
+        cache: how long, and by which headers, a user is known again without asking the handler.
+
+    Raises:
+        ConfigError: the handler asks for what there is not.
+    """
+
+    def __init__(self, auth: Auth, clock: Clock, cache: AuthCache | None = None) -> None:
+        handler = auth._authenticate_handler
+        if handler is None:
+            raise ConfigError("it has no @auth.authenticate handler, so nobody could come in")
+        self._handler: Callable[..., Any] = handler
+        self._names, injected = _parameters(handler)
+        self._dependencies = Dependencies(handler, injected) if injected else None
+        self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+            getattr(handler, "__call__", None)  # noqa: B004 - an object with an async __call__ is meant
+        )
+        self._cache = Cache(cache, clock) if cache is not None else None
+
+    async def user(self, connection: Connection) -> Any:
+        """The user who makes a request.
+
+        Raises:
+            Denied: the handler refused, failed, or gave no user.
+        """
+        key = self._cache.key(connection) if self._cache is not None else None
+        if self._cache is None or key is None:
+            return await self._asked(connection)
+        user = self._cache.get(key)
+        if user is None:
+            user = await self._asked(connection)
+            self._cache.put(key, user)
+        return user
+
+    async def _asked(self, connection: Connection) -> Any:
+        try:
+            given = {name: await connection.give(name) for name in self._names}
+            async with AsyncExitStack() as stack:
+                if self._dependencies is not None:
+                    given |= await self._dependencies.solve(await connection.give("request"), stack)
+                if self._is_async:
+                    returned = await self._handler(**given)
+                else:
+                    returned = await asyncio.to_thread(self._handler, **given)
+                    if inspect.isawaitable(returned):
+                        returned = await returned
+            user = user_of(returned)
+        except ApiError:
+            raise
+        except NoUserError as error:
+            raise Denied(500, str(error)) from error
+        except Exception as error:
+            refusal = denied(error)
+            if refusal is not None:
+                raise refusal from error
+            raise failed("the authenticate handler", error, connection.secrets()) from None
+        # Studio is let in as what it is: its user is never authenticated.
+        if not user.is_authenticated and not isinstance(user, Auth.types.StudioUser):
+            raise Denied(401, UNAUTHORIZED)
+        return user
+
+
+class Cache:
+    """Users that were let in a short while ago, by a digest of the headers that tell them apart.
+
+    A request without any of these headers is never known again: it may have come in by other credentials.
+    """
+
+    def __init__(self, settings: AuthCache, clock: Clock) -> None:
+        self._headers = [name.lower().encode("latin-1") for name in settings.cache_keys]
+        self._keep = int(settings.ttl_seconds * SECOND)
+        self._size = settings.max_size
+        self._clock = clock
+        self._users: OrderedDict[bytes, tuple[int, Any]] = OrderedDict()
+
+    def key(self, connection: Connection) -> bytes | None:
+        """By what the user of a request is known; None: by nothing."""
+        values = [connection.header(name) for name in self._headers]
+        if all(value is None for value in values):
+            return None
+        digest = hashlib.sha256()
+        for value in values:
+            digest.update(b"-" if value is None else b"%d:" % len(value) + value)
+        return digest.digest()
+
+    def get(self, key: bytes) -> Any:
+        """The user, if not too long ago; else None."""
+        until, user = self._users.get(key, (0, None))
+        if until <= self._clock.now():
+            self._users.pop(key, None)
+            return None
+        return user
+
+    def put(self, key: bytes, user: Any) -> None:
+        """Keeps a user; the oldest go when there are too many."""
+        self._users[key] = (self._clock.now() + self._keep, user)
+        self._users.move_to_end(key)
+        while len(self._users) > self._size:
+            self._users.popitem(last=False)
+
+
+def _parameters(handler: Callable[..., Any]) -> tuple[Sequence[str], Mapping[str, inspect.Parameter]]:
+    """The parameters that are given by name, and those that FastAPI is to solve.
+
+    Raises:
+        ConfigError: there is one that nobody can give.
+    """
+    names: list[str] = []
+    injected: dict[str, inspect.Parameter] = {}
+    unknown: list[str] = []
+    for name, parameter in inspect.signature(handler, eval_str=False).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if is_dependency(handler, parameter):
+            injected[name] = parameter
+        elif name in SUPPORTED and parameter.kind is not parameter.POSITIONAL_ONLY:
+            names.append(name)
+        elif parameter.default is parameter.empty:
+            unknown.append(name)
+    if unknown:
+        raise ConfigError(
+            f"the authenticate handler asks for {', '.join(unknown)}; it may ask by name for {', '.join(SUPPORTED)}"
+        )
+    return names, injected

@@ -1,0 +1,42 @@
+"""From `auth.path` to what the server asks: who somebody is, and what they may do."""
+
+from typing import NamedTuple
+
+from langgraph_sdk import Auth
+
+from threadloom.auth.authenticate import Authenticator
+from threadloom.auth.authorize import Authorizer
+from threadloom.clock import Clock
+from threadloom.config.settings import Settings
+from threadloom.errors import ConfigError
+from threadloom.graphs.load import LoadError, load_object
+
+
+class Access(NamedTuple):
+    """The user's `Auth` object at work."""
+
+    authenticator: Authenticator
+    authorizer: Authorizer
+
+
+def load_access(settings: Settings, clock: Clock) -> Access | None:
+    """What `auth` asks for; None when it is not configured. Runs the user's code.
+
+    Raises:
+        ConfigError: it cannot be used; the text names the place and the cause.
+    """
+    block = settings.auth
+    if block is None:
+        return None
+    where = f"{settings.path or 'LANGGRAPH_AUTH'}: auth.path"
+    try:
+        found = load_object(block.path, settings)
+    except LoadError as error:
+        raise ConfigError(f"{where}: Failed to load {block.path}: {error}") from error
+    if not isinstance(found, Auth):
+        raise ConfigError(f"{where}: {block.path} must be a langgraph_sdk.Auth object, got {type(found).__name__}")
+    try:
+        authenticator = Authenticator(found, clock, block.cache)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {block.path} cannot be used: {error}") from error
+    return Access(authenticator, Authorizer(found, default=block.default))

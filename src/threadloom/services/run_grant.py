@@ -1,0 +1,164 @@
+"""What the user's handlers make of a run before it is made (contract, auth §3)."""
+
+import copy
+import functools
+from typing import Any, Protocol
+
+import msgspec
+
+from threadloom.auth.authorize import Guard
+from threadloom.clock import Clock
+from threadloom.errors import NotFound
+from threadloom.ids import new_id
+from threadloom.services.permission import left, metadata_left
+from threadloom.services.requests import RunCreate
+from threadloom.services.run_request import SERVERS, new_run
+from threadloom.storage.base import Storage, Tx
+from threadloom.storage.filters import Filter
+from threadloom.types import Assistant, Caller, Run, Thread
+
+
+class Assistants(Protocol):
+    """What is needed of the assistants service."""
+
+    async def resolve(self, tx: Tx, assistant: str) -> Assistant: ...
+
+    def id_of(self, name: str) -> str: ...
+
+    def is_own(self, assistant_id: str) -> bool: ...
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that may be made, if its thread and its assistant fit.
+
+    Attributes:
+        run_id: the id it gets.
+        metadata: what it gets in place of the request's.
+        before, after: its `kwargs` as handlers saw and as they left them; the difference is made to the run's.
+        thread, assistant: the rules that its thread and its assistant must fit.
+    """
+
+    run_id: str
+    metadata: dict[str, Any]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    thread: Filter | None
+    reading: Filter | None
+    assistant: Filter | None
+
+    def asked(self, request: RunCreate) -> RunCreate:
+        """The request with the metadata that handlers left."""
+        return msgspec.structs.replace(request, metadata=self.metadata)
+
+    def change(self, run: Run) -> None:
+        """Makes to a new run what handlers changed. What only the server says stays as it is."""
+        if self.before == self.after:
+            return
+        said = run.kwargs["config"]["configurable"]
+        servers = {key: said[key] for key in SERVERS if key in said}
+        temporary = run.kwargs["temporary"]
+        _apply(self.before, self.after, run.kwargs)
+        config = left(run.kwargs, "config", dict)
+        config["configurable"] = {**left(config, "configurable", dict), **servers}
+        left(config, "metadata", dict)
+        run.kwargs["temporary"] = temporary
+
+
+class Granting:
+    """Asks handlers whether a run may be made."""
+
+    def __init__(self, *, storage: Storage, guard: Guard, assistants: Assistants, clock: Clock) -> None:
+        self._storage = storage
+        self._guard = guard
+        self._assistants = assistants
+        self._clock = clock
+
+    def needed(self, caller: Caller) -> bool:
+        """Whether a caller needs a grant at all."""
+        return self._guard.asks(caller)
+
+    async def grant(
+        self, caller: Caller, thread_id: str | None, request: RunCreate, *, reads: str | None = None
+    ) -> Grant | None:
+        """What the caller may make; None when nobody is asked.
+
+        Args:
+            reads: the thread that the caller is going to watch, None if none.
+
+        Raises:
+            Denied: a handler refused.
+            Invalid: the assistant is neither an id nor a graph.
+        """
+        if not self.needed(caller):
+            return None
+        assistant_id = self._assistants.id_of(request.assistant_id)
+        assistant = await self._storage.read(functools.partial(self._known, assistant_id))
+        run_id = new_id()
+        before = self._kwargs(caller, thread_id, request, assistant, run_id)
+        value: dict[str, Any] = {
+            "thread_id": thread_id,
+            "assistant_id": assistant_id,
+            "run_id": run_id,
+            "status": "pending",
+            "metadata": dict(request.metadata),
+            "prevent_insert_if_inflight": request.multitask_strategy == "reject",
+            "multitask_strategy": request.multitask_strategy,
+            "if_not_exists": request.if_not_exists,
+            "after_seconds": request.after_seconds,
+            "kwargs": copy.deepcopy(before),
+        }
+        of_thread = await self._guard.ask(caller, "threads", "create_run", value)
+        of_assistant = None
+        if not self._assistants.is_own(assistant_id):
+            of_assistant = await self._guard.ask(caller, "assistants", "read", {"assistant_id": assistant_id})
+        reading = None
+        if reads is not None:
+            reading = await self._guard.ask(caller, "threads", "read", {"thread_id": reads})
+        return Grant(
+            run_id=run_id,
+            metadata=metadata_left(caller, value),
+            before=before,
+            after=left(value, "kwargs", dict),
+            thread=of_thread,
+            reading=reading,
+            assistant=of_assistant,
+        )
+
+    async def _known(self, assistant_id: str, tx: Tx) -> Assistant | None:
+        try:
+            return await self._assistants.resolve(tx, assistant_id)
+        except NotFound:
+            return None  # the handler is asked all the same: who may not make runs learns nothing of assistants
+
+    def _kwargs(
+        self, caller: Caller, thread_id: str | None, request: RunCreate, assistant: Assistant | None, run_id: str
+    ) -> dict[str, Any]:
+        """The run's `kwargs` as far as they are known before its thread is."""
+        now = self._clock.now()
+        blank = Assistant(assistant_id="", graph_id="", version=1, created_at=now, updated_at=now, name="")
+        thread = Thread(thread_id=thread_id or "", created_at=now, updated_at=now, state_updated_at=now, metadata={})
+        run = new_run(
+            request,
+            caller=caller,
+            assistant=assistant or blank,
+            thread=thread,
+            clock=self._clock,
+            temporary=thread_id is None and request.on_completion == "delete",
+            run_id=run_id,
+        )
+        return run.kwargs
+
+
+def _apply(before: dict[str, Any], after: dict[str, Any], target: dict[str, Any]) -> None:
+    """Makes to a mapping what made another one of an earlier one."""
+    for key in before.keys() - after.keys():
+        target.pop(key, None)
+    for key, value in after.items():
+        old = before.get(key)
+        if key in before and old == value:
+            continue
+        mine = target.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and isinstance(mine, dict):
+            _apply(old, value, mine)
+        else:
+            target[key] = value
