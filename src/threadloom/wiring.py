@@ -20,6 +20,7 @@ from threadloom.auth.load import load_access
 from threadloom.broker.base import Broker
 from threadloom.broker.local import LocalBroker
 from threadloom.checkpointer import Saver
+from threadloom.checkpointer.serde import make_serde
 from threadloom.clock import SECOND, Clock, SystemClock
 from threadloom.config.settings import Settings
 from threadloom.engine.events import Numbers
@@ -101,7 +102,7 @@ class Server:
 
         self.storage: Storage = SqliteStorage(settings.data, synchronous=settings.threadloom.synchronous)
         self.broker: Broker = LocalBroker()
-        self.saver = Saver(self.storage)
+        self.saver = Saver(self.storage, serde=make_serde(settings.checkpointer.serde))
         self.store = self._make_store(clock)
         self._locks = LocalLocks()
         self._numbers = Numbers(clock)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from threadloom.config import load
-from threadloom.config.settings import Cors, GraphSpec, StoreIndex, ThreadTtl
+from threadloom.config.settings import Cors, GraphSpec, Serde, StoreIndex, ThreadTtl, UvSource
 from threadloom.errors import ConfigError
 
 PLAIN = {"dependencies": ["."], "graphs": {"agent": "./agent.py:graph"}}
@@ -159,8 +159,6 @@ def test_unknown_keys_at_every_level_are_told_with_the_nearest_known_one(write):
     [
         ({"ui": {"a": "./ui.tsx"}}, "ui"),
         ({"priority": {"path": "./p.py:p"}}, "priority"),
-        ({"checkpointer": {"path": "./c.py:c"}}, "checkpointer.path"),
-        ({"checkpointer": {"backend": "mongo"}}, "checkpointer.backend"),
     ],
 )
 def test_keys_that_are_not_built_are_told_loudly(write, block, place):
@@ -321,3 +319,62 @@ def test_an_image_starts_from_variables_alone(tmp_path, monkeypatch):
 def test_other_databases_are_told_to_be_unbuilt(write):
     warnings = load(write(PLAIN), {"DATABASE_URI": "postgres://x", "REDIS_URI": "redis://x"}).warnings
     assert [warning.split(":")[0] for warning in warnings] == ["REDIS_URI", "DATABASE_URI"]
+
+
+@pytest.mark.parametrize(
+    ("block", "place"),
+    [
+        ({"path": "./c.py:c"}, "checkpointer.path"),
+        ({"backend": "mongo"}, "checkpointer.backend"),
+        ({"backend": "custom"}, "checkpointer.backend"),
+        ({"uri": "mongodb://x"}, "checkpointer.uri"),
+    ],
+)
+def test_checkpoints_elsewhere_are_refused(write, block, place):
+    assert f"{place}: checkpoints are kept in the server's own storage" in refused(
+        write(PLAIN, {"checkpointer": block})
+    )
+    assert load(write(PLAIN, {"checkpointer": {"backend": "default"}}), {}).warnings == ()
+
+
+def test_a_list_that_is_null_is_another_than_none(write):
+    serde = load(write(PLAIN, {"checkpointer": {"serde": {"allowed_msgpack_modules": None}}}), {}).checkpointer.serde
+    assert serde.allowed_msgpack_modules is None
+    assert load(write(PLAIN, {"checkpointer": {"serde": {}}}), {}).checkpointer.serde == Serde()
+
+
+def test_origins_beside_cors_are_told_to_have_no_effect(write):
+    file = write(PLAIN, {"http": {"cors": {"allow_origins": ["https://a.example"]}}})
+    settings = load(file, {"CORS_ALLOW_ORIGINS": "https://b.example"})
+    assert settings.http.cors.allow_origins == ("https://a.example",)
+    assert settings.warnings == ("CORS_ALLOW_ORIGINS: has no effect beside http.cors",)
+
+
+def test_node_is_told_to_have_no_effect(write):
+    assert load(write(PLAIN, {"node_version": "20"}), {}).warnings[0].startswith("node_version: has no effect")
+
+
+def test_the_data_folder_may_be_told_by_a_variable(write, tmp_path):
+    file, env = write(PLAIN), {"THREADLOOM_DATA": str(tmp_path / "elsewhere")}
+    assert load(file, env).data == tmp_path / "elsewhere"
+    assert load(file, env, {"data": tmp_path / "here"}).data == tmp_path / "here"
+
+
+@pytest.mark.parametrize("name", ["./gone", "/gone", "packages/gone"])
+def test_a_folder_that_is_not_there_is_told(write, name):
+    assert f"there is no folder {name!r}" in load(write(PLAIN, {"dependencies": [name]}), {}).warnings[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["langchain-openai>=1", "git+https://example.com/a/b.git", "b @ https://example.com/b.whl"]
+)
+def test_a_requirement_is_no_folder(write, name):
+    settings = load(write(PLAIN, {"dependencies": [name]}), {})
+    assert (settings.warnings, settings.image.packages) == ((), (name,))
+
+
+def test_a_uv_project_stands_for_dependencies(write):
+    whole = {"graphs": PLAIN["graphs"], "source": {"kind": "uv", "root": "..", "package": "app"}}
+    assert load(write(whole), {}).image.source == UvSource(root="..", package="app")
+    assert "dependencies: cannot stand beside source" in refused(write(whole, {"dependencies": ["."]}))
+    assert "source.kind: is missing" in refused(write({**whole, "source": {}}))

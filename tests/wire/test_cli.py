@@ -67,11 +67,8 @@ def a_thread(http: httpx.Client) -> str:
 # --- help ---
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [["dev"], ["init"], ["validate"], ["threads"], ["threads", "copy"], ["threads", "verify"], ["threads", "list"]],
-)
-def test_every_command_has_help_with_an_example(verb):
+@pytest.mark.parametrize("verb", [["dev"], ["threads", "copy"]])
+def test_help_ends_with_an_example(verb):
     status, out, _ = threadloom_command(*verb, "--help")
     assert status == 0
     assert f"example:\n  threadloom {' '.join(verb)}" in out
@@ -269,13 +266,15 @@ def test_validate_counts_graphs_and_warns(app):
 
 def test_validate_load_tells_every_piece_of_code_that_fails(app):
     index = {"index": {"dims": 3, "embed": "./a.py:embeds"}}
-    folder = app({"graphs": {"a": "./a.py:g"}, "http": {"app": "./gone.py:app"}, "store": index}, {"a.py": "x = 1"})
+    config = {"graphs": {"a": "./a.py:g"}, "http": {"app": "./gone.py:app"}, "store": {**index, "path": "./a.py:store"}}
+    folder = app(config, {"a.py": "x = 1"})
     assert threadloom_command("validate", cwd=folder)[0] == 0
     status, _, err = threadloom_command("validate", "--load", cwd=folder)
     assert status == 2
     assert "Failed to load graph 'a'" in err
     assert "http.app" in err
     assert "store.index.embed" in err
+    assert "store.path" in err
     assert "Traceback" not in err
 
 

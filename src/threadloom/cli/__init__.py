@@ -15,6 +15,14 @@ from threadloom.errors import ConfigError, StartError, ThreadloomError
 VERBS = (dev, init, validate, threads, webhooks, db, dockerfile, build)
 
 
+ELSEWHERE = {
+    "up": "`threadloom dockerfile Dockerfile --add-docker-compose`, then `docker compose up --build`",
+    "new": "`threadloom init PATH`",
+    "deploy": "`threadloom build -t TAG`; where the image runs is up to you (docs/deploying.md)",
+}
+"""Commands that users of the reference know, and what does it here."""
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line, with all verbs."""
     top = argparse.ArgumentParser(
@@ -38,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status.
     """
-    given = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in ELSEWHERE:
+        print(f"Error: there is no command {words[0]!r}. In its place: {ELSEWHERE[words[0]]}.", file=sys.stderr)
+        return 2
+    given = parser().parse_args(words)
     run: Callable[[argparse.Namespace], int] = given.run
     try:
         return run(given)

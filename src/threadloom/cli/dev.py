@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threadloom import __version__
-from threadloom.cli import again, exposure
-from threadloom.cli.options import add_config, add_verb, whole_number
-from threadloom.errors import StartError
+from threadloom.cli import again, debugger, exposure
+from threadloom.cli.options import add_config, add_refused, add_verb, whole_number
+from threadloom.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
     from threadloom.cli.options import Verbs
@@ -31,6 +31,10 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 log = logging.getLogger("threadloom.cli")
 
 
+class PortTaken(StartError):
+    """Another program listens on the port."""
+
+
 def add(verbs: "Verbs") -> None:
     parser = add_verb(
         verbs,
@@ -40,7 +44,11 @@ def add(verbs: "Verbs") -> None:
     )
     add_config(parser)
     parser.add_argument("--host", help=f"the address to listen on (default: {HOST})")
-    parser.add_argument("--port", type=_port, help=f"the port to listen on, 0 for any free one (default: {PORT})")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        help=f"the port to listen on, 0 for any free one (default: {PORT}, or a free one when that is taken)",
+    )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the data folder (default: .threadloom beside the configuration)"
     )
@@ -68,6 +76,12 @@ def add(verbs: "Verbs") -> None:
     )
     parser.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="serve HTTPS with this certificate")
     parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="the key of the certificate")
+    parser.add_argument(
+        "--debug-port", type=_port, metavar="PORT", help="listen here for a debugger (needs the package debugpy)"
+    )
+    parser.add_argument("--wait-for-client", action="store_true", help="start only once a debugger is attached")
+    parser.add_argument("--studio-url", metavar="URL", help="also say where a Studio at this address shows the server")
+    add_refused(parser, "--tunnel", "no request leaves this machine. Put a proxy of your choice before the server.")
     parser.set_defaults(run=run)
 
 
@@ -83,7 +97,7 @@ def run(given: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: the configuration or a graph cannot be used.
-        StartError: the port is taken, the data folder is in use.
+        StartError: the port that was asked for is taken, the data folder is in use, no debugger can be listened for.
     """
     import msgspec
 
@@ -94,10 +108,14 @@ def run(given: argparse.Namespace) -> int:
     settings = load(given.config, started[0], told)
     file = settings.path
     _configure_log(settings, given)
+    if given.wait_for_client and given.debug_port is None:
+        raise ConfigError("--wait-for-client needs --debug-port, for a debugger to come to.")
     host = given.host or settings.vars.langgraph_server_host or HOST
-    port = given.port if given.port is not None else settings.vars.port if settings.vars.port is not None else PORT
+    port = given.port if given.port is not None else settings.vars.port
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(again.inherited() or bind(host, port))
+        listening = stack.enter_context(again.inherited() or _listen(host, port))
+        if given.debug_port is not None:
+            debugger.listen(given.debug_port, wait=given.wait_for_client, say=lambda text: print(text, flush=True))
         base = address(listening, host, secure=given.ssl_certfile is not None)
         for warning in settings.warnings:
             log.warning("%s: %s", file or "environment", warning)
@@ -141,11 +159,24 @@ def _configure_log(settings: "Settings", given: argparse.Namespace) -> None:
         raise StartError(f"The log in {settings.data} cannot be written: {error}") from error
 
 
+def _listen(host: str, port: int | None) -> socket.socket:
+    """Listens on a port that was asked for, or on the usual one; when that is taken, on a free one."""
+    if port is not None:
+        return bind(host, port)
+    try:
+        return bind(host, PORT)
+    except PortTaken as taken:
+        listening = bind(host, 0)
+        log.warning("%s Serving on port %d instead.", str(taken).partition(" Stop")[0], listening.getsockname()[1])
+        return listening
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens; requests wait in it until the app is ready.
 
     Raises:
-        StartError: the address is taken or cannot be had; the text says which.
+        PortTaken: another program listens there.
+        StartError: the address cannot be had; the text says why.
     """
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -159,7 +190,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
-            raise StartError(
+            raise PortTaken(
                 f"Port {port} on {host} is in use by another program. Stop that one, or choose another port with --port."
             ) from error
         raise StartError(f"Cannot listen on {host}, port {port}: {error.strerror}") from error
@@ -192,18 +223,22 @@ def _serve(
         server.app,
         listening,
         grace=settings.vars.bg_job_shutdown_grace_period_secs if told else GRACE_SECONDS,
-        on_ready=lambda: print(banner(settings, base, watches=not given.no_reload), flush=True),
+        on_ready=lambda: print(
+            banner(settings, base, watches=not given.no_reload, studio=given.studio_url), flush=True
+        ),
         certificate=given.ssl_certfile,
         key=given.ssl_keyfile,
     )
 
 
-def banner(settings: "Settings", base: str, *, watches: bool) -> str:
+def banner(settings: "Settings", base: str, *, watches: bool, studio: str | None) -> str:
     """What is said once the server answers."""
     url = base + settings.http.mount_prefix
     lines = [f"Threadloom {__version__}", "", f"  API      {url}"]
     if not settings.http.disable_meta:
         lines.append(f"  Docs     {url}/docs")
+    if studio is not None:
+        lines.append(f"  Studio   {studio.rstrip('/')}/studio/?baseUrl={url}")
     lines += [f"  Graphs   {', '.join(settings.graphs)}", f"  Data     {settings.data}"]
     if (open_to_all := exposure.warning(settings, settings.vars.langgraph_server_host or HOST)) is not None:
         lines.append(f"  WARNING  {open_to_all}")

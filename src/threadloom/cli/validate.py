@@ -52,14 +52,17 @@ def load_all(settings: "Settings") -> None:
     from threadloom.errors import ConfigError
     from threadloom.graphs.embeddings import load_index
     from threadloom.graphs.load import load_app, load_object
+    from threadloom.graphs.own_store import OwnStore
     from threadloom.graphs.registry import load_graphs
 
-    index = settings.store.index
+    index, own_store = settings.store.index, settings.store.path
     steps: list[Callable[[], object]] = [lambda: load_graphs(settings)]
     if settings.http.app:
         steps.append(lambda: load_app(settings))
     if index is not None:
         steps.append(lambda: load_index(index, lambda spec: load_object(spec, settings)))
+    if own_store is not None:
+        steps.append(lambda: OwnStore(own_store, lambda spec: load_object(spec, settings)))
     faults = []
     for step in steps:
         try:

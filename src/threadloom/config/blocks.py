@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from threadloom.config.sections import Findings, Section, kind
 from threadloom.config.settings import (
     OPEN_CORS,
@@ -145,6 +147,8 @@ def read_http(
         block = Section(given, "CORS_CONFIG", findings)
     if block is not None:
         cors, configured = read_cors(block), True
+        if env.get("CORS_ALLOW_ORIGINS", "").strip():
+            findings.warn("CORS_ALLOW_ORIGINS", f"has no effect beside {block.where}")
     elif origins := [origin.strip() for origin in env.get("CORS_ALLOW_ORIGINS", "").split(",") if origin.strip()]:
         methods = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
         open_to_all = "*" in origins
@@ -230,22 +234,26 @@ def read_checkpointer(section: Section | None) -> CheckpointerSettings:
     if (block := section.section("ttl")) is not None:
         ttl = read_thread_ttl(block)
     if (block := section.section("serde")) is not None:
+        allowed = _modules(block, "allowed_msgpack_modules")  # null is a word of its own: none
         serde = Serde(
             allowed_json_modules=_modules(block, "allowed_json_modules"),
-            allowed_msgpack_modules=_modules(block, "allowed_msgpack_modules"),
+            allowed_msgpack_modules=allowed if "allowed_msgpack_modules" in block.value else msgspec.UNSET,
             pickle_fallback=block.flag("pickle_fallback"),
         )
         block.done()
-    path = spec(section, "path")
-    read = CheckpointerSettings(
-        path=path,
-        backend=section.one_of("backend", ("default", "custom", "mongo"), "custom" if path else "default"),
-        uri=section.text("uri"),
-        ttl=ttl,
-        serde=serde,
-    )
+    _refuse_other_savers(section)
     section.done()
-    return read
+    return CheckpointerSettings(ttl=ttl, serde=serde)
+
+
+def _refuse_other_savers(section: Section) -> None:
+    """Copies, history and runs are kept together, in one transaction: another place for checkpoints alone cannot be had."""
+    why = "checkpoints are kept in the server's own storage, which copying and history rest on. Remove the key."
+    for key in ("path", "uri"):
+        if section.text(key) is not None:
+            section.fault(key, why)
+    if section.one_of("backend", ("default", "custom", "mongo"), "default") != "default":
+        section.fault("backend", why)
 
 
 def read_webhooks(section: Section | None, env: Mapping[str, str]) -> WebhookSettings:

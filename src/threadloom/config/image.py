@@ -22,7 +22,7 @@ def read_dependencies(top: Section, root: Path) -> tuple[tuple[Path, ...], tuple
         folder = (root / name).resolve()
         if folder.is_dir():
             folders.append(folder)
-        elif name.startswith((".", "/")):
+        elif name.startswith((".", "/")) or ("/" in name and "://" not in name):
             top.findings.warn("dependencies", f"there is no folder {name!r} (looked for {folder})")
         else:
             packages.append(name)

@@ -35,9 +35,6 @@ NOT_BUILT = {
     "priority": "runs start in the order they came",
     "ui": "no UI bundles are served",
     "ui_config": "no UI bundles are served",
-    "checkpointer.path": "checkpoints go to the server's own storage",
-    "checkpointer.backend": "checkpoints go to the server's own storage",
-    "checkpointer.serde": "values are rebuilt as LangGraph does by default, without pickle",
     "http.logging_headers": "the log names no request headers",
 }
 """Known keys without effect as yet, and what holds instead: told at each start, so that nobody counts on them."""
@@ -223,7 +220,7 @@ def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Fi
         value: Any = document
         for part in dotted.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if value is not None and not (dotted == "checkpointer.backend" and value == "default"):
+        if value is not None:
             findings.warn(dotted, f"NOT BUILT YET, it has no effect: {instead}")
     for name, (value, instead) in {
         "REDIS_URI": (variables.redis_uri, "one process serves alone"),

@@ -100,19 +100,17 @@ class ThreadTtl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Serde(msgspec.Struct, frozen=True, kw_only=True):
-    """Which user types values may be rebuilt into: lists of paths, True for all, None for LangGraph's default."""
+    """Which user types values may be rebuilt into: paths of classes, True for all, None for none beside LangGraph's own. UNSET is
+    LangGraph's default: all, unless LANGGRAPH_STRICT_MSGPACK is set."""
 
     allowed_json_modules: tuple[tuple[str, ...], ...] | bool | None = None
-    allowed_msgpack_modules: tuple[tuple[str, ...], ...] | bool | None = None
+    allowed_msgpack_modules: tuple[tuple[str, ...], ...] | bool | msgspec.UnsetType | None = msgspec.UNSET
     pickle_fallback: bool = False
 
 
 class CheckpointerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `checkpointer`."""
 
-    path: str | None = None
-    backend: Literal["default", "custom", "mongo"] = "default"
-    uri: str | None = None
     ttl: ThreadTtl = ThreadTtl()
     serde: Serde = Serde()
 

@@ -1,0 +1,43 @@
+"""Letting a debugger in: `threadloom dev --debug-port`."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+from threadloom.errors import StartError
+
+HOST = "127.0.0.1"
+PATIENCE = 5.0
+"""Seconds that a port may still be taken by the process that this one was before it began again."""
+
+
+def listen(port: int, *, wait: bool, say: Callable[[str], None]) -> None:
+    """Listens for a debugger that speaks the debug adapter protocol (VS Code, PyCharm …).
+
+    Args:
+        wait: go on only once one is there.
+        say: where the user reads what happens.
+
+    Raises:
+        StartError: debugpy is not installed, or the port cannot be had.
+    """
+    try:
+        import debugpy  # an optional package
+    except ImportError as error:
+        raise StartError("--debug-port needs the package debugpy: pip install debugpy") from error
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            debugpy.listen((HOST, port))
+            break
+        except (OSError, RuntimeError) as error:
+            if time.monotonic() > deadline:
+                raise StartError(f"A debugger cannot be listened for on port {port}: {error}") from error
+            time.sleep(0.2)
+    say(f"A debugger can attach to {HOST}:{port}.")
+    if wait:
+        say("Waiting for it …")
+        with contextlib.suppress(KeyboardInterrupt):
+            debugpy.wait_for_client()
+            return
+        raise StartError("Stopped before a debugger came.")
