@@ -9,11 +9,13 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from logging.handlers import TimedRotatingFileHandler
 from pathlib import Path
 from types import MappingProxyType
-from typing import TextIO
+from typing import Any, TextIO
+
+import orjson
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _context: ContextVar[Mapping[str, str]] = ContextVar("threadloom_log_context", default=_NOTHING)
@@ -24,19 +26,25 @@ NOISY = ("uvicorn", "httpx", "httpcore", "asyncio", "watchfiles")
 _COLORS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
+def bind(**ids: str) -> Token[Mapping[str, str]]:
+    """From now on every line of this task (and of those begun in it) carries these ids too. Empty ids are left out."""
+    return _context.set({**_context.get(), **{name: value for name, value in ids.items() if value}})
+
+
+def unbind(token: Token[Mapping[str, str]]) -> None:
+    """Lines carry what they did before that `bind`, in the same task."""
+    _context.reset(token)
+
+
 @contextlib.contextmanager
-def log_context(**ids: str) -> Iterator[None]:
-    """Within the block (and the tasks begun in it) every line carries these ids. Empty ids are left out."""
-    token = _context.set({**_context.get(), **{name: value for name, value in ids.items() if value}})
+def run_context(run_id: str, thread_id: str, request_id: str = "") -> Iterator[None]:
+    """Within the block (and the tasks begun in it) every line is one of this run's, and of no other request than its own."""
+    ids = {"request_id": request_id, "run_id": run_id, "thread_id": thread_id}
+    token = _context.set({name: value for name, value in ids.items() if value})
     try:
         yield
     finally:
         _context.reset(token)
-
-
-def run_context(run_id: str, thread_id: str) -> contextlib.AbstractContextManager[None]:
-    """`log_context` of a run."""
-    return log_context(run_id=run_id, thread_id=thread_id)
 
 
 def configure(
@@ -92,7 +100,7 @@ def _moment(record: logging.LogRecord) -> datetime.datetime:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: timestamp, level, logger, event, ids, exception."""
+    """One JSON object a line: timestamp, level, logger, event, ids, what else the line tells (`fields`), exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -101,12 +109,17 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
             **_context.get(),
+            **getattr(record, "fields", _NOTHING),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:
+            # Text that is no valid Unicode, keys that are no text.
+            return json.dumps(line, skipkeys=True, default=str)
 
 
 class LineFormatter(logging.Formatter):
@@ -124,7 +137,10 @@ class LineFormatter(logging.Formatter):
         if self._color:
             level = f"\033[{_COLORS.get(record.levelname, '0')}m{level}\033[0m"
             tail = f"\033[2m{tail}\033[0m"
-        text = f"{time} {level} {record.getMessage()}{tail}"
+        fields: Mapping[str, Any] = getattr(record, "fields", _NOTHING)
+        headers: Mapping[str, str] | None = fields.get("headers")
+        told = "".join(f" {name}={value!r}" for name, value in headers.items()) if headers else ""
+        text = f"{time} {level} {record.getMessage()}{told}{tail}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         if record.stack_info:

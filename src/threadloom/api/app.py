@@ -10,8 +10,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from threadloom import log as logs
 from threadloom.api import openapi
 from threadloom.api.a2a import A2a
+from threadloom.api.access import AccessLog
 from threadloom.api.assistants import Assistants
 from threadloom.api.crons import Crons
 from threadloom.api.dispatch import Dispatcher
@@ -184,6 +186,7 @@ class Edge:
         self.prefix = http.mount_prefix
         self.user_app = user_app
         self._metrics = metrics
+        self._access = AccessLog(http.logging_headers)
         self.state: dict[str, Any] = {}
         self._own_cors = http.cors_configured
         self._app = _cors(app, http)
@@ -191,12 +194,20 @@ class Edge:
         self._local_app = self._app if http.cors_configured else _cors(app, http, private_network=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request or a web socket."""
+        """Serves a request or a web socket. What is logged meanwhile carries the request's id."""
         if self.state:
             scope["state"] = {**scope.get("state", {}), **self.state}
         request_id, origin = _told(scope)
         facts = Facts(request_id, bool(scope.pop(TRUSTED, False)))
         scope["threadloom"] = facts
+        bound = logs.bind(request_id=request_id)
+        try:
+            await self._serve(scope, receive, send, facts, origin)
+        finally:
+            logs.unbind(bound)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, facts: Facts, origin: bool) -> None:
+        request_id = facts.request_id
         if self._hosts is None or facts.trusted or self._hosts.pass_(scope["headers"]):
             app = self._below(scope, origin)
         else:
@@ -242,8 +253,10 @@ class Edge:
 
     def _note(self, scope: Scope, status: int, began: float) -> None:
         facts: Facts = scope["threadloom"]
-        template = facts.template or getattr(scope.get("route"), "path", "")
-        self._metrics.note(scope["method"], template, status, time.perf_counter() - began)
+        facts.template = facts.template or getattr(scope.get("route"), "path", "")
+        seconds = time.perf_counter() - began
+        self._metrics.note(scope["method"], facts.template, status, seconds)
+        self._access.note(scope, status, seconds)
 
     def _below(self, scope: Scope, origin: bool) -> ASGIApp:
         """Who answers: the app below the prefix (behind CORS), or at the root only a few routes of ours."""

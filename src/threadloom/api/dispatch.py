@@ -12,7 +12,11 @@ from threadloom.api.errors import EXPECTED, as_http, log_bug, reply_to, reply_to
 from threadloom.api.http import Call, Facts, HungUp, Reply, error_body
 from threadloom.api.routing import Matcher, Operation
 from threadloom.config.settings import HeaderRules
+from threadloom.log import bind
 from threadloom.services.requests import BadLabel
+
+LOGGED = frozenset({"thread_id", "run_id"})
+"""Parameters of a path that every line of its request carries in the log."""
 
 
 def route_path(scope: Scope) -> str:
@@ -78,6 +82,8 @@ class Dispatcher:
         operation, params = found
         facts: Facts = scope["threadloom"]
         facts.template = operation.path
+        if params:
+            bind(**{name: value for name, value in params.items() if name in LOGGED and value.isprintable()})
         if self._wanted is not None:
             facts.caller = msgspec.structs.replace(facts.caller, headers=self._chosen(scope, self._wanted))
         return await operation.handler(Call(scope, receive, params, self._max_body))

@@ -1,6 +1,7 @@
 """Exceptions -> answers. Every error of ours is `{"detail": "<text>"}`."""
 
 import logging
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -69,7 +70,7 @@ def reply_to_bug(request_id: str) -> Reply:
 def log_bug(scope: Scope, error: BaseException) -> None:
     """Writes an unexpected failure, with its traceback, to the log."""
     facts: Facts = scope["threadloom"]
-    where = f"{scope.get('method', scope['type'])} {scope.get('path', '')}"
+    where = f"{scope.get('method', scope['type'])} {quote(scope.get('path', ''))}"
     log.error("%s failed (request id %s)", where, facts.request_id, exc_info=error)
 
 

@@ -35,7 +35,6 @@ NOT_BUILT = {
     "priority": "runs start in the order they came",
     "ui": "no UI bundles are served",
     "ui_config": "no UI bundles are served",
-    "http.logging_headers": "the log names no request headers",
 }
 """Known keys without effect as yet, and what holds instead: told at each start, so that nobody counts on them."""
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -15,6 +16,7 @@ from threadloom.engine.events import KEEP, Emitter, Numbers
 from threadloom.engine.execute import Execution, Result, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
+from threadloom.engine.observe import Ending, Observer, Tell, log_run
 from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
 from threadloom.errors import LostLeaseError, StorageError
 from threadloom.graphs.registry import Graphs
@@ -44,6 +46,8 @@ class _Held:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.cancelled = False
         self.lost = False
+        self._began = time.perf_counter()
+        self._tell: Tell | None = None
         self._stopped = False
         self._executing = False
 
@@ -52,6 +56,17 @@ class _Held:
         self._stopped = True
         if self.loop is not None:
             self.loop.call_soon_threadsafe(self._cancel)
+
+    def observe(self, observer: Observer) -> None:
+        """Lets somebody look on from here to the end."""
+        self._began = time.perf_counter()
+        self._tell = observer(self.run)
+
+    def tell_end(self, status: str, error: str | None = None) -> None:
+        """Tells who looks on how this attempt ended. The first word counts."""
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(Ending(status, error, time.perf_counter() - self._began))
 
     def execute(self) -> None:
         """From here on it can be stopped."""
@@ -86,6 +101,7 @@ class Worker:
         alone: whether no other process can hold a lease, so that all are void at start.
         delivery: makes what the webhook of a run that ends is told.
         lease: seconds after which the runs of a worker that is not heard of are taken up by another.
+        observer: looks on.
     """
 
     def __init__(
@@ -107,6 +123,7 @@ class Worker:
         delivery: MakeDelivery | None = None,
         lease: float = LEASE_SECONDS,
         after_run: AfterRun | None = None,
+        observer: Observer = log_run,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.jobs = jobs
@@ -120,6 +137,7 @@ class Worker:
         self._timeout = timeout
         self._alone = alone
         self._after_run = after_run
+        self._observer = observer
         self._log_size = log_size
         self._settling = Settling(storage=storage, clock=clock, keep=keep, delivery=delivery)
         self._leases = LeaseKeeper(
@@ -289,7 +307,9 @@ class Worker:
     async def _watched(self, work: Coroutine[Any, Any, None], held: _Held) -> None:
         held.task = asyncio.current_task()
         held.loop = asyncio.get_running_loop()
-        with run_context(held.run.run_id, held.run.thread_id):
+        configurable = held.run.kwargs["config"]["configurable"]
+        with run_context(held.run.run_id, held.run.thread_id, configurable.get("langgraph_request_id") or ""):
+            held.observe(self._observer)
             try:
                 await work
             except LostLeaseError:
@@ -297,6 +317,8 @@ class Worker:
             except asyncio.CancelledError:
                 if not (held.lost or self._stopping):
                     raise
+            finally:
+                held.tell_end("lost" if held.lost else "requeued")
 
     async def _attempt(self, run: Run) -> None:
         """Executes a claimed run and settles it; when the database fails, lets it be tried again."""
@@ -385,8 +407,10 @@ class Worker:
             await self._settling.roll_back(run)
             snapshot = None if run.temporary else await read_state(run, held.graphs, self._users)
             settled, lasts = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
-        if settled is not None and self._after_run is not None:
-            await self._after_run(settled)
+        if settled is not None:
+            held.tell_end(settled.status, (settled.error or {}).get("error"))
+            if self._after_run is not None:
+                await self._after_run(settled)
         for last in lasts:
             self._broker.publish([last])
 

@@ -1,0 +1,64 @@
+"""Who looks on while runs are executed: the log, figures, traces."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from threadloom.types import Run
+
+log = logging.getLogger("threadloom.run")
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How an attempt ended: as the run did, or `requeued` or `lost` if the run goes on elsewhere.
+
+    `error` is the class of what went wrong, for its text may say anything. `seconds` is how long the attempt took.
+    """
+
+    status: str
+    error: str | None
+    seconds: float
+
+
+Tell = Callable[[Ending], None]
+Observer = Callable[[Run], Tell]
+"""Told when an attempt begins, in the attempt's own task; what it gives is told of the end, in the same task, before those who
+wait for the run are. Neither may raise."""
+
+
+def all_of(observers: Sequence[Observer]) -> Observer:
+    """Several observers as one; the last to be told of the beginning is the first to be told of the end."""
+
+    def begin(run: Run) -> Tell:
+        tells = [observe(run) for observe in observers]
+
+        def end(ending: Ending) -> None:
+            for tell in reversed(tells):
+                tell(ending)
+
+        return end
+
+    return begin
+
+
+def log_run(run: Run) -> Tell:
+    """A line in the log for each attempt that ended, and (level DEBUG) for its beginning."""
+    log.debug("run %s begins, attempt %s", run.run_id, run.attempt)
+
+    def end(ending: Ending) -> None:
+        if not log.isEnabledFor(logging.INFO):
+            return
+        seconds = round(ending.seconds, 3)
+        fields = {
+            "graph_id": run.graph_id,
+            "assistant_id": run.assistant_id,
+            "status": ending.status,
+            "error": ending.error,
+            "attempt": run.attempt,
+            "seconds": seconds,
+        }
+        why = f" ({ending.error})" if ending.error else ""
+        log.info("run of %s: %s%s in %s s", run.graph_id, ending.status, why, seconds, extra={"fields": fields})
+
+    return end
