@@ -30,6 +30,7 @@ class Server:
         env: environment variables on top of ours.
         arguments: further arguments of `dev`.
         reload: whether it watches the app's files.
+        command: what `threadloom` is.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Server:
         env: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
         reload: bool = False,
+        command: tuple[str, ...] = (sys.executable, "-m", "threadloom"),
     ) -> None:
         self.app = app
         self.data = data
@@ -47,12 +49,13 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = data.with_suffix(".log")
         self._env = {**os.environ, **(env or {})}
+        self._command = command
         self._arguments = arguments if reload else ("--no-reload", *arguments)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Server":
         """Starts the process and waits until it answers."""
-        command = [sys.executable, "-m", "threadloom", "dev", "--config", str(self.app / "langgraph.json")]
+        command = [*self._command, "dev", "--config", str(self.app / "langgraph.json")]
         command += ["--port", str(self.port), "--data", str(self.data), "--no-browser", *self._arguments]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
