@@ -316,9 +316,32 @@ def test_an_image_starts_from_variables_alone(tmp_path, monkeypatch):
     assert "LANGGRAPH_STORE: is not valid JSON" in refused(None, {**env, "LANGGRAPH_STORE": "{"})
 
 
-def test_other_databases_are_told_to_be_unbuilt(write):
-    warnings = load(write(PLAIN), {"DATABASE_URI": "postgres://x", "REDIS_URI": "redis://x"}).warnings
-    assert [warning.split(":")[0] for warning in warnings] == ["REDIS_URI", "DATABASE_URI"]
+def test_where_the_data_are(write, tmp_path):
+    plain = write(PLAIN)
+    assert load(plain, {"POSTGRES_URI": "postgres://h/x"}).postgres_uri == "postgres://h/x"
+    assert load(plain, {"POSTGRES_URI": "postgres://h/x"}, {"data": tmp_path}).postgres_uri is None
+    beside, absolute = (
+        load(plain, {"DATABASE_URI": "sqlite:///kept"}),
+        load(plain, {"DATABASE_URI": "sqlite:////srv/kept"}),
+    )
+    assert (beside.postgres_uri, beside.data, absolute.data) == (None, plain.parent / "kept", Path("/srv/kept"))
+    assert "DATABASE_URI: must begin with postgresql://" in refused(plain, {"DATABASE_URI": "mysql://u:secret@h/x"})
+    assert "secret" not in refused(plain, {"DATABASE_URI": "u:secret@h/x"})
+    assert "REDIS_URI: must begin with redis://" in refused(plain, {"REDIS_URI": "host:6379"})
+
+
+def test_redis_has_nothing_to_do_for_one_process(write):
+    assert ["REDIS_URI" in warning for warning in load(write(PLAIN), {"REDIS_URI": "redis://x"}).warnings] == [True]
+    both = {"REDIS_URI": "redis://x", "DATABASE_URI": "postgresql://x/y"}
+    assert load(write(PLAIN), both).warnings == ()
+
+
+def test_leases_and_draining(write):
+    own = load(write(PLAIN, {"threadloom": {"lease_seconds": 2.5, "drain_seconds": 0}}), {}).threadloom
+    assert (own.lease_seconds, own.drain_seconds) == (2.5, 0)
+    assert "threadloom.lease_seconds: must be more than 1" in refused(
+        write(PLAIN, {"threadloom": {"lease_seconds": 1}})
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,11 @@ UNSAFE = {
 """Known keys without effect as yet that a server must not be started without."""
 
 
+POSTGRES = ("postgresql", "postgres")
+REDIS = ("redis", "rediss", "unix")
+"""What the addresses of services begin with, before `://`."""
+
+
 def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
     """Reads the whole configuration.
 
@@ -146,7 +151,10 @@ def _read(
         variables = msgspec.structs.replace(variables, n_jobs_per_worker=overrides["jobs"])
     if overrides.get("base_url") is not None:
         variables = msgspec.structs.replace(variables, langgraph_api_url=overrides["base_url"])
-    data = overrides.get("data") or variables.threadloom_data
+    if overrides.get("data") is not None:
+        variables = msgspec.structs.replace(variables, database_uri=None)
+    named = _check_services(variables, root, findings)
+    data = overrides.get("data") or named or variables.threadloom_data
     dependencies, packages = read_dependencies(top, root)
     settings = Settings(
         root=root,
@@ -222,13 +230,26 @@ def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Fi
         if value is not None:
             findings.warn(dotted, f"NOT BUILT YET, it has no effect: {instead}")
     for name, (value, instead) in {
-        "REDIS_URI": (variables.redis_uri, "one process serves alone"),
         "OTEL_EXPORTER_OTLP_ENDPOINT": (variables.otel_exporter_otlp_endpoint, "no traces are sent"),
     }.items():
         if value is not None:
             findings.warn(name, f"NOT BUILT YET, it has no effect: {instead}")
     if variables.max_stream_chunk_size_bytes != Environment().max_stream_chunk_size_bytes:
         findings.warn("MAX_STREAM_CHUNK_SIZE_BYTES", "NOT BUILT YET, it has no effect: events may be of any size")
-    database = variables.database_uri or ""
-    if database and not database.startswith("sqlite:///"):
-        findings.warn("DATABASE_URI", "NOT BUILT YET for this kind of database: data goes to the data folder (SQLite)")
+
+
+def _check_services(variables: Environment, root: Path, findings: Findings) -> Path | None:
+    """Looks at where database and Redis are said to be. Gives the data folder that a `sqlite:///` address names."""
+    data = None
+    if variables.database_uri is not None:
+        kind, _, place = variables.database_uri.partition("://")
+        if kind == "sqlite" and place.startswith("/") and len(place) > 1:
+            data = root / place.removeprefix("/")
+        elif kind not in POSTGRES:
+            findings.fault("DATABASE_URI", "must begin with postgresql:// or sqlite:///")
+    if variables.redis_uri is not None:
+        if variables.redis_uri.partition("://")[0] not in REDIS:
+            findings.fault("REDIS_URI", "must begin with redis://, rediss:// or unix://")
+        elif variables.database_uri is None or data is not None:
+            findings.warn("REDIS_URI", "has no effect: one process on SQLite has nobody to tell")
+    return data

@@ -15,6 +15,7 @@ HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f]*:[0-9a-
 def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
     if section is None:
         return OwnSettings()
+    drain = section.integer("drain_seconds")
     own = OwnSettings(
         checkpoint_thread_id=section.flag("checkpoint_thread_id", True),
         webhook_secrets=_secrets(section, env),
@@ -23,6 +24,8 @@ def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
         retention=_retention(section.section("retention")),
         limits=_limits(section.section("limits")),
         allowed_hosts=_hosts(section, "allowed_hosts"),
+        lease_seconds=section.number("lease_seconds", above=1) or OwnSettings().lease_seconds,
+        drain_seconds=OwnSettings().drain_seconds if drain is None else drain,
     )
     section.done()
     return own

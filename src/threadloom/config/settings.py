@@ -177,7 +177,9 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: what no other server of this API has. `allowed_hosts`: names that the server answers to beside
-    the loopback's (see `api.hosts`). `webhook_secrets`: each signs every delivery. `webhook_tries`: how often one is tried."""
+    the loopback's (see `api.hosts`). `webhook_secrets`: each signs every delivery. `webhook_tries`: how often one is tried.
+    `lease_seconds`: silence after which a worker's runs are taken up by others. `drain_seconds`: how long a process of `serve`
+    that was told to stop still takes requests."""
 
     checkpoint_thread_id: bool = True
     webhook_secrets: tuple[str, ...] = ()
@@ -186,6 +188,8 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     allowed_hosts: tuple[str, ...] = ()
+    lease_seconds: float = 30
+    drain_seconds: int = 5
 
 
 class UvSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,6 +296,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def jobs(self) -> int:
         """How many runs this process executes at once; 0: it only serves."""
         return self.vars.n_jobs_per_worker
+
+    @property
+    def postgres_uri(self) -> str | None:
+        """Where PostgreSQL is, if that keeps the data; else they are in `data`."""
+        uri = self.vars.database_uri
+        return None if uri is None or uri.startswith("sqlite:") else uri
 
     @property
     def events_seconds(self) -> float:
