@@ -22,44 +22,55 @@ def free_port() -> int:
 
 
 class Server:
-    """`threadloom dev` on one app.
+    """`threadloom dev`, or another verb that serves, on one app.
 
     Args:
-        app: folder that holds the app's `langgraph.json`.
-        data: the data folder.
+        app: folder that holds the app's `langgraph.json`, or another configuration.
+        data: the data folder. None: the data are where the environment says; then `log` is where the log goes.
         env: environment variables on top of ours.
-        arguments: further arguments of `dev`.
+        arguments: further arguments of the verb.
         reload: whether it watches the app's files.
         command: what `threadloom` is.
+        verb: `dev` or `serve`.
     """
 
     def __init__(
         self,
         app: Path,
-        data: Path,
+        data: Path | None,
         *,
         env: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
         reload: bool = False,
         command: tuple[str, ...] = (sys.executable, "-m", "threadloom"),
+        verb: str = "dev",
+        log: Path | None = None,
     ) -> None:
         self.app = app
+        self.verb = verb
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log_path = data.with_suffix(".log")
+        log = log or (data and data.with_suffix(".log"))
+        assert log is not None
+        self.log_path = log
         self._env = {**os.environ, **(env or {})}
         self._command = command
-        self._arguments = arguments if reload else ("--no-reload", *arguments)
+        self._arguments = arguments
+        if verb == "dev":
+            self._arguments += ("--no-browser",) if reload else ("--no-browser", "--no-reload")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Server":
         """Starts the process and waits until it answers."""
-        command = [*self._command, "dev", "--config", str(self.app / "langgraph.json")]
-        command += ["--port", str(self.port), "--data", str(self.data), "--no-browser", *self._arguments]
+        config = self.app / "langgraph.json" if self.app.is_dir() else self.app
+        command = [*self._command, self.verb, "--config", str(config), "--port", str(self.port)]
+        if self.data is not None:
+            command += ["--data", str(self.data)]
+        command += self._arguments
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.app, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command, cwd=config.parent, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -78,6 +89,11 @@ class Server:
     def stop(self) -> int:
         """Ctrl-C; gives the exit status."""
         return self._end(signal.SIGINT)
+
+    def tell(self, how: signal.Signals) -> None:
+        """Sends a signal to the process alone."""
+        assert self.process is not None
+        os.kill(self.process.pid, how)
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

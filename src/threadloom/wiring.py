@@ -5,7 +5,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from threadloom.engine.events import Numbers
 from threadloom.engine.retention import Retention
 from threadloom.engine.watchdog import Watchdog
 from threadloom.engine.worker import Worker
+from threadloom.errors import ConfigError, StorageError, Unavailable
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.graphs.embeddings import load_index
 from threadloom.graphs.load import load_app, load_object
@@ -45,7 +46,7 @@ from threadloom.services.protocol_commands import CommandService
 from threadloom.services.run_streams import RunStreamService
 from threadloom.services.runs import RunService
 from threadloom.services.state import StateService
-from threadloom.services.state_update import LocalLocks, StateWriter
+from threadloom.services.state_update import LocalLocks, StateWriter, ThreadLocks
 from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import ThreadService
 from threadloom.services.ttl import ThreadSweeper
@@ -61,6 +62,10 @@ SWITCH_INTERVAL = 0.0005
 other far longer than either has to do."""
 
 
+PROBE_SECONDS = 2.0
+"""What the database may take to answer before the process is taken for not ready."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Generation:
     """What users' code and configuration make of the server. A reload makes the next one beside it; storage, queue and the
@@ -70,6 +75,31 @@ class Generation:
     graphs: Graphs
     services: Services
     edge: Edge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What is chosen once: where bytes live, how processes tell each other, whose time counts.
+
+    `alone`: no other process has the same data.
+    """
+
+    storage: Storage
+    broker: Broker
+    locks: ThreadLocks
+    alone: bool
+
+
+def choose(settings: Settings) -> Parts:
+    """The parts that the settings ask for.
+
+    Raises:
+        ConfigError: they need a package that is not installed.
+    """
+    if settings.postgres_uri is not None:
+        raise ConfigError("DATABASE_URI: PostgreSQL is not built yet")
+    storage = SqliteStorage(settings.data, synchronous=settings.threadloom.synchronous)
+    return Parts(storage=storage, broker=LocalBroker(), locks=LocalLocks(), alone=True)
 
 
 class Server:
@@ -98,13 +128,14 @@ class Server:
         self.began = time.time()
         variables = settings.vars
         self.grace = variables.bg_job_shutdown_grace_period_secs if grace is None else grace
+        self._stops_at: float | None = None
         loopback.install()
 
-        self.storage: Storage = SqliteStorage(settings.data, synchronous=settings.threadloom.synchronous)
-        self.broker: Broker = LocalBroker()
+        parts = choose(settings)
+        self.storage, self.broker, self._alone = parts.storage, parts.broker, parts.alone
         self.saver = Saver(self.storage, serde=make_serde(settings.checkpointer.serde))
         self.store = self._make_store(clock)
-        self._locks = LocalLocks()
+        self._locks = parts.locks
         self._numbers = Numbers(clock)
         self._metrics = Metrics()
         self._users = RunUsers()
@@ -123,6 +154,8 @@ class Server:
             keep=settings.events_seconds,
             log_size=variables.lsd_protocol_v2_buffer_size,
             isolated=variables.bg_job_isolated_loops,
+            alone=self._alone,
+            lease=settings.threadloom.lease_seconds,
             delivery=self.webhooks.made,
             after_run=self.webhooks.after_run,
         )
@@ -245,6 +278,19 @@ class Server:
         async def probe() -> object:
             return await storage.read(lambda tx: tx.runs.claimable(0))
 
+        async def ready() -> None:
+            if self._stops_at is not None:
+                raise Unavailable("The process stops: ask another")
+            try:
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await probe()
+            except (StorageError, TimeoutError) as error:
+                raise Unavailable(f"The database cannot be reached: {error}") from error
+
+        probes: dict[str, Callable[[], Awaitable[object]]] = {"database": probe}
+        if not self._alone:
+            probes["broker"] = self.broker.probe
+
         async def queue() -> Mapping[str, Any]:
             active = await storage.read(lambda tx: tx.runs.queue())
             now = clock.now()
@@ -258,11 +304,27 @@ class Server:
             }
 
         return Backstage(
-            probes={"database": probe},
+            ready=ready,
+            probes=probes,
             queue=queue,
             workers=lambda: (worker.jobs, worker.active),
             reload=lambda: self.reload,
         )
+
+    def drain(self) -> None:
+        """The process was told to stop: it claims no more runs, and `/ok` says so."""
+        if self._stops_at is None:
+            self._stops_at = time.monotonic() + self.grace
+            self.worker.drain()
+
+    def leave(self) -> None:
+        """No more requests are taken: what would not end by itself ends."""
+        self.app.leave()
+
+    async def _stop_worker(self) -> None:
+        self.drain()
+        assert self._stops_at is not None
+        await self.worker.stop(max(0.0, self._stops_at - time.monotonic()))
 
     @contextlib.asynccontextmanager
     async def live(self) -> AsyncIterator[None]:
@@ -279,7 +341,7 @@ class Server:
             self.watchdog.start()
             stack.callback(self.watchdog.stop)
             await self.worker.start()
-            stack.push_async_callback(self.worker.stop, self.grace)
+            stack.push_async_callback(self._stop_worker)
             for background in self._background():
                 task = asyncio.create_task(background)
                 stack.push_async_callback(_ended, task)

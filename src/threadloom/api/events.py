@@ -48,7 +48,7 @@ class ChannelStream(EventStream):
     """The event stream of a thread: it never ends by itself."""
 
     def __init__(self, feed: EventFeed, wanted: EventFilter, seconds: float) -> None:
-        super().__init__(feed, seconds=seconds)
+        super().__init__(feed, endless=True, seconds=seconds)
         self._gap = gap_notice(wanted) if feed.gap else None
 
     async def work(self, send: Send) -> None:

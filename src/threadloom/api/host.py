@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from threadloom.api.app import Edge
 from threadloom.api.loopback import connect, within
+from threadloom.api.sse import LEAVING
 
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
@@ -31,6 +32,7 @@ class Host:
 
     def __init__(self, edge: Edge, lifespan: Lifespan) -> None:
         self._lifespan = lifespan
+        self._leaving_soon = asyncio.Event()
         self._now = _Served(edge)
         self._leaving: dict[asyncio.Task[None], _Served] = {}
         connect(self, edge.prefix)
@@ -40,12 +42,17 @@ class Host:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
+        scope[LEAVING] = self._leaving_soon
         served = self._now
         served.requests += 1
         try:
             await served.edge(scope, receive, send)
         finally:
             served.requests -= 1
+
+    def leave(self) -> None:
+        """Ends what would not end by itself: no more requests are taken."""
+        self._leaving_soon.set()
 
     async def change(self, edge: Edge, needed: Callable[[], bool]) -> None:
         """Lets another edge serve from now on.

@@ -177,7 +177,7 @@ class Runs(Watching):
             )
         except NotFound as missing:
             return Reply(error_frame(missing), 404, EVENT_HEADERS.copy(), None)
-        return EventStream(events, ids=events.ids, seconds=self.heartbeat)
+        return EventStream(events, ids=events.ids, endless=True, seconds=self.heartbeat)
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""

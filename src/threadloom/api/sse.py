@@ -17,6 +17,9 @@ from threadloom.types import Event
 
 log = logging.getLogger(__name__)
 
+LEAVING = "threadloom.leaving"
+"""Key in the scope of an `asyncio.Event`: the process takes no more requests and is about to end."""
+
 HEARTBEAT_SECONDS = 5.0
 """Silence after which a sign of life is sent."""
 
@@ -48,6 +51,7 @@ class Lasting:
     """What both kinds share: headers at once, signs of life, an end when the client leaves."""
 
     heartbeat: bytes
+    endless = False
 
     def __init__(self, headers: RawHeaders, seconds: float, status: int = 200) -> None:
         self.headers = headers
@@ -66,20 +70,26 @@ class Lasting:
             return
         work = loop.create_task(self.work(send))
         left = loop.create_task(_hung_up(receive))
+        waits = {work, left}
+        if self.endless and LEAVING in scope:
+            waits.add(loop.create_task(scope[LEAVING].wait()))
         try:
-            while not (work.done() or left.done()):
+            while not any(task.done() for task in waits):
                 quiet = loop.time() - self._sent
                 if quiet >= self.seconds:
                     await self.put(send, self.heartbeat)
                     quiet = 0.0
-                await asyncio.wait((work, left), timeout=self.seconds - quiet, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(waits, timeout=self.seconds - quiet, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            left.cancel()
-            work.cancel()
+            leaves = not (work.done() or left.done())
+            for task in waits:
+                task.cancel()
             await asyncio.gather(work, return_exceptions=True)
             await self.close()
         if not work.cancelled():
             work.result()
+        elif leaves:
+            await self.put(send, b"", last=True)
 
     async def put(self, send: Send, body: bytes, *, last: bool = False) -> None:
         """Sends a part, as fast as the client reads."""
@@ -102,6 +112,7 @@ class EventStream(Lasting):
         batches: where the events come from; closed when the client leaves.
         headers: beside those of every event stream.
         ids: whether the reader is to be given the events' ids.
+        endless: whether it does not end by itself; then it ends when the process is to end.
         seconds: silence after which a heartbeat is sent.
     """
 
@@ -113,9 +124,11 @@ class EventStream(Lasting):
         headers: RawHeaders | None = None,
         *,
         ids: bool = True,
+        endless: bool = False,
         seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         super().__init__(EVENT_HEADERS + (headers or []), seconds)
+        self.endless = endless
         self.batches = batches
         self.ids = ids
 

@@ -24,7 +24,7 @@ ALWAYS_OURS = frozenset({"/ok", "/metrics", "/docs", "/openapi.json"})
 
 JSON_FIGURES: dict[int, dict[str, dict[str, Any]]] = {200: {"application/json": {"type": "object"}}}
 
-AT_THE_ROOT = frozenset({"/", "/ok", "/metrics"})
+AT_THE_ROOT = frozenset({"/", "/ok", "/live", "/metrics"})
 """Paths that answer without the mount prefix too."""
 
 
@@ -73,6 +73,7 @@ class System:
         if self.settings.http.disable_meta:
             return Reply(b'{"ok":true}')
         if not call.flag("check_db"):
+            await self.backstage.ready()
             return Reply(b'{"ok":true,"services":{}}')
         services: dict[str, str] = {}
         status = 200
@@ -85,6 +86,9 @@ class System:
                 services[name] = "unhealthy"
                 status = max(status, 503) if isinstance(error, Unavailable) else 500
         return answer({"ok": status == 200, "services": services}, status)
+
+    async def live(self, call: Call) -> ASGIApp:
+        return Reply(b'{"ok":true,"services":{}}')
 
     async def info(self, call: Call) -> ASGIApp:
         reload = self.backstage.reload()
@@ -116,7 +120,7 @@ class System:
         """The routes, for router and description."""
 
         def system(path: str, handler: Any, summary: str, **more: Any) -> Operation:
-            group: Any = "" if path == "/ok" else "meta"
+            group: Any = "" if path in ("/ok", "/live") else "meta"
             return Operation(
                 method="GET", path=path, handler=handler, summary=summary, tag="System", group=group, **more
             )
@@ -125,9 +129,22 @@ class System:
         form = Param("format", {"enum": ["prometheus", "json"]})
         return [
             system(
-                "/ok", self.ok, "Tell whether the server is well", query=(check,), result="Health", errors=(500, 503)
+                "/ok",
+                self.ok,
+                "Tell whether requests should come here",
+                query=(check,),
+                result="Health",
+                errors=(500, 503),
             ),
-            system("/", self.ok, "Tell whether the server is well", query=(check,), result="Health", errors=(500, 503)),
+            system("/live", self.live, "Tell that the process lives", result="Health"),
+            system(
+                "/",
+                self.ok,
+                "Tell whether requests should come here",
+                query=(check,),
+                result="Health",
+                errors=(500, 503),
+            ),
             system("/info", self.info, "Tell versions and features", result="Info"),
             system(
                 "/metrics",

@@ -46,7 +46,7 @@ def add(verbs: "Verbs") -> None:
     parser.add_argument("--host", help=f"the address to listen on (default: {HOST})")
     parser.add_argument(
         "--port",
-        type=_port,
+        type=port_number,
         help=f"the port to listen on, 0 for any free one (default: {PORT}, or a free one when that is taken)",
     )
     parser.add_argument(
@@ -85,7 +85,8 @@ def add(verbs: "Verbs") -> None:
     parser.set_defaults(run=run)
 
 
-def _port(text: str) -> int:
+def port_number(text: str) -> int:
+    """The type of an option that takes a port."""
     number = int(text)
     if not 0 <= number <= 65_535:
         raise argparse.ArgumentTypeError(f"must be between 0 and 65535, got {text}")
@@ -107,7 +108,7 @@ def run(given: argparse.Namespace) -> int:
     told = {"data": given.data, "jobs": given.jobs}
     settings = load(given.config, started[0], told)
     file = settings.path
-    _configure_log(settings, given)
+    configure_log(settings, given)
     if given.wait_for_client and given.debug_port is None:
         raise ConfigError("--wait-for-client needs --debug-port, for a debugger to come to.")
     host = given.host or settings.vars.langgraph_server_host or HOST
@@ -142,7 +143,12 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _configure_log(settings: "Settings", given: argparse.Namespace) -> None:
+def configure_log(settings: "Settings", given: argparse.Namespace, name: str = "threadloom") -> None:
+    """Sets up the log; `name` is that of its file, if it goes to one.
+
+    Raises:
+        StartError: the file cannot be written.
+    """
     from threadloom import log as logs
 
     kept = settings.threadloom.retention.logs_days
@@ -152,7 +158,7 @@ def _configure_log(settings: "Settings", given: argparse.Namespace) -> None:
             as_json=settings.vars.log_json,
             color=settings.vars.log_color,
             server_level=given.server_log_level,
-            file=settings.data / "logs" / "threadloom.log" if kept else None,
+            file=settings.data / "logs" / f"{name}.log" if kept else None,
             file_days=kept or 1,
         )
     except OSError as error:
@@ -226,6 +232,8 @@ def _serve(
         on_ready=lambda: print(
             banner(settings, base, watches=not given.no_reload, studio=given.studio_url), flush=True
         ),
+        on_stop=server.drain,
+        on_leave=server.leave,
         certificate=given.ssl_certfile,
         key=given.ssl_keyfile,
     )

@@ -5,8 +5,10 @@ import contextlib
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -28,15 +30,21 @@ def serve(
     *,
     grace: float,
     on_ready: Callable[[], None],
+    on_stop: Callable[[], None] = lambda: None,
+    on_leave: Callable[[], None] = lambda: None,
+    drain: float = 0,
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> bool:
-    """Serves until SIGINT or SIGTERM. A second Ctrl-C does not wait for what is under way.
+    """Serves until SIGINT or SIGTERM. A second signal does not wait for what is under way.
 
     Args:
         listening: where requests come in.
-        grace: seconds that open requests and streams get to end by themselves.
+        grace: seconds, from the signal on, that open requests and streams get to end by themselves.
         on_ready: called once requests are answered.
+        on_stop: called on the event loop as soon as the process was told to stop.
+        on_leave: called on the event loop when no more requests are taken.
+        drain: seconds that requests are still taken after SIGTERM, so that balancers hear of it first.
         certificate, key: files for HTTPS.
 
     Returns:
@@ -63,7 +71,7 @@ def serve(
         config.load()
     except (OSError, ValueError) as error:
         raise StartError(f"HTTPS cannot be served with {certificate} and {key}: {error}") from error
-    server = _Server(config, on_ready)
+    server = _Server(config, on_ready, on_stop, on_leave, grace, drain)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listening.dup()]))
     if not server.started:
@@ -74,18 +82,50 @@ def serve(
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells when it is ready and ends with our exit status instead of the signal's."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[], None],
+        on_leave: Callable[[], None],
+        grace: float,
+        drain: float,
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
+        self._on_leave = on_leave
+        self._grace = grace
+        self._drain = drain
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told: float | None = None
         self.again = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         with contextlib.suppress(SystemExit):  # a lifespan that failed: `serve` tells of it
             await super().startup(sockets)
         if self.started:
             self._on_ready()
         else:
             self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_leave()
+        passed = 0.0 if self._told is None else time.monotonic() - self._told
+        self.config.timeout_graceful_shutdown = max(1, round(self._grace - passed))
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        first = self._told is None
+        if first:
+            self._told = time.monotonic()
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._on_stop)
+        if first and self.started and self._loop is not None and sig == signal.SIGTERM and self._drain:
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, super().handle_exit, sig, frame)
+        else:
+            super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -101,6 +141,9 @@ class _Server(uvicorn.Server):
 
     def _begin_again(self, number: int, frame: object) -> None:
         self.again = True
+        self._told = time.monotonic()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._on_stop)
         self.should_exit = True
 
 

@@ -304,6 +304,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return None if uri is None or uri.startswith("sqlite:") else uri
 
     @property
+    def where(self) -> str:
+        """Where the data are, as may be shown: without user, password and options."""
+        if self.postgres_uri is None:
+            return str(self.data)
+        kind, _, rest = self.postgres_uri.partition("://")
+        return f"{kind}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+    @property
     def events_seconds(self) -> float:
         """How long the events of a run that ended can be replayed, and a stateless run's output be joined."""
         minutes = self.threadloom.retention.events_minutes

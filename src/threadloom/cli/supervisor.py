@@ -1,0 +1,184 @@
+"""Several processes that serve on one socket: started, looked after, stopped together.
+
+Each is this command line anew, with the socket handed on. One that dies is started again; requests that come meanwhile are
+taken by the others, or wait in the socket's queue. Between parent and child is a line: the child says on it that it is ready,
+and stops when it breaks, so none outlives a parent that was killed.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from threadloom.cli import again
+
+VARIABLE = "THREADLOOM_PROCESS"
+"""Tells a child its number and its end of the line."""
+
+LOOK_SECONDS = 0.1
+STEADY_SECONDS = 10.0
+"""Who has run so long is started again at once; who died sooner waits longer each time."""
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
+MARGIN_SECONDS = 15.0
+"""What a child may take beyond its grace before it is killed."""
+
+READY = b"R"
+
+log = logging.getLogger("threadloom.supervisor")
+
+
+class Place:
+    """A child's place under its supervisor."""
+
+    def __init__(self, number: int, line: socket.socket) -> None:
+        self.number = number
+        self._line = line
+        line.set_inheritable(False)
+        threading.Thread(target=self._watch, name="threadloom-supervisor", daemon=True).start()
+
+    def ready(self) -> None:
+        """Says that this process answers requests."""
+        with contextlib.suppress(OSError):
+            self._line.send(READY)
+
+    def _watch(self) -> None:
+        with contextlib.suppress(OSError):
+            self._line.recv(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def place() -> Place | None:
+    """The place of this process, if it was started by a supervisor."""
+    told = os.environ.pop(VARIABLE, "")
+    if not told:
+        return None
+    number, _, line = told.partition(":")
+    return Place(int(number), socket.socket(fileno=int(line)))
+
+
+class _Child:
+    """One of the processes, through all its lives."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ready = False
+        self._line: socket.socket | None = None
+        self._began = 0.0
+        self._delay = FIRST_DELAY
+        self._due = 0.0
+
+    def start(self, listening: socket.socket) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        environment = {
+            **os.environ,
+            again.VARIABLE: str(listening.fileno()),
+            VARIABLE: f"{self.number}:{theirs.fileno()}",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, *sys.orig_argv[1:]],
+            env=environment,
+            pass_fds=(listening.fileno(), theirs.fileno()),
+            start_new_session=True,
+        )
+        theirs.close()
+        self._line = ours
+        self._began = time.monotonic()
+
+    def look(self, listening: socket.socket) -> int | None:
+        """Starts it when it is time. Gives the exit status when it has just ended."""
+        if self.process is None:
+            if time.monotonic() >= self._due:
+                self.start(listening)
+            return None
+        if not self.ready and self._line is not None:
+            with contextlib.suppress(OSError):
+                self.ready = self._line.recv(1) == READY
+        status = self.process.poll()
+        if status is None:
+            return None
+        if self._line is not None:
+            self._line.close()
+        lived = time.monotonic() - self._began
+        self._delay = FIRST_DELAY if lived >= STEADY_SECONDS else min(self._delay * 2, LONGEST_DELAY)
+        self._due = time.monotonic() + (0 if lived >= STEADY_SECONDS else self._delay)
+        self.process = None
+        return status
+
+    def tell(self, number: int) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+
+def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: Callable[[], None]) -> int:
+    """Runs `count` processes until SIGINT or SIGTERM, which they are told.
+
+    Args:
+        grace: seconds that they get to end.
+        on_ready: called once all of them answer.
+
+    Returns:
+        the exit status: 0, or that of a process that could not even start.
+    """
+    children = [_Child(number) for number in range(1, count + 1)]
+    stopping: list[float] = []
+
+    def stop(number: int, frame: Any) -> None:
+        stopping.append(time.monotonic())
+        for child in children:
+            child.tell(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    started = False
+    status = 0
+    try:
+        while not stopping:
+            for child in children:
+                ended = child.look(listening)
+                if ended is None:
+                    continue
+                if not started and not child.ready:
+                    status = ended if ended > 0 else 1
+                    stop(signal.SIGTERM, None)
+                    break
+                log.warning("process %d of %d ended (%s); it is started again", child.number, count, _told(ended))
+                child.ready = False
+            if not started and all(child.ready for child in children):
+                started = True
+                on_ready()
+            time.sleep(LOOK_SECONDS)
+        return _end(children, stopping[0] + grace + MARGIN_SECONDS) or status
+    finally:
+        for child in children:
+            child.tell(signal.SIGKILL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(children: list[_Child], deadline: float) -> int:
+    """Waits until all have ended. Gives 1 when one had to be killed."""
+    for child in children:
+        if child.process is None:
+            continue
+        try:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.error("process %d did not end in time and is killed", child.number)
+            child.tell(signal.SIGKILL)
+            child.process.wait()
+            return 1
+    return 0
+
+
+def _told(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
