@@ -77,7 +77,7 @@ def add(verbs: "Verbs") -> None:
     parser.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="serve HTTPS with this certificate")
     parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="the key of the certificate")
     parser.add_argument(
-        "--debug-port", type=_port, metavar="PORT", help="listen here for a debugger (needs the package debugpy)"
+        "--debug-port", type=port_number, metavar="PORT", help="listen here for a debugger (needs the package debugpy)"
     )
     parser.add_argument("--wait-for-client", action="store_true", help="start only once a debugger is attached")
     parser.add_argument("--studio-url", metavar="URL", help="also say where a Studio at this address shows the server")

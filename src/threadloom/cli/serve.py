@@ -29,7 +29,7 @@ def add(verbs: "Verbs") -> None:
         verbs,
         "serve",
         help="serve an app for many: with DATABASE_URI from several processes and machines, else from one process",
-        example="DATABASE_URI=postgresql://localhost/app threadloom serve --workers 2",
+        example="threadloom serve --host 0.0.0.0 --port 8000",
     )
     add_config(parser)
     parser.add_argument(
