@@ -14,7 +14,7 @@ import pytest
 
 from tests.dockerfile import Image, instructions
 from tests.server import free_port
-from threadloom import __version__
+from threadloom.cli.image.dockerfile import THREADLOOM
 
 CHAT = Path(__file__).parents[2] / "examples" / "chat"
 GRAPH = (CHAT / "team.py").read_text()
@@ -172,7 +172,7 @@ def test_the_image_is_small_and_safe(app):
     assert "HEALTHCHECK" in words
     installs = [rest for word, rest in steps if word == "RUN" and "pip install" in rest]
     assert all("--no-cache-dir" in rest for rest in installs)
-    assert any(f"threadloom=={__version__}" in rest for rest in installs)
+    assert any(THREADLOOM in rest for rest in installs)
     assert any("pip uninstall --yes setuptools wheel pip" in rest for _, rest in steps)
 
 
@@ -199,12 +199,12 @@ def test_the_base_image_of_the_command_line_wins(app):
 def test_packages_are_installed_as_they_are_named(app):
     text = dockerfile(app({"dependencies": [".", "langchain-openai>=1", "git+https://example.com/a.git"]}))
     assert "'langchain-openai>=1' git+https://example.com/a.git > /deps/requirements.txt" in text
-    assert f"pip install --no-cache-dir threadloom=={__version__} -r /deps/requirements.txt" in text
+    assert f"pip install --no-cache-dir '{THREADLOOM}' -r /deps/requirements.txt" in text
 
 
 def test_tools_may_be_kept_and_uv_may_install(app):
     text = dockerfile(app({"pip_installer": "uv", "keep_pkg_tools": ["pip"]}))
-    assert f"uv pip install --system --no-cache threadloom=={__version__}" in text
+    assert f"uv pip install --system --no-cache --compile-bytecode '{THREADLOOM}'" in text
     assert "pip uninstall --yes uv setuptools wheel\n" in text
     assert "uninstall" not in dockerfile(app({"keep_pkg_tools": True}))
 
@@ -217,7 +217,7 @@ def test_a_uv_project_is_installed_as_its_lock_file_says(app):
     (folder / "langgraph.json").write_text(json.dumps(whole))
     text = dockerfile(folder)
     target = next(json.loads(rest.partition(" ")[2])[1] for word, rest in instructions(text) if word == "COPY")
-    assert f"uv sync --locked --no-dev --inexact --no-cache --project {target} --package app" in text
+    assert f"uv sync --locked --no-dev --inexact --no-cache --compile-bytecode --project {target} --package app" in text
     assert f'LANGSERVE_GRAPHS=\'{{"team": "{target}/my app/team.py:agent"}}\'' in text
     assert instructions(text)[-6][1] == f"{target}/my app"
 

@@ -16,12 +16,13 @@ from threadloom.config.load import report
 from threadloom.errors import ConfigError
 
 HEADER = "# Written by `threadloom dockerfile`."
-THREADLOOM = f"threadloom=={__version__}"
+EXTRAS = ("postgres", "redis")
+THREADLOOM = f"threadloom[{','.join(EXTRAS)}]=={__version__}"
 """What the image installs beside the app."""
 
 GET_UV = "pip install --no-cache-dir 'uv>=0.5'"
 USER = 1000
-COMMAND = ("threadloom", "dev", "--no-reload", "--no-browser")
+COMMAND = ("threadloom", "serve")
 DATA = "/data"
 PORT = 8000
 HEALTH = (
@@ -143,7 +144,7 @@ def _packages(settings: Settings, layout: Layout, threadloom: str) -> Iterator[s
     image = settings.image
     pip, get_pip = "pip install --no-cache-dir", ""
     if image.pip_installer == "uv":
-        pip, get_pip = "uv pip install --system --no-cache", f"{GET_UV} && "
+        pip, get_pip = "uv pip install --system --no-cache --compile-bytecode", f"{GET_UV} && "
     mount = ""
     if image.pip_config_file:
         file = layout.source((settings.root / image.pip_config_file).resolve())
@@ -180,8 +181,8 @@ def _source(settings: Settings, layout: Layout, threadloom: str) -> Iterator[str
     package = f" --package {shlex.quote(source.package)}" if source.package else ""
     yield (
         f"RUN {GET_UV} && UV_PROJECT_ENVIRONMENT=\"$(python -c 'import sys; print(sys.prefix)')\""
-        f" uv sync --locked --no-dev --inexact --no-cache --project {target}{package}"
-        f" && uv pip install --system --no-cache {shlex.quote(threadloom)} && {_on_path([target])}"
+        f" uv sync --locked --no-dev --inexact --no-cache --compile-bytecode --project {target}{package}"
+        f" && uv pip install --system --no-cache --compile-bytecode {shlex.quote(threadloom)} && {_on_path([target])}"
     )
 
 
