@@ -20,7 +20,7 @@ import orjson
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _context: ContextVar[Mapping[str, str]] = ContextVar("threadloom_log_context", default=_NOTHING)
 
-NOISY = ("uvicorn", "httpx", "httpcore", "asyncio", "watchfiles")
+NOISY = ("uvicorn", "httpx", "httpcore", "asyncio", "watchfiles", "urllib3")
 """Loggers of libraries that say more than a user wants to read: held to `server_level`."""
 
 _COLORS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}

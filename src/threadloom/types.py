@@ -236,10 +236,12 @@ class Caller(msgspec.Struct, frozen=True):
     """Who asks, and with what: passed to every service method. Without auth everyone is the same caller.
 
     `user` is what the authenticate handler gave, whole (see `auth.user`); `trusted` calls come from inside the process and
-    are asked nothing. `known` are the answers of handlers that hold for the whole request.
+    are asked nothing. `known` are the answers of handlers that hold for the whole request. `trace` is what continues the
+    request's trace (W3C `traceparent`), if traces are made.
     """
 
     request_id: str = ""
+    trace: str = ""
     user_id: str = ""
     headers: dict[str, str] = {}
     user: Any = None

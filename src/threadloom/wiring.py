@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -24,6 +25,7 @@ from threadloom.checkpointer.serde import make_serde
 from threadloom.clock import SECOND, Clock, SystemClock
 from threadloom.config.settings import Settings
 from threadloom.engine.events import Numbers
+from threadloom.engine.observe import all_of, log_run
 from threadloom.engine.retention import Retention
 from threadloom.engine.watchdog import Watchdog
 from threadloom.engine.worker import Worker
@@ -32,7 +34,7 @@ from threadloom.graphs.current_store import CurrentStore
 from threadloom.graphs.embeddings import load_index
 from threadloom.graphs.load import load_app, load_object
 from threadloom.graphs.own_store import OwnStore
-from threadloom.graphs.process import app_folders, own_modules
+from threadloom.graphs.process import app_folders, own_modules, prepare
 from threadloom.graphs.registry import Graphs
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
@@ -54,6 +56,7 @@ from threadloom.services.webhooks import DeliveryService, WebhookPolicy, Webhook
 from threadloom.storage.base import Storage
 from threadloom.storage.sqlite import SqliteStorage
 from threadloom.store import Store
+from threadloom.telemetry import load_telemetry
 
 log = logging.getLogger("threadloom")
 
@@ -130,6 +133,8 @@ class Server:
         self.grace = variables.bg_job_shutdown_grace_period_secs if grace is None else grace
         self._stops_at: float | None = None
         loopback.install()
+        prepare(settings)
+        self.telemetry = load_telemetry(os.environ)
 
         parts = choose(settings)
         self.storage, self.broker, self._alone = parts.storage, parts.broker, parts.alone
@@ -158,12 +163,15 @@ class Server:
             lease=settings.threadloom.lease_seconds,
             delivery=self.webhooks.made,
             after_run=self.webhooks.after_run,
+            observer=all_of([log_run, *([self.telemetry.observe] if self.telemetry else [])]),
         )
         self.sweeper = ThreadSweeper(storage=self.storage, clock=clock, settings=settings.checkpointer.ttl)
         self.retention = Retention(storage=self.storage, clock=clock, runs_days=settings.threadloom.retention.runs_days)
         self.watchdog = Watchdog()
         self.lasting = own_modules(app_folders(settings))
         self.generation = self.generate(settings)
+        if self.telemetry is not None:
+            self.telemetry.offer()
         self.app = Host(self.generation.edge, self.live)
         self.webhooks.poster.app = self.app
 
@@ -184,6 +192,7 @@ class Server:
             user_app=load_app(settings) if settings.http.app else None,
             backstage=self._make_backstage(),
             metrics=self._metrics,
+            spans=self.telemetry,
             own_context=CurrentStore(self.store),
             authenticator=None if access is None else access.authenticator,
         )
@@ -338,6 +347,10 @@ class Server:
             await stack.enter_async_context(self.store)
             await self.generation.services.assistants.ensure_defaults()
             await stack.enter_async_context(self.webhooks)
+            if self.telemetry is not None:
+                backstage = self._make_backstage()
+                self.telemetry.start(backstage.queue, backstage.workers)
+                stack.push_async_callback(self.telemetry.stop)
             self.watchdog.start()
             stack.callback(self.watchdog.stop)
             await self.worker.start()

@@ -3,8 +3,9 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -22,7 +23,7 @@ from threadloom.api.events import Events
 from threadloom.api.events_socket import EventSockets
 from threadloom.api.gate import Authenticator, Gate, stand_between
 from threadloom.api.hosts import Hosts, misdirected
-from threadloom.api.http import Facts, HungUp, Reply, error_body
+from threadloom.api.http import Facts, HungUp, Reply, Span, error_body
 from threadloom.api.loopback import TRUSTED
 from threadloom.api.mcp import Mcp
 from threadloom.api.metrics import Metrics
@@ -46,6 +47,14 @@ EXPOSED = ("x-pagination-total", "x-pagination-next", "content-location", "locat
 
 _PAGE_HEADERS = frozenset(name.encode() for name in EXPOSED[:4])
 _LOOPBACK_HOSTS = ("127.", "::1", "localhost")
+
+
+class Spans(Protocol):
+    """Makes spans of requests (see `telemetry`)."""
+
+    def begin(self, scope: Scope) -> Span:
+        """A request has come; its span is the current one of this task until it is left."""
+        ...
 
 
 def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> list[Operation]:
@@ -72,6 +81,7 @@ def create_app(
     user_app: Starlette | None = None,
     backstage: Backstage | None = None,
     metrics: Metrics | None = None,
+    spans: Spans | None = None,
     own_context: OwnContext | None = None,
     authenticator: Authenticator | None = None,
     extra: Sequence[Operation] = (),
@@ -84,6 +94,7 @@ def create_app(
         user_app: the app of `http.app`.
         backstage: what the system routes tell of the process.
         metrics: where requests are counted.
+        spans: makes traces of requests.
         own_context: makes the server's store current in own routes.
         authenticator: says who makes a request; None: nobody is asked.
         extra: routes of other parts (other protocols, Studio).
@@ -121,7 +132,7 @@ def create_app(
     sockets = None
     if not is_disabled(http, "event_streaming"):
         sockets = EventSockets(services, http, settings.vars.http_max_request_body_bytes)
-    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings), gate)
+    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings), gate, spans)
 
 
 def _gate(authenticator: Authenticator, settings: Settings, path_params: Callable[[Scope], dict[str, str]]) -> Gate:
@@ -160,6 +171,7 @@ class Edge:
         sockets: our web sockets.
         hosts: the names that requests from outside may use for this server; None: any.
         gate: who gets to our web sockets; None: everybody.
+        spans: makes traces of requests.
 
     Attributes:
         prefix: the mount prefix.
@@ -177,7 +189,9 @@ class Edge:
         sockets: EventSockets | None = None,
         hosts: Hosts | None = None,
         gate: Gate | None = None,
+        spans: Spans | None = None,
     ) -> None:
+        self._spans = spans
         self._hosts = hosts
         self._sockets = sockets
         self._gated_sockets: ASGIApp | None = sockets if sockets is None or gate is None else gate.around(sockets)
@@ -202,9 +216,27 @@ class Edge:
         scope["threadloom"] = facts
         bound = logs.bind(request_id=request_id)
         try:
-            await self._serve(scope, receive, send, facts, origin)
+            if self._spans is None:
+                await self._serve(scope, receive, send, facts, origin)
+            else:
+                await self._trace(self._spans, scope, receive, send, facts, origin)
         finally:
             logs.unbind(bound)
+
+    async def _trace(
+        self, spans: Spans, scope: Scope, receive: Receive, send: Send, facts: Facts, origin: bool
+    ) -> None:
+        """Serves it on a trace."""
+        span = facts.span = spans.begin(scope)
+        facts.caller = msgspec.structs.replace(facts.caller, trace=span.traceparent)
+        logs.bind(trace_id=span.trace_id)
+        began = time.perf_counter()
+        try:
+            await self._serve(scope, receive, send, facts, origin)
+        finally:
+            if scope["type"] == "websocket":
+                span.end(0, time.perf_counter() - began)
+            span.leave()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, facts: Facts, origin: bool) -> None:
         request_id = facts.request_id
@@ -257,6 +289,8 @@ class Edge:
         seconds = time.perf_counter() - began
         self._metrics.note(scope["method"], facts.template, status, seconds)
         self._access.note(scope, status, seconds)
+        if facts.span is not None:
+            facts.span.end(status, seconds)
 
     def _below(self, scope: Scope, origin: bool) -> ASGIApp:
         """Who answers: the app below the prefix (behind CORS), or at the root only a few routes of ours."""

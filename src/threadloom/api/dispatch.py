@@ -16,7 +16,7 @@ from threadloom.log import bind
 from threadloom.services.requests import BadLabel
 
 LOGGED = frozenset({"thread_id", "run_id"})
-"""Parameters of a path that every line of its request carries in the log."""
+"""Parameters of a path that the log and traces tell of their request."""
 
 
 def route_path(scope: Scope) -> str:
@@ -83,7 +83,8 @@ class Dispatcher:
         facts: Facts = scope["threadloom"]
         facts.template = operation.path
         if params:
-            bind(**{name: value for name, value in params.items() if name in LOGGED and value.isprintable()})
+            facts.ids = {name: value for name, value in params.items() if name in LOGGED and value.isprintable()}
+            bind(**facts.ids)
         if self._wanted is not None:
             facts.caller = msgspec.structs.replace(facts.caller, headers=self._chosen(scope, self._wanted))
         return await operation.handler(Call(scope, receive, params, self._max_body))

@@ -96,7 +96,11 @@ class Gate:
             user = await self._authenticator.user(connection)
         facts: Facts = scope["threadloom"]
         facts.caller = Caller(
-            request_id=facts.request_id, user_id=user_id(user), user=user, permissions=list(user.permissions)
+            request_id=facts.request_id,
+            trace=facts.caller.trace,
+            user_id=user_id(user),
+            user=user,
+            permissions=list(user.permissions),
         )
         scope["user"] = user
         scope["auth"] = AuthCredentials([str(permission) for permission in user.permissions])

@@ -1,7 +1,7 @@
 """What a handler gets (`Call`) and what it gives (`Reply`): thin, because every request passes here."""
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
@@ -24,6 +24,22 @@ class HungUp(Exception):
     """The client closed the connection before its request was complete: nobody is left to answer."""
 
 
+class Span(Protocol):
+    """The span of a request on a trace (see `telemetry`)."""
+
+    trace_id: str
+    traceparent: str
+    """What continues it, as W3C's header of that name has it."""
+
+    def end(self, status: int, seconds: float) -> None:
+        """The request was answered; status 0: its client left first."""
+        ...
+
+    def leave(self) -> None:
+        """It is no longer the current span of this task. Called in the task that it was begun in."""
+        ...
+
+
 class Facts:
     """What is known of a request beside ASGI's scope, under `scope["threadloom"]`, shared by all layers.
 
@@ -31,16 +47,20 @@ class Facts:
         request_id: the caller's `x-request-id`, or one of our own.
         template: path of the route that took the request (`/threads/{thread_id}`), "" if none did.
         trusted: whether it came from inside the process (`get_client()` without a URL).
+        ids: the thread's and the run's id in the path.
         caller: who asks, once that is known (`gate`).
+        span: the request's span, while traces are made.
     """
 
-    __slots__ = ("caller", "request_id", "template", "trusted")
+    __slots__ = ("caller", "ids", "request_id", "span", "template", "trusted")
 
     def __init__(self, request_id: str, trusted: bool = False) -> None:
         self.request_id = request_id
         self.template = ""
         self.trusted = trusted
+        self.ids: dict[str, str] = {}
         self.caller = Caller(request_id=request_id, trusted=trusted)
+        self.span: Span | None = None
 
 
 class Reply:

@@ -229,11 +229,6 @@ def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Fi
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
             findings.warn(dotted, f"NOT BUILT YET, it has no effect: {instead}")
-    for name, (value, instead) in {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": (variables.otel_exporter_otlp_endpoint, "no traces are sent"),
-    }.items():
-        if value is not None:
-            findings.warn(name, f"NOT BUILT YET, it has no effect: {instead}")
     if variables.max_stream_chunk_size_bytes != Environment().max_stream_chunk_size_bytes:
         findings.warn("MAX_STREAM_CHUNK_SIZE_BYTES", "NOT BUILT YET, it has no effect: events may be of any size")
 

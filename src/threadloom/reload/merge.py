@@ -6,13 +6,15 @@ import msgspec
 
 from threadloom.config import Settings
 
-AT_ONCE = frozenset({"graphs", "dependencies", "env", "http", "webhooks", "auth", "warnings"})
-"""What a new generation is made from."""
+AT_ONCE = frozenset({"graphs", "dependencies", "env", "env_file", "http", "webhooks", "auth", "image", "warnings"})
+"""What a new generation is made from, and what means nothing to a server that runs."""
 
-OWN_AT_ONCE = frozenset({"checkpoint_thread_id", "webhook_secret", "allowed_hosts"})
+OWN_AT_ONCE = frozenset({"checkpoint_thread_id", "webhook_secrets", "webhook_tries", "allowed_hosts", "limits"})
 """The same, of the block `threadloom`."""
 
-VARIABLES_AT_ONCE = frozenset({"langgraph_api_url", "http_max_request_body_bytes", "metric_prefix"})
+VARIABLES_AT_ONCE = frozenset(
+    {"langgraph_api_url", "http_max_request_body_bytes", "metric_prefix", "threadloom_studio_auth"}
+)
 """The same, of the variables."""
 
 
@@ -32,4 +34,4 @@ def merge(before: Settings, wanted: Settings) -> tuple[Settings, list[str]]:
     own = merged(before.threadloom, wanted.threadloom, OWN_AT_ONCE, lambda field: f"threadloom.{field}")
     variables = merged(before.vars, wanted.vars, VARIABLES_AT_ONCE, str.upper)
     wanted = msgspec.structs.replace(wanted, threadloom=own, vars=variables)
-    return merged(before, wanted, AT_ONCE, str), later
+    return merged(before, wanted, AT_ONCE | {"threadloom", "vars"}, str), later

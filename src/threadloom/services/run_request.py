@@ -117,6 +117,8 @@ def new_run(
     }
     if request.strict_resume:
         kwargs["strict_resume"] = True
+    if caller.trace:
+        kwargs["traceparent"] = caller.trace
     return Run(
         run_id=run_id,
         thread_id=thread.thread_id,
