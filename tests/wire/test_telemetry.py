@@ -294,7 +294,8 @@ def test_nothing_is_imported_or_made_without_an_endpoint(tmp_path):
     folder = an_app(tmp_path)
     code = CODE.replace("from opentelemetry import trace", "").replace("trace.get", "no.get")
     (folder / "agent.py").write_text(
-        code + "\nimport sys\nprint('loaded', sorted(n for n in sys.modules if n.startswith('opentelemetry.exporter')))\n"
+        code
+        + "\nimport sys\nprint('loaded', sorted(n for n in sys.modules if n.startswith('opentelemetry.exporter')))\n"
     )
     with running(folder, tmp_path / "data") as server:
         assert "loaded []" in server.log()
