@@ -267,6 +267,7 @@ def test_validate_counts_graphs_and_warns(app):
 def test_validate_load_tells_every_piece_of_code_that_fails(app):
     index = {"index": {"dims": 3, "embed": "./a.py:embeds"}}
     config = {"graphs": {"a": "./a.py:g"}, "http": {"app": "./gone.py:app"}, "store": {**index, "path": "./a.py:store"}}
+    config["auth"] = {"path": "./a.py:x"}
     folder = app(config, {"a.py": "x = 1"})
     assert threadloom_command("validate", cwd=folder)[0] == 0
     status, _, err = threadloom_command("validate", "--load", cwd=folder)
@@ -275,6 +276,7 @@ def test_validate_load_tells_every_piece_of_code_that_fails(app):
     assert "http.app" in err
     assert "store.index.embed" in err
     assert "store.path" in err
+    assert "auth.path" in err
     assert "Traceback" not in err
 
 

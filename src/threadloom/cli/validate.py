@@ -49,6 +49,8 @@ def load_all(settings: "Settings") -> None:
     Raises:
         ConfigError: some of it cannot be used; the text lists everything that cannot.
     """
+    from threadloom.auth.load import load_access
+    from threadloom.clock import SystemClock
     from threadloom.errors import ConfigError
     from threadloom.graphs.embeddings import load_index
     from threadloom.graphs.load import load_app, load_object
@@ -56,7 +58,7 @@ def load_all(settings: "Settings") -> None:
     from threadloom.graphs.registry import load_graphs
 
     index, own_store = settings.store.index, settings.store.path
-    steps: list[Callable[[], object]] = [lambda: load_graphs(settings)]
+    steps: list[Callable[[], object]] = [lambda: load_graphs(settings), lambda: load_access(settings, SystemClock())]
     if settings.http.app:
         steps.append(lambda: load_app(settings))
     if index is not None:
