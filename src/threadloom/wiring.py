@@ -15,6 +15,7 @@ from threadloom.api.app import Edge, create_app
 from threadloom.api.host import Host
 from threadloom.api.metrics import Metrics
 from threadloom.api.parts import Backstage
+from threadloom.api.ui import Ui
 from threadloom.auth.authorize import OPEN, Guard
 from threadloom.auth.known import RunUsers
 from threadloom.auth.load import load_access
@@ -30,6 +31,7 @@ from threadloom.engine.retention import Retention
 from threadloom.engine.watchdog import Watchdog
 from threadloom.engine.worker import Worker
 from threadloom.errors import ConfigError, StorageError, Unavailable
+from threadloom.graphs.bundles import Bundle, load_bundles
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.graphs.embeddings import load_index
 from threadloom.graphs.load import load_app, load_object
@@ -77,6 +79,7 @@ class Generation:
     settings: Settings
     graphs: Graphs
     services: Services
+    bundles: Mapping[str, Bundle]
     edge: Edge
 
 
@@ -179,13 +182,14 @@ class Server:
         """Loads users' code and makes all that depends on it. Nothing of it serves yet.
 
         Raises:
-            ConfigError: a graph or the own app cannot be loaded.
+            ConfigError: a graph, the own app or a UI bundle cannot be loaded.
         """
         graphs = Graphs(settings, self.saver, self.store)
         access = load_access(settings, self.clock)
         if access is not None:
             access.authorizer.warn()
         services = self._make_services(settings, graphs, OPEN if access is None else access.authorizer)
+        bundles = load_bundles(settings)
         edge = create_app(
             services,
             settings,
@@ -195,8 +199,9 @@ class Server:
             spans=self.telemetry,
             own_context=CurrentStore(self.store),
             authenticator=None if access is None else access.authenticator,
+            extra=Ui(bundles, settings.http.mount_prefix).operations(),
         )
-        return Generation(settings=settings, graphs=graphs, services=services, edge=edge)
+        return Generation(settings=settings, graphs=graphs, services=services, bundles=bundles, edge=edge)
 
     async def change(self, generation: Generation) -> None:
         """Lets another generation serve. Requests and runs under way end on the one that they began with.

@@ -66,6 +66,7 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
                 "store": {"index": {"dims": 0}},
                 "checkpointer": {"ttl": {"strategy": "burn", "default_ttl": -1}},
                 "webhooks": {"headers": {"a": "${{ env.PATH }}"}},
+                "ui": {"a": 1, "b/c": "./ui.tsx"},
                 "threadloom": {
                     "synchronous": "often",
                     "allowed_hosts": ["https://a.example"],
@@ -93,6 +94,8 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
         "checkpointer.ttl.strategy",
         "checkpointer.ttl.default_ttl",
         "webhooks.headers.a",
+        "ui",
+        "ui.a",
         "threadloom.synchronous",
         "threadloom.allowed_hosts",
         "threadloom.webhook_secret",
@@ -157,7 +160,6 @@ def test_unknown_keys_at_every_level_are_told_with_the_nearest_known_one(write):
 @pytest.mark.parametrize(
     ("block", "place"),
     [
-        ({"ui": {"a": "./ui.tsx"}}, "ui"),
         ({"priority": {"path": "./p.py:p"}}, "priority"),
     ],
 )

@@ -11,6 +11,7 @@ from threadloom.api.metrics import Metrics
 from threadloom.api.parts import Backstage
 from threadloom.api.routing import Operation
 from threadloom.api.system import System
+from threadloom.api.ui import Ui
 from threadloom.config.settings import Settings
 from threadloom.services import Services
 
@@ -19,7 +20,7 @@ def all_operations() -> list[Operation]:
     """Every route of a server with default settings. Their handlers cannot be called: there are no services."""
     settings = Settings(root=Path(), graphs={}, data=Path())
     system = System(settings, Backstage(), Metrics(), dict)
-    return [*system.operations(), *api_operations(cast(Services, None))]
+    return [*system.operations(), *api_operations(cast(Services, None)), *Ui({}, "").operations()]
 
 
 def document() -> dict[str, Any]:

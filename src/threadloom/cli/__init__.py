@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from threadloom import __version__
-from threadloom.cli import build, db, dev, dockerfile, init, serve, threads, validate, webhooks
+from threadloom.cli import build, db, dev, dockerfile, init, serve, threads, ui, validate, webhooks
 from threadloom.errors import ConfigError, StartError, ThreadloomError
 
-VERBS = (dev, serve, init, validate, threads, webhooks, db, dockerfile, build)
+VERBS = (dev, serve, init, validate, threads, webhooks, db, ui, dockerfile, build)
 
 
 ELSEWHERE = {

@@ -52,6 +52,7 @@ def load_all(settings: "Settings") -> None:
     from threadloom.auth.load import load_access
     from threadloom.clock import SystemClock
     from threadloom.errors import ConfigError
+    from threadloom.graphs.bundles import load_bundles
     from threadloom.graphs.embeddings import load_index
     from threadloom.graphs.load import load_app, load_object
     from threadloom.graphs.own_store import OwnStore
@@ -65,6 +66,8 @@ def load_all(settings: "Settings") -> None:
         steps.append(lambda: load_index(index, lambda spec: load_object(spec, settings)))
     if own_store is not None:
         steps.append(lambda: OwnStore(own_store, lambda spec: load_object(spec, settings)))
+    if settings.ui:
+        steps.append(lambda: load_bundles(settings))
     faults = []
     for step in steps:
         try:

@@ -22,6 +22,7 @@ from threadloom.config.settings import (
     StoreSettings,
     StoreTtl,
     ThreadTtl,
+    UiSettings,
     WebhookSettings,
     WebhookUrlRules,
 )
@@ -293,6 +294,29 @@ def fill_in(text: str, where: str, prefix: str, env: Mapping[str, str], findings
         return env.get(name, "")
 
     return REFERENCE.sub(value, text)
+
+
+def read_ui(top: Section) -> dict[str, str]:
+    """The bundles of `ui`: graph -> source file or folder."""
+    bundles = {}
+    for name, path in (top.mapping("ui") or {}).items():
+        if not isinstance(path, str) or not path.strip():
+            top.fault(
+                f"ui.{name}", f"must be the path of a source file or of a folder with a ready bundle, got {kind(path)}"
+            )
+        elif not name or "/" in name:
+            top.fault("ui", f"{name!r} cannot be a part of a URL's path: a name without slashes is needed")
+        else:
+            bundles[name] = path
+    return bundles
+
+
+def read_ui_config(section: Section | None) -> UiSettings:
+    if section is None:
+        return UiSettings()
+    read = UiSettings(section.texts("shared"))
+    section.done()
+    return read
 
 
 def read_auth(section: Section | None) -> AuthSettings | None:

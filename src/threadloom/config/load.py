@@ -15,6 +15,8 @@ from threadloom.config.blocks import (
     read_http,
     read_store,
     read_thread_ttl,
+    read_ui,
+    read_ui_config,
     read_webhooks,
     spec,
 )
@@ -33,8 +35,6 @@ PASSED_OVER = ("$schema",)
 
 NOT_BUILT = {
     "priority": "runs start in the order they came",
-    "ui": "no UI bundles are served",
-    "ui_config": "no UI bundles are served",
 }
 """Known keys without effect as yet, and what holds instead: told at each start, so that nobody counts on them."""
 
@@ -170,8 +170,8 @@ def _read(
         auth=read_auth(top.section("auth")),
         encryption=read_encryption(top.section("encryption")),
         priority=_read_priority(top),
-        ui={name: value for name, value in (top.mapping("ui") or {}).items() if isinstance(value, str)},
-        ui_config=top.mapping("ui_config") or {},
+        ui=read_ui(top),
+        ui_config=read_ui_config(top.section("ui_config")),
         threadloom=read_own(top.section("threadloom"), whole_env),
         image=read_image(top, packages),
         vars=variables,

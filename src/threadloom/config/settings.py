@@ -142,6 +142,12 @@ class AuthCache(msgspec.Struct, frozen=True, kw_only=True):
     max_size: int = 1000
 
 
+class UiSettings(msgspec.Struct, frozen=True):
+    """The block `ui_config`. `shared`: modules that clients' pages offer to bundles, beside React and the SDK."""
+
+    shared: tuple[str, ...] = ()
+
+
 class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `auth`. `default` is what holds where no handler is in charge."""
 
@@ -284,7 +290,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     encryption: EncryptionSettings | None = None
     priority: str | None = None
     ui: dict[str, str] = {}
-    ui_config: dict[str, Any] = {}
+    ui_config: UiSettings = UiSettings()
     threadloom: OwnSettings = OwnSettings()
     image: ImageSettings = ImageSettings()
     vars: Environment = Environment()

@@ -90,15 +90,16 @@ class Reloader:
         self._watch.aim(self._folders, self._named_files())
 
     def _named_files(self) -> list[Path]:
-        """The configuration and the env file that it names, also while it cannot be used."""
+        """The configuration and the env file that it names, also while it cannot be used; and what UI bundles are made of."""
         file = self._server.settings.path
+        inputs = [one for bundle in self._server.generation.bundles.values() for one in bundle.inputs]
         if file is None:
-            return []
+            return inputs
         with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError):
             env = json.loads(file.read_text("utf-8-sig")).get("env")
             if isinstance(env, str):
-                return [file, file.parent / env]
-        return [file]
+                return [file, file.parent / env, *inputs]
+        return [file, *inputs]
 
     def _matters(self, file: Path) -> bool:
         """A Python file matters if it is in use, or lies beside one that is, or if what is there does not load."""

@@ -6,7 +6,9 @@ import msgspec
 
 from threadloom.config import Settings
 
-AT_ONCE = frozenset({"graphs", "dependencies", "env", "env_file", "http", "webhooks", "auth", "image", "warnings"})
+AT_ONCE = frozenset(
+    {"graphs", "dependencies", "env", "env_file", "http", "webhooks", "auth", "ui", "ui_config", "image", "warnings"}
+)
 """What a new generation is made from, and what means nothing to a server that runs."""
 
 OWN_AT_ONCE = frozenset({"checkpoint_thread_id", "webhook_secrets", "webhook_tries", "allowed_hosts", "limits"})

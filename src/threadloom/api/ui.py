@@ -1,0 +1,120 @@
+"""Routes of users' interface components: what a page needs to show one, and the files of its bundle (contract, protocols §4)."""
+
+import hashlib
+import html
+import json
+import mimetypes
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta
+from starlette.types import ASGIApp
+
+from threadloom.api.http import Call, Reply
+from threadloom.api.routing import Operation
+from threadloom.graphs.bundles import ENTRY, Bundle, variable
+from threadloom.ids import default_assistant_id
+
+PLAIN = b"text/plain; charset=utf-8"
+HTML = b"text/html; charset=utf-8"
+
+
+class ComponentQuery(msgspec.Struct, kw_only=True):
+    """Which component of a bundle is to be shown."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class Ui:
+    """The handlers.
+
+    Args:
+        bundles: by graph; the id of a graph's own assistant names it too.
+        prefix: the mount prefix.
+    """
+
+    def __init__(self, bundles: Mapping[str, Bundle], prefix: str) -> None:
+        self._bundles = bundles
+        self._prefix = prefix
+        self._ids = {default_assistant_id(name): name for name in bundles}
+        self._tags = {
+            (name, file): '"' + hashlib.sha256(content).hexdigest()[:32] + '"'
+            for name, bundle in bundles.items()
+            for file, content in bundle.files.items()
+        }
+
+    async def component(self, call: Call) -> ASGIApp:
+        asked = call.params["graph_id"]
+        query = await call.read(ComponentQuery)
+        name = self._ids.get(asked, asked)
+        bundle = self._bundles.get(name)
+        if bundle is None:
+            return _plain(f"UI not found for graph '{asked:.200}'", 404)
+        if bundle.missing is not None:
+            return _plain(f"UI not found for graph '{asked:.200}'. {bundle.missing}", 404)
+        # The page is mostly another origin's: without the host it would look there.
+        base = html.escape(f"//{call.header(b'host') or ''}{self._prefix}/ui/{quote(name, safe='')}/")
+        call_of_it = f'{variable(name)}.render({_literal(query.name)}, "{{{{shadowRootId}}}}")'
+        onload = html.escape(call_of_it, quote=False).replace("'", "&#x27;")
+        script = f"<script src=\"{base}{ENTRY}.js\" onload='{onload}'></script>"
+        styles = f'<link rel="stylesheet" href="{base}{ENTRY}.css" />\n' if f"{ENTRY}.css" in bundle.files else ""
+        return Reply((styles + script).encode(), content_type=HTML)
+
+    async def file(self, call: Call) -> ASGIApp:
+        asked, file = call.params["graph_id"], call.params["file"]
+        name = self._ids.get(asked, asked)
+        if name not in self._bundles or file not in self._bundles[name].files:
+            return _plain("File not found", 404)
+        return self._sent(call, name, file)
+
+    def _sent(self, call: Call, name: str, file: str) -> Reply:
+        tag = self._tags[name, file]
+        headers = [(b"etag", tag.encode()), (b"cache-control", b"no-cache"), (b"x-content-type-options", b"nosniff")]
+        if call.header(b"if-none-match") == tag:
+            return Reply(b"", 304, headers, None)
+        return Reply(self._bundles[name].files[file], 200, headers, _type(file))
+
+    def operations(self) -> list[Operation]:
+        """The routes, for router and description."""
+
+        def ui(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+            return Operation(
+                method=method, path=path, handler=handler, summary=summary, tag="UI", group="ui", result={}, **more
+            )
+
+        return [
+            ui(
+                "POST",
+                "/ui/{graph_id}",
+                self.component,
+                "Tell what a page needs to show a component",
+                body=ComponentQuery,
+                media="text/html",
+                errors=(404,),
+            ),
+            ui(
+                "GET",
+                "/ui/{graph_id}/{file:path}",
+                self.file,
+                "Get a file of a bundle (`entrypoint.js`, `entrypoint.css` …)",
+                media="text/javascript",
+                errors=(404,),
+            ),
+        ]
+
+
+def _plain(text: str, status: int) -> Reply:
+    return Reply(text.encode("utf-8", "replace"), status, None, PLAIN)
+
+
+def _type(file: str) -> bytes:
+    kind = {"js": "text/javascript", "css": "text/css"}.get(file.rpartition(".")[2]) or mimetypes.guess_type(file)[0]
+    kind = kind or "application/octet-stream"
+    return (f"{kind}; charset=utf-8" if kind.startswith("text/") else kind).encode()
+
+
+def _literal(text: str) -> str:
+    """A text as JavaScript spells it. Pages replace the first `{{shadowRootId}}` that they find: it must not be this."""
+    return json.dumps(text).replace("{{", "{\\u007b")
