@@ -1,4 +1,4 @@
-"""The stock JavaScript packages, installed once into a cache folder: `THREADLOOM_TEST_CACHE`, else `~/.cache/threadloom-tests`."""
+"""The stock JavaScript packages, installed once into a cache folder: THREADLOOM_TEST_CACHE, or else in the home folder."""
 
 import hashlib
 import os
