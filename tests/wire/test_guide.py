@@ -38,7 +38,7 @@ def url_without_ids(tmp_path_factory):
 
 def outcome(script: Path, url: str) -> tuple[int, str]:
     command = [COMMANDS[script.suffix[1:]], str(script), url]
-    done = subprocess.run(command, cwd=GUIDE, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=GUIDE, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout + done.stderr
 
 
