@@ -1,6 +1,7 @@
 """`threadloom build`: an image of an app, by the container engine that is there."""
 
 import argparse
+import os
 import shutil
 import subprocess
 import tempfile
@@ -62,7 +63,9 @@ def run(given: argparse.Namespace) -> int:
         if not (layout.context / ".dockerignore").exists():
             ignored.write_text(ignore_file(settings.env_file), "utf-8")  # docker finds it by its name
             command += [f"--ignorefile={ignored}"] if engine == "podman" else []
-        done = subprocess.run([*command, *given.more, str(layout.context)], check=False)
+        # Docker's old builder would pass over the file of what is to be left out, and secrets would be in the image.
+        env = {**os.environ, "DOCKER_BUILDKIT": "1"}
+        done = subprocess.run([*command, *given.more, str(layout.context)], env=env, check=False)
     if done.returncode:
         raise StartError(f"{engine} build ended with status {done.returncode}; no image was made.")
     print(f"{given.tag} is built. Start it with:\n\n  {engine} run --rm -p 8000:8000 {given.tag}")

@@ -49,13 +49,12 @@ IGNORED = (
 def base_image(settings: Settings) -> str:
     """The image to begin from. A `base_image` with a tag or a digest counts as it is; else its tag names Python and distro."""
     image = settings.image
+    distro = "" if image.image_distro == "debian" else f"-{image.image_distro}"
     if image.base_image is None:
-        return f"python:{image.python_version}-slim{'' if image.image_distro == 'debian' else '-' + image.image_distro}"
+        return f"python:{image.python_version}-slim{distro}"
     if "@" in image.base_image or ":" in image.base_image.rpartition("/")[2]:
         return image.base_image
-    return (
-        f"{image.base_image}:{image.python_version}{'' if image.image_distro == 'debian' else '-' + image.image_distro}"
-    )
+    return f"{image.base_image}:{image.python_version}{distro}"
 
 
 def check(settings: Settings) -> list[str]:
@@ -102,7 +101,7 @@ def dockerfile(settings: Settings, layout: Layout) -> str:
 
 
 def _lines(settings: Settings, layout: Layout) -> Iterator[str]:
-    image, env_file, threadloom = settings.image, settings.env_file, THREADLOOM
+    image, env_file = settings.image, settings.env_file
     context = os.path.relpath(layout.context, settings.root)
     yield f"{HEADER} In the folder of langgraph.json:  docker build -f THIS_FILE -t TAG {context}"
     if env_file:
@@ -117,15 +116,15 @@ def _lines(settings: Settings, layout: Layout) -> Iterator[str]:
         f" && chown {USER}:{USER} {TOP} {DATA} /home/app"
     )
     yield ""
-    yield from _source(settings, layout, threadloom) if image.source else _packages(settings, layout, threadloom)
+    yield from _source(settings, layout) if image.source else _packages(settings, layout)
     yield ""
+    yield f"ENV HOME=/home/app PORT={PORT} LANGGRAPH_SERVER_HOST=0.0.0.0 THREADLOOM_DATA={DATA}"
     blocks = {name: layout.blocks[key] for key, name in BLOCKS.items() if layout.blocks.get(key)}
     for name, block in blocks.items():
         yield f"ENV {name}={quoted(block)}"
     if env_file is None:
         for name, text in settings.env.items():
             yield f"ENV {name}={shlex.quote(text)}"
-    yield f"ENV HOME=/home/app PORT={PORT} LANGGRAPH_SERVER_HOST=0.0.0.0 THREADLOOM_DATA={DATA}"
     yield ""
     if gone := [tool for tool in PACKAGE_TOOLS if tool not in image.keep_pkg_tools]:
         uv = "uv " if image.source is not None or image.pip_installer == "uv" else ""
@@ -139,7 +138,7 @@ def _lines(settings: Settings, layout: Layout) -> Iterator[str]:
     yield f"CMD {json.dumps(COMMAND)}"
 
 
-def _packages(settings: Settings, layout: Layout, threadloom: str) -> Iterator[str]:
+def _packages(settings: Settings, layout: Layout) -> Iterator[str]:
     """Threadloom and what comes from an index first, for they change less often than the app."""
     image = settings.image
     pip, get_pip = "pip install --no-cache-dir", ""
@@ -152,9 +151,9 @@ def _packages(settings: Settings, layout: Layout, threadloom: str) -> Iterator[s
     first = f"RUN {mount}{get_pip}"
     if image.packages:
         listed = f"printf '%s\\n' {shlex.join(image.packages)} > {TOP}/requirements.txt && "
-        yield f"{first}{listed}{pip} {shlex.quote(threadloom)} -r {TOP}/requirements.txt"
+        yield f"{first}{listed}{pip} {shlex.quote(THREADLOOM)} -r {TOP}/requirements.txt"
     else:
-        yield f"{first}{pip} {shlex.quote(threadloom)}"
+        yield f"{first}{pip} {shlex.quote(THREADLOOM)}"
     yield ""
     yield from _copies(layout)
     wanted, paths = [], []
@@ -166,13 +165,13 @@ def _packages(settings: Settings, layout: Layout, threadloom: str) -> Iterator[s
             if (place.folder / "requirements.txt").is_file():
                 wanted.append(f"-r {shlex.quote(place.target)}/requirements.txt")
     # Threadloom once more, so that nothing it needs is replaced by what it cannot work with.
-    steps = [f"{pip} {shlex.quote(threadloom)} {' '.join(wanted)}"] if wanted else []
+    steps = [f"{pip} {shlex.quote(THREADLOOM)} {' '.join(wanted)}"] if wanted else []
     steps += [_on_path(paths)] if paths else []
     if steps:
         yield f"RUN {mount if wanted else ''}{' && '.join(steps)}"
 
 
-def _source(settings: Settings, layout: Layout, threadloom: str) -> Iterator[str]:
+def _source(settings: Settings, layout: Layout) -> Iterator[str]:
     """A uv project: what its lock file says, into the Python of the image, then Threadloom."""
     source = settings.image.source
     assert source is not None
@@ -182,7 +181,7 @@ def _source(settings: Settings, layout: Layout, threadloom: str) -> Iterator[str
     yield (
         f"RUN {GET_UV} && UV_PROJECT_ENVIRONMENT=\"$(python -c 'import sys; print(sys.prefix)')\""
         f" uv sync --locked --no-dev --inexact --no-cache --compile-bytecode --project {target}{package}"
-        f" && uv pip install --system --no-cache --compile-bytecode {shlex.quote(threadloom)} && {_on_path([target])}"
+        f" && uv pip install --system --no-cache --compile-bytecode {shlex.quote(THREADLOOM)} && {_on_path([target])}"
     )
 
 
