@@ -166,7 +166,7 @@ class Server:
             lease=settings.threadloom.lease_seconds,
             delivery=self.webhooks.made,
             after_run=self.webhooks.after_run,
-            observer=all_of([log_run, *([self.telemetry.observe] if self.telemetry else [])]),
+            observer=all_of([log_run, self._metrics.observe, *([self.telemetry.observe] if self.telemetry else [])]),
         )
         self.sweeper = ThreadSweeper(storage=self.storage, clock=clock, settings=settings.checkpointer.ttl)
         self.retention = Retention(storage=self.storage, clock=clock, runs_days=settings.threadloom.retention.runs_days)
@@ -306,15 +306,18 @@ class Server:
             probes["broker"] = self.broker.probe
 
         async def queue() -> Mapping[str, Any]:
-            active = await storage.read(lambda tx: tx.runs.queue())
             now = clock.now()
-            waits = sorted((now - made) / SECOND for status, made in active if status == "pending")
+            found = await storage.read(lambda tx: tx.runs.queue(now), heavy=True)
+
+            def waited(since: int | None) -> float | None:
+                return None if since is None else (now - since) / SECOND
+
             return {
-                "n_pending": len(waits),
-                "n_running": len(active) - len(waits),
-                "pending_runs_wait_time_max_secs": waits[-1] if waits else None,
-                "pending_runs_wait_time_med_secs": waits[len(waits) // 2] if waits else None,
-                "pending_unblocked_runs_wait_time_max_secs": waits[-1] if waits else None,
+                "n_pending": found.pending,
+                "n_running": found.running,
+                "pending_runs_wait_time_max_secs": waited(found.oldest),
+                "pending_runs_wait_time_med_secs": waited(found.median),
+                "pending_unblocked_runs_wait_time_max_secs": waited(found.oldest_unblocked),
             }
 
         return Backstage(

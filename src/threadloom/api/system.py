@@ -24,6 +24,9 @@ ALWAYS_OURS = frozenset({"/ok", "/metrics", "/docs", "/openapi.json"})
 
 JSON_FIGURES: dict[int, dict[str, dict[str, Any]]] = {200: {"application/json": {"type": "object"}}}
 
+OFFLINE = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""The page of the interface loads nothing, from here or elsewhere."""
+
 AT_THE_ROOT = frozenset({"/", "/ok", "/live", "/metrics"})
 """Paths that answer without the mount prefix too."""
 
@@ -107,7 +110,8 @@ class System:
         return answer(self._document(call.scope))
 
     async def docs(self, call: Call) -> ASGIApp:
-        return Reply(page(self._document(call.scope)).encode(), content_type=b"text/html; charset=utf-8")
+        headers = [(b"content-security-policy", OFFLINE)]
+        return Reply(page(self._document(call.scope)).encode(), 200, headers, b"text/html; charset=utf-8")
 
     def _document(self, scope: Scope) -> dict[str, Any]:
         if self._description is None:

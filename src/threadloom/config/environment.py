@@ -1,6 +1,7 @@
 """The environment variables of the contract: names, defaults, meaning; and dotenv files."""
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -94,6 +95,9 @@ def read_variables(env: Mapping[str, str], findings: Findings) -> Environment:
     if level not in LEVELS:
         findings.fault("LOG_LEVEL", f"must be one of {', '.join(LEVELS)}, got {level!r}")
     values["log_level"] = level
+    prefix = values.get("metric_prefix", "")
+    if not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*|", prefix):
+        findings.fault("METRIC_PREFIX", f"must be letters, digits and underscores, got {prefix!r}")
     if "port" in values and values["port"] > 65_535:
         findings.fault("PORT", f"must be at most 65535, got {values['port']}")
     return Environment(**values)

@@ -121,6 +121,17 @@ class Threads(Protocol):
         ...
 
 
+class QueueFigures(msgspec.Struct, frozen=True):
+    """Runs that are still to end. The moments are those since which runs wait that are due: the longest waiting, the one in the
+    middle, and the longest waiting that only lacks a worker (it is its thread's turn, and nothing runs there)."""
+
+    pending: int
+    running: int
+    oldest: int | None = None
+    median: int | None = None
+    oldest_unblocked: int | None = None
+
+
 class Runs(Protocol):
     """Runs, their queue, and their outcomes."""
 
@@ -223,8 +234,8 @@ class Runs(Protocol):
         """Ids of runs that ended earlier, the oldest first, but not those whose threads still wait for an answer to them."""
         ...
 
-    async def queue(self) -> list[tuple[RunStatus, int]]:
-        """Status and moment of making of every run that is still to end."""
+    async def queue(self, now: int) -> QueueFigures:
+        """How many runs are still to end, and since when those wait that could begin."""
         ...
 
 

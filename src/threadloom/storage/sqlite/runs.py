@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from threadloom.codec import to_json
+from threadloom.storage.base import QueueFigures
 from threadloom.storage.sqlite.named import load
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
@@ -155,8 +156,8 @@ class SqliteRuns:
     async def ended_before(self, moment: int, limit: int) -> list[str]:
         return [run_id for (run_id,) in self._db.execute(SQL["ended_before"], (moment, limit))]
 
-    async def queue(self) -> list[tuple[RunStatus, int]]:
-        return self._db.execute(SQL["queue"]).fetchall()
+    async def queue(self, now: int) -> QueueFigures:
+        return QueueFigures(*self._db.execute(SQL["queue"], (now,)).fetchone())
 
 
 def run_of(row: tuple[Any, ...]) -> Run:

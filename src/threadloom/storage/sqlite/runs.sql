@@ -119,5 +119,15 @@ WHERE r.ended_at < ?1 AND r.status NOT IN ('pending', 'running')
 ORDER BY r.ended_at LIMIT ?2;
 
 -- name: queue
--- For the metrics: how many wait and run, and since when the waiting ones do.
-SELECT status, created_at FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running');
+-- For the figures: how many wait and run, and since when due ones wait: the first, the one in the middle, the first that could begin.
+WITH due AS (SELECT due, seq, thread_id FROM runs WHERE status = 'pending' AND due <= ?1)
+SELECT
+    (SELECT count(*) FROM runs WHERE status = 'pending'),
+    (SELECT count(*) FROM runs WHERE status = 'running'),
+    (SELECT min(due) FROM due),
+    (SELECT due FROM due ORDER BY due LIMIT 1 OFFSET (SELECT count(*) / 2 FROM due)),
+    (SELECT min(due) FROM due p
+     WHERE NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
+       AND NOT EXISTS (
+           SELECT 1 FROM runs e
+           WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq));
