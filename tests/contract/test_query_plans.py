@@ -30,7 +30,7 @@ WHOLE = {
 }
 """Queries that may read all they find, and why."""
 
-SMALL = {"runs_active", "runs_leases", "deliveries_due"}
+SMALL = {"runs_active", "runs_leases", "runs_pending", "deliveries_due"}
 """Indexes that hold only what is still to end."""
 
 FILES = (
@@ -55,7 +55,7 @@ def scanned(connection, query):
     plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
     aliases = dict(re.findall(r"(\w+) (\w)\b", query))
     names = {alias: table for table, alias in aliases.items()}
-    found = (re.match(r"SCAN (\w+)(?: USING INDEX (\w+))?", step[3]) for step in plan)
+    found = (re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", step[3]) for step in plan)
     return {names.get(match[1], match[1]) for match in found if match and match[2] not in SMALL} & GROWING
 
 
