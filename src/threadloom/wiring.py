@@ -147,8 +147,8 @@ class Server:
         self._numbers = Numbers(clock)
         self._metrics = Metrics()
         self._users = RunUsers()
-        self.limits = Limits(settings.threadloom.limits)
-        self.webhooks = Webhooks(settings, self.storage, clock)
+        self.limits = Limits(settings.threadloom.limits, told_apart=settings.auth is not None)
+        self.webhooks = Webhooks(settings, self.storage, clock, alone=self._alone)
         self.worker = Worker(
             storage=self.storage,
             broker=self.broker,
@@ -214,7 +214,7 @@ class Server:
         await self.app.change(generation.edge, lambda: self.worker.needs(before.graphs))
         self.generation = generation
         self.webhooks.obey(generation.settings)
-        self.limits.obey(generation.settings.threadloom.limits)
+        self.limits.obey(generation.settings.threadloom.limits, told_apart=generation.settings.auth is not None)
 
     def _make_store(self, clock: Clock) -> Store | OwnStore:
         block = self.settings.store

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
-from threadloom.errors import Conflict
+from threadloom.errors import Conflict, Denied
 from threadloom.services.permission import thread_seen
 from threadloom.services.threads import StopRuns, forget, missing
 from threadloom.storage.base import Storage, Tx
@@ -13,6 +13,9 @@ from threadloom.storage.filters import Filter
 from threadloom.types import Caller
 
 log = logging.getLogger("threadloom.erasing")
+
+Rules = dict[str, Filter | None]
+"""What may be deleted, by the id of each thread that was asked about."""
 
 LOOKS = 20
 """How often is looked for copies that were made, and runs that were started, while others were being stopped."""
@@ -40,21 +43,36 @@ class EraseService:
             Conflict: the caller may not delete one of the copies; or runs and copies are being made on them faster than they
                 can be stopped.
         """
-        rule = await self._guard.ask(caller, "threads", "delete", {"thread_id": thread_id})
+        rules = {thread_id: await self._guard.ask(caller, "threads", "delete", {"thread_id": thread_id})}
         for _ in range(LOOKS):
-            for doomed in await self._storage.read(lambda tx: _family(tx, thread_id, rule)):
+            family = await self._storage.read(lambda tx: _family(tx, thread_id, rules))
+            if await self._ask(caller, family, rules):
+                continue
+            for doomed in family:
                 await self._stop_runs(doomed)
-            erased = await self._storage.write(lambda tx: self._forget_all(tx, thread_id, rule), heavy=True)
+            erased = await self._storage.write(lambda tx: self._forget_all(tx, thread_id, rules), heavy=True)
             if erased:
                 log.info("thread %s was erased with %d copies", thread_id, len(erased) - 1)
                 return erased
         raise Conflict(f"Thread {thread_id} or its copies are in use all the time; nothing was deleted")
 
-    async def _forget_all(self, tx: Tx, thread_id: str, rule: Filter | None) -> Sequence[str]:
-        """Removes the whole family; nothing while something runs on any."""
-        family = await _family(tx, thread_id, rule)
+    async def _ask(self, caller: Caller, family: Sequence[str], rules: Rules) -> bool:
+        """Asks about the copies that were not asked about yet; whether there were any, which then have to be looked at."""
+        unasked = [one for one in family if one not in rules]
+        for one in unasked:
+            try:
+                rules[one] = await self._guard.ask(caller, "threads", "delete", {"thread_id": one})
+            except Denied as denied:
+                if denied.status >= 500:
+                    raise
+                raise not_all(family[0]) from denied
+        return bool(unasked)
+
+    async def _forget_all(self, tx: Tx, thread_id: str, rules: Rules) -> Sequence[str]:
+        """Removes the whole family; nothing while something runs on any, or one was not asked about."""
+        family = await _family(tx, thread_id, rules)
         for doomed in family:
-            if await tx.runs.count_active(doomed):
+            if doomed not in rules or await tx.runs.count_active(doomed):
                 return ()
         now = self._clock.now()
         for doomed in family:
@@ -64,11 +82,18 @@ class EraseService:
         return family
 
 
-async def _family(tx: Tx, thread_id: str, rule: Filter | None) -> list[str]:
-    """A thread and its copies, all of which a rule permits."""
-    if await thread_seen(tx, thread_id, rule) is None:
+async def _family(tx: Tx, thread_id: str, rules: Rules) -> list[str]:
+    """A thread and its copies, all of which the rules that are known permit."""
+    if await thread_seen(tx, thread_id, rules[thread_id]) is None:
         raise missing(thread_id)
     family = [thread_id, *await tx.threads.copies(thread_id)]
-    if rule is not None and not all([await thread_seen(tx, one, rule) for one in family]):
-        raise Conflict(f"Thread {thread_id} has copies that are not yours to delete; nothing was deleted")
+    for one in family:
+        rule = rules.get(one)
+        if rule is not None and await thread_seen(tx, one, rule) is None:
+            raise not_all(thread_id)
     return family
+
+
+def not_all(thread_id: str) -> Conflict:
+    """What is said when a copy is not the caller's to delete."""
+    return Conflict(f"Thread {thread_id} has copies that are not yours to delete; nothing was deleted")

@@ -1,7 +1,7 @@
 """How much one user may have at once: runs that are still to end, and open event streams.
 
-Without auth everybody is one user. Runs are counted in the database, so that all processes count together and a restart
-forgets none; streams are counted by the process that sends them.
+Without auth everybody is one user. With it, calls from inside the process have no user and no limit. Runs are counted in the
+database, so that all processes count together and a restart forgets none; streams are counted by the process that sends them.
 """
 
 import threading
@@ -14,16 +14,25 @@ from threadloom.types import Caller, MultitaskStrategy
 
 
 class Limits:
-    """Keeps users within what the settings allow."""
+    """Keeps users within what the settings allow.
 
-    def __init__(self, settings: LimitSettings) -> None:
-        self.obey(settings)
+    Args:
+        told_apart: whether users are known (auth).
+    """
+
+    def __init__(self, settings: LimitSettings, *, told_apart: bool = False) -> None:
+        self.obey(settings, told_apart=told_apart)
         self._streams: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def obey(self, settings: LimitSettings) -> None:
+    def obey(self, settings: LimitSettings, *, told_apart: bool) -> None:
         """Follows these settings from now on."""
         self._settings = settings
+        self._told_apart = told_apart
+
+    def _most(self, caller: Caller, setting: int | None) -> int | None:
+        """What a setting means for a caller; None: any number."""
+        return None if self._told_apart and caller.trusted and not caller.user_id else setting
 
     async def admit_run(self, tx: Tx, caller: Caller, thread_id: str, strategy: MultitaskStrategy) -> None:
         """Lets a run be made on a thread. Those that it is to replace there do not count.
@@ -31,7 +40,7 @@ class Limits:
         Raises:
             TooMany: the caller has as many as may be.
         """
-        most = self._settings.runs_per_user
+        most = self._most(caller, self._settings.runs_per_user)
         if most is None:
             return
         replaced = thread_id if strategy in ("interrupt", "rollback") else None
@@ -46,7 +55,7 @@ class Limits:
         Raises:
             TooMany: the caller has as many as may be.
         """
-        most, user = self._settings.streams_per_user, caller.user_id
+        most, user = self._most(caller, self._settings.streams_per_user), caller.user_id
         with self._lock:
             if most is not None and self._streams[user] >= most:
                 raise TooMany(

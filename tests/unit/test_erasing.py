@@ -1,0 +1,88 @@
+"""Who erases a thread with its copies is asked about every one of them."""
+
+import pytest
+
+from tests.clocks import ManualClock
+from threadloom.errors import Conflict, Denied, NotFound
+from threadloom.services.erasing import EraseService
+from threadloom.storage.filters import Equals
+from threadloom.storage.sqlite import SqliteStorage
+from threadloom.types import Caller, ForkedFrom, Thread
+
+pytestmark = pytest.mark.anyio
+
+ANN = Caller(user_id="ann", user=object())
+
+
+class Guarded:
+    """Answers by the thread's id; True where nothing else was said."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.asked = []
+
+    async def ask(self, caller, resource, action, value):
+        self.asked.append((resource, action, value["thread_id"]))
+        answer = self.answers.get(value["thread_id"])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+async def storage(tmp_path):
+    storage = SqliteStorage(tmp_path / "data")
+    await storage.open()
+
+    async def put(tx):
+        for name, source, owner in (("a", None, "ann"), ("b", "a", "ann"), ("c", "b", "bob")):
+            fork = source and ForkedFrom(thread_id=source, checkpoint_id=None, at=1)
+            made = {"created_at": 1, "updated_at": 1, "state_updated_at": 1, "metadata": {"owner": owner}}
+            await tx.threads.insert(Thread(thread_id=name, forked_from=fork, **made))
+
+    await storage.write(put)
+    yield storage
+    await storage.close()
+
+
+async def erase(storage, guard, thread_id="a"):
+    async def stop(thread_id):
+        stopped.append(thread_id)
+
+    stopped = []
+    service = EraseService(storage=storage, guard=guard, clock=ManualClock(), stop_runs=stop)
+    try:
+        return sorted(await service.erase(ANN, thread_id))
+    except Exception:
+        assert stopped == [], "runs were stopped for nothing"
+        raise
+
+
+async def left(storage):
+    async def work(tx):
+        return [name for name in "abc" if await tx.threads.get(name) is not None]
+
+    return await storage.read(work)
+
+
+async def test_every_thread_is_asked_about(storage):
+    guard = Guarded()
+    assert await erase(storage, guard) == ["a", "b", "c"]
+    assert guard.asked == [("threads", "delete", name) for name in "abc"]
+    assert await left(storage) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "refusal"),
+    [
+        ({"c": Denied(403, "not yours")}, Conflict),
+        ({"c": Equals("owner", "ann")}, Conflict),
+        ({"a": Denied(403, "not yours")}, Denied),
+        ({"a": Equals("owner", "bob")}, NotFound),
+        ({"b": Denied(500, "broken")}, Denied),
+    ],
+)
+async def test_one_that_may_not_be_deleted_stands_in_the_way_of_all(storage, answers, refusal):
+    with pytest.raises(refusal):
+        await erase(storage, Guarded(**answers))
+    assert await left(storage) == ["a", "b", "c"]
