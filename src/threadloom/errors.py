@@ -21,6 +21,10 @@ class StorageError(ThreadloomError):
     """The database refused (disk full, read-only, locked). Nothing of the refused write was kept."""
 
 
+class UnreadableRunError(ThreadloomError, RuntimeError):
+    """A run cannot be executed, for what it was asked for cannot be decrypted. The text names model and field."""
+
+
 class LostLeaseError(ThreadloomError):
     """A write came from a run attempt that no longer holds its run: it was cancelled, ended, or taken over."""
 

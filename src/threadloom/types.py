@@ -55,11 +55,16 @@ class Thread(msgspec.Struct, kw_only=True):
     forked_from: ForkedFrom | None = None
 
 
+UNREADABLE = "__unreadable__"
+"""Key of a run's kwargs, or a cron's payload, in place of what cannot be decrypted: why. It fails when it is executed."""
+
+
 class Run(msgspec.Struct, kw_only=True):
     """One execution of an assistant on a thread. The row is also its place in the queue.
 
     `order` grows with each run made. `due` is the earliest start. `fence` grows with every claim of any run: who
     writes for a run must hold its current fence. `cancel` is what was asked of a running run. `user_id` is who started it.
+    `encryption_context` is what the user's encryption handlers were told when it was made, and are told of all that it writes.
     """
 
     run_id: str
@@ -80,11 +85,17 @@ class Run(msgspec.Struct, kw_only=True):
     user_id: str = ""
     started_at: int | None = None
     ended_at: int | None = None
+    encryption_context: dict[str, Any] | None = None
 
     @property
     def graph_id(self) -> str:
         graph_id: str = self.kwargs["config"]["configurable"]["graph_id"]
         return graph_id
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why it cannot be decrypted, if it cannot."""
+        return self.kwargs.get(UNREADABLE)
 
     @property
     def temporary(self) -> bool:
@@ -167,7 +178,7 @@ class Cron(msgspec.Struct, kw_only=True):
     `end_time` is as the caller wrote it. `next_run_date` is None when it will never fire again; it stands still while the
     cron is not `enabled`. `payload` is the request that each firing makes a run of. `user` is what is kept of who made it
     (identity, display name, permissions): its runs are that user's; None: nobody's. `last_run_id` and `last_error` tell of the
-    latest firing (at `last_fired_at`): at most one of them is set.
+    latest firing (at `last_fired_at`): at most one of them is set. `encryption_context` is as that of a run.
     """
 
     cron_id: str
@@ -188,6 +199,7 @@ class Cron(msgspec.Struct, kw_only=True):
     last_fired_at: int | None = None
     last_run_id: str | None = None
     last_error: str | None = None
+    encryption_context: dict[str, Any] | None = None
 
 
 class Delivery(msgspec.Struct, kw_only=True):

@@ -25,6 +25,10 @@ from threadloom.checkpointer import Saver
 from threadloom.checkpointer.serde import make_serde
 from threadloom.clock import SECOND, Clock, SystemClock
 from threadloom.config.settings import Settings
+from threadloom.encryption.handled import HandledStorage
+from threadloom.encryption.handlers import Handlers
+from threadloom.encryption.keys import check_keys, keys_of
+from threadloom.encryption.storage import SealedStorage
 from threadloom.engine.events import Numbers
 from threadloom.engine.observe import all_of, log_run
 from threadloom.engine.retention import Retention
@@ -140,7 +144,9 @@ class Server:
         self.telemetry = load_telemetry(os.environ)
 
         parts = choose(settings)
-        self.storage, self.broker, self._alone = parts.storage, parts.broker, parts.alone
+        self.keys = keys_of(settings)
+        self.storage = self._sealed(parts.storage)
+        self.broker, self._alone = parts.broker, parts.alone
         self.saver = Saver(self.storage, serde=make_serde(settings.checkpointer.serde))
         self.store = self._make_store(clock)
         self._locks = parts.locks
@@ -215,6 +221,21 @@ class Server:
         self.generation = generation
         self.webhooks.obey(generation.settings)
         self.limits.obey(generation.settings.threadloom.limits, told_apart=generation.settings.auth is not None)
+
+    def _sealed(self, storage: Storage) -> Storage:
+        """The storage, sealed as the settings say: what the user's handlers make of content goes through AES too, if there is
+        a key.
+
+        Raises:
+            ConfigError: the handlers cannot be loaded.
+        """
+        settings = self.settings
+        if self.keys.key is not None:
+            storage = SealedStorage(storage, self.keys.cipher())
+        if settings.encryption is not None:
+            path = settings.encryption.path
+            storage = HandledStorage(storage, Handlers(load_object(path, settings), path))
+        return storage
 
     def _make_store(self, clock: Clock) -> Store | OwnStore:
         block = self.settings.store
@@ -350,6 +371,7 @@ class Server:
         await self.storage.open()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.storage.close)
+            await check_keys(self.storage, self.keys)
             await self.broker.open()
             stack.push_async_callback(self.broker.close)
             await stack.enter_async_context(self.store)

@@ -2,16 +2,24 @@
 
 import pytest
 
+from tests.encryptions import CIPHERS
 from threadloom.lineage.segments import UNBOUNDED
 from threadloom.storage.sqlite import SqliteStorage
 
 TABLES = ("segs", "heads", "cks", "writes", "blobs", "run_spans")
 
 
+@pytest.fixture
+def cipher():
+    """What seals the storage. A module that is to pass on sealed storages too has a fixture of this name with `CIPHERS`."""
+    return "plain"
+
+
 @pytest.fixture(params=["sqlite"])
-async def storage(request, tmp_path):
+async def storage(request, tmp_path, cipher):
     """An open, empty storage of each kind."""
     storage = {"sqlite": SqliteStorage}[request.param](tmp_path / "data")
+    storage = CIPHERS[cipher](storage)
     await storage.open()
     yield storage
     await storage.close()

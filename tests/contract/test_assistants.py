@@ -2,10 +2,16 @@
 
 import pytest
 
+from tests.encryptions import CIPHERS
 from threadloom.storage.base import AssistantQuery
 from threadloom.types import Assistant
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
 
 
 def assistant(assistant_id="a", **fields):

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tests.clocks import ManualClock
+from tests.encryptions import CIPHERS
 from threadloom.auth.authorize import OPEN
 from threadloom.broker import local
 from threadloom.broker.local import LocalBroker
@@ -17,6 +18,12 @@ from threadloom.services.limits import Limits
 from threadloom.types import CHANNELS, SYSTEM, Event, Run
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
+
 
 ALL = read_filter({"channels": ["values", "lifecycle", "input", "custom"]})
 

@@ -11,11 +11,18 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, StateGraph
 
+from tests.encryptions import CIPHERS
 from threadloom.checkpointer import Saver
 from threadloom.checkpointer.memory import Lru
 from threadloom.errors import LostLeaseError
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
+
 
 BIG = "x" * 1000
 

@@ -5,9 +5,15 @@ from langgraph.checkpoint.conformance.capabilities import ALL_CAPABILITIES, Capa
 from langgraph.checkpoint.conformance.initializer import RegisteredCheckpointer
 from langgraph.checkpoint.conformance.validate import validate
 
+from tests.encryptions import CIPHERS
 from threadloom.checkpointer import Saver
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
 
 
 @pytest.mark.parametrize("capability", sorted(ALL_CAPABILITIES, key=lambda capability: capability.value))

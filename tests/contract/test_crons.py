@@ -2,10 +2,16 @@
 
 import pytest
 
+from tests.encryptions import CIPHERS
 from threadloom.storage.base import CronQuery
 from threadloom.types import Cron
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
 
 
 def cron(cron_id="c", **fields):

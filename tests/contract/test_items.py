@@ -6,11 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests.encryptions import CIPHERS
 from threadloom.errors import BadRequest
 from threadloom.storage.items import ItemQuery, conditions
 from threadloom.types import Item
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
 
 
 def item(key="k", namespace=("n",), value=None, at=10, **fields):

@@ -7,9 +7,16 @@ from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
+from tests.encryptions import CIPHERS
 from threadloom.checkpointer import Saver
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
+
 
 DURABILITIES = ("sync", "async", "exit")
 

@@ -5,11 +5,18 @@ import asyncio
 import pytest
 
 from tests.clocks import ManualClock
+from tests.encryptions import CIPHERS
 from threadloom.clock import SECOND
 from threadloom.engine.retention import BATCH, Retention
 from threadloom.types import Event, Outcome, Run, Thread
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
+
 
 DAY = 24 * 3600
 

@@ -2,11 +2,17 @@
 
 import pytest
 
+from tests.encryptions import CIPHERS
 from threadloom.storage.base import ThreadQuery
 from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import ForkedFrom, Thread, Ttl
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
 
 
 @pytest.fixture

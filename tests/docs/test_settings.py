@@ -73,6 +73,7 @@ def test_every_variable_is_explained_and_every_explained_variable_is_read(variab
 def test_kinds_and_defaults_of_variables_are_those_that_count(variable_rows):
     kinds = {
         "text": "text",
+        "secret": "text",
         "integer": "whole number",
         "number": "number",
         "flag": "true or false",

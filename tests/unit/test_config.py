@@ -203,8 +203,25 @@ def test_what_is_about_auth_has_no_effect_without_it_and_says_so(write, http):
     assert load(write(PLAIN, {"http": http, "auth": {"path": "./a.py:a"}}), {}).warnings == ()
 
 
-def test_an_encryption_key_in_the_environment_is_refused_too(write):
-    assert "LANGGRAPH_AES_KEY: is not built yet" in refused(write(PLAIN), {"LANGGRAPH_AES_KEY": "0" * 16})
+@pytest.mark.parametrize("key", ["0" * 16, "ä" * 12, " " * 31 + "x"])
+def test_an_aes_key_is_taken_to_the_letter(write, key):
+    assert load(write(PLAIN), {"LANGGRAPH_AES_KEY": key}).vars.langgraph_aes_key == key
+
+
+@pytest.mark.parametrize("name", ["LANGGRAPH_AES_KEY", "LANGGRAPH_AES_KEY_OLD"])
+def test_an_aes_key_of_another_length_is_refused_and_not_repeated(write, name):
+    told = refused(write(PLAIN), {name: "secret" * 3})
+    assert f"{name}: must have 16, 24 or 32 bytes, has 18" in told
+    assert "secret" not in told
+
+
+def test_json_keys_need_an_aes_key_and_must_not_be_the_servers_own(write):
+    keys = {"LANGGRAPH_AES_JSON_KEYS": "name, langgraph_request_id,graph_id"}
+    assert "LANGGRAPH_AES_JSON_KEYS: needs LANGGRAPH_AES_KEY" in refused(write(PLAIN), keys)
+    told = refused(write(PLAIN), {**keys, "LANGGRAPH_AES_KEY": "0" * 16})
+    for name in ("langgraph_request_id", "graph_id"):
+        assert f"LANGGRAPH_AES_JSON_KEYS: {name!r} is the server's own and cannot be encrypted" in told
+    assert "'name'" not in told
 
 
 def test_image_keys_are_accepted_without_a_word(write):

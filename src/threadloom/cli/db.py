@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from threadloom.cli import again
 from threadloom.cli.options import add_config, add_verb, whole_number
-from threadloom.errors import StartError
+from threadloom.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
     from threadloom.cli.options import Verbs
@@ -57,7 +57,18 @@ def add(verbs: "Verbs") -> None:
     )
     checking.set_defaults(run=run_check)
 
-    for way in (backing, restoring, vacuuming, checking):
+    rekeying = add_verb(
+        ways,
+        "rekey",
+        help="encrypt all data anew: from LANGGRAPH_AES_KEY_OLD, or from clear, to LANGGRAPH_AES_KEY; no server may run",
+        example="threadloom db rekey",
+    )
+    rekeying.add_argument(
+        "--decrypt", action="store_true", help="leave all in clear: only LANGGRAPH_AES_KEY_OLD is set then"
+    )
+    rekeying.set_defaults(run=run_rekey)
+
+    for way in (backing, restoring, vacuuming, checking, rekeying):
         add_config(way)
         way.add_argument("--data", type=Path, metavar="DIR", help="the data folder (default: the configuration's)")
     for way in (restoring, vacuuming):
@@ -132,6 +143,30 @@ def run_check(given: argparse.Namespace) -> int:
         print(f"Damage: {fault}", file=sys.stderr)
     print("No damage was found." if not faults else f"{len(faults)} faults were found.")
     return 1 if faults else 0
+
+
+def run_rekey(given: argparse.Namespace) -> int:
+    from threadloom import upkeep
+    from threadloom.config import load
+
+    settings = load(given.config, os.environ, {"data": given.data})
+    key, old = settings.vars.langgraph_aes_key, settings.vars.langgraph_aes_key_old
+    if given.decrypt and (key is not None or old is None):
+        raise ConfigError("--decrypt takes the key from LANGGRAPH_AES_KEY_OLD, and LANGGRAPH_AES_KEY must not be set.")
+    if not given.decrypt and key is None:
+        raise ConfigError("LANGGRAPH_AES_KEY is not set: it is what the data are to be encrypted with (or --decrypt).")
+    if not (settings.data / upkeep.FILE).is_file():
+        raise StartError(f"There is no {upkeep.FILE} in {settings.data}")
+    changed = upkeep.rekey(settings, progress("encrypting" if key is not None else "decrypting"))
+    # What was there before is still in the file, in room that is free now.
+    upkeep.request_vacuum(settings.data)
+    with upkeep.locked(settings.data):
+        upkeep.apply_requests(settings.data)
+    print(f"{changed} places were written anew.")
+    copies = sorted(path.name for path in settings.data.glob(f"{upkeep.FILE}.*") if path.is_file())
+    if copies:
+        print(f"Older copies in {settings.data} are as they were: {', '.join(copies)}")
+    return 0
 
 
 def have_done(folder: Path, seconds: float) -> None:

@@ -11,11 +11,14 @@ import msgspec
 from threadloom.config.sections import Findings
 from threadloom.config.settings import Environment
 
-Kind = Literal["text", "integer", "number", "flag", "list"]
+Kind = Literal["text", "secret", "integer", "number", "flag", "list"]
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """An environment variable: how its text is read, the least value, and other names (the first one set wins)."""
+    """An environment variable: how its text is read, the least value, and other names (the first one set wins).
+
+    A `secret` is taken to the letter, spaces included, and never repeated in a message.
+    """
 
     kind: Kind
     least: float = 0
@@ -37,7 +40,8 @@ VARIABLES: dict[str, Variable] = {
     "BG_JOB_ISOLATED_LOOPS": Variable("flag"),
     "RESUMABLE_STREAM_TTL_SECONDS": Variable("number"),
     "LSD_PROTOCOL_V2_BUFFER_SIZE": Variable("integer", 1),
-    "LANGGRAPH_AES_KEY": Variable("text"),
+    "LANGGRAPH_AES_KEY": Variable("secret"),
+    "LANGGRAPH_AES_KEY_OLD": Variable("secret"),
     "LANGGRAPH_AES_JSON_KEYS": Variable("list"),
     "HTTP_MAX_REQUEST_BODY_BYTES": Variable("integer", 1),
     "MAX_STREAM_CHUNK_SIZE_BYTES": Variable("integer", 1),
@@ -88,7 +92,7 @@ def read_variables(env: Mapping[str, str], findings: Findings) -> Environment:
     for name, variable in VARIABLES.items():
         used = next((n for n in variable.names or (name,) if env.get(n, "").strip()), None)
         if used is not None:
-            value = _read(env[used].strip(), variable, used, findings)
+            value = env[used] if variable.kind == "secret" else _read(env[used].strip(), variable, used, findings)
             if value is not None:
                 values[name.lower()] = value
     level = values.get("log_level", "INFO").upper()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from threadloom.config.aes import check_aes
 from threadloom.config.blocks import (
     read_auth,
     read_checkpointer,
@@ -136,6 +137,10 @@ def _read(
     top = Section(document, "", findings)
     own_env = _read_env(top, root, findings)
     whole_env = {**env, **own_env}
+    encryption = whole_env.get(BLOCKS["encryption"], "")
+    if not top.has("encryption") and encryption.strip():
+        # The reference obeys this variable even beside a file.
+        document["encryption"] = _json_variable(BLOCKS["encryption"], encryption, findings)
     from_env = {
         name: value
         for name in ("CORS_CONFIG", "LANGGRAPH_THREAD_TTL")
@@ -178,6 +183,7 @@ def _read(
         data=Path(data).absolute() if data is not None else root / DATA_FOLDER,
         disable_persistence=top.flag("disable_persistence"),
     )
+    check_aes(variables, findings)
     top.done(PASSED_OVER)
     _tell_unbuilt(document, variables, findings)
     return msgspec.structs.replace(settings, warnings=tuple(findings.warnings))
@@ -216,8 +222,6 @@ def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Fi
     for key, risk in UNSAFE.items():
         if document.get(key) is not None:
             findings.fault(key, f"is not built yet, and without it {risk}. The server does not start with this key.")
-    if variables.langgraph_aes_key is not None:
-        findings.fault("LANGGRAPH_AES_KEY", f"is not built yet, and without it {UNSAFE['encryption']}")
     if document.get("auth") is None:
         http = document.get("http")
         for key in ("middleware_order", "enable_custom_route_auth"):

@@ -241,6 +241,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     resumable_stream_ttl_seconds: float = 120
     lsd_protocol_v2_buffer_size: int = 10_000
     langgraph_aes_key: str | None = None
+    langgraph_aes_key_old: str | None = None
     langgraph_aes_json_keys: tuple[str, ...] = ()
     http_max_request_body_bytes: int = 300 * 1024 * 1024
     max_stream_chunk_size_bytes: int = 128 * 1024 * 1024

@@ -18,7 +18,7 @@ from threadloom.engine.faults import told
 from threadloom.engine.protocol_events import Channels
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.stream_modes import Translator, langgraph_modes
-from threadloom.errors import LostLeaseError, StorageError
+from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
 from threadloom.graphs.registry import Graphs
 from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.types import Run
@@ -114,6 +114,8 @@ class Execution:
         kind: Kind = "success"
         snapshot = None
         try:
+            if run.unreadable:
+                raise UnreadableRunError(run.unreadable)
             async with self._graphs.open(
                 run.graph_id, config=config, access="threads.create_run", context=self._kwargs.get("context") or None
             ) as graph:

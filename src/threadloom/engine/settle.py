@@ -74,13 +74,16 @@ class Settling:
         """
 
         done: Settled | None = None
+        # Not before anything the run has told, so that whatever works on the thread next tells it after that. And no later
+        # when it is tried again: the end that was first written down counts.
+        now = max(self._clock.now(), last.ms * 1000)
 
         async def work(tx: Tx) -> Settled | None:
             nonlocal done
             current = await _held(tx, run)
             if current.cancel == "rollback" and result.kind != "rolled back":
                 return None
-            done = await self._end(tx, current, result, last, stored)
+            done = await self._end(tx, current, result, last, stored, now)
             if self._delivery is not None:
                 done.delivery = self._delivery(done)
                 if done.delivery is not None:
@@ -131,9 +134,7 @@ class Settling:
 
         await patiently(lambda: self._storage.write(work))
 
-    async def _end(self, tx: Tx, run: Run, result: Result, last: Event, stored: bool) -> Settled:
-        # Not before anything the run has told, so that whatever works on the thread next tells it after that.
-        now = max(self._clock.now(), last.ms * 1000)
+    async def _end(self, tx: Tx, run: Run, result: Result, last: Event, stored: bool, now: int) -> Settled:
         if stored:
             await tx.events.append([last])
             await tx.events.expire(run.run_id, now + self._keep)

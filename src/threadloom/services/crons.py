@@ -26,7 +26,7 @@ from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronS
 from threadloom.services.run_grant import Granting
 from threadloom.storage.base import CronQuery, Storage, Tx
 from threadloom.storage.filters import Filter, permits
-from threadloom.types import Assistant, Caller, Cron, Run
+from threadloom.types import UNREADABLE, Assistant, Caller, Cron, Run
 
 log = logging.getLogger(__name__)
 
@@ -296,6 +296,8 @@ class CronService:
         following = schedule.following(cron.schedule, cron.timezone, cron.end_time, now)
         caller = _maker(cron)
         try:
+            if UNREADABLE in cron.payload:
+                raise ApiError(cron.payload[UNREADABLE])
             request = _run_request(cron)
             await self._runs.check(request)
             grant = await self._runs.granting.grant(caller, cron.thread_id, request)

@@ -4,6 +4,7 @@ from typing import Any
 
 from threadloom.clock import iso
 from threadloom.codec import Fragment
+from threadloom.errors import ApiError
 from threadloom.types import Run, Thread, Ttl
 
 SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
@@ -33,7 +34,13 @@ def thread_record(thread: Thread, *, with_ttl: bool = False) -> dict[str, Any]:
 
 
 def run_record(run: Run) -> dict[str, Any]:
-    """A run, ready for `codec.to_json`."""
+    """A run, ready for `codec.to_json`.
+
+    Raises:
+        ApiError: it cannot be decrypted.
+    """
+    if run.unreadable:
+        raise ApiError(run.unreadable)
     return {
         "run_id": run.run_id,
         "thread_id": run.thread_id,

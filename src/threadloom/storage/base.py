@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from threadloom.storage.ciphertexts import Ciphertexts
 from threadloom.storage.deliveries import Deliveries
 from threadloom.storage.filters import Filter
 from threadloom.storage.items import Items
@@ -424,6 +425,8 @@ class Tx(Protocol):
     def tasks(self) -> Tasks: ...
     @property
     def deliveries(self) -> Deliveries: ...
+    @property
+    def ciphertexts(self) -> Ciphertexts: ...
 
 
 class Storage(Protocol):

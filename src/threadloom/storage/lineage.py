@@ -41,7 +41,10 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
 
 
 class PendingWrite(msgspec.Struct, frozen=True):
-    """One write of a task under a checkpoint. `idx` below 0 marks the special ones (error, interrupt, resume)."""
+    """One write of a task under a checkpoint. `idx` below 0 marks the special ones (error, interrupt, resume).
+
+    `pos` is where it is stored, 0 for one that is yet to be.
+    """
 
     task_id: str
     idx: int
@@ -49,6 +52,7 @@ class PendingWrite(msgspec.Struct, frozen=True):
     type: str
     data: bytes
     path: str
+    pos: int = 0
 
 
 class WritesPut(msgspec.Struct, kw_only=True):

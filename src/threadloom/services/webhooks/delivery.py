@@ -205,6 +205,8 @@ class Webhooks:
             log.warning("Webhook %s was not told in %d tries: %s", where, times, outcome["error"])
 
     async def _try(self, delivery: Delivery) -> dict[str, Any]:
+        if not delivery.body_json:
+            return {"error": "what is to be told cannot be decrypted"}
         now = self._clock.now()
         body = sent(delivery.body_json, now)
         try:

@@ -78,7 +78,7 @@ class SqliteItems:
         return self._by_ids(self._plain("below", query, bounds, query.offset, query.limit))
 
     async def namespaces(self, prefix: tuple[str, ...], now: int) -> list[tuple[str, ...]]:
-        return [_decode(row[0]) for row in self._connection.execute(SQL["namespaces"], _bounds(prefix) | {"now": now})]
+        return [decode(row[0]) for row in self._connection.execute(SQL["namespaces"], _bounds(prefix) | {"now": now})]
 
     async def sweep(self, now: int, limit: int) -> int:
         return self._connection.execute(SQL["sweep"], {"now": now, "limit": limit}).rowcount
@@ -162,7 +162,8 @@ def encode(namespace: tuple[str, ...]) -> bytes:
     return b"".join(label.encode() + b"\0" for label in namespace)
 
 
-def _decode(ns: bytes) -> tuple[str, ...]:
+def decode(ns: bytes) -> tuple[str, ...]:
+    """The namespace that `encode` was given."""
     return tuple(ns.decode().split("\0")[:-1])
 
 
@@ -221,7 +222,7 @@ def _reader(names: tuple[str, ...]) -> Callable[[bytes], dict[str, Any]]:
 
 def _from_row(row: Sequence[Any], score: float | None = None) -> Item:
     return Item(
-        namespace=_decode(row[0]),
+        namespace=decode(row[0]),
         key=row[1],
         value_json=row[2],
         created_at=row[3],

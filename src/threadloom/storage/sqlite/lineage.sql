@@ -89,7 +89,7 @@ SELECT pos, seg, ns FROM cks WHERE cid = ? ORDER BY pos DESC;
 
 -- name: writes_of
 -- Pending writes of a checkpoint in one segment, in order of position.
-SELECT task_id, idx, channel, type, data, path FROM writes WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
+SELECT task_id, idx, channel, type, data, path, pos FROM writes WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
 
 -- name: newest_of_namespaces
 -- The newest position of each namespace in a segment up to a bound.

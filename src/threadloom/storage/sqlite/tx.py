@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from threadloom.storage.sqlite.assistants import SqliteAssistants
+from threadloom.storage.sqlite.ciphertexts import SqliteCiphertexts
 from threadloom.storage.sqlite.crons import SqliteCrons
 from threadloom.storage.sqlite.deliveries import SqliteDeliveries
 from threadloom.storage.sqlite.events import SqliteEvents
@@ -31,6 +32,7 @@ class SqliteTx:
         self.crons = SqliteCrons(connection)
         self.tasks = SqliteTasks(connection)
         self.deliveries = SqliteDeliveries(connection)
+        self.ciphertexts = SqliteCiphertexts(connection)
 
 
 def drive(work: Callable[[SqliteTx], Awaitable[T]], tx: SqliteTx) -> T:

@@ -1,0 +1,194 @@
+"""The built-in way to seal: AES-GCM with one key, and reading what older keys and LangGraph's `EncryptedSerializer` wrote.
+
+A ciphertext is: one byte for the form (1), four that tell which key, a nonce of twelve, then the encrypted content with its tag.
+In JSON it is the text `encrypted.aes:` + base64. Nonces are random, which is good for some 2**32 ciphertexts a key at the most
+cautious; `threadloom db rekey` changes keys.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from threadloom.codec import from_json, to_json
+from threadloom.encryption.cipher import SEALED, At, UndecipherableError
+from threadloom.errors import ConfigError
+
+TAG = "+aes-gcm"
+"""Behind the type of a checkpoint's part that is sealed by us."""
+
+EAX_TAG = "+aes"
+"""Behind the type of one that LangGraph's own `EncryptedSerializer` wrote."""
+
+PREFIX = "encrypted.aes:"
+FORM = b"\x01"
+NONCE = 12
+HEAD = 1 + 4 + NONCE
+
+_MISSING = "{name} is set, which needs the package `{package}`: pip install 'threadloom[encryption]'"
+
+
+class Key:
+    """One AES key.
+
+    Args:
+        text: 16, 24 or 32 bytes of UTF-8.
+
+    Raises:
+        ConfigError: the package `cryptography` is not there.
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        except ImportError:
+            raise ConfigError(_MISSING.format(name="LANGGRAPH_AES_KEY", package="cryptography")) from None
+        self.raw = text.encode()
+        self.aead = AESGCM(self.raw)
+        self.id = hmac.digest(self.raw, b"threadloom key id", hashlib.sha256)[:4]
+
+    def check_value(self) -> str:
+        """What a database keeps to know the key again by. It tells nothing of the key."""
+        return hmac.digest(self.raw, b"threadloom key check", hashlib.sha256).hex()[:32]
+
+
+class AesCipher:
+    """Seals with a key, opens with that and older ones.
+
+    Args:
+        key: what is sealed with; None leaves everything in clear (to take encryption off again).
+        old: keys that older content may be sealed with.
+        json_keys: keys of metadata whose values are sealed. All other metadata stay in clear, so that they can be searched.
+    """
+
+    def __init__(self, key: Key | None, old: Collection[Key] = (), json_keys: Collection[str] = ()) -> None:
+        self._key = key
+        self._keys = {one.id: one for one in (*old, *((key,) if key is not None else ()))}
+        self._json_keys = frozenset(json_keys)
+
+    # --- bytes ---
+
+    def seal(self, data: bytes, about: bytes) -> bytes:
+        """Encrypts bytes; `about` is not stored, but opening needs the same."""
+        assert self._key is not None
+        nonce = os.urandom(NONCE)
+        return b"".join((FORM, self._key.id, nonce, self._key.aead.encrypt(nonce, data, about)))
+
+    def open(self, at: At, sealed: bytes, about: bytes) -> bytes:
+        """
+        Raises:
+            UndecipherableError: none of the keys fits, or the ciphertext was changed.
+        """
+        key = self._keys.get(sealed[1:5]) if sealed[:1] == FORM else None
+        if key is None:
+            raise _undecipherable(at, "it was encrypted with a key that is not given")
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            opened: bytes = key.aead.decrypt(sealed[5:HEAD], sealed[HEAD:], about)
+        except (InvalidTag, ValueError):
+            raise _undecipherable(at, "what is stored was changed") from None
+        return opened
+
+    def _open_eax(self, at: At, sealed: bytes) -> bytes:
+        """Opens what LangGraph's serializer wrote: nonce and tag of 16 bytes each, then the encrypted content."""
+        try:
+            from Crypto.Cipher import AES
+        except ImportError:
+            raise _undecipherable(
+                at, "it was written by LangGraph's own serializer, which needs the package `pycryptodome`"
+            ) from None
+        for key in self._keys.values():
+            try:
+                return bytes(
+                    AES.new(key.raw, AES.MODE_EAX, nonce=sealed[:16]).decrypt_and_verify(sealed[32:], sealed[16:32])
+                )
+            except ValueError:
+                continue
+        raise _undecipherable(at, "it was encrypted with a key that is not given")
+
+    # --- parts of checkpoints ---
+
+    def seal_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]:
+        if self._key is None:
+            return type, data
+        return type + TAG, self.seal(data, type.encode())
+
+    def open_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]:
+        if type.endswith(TAG):
+            plain = type.removesuffix(TAG)
+            return plain, self.open(at, data, plain.encode())
+        if type.endswith(EAX_TAG):
+            return type.removesuffix(EAX_TAG), self._open_eax(at, data)
+        return type, data
+
+    # --- JSON ---
+
+    def seal_text(self, at: At, text: bytes) -> bytes:
+        return text if self._key is None else b'"' + self._text_of(text).encode() + b'"'
+
+    def open_text(self, at: At, text: bytes) -> bytes:
+        return self._opened(at, text[1:-1].decode()) if text.startswith(b'"' + PREFIX.encode()) else text
+
+    def seal_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
+        shown = {key: value for key, value in document.items() if key in clear}
+        hidden = {key: value for key, value in document.items() if key not in clear}
+        if self._key is None or not hidden:
+            return {**shown, **hidden}
+        return {**shown, SEALED: self._text_of(to_json(hidden))}
+
+    def open_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
+        opened = dict(document)
+        sealed = opened.get(SEALED)
+        if isinstance(sealed, str) and sealed.startswith(PREFIX):
+            del opened[SEALED]
+            opened |= from_json(self._opened(at, sealed))
+        return opened
+
+    def seal_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]:
+        if self._key is None:
+            return dict(document)
+        # A text that only looks like a ciphertext is sealed too, lest it be taken for one.
+        return {
+            key: self._text_of(to_json(value)) if key in self._json_keys or _looks_sealed(value) else value
+            for key, value in document.items()
+        }
+
+    def open_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: from_json(self._opened(at, value)) if _looks_sealed(value) else value
+            for key, value in document.items()
+        }
+
+    def seal_item(self, at: At, value: bytes) -> bytes:
+        return self.seal_text(at, value)
+
+    def open_item(self, at: At, value: bytes) -> bytes:
+        return self.open_text(at, value)
+
+    def context_of(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
+        return None
+
+    def ready(self) -> None:
+        """Nothing to wait for."""
+
+    def _text_of(self, data: bytes) -> str:
+        return PREFIX + base64.b64encode(self.seal(data, b"json")).decode()
+
+    def _opened(self, at: At, text: str) -> bytes:
+        try:
+            sealed = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+        except (binascii.Error, ValueError):
+            raise _undecipherable(at, "what is stored was changed") from None
+        return self.open(at, sealed, b"json")
+
+
+def _looks_sealed(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(PREFIX)
+
+
+def _undecipherable(at: At, why: str) -> UndecipherableError:
+    return UndecipherableError(f"{at.model}.{at.field} cannot be decrypted: {why}")

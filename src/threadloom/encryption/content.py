@@ -1,0 +1,138 @@
+"""Histories and items with sealed content: what is looked for within content is found once that is open."""
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from threadloom.codec import contains
+from threadloom.encryption.cipher import CHECKPOINT
+from threadloom.encryption.tables import PAGE, Table
+from threadloom.storage.items import ItemQuery, matches
+from threadloom.storage.lineage import CheckpointPut, CheckpointRow, WritesPut
+from threadloom.types import Item
+
+replace = msgspec.structs.replace
+
+
+class SealedLineage(Table):
+    """`storage.lineage.Lineage`."""
+
+    PLAIN = (
+        "exists",
+        "copy",
+        "delete",
+        "prune",
+        "rollback",
+        "delete_run",
+        "threads_of_run",
+        "wrote",
+        "usage",
+    )
+
+    async def put(self, put: CheckpointPut) -> int:
+        # Not `ready` yet: nothing of it is read before the transaction ends, and many may be put in one.
+        sealed = self._sealer.checkpoint(put)
+        era: int = await self._inner.put(sealed)
+        return era
+
+    async def put_writes(self, put: WritesPut) -> None:
+        writes = [self._sealer.write(write) for write in put.writes]
+        await self._inner.put_writes(replace(put, writes=writes))
+
+    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
+        return self._one(await self._inner.latest(thread_id, ns))
+
+    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
+        return self._one(await self._inner.get(thread_id, ns, cid))
+
+    async def history(
+        self,
+        thread_id: str,
+        *,
+        ns: str | None = None,
+        cid: str | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        clear, hidden = _parted(metadata)
+        if not hidden:
+            rows = await self._inner.history(thread_id, ns=ns, cid=cid, before=before, limit=limit, metadata=clear)
+            return self._opened(rows)
+        found: list[CheckpointRow] = []
+        while limit is None or len(found) < limit:
+            rows = await self._inner.history(thread_id, ns=ns, cid=cid, before=before, limit=PAGE, metadata=clear)
+            found += [row for row in self._opened(rows) if contains(row.meta, hidden)]
+            if len(rows) < PAGE:
+                break
+            before = rows[-1].cid
+        return found[:limit]
+
+    async def everything(
+        self,
+        *,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        clear, hidden = _parted(metadata)
+        rows = await self._inner.everything(before=before, limit=None if hidden else limit, metadata=clear)
+        return [row for row in self._opened(rows) if contains(row.meta, hidden)][:limit]
+
+    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+        return self._opened(await self._inner.path(thread_id, ns, cid, channels))
+
+    def _one(self, row: CheckpointRow | None) -> CheckpointRow | None:
+        return None if row is None else self._opened([row])[0]
+
+    def _opened(self, rows: Sequence[CheckpointRow]) -> list[CheckpointRow]:
+        blobs: dict[int, tuple[str, bytes]] = {}
+        opened = [self._sealer.opened_checkpoint(row, blobs) for row in rows]
+        self._ready()
+        return opened
+
+
+class SealedItems(Table):
+    """`storage.items.Items`."""
+
+    PLAIN = ("refresh", "delete", "namespaces", "sweep")
+
+    async def put(self, item: Item, vectors: Sequence[bytes], now: int) -> None:
+        sealed = self._sealer.item(item)
+        self._ready()
+        await self._inner.put(sealed, vectors, now)
+
+    async def get(self, namespace: tuple[str, ...], key: str, now: int) -> Item | None:
+        found = await self._inner.get(namespace, key, now)
+        return None if found is None else self._opened([found])[0]
+
+    async def search(self, query: ItemQuery, now: int) -> list[Item]:
+        if not query.conditions:
+            return self._opened(await self._inner.search(query, now))
+        end = query.offset + query.limit
+        found: list[Item] = []
+        size = max(end, PAGE)
+        offset = 0
+        while len(found) < end:
+            page = await self._inner.search(replace(query, conditions=(), limit=size, offset=offset), now)
+            opened = self._opened(page)
+            fitting = (item for item in opened if matches(query.conditions, msgspec.json.decode(item.value_json)))
+            found += itertools.islice(fitting, end - len(found))
+            if len(page) < size:
+                break
+            offset, size = offset + size, size * 2
+        return found[query.offset :]
+
+    def _opened(self, items: Sequence[Item]) -> list[Item]:
+        opened = [self._sealer.opened_item(item) for item in items]
+        self._ready()
+        return opened
+
+
+def _parted(metadata: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """What is wanted of a checkpoint's metadata: what stands in clear (with the thread's id), and what does not."""
+    clear = {key: value for key, value in (metadata or {}).items() if key in CHECKPOINT}
+    hidden = {key: value for key, value in (metadata or {}).items() if key not in CHECKPOINT}
+    return clear or None, hidden

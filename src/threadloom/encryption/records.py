@@ -1,0 +1,334 @@
+"""What of each record is sealed: one pair of functions a record, `sealed` on the way in and `opened` on the way out.
+
+Not sealed, because storages look for it or sort by it: ids, times, statuses, names, namespaces and keys of items, schedules,
+names of channels, nodes and events, vectors.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from threadloom.codec import from_json, to_json
+from threadloom.encryption.cipher import CHECKPOINT, NOTHING, SYSTEM, At, Cipher, UndecipherableError
+from threadloom.storage.ciphertexts import Column, Key
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
+from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
+
+replace = msgspec.structs.replace
+
+VALUE = "__value__"
+"""Key under which something that is no document is sealed as one."""
+
+RUN_INPUTS = ("input", "command", "context")
+CRON_INPUTS = ("input", "context", "command")
+
+
+class Sealer:
+    """The records of one transaction, sealed and opened with a cipher. `cipher.ready` is the caller's to ask."""
+
+    def __init__(self, cipher: Cipher) -> None:
+        self.cipher = cipher
+
+    # --- threads ---
+
+    def thread(self, thread: Thread) -> Thread:
+        return replace(
+            thread,
+            metadata=self.cipher.seal_metadata(At("thread", "metadata"), thread.metadata),
+            config=self.document("thread", "config", thread.config),
+            error=self.document("thread", "error", thread.error),
+            values_json=self.text("thread", "values", thread.values_json),
+            interrupts_json=self.text("thread", "interrupts", thread.interrupts_json),
+        )
+
+    def opened_thread(self, thread: Thread) -> Thread:
+        key = (thread.thread_id,)
+        return replace(
+            thread,
+            metadata=self.cipher.open_metadata(At("thread", "metadata", "threads.metadata", key), thread.metadata),
+            config=self.opened_document(At("thread", "config", "threads.config", key), thread.config),
+            error=self.opened_document(At("thread", "error", "threads.error", key), thread.error),
+            values_json=self.opened_text(At("thread", "values", "states.values", key), thread.values_json),
+            interrupts_json=self.opened_text(
+                At("thread", "interrupts", "states.interrupts", key), thread.interrupts_json
+            ),
+        )
+
+    # --- runs ---
+
+    def run(self, run: Run) -> Run:
+        metadata = self.cipher.seal_metadata(At("run", "metadata"), run.metadata)
+        return replace(run, metadata=metadata, kwargs=self.kwargs(run.kwargs))
+
+    def kwargs(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        sealed = dict(kwargs)
+        for name in RUN_INPUTS:
+            if sealed.get(name) is not None:
+                sealed[name] = self.any_value("run", name, sealed[name])
+        if isinstance(sealed.get("config"), Mapping):
+            sealed["config"] = self.config("run", sealed["config"])
+        return sealed
+
+    def opened_run(self, run: Run) -> Run:
+        """A run in full; one that cannot be decrypted tells so in its kwargs, so that it can fail by itself."""
+        key = (run.run_id,)
+        try:
+            metadata = self.cipher.open_metadata(At("run", "metadata", "runs.metadata", key), run.metadata)
+            kwargs = self.opened_kwargs(run.kwargs, key)
+        except UndecipherableError as error:
+            clear = {name: value for name, value in run.metadata.items() if name in SYSTEM}
+            return replace(run, metadata=clear, kwargs=_unreadable_kwargs(run.kwargs, error.detail))
+        context = self.cipher.context_of(run.metadata)
+        return replace(run, metadata=metadata, kwargs=kwargs, encryption_context=context)
+
+    def opened_kwargs(self, kwargs: Mapping[str, Any], key: Key) -> dict[str, Any]:
+        opened = dict(kwargs)
+        for name in RUN_INPUTS:
+            if opened.get(name) is not None:
+                opened[name] = self.opened_value(At("run", name, "runs.kwargs", key), opened[name])
+        if isinstance(opened.get("config"), Mapping):
+            opened["config"] = self.opened_config("run", opened["config"], "runs.kwargs", key)
+        return opened
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        return replace(
+            outcome,
+            output_json=self.cipher.seal_text(At("run", "output"), outcome.output_json),
+            error=self.document("run", "error", outcome.error),
+            metadata=self.cipher.seal_metadata(At("run", "metadata"), outcome.metadata),
+        )
+
+    def opened_outcome(self, outcome: Outcome) -> Outcome:
+        key = (outcome.run_id,)
+        return replace(
+            outcome,
+            output_json=self.cipher.open_text(At("run", "output", "outcomes.output", key), outcome.output_json),
+            error=self.opened_document(At("run", "error", "outcomes.error", key), outcome.error),
+            metadata=self.cipher.open_metadata(At("run", "metadata", "outcomes.metadata", key), outcome.metadata),
+        )
+
+    # --- deliveries ---
+
+    def delivery(self, delivery: Delivery) -> Delivery:
+        return replace(delivery, body_json=self.cipher.seal_text(At("run", "delivery"), delivery.body_json))
+
+    def opened_delivery(self, delivery: Delivery) -> Delivery:
+        """A delivery in full; one that cannot be decrypted has no body, so that its tries can fail by themselves."""
+        at = At("run", "delivery", "deliveries.body", (delivery.delivery_id,))
+        try:
+            return replace(delivery, body_json=self.cipher.open_text(at, delivery.body_json))
+        except UndecipherableError:
+            return replace(delivery, body_json=b"")
+
+    # --- events ---
+
+    def event(self, event: Event) -> Event:
+        return replace(event, data=self.cipher.seal_text(At("run", "event"), event.data))
+
+    def opened_event(self, event: Event) -> Event:
+        at = At("run", "event", "events.data", (event.thread_id, event.seq))
+        return replace(event, data=self.cipher.open_text(at, event.data))
+
+    # --- assistants ---
+
+    def assistant(self, assistant: Assistant) -> Assistant:
+        return replace(
+            assistant,
+            config=self.config("assistant", assistant.config),
+            context=self.cipher.seal_document(At("assistant", "context"), assistant.context, NOTHING),
+            metadata=self.cipher.seal_metadata(At("assistant", "metadata"), assistant.metadata),
+        )
+
+    def opened_assistant(self, assistant: Assistant, *, version: bool = False) -> Assistant:
+        key: Key = (assistant.assistant_id, assistant.version) if version else (assistant.assistant_id,)
+        columns: tuple[Column, Column, Column] = (
+            ("assistant_versions.config", "assistant_versions.context", "assistant_versions.metadata")
+            if version
+            else ("assistants.config", "assistants.context", "assistants.metadata")
+        )
+        return replace(
+            assistant,
+            config=self.opened_config("assistant", assistant.config, columns[0], key),
+            context=self.opened_document(At("assistant", "context", columns[1], key), assistant.context),
+            metadata=self.cipher.open_metadata(At("assistant", "metadata", columns[2], key), assistant.metadata),
+        )
+
+    # --- crons ---
+
+    def cron(self, cron: Cron) -> Cron:
+        return replace(
+            cron,
+            metadata=self.cipher.seal_metadata(At("cron", "metadata"), cron.metadata),
+            payload=self.payload(cron.payload),
+            user=self.document("cron", "user", cron.user),
+        )
+
+    def payload(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        sealed = dict(payload)
+        for name in CRON_INPUTS:
+            if sealed.get(name) is not None:
+                sealed[name] = self.any_value("cron", name, sealed[name])
+        if isinstance(sealed.get("config"), Mapping):
+            sealed["config"] = self.config("cron", sealed["config"])
+        if isinstance(sealed.get("metadata"), Mapping):
+            sealed["metadata"] = self.cipher.seal_metadata(At("cron", "metadata"), sealed["metadata"])
+        return sealed
+
+    def opened_cron(self, cron: Cron) -> Cron:
+        key = (cron.cron_id,)
+        last_error = cron.last_error
+        if last_error is not None:
+            last_error = self.opened_words(At("cron", "last_error", "crons.last_error", key), last_error)
+        return replace(
+            cron,
+            metadata=self.cipher.open_metadata(At("cron", "metadata", "crons.metadata", key), cron.metadata),
+            payload=self.opened_payload(cron.payload, key),
+            user=self.opened_document(At("cron", "user", "crons.user", key), cron.user),
+            last_error=last_error,
+            encryption_context=self.cipher.context_of(cron.metadata),
+        )
+
+    def opened_payload(self, payload: Mapping[str, Any], key: Key) -> dict[str, Any]:
+        opened = dict(payload)
+        for name in CRON_INPUTS:
+            if opened.get(name) is not None:
+                opened[name] = self.opened_value(At("cron", name, "crons.payload", key), opened[name])
+        if isinstance(opened.get("config"), Mapping):
+            opened["config"] = self.opened_config("cron", opened["config"], "crons.payload", key)
+        if isinstance(opened.get("metadata"), Mapping):
+            at = At("cron", "metadata", "crons.payload", key)
+            opened["metadata"] = self.cipher.open_metadata(at, opened["metadata"])
+        return opened
+
+    def readable_cron(self, cron: Cron) -> Cron:
+        """A cron that is due; one that cannot be decrypted tells so in its payload, so that its firing can fail by itself."""
+        try:
+            return self.opened_cron(cron)
+        except UndecipherableError as error:
+            return replace(cron, metadata={}, payload={UNREADABLE: error.detail}, user=None, last_error=None)
+
+    # --- items ---
+
+    def item(self, item: Item) -> Item:
+        return replace(item, value_json=self.cipher.seal_item(At("store", "value"), item.value_json))
+
+    def opened_item(self, item: Item) -> Item:
+        at = At("store", "value", "items.value", (item.namespace, item.key))
+        return replace(item, value_json=self.cipher.open_item(at, item.value_json))
+
+    # --- checkpoints ---
+
+    def checkpoint(self, put: CheckpointPut) -> CheckpointPut:
+        body_type, body = self.cipher.seal_blob(At("checkpoint", "body"), put.body_type, put.body)
+        at = At("checkpoint", "blob")
+        return replace(
+            put,
+            body_type=body_type,
+            body=body,
+            blobs=[Blob(blob.id, *self.cipher.seal_blob(at, blob.type, blob.data)) for blob in put.blobs],
+            meta=self.checkpoint_metadata(put.meta),
+        )
+
+    def checkpoint_metadata(self, meta: bytes) -> bytes:
+        return to_json(self.cipher.seal_document(At("checkpoint", "metadata"), from_json(meta), CHECKPOINT))
+
+    def opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, tuple[str, bytes]]) -> CheckpointRow:
+        """A checkpoint in full. `blobs` collects what was opened already: neighbours share it."""
+        key = (row.pos,)
+        at = At("checkpoint", "body", "checkpoints.body", key)
+        meta = At("checkpoint", "metadata", "checkpoints.metadata", key)
+        body_type, body = self.cipher.open_blob(at, row.body_type, row.body)
+        for id_, (type_, data) in row.blobs.items():
+            if id_ not in blobs:
+                blobs[id_] = self.cipher.open_blob(At("checkpoint", "blob", "blobs.data", (id_,)), type_, data)
+        return replace(
+            row,
+            body_type=body_type,
+            body=body,
+            blobs={id_: blobs[id_] for id_ in row.blobs},
+            meta=self.cipher.open_document(meta, row.meta, CHECKPOINT),
+            writes=[self.opened_write(write) for write in row.writes],
+        )
+
+    def write(self, write: PendingWrite) -> PendingWrite:
+        type_, data = self.cipher.seal_blob(At("checkpoint", "write"), write.type, write.data)
+        return replace(write, type=type_, data=data)
+
+    def opened_write(self, write: PendingWrite) -> PendingWrite:
+        at = At("checkpoint", "write", "writes.data", (write.pos,))
+        type_, data = self.cipher.open_blob(at, write.type, write.data)
+        return replace(write, type=type_, data=data)
+
+    # --- what they are made of ---
+
+    def text(self, model: str, field: str, text: bytes | None) -> bytes | None:
+        return None if text is None else self.cipher.seal_text(At(model, field), text)
+
+    def opened_text(self, at: At, text: bytes | None) -> bytes | None:
+        return None if text is None else self.cipher.open_text(at, text)
+
+    def words(self, model: str, field: str, words: str | None) -> str | None:
+        """A plain text as its sealed JSON, if it is sealed at all."""
+        if words is None:
+            return None
+        text = to_json(words)
+        sealed = self.cipher.seal_text(At(model, field), text)
+        return words if sealed == text else sealed.decode()
+
+    def opened_words(self, at: At, words: str) -> str:
+        """A plain text; one that was stored unsealed is as it is."""
+        if not words.startswith('"encrypted.'):
+            return words
+        opened: str = from_json(self.cipher.open_text(at, words.encode()))
+        return opened
+
+    def document(self, model: str, field: str, document: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        return None if document is None else self.cipher.seal_document(At(model, field), document, NOTHING)
+
+    def opened_document(self, at: At, document: Mapping[str, Any] | None) -> Any:
+        return None if document is None else self.cipher.open_document(at, document, NOTHING)
+
+    def any_value(self, model: str, field: str, value: Any) -> dict[str, Any]:
+        """A value of whatever kind as a sealed document."""
+        plain = isinstance(value, Mapping) and VALUE not in value
+        return self.cipher.seal_document(At(model, field), value if plain else {VALUE: value}, NOTHING)
+
+    def opened_value(self, at: At, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        opened = self.cipher.open_document(at, value, NOTHING)
+        return opened[VALUE] if opened.keys() == {VALUE} else opened
+
+    def config(self, model: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A config: what stands in `configurable` and in `metadata` is sealed apart from the rest, for ours is in there."""
+        rest, apart = _apart(config)
+        sealed = self.cipher.seal_document(At(model, "config"), rest, NOTHING)
+        for name, part in apart.items():
+            sealed[name] = self.cipher.seal_document(At(model, name), part, SYSTEM)
+        return sealed
+
+    def opened_config(self, model: str, config: Mapping[str, Any], column: Column, key: Key) -> dict[str, Any]:
+        rest, apart = _apart(config)
+        opened = self.cipher.open_document(At(model, "config", column, key), rest, NOTHING)
+        for name, part in apart.items():
+            opened[name] = self.cipher.open_document(At(model, name, column, key), part, SYSTEM)
+        return opened
+
+
+def _apart(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Mapping[str, Any]]]:
+    """A config without its documents `configurable` and `metadata`, and those."""
+    apart = {name: config[name] for name in ("configurable", "metadata") if isinstance(config.get(name), Mapping)}
+    return {name: value for name, value in config.items() if name not in apart}, apart
+
+
+def _unreadable_kwargs(kwargs: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """The kwargs of a run without what cannot be decrypted: what it takes to fail it. No webhook is told."""
+    config = kwargs.get("config") or {}
+    configurable = config.get("configurable") or {}
+    clear = {key: value for key, value in configurable.items() if key in SYSTEM}
+    return {
+        **{key: value for key, value in kwargs.items() if key not in (*RUN_INPUTS, "config", "webhook")},
+        "config": {"configurable": clear},
+        UNREADABLE: why,
+    }

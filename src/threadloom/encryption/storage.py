@@ -1,0 +1,109 @@
+"""A storage around a storage: what goes in is sealed, what comes out is open. Nobody above needs to know."""
+
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Literal, TypeVar, cast
+
+from threadloom.encryption.cipher import Cipher
+from threadloom.encryption.columns import SealedCiphertexts
+from threadloom.encryption.content import SealedItems, SealedLineage
+from threadloom.encryption.tables import (
+    SealedAssistants,
+    SealedCrons,
+    SealedDeliveries,
+    SealedEvents,
+    SealedRuns,
+    SealedTasks,
+    SealedThreads,
+)
+from threadloom.storage.base import Assistants, Crons, Events, Runs, Storage, Threads, Tx
+from threadloom.storage.ciphertexts import Ciphertexts
+from threadloom.storage.deliveries import Deliveries
+from threadloom.storage.items import Items
+from threadloom.storage.lineage import Lineage
+from threadloom.storage.tasks import Tasks
+
+T = TypeVar("T")
+
+
+class SealedTx:
+    """A transaction with sealed content. (The casts: a table takes its plain methods from the storage, which no type tells.)"""
+
+    def __init__(self, inner: Tx, cipher: Cipher) -> None:
+        self._inner = inner
+        self._cipher = cipher
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        return cast(Lineage, SealedLineage(self._inner.lineage, self._cipher))
+
+    @cached_property
+    def threads(self) -> Threads:
+        return cast(Threads, SealedThreads(self._inner.threads, self._cipher))
+
+    @cached_property
+    def runs(self) -> Runs:
+        return cast(Runs, SealedRuns(self._inner.runs, self._cipher))
+
+    @cached_property
+    def events(self) -> Events:
+        return cast(Events, SealedEvents(self._inner.events, self._cipher))
+
+    @cached_property
+    def assistants(self) -> Assistants:
+        return cast(Assistants, SealedAssistants(self._inner.assistants, self._cipher))
+
+    @cached_property
+    def crons(self) -> Crons:
+        return cast(Crons, SealedCrons(self._inner.crons, self._cipher))
+
+    @cached_property
+    def items(self) -> Items:
+        return cast(Items, SealedItems(self._inner.items, self._cipher))
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return cast(Deliveries, SealedDeliveries(self._inner.deliveries, self._cipher))
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        return cast(Tasks, SealedTasks(self._inner.tasks, self._cipher))
+
+    @cached_property
+    def ciphertexts(self) -> Ciphertexts:
+        """For a cipher above this one: what that has put in."""
+        return SealedCiphertexts(self._inner.ciphertexts, self._cipher)
+
+
+class SealedStorage:
+    """Seals with a cipher that answers at once.
+
+    Args:
+        inner: where the ciphertext goes.
+    """
+
+    def __init__(self, inner: Storage, cipher: Cipher) -> None:
+        self.kind: Literal["sqlite", "postgres"] = inner.kind
+        self._inner = inner
+        self._cipher = cipher
+
+    async def open(self) -> None:
+        await self._inner.open()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def write(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
+        return await self._inner.write(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy)
+
+    async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
+        return await self._inner.read(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy)
+
+    def write_now(self, work: Callable[[SealedTx], Awaitable[T]]) -> T:
+        return self._inner.write_now(lambda tx: work(SealedTx(tx, self._cipher)))
+
+    def read_now(self, work: Callable[[SealedTx], Awaitable[T]]) -> T:
+        return self._inner.read_now(lambda tx: work(SealedTx(tx, self._cipher)))
+
+    def new_blob_id(self) -> int:
+        return self._inner.new_blob_id()

@@ -1,0 +1,386 @@
+"""The tables of a transaction with sealed content: each is the storage's own, sealing what goes in and opening what comes out.
+
+A method that carries no content is the storage's own (`PLAIN`); `tests/unit` holds every other one to be here.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from threadloom.codec import contains, from_json
+from threadloom.encryption.cipher import At, Cipher
+from threadloom.encryption.records import Sealer
+from threadloom.storage.base import AssistantQuery, CronQuery, ThreadQuery
+from threadloom.storage.tasks import Task, TaskQuery
+from threadloom.types import METHODS, Assistant, Cron, Delivery, Event, Outcome, Run, RunStatus, Thread, ThreadStatus
+
+replace = msgspec.structs.replace
+
+PAGE = 100
+"""Records read at once where they have to be opened to know whether they fit."""
+
+
+class Table:
+    """What all have in common.
+
+    Args:
+        inner: the storage's own table.
+    """
+
+    PLAIN: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, inner: Any, cipher: Cipher) -> None:
+        self._inner = inner
+        self._sealer = Sealer(cipher)
+        self._ready = cipher.ready
+        for name in self.PLAIN:
+            setattr(self, name, getattr(inner, name))
+
+
+class SealedThreads(Table):
+    """`storage.base.Threads`."""
+
+    PLAIN = ("expired", "share_state", "set_ttl", "delete", "copies")
+
+    async def insert(self, thread: Thread) -> bool:
+        sealed = self._sealer.thread(thread)
+        self._ready()
+        inserted: bool = await self._inner.insert(sealed)
+        return inserted
+
+    async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
+        found = await self._inner.get(thread_id, with_state=with_state)
+        return self._opened([found])[0] if found is not None else None
+
+    async def update(
+        self,
+        thread_id: str,
+        *,
+        updated_at: int | None = None,
+        state_updated_at: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        status: ThreadStatus | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        if metadata is not None:
+            metadata = self._sealer.cipher.seal_metadata(At("thread", "metadata"), metadata)
+        config = self._sealer.document("thread", "config", config)
+        self._ready()
+        await self._inner.update(
+            thread_id,
+            updated_at=updated_at,
+            state_updated_at=state_updated_at,
+            metadata=metadata,
+            status=status,
+            config=config,
+        )
+
+    async def set_state(
+        self,
+        thread_id: str,
+        *,
+        values_json: bytes | None,
+        interrupts_json: bytes | None,
+        error: Mapping[str, Any] | None,
+    ) -> None:
+        values_json = self._sealer.text("thread", "values", values_json)
+        interrupts_json = self._sealer.text("thread", "interrupts", interrupts_json)
+        error = self._sealer.document("thread", "error", error)
+        self._ready()
+        await self._inner.set_state(thread_id, values_json=values_json, interrupts_json=interrupts_json, error=error)
+
+    async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None:
+        error = self._sealer.document("thread", "error", error)
+        self._ready()
+        await self._inner.set_error(thread_id, error)
+
+    async def search(self, query: ThreadQuery) -> list[Thread]:
+        if not query.values:
+            return self._opened(await self._inner.search(query))
+        end = query.offset + query.limit
+        found: list[Thread] = []
+        async for thread in self._fitting(query):
+            found.append(thread)
+            if len(found) >= end:
+                break
+        page = found[query.offset : end]
+        if query.with_state:
+            return page
+        return [replace(thread, values_json=None, interrupts_json=None) for thread in page]
+
+    async def count(self, query: ThreadQuery) -> int:
+        if not query.values:
+            count: int = await self._inner.count(query)
+            return count
+        return len([None async for _ in self._fitting(query)])
+
+    async def _fitting(self, query: ThreadQuery) -> AsyncIterator[Thread]:
+        """Threads whose values fit: they have to be opened to know it."""
+        async for thread in _all(lambda part: self._inner.search(part), replace(query, values=None, with_state=True)):
+            [opened] = self._opened([thread])
+            if opened.values_json is not None and contains(from_json(opened.values_json), query.values):
+                yield opened
+
+    def _opened(self, threads: Sequence[Thread]) -> list[Thread]:
+        opened = [self._sealer.opened_thread(thread) for thread in threads]
+        self._ready()
+        return opened
+
+
+class SealedRuns(Table):
+    """`storage.base.Runs`."""
+
+    PLAIN = (
+        "count_active",
+        "count_active_of_user",
+        "holds",
+        "claimable",
+        "next_due",
+        "renew",
+        "set_status",
+        "requeue",
+        "request_cancel",
+        "delete",
+        "delete_of_thread",
+        "expire_outcomes",
+        "drop_outcome",
+        "drop_expired_outcomes",
+        "ended_before",
+        "queue",
+    )
+
+    async def insert(self, run: Run) -> Run:
+        sealed = self._sealer.run(run)
+        self._ready()
+        run.order = (await self._inner.insert(sealed)).order
+        return run
+
+    async def get(self, run_id: str) -> Run | None:
+        return self._one(await self._inner.get(run_id))
+
+    async def of_thread(
+        self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
+    ) -> list[Run]:
+        return self._opened(await self._inner.of_thread(thread_id, status=status, limit=limit, offset=offset))
+
+    async def active(self, thread_id: str | None = None) -> list[Run]:
+        return self._opened(await self._inner.active(thread_id))
+
+    async def claim(
+        self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
+    ) -> list[Run]:
+        return self._opened(await self._inner.claim(worker, now, lease, limit, attempts=attempts))
+
+    async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
+        return self._one(await self._inner.take(run_id, worker, now, lease))
+
+    async def expired(self, now: int | None) -> list[Run]:
+        return self._opened(await self._inner.expired(now))
+
+    async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None:
+        sealed = self._sealer.kwargs(kwargs)
+        self._ready()
+        await self._inner.set_kwargs(run_id, sealed)
+
+    async def put_outcome(self, outcome: Outcome) -> None:
+        sealed = self._sealer.outcome(outcome)
+        self._ready()
+        await self._inner.put_outcome(sealed)
+
+    async def outcome(self, run_id: str) -> Outcome | None:
+        found = await self._inner.outcome(run_id)
+        if found is None:
+            return None
+        opened = self._sealer.opened_outcome(found)
+        self._ready()
+        return opened
+
+    def _one(self, run: Run | None) -> Run | None:
+        return None if run is None else self._opened([run])[0]
+
+    def _opened(self, runs: Sequence[Run]) -> list[Run]:
+        opened = [self._sealer.opened_run(run) for run in runs]
+        self._ready()
+        return opened
+
+
+class SealedDeliveries(Table):
+    """`storage.deliveries.Deliveries`."""
+
+    PLAIN = (
+        "next_due",
+        "note",
+        "release",
+        "delete_of_run",
+        "delete_of_thread",
+        "drop_expired",
+        "search",
+        "count",
+    )
+
+    async def insert(self, delivery: Delivery) -> None:
+        sealed = self._sealer.delivery(delivery)
+        self._ready()
+        await self._inner.insert(sealed)
+
+    async def get(self, delivery_id: str) -> Delivery | None:
+        return self._one(await self._inner.get(delivery_id))
+
+    async def claim(self, worker: str, now: int, until: int, limit: int) -> list[Delivery]:
+        return self._opened(await self._inner.claim(worker, now, until, limit))
+
+    async def again(self, delivery_id: str, now: int, left: int) -> Delivery | None:
+        return self._one(await self._inner.again(delivery_id, now, left))
+
+    def _one(self, delivery: Delivery | None) -> Delivery | None:
+        return None if delivery is None else self._opened([delivery])[0]
+
+    def _opened(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        opened = [self._sealer.opened_delivery(delivery) for delivery in deliveries]
+        self._ready()
+        return opened
+
+
+class SealedTasks(Table):
+    """`storage.tasks.Tasks`."""
+
+    PLAIN = ("count",)
+
+    async def search(self, query: TaskQuery) -> Sequence[Task]:
+        found = [replace(task, run=self._sealer.opened_run(task.run)) for task in await self._inner.search(query)]
+        self._ready()
+        return found
+
+
+class SealedEvents(Table):
+    """`storage.base.Events`."""
+
+    PLAIN = ("last_channel_seq", "floor", "expire", "drop_of_run", "drop_expired", "trim")
+
+    async def append(self, events: Sequence[Event]) -> list[Event]:
+        sealed = [self._sealer.event(event) for event in events]
+        self._ready()
+        for event, stored in zip(events, await self._inner.append(sealed), strict=True):
+            event.seq = stored.seq
+        return list(events)
+
+    async def of_run(self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
+        return self._opened(await self._inner.of_run(run_id, after=after, limit=limit))
+
+    async def of_thread(self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
+        return self._opened(await self._inner.of_thread(thread_id, after=after, limit=limit))
+
+    async def of_channels(
+        self,
+        thread_id: str,
+        *,
+        after: int,
+        upto: int | None = None,
+        methods: Collection[str] = METHODS,
+        run_id: str | None = None,
+        limit: int = 1000,
+    ) -> list[Event]:
+        return self._opened(
+            await self._inner.of_channels(
+                thread_id, after=after, upto=upto, methods=methods, run_id=run_id, limit=limit
+            )
+        )
+
+    def _opened(self, events: Sequence[Event]) -> list[Event]:
+        opened = [self._sealer.opened_event(event) for event in events]
+        self._ready()
+        return opened
+
+
+class SealedAssistants(Table):
+    """`storage.base.Assistants`."""
+
+    PLAIN = ("describe", "delete", "count")
+
+    async def insert(self, assistant: Assistant) -> bool:
+        inserted: bool = await self._inner.insert(self._sealed(assistant))
+        return inserted
+
+    async def get(self, assistant_id: str) -> Assistant | None:
+        found = await self._inner.get(assistant_id)
+        return None if found is None else self._opened([found])[0]
+
+    async def add_version(self, assistant: Assistant) -> Assistant:
+        stored = await self._inner.add_version(self._sealed(assistant))
+        return replace(assistant, version=stored.version)
+
+    async def versions(
+        self, assistant_id: str, *, metadata: Mapping[str, Any] | None = None, limit: int = 10, offset: int = 0
+    ) -> list[Assistant]:
+        found = await self._inner.versions(assistant_id, metadata=metadata, limit=limit, offset=offset)
+        return self._opened(found, version=True)
+
+    async def version(self, assistant_id: str, number: int) -> Assistant | None:
+        found = await self._inner.version(assistant_id, number)
+        return None if found is None else self._opened([found], version=True)[0]
+
+    async def set_current(self, assistant: Assistant) -> None:
+        await self._inner.set_current(self._sealed(assistant))
+
+    async def search(self, query: AssistantQuery) -> list[Assistant]:
+        return self._opened(await self._inner.search(query))
+
+    def _sealed(self, assistant: Assistant) -> Assistant:
+        sealed = self._sealer.assistant(assistant)
+        self._ready()
+        return sealed
+
+    def _opened(self, assistants: Sequence[Assistant], *, version: bool = False) -> list[Assistant]:
+        opened = [self._sealer.opened_assistant(assistant, version=version) for assistant in assistants]
+        self._ready()
+        return opened
+
+
+class SealedCrons(Table):
+    """`storage.base.Crons`."""
+
+    PLAIN = ("advance", "delete", "delete_of_thread", "delete_of_assistant", "count")
+
+    async def insert(self, cron: Cron) -> None:
+        await self._inner.insert(self._sealed(cron))
+
+    async def get(self, cron_id: str) -> Cron | None:
+        found = await self._inner.get(cron_id)
+        return None if found is None else self._opened([found], self._sealer.opened_cron)[0]
+
+    async def update(self, cron: Cron) -> None:
+        await self._inner.update(self._sealed(cron))
+
+    async def due(self, now: int, limit: int) -> list[Cron]:
+        return self._opened(await self._inner.due(now, limit), self._sealer.readable_cron)
+
+    async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:
+        error = self._sealer.words("cron", "last_error", error)
+        self._ready()
+        await self._inner.note(cron_id, run_id=run_id, error=error)
+
+    async def search(self, query: CronQuery) -> list[Cron]:
+        return self._opened(await self._inner.search(query), self._sealer.opened_cron)
+
+    def _sealed(self, cron: Cron) -> Cron:
+        sealed = self._sealer.cron(cron)
+        self._ready()
+        return sealed
+
+    def _opened(self, crons: Sequence[Cron], opened: Callable[[Cron], Cron]) -> list[Cron]:
+        found = [opened(cron) for cron in crons]
+        self._ready()
+        return found
+
+
+async def _all(search: Callable[[Any], Any], query: Any) -> AsyncIterator[Any]:
+    """Everything that a query finds, page by page."""
+    offset = 0
+    while True:
+        found = await search(replace(query, limit=PAGE, offset=offset))
+        for one in found:
+            yield one
+        if len(found) < PAGE:
+            return
+        offset += PAGE

@@ -1,0 +1,78 @@
+"""Sealed columns: every place where content may be stored encrypted, to be read and replaced as it is stored.
+
+The storage itself knows nothing of keys. It gives and takes bytes here, so that a new key's ciphertext can take the place of an
+old one's: the one change that a frozen row allows, for the content stays.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, get_args
+
+import msgspec
+
+Column = Literal[
+    "checkpoints.body",
+    "checkpoints.metadata",
+    "blobs.data",
+    "writes.data",
+    "states.values",
+    "states.interrupts",
+    "threads.metadata",
+    "threads.config",
+    "threads.error",
+    "runs.metadata",
+    "runs.kwargs",
+    "outcomes.output",
+    "outcomes.error",
+    "outcomes.metadata",
+    "events.data",
+    "deliveries.body",
+    "assistants.config",
+    "assistants.context",
+    "assistants.metadata",
+    "assistant_versions.config",
+    "assistant_versions.context",
+    "assistant_versions.metadata",
+    "crons.payload",
+    "crons.metadata",
+    "crons.user",
+    "crons.last_error",
+    "items.value",
+]
+
+COLUMNS: tuple[Column, ...] = get_args(Column)
+
+Key = tuple[Any, ...]
+"""What a row is found by: the position of a checkpoint or a pending write, the id of a blob, (thread, seq) of an event, the
+thread of a state, (assistant, version), (namespace, key) of an item, else the id of the record."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What stands in a column of one row. `type` is that of a checkpoint's part, `""` for JSON."""
+
+    key: Key
+    type: str
+    data: bytes
+
+
+class Ciphertexts(Protocol):
+    """Columns as they are stored, and notes on how they are sealed."""
+
+    async def get(self, column: Column, key: Key) -> Stored | None:
+        """One column of one row, held until the transaction ends; None when there is nothing in it."""
+        ...
+
+    async def put(self, column: Column, stored: Stored) -> None:
+        """Replaces what stands there, if the row is still there. Nothing else of the row changes."""
+        ...
+
+    async def page(self, column: Column, after: Key | None, limit: int) -> Sequence[Stored]:
+        """What is stored in a column, in order of the keys, after one of them; rows without anything in it are left out."""
+        ...
+
+    async def note(self, name: str) -> str | None:
+        """What was written down under a name."""
+        ...
+
+    async def set_note(self, name: str, value: str | None) -> None:
+        """Writes something down, or (None) strikes it out."""
+        ...

@@ -1,0 +1,48 @@
+"""No method of the storage goes past the encryption: each is either sealed, or named as one that carries no content."""
+
+import inspect
+
+import pytest
+
+from threadloom.encryption import content, storage, tables
+from threadloom.storage import base
+from threadloom.storage.deliveries import Deliveries
+from threadloom.storage.items import Items
+from threadloom.storage.lineage import Lineage
+from threadloom.storage.tasks import Tasks
+
+TABLES = {
+    base.Threads: tables.SealedThreads,
+    base.Runs: tables.SealedRuns,
+    base.Events: tables.SealedEvents,
+    base.Assistants: tables.SealedAssistants,
+    base.Crons: tables.SealedCrons,
+    Tasks: tables.SealedTasks,
+    Deliveries: tables.SealedDeliveries,
+    Items: content.SealedItems,
+    Lineage: content.SealedLineage,
+}
+
+
+def methods(kind):
+    return {name: value for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")}
+
+
+@pytest.mark.parametrize("protocol", TABLES, ids=lambda protocol: protocol.__name__)
+def test_every_method_is_sealed_or_carries_no_content(protocol):
+    sealed = TABLES[protocol]
+    assert methods(protocol).keys() == methods(sealed).keys() | set(sealed.PLAIN)
+    assert methods(sealed).keys().isdisjoint(sealed.PLAIN)
+
+
+@pytest.mark.parametrize("protocol", TABLES, ids=lambda protocol: protocol.__name__)
+def test_sealed_methods_take_what_the_storage_takes(protocol):
+    sealed = methods(TABLES[protocol])
+    for name, method in methods(protocol).items():
+        if name in sealed:
+            assert str(inspect.signature(sealed[name]).parameters) == str(inspect.signature(method).parameters)
+
+
+def test_every_table_of_a_transaction_is_there():
+    public = {name for name in vars(base.Tx) if not name.startswith("_")}
+    assert public == {name for name in vars(storage.SealedTx) if not name.startswith("_")}
