@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from threadloom.storage.named import load
 from threadloom.storage.sqlite import SqliteStorage
-from threadloom.storage.sqlite.named import load
 
 GROWING = {
     "runs",
@@ -67,7 +67,7 @@ async def test_no_query_reads_a_whole_table(tmp_path):
     found = {
         (file, name): tables
         for file in FILES
-        for name, query in load(file).items()
+        for name, query in load("threadloom.storage.sqlite", file).items()
         if (tables := scanned(connection, query))
     }
     await storage.close()

@@ -8,11 +8,11 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.base import AssistantQuery
+from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
-from threadloom.storage.sqlite.named import load
 from threadloom.types import Assistant
 
-SQL = load("assistants.sql")
+SQL = load(__package__, "assistants.sql")
 
 ORDER = {
     "assistant_id": "assistant_id",

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from threadloom.errors import StartError, StorageError
+from threadloom.storage.named import load
 from threadloom.storage.sqlite.migrate import migrations, version
-from threadloom.storage.sqlite.named import load
 
 log = logging.getLogger("threadloom.storage")
 
@@ -28,7 +28,7 @@ VACUUM = "vacuum"
 PAGES = 4096
 """Pages copied at once; the progress is told after each such step."""
 
-SQL = load("care.sql")
+SQL = load(__package__, "care.sql")
 
 Progress = Callable[[float], None]
 """Is told which part of a work is done, from 0 to 1."""

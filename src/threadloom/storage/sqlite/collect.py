@@ -14,14 +14,14 @@ from threadloom.lineage import pending
 from threadloom.lineage.cut import edge_at
 from threadloom.lineage.retain import Node, moved, retained, span
 from threadloom.lineage.segments import Chain, Edge, depth
+from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, LineageReads
-from threadloom.storage.sqlite.named import load
 
 
 class LineageCuts(LineageReads):
     """The part of `Lineage` that takes away, and the writer's sequence of positions."""
 
-    CUTS = load("collect.sql")
+    CUTS = load(__package__, "collect.sql")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)

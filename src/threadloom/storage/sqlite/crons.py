@@ -9,11 +9,11 @@ import orjson
 from threadloom.clock import from_iso
 from threadloom.codec import to_json
 from threadloom.storage.base import CronQuery
+from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
-from threadloom.storage.sqlite.named import load
 from threadloom.types import Cron
 
-SQL = load("crons.sql")
+SQL = load(__package__, "crons.sql")
 
 ORDER = {
     "cron_id": "cron_id",

@@ -8,11 +8,11 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.deliveries import DeliveryQuery
+from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
-from threadloom.storage.sqlite.named import load
 from threadloom.types import Delivery
 
-SQL = load("deliveries.sql")
+SQL = load(__package__, "deliveries.sql")
 
 
 class SqliteDeliveries:

@@ -5,10 +5,10 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from threadloom.storage.sqlite.named import load
+from threadloom.storage.named import load
 from threadloom.types import METHODS, Event
 
-SQL = load("events.sql")
+SQL = load(__package__, "events.sql")
 NEWEST = 2**63 - 1
 
 

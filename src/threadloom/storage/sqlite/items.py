@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from threadloom.storage.items import Condition, ItemQuery, matches
-from threadloom.storage.sqlite.named import load
+from threadloom.storage.named import load
 from threadloom.storage.sqlite.vectors import Fetched, Ids, VectorCache, nearest, parse_ids
 from threadloom.types import Item
 
-SQL = load("items.sql")
+SQL = load(__package__, "items.sql")
 
 _PLAIN = re.compile(r"\w+", re.ASCII)
 

@@ -10,9 +10,9 @@ from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
 from threadloom.storage.lineage import CheckpointRow, PendingWrite, Usage
-from threadloom.storage.sqlite.named import load
+from threadloom.storage.named import load
 
-SQL = load("lineage.sql")
+SQL = load(__package__, "lineage.sql")
 
 Row = tuple[Any, ...]
 """A row of `cks`: pos, seg, ns, cid, parent, btype, body, refs, small, meta."""

@@ -8,10 +8,10 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.base import QueueFigures
-from threadloom.storage.sqlite.named import load
+from threadloom.storage.named import load
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
-SQL = load("runs.sql")
+SQL = load(__package__, "runs.sql")
 
 
 class SqliteRuns:

@@ -3,12 +3,12 @@
 import sqlite3
 from typing import Any
 
+from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
-from threadloom.storage.sqlite.named import load
 from threadloom.storage.sqlite.runs import run_of
 from threadloom.storage.tasks import Task, TaskQuery
 
-SQL = load("tasks.sql")
+SQL = load(__package__, "tasks.sql")
 ORDER = "ORDER BY r.updated_at DESC, t.first DESC LIMIT :limit OFFSET :offset"
 
 

@@ -9,11 +9,11 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.base import ThreadQuery
+from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
-from threadloom.storage.sqlite.named import load
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
-SQL = load("threads.sql")
+SQL = load(__package__, "threads.sql")
 
 ORDER = {
     "thread_id": "t.thread_id",

@@ -11,13 +11,13 @@ from importlib import resources
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
-def load(file: str) -> dict[str, str]:
-    """The queries of a `.sql` file beside this module, by name, as text without the comment lines.
+def load(package: str, file: str) -> dict[str, str]:
+    """The queries of a `.sql` file of a package, by name, as text without the comment lines.
 
     Raises:
         ValueError: two queries have one name.
     """
-    text = resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
+    text = resources.files(package).joinpath(file).read_text(encoding="utf-8")
     parts = _NAME.split(text)
     queries: dict[str, str] = {}
     for name, body in zip(parts[1::2], parts[2::2], strict=True):

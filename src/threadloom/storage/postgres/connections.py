@@ -1,0 +1,137 @@
+"""Connections to PostgreSQL: how they are set up, and what their errors mean."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from threadloom.errors import StartError, StorageError
+
+try:
+    import asyncpg
+except ModuleNotFoundError as error:
+    raise StartError(
+        "PostgreSQL needs the package asyncpg, which is not installed: pip install 'threadloom[postgres]'"
+    ) from error
+
+SCHEMA = "threadloom"
+"""Where our tables are, apart from what else the database may hold."""
+
+SETTINGS = {
+    "application_name": "threadloom",
+    "search_path": f"{SCHEMA},public",
+    # Plans. Ours are walks along indexes, and have to be so from the first row on: a table that was empty a minute ago has no
+    # statistics, and what is planned then as a scan of it stays one.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    # Who was stopped in the middle of a transaction must not keep others from its threads for longer than a lease.
+    "idle_in_transaction_session_timeout": "10s",
+    "lock_timeout": "30s",
+}
+
+CONNECT_SECONDS = 5.0
+
+_ZERO, _MARK = "\0", "\ue000"
+
+
+class Lost(Exception):
+    """There is no connection to the database, or it broke off before a commit: nothing was kept."""
+
+
+_GONE: tuple[type[Exception], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""The connection is no good any more, or there was none. (Read-only: the server has become a stand-by.)"""
+
+_UNREACHABLE: tuple[type[Exception], ...] = (OSError, *_GONE)
+
+AGAIN: tuple[type[Exception], ...] = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Others were in the way: the same transaction can be made once more."""
+
+REFUSED: tuple[type[Exception], ...] = (
+    *_GONE,
+    *AGAIN,
+    Lost,
+    TimeoutError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+"""What an operator has to look after, and not we."""
+
+
+def encoded(text: str) -> bytes:
+    """A text as it is stored. PostgreSQL has none with U+0000: it stands as U+E000 and `0`, U+E000 itself with `1`."""
+    if _ZERO in text or _MARK in text:
+        text = text.replace(_MARK, _MARK + "1").replace(_ZERO, _MARK + "0")
+    return text.encode()
+
+
+def decoded(stored: bytes) -> str:
+    """The text that was stored."""
+    text = stored.decode()
+    return text.replace(_MARK + "0", _ZERO).replace(_MARK + "1", _MARK) if _MARK in text else text
+
+
+async def make_pool(uri: str, size: int) -> Any:
+    """Connections of the running event loop, up to `size`; the first is there at once."""
+    return await asyncpg.create_pool(
+        uri,
+        min_size=1,
+        max_size=size,
+        max_queries=10**9,
+        timeout=CONNECT_SECONDS,
+        statement_cache_size=1024,
+        max_cached_statement_lifetime=0,
+        server_settings=SETTINGS,
+        init=_prepare,
+        reset=_leave,
+    )
+
+
+async def _prepare(connection: Any) -> None:
+    await connection.set_type_codec("text", schema="pg_catalog", encoder=encoded, decoder=decoded, format="binary")
+
+
+async def _leave(connection: Any) -> None:
+    """In place of a reset, which costs a round trip: transactions are ended by who began them, and nothing else lasts."""
+
+
+def is_gone(error: BaseException, connection: Any) -> bool:
+    """Whether a connection on which this happened is lost."""
+    return isinstance(error, _GONE) or connection.is_closed()
+
+
+@contextlib.asynccontextmanager
+async def connecting() -> AsyncIterator[None]:
+    """
+    Raises:
+        Lost: in place of errors that say that the database cannot be reached.
+    """
+    try:
+        yield
+    except _UNREACHABLE as error:
+        raise Lost(f"it cannot be reached: {str(error) or type(error).__name__}") from error
+
+
+@contextlib.asynccontextmanager
+async def explained() -> AsyncIterator[None]:
+    """
+    Raises:
+        StorageError: in place of errors that an operator has to look after.
+    """
+    try:
+        yield
+    except REFUSED as error:
+        raise StorageError(f"the database refused: {str(error) or type(error).__name__}") from error

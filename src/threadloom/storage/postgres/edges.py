@@ -1,0 +1,33 @@
+"""The chain of a thread, from what the process knows of segments and from the database."""
+
+from threadloom.lineage.segments import KEPT_EDGES, UNBOUNDED, Chain, Edge
+from threadloom.storage.named import load
+from threadloom.storage.postgres.session import Session
+
+_EDGES = load(__package__, "lineage.sql")["edges"]
+
+
+class Edges:
+    """Parent edges by segment, remembered: an edge never changes and a segment's id is never used again. For any thread."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Edge | None] = {}
+
+    async def chain(self, session: Session, head: int) -> Chain:
+        """All that a thread with this head sees."""
+        known = self._known
+        if not session.writes and len(known) >= KEPT_EDGES:
+            known.clear()
+        # What a transaction reads of its own making is nobody else's before it is committed, and may never be.
+        learnt = {} if session.writes else known
+        links: list[Edge] = [(head, UNBOUNDED)]
+        segment = head
+        while True:
+            if segment not in known and segment not in learnt:
+                for id_, parent, upto in await session.fetch(_EDGES, segment):
+                    learnt[id_] = None if parent is None else (parent, upto)
+            edge = known[segment] if segment in known else learnt[segment]
+            if edge is None:
+                return tuple(links)
+            links.append(edge)
+            segment = edge[0]

@@ -1,0 +1,247 @@
+-- A thread's chain is walked in the statement itself, and only as far as somebody asks for more of it.
+
+-- name: head
+-- A thread's head segment and era.
+SELECT seg, era FROM heads WHERE thread_id = $1;
+
+-- name: edges
+-- A segment and all above it, each with its edge.
+WITH RECURSIVE up (id, parent, upto) AS (
+    SELECT id, parent, upto FROM segs WHERE id = $1
+    UNION ALL
+    SELECT s.id, s.parent, s.upto FROM up JOIN segs s ON s.id = up.parent
+)
+SELECT id, parent, upto FROM up;
+
+-- name: latest
+-- The newest checkpoint of a namespace, in full.
+WITH RECURSIVE chain (seg, bound, era, depth) AS (
+    SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
+),
+found AS MATERIALIZED (
+    SELECT c.era, c.depth, k.pos
+    FROM chain c CROSS JOIN LATERAL (
+        SELECT pos FROM cks WHERE seg = c.seg AND ns = $2 AND pos <= c.bound ORDER BY pos DESC LIMIT 1
+    ) k
+    LIMIT 1
+)
+{whole};
+
+-- name: by_id
+-- One checkpoint by id, in full. The chain is left where it lies below all that have this id.
+WITH RECURSIVE places AS MATERIALIZED (
+    SELECT pos, seg FROM cks WHERE cid = $3 AND ns = $2
+),
+chain (seg, bound, era, depth) AS (
+    SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segs s ON s.id = c.seg
+    WHERE s.upto >= (SELECT min(pos) FROM places)
+),
+found AS MATERIALIZED (
+    SELECT c.era, c.depth, p.pos
+    FROM chain c CROSS JOIN LATERAL (
+        SELECT pos FROM places WHERE seg = c.seg AND pos <= c.bound ORDER BY pos DESC LIMIT 1
+    ) p
+    LIMIT 1
+)
+{whole};
+
+-- name: whole
+-- How `latest` and `by_id` end: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
+SELECT f.era, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
+    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, b.ids, b.types, b.datas
+FROM found f
+JOIN cks k ON k.pos = f.pos
+CROSS JOIN LATERAL (
+    SELECT array_agg(id) AS ids, array_agg(type) AS types, array_agg(data) AS datas FROM blobs WHERE id = ANY(k.blobs)
+) b
+CROSS JOIN LATERAL (
+    SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
+        array_agg(data) AS datas, array_agg(path) AS paths
+    FROM (
+        SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT (SELECT depth + 1 FROM found)) c
+        JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
+        ORDER BY w.pos
+    ) w
+) w;
+
+-- name: history
+-- A page of a thread's checkpoints, newest first, each with its pending writes. Not those that were put again later.
+WITH RECURSIVE chain (seg, bound, era, depth) AS (
+    SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
+),
+place AS MATERIALIZED (
+    SELECT max(pos) AS pos FROM cks n
+    WHERE cid = $3 AND EXISTS (SELECT 1 FROM chain c WHERE c.seg = n.seg AND n.pos <= c.bound)
+),
+page AS MATERIALIZED (
+    SELECT c.era, c.depth, k.*
+    FROM chain c CROSS JOIN LATERAL (
+        SELECT * FROM cks k
+        WHERE seg = c.seg AND pos <= least(c.bound, (SELECT pos - 1 FROM place)){conditions}
+          AND NOT EXISTS (
+            SELECT 1 FROM (SELECT seg, pos FROM cks WHERE cid = k.cid AND ns = k.ns AND pos > k.pos OFFSET 0) n
+            WHERE (SELECT true FROM chain WHERE seg = n.seg AND bound >= n.pos LIMIT 1))
+        ORDER BY pos DESC LIMIT $2
+    ) k
+    LIMIT $2
+)
+SELECT k.era, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
+    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths
+FROM page k
+CROSS JOIN LATERAL (
+    SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
+        array_agg(data) AS datas, array_agg(path) AS paths
+    FROM (
+        SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
+        JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
+        ORDER BY w.pos
+    ) w
+) w;
+
+-- name: blobs
+-- Values by id.
+SELECT id, type, data FROM blobs WHERE id = ANY($1);
+
+-- name: path
+-- The ancestors of a checkpoint as far as channels are to be looked for, each with what is still missing there and its pending
+-- writes to these. $1 and $2 are the chain.
+SELECT p.missing, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
+    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths
+FROM tl_path($1, $2, $3, $4, $5) p
+JOIN cks k ON k.pos = p.place
+CROSS JOIN LATERAL (
+    SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
+        array_agg(data) AS datas, array_agg(path) AS paths
+    FROM (
+        SELECT w.* FROM unnest($1[1:p.level], $2[1:p.level]) AS c (seg, bound)
+        JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
+        WHERE w.channel = ANY(p.missing)
+        ORDER BY w.pos
+    ) w
+) w;
+
+-- name: heads
+-- Every thread.
+SELECT thread_id FROM heads;
+
+-- name: exists
+-- Whether a thread sees a checkpoint.
+WITH RECURSIVE chain (seg, bound) AS (
+    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT EXISTS (
+    SELECT 1 FROM chain c CROSS JOIN LATERAL (SELECT 1 FROM cks WHERE seg = c.seg AND pos <= c.bound LIMIT 1) k);
+
+-- name: threads_of_run
+-- The threads that a run wrote on.
+SELECT thread_id FROM run_spans WHERE run_id = $1 ORDER BY thread_id;
+
+-- name: wrote
+-- Whether a thread sees a root checkpoint of a run that wrote on it.
+WITH RECURSIVE chain (seg, bound, first) AS (
+    SELECT h.seg, 4611686018427387904, r.first
+    FROM heads h JOIN run_spans r ON r.run_id = $2 AND r.thread_id = h.thread_id WHERE h.thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto, c.first FROM chain c JOIN segs s ON s.id = c.seg WHERE s.upto >= c.first
+)
+SELECT EXISTS (
+    SELECT 1 FROM chain c CROSS JOIN LATERAL (
+        SELECT 1 FROM cks
+        WHERE seg = c.seg AND ns = '' AND pos BETWEEN c.first AND c.bound AND tl_document(meta) ->> 'run_id' = $2
+        LIMIT 1
+    ) k);
+
+-- name: usage_checkpoints
+-- Number, bytes and inherited bytes of the checkpoints of a chain. $1, $2: the chain, $3: its floor.
+SELECT count(*), coalesce(sum(bytes), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint
+FROM (
+    SELECT DISTINCT ON (k.ns, k.cid) k.pos, octet_length(k.body) + octet_length(k.meta) AS bytes
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos <= c.bound
+    ORDER BY k.ns, k.cid, k.pos DESC
+) seen;
+
+-- name: usage_writes
+-- The same of the pending writes that count.
+SELECT count(*), coalesce(sum(bytes), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint
+FROM (
+    SELECT DISTINCT ON (w.ns, w.cid, w.task_id, w.idx) w.pos, octet_length(w.data) AS bytes
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN writes w ON w.seg = c.seg AND w.pos <= c.bound
+    ORDER BY w.ns, w.cid, w.task_id, w.idx, (CASE WHEN w.idx < 0 THEN -w.pos ELSE w.pos END)
+) seen;
+
+-- name: usage_channels
+-- Of each channel the number of values, their bytes and the inherited bytes: blobs, and the small ones in the rows.
+WITH seen AS MATERIALIZED (
+    SELECT DISTINCT ON (k.ns, k.cid) k.pos, k.channels, k.blobs, k.small_channels, k.small_bytes
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos <= c.bound
+    ORDER BY k.ns, k.cid, k.pos DESC
+),
+stored (channel, bytes, pos) AS (
+    SELECT r.channel, octet_length(b.data), b.pos
+    FROM (SELECT DISTINCT j.channel, j.id FROM seen, unnest(seen.channels, seen.blobs) AS j (channel, id)) r
+    JOIN blobs b ON b.id = r.id
+    UNION ALL
+    SELECT j.channel, j.bytes, seen.pos
+    FROM seen, unnest(seen.small_channels, seen.small_bytes) AS j (channel, bytes) WHERE j.bytes > 0
+)
+SELECT channel, count(*), sum(bytes)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint
+FROM stored GROUP BY channel;
+
+-- name: put
+-- A checkpoint.
+SELECT tl_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
+
+-- name: put_writes
+-- Pending writes.
+SELECT tl_put_writes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: lock
+-- Keeps everybody else out of the lineages of threads until the transaction ends.
+SELECT pg_advisory_xact_lock(key) FROM (SELECT DISTINCT tl_lineage_key(id) AS key FROM unnest($1::text[]) AS t (id) ORDER BY 1) k;
+
+-- name: copied
+-- What a copy asks of source $1 and target $2: whether there is a history of the target; the source's head and its edge; the
+-- position now; whether the head has any row; the id of the newest root checkpoint.
+WITH RECURSIVE chain (seg, bound) AS (
+    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT EXISTS (SELECT 1 FROM heads WHERE thread_id = $2), s.id, s.parent, s.upto, nextval('positions'),
+    EXISTS (SELECT 1 FROM cks WHERE seg = s.id) OR EXISTS (SELECT 1 FROM writes WHERE seg = s.id),
+    (SELECT k.cid
+     FROM chain c CROSS JOIN LATERAL (
+        SELECT cid FROM cks WHERE seg = c.seg AND ns = '' AND pos <= c.bound ORDER BY pos DESC LIMIT 1) k
+     LIMIT 1)
+FROM (SELECT 1) one LEFT JOIN heads h ON h.thread_id = $1 LEFT JOIN segs s ON s.id = h.seg;
+
+-- name: place_of
+-- Segment and position of a root checkpoint that a thread sees.
+WITH RECURSIVE places AS MATERIALIZED (
+    SELECT pos, seg FROM cks WHERE cid = $2 AND ns = ''
+),
+chain (seg, bound) AS (
+    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.upto >= (SELECT min(pos) FROM places)
+)
+SELECT p.seg, p.pos
+FROM chain c CROSS JOIN LATERAL (
+    SELECT seg, pos FROM places WHERE seg = c.seg AND pos <= c.bound ORDER BY pos DESC LIMIT 1
+) p
+LIMIT 1;
+
+-- name: begin
+-- A new segment with an edge, as head of a thread that has none.
+WITH made AS (
+    INSERT INTO segs (id, parent, upto) VALUES (nextval('positions'), $2, $3) RETURNING id
+)
+INSERT INTO heads (thread_id, seg, era) SELECT $1, id, id FROM made;

@@ -1,0 +1,202 @@
+"""Reading histories on PostgreSQL: every statement sees only what the thread's chain shows."""
+
+import heapq
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from threadloom.codec import to_json
+from threadloom.lineage import pending
+from threadloom.lineage.segments import Chain, floor
+from threadloom.storage.lineage import CheckpointRow, PendingWrite, Usage
+from threadloom.storage.named import load
+from threadloom.storage.postgres.edges import Edges
+from threadloom.storage.postgres.session import Session
+
+SQL = load(__package__, "lineage.sql")
+
+_LATEST = SQL["latest"].format(whole=SQL["whole"])
+_BY_ID = SQL["by_id"].format(whole=SQL["whole"])
+
+# A row of a checkpoint: era (or what a path misses there), the checkpoint's fields from 1 on, pending writes, blobs.
+_CHECKPOINT, _WRITES, _BLOBS = 1, 12, 18
+
+Blobs = dict[int, tuple[str, bytes]]
+
+
+class LineageReads:
+    """The reading half of `Lineage`.
+
+    Args:
+        session: a transaction or a snapshot.
+        edges: what the process knows of segments.
+    """
+
+    def __init__(self, session: Session, edges: Edges) -> None:
+        self._db = session
+        self._edges = edges
+
+    async def _head(self, thread_id: str) -> tuple[int, int] | None:
+        """The thread's head segment and its era."""
+        head = await self._db.fetchrow(SQL["head"], thread_id)
+        return None if head is None else (head[0], head[1])
+
+    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
+        return _whole(thread_id, await self._db.fetchrow(_LATEST, thread_id, ns))
+
+    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
+        return _whole(thread_id, await self._db.fetchrow(_BY_ID, thread_id, ns, cid))
+
+    async def history(
+        self,
+        thread_id: str,
+        *,
+        ns: str | None = None,
+        cid: str | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        rows = await self._page(thread_id, ns, cid, before, limit, metadata)
+        return await self._with_blobs([(thread_id, row) for row in rows])
+
+    async def everything(
+        self,
+        *,
+        before: str | None = None,
+        limit: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[CheckpointRow]:
+        found: list[tuple[str, Any]] = []
+        for (thread_id,) in await self._db.fetch(SQL["heads"]):
+            page = await self._page(thread_id, None, None, before, limit, metadata)
+            found += [(thread_id, row) for row in page]
+            if limit is not None:
+                found = heapq.nlargest(limit, found, key=lambda item: item[1][_CHECKPOINT])
+        found.sort(key=lambda item: item[1][_CHECKPOINT], reverse=True)
+        return await self._with_blobs(found)
+
+    async def _page(
+        self,
+        thread_id: str,
+        ns: str | None,
+        cid: str | None,
+        before: str | None,
+        limit: int | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> list[Any]:
+        """The checkpoints of a thread that fit, newest first, with their pending writes."""
+        wanted = dict(metadata or {})
+        if wanted.pop("thread_id", thread_id) != thread_id:
+            return []
+        values: list[Any] = [thread_id, limit, before]
+        conditions = "" if before is None else " AND ((SELECT pos FROM place) IS NOT NULL OR cid < $3)"
+        for condition, value in (
+            ("ns = {}", ns),
+            ("cid = {}", cid),
+            ("tl_document(meta) @> {}::jsonb", _searched(wanted) if wanted else None),
+        ):
+            if value is not None:
+                values.append(value)
+                conditions += f" AND {condition.format(f'${len(values)}')}"
+        return await self._db.fetch(SQL["history"].format(conditions=conditions), *values)
+
+    async def _with_blobs(self, rows: Sequence[tuple[str, Any]]) -> list[CheckpointRow]:
+        blobs = await self._blobs({blob for _, row in rows for blob in row[_CHECKPOINT + 7]})
+        return [_made(thread_id, row, row[0], blobs, row[_CHECKPOINT + 7]) for thread_id, row in rows]
+
+    async def _blobs(self, wanted: Collection[int]) -> Blobs:
+        if not wanted:
+            return {}
+        return {blob: (type_, data) for blob, type_, data in await self._db.fetch(SQL["blobs"], list(wanted))}
+
+    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+        head = await self._head(thread_id)
+        if head is None or not channels:
+            return []
+        segments, bounds = columns(await self._edges.chain(self._db, head[0]))
+        rows = await self._db.fetch(SQL["path"], segments, bounds, ns, cid, list(channels))
+        ends = [
+            [
+                blob
+                for channel, blob in zip(row[_CHECKPOINT + 6], row[_CHECKPOINT + 7], strict=True)
+                if channel in row[0]
+            ]
+            for row in rows
+        ]
+        blobs = await self._blobs({blob for end in ends for blob in end})
+        return [_made(thread_id, row, head[1], blobs, end) for row, end in zip(rows, ends, strict=True)]
+
+    async def exists(self, thread_id: str) -> bool:
+        return bool(await self._db.fetchval(SQL["exists"], thread_id))
+
+    async def threads_of_run(self, run_id: str) -> list[str]:
+        return [row[0] for row in await self._db.fetch(SQL["threads_of_run"], run_id)]
+
+    async def wrote(self, thread_id: str, run_id: str) -> bool:
+        return bool(await self._db.fetchval(SQL["wrote"], thread_id, run_id))
+
+    async def usage(self, thread_id: str) -> Usage:
+        head = await self._head(thread_id)
+        if head is None:
+            return Usage()
+        chain = await self._edges.chain(self._db, head[0])
+        values = (*columns(chain), floor(chain))
+        count, size, shared = await self._db.fetchrow(SQL["usage_checkpoints"], *values)
+        write_count, write_size, write_shared = await self._db.fetchrow(SQL["usage_writes"], *values)
+        channels = await self._db.fetch(SQL["usage_channels"], *values)
+        return Usage(
+            checkpoints=(count, size),
+            pending_writes=(write_count, write_size),
+            channels={channel: (versions, bytes_) for channel, versions, bytes_, _ in channels},
+            shared_bytes=shared + write_shared + sum(inherited for *_, inherited in channels),
+        )
+
+
+def _searched(wanted: Mapping[str, Any]) -> str:
+    """What metadata is to contain, spelled as `tl_document` spells it."""
+    text = to_json(wanted).decode()
+    return text.replace("\\u0001", "\\u00011").replace("\\u0000", "\\u00010")
+
+
+def columns(chain: Chain) -> tuple[list[int], list[int]]:
+    """A chain as two arrays: segments, bounds."""
+    return [segment for segment, _ in chain], [bound for _, bound in chain]
+
+
+def _whole(thread_id: str, row: Any) -> CheckpointRow | None:
+    """The checkpoint of a row that has its blobs with it."""
+    if row is None:
+        return None
+    ids, types, datas = row[_BLOBS:]
+    blobs = {} if ids is None else dict(zip(ids, zip(types, datas, strict=True), strict=True))
+    return _made(thread_id, row, row[0], blobs, row[_CHECKPOINT + 7])
+
+
+def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[int]) -> CheckpointRow:
+    pos, ns, cid, parent, body_type, body, channels, refs, small_channels, small_bytes, meta = row[_CHECKPOINT:_WRITES]
+    return CheckpointRow(
+        pos=pos,
+        era=era,
+        thread_id=thread_id,
+        ns=ns,
+        cid=cid,
+        parent=parent,
+        body_type=body_type,
+        body=body,
+        refs=dict(zip(channels, refs, strict=True)),
+        small=dict(zip(small_channels, small_bytes, strict=True)),
+        blobs={blob: blobs[blob] for blob in wanted},
+        meta=orjson.loads(meta),
+        writes=_writes(row[_WRITES:_BLOBS]),
+    )
+
+
+def _writes(columns: Sequence[Any]) -> list[PendingWrite]:
+    """Pending writes in replay order."""
+    if columns[0] is None:
+        return []
+    rows = pending.counting(list(zip(*columns, strict=True)))
+    rows.sort(key=lambda row: (row[5], row[0], row[1]))
+    return [PendingWrite(*row) for row in rows]
