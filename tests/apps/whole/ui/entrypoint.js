@@ -1,0 +1,1 @@
+var __LGUI_chat = { render: function () {} };
