@@ -167,6 +167,7 @@ class Server:
             timeout=variables.bg_job_timeout_secs,
             keep=settings.events_seconds,
             log_size=variables.lsd_protocol_v2_buffer_size,
+            event_size=variables.max_stream_chunk_size_bytes,
             isolated=variables.bg_job_isolated_loops,
             alone=self._alone,
             lease=settings.threadloom.lease_seconds,
@@ -269,6 +270,7 @@ class Server:
             webhooks=WebhookPolicy(settings.webhooks),
             starter=self.worker,
             limits=self.limits,
+            keep=settings.events_seconds,
         )
         thread_graphs = ThreadGraphs(storage=storage, graphs=graphs)
         writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._locks)

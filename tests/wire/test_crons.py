@@ -141,6 +141,25 @@ async def test_a_cron_goes_with_its_thread(client, http):
     assert answer.status_code == 404
 
 
+@pytest.mark.parametrize("how", ["ends", "is cancelled"])
+async def test_a_cron_on_the_thread_of_a_stateless_run_goes_with_it(client, http, how):
+    later = 0.3 if how == "ends" else 600
+    run = (await http.post("/runs", json={"assistant_id": "ticking", "input": {}, "after_seconds": later})).json()
+    cron = (
+        await http.post(f"/threads/{run['thread_id']}/runs/crons", json={"assistant_id": "ticking", "schedule": RARE})
+    ).json()
+    assert (await http.get(f"/runs/crons/{cron['cron_id']}")).status_code == 200
+    if how == "is cancelled":
+        cancelled = await http.post(f"/threads/{run['thread_id']}/runs/{run['run_id']}/cancel")
+        assert cancelled.status_code < 300
+
+    async def gone():
+        return (await http.get(f"/threads/{run['thread_id']}")).status_code == 404
+
+    await until(gone)
+    assert (await http.get(f"/runs/crons/{cron['cron_id']}")).status_code == 404
+
+
 async def test_a_cron_lives_through_a_kill(client, server):
     cron = await client.crons.create("ticking", schedule=RARE, metadata={"survives": True})
     server.kill()

@@ -76,6 +76,7 @@ class House:
             webhooks=OpenPolicy(),
             starter=NoStarter(),
             limits=Limits(LimitSettings()),
+            keep=120,
         )
         self.crons = CronService(self.storage, OPEN, self.clock, self.runs, self.assistants)
 

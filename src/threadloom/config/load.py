@@ -233,8 +233,6 @@ def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Fi
             value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
             findings.warn(dotted, f"NOT BUILT YET, it has no effect: {instead}")
-    if variables.max_stream_chunk_size_bytes != Environment().max_stream_chunk_size_bytes:
-        findings.warn("MAX_STREAM_CHUNK_SIZE_BYTES", "NOT BUILT YET, it has no effect: events may be of any size")
 
 
 def _check_services(variables: Environment, root: Path, findings: Findings) -> Path | None:

@@ -1,6 +1,7 @@
 """Events of a run: numbered, stored when they must be replayable, handed to whoever listens."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,11 @@ from threadloom.engine.patience import patiently
 from threadloom.errors import LostLeaseError, ThreadloomError
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import CHANNELS, Event, Run
+
+log = logging.getLogger("threadloom.run")
+
+LARGEST = 128 * 1024 * 1024
+"""Bytes that an event's data may have, unless the settings say otherwise."""
 
 KEEP = 10_000
 """Stored events that a thread keeps, unless the settings say otherwise."""
@@ -55,6 +61,7 @@ class Emitter:
     Args:
         holds: whether the run is still ours. What it tells after that nobody gets.
         keep: stored events that the thread keeps.
+        largest: bytes that an event's data may have. In the place of a larger one stands an error that says so; the run goes on.
     """
 
     def __init__(
@@ -66,8 +73,10 @@ class Emitter:
         numbers: Numbers,
         holds: Callable[[], bool] = lambda: True,
         keep: int = KEEP,
+        largest: int = LARGEST,
     ) -> None:
         self._holds = holds
+        self._largest = largest
         self._most = keep
         self._run = run
         self._storage = storage
@@ -84,7 +93,10 @@ class Emitter:
         """One event; `mode` is the stream mode it belongs to, `""` for what every reader gets."""
         if not self._stored and not self._broker.watched(self._run.thread_id):
             return
-        event = self._event(name, to_json(value), mode)
+        data = to_json(value)
+        if len(data) > self._largest:
+            name, data, mode = "error", to_json(self._too_large(name, len(data))), ""
+        event = self._event(name, data, mode)
         if self._stored:
             self._keep(event)
         elif self._holds():
@@ -135,7 +147,18 @@ class Emitter:
             params["node"] = node
         params["data"] = data
         event.data = to_lean_json(params)
+        # How a run ends is told whatever its size: readers wait for it.
+        if len(event.data) > self._largest and method != "lifecycle":
+            params["data"] = {"__error__": self._too_large(method, len(event.data))}
+            event.data = to_lean_json(params)
         return event
+
+    def _too_large(self, name: str, size: int) -> dict[str, str]:
+        text = (
+            f"An event {name!r} has {size} bytes; MAX_STREAM_CHUNK_SIZE_BYTES allows {self._largest}. The run goes on."
+        )
+        log.warning("%s", text)
+        return {"error": "EventTooLarge", "message": text}
 
     def _event(self, name: str, data: bytes, mode: str) -> Event:
         ms, n = self._numbers.next()

@@ -157,7 +157,7 @@ class Settling:
         error = USER_INTERRUPT if result.kind == "cancelled" else result.error
         run.status, run.updated_at, run.ended_at = status, now, now
         if run.temporary:
-            await self._throw_away(tx, run, now)
+            await throw_away(tx, run.thread_id, now + self._keep)
             return Settled(run=run, status=status, error=error, values_json=result.output_json)
         snapshot = result.snapshot
         failed = status in ("error", "timeout")
@@ -172,7 +172,7 @@ class Settling:
         await tx.runs.drop_outcome(run.run_id)
         run.updated_at = run.ended_at = now
         if run.temporary:
-            await self._throw_away(tx, run, now)
+            await throw_away(tx, run.thread_id, now + self._keep)
         else:
             thread = await tx.threads.get(run.thread_id, with_state=False)
             error = thread.error if thread else None
@@ -204,12 +204,14 @@ class Settling:
             metadata={**thread.metadata, "graph_id": run.graph_id, "assistant_id": run.assistant_id},
         )
 
-    async def _throw_away(self, tx: Tx, run: Run, now: int) -> None:
-        """Removes the thread of a stateless run; its outcome stays for those who still join."""
-        await tx.runs.expire_outcomes(run.thread_id, now + self._keep)
-        await tx.lineage.delete(run.thread_id)
-        await tx.runs.delete_of_thread(run.thread_id)
-        await tx.threads.delete(run.thread_id)
+
+async def throw_away(tx: Tx, thread_id: str, until: int) -> None:
+    """Removes the thread of a stateless run with all that hangs on it; what came of it stays until then, for those who join."""
+    await tx.runs.expire_outcomes(thread_id, until)
+    await tx.crons.delete_of_thread(thread_id)
+    await tx.lineage.delete(thread_id)
+    await tx.runs.delete_of_thread(thread_id)
+    await tx.threads.delete(thread_id)
 
 
 async def _held(tx: Tx, run: Run) -> Run:

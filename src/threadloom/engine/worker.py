@@ -12,7 +12,7 @@ from typing import Any
 from threadloom.auth.known import RunUsers
 from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
-from threadloom.engine.events import KEEP, Emitter, Numbers
+from threadloom.engine.events import KEEP, LARGEST, Emitter, Numbers
 from threadloom.engine.execute import Execution, Result, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
@@ -97,6 +97,7 @@ class Worker:
         timeout: seconds a run may take.
         keep: seconds that the events of a run are kept after its end.
         log_size: stored events that a thread keeps.
+        event_size: bytes that an event may have.
         isolated: whether runs get event loops of their own.
         alone: whether no other process can hold a lease, so that all are void at start.
         delivery: makes what the webhook of a run that ends is told.
@@ -118,6 +119,7 @@ class Worker:
         timeout: float,
         keep: float,
         log_size: int = KEEP,
+        event_size: int = LARGEST,
         isolated: bool = False,
         alone: bool = True,
         delivery: MakeDelivery | None = None,
@@ -139,6 +141,7 @@ class Worker:
         self._after_run = after_run
         self._observer = observer
         self._log_size = log_size
+        self._event_size = event_size
         self._settling = Settling(storage=storage, clock=clock, keep=keep, delivery=delivery)
         self._leases = LeaseKeeper(
             storage=storage, clock=clock, seconds=lease, alone=alone, lost=self._lose, cancelled=self._cancel
@@ -380,6 +383,7 @@ class Worker:
             numbers=self._numbers,
             holds=lambda: self._leases.holds(run),
             keep=self._log_size,
+            largest=self._event_size,
         )
 
     async def _give_up(self, run: Run) -> None:

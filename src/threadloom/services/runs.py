@@ -6,10 +6,11 @@ from typing import Any, Literal, Protocol
 from threadloom.auth.authorize import Guard
 from threadloom.auth.known import RunUsers
 from threadloom.broker.base import Broker
-from threadloom.clock import Clock
+from threadloom.clock import SECOND, Clock
 from threadloom.engine.admission import Admitted, Starter, admit, end_pending
 from threadloom.engine.events import Numbers, closing
 from threadloom.engine.execute import read_state
+from threadloom.engine.settle import throw_away
 from threadloom.engine.states import thread_status
 from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.graphs.registry import Graphs
@@ -50,6 +51,7 @@ class RunService:
         webhooks: the policy that webhook URLs must pass.
         starter: the worker of this process.
         limits: how many runs a user may have.
+        keep: seconds that what came of a stateless run is kept when it was stopped before it began.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class RunService:
         webhooks: UrlCheck,
         starter: Starter,
         limits: Limits,
+        keep: float,
     ) -> None:
         self._limits = limits
+        self._keep = int(keep * SECOND)
         self._guard = guard
         self._users = users
         self.granting = Granting(storage=storage, guard=guard, assistants=assistants, clock=clock)
@@ -391,8 +395,7 @@ class RunService:
         now = self._clock.now()
         await end_pending(tx, run, now, keep=action == "interrupt")
         if run.temporary:
-            await tx.runs.delete_of_thread(run.thread_id)
-            await tx.threads.delete(run.thread_id)
+            await throw_away(tx, run.thread_id, now + self._keep)
             return None
         active = await tx.runs.count_active(run.thread_id)
         thread = await tx.threads.get(run.thread_id)
