@@ -90,6 +90,17 @@ async def test_a_put_keeps_when_the_item_was_made(store, clock):
     assert (item.updated_at - item.created_at).total_seconds() == 2
 
 
+async def test_ten_thousand_namespaces_are_listed_right(store):
+    users = [(f"user {number:05}", f"topic {number % 7}", "notes") for number in range(10_000)]
+    await store.abatch([PutOp(namespace, "k", {"n": 1}, index=False) for namespace in users])
+    assert await store.alist_namespaces(limit=10_001) == users
+    assert await store.alist_namespaces(limit=5, offset=9_997) == users[9_997:]
+    assert await store.alist_namespaces(prefix=("user 00042",)) == [users[42]]
+    assert await store.alist_namespaces(suffix=("topic 3", "*"), limit=3) == [users[3], users[10], users[17]]
+    assert len(await store.alist_namespaces(max_depth=1, limit=20_000)) == 10_000
+    assert len(await store.asearch((), limit=10)) == 10
+
+
 async def test_a_batch_reads_as_of_before_its_writes(both):
     await both.aput(("a",), "old", {"n": 1})
     results = await both.abatch(

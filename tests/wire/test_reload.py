@@ -361,6 +361,36 @@ async def test_no_request_fails_while_code_changes(app):
     assert failed == []
 
 
+AUTH = """
+from langgraph_sdk import Auth
+auth = Auth()
+
+@auth.authenticate
+async def who(authorization: str | None):
+    if authorization != "Bearer KEY":
+        raise Auth.exceptions.HTTPException(401, "not you")
+    return "somebody"
+"""
+
+
+def test_code_of_auth_counts_at_once(tmp_path):
+    app = App(tmp_path)
+    app.config = {**app.config, "auth": {"path": "./doors/auth.py:auth"}}
+    app.configure()
+    app.write("doors/auth.py", AUTH.replace("KEY", "old"))
+
+    def enters(key: str) -> bool:
+        headers = {"authorization": f"Bearer {key}"}
+        return app.http.post(f"{app.server.url}/threads/count", json={}, headers=headers).status_code == 200
+
+    with running(app.folder, app.folder / ".threadloom", reload=True) as app.server:
+        assert (enters("old"), enters("new")) == (True, False)
+        assert app.edited("doors/auth.py", AUTH.replace("KEY", "new"))["error"] is None
+        assert (enters("old"), enters("new")) == (False, True)
+        assert "SyntaxError" in app.edited("doors/auth.py", "auth = (")["error"]
+        assert (enters("old"), enters("new")) == (False, True)
+
+
 def test_without_reload_nothing_is_watched(tmp_path):
     app = App(tmp_path)
     with running(app.folder, app.folder / ".threadloom") as app.server:

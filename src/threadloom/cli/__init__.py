@@ -5,6 +5,7 @@ configuration or a graph is wrong. Verbs import what they need when they run, so
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Users' code is imported here and may print what the terminal's encoding lacks; that must not be its end.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in ELSEWHERE:
         print(f"Error: there is no command {words[0]!r}. In its place: {ELSEWHERE[words[0]]}.", file=sys.stderr)
