@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 
 from tests.dockerfile import Image, instructions
 from tests.server import free_port
-from threadloom.cli.image.dockerfile import THREADLOOM
+from threadloom.cli.image.dockerfile import EXTRAS, THREADLOOM
 
 CHAT = Path(__file__).parents[2] / "examples" / "chat"
 GRAPH = (CHAT / "team.py").read_text()
@@ -174,6 +175,11 @@ def test_the_image_is_small_and_safe(app):
     assert all("--no-cache-dir" in rest for rest in installs)
     assert any(THREADLOOM in rest for rest in installs)
     assert any("pip uninstall --yes setuptools wheel pip" in rest for _, rest in steps)
+
+
+def test_the_image_can_do_all_that_can_be_configured():
+    extras = tomllib.loads((CHAT.parents[1] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert sorted(extras) == list(EXTRAS)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from threadloom.config.load import report
 from threadloom.errors import ConfigError
 
 HEADER = "# Written by `threadloom dockerfile`."
-EXTRAS = ("postgres", "redis")
+EXTRAS = ("encryption", "otel", "postgres", "redis")
 THREADLOOM = f"threadloom[{','.join(EXTRAS)}]=={__version__}"
 """What the image installs beside the app."""
 
