@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from threadloom.storage.driven import drive
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
-from threadloom.storage.sqlite.tx import drive
 
 pytestmark = pytest.mark.anyio
 

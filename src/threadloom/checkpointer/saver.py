@@ -85,10 +85,10 @@ class Saver(BaseCheckpointSaver[str]):
         """
         put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
         try:
-            era = await self._storage.write(lambda tx: tx.lineage.put(put))
+            era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
         except StaleRefsError:
             put = self._with_all_values(put, config, checkpoint, new_versions)
-            era = await self._storage.write(lambda tx: tx.lineage.put(put))
+            era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
         return self._stored(put, era, checkpoint["channel_versions"])
 
     def put(
@@ -102,10 +102,10 @@ class Saver(BaseCheckpointSaver[str]):
         off_the_loop("aput")
         put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
         try:
-            era = self._storage.write_now(lambda tx: tx.lineage.put(put))
+            era = self._storage.write_now(lambda tx: tx.lineage.put(put), single=True)
         except StaleRefsError:
             put = self._with_all_values(put, config, checkpoint, new_versions)
-            era = self._storage.write_now(lambda tx: tx.lineage.put(put))
+            era = self._storage.write_now(lambda tx: tx.lineage.put(put), single=True)
         return self._stored(put, era, checkpoint["channel_versions"])
 
     def _checkpoint_put(
@@ -189,7 +189,7 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> None:
         """Stores writes of a task under the checkpoint that `config` names. Raises as `aput`."""
         put = self._writes_put(config, writes, task_id, task_path)
-        await self._storage.write(lambda tx: tx.lineage.put_writes(put))
+        await self._storage.write(lambda tx: tx.lineage.put_writes(put), single=True)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -197,7 +197,7 @@ class Saver(BaseCheckpointSaver[str]):
         """As `aput_writes`, for worker threads."""
         off_the_loop("aput_writes")
         put = self._writes_put(config, writes, task_id, task_path)
-        self._storage.write_now(lambda tx: tx.lineage.put_writes(put))
+        self._storage.write_now(lambda tx: tx.lineage.put_writes(put), single=True)
 
     def _writes_put(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from threadloom.codec import from_json, to_json
 from threadloom.encryption import context
@@ -15,6 +15,7 @@ from threadloom.encryption.storage import SealedTx
 from threadloom.errors import StorageError
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.ciphertexts import Stored
+from threadloom.storage.driven import drive
 
 log = logging.getLogger("threadloom.encryption")
 
@@ -47,13 +48,23 @@ class HandledStorage:
     async def close(self) -> None:
         await self._inner.close()
 
-    async def write(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
+    async def write(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
+        if single:
+            memo = Memo(self._handlers, context.current())
+            while _misses(work, memo):
+                await self._fulfil(memo)
+            return await self._inner.write(lambda tx: _whole(work, tx, memo), single=True)
         return await self._until_ready(work, lambda sealed: self._inner.write(sealed, heavy=heavy))
 
     async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
         return await self._until_ready(work, lambda sealed: self._inner.read(sealed, heavy=heavy))
 
-    def write_now(self, work: Callable[[SealedTx], Awaitable[T]]) -> T:
+    def write_now(self, work: Callable[[SealedTx], Awaitable[T]], *, single: bool = False) -> T:
+        if single:
+            memo = Memo(self._handlers, context.current())
+            while _misses(work, memo):
+                self._at_home(memo).result()
+            return self._inner.write_now(lambda tx: _whole(work, tx, memo), single=True)
         return self._until_ready_now(work, self._inner.write_now)
 
     def read_now(self, work: Callable[[SealedTx], Awaitable[T]]) -> T:
@@ -73,10 +84,7 @@ class HandledStorage:
                     with _logged():
                         await self._inner.write(lambda tx: _put_in_place(tx, replacements))
                 return result
-            if self._home is asyncio.get_running_loop():
-                await memo.fulfil()
-            else:
-                await asyncio.wrap_future(self._at_home(memo))
+            await self._fulfil(memo)
         raise UndecipherableError("An operation asks the encryption's handlers for something else each time")
 
     def _until_ready_now(
@@ -94,10 +102,40 @@ class HandledStorage:
             self._at_home(memo).result()
         raise UndecipherableError("An operation asks the encryption's handlers for something else each time")
 
+    async def _fulfil(self, memo: Memo) -> None:
+        if self._home is asyncio.get_running_loop():
+            await memo.fulfil()
+        else:
+            await asyncio.wrap_future(self._at_home(memo))
+
     def _at_home(self, memo: Memo) -> Any:
         if self._home is None:
             raise RuntimeError("the storage is not open")
         return asyncio.run_coroutine_threadsafe(memo.fulfil(), self._home)
+
+
+class _Rehearsal:
+    """A transaction in which a single put goes nowhere."""
+
+    @property
+    def lineage(self) -> "_Rehearsal":
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        async def gone(*_: Any, **__: Any) -> int:
+            return 0
+
+        return gone
+
+
+def _misses(work: Callable[[SealedTx], Awaitable[T]], memo: Memo) -> bool:
+    """Whether a single put misses answers of handlers. It reads nothing, so it can be gone through without a database; and
+    what goes in together with others must be whole when it does."""
+    try:
+        drive(lambda tx: _whole(work, tx, memo), cast(Tx, _Rehearsal()))
+    except Pending:
+        return True
+    return False
 
 
 async def _whole(work: Callable[[SealedTx], Awaitable[T]], tx: Tx, memo: Memo) -> T:

@@ -93,14 +93,14 @@ class SealedStorage:
     async def close(self) -> None:
         await self._inner.close()
 
-    async def write(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
-        return await self._inner.write(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy)
+    async def write(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
+        return await self._inner.write(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy, single=single)
 
     async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
         return await self._inner.read(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy)
 
-    def write_now(self, work: Callable[[SealedTx], Awaitable[T]]) -> T:
-        return self._inner.write_now(lambda tx: work(SealedTx(tx, self._cipher)))
+    def write_now(self, work: Callable[[SealedTx], Awaitable[T]], *, single: bool = False) -> T:
+        return self._inner.write_now(lambda tx: work(SealedTx(tx, self._cipher)), single=single)
 
     def read_now(self, work: Callable[[SealedTx], Awaitable[T]]) -> T:
         return self._inner.read_now(lambda tx: work(SealedTx(tx, self._cipher)))

@@ -445,9 +445,10 @@ class Storage(Protocol):
 
     async def close(self) -> None: ...
 
-    async def write(self, work: Callable[[Tx], Awaitable[T]], *, heavy: bool = False) -> T:
+    async def write(self, work: Callable[[Tx], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
         """Runs `work` as one transaction; it is committed when this returns. `heavy` work may take long and must not hold
-        up others.
+        up others. `single` work is one `lineage.put` or `put_writes` and nothing else: those of one thread are stored in
+        the order in which they were handed in, and the storage may commit many of them at once.
 
         Raises:
             StorageError: the database refused. Nothing was kept.
@@ -458,7 +459,7 @@ class Storage(Protocol):
         """Runs `work` on one snapshot. `heavy` reads may take long and must not hold up others."""
         ...
 
-    def write_now(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+    def write_now(self, work: Callable[[Tx], Awaitable[T]], *, single: bool = False) -> T:
         """The same as `write` for a thread that runs no event loop: blocks until it is committed."""
         ...
 

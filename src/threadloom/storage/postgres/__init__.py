@@ -3,12 +3,14 @@
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 from threadloom.errors import StorageError
+from threadloom.storage.driven import drive
 from threadloom.storage.postgres.collect import AT_ONCE, CUTS
 from threadloom.storage.postgres.database import Database
 from threadloom.storage.postgres.edges import Edges
+from threadloom.storage.postgres.puts import Puts, PutTx
 from threadloom.storage.postgres.session import Session
 from threadloom.storage.postgres.tx import PostgresTx
 
@@ -35,6 +37,7 @@ class PostgresStorage:
 
     def __init__(self, uri: str, *, connections: int = 10) -> None:
         self.database = Database(uri, connections=connections)
+        self._puts = Puts(self.database)
         self._edges = Edges()
         self._blob_ids = itertools.count(1)
 
@@ -54,15 +57,19 @@ class PostgresStorage:
     def _tx(self, session: Session) -> PostgresTx:
         return PostgresTx(session, self._edges, self._collect_later)
 
-    async def write(self, work: Work[T], *, heavy: bool = False) -> T:
+    async def write(self, work: Work[T], *, heavy: bool = False, single: bool = False) -> T:
+        if single:
+            return await work(cast(PostgresTx, PutTx(self._puts)))
         return await self.database.write(lambda session: work(self._tx(session)), heavy=heavy)
 
     async def read(self, work: Work[T], *, heavy: bool = False) -> T:
         code = getattr(work, "__code__", None)
         return await self.database.read(lambda session: work(self._tx(session)), code, heavy=heavy)
 
-    def write_now(self, work: Work[T]) -> T:
+    def write_now(self, work: Work[T], *, single: bool = False) -> T:
         """The same as `write`, for a thread that runs no event loop: blocks until it is committed."""
+        if single:
+            return drive(work, cast(PostgresTx, PutTx(self._puts, now=True)))
         return self.database.write_now(lambda session: work(self._tx(session)))
 
     def read_now(self, work: Work[T]) -> T:

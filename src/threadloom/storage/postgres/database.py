@@ -7,7 +7,7 @@ loop, which runs nothing but transactions on a thread of its own.
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from types import CodeType
 from typing import Any, TypeVar
@@ -63,6 +63,14 @@ class Database:
             self._aside_loop = self._thread = None
         await self._home.close()
 
+    @property
+    def lane(self) -> Lane | None:
+        """The lane of the running event loop, None if that is neither of the two."""
+        loop = asyncio.get_running_loop()
+        if loop is self._home_loop:
+            return self._home
+        return self._aside if loop is self._aside_loop else None
+
     # --- from any event loop ---
 
     async def write(self, operation: Operation[T], *, heavy: bool = False) -> T:
@@ -79,8 +87,9 @@ class Database:
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Lets something run on the lane of the running event loop; `close` waits for it."""
-        home = asyncio.get_running_loop() is self._home_loop
-        (self._home if home else self._aside).start(work)
+        lane = self.lane
+        assert lane is not None, "only what a lane runs has something to be done in the background"
+        lane.start(work)
 
     # --- from threads without one ---
 
@@ -102,6 +111,10 @@ class Database:
             work.close()
             raise
         return asyncio.run_coroutine_threadsafe(work, loop)
+
+    def call_aside(self, function: Callable[[], None]) -> None:
+        """Calls a function on the loop aside."""
+        (self._aside_loop or self._start()).call_soon_threadsafe(function)
 
     def _start(self) -> asyncio.AbstractEventLoop:
         with self._starting:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from threadloom.errors import StorageError
 from threadloom.storage.postgres.connections import AGAIN, Lost, connecting, explained, is_gone, make_pool
-from threadloom.storage.postgres.session import BEGIN, SNAPSHOT, MoreThanOne, Session
+from threadloom.storage.postgres.session import BEGIN, EACH, SNAPSHOT, MoreThanOne, Session
 
 T = TypeVar("T")
 Operation = Callable[[Session], Awaitable[T]]
@@ -103,6 +103,17 @@ class Lane:
             follow()
         return result
 
+    async def write_statement(self, operation: Operation[T]) -> T:
+        """Runs an operation of which the one statement that writes is a transaction of its own.
+
+        The operation is made again when the connection was lost, so it has to find out by itself whether it was carried out.
+
+        Raises:
+            StorageError: the database refused, or cannot be reached.
+        """
+        async with explained():
+            return await self._again(lambda: self._once(operation, EACH, STATEMENT_SECONDS))
+
     # --- reading ---
 
     async def read(self, operation: Operation[T], code: CodeType | None, *, heavy: bool = False) -> T:
@@ -118,17 +129,17 @@ class Lane:
         async with explained():
             if code is not None and code not in self._whole:
                 try:
-                    return await self._again(lambda: self._read_once(operation, None, seconds))
+                    return await self._again(lambda: self._once(operation, None, seconds))
                 except MoreThanOne:
                     self._whole.add(code)
-            return await self._again(lambda: self._read_once(operation, SNAPSHOT, seconds))
+            return await self._again(lambda: self._once(operation, SNAPSHOT, seconds))
 
-    async def _read_once(self, operation: Operation[T], begin: str | None, seconds: float | None) -> T:
+    async def _once(self, operation: Operation[T], begin: str | None, seconds: float | None) -> T:
         async with self.connection() as connection:
             session = Session(connection, begin, timeout=seconds)
             async with _undone_on_failure(connection, session):
                 result = await operation(session)
-            if begin is not None and session.begun:
+            if session.begun:
                 try:
                     await connection.execute("COMMIT")
                 except Exception:
@@ -166,7 +177,7 @@ async def _undone_on_failure(connection: Any, session: Session) -> AsyncIterator
         if is_gone(error, connection):
             connection.terminate()
             raise Lost(f"the connection was lost: {error}") from error
-        if session.begun and not isinstance(error, MoreThanOne):
+        if session.begun:
             try:
                 await connection.execute("ROLLBACK")
             except BaseException:

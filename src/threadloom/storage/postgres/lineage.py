@@ -4,7 +4,10 @@ The same rows as on SQLite, and the same rules: they are only ever added, and th
 for nothing is asked for here: a lock on the thread's lineage, shared by those who add, alone for those who copy or take away.
 """
 
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.lineage.cut import edge_at
@@ -13,7 +16,7 @@ from threadloom.storage.lineage import CheckpointPut, WritesPut
 from threadloom.storage.postgres.collect import LineageCuts
 from threadloom.storage.postgres.lineage_reads import SQL
 
-__all__ = ["PostgresLineage", "checkpoint_values", "era_of", "writes_values"]
+__all__ = ["PostgresLineage", "checkpoint_values", "era_of", "many_values", "writes_values"]
 
 
 class PostgresLineage(LineageCuts):
@@ -92,6 +95,33 @@ def writes_values(put: WritesPut) -> tuple[Any, ...]:
         [write.data for write in writes],
         [write.path for write in writes],
     )
+
+
+def many_values(puts: Sequence[CheckpointPut | WritesPut]) -> list[Any]:
+    """What `tl_put_many` is called with: a list for each field, and those of the lists within the puts one after the other."""
+    # thread, run, fence, era, namespace, id, parent, body type, body, metadata
+    plain: list[list[Any]] = [[] for _ in range(10)]
+    # what each checkpoint refers to, its small values, its blobs, what it is to stand before; pending writes
+    lists: list[list[list[Any]]] = [[[] for _ in range(width)] for width in (2, 2, 3, 2, 6)]
+    counts: list[list[int | None]] = [[] for _ in lists]
+    for put in puts:
+        parts: list[Sequence[Sequence[Any]] | None]
+        values: list[Any] = [put.thread_id, put.run_id, put.fence]
+        if isinstance(put, CheckpointPut):
+            values += [put.era, put.ns, put.cid, put.parent, put.body_type, put.body, put.meta]
+            blobs = [(blob.id, blob.type, blob.data) for blob in put.blobs]
+            parts = [list(put.refs.items()), list(put.small.items()), blobs, put.early, ()]
+        else:
+            values += [None, put.ns, put.cid, None, None, None, None]
+            parts = [(), (), (), None, [msgspec.structs.astuple(write) for write in put.writes]]
+        for column, value in zip(plain, values, strict=True):
+            column.append(value)
+        for columns, count, part in zip(lists, counts, parts, strict=True):
+            count.append(None if part is None else len(part))
+            for row in part or ():
+                for column, value in zip(columns, row, strict=True):
+                    column.append(value)
+    return [*plain, *(one for count, columns in zip(counts, lists, strict=True) for one in (count, *columns))]
 
 
 def era_of(put: CheckpointPut | WritesPut, answer: int | None) -> int:

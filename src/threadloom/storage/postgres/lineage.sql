@@ -245,3 +245,16 @@ WITH made AS (
     INSERT INTO segs (id, parent, upto) VALUES (nextval('positions'), $2, $3) RETURNING id
 )
 INSERT INTO heads (thread_id, seg, era) SELECT $1, id, id FROM made;
+
+-- name: put_many
+-- Checkpoints and pending writes, one after the other.
+SELECT tl_put_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+    $25, $26, $27, $28, $29, $30);
+
+-- name: any_blob
+-- Whether any of these values is there.
+SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ANY($1::bigint[]));
+
+-- name: eras
+-- The eras of threads.
+SELECT thread_id, era FROM heads WHERE thread_id = ANY($1::text[]);

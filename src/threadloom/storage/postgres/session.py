@@ -6,6 +6,8 @@ from typing import Any
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+EACH = ""
+"""No transaction: each statement is one by itself."""
 
 _LOCK = "SELECT pg_advisory_xact_lock(tl_key($1))"
 _LITERAL = re.compile(r"[0-9A-Za-z_-]+")
@@ -24,7 +26,7 @@ class Session:
 
     Args:
         connection: a connection of asyncpg's that nobody else uses meanwhile.
-        begin: how the transaction begins. None: with nothing, for a read of one statement needs none.
+        begin: how the transaction begins. None: with nothing, for it is a read of one statement, which needs none.
         timeout: seconds that a statement may take; None is for ever.
     """
 
@@ -33,24 +35,23 @@ class Session:
         self._begin = begin
         self._timeout = timeout
         self._held: set[str] = set()
-        self.writes = begin is BEGIN
+        self._used = False
+        self._ready = begin == EACH
+        self.writes = begin in (BEGIN, EACH)
         self.begun = False
+        """Whether there is a transaction to be ended."""
         self.after: list[Callable[[], None]] = []
         """What is to be done once it is committed."""
 
     async def _start(self) -> None:
-        if self._begin is not None:
-            await self._connection.execute(self._begin, timeout=self._timeout)
-            self.begun = True
-        elif self.begun:
-            raise MoreThanOne
+        """Before the first statement, and before each of a read that is to have but one."""
+        if self._begin is None:
+            if self._used:
+                raise MoreThanOne
+            self._used = True
         else:
-            # The one statement is its own transaction. `begun` tells the next that there was one.
-            self.begun = True
-
-    @property
-    def _ready(self) -> bool:
-        return self.begun and self._begin is not None
+            await self._connection.execute(self._begin, timeout=self._timeout)
+            self.begun = self._ready = True
 
     async def execute(self, query: str, *values: Any) -> str:
         """Runs a statement. Gives its tag: `UPDATE 1`."""
@@ -90,10 +91,10 @@ class Session:
         """
         if not self.writes or thread_id in self._held:
             return False
-        if not self.begun and _LITERAL.fullmatch(thread_id):
+        if not self._ready and _LITERAL.fullmatch(thread_id):
             query = f"{self._begin}; SELECT pg_advisory_xact_lock(tl_key('{thread_id}'))"
             await self._connection.execute(query, timeout=self._timeout)
-            self.begun = True
+            self.begun = self._ready = True
         else:
             await self.execute(_LOCK, thread_id)
         self._held.add(thread_id)

@@ -11,11 +11,12 @@ import orjson
 
 from threadloom.codec import contains
 from threadloom.errors import StorageError
+from threadloom.storage.driven import drive
 from threadloom.storage.sqlite.care import FILE, apply_requests, locked, set_aside
 from threadloom.storage.sqlite.database import Database, Functions
 from threadloom.storage.sqlite.filters import permitted
 from threadloom.storage.sqlite.migrate import migrate
-from threadloom.storage.sqlite.tx import SqliteTx, drive
+from threadloom.storage.sqlite.tx import SqliteTx
 from threadloom.storage.sqlite.vectors import VectorCache
 
 __all__ = ["SqliteStorage"]
@@ -81,7 +82,7 @@ class SqliteStorage:
             tx = self._transactions[connection] = SqliteTx(connection, self._vectors)
         return tx
 
-    async def write(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False) -> T:
+    async def write(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
         return await self.database.write(lambda connection: drive(work, self._tx(connection)), heavy=heavy)
 
     async def read(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False) -> T:
@@ -89,7 +90,7 @@ class SqliteStorage:
             return await self.database.read_aside(lambda connection: drive(work, self._tx(connection)))
         return self.database.read(lambda connection: drive(work, self._tx(connection)))
 
-    def write_now(self, work: Callable[[SqliteTx], Awaitable[T]]) -> T:
+    def write_now(self, work: Callable[[SqliteTx], Awaitable[T]], *, single: bool = False) -> T:
         """The same as `write`, for a thread that is no event loop: blocks until it is committed."""
         return self.database.submit(lambda connection: drive(work, self._tx(connection))).result()
 

@@ -1,8 +1,6 @@
 """A transaction on SQLite: the tables side by side on one connection."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from threadloom.storage.sqlite.assistants import SqliteAssistants
 from threadloom.storage.sqlite.ciphertexts import SqliteCiphertexts
@@ -15,8 +13,6 @@ from threadloom.storage.sqlite.runs import SqliteRuns
 from threadloom.storage.sqlite.tasks import SqliteTasks
 from threadloom.storage.sqlite.threads import SqliteThreads
 from threadloom.storage.sqlite.vectors import VectorCache
-
-T = TypeVar("T")
 
 
 class SqliteTx:
@@ -33,18 +29,3 @@ class SqliteTx:
         self.tasks = SqliteTasks(connection)
         self.deliveries = SqliteDeliveries(connection)
         self.ciphertexts = SqliteCiphertexts(connection)
-
-
-def drive(work: Callable[[SqliteTx], Awaitable[T]], tx: SqliteTx) -> T:
-    """Runs `work` to its end at once: nothing a SQLite transaction awaits ever suspends.
-
-    Raises:
-        RuntimeError: `work` awaited something other than its transaction.
-    """
-    steps = work(tx).__await__()
-    try:
-        next(steps)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    raise RuntimeError("a transaction may await nothing but its storage")

@@ -222,6 +222,63 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION tl_put_many(
+    threads text[], runs text[], helds bigint[], known_eras bigint[], namespaces text[], ids text[],
+    -- Of checkpoints; pending writes have no body type. Lists within the items are one after the other, with their lengths.
+    parents text[], body_types text[], bodies bytea[], metas bytea[],
+    ref_counts integer[], channels text[], blobs bigint[],
+    small_counts integer[], small_channels text[], small_bytes bigint[],
+    blob_counts integer[], blob_ids bigint[], blob_types text[], blob_data bytea[],
+    early_counts integer[], early_namespaces text[], early_ids text[],
+    write_counts integer[], tasks text[], idxs integer[], write_channels text[], write_types text[], write_data bytea[],
+    paths text[]
+) RETURNS bigint[]
+LANGUAGE plpgsql
+AS $$
+    -- `tl_put` and `tl_put_writes` for many, one after the other. All that may have to be waited for is taken first and in one
+    -- order, so that two such batches cannot wait for each other.
+DECLARE
+    answers bigint[] := '{}';
+    ref integer := 1;
+    small integer := 1;
+    blob integer := 1;
+    early integer := 1;
+    write integer := 1;
+BEGIN
+    PERFORM 1 FROM runs r
+    WHERE r.run_id IN (SELECT u.run FROM unnest(tl_put_many.runs, helds) AS u (run, held) WHERE u.held IS NOT NULL)
+    ORDER BY r.run_id FOR SHARE;
+    PERFORM pg_advisory_xact_lock_shared(key)
+    FROM (SELECT DISTINCT tl_lineage_key(u.thread) AS key FROM unnest(threads) AS u (thread) ORDER BY 1) k;
+    FOR i IN 1 .. cardinality(threads) LOOP
+        IF body_types[i] IS NOT NULL THEN
+            answers := answers || tl_put(
+                threads[i], tl_put_many.runs[i], helds[i], known_eras[i], namespaces[i], ids[i], parents[i], body_types[i],
+                bodies[i],
+                channels[ref : ref + ref_counts[i] - 1], blobs[ref : ref + ref_counts[i] - 1],
+                small_channels[small : small + small_counts[i] - 1], small_bytes[small : small + small_counts[i] - 1],
+                metas[i],
+                blob_ids[blob : blob + blob_counts[i] - 1], blob_types[blob : blob + blob_counts[i] - 1],
+                blob_data[blob : blob + blob_counts[i] - 1],
+                CASE WHEN early_counts[i] IS NOT NULL THEN early_namespaces[early : early + early_counts[i] - 1] END,
+                CASE WHEN early_counts[i] IS NOT NULL THEN early_ids[early : early + early_counts[i] - 1] END);
+            ref := ref + ref_counts[i];
+            small := small + small_counts[i];
+            blob := blob + blob_counts[i];
+            early := early + coalesce(early_counts[i], 0);
+        ELSE
+            answers := answers || tl_put_writes(
+                threads[i], tl_put_many.runs[i], helds[i], namespaces[i], ids[i],
+                tasks[write : write + write_counts[i] - 1], idxs[write : write + write_counts[i] - 1],
+                write_channels[write : write + write_counts[i] - 1], write_types[write : write + write_counts[i] - 1],
+                write_data[write : write + write_counts[i] - 1], paths[write : write + write_counts[i] - 1]);
+            write := write + write_counts[i];
+        END IF;
+    END LOOP;
+    RETURN answers;
+END
+$$;
+
 -- Reading.
 
 CREATE FUNCTION tl_document(source bytea) RETURNS jsonb

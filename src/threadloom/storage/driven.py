@@ -1,0 +1,22 @@
+"""Transactions that never suspend, run to their end at once."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+X = TypeVar("X")
+
+
+def drive(work: Callable[[X], Awaitable[T]], tx: X) -> T:
+    """Runs `work` to its end at once: nothing that it awaits of this transaction ever suspends.
+
+    Raises:
+        RuntimeError: `work` awaited something other than its transaction.
+    """
+    steps = work(tx).__await__()
+    try:
+        next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise RuntimeError("a transaction may await nothing but its storage")
