@@ -401,8 +401,10 @@ class Server:
             *(work() for work in self.beside),
         ]
         minutes = self.settings.store.ttl.sweep_interval_minutes
-        if minutes is not None and isinstance(self.store, Store):
-            tasks.append(self.store.sweep_forever(minutes))
+        if isinstance(self.store, Store):
+            tasks.append(self.store.warm())
+            if minutes is not None:
+                tasks.append(self.store.sweep_forever(minutes))
         return tasks
 
 

@@ -254,6 +254,37 @@ async def test_items_without_vectors_come_after_and_page_with_the_rest(storage):
         assert found == some[offset : offset + 2]
 
 
+@pytest.mark.parametrize("every", [2, 20, 75])
+async def test_conditions_that_many_or_few_items_meet_give_the_nearest_that_do(storage, every, monkeypatch):
+    """What many items meet is found among the nearest; what few meet is looked for by itself."""
+    monkeypatch.setattr("threadloom.storage.sqlite.items.TRIED", 50)
+
+    async def fill(tx):
+        for number in range(150):
+            value = {"fits": number % every == 1, "n": number}
+            vectors = [vector(1, number / 150)] * (1 + number % 3)
+            await tx.items.put(item(f"k{number:04}", value=value), vectors, 10)
+        await tx.items.put(item("z", value={"fits": True}, at=1), [], 10)
+
+    await storage.write(fill)
+    wanted = [f"k{number:04}" for number in range(150) if number % every == 1] + ["z"]
+    for offset, limit in ((0, 3), (1, 5), (0, 100), (len(wanted) - 2, 5)):
+        found = await keys(storage, "n", vector=vector(1, 0), filter={"fits": True}, offset=offset, limit=limit)
+        assert found == wanted[offset : offset + limit]
+
+
+async def test_what_is_read_beforehand_changes_nothing(storage):
+    for number in range(5):
+        await put(storage, item(f"k{number}"), vector(1, number))
+    await storage.read(lambda tx: tx.items.warm(2, 10), heavy=True)
+    await storage.write(lambda tx: tx.items.delete(("n",), "k0"))
+    await put(storage, item("k2"), vector(1, 0))
+    await storage.read(lambda tx: tx.items.warm(2, 10), heavy=True)
+    assert await keys(storage, vector=vector(1, 0)) == ["k2", "k1", "k3", "k4"]
+    await storage.read(lambda tx: tx.items.warm(3, 10), heavy=True)
+    assert await keys(storage, vector=vector(1, 0)) == ["k2", "k1", "k3", "k4"]
+
+
 async def test_vectors_of_another_model_do_not_count(storage):
     await put(storage, item("old"), vector(1, 0))
     await put(storage, item("new"), vector(1, 0, 0))

@@ -97,7 +97,7 @@ class SealedLineage(Table):
 class SealedItems(Table):
     """`storage.items.Items`."""
 
-    PLAIN = ("refresh", "delete", "namespaces", "sweep")
+    PLAIN = ("refresh", "delete", "namespaces", "sweep", "warm")
 
     async def put(self, item: Item, vectors: Sequence[bytes], now: int) -> None:
         sealed = self._sealer.item(item)

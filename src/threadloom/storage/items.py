@@ -63,6 +63,10 @@ class Items(Protocol):
         """One page of items. With a vector it must be called from `Storage.read`: it fills a cache of what was committed."""
         ...
 
+    async def warm(self, dims: int, now: int) -> None:
+        """May read beforehand what searches by vectors of that length will need. A heavy read."""
+        ...
+
     async def namespaces(self, prefix: tuple[str, ...], now: int) -> list[tuple[str, ...]]:
         """The namespaces at and below `prefix` that hold items, each once, sorted label by label."""
         ...

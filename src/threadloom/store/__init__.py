@@ -93,6 +93,16 @@ class Store(BaseStore):
     async def __aexit__(self, *error: Any) -> None:
         self._home = None
 
+    async def warm(self) -> None:
+        """Lets the storage read beforehand what searches by meaning need, so that the first is as quick as the others."""
+        if self._index is None:
+            return
+        dims, now = self._index.dims, self._clock.now()
+        try:
+            await self._storage.read(lambda tx: tx.items.warm(dims, now), heavy=True)
+        except StorageError:
+            log.exception("vectors could not be read beforehand")
+
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """See `abatch`; blocks."""
         try:

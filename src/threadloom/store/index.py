@@ -28,11 +28,14 @@ class Index:
         dims: length of its vectors.
         fields: JSON paths of a value that are embedded, each by itself; `$` is the whole value.
         name: what the configuration calls the model, for errors.
+
+    Attributes:
+        dims: as given.
     """
 
     def __init__(self, embeddings: Embeddings, dims: int, fields: Sequence[str] = ("$",), name: str = "embed") -> None:
         self._embeddings = embeddings
-        self._dims = dims
+        self.dims = dims
         self._name = name
         self._paths = [_path(field) for field in fields]
 
@@ -74,9 +77,9 @@ class Index:
             numbers = np.asarray(vector, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise self._unfit("gave something that is no list of numbers") from error
-        if numbers.shape != (self._dims,):
+        if numbers.shape != (self.dims,):
             shape = "×".join(map(str, numbers.shape))
-            raise self._unfit(f"gave a vector of {shape} numbers, store.index.dims says {self._dims}")
+            raise self._unfit(f"gave a vector of {shape} numbers, store.index.dims says {self.dims}")
         if not np.isfinite(numbers).all():
             raise self._unfit("gave a vector with NaN or infinity in it")
         length = float(np.linalg.norm(numbers))

@@ -18,6 +18,12 @@ SQL = load(__package__, "items.sql")
 
 _PLAIN = re.compile(r"\w+", re.ASCII)
 
+WARM_BYTES = 512 * 1024 * 1024
+"""Vectors are read before they are asked for if they take no more memory than this."""
+
+TRIED = 1000
+"""Of a search with conditions so many of the nearest items are looked at one by one, before all items are looked through."""
+
 DENSE = 4
 """Missing vectors are read as one range of ids when at least one in so many of the range is missing."""
 
@@ -83,25 +89,21 @@ class SqliteItems:
     async def sweep(self, now: int, limit: int) -> int:
         return self._connection.execute(SQL["sweep"], {"now": now, "limit": limit}).rowcount
 
+    async def warm(self, dims: int, now: int) -> None:
+        bounds = _bounds(()) | {"dims": dims, "now": now}
+        ids = parse_ids(self._connection.execute(SQL["vector_ids"], bounds).fetchone()[0])
+        if len(ids) * dims * 4 <= WARM_BYTES:
+            self._vectors.warm(dims, ids, functools.partial(self._fetch, dims), functools.partial(self._living, dims))
+
     def _likest(self, query: ItemQuery, bounds: dict[str, Any]) -> list[Item]:
         assert query.vector is not None
-        dims = len(query.vector) // 4
-        bounds["dims"] = dims
-        sql, values = SQL["vector_ids"], dict[str, Any]()
-        if query.conditions:
-            narrowed, values = _narrowed(query.conditions)
-            sql = SQL["vector_ids_of"] + narrowed
-        ids = parse_ids(self._connection.execute(sql, bounds | values).fetchone()[0])
-        fetch, living = functools.partial(self._fetch, dims), functools.partial(self._living, dims)
-        owners, scores = self._vectors.score(query.vector, ids, fetch, living)
+        bounds["dims"] = len(query.vector) // 4
         end = query.offset + query.limit
-        ranked: list[tuple[int, float]] = []
-        for best in nearest(owners, scores, end):
-            nearness = dict(best)
-            passing = self._checked(nearness, query.conditions) if query.conditions else nearness
-            ranked = [(item_id, nearness[item_id]) for item_id in itertools.islice(passing, end)]
-            if len(ranked) == end:
-                break
+        ranked = self._ranked(query, bounds, end, TRIED if query.conditions else None)
+        if ranked is None:
+            # What fits is rare: it is looked for first, and what is found is ranked.
+            ranked = self._ranked(query, bounds, end, None)
+            assert ranked is not None
         page = dict(ranked[query.offset :])
         found = self._by_ids(list(page), page)
         if len(ranked) == end:
@@ -109,6 +111,38 @@ class SqliteItems:
         offset, limit = max(0, query.offset - len(ranked)), query.limit - len(found)
         rest = (self._filtered if query.conditions else self._plain)("unscored", query, bounds, offset, limit)
         return found + self._by_ids(rest)
+
+    def _ranked(
+        self, query: ItemQuery, bounds: dict[str, Any], end: int, tried: int | None
+    ) -> list[tuple[int, float]] | None:
+        """The `end` nearest items that meet the conditions, with their likeness; fewer if there are no more.
+
+        Args:
+            tried: how many of the nearest are looked at, each by itself. None: what meets the conditions is looked for first.
+
+        Returns:
+            None: not enough of those tried do, and there are others.
+        """
+        assert query.vector is not None
+        sql, values = SQL["vector_ids"], dict[str, Any]()
+        if query.conditions and tried is None:
+            narrowed, values = _narrowed(query.conditions)
+            sql = SQL["vector_ids_of"] + narrowed
+        dims: int = bounds["dims"]
+        ids = parse_ids(self._connection.execute(sql, bounds | values).fetchone()[0])
+        fetch, living = functools.partial(self._fetch, dims), functools.partial(self._living, dims)
+        owners, scores = self._vectors.score(query.vector, ids, fetch, living)
+        ranked: list[tuple[int, float]] = []
+        for best in nearest(owners, scores, end if tried is None else tried):
+            nearness = dict(best)
+            candidates = itertools.islice(nearness, tried)
+            passing = self._checked(candidates, query.conditions) if query.conditions else candidates
+            ranked = [(item_id, nearness[item_id]) for item_id in itertools.islice(passing, end)]
+            if len(ranked) == end:
+                break
+            if tried is not None and len(nearness) >= tried:
+                return None
+        return ranked
 
     def _plain(self, sql: str, query: ItemQuery, bounds: dict[str, Any], offset: int, limit: int) -> list[int]:
         """A page of ids in plain order, conditions unseen."""

@@ -46,6 +46,13 @@ class VectorCache:
     def __len__(self) -> int:
         return self._count
 
+    def warm(self, dims: int, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]) -> None:
+        """Has the vectors `ids` ready for later. Arguments as of `score`."""
+        with self._lock:
+            if dims != self._dims:
+                self._clear(dims)
+            self._have(ids, fetch, living)
+
     def score(
         self, query: bytes, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]
     ) -> tuple[Ids, NDArray[np.float32]]:
@@ -60,17 +67,20 @@ class VectorCache:
         with self._lock:
             if len(wanted) != self._dims:
                 self._clear(len(wanted))
-            missing = ids[~self._known(ids)]
-            if len(missing):
-                self._grow(self._count + len(missing))
-                self._add(fetch(missing))
-                self._compact(living)
+            self._have(ids, fetch, living)
             rows = self._rows[np.searchsorted(self._ids, ids)]
             # Rows are only ever appended, to these arrays or to new ones: both views stay as they are.
             matrix, owners = self._matrix[: self._count], self._owners
         # Gathering rows copies them: above a third of all it is cheaper to score every row.
         scores = (matrix @ wanted)[rows] if len(rows) * 3 > len(matrix) else matrix[rows] @ wanted
         return owners[rows], np.clip(scores, -1.0, 1.0)
+
+    def _have(self, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]) -> None:
+        missing = ids[~self._known(ids)]
+        if len(missing):
+            self._grow(self._count + len(missing))
+            self._add(fetch(missing))
+            self._compact(living)
 
     def _known(self, ids: Ids) -> NDArray[np.bool_]:
         if not len(self._ids):
@@ -100,7 +110,8 @@ class VectorCache:
     def _grow(self, count: int) -> None:
         if count <= len(self._matrix):
             return
-        size = max(count, 2 * len(self._matrix) if len(self._matrix) < 65_536 else len(self._matrix) * 5 // 4)
+        # With room to grow, for growing copies everything. Memory that was never written to is not taken from the system.
+        size = max(count * 5 // 4, 2 * len(self._matrix))
         matrix = np.empty((size, self._dims), dtype=np.float32)
         owners = np.zeros(size, dtype=np.int64)
         matrix[: self._count] = self._matrix[: self._count]
@@ -115,11 +126,13 @@ class VectorCache:
         if self._count < self._checked:
             return
         kept = np.isin(self._ids, living())
+        self._checked = max(COMPACT_ABOVE, int(kept.sum()) * 3 // 2)
+        if kept.all():
+            return
         rows = self._rows[kept]
         self._matrix, self._owners = self._matrix[rows], self._owners[rows]
         self._ids, self._rows = self._ids[kept], np.arange(len(rows))
         self._count = len(rows)
-        self._checked = max(COMPACT_ABOVE, self._count * 3 // 2)
 
 
 def nearest(owners: Ids, scores: NDArray[np.float32], wanted: int) -> Iterator[list[tuple[int, float]]]:
