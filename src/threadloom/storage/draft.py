@@ -59,7 +59,7 @@ class Draft:
             else:
                 await tx.lineage.put_writes(put)
 
-    async def write(self, work: Callable[[Any], Awaitable[T]], *, heavy: bool = False) -> T:
+    async def write(self, work: Callable[[Any], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
         await asyncio.sleep(0)  # a long draft waits for nothing else: others go on in between
         return await work(_DraftTx(self._lineage))
 
