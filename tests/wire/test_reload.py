@@ -391,6 +391,18 @@ def test_code_of_auth_counts_at_once(tmp_path):
         assert (enters("old"), enters("new")) == (False, True)
 
 
+def test_code_that_the_store_uses_is_said_to_need_a_restart(tmp_path):
+    app = App(tmp_path)
+    app.config = {**app.config, "store": {"index": {"dims": 1, "embed": "./embed.py:embed"}}}
+    app.configure()
+    app.write("embed.py", "def embed(texts): return [[1.0] for _ in texts]")
+    with running(app.folder, app.folder / ".threadloom", reload=True) as app.server:
+        app.edited("embed.py", "def embed(texts): return [[2.0] for _ in texts]")
+        assert "embed.py: store and encryption use it as it was when the server started" in app.server.log()
+        app.edited("agent.py", GRAPH.replace("VERSION", "new"))
+        assert app.server.log().count("RESTART") == 1
+
+
 def test_without_reload_nothing_is_watched(tmp_path):
     app = App(tmp_path)
     with running(app.folder, app.folder / ".threadloom") as app.server:

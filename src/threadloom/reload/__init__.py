@@ -170,7 +170,7 @@ class Reloader:
             log.warning("%s changed, which counts only after a RESTART of the server", ", ".join(later))
         if held := changed & self._house:
             log.warning(
-                "%s: the store uses this code as it was; for the store the change counts only after a RESTART",
+                "%s: store and encryption use it as it was when the server started; for them it counts only after a RESTART",
                 self._named(held),
             )
 
