@@ -12,6 +12,7 @@ from typing import Any
 
 from threadloom.api import loopback
 from threadloom.api.app import Edge, create_app
+from threadloom.api.encryption import Telling
 from threadloom.api.host import Host
 from threadloom.api.metrics import Metrics
 from threadloom.api.parts import Backstage
@@ -145,6 +146,7 @@ class Server:
 
         parts = choose(settings)
         self.keys = keys_of(settings)
+        self.handlers = self._load_handlers()
         self.storage = self._sealed(parts.storage)
         self.broker, self._alone = parts.broker, parts.alone
         self.saver = Saver(self.storage, serde=make_serde(settings.checkpointer.serde))
@@ -206,6 +208,7 @@ class Server:
             spans=self.telemetry,
             own_context=CurrentStore(self.store),
             authenticator=None if access is None else access.authenticator,
+            telling=None if self.handlers is None else Telling(self.handlers),
             extra=Ui(bundles, settings.http.mount_prefix).operations(),
         )
         return Generation(settings=settings, graphs=graphs, services=services, bundles=bundles, edge=edge)
@@ -225,18 +228,21 @@ class Server:
 
     def _sealed(self, storage: Storage) -> Storage:
         """The storage, sealed as the settings say: what the user's handlers make of content goes through AES too, if there is
-        a key.
-
-        Raises:
-            ConfigError: the handlers cannot be loaded.
-        """
-        settings = self.settings
+        a key."""
         if self.keys.key is not None:
             storage = SealedStorage(storage, self.keys.cipher())
-        if settings.encryption is not None:
-            path = settings.encryption.path
-            storage = HandledStorage(storage, Handlers(load_object(path, settings), path))
-        return storage
+        return storage if self.handlers is None else HandledStorage(storage, self.handlers)
+
+    def _load_handlers(self) -> Handlers | None:
+        """The user's encryption handlers, if there are any.
+
+        Raises:
+            ConfigError: they cannot be loaded.
+        """
+        if self.settings.encryption is None:
+            return None
+        path = self.settings.encryption.path
+        return Handlers(load_object(path, self.settings), path)
 
     def _make_store(self, clock: Clock) -> Store | OwnStore:
         block = self.settings.store

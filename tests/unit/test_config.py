@@ -167,9 +167,13 @@ def test_keys_that_are_not_built_are_told_loudly(write, block, place):
     assert any(w.startswith(f"{place}: NOT BUILT YET") for w in load(write(PLAIN, block), {}).warnings)
 
 
-@pytest.mark.parametrize("key", ["encryption"])
-def test_what_would_be_unsafe_to_serve_without_is_refused(write, key):
-    assert f"{key}: is not built yet" in refused(write(PLAIN, {key: {"path": "./a.py:a"}}))
+def test_encryption_is_read_from_the_file_and_from_the_variable_beside_it(write):
+    variable = {"LANGGRAPH_ENCRYPTION": '{"path": "./b.py:b"}'}
+    file = write(PLAIN, {"encryption": {"path": "./a.py:a"}})
+    assert load(file, {}).encryption.path == load(file, variable).encryption.path == "./a.py:a"
+    assert load(write(PLAIN), variable).encryption.path == "./b.py:b"
+    assert "LANGGRAPH_ENCRYPTION: is not valid JSON" in refused(write(PLAIN), {"LANGGRAPH_ENCRYPTION": "{"})
+    assert "encryption.path: is missing" in refused(write(PLAIN), {"LANGGRAPH_ENCRYPTION": "{}"})
 
 
 def test_auth_is_read_with_its_cache(write):

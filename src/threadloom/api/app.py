@@ -18,6 +18,7 @@ from threadloom.api.access import AccessLog
 from threadloom.api.assistants import Assistants
 from threadloom.api.crons import Crons
 from threadloom.api.dispatch import Dispatcher
+from threadloom.api.encryption import Telling
 from threadloom.api.errors import log_bug, reply_to_bug
 from threadloom.api.events import Events
 from threadloom.api.events_socket import EventSockets
@@ -84,6 +85,7 @@ def create_app(
     spans: Spans | None = None,
     own_context: OwnContext | None = None,
     authenticator: Authenticator | None = None,
+    telling: Telling | None = None,
     extra: Sequence[Operation] = (),
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> "Edge":
@@ -97,6 +99,7 @@ def create_app(
         spans: makes traces of requests.
         own_context: makes the server's store current in own routes.
         authenticator: says who makes a request; None: nobody is asked.
+        telling: tells encryption handlers who makes a request; None: there are none.
         extra: routes of other parts (other protocols, Studio).
         heartbeat: seconds of silence after which lasting answers send a sign of life.
     """
@@ -124,32 +127,43 @@ def create_app(
     def path_params(scope: Scope) -> dict[str, str]:
         return own.params(scope) if own is not None and own.takes(scope) else plain.params(scope)
 
-    gate = None if authenticator is None else _gate(authenticator, settings, path_params)
+    gate = None if authenticator is None else _gate(authenticator, settings, path_params, telling)
     inner: ASGIApp = plain if gate is None else gate.around(plain)
     if user_app is not None:
         own = OwnApp(user_app, Dispatcher(operations, inside_own_app=True, **limits), own_context, gate)
-        inner = _with_gate(own, gate, http)
+        inner = _with_gate(own, gate, http, telling)
     sockets = None
     if not is_disabled(http, "event_streaming"):
         sockets = EventSockets(services, http, settings.vars.http_max_request_body_bytes)
-    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings), gate, spans)
+    gated = sockets if sockets is None or gate is None else gate.around(sockets)
+    if gate is None and telling is not None:
+        inner, gated = telling.around(inner), gated and telling.around(gated)
+    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings), gated, spans)
 
 
-def _gate(authenticator: Authenticator, settings: Settings, path_params: Callable[[Scope], dict[str, str]]) -> Gate:
+def _gate(
+    authenticator: Authenticator,
+    settings: Settings,
+    path_params: Callable[[Scope], dict[str, str]],
+    telling: Telling | None,
+) -> Gate:
     studio = settings.vars.threadloom_studio_auth and not (settings.auth and settings.auth.disable_studio_auth)
     return Gate(
         authenticator,
         path_params=path_params,
         max_body=settings.vars.http_max_request_body_bytes,
         studio=studio,
+        telling=telling,
     )
 
 
-def _with_gate(own: OwnApp, gate: Gate | None, http: HttpSettings) -> ASGIApp:
+def _with_gate(own: OwnApp, gate: Gate | None, http: HttpSettings, telling: Telling | None) -> ASGIApp:
     """The own app with the gate where the settings want it: before its middleware, or behind it. Our routes are behind the
     gate in any case; its own are only if that was asked for."""
     first = http.middleware_order == "auth_first"
     stand_between(own.app, gate if http.enable_custom_route_auth and not first else None)
+    if gate is not None and not first and not http.enable_custom_route_auth and telling is not None:
+        return telling.around(own, only=own.takes)
     if gate is None or not first:
         return own
     return gate.around(own) if http.enable_custom_route_auth else gate.around(own, spared=own.takes)
@@ -170,7 +184,7 @@ class Edge:
         plain: our routes alone; answers at the root beside the mount prefix.
         sockets: our web sockets.
         hosts: the names that requests from outside may use for this server; None: any.
-        gate: who gets to our web sockets; None: everybody.
+        gated: our web sockets, as those get to them who may.
         spans: makes traces of requests.
 
     Attributes:
@@ -188,13 +202,13 @@ class Edge:
         user_app: Starlette | None,
         sockets: EventSockets | None = None,
         hosts: Hosts | None = None,
-        gate: Gate | None = None,
+        gated: ASGIApp | None = None,
         spans: Spans | None = None,
     ) -> None:
         self._spans = spans
         self._hosts = hosts
         self._sockets = sockets
-        self._gated_sockets: ASGIApp | None = sockets if sockets is None or gate is None else gate.around(sockets)
+        self._gated_sockets = gated
         self._raw = app
         self._plain = plain
         self.prefix = http.mount_prefix

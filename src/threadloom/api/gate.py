@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 
 from threadloom.api import parse
 from threadloom.api.dispatch import route_path
+from threadloom.api.encryption import Telling
 from threadloom.api.errors import EXPECTED, reply_to
 from threadloom.api.http import Facts, deny
 from threadloom.auth.user import studio_user, user_id
@@ -48,6 +49,7 @@ class Gate:
         path_params: the parameters of the path of a request, as its route names them.
         max_body: bytes that a handler may read of a body.
         studio: whether Studio is let in from this machine, without credentials.
+        telling: tells encryption handlers of those who got in; None: there are none.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Gate:
         path_params: Callable[[Scope], dict[str, str]],
         max_body: int,
         studio: bool = False,
+        telling: Telling | None = None,
     ) -> None:
+        self._telling = telling
         self._authenticator = authenticator
         self._path_params = path_params
         self._max_body = max_body
@@ -70,9 +74,14 @@ class Gate:
             spared: tells of what else needs no credentials.
         """
 
+        told = app if self._telling is None else self._telling.around(app)
+
         async def gated(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] not in ("http", "websocket") or _passes(scope) or spared(scope):
+            if scope["type"] not in ("http", "websocket") or _passes(scope):
                 await app(scope, receive, send)
+                return
+            if spared(scope) or _is_trusted(scope):
+                await told(scope, receive, send)
                 return
             connection = Connection(scope, receive, self._max_body, self._path_params)
             try:
@@ -84,7 +93,7 @@ class Gate:
                 else:
                     await deny(reply, scope, receive, send)
                 return
-            await app(scope, connection.replay, send)
+            await told(scope, connection.replay, send)
 
         return gated
 
@@ -196,14 +205,20 @@ class Connection:
 
 
 def _passes(scope: Scope) -> bool:
-    """What needs no credentials: calls from inside, what was let in already, what is for everybody."""
+    """What needs no credentials: what was let in already, what is for everybody."""
     facts: Facts = scope["threadloom"]
-    if facts.trusted or facts.caller.user is not None:
+    if facts.caller.user is not None:
         return True
     if scope["type"] != "http":
         return False
     path = route_path(scope)
     return path in OPEN or (scope["method"] in ("GET", "HEAD") and UI.fullmatch(path) is not None)
+
+
+def _is_trusted(scope: Scope) -> bool:
+    """Whether a call comes from inside."""
+    facts: Facts = scope["threadloom"]
+    return facts.trusted
 
 
 def _is_near(scope: Scope) -> bool:

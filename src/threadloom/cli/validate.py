@@ -51,6 +51,8 @@ def load_all(settings: "Settings") -> None:
     """
     from threadloom.auth.load import load_access
     from threadloom.clock import SystemClock
+    from threadloom.encryption.handlers import Handlers
+    from threadloom.encryption.keys import keys_of
     from threadloom.errors import ConfigError
     from threadloom.graphs.bundles import load_bundles
     from threadloom.graphs.embeddings import load_index
@@ -59,13 +61,20 @@ def load_all(settings: "Settings") -> None:
     from threadloom.graphs.registry import load_graphs
 
     index, own_store = settings.store.index, settings.store.path
-    steps: list[Callable[[], object]] = [lambda: load_graphs(settings), lambda: load_access(settings, SystemClock())]
+    steps: list[Callable[[], object]] = [
+        lambda: load_graphs(settings),
+        lambda: load_access(settings, SystemClock()),
+        lambda: keys_of(settings),
+    ]
     if settings.http.app:
         steps.append(lambda: load_app(settings))
     if index is not None:
         steps.append(lambda: load_index(index, lambda spec: load_object(spec, settings)))
     if own_store is not None:
         steps.append(lambda: OwnStore(own_store, lambda spec: load_object(spec, settings)))
+    if settings.encryption is not None:
+        path = settings.encryption.path
+        steps.append(lambda: Handlers(load_object(path, settings), path))
     if settings.ui:
         steps.append(lambda: load_bundles(settings))
     faults = []

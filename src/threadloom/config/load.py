@@ -39,11 +39,6 @@ NOT_BUILT = {
 }
 """Known keys without effect as yet, and what holds instead: told at each start, so that nobody counts on them."""
 
-UNSAFE = {
-    "encryption": "what you want encrypted would be stored in clear",
-}
-"""Known keys without effect as yet that a server must not be started without."""
-
 
 POSTGRES = ("postgresql", "postgres")
 REDIS = ("redis", "rediss", "unix")
@@ -219,9 +214,6 @@ def _read_priority(top: Section) -> str | None:
 
 
 def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Findings) -> None:
-    for key, risk in UNSAFE.items():
-        if document.get(key) is not None:
-            findings.fault(key, f"is not built yet, and without it {risk}. The server does not start with this key.")
     if document.get("auth") is None:
         http = document.get("http")
         for key in ("middleware_order", "enable_custom_route_auth"):

@@ -169,7 +169,7 @@ class AesCipher:
     def open_item(self, at: At, value: bytes) -> bytes:
         return self.open_text(at, value)
 
-    def context_of(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
+    def told(self) -> dict[str, Any] | None:
         return None
 
     def ready(self) -> None:

@@ -106,8 +106,8 @@ class Cipher(Protocol):
 
     def open_item(self, at: At, value: bytes) -> bytes: ...
 
-    def context_of(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What handlers were told when they encrypted a stored document."""
+    def told(self) -> dict[str, Any] | None:
+        """What handlers are told now, to be kept with what goes on later; None when there are no handlers."""
         ...
 
     def ready(self) -> None:

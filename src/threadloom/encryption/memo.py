@@ -149,6 +149,8 @@ class Memo:
         if not self._handlers.has("encrypt json"):
             return dict(document)
         hidden = {key: value for key, value in document.items() if key not in clear and key != CONTEXT}
+        if not hidden:
+            return {key: value for key, value in document.items() if key != CONTEXT}
         text = _told_apart(hidden)
         key = ("encrypt json", at.model, at.field, text)
         answer = self._answer(key, lambda: Call("encrypt json", at, msgspec.json.decode(text), self._context))
@@ -182,8 +184,8 @@ class Memo:
     def open_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]:
         return self.open_document(at, document, SYSTEM)
 
-    def context_of(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
-        return document.get(CONTEXT) or None
+    def told(self) -> dict[str, Any] | None:
+        return self._context
 
 
 def _told_apart(document: Mapping[str, Any]) -> bytes:

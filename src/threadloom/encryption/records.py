@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from threadloom.codec import from_json, to_json
-from threadloom.encryption.cipher import CHECKPOINT, NOTHING, SYSTEM, At, Cipher, UndecipherableError
+from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, At, Cipher, UndecipherableError
 from threadloom.storage.ciphertexts import Column, Key
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
@@ -62,7 +62,8 @@ class Sealer:
         return replace(run, metadata=metadata, kwargs=self.kwargs(run.kwargs))
 
     def kwargs(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        sealed = dict(kwargs)
+        """Kwargs of a run, with what handlers are told, so that they are told it of all that the run writes."""
+        sealed = self._with_told(kwargs)
         for name in RUN_INPUTS:
             if sealed.get(name) is not None:
                 sealed[name] = self.any_value("run", name, sealed[name])
@@ -79,8 +80,8 @@ class Sealer:
         except UndecipherableError as error:
             clear = {name: value for name, value in run.metadata.items() if name in SYSTEM}
             return replace(run, metadata=clear, kwargs=_unreadable_kwargs(run.kwargs, error.detail))
-        context = self.cipher.context_of(run.metadata)
-        return replace(run, metadata=metadata, kwargs=kwargs, encryption_context=context)
+        told = None if self.cipher.told() is None else kwargs.pop(CONTEXT, None)
+        return replace(run, metadata=metadata, kwargs=kwargs, encryption_context=told or run.encryption_context)
 
     def opened_kwargs(self, kwargs: Mapping[str, Any], key: Key) -> dict[str, Any]:
         opened = dict(kwargs)
@@ -165,7 +166,8 @@ class Sealer:
         )
 
     def payload(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        sealed = dict(payload)
+        """The payload of a cron, with what handlers are told, as in the kwargs of a run."""
+        sealed = self._with_told(payload)
         for name in CRON_INPUTS:
             if sealed.get(name) is not None:
                 sealed[name] = self.any_value("cron", name, sealed[name])
@@ -177,16 +179,18 @@ class Sealer:
 
     def opened_cron(self, cron: Cron) -> Cron:
         key = (cron.cron_id,)
+        payload = self.opened_payload(cron.payload, key)
+        told = None if self.cipher.told() is None else payload.pop(CONTEXT, None)
         last_error = cron.last_error
         if last_error is not None:
             last_error = self.opened_words(At("cron", "last_error", "crons.last_error", key), last_error)
         return replace(
             cron,
             metadata=self.cipher.open_metadata(At("cron", "metadata", "crons.metadata", key), cron.metadata),
-            payload=self.opened_payload(cron.payload, key),
+            payload=payload,
             user=self.opened_document(At("cron", "user", "crons.user", key), cron.user),
             last_error=last_error,
-            encryption_context=self.cipher.context_of(cron.metadata),
+            encryption_context=told or cron.encryption_context,
         )
 
     def opened_payload(self, payload: Mapping[str, Any], key: Key) -> dict[str, Any]:
@@ -261,6 +265,10 @@ class Sealer:
         return replace(write, type=type_, data=data)
 
     # --- what they are made of ---
+
+    def _with_told(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        told = self.cipher.told()
+        return dict(document) if told is None else {**document, CONTEXT: told}
 
     def text(self, model: str, field: str, text: bytes | None) -> bytes | None:
         return None if text is None else self.cipher.seal_text(At(model, field), text)

@@ -134,6 +134,26 @@ class Settling:
 
         await patiently(lambda: self._storage.write(work))
 
+    async def abandon(self, run: Run) -> None:
+        """Ends a run that failed, without anything that would have to be encrypted or decrypted: there is no outcome.
+
+        Raises:
+            LostLeaseError: as `settle`.
+        """
+        now = self._clock.now()
+
+        async def work(tx: Tx) -> None:
+            current = await _held(tx, run)
+            await tx.runs.set_status(run.run_id, check(current.status, "error"), updated_at=now, ended_at=now)
+            if run.temporary:
+                await self._throw_away(tx, run, now)
+                return
+            active = await tx.runs.count_active(run.thread_id)
+            status = thread_status(active=active, has_next=False, failed=True)
+            await tx.threads.update(run.thread_id, status=status, updated_at=now, state_updated_at=now)
+
+        await patiently(lambda: self._storage.write(work))
+
     async def _end(self, tx: Tx, run: Run, result: Result, last: Event, stored: bool, now: int) -> Settled:
         if stored:
             await tx.events.append([last])

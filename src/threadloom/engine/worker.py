@@ -12,6 +12,8 @@ from typing import Any
 from threadloom.auth.known import RunUsers
 from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
+from threadloom.encryption.cipher import UndecipherableError
+from threadloom.encryption.context import telling
 from threadloom.engine.events import KEEP, LARGEST, Emitter, Numbers
 from threadloom.engine.execute import Execution, Result, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
@@ -314,7 +316,8 @@ class Worker:
         with run_context(held.run.run_id, held.run.thread_id, configurable.get("langgraph_request_id") or ""):
             held.observe(self._observer)
             try:
-                await work
+                with telling(held.run.encryption_context):
+                    await work
             except LostLeaseError:
                 log.warning("run %s is no longer ours", held.run.run_id)
             except asyncio.CancelledError:
@@ -332,6 +335,13 @@ class Worker:
             held.settle()
             log.exception("run %s goes back into the queue: the database failed", run.run_id)
             await self._settling.hand_back(run, counts=True)
+        except UndecipherableError as error:
+            held.settle()
+            if run.attempt < self._attempts:
+                log.error("run %s goes back into the queue: %s", run.run_id, error.detail)
+                await self._settling.hand_back(run, counts=True)
+            else:
+                await self._abandon(held, error)
 
     async def _execute(self, held: _Held) -> None:
         run = held.run
@@ -375,6 +385,14 @@ class Worker:
         self._numbers.after(max(changed, run.updated_at + SECOND if again else 0))
         return wrote
 
+    async def _abandon(self, held: _Held, error: UndecipherableError) -> None:
+        """Ends a run whose end cannot be told: what came of it can be neither encrypted nor read."""
+        run = held.run
+        log.error("run %s ends without a word of what came of it: %s", run.run_id, error.detail)
+        await self._settling.abandon(run)
+        held.tell_end("error", type(error).__name__)
+        self._broker.publish([self._emitter(run).last("error")])
+
     def _emitter(self, run: Run) -> Emitter:
         return Emitter(
             run,
@@ -389,6 +407,13 @@ class Worker:
     async def _give_up(self, run: Run) -> None:
         """Ends a run that an earlier worker left and that must not be tried again."""
         held = self._held[run.run_id]
+        try:
+            await self._give_up_in_words(held)
+        except UndecipherableError as error:
+            await self._abandon(held, error)
+
+    async def _give_up_in_words(self, held: _Held) -> None:
+        run = held.run
         await self._went_before(run)
         emitter = self._emitter(run)
         # Reading the state calls the user's code once more; if that is what kills workers, it has had its chance.

@@ -1,5 +1,6 @@
 """Assistants: graphs with a configuration, in versions. Every change is a version; any can be made current again."""
 
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -10,6 +11,7 @@ from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
+from threadloom.encryption.cipher import UndecipherableError
 from threadloom.errors import ApiError, Conflict, Invalid, NotFound
 from threadloom.graphs.draw import AnyGraph, draw, parse_xray
 from threadloom.graphs.schema import input_schema, schemas, subgraphs
@@ -27,6 +29,8 @@ from threadloom.services.requests import (
 from threadloom.storage.base import AssistantQuery, Storage, ThreadQuery, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.types import SYSTEM, Assistant, Caller
+
+log = logging.getLogger("threadloom.assistants")
 
 THREADS_AT_ONCE = 100
 
@@ -82,18 +86,10 @@ class AssistantService:
 
         async def work(tx: Tx) -> None:
             for graph_id in self._graphs.ids():
-                wanted = self._default(graph_id, now)
-                if await tx.assistants.insert(wanted):
-                    continue
-                found = await tx.assistants.get(wanted.assistant_id)
-                first = await tx.assistants.version(wanted.assistant_id, 1)
-                assert found is not None and first is not None
-                if found.graph_id != graph_id:
-                    await tx.assistants.add_version(wanted)
-                elif first.description != wanted.description:
-                    await tx.assistants.describe(wanted.assistant_id, 1, wanted.description)
-                    if found.description == first.description:
-                        await tx.assistants.describe(wanted.assistant_id, found.version, wanted.description)
+                try:
+                    await _ensure_default(tx, self._default(graph_id, now))
+                except UndecipherableError as error:
+                    log.error("the assistant of graph %s is left as it is: %s", graph_id, error.detail)
 
         await self._storage.write(work)
 
@@ -452,6 +448,21 @@ class AssistantService:
 def _of(assistant_id: str) -> dict[str, Any]:
     """What handlers are asked of all threads that an assistant last ran on."""
     return {"thread_id": None, "metadata": {"assistant_id": assistant_id}}
+
+
+async def _ensure_default(tx: Tx, wanted: Assistant) -> None:
+    """Lets a graph have its own assistant, as the configuration wants it."""
+    if await tx.assistants.insert(wanted):
+        return
+    found = await tx.assistants.get(wanted.assistant_id)
+    first = await tx.assistants.version(wanted.assistant_id, 1)
+    assert found is not None and first is not None
+    if found.graph_id != wanted.graph_id:
+        await tx.assistants.add_version(wanted)
+    elif first.description != wanted.description:
+        await tx.assistants.describe(wanted.assistant_id, 1, wanted.description)
+        if found.description == first.description:
+            await tx.assistants.describe(wanted.assistant_id, found.version, wanted.description)
 
 
 def _or(value: Any, otherwise: Any) -> Any:

@@ -18,6 +18,7 @@ from threadloom.auth.authorize import Guard
 from threadloom.auth.known import restored
 from threadloom.auth.user import kept
 from threadloom.clock import Clock
+from threadloom.encryption.context import telling
 from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, StorageError
 from threadloom.ids import new_id
 from threadloom.services import schedule
@@ -312,7 +313,8 @@ class CronService:
                 await tx.crons.note(cron.cron_id, run_id=run.run_id, error=None)
                 return admitted
 
-            admitted = await self._storage.write(work)
+            with telling(cron.encryption_context):
+                admitted = await self._storage.write(work)
         except (StorageError, asyncio.CancelledError):
             raise  # nothing was written: it is still due
         except Exception as error:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker, EventsLost, Follower
 from threadloom.codec import to_json
+from threadloom.encryption.cipher import UndecipherableError
 from threadloom.engine.events import Numbers, closing
 from threadloom.errors import ApiError, NotFound
 from threadloom.ids import new_id
@@ -304,8 +305,7 @@ class RunStreamService:
             follower.close()
             if cancel and not ended:
                 await self._hang_up(run)
-        outcome = await self._storage.read(lambda tx: tx.runs.outcome(run.run_id))
-        return b"{}" if outcome is None else outcome.output_json
+        return await self._storage.read(lambda tx: _outcome_of(tx, run.run_id))
 
     async def _ends(self, thread_id: str, running: Set[str]) -> list[Event]:
         """The last events of those runs that have ended, though nobody told."""
@@ -356,6 +356,22 @@ async def _seen(tx: Tx, run: Run | None, outcome: Outcome | None, rule: Filter) 
     if run is not None:
         return await thread_seen(tx, run.thread_id, rule) is not None
     return outcome is not None and permits(rule, outcome.metadata)
+
+
+async def _outcome_of(tx: Tx, run_id: str) -> bytes:
+    """What `wait` answers of a run that has ended: an answer that has begun can tell of a fault in no other way."""
+    try:
+        outcome = await tx.runs.outcome(run_id)
+    except UndecipherableError as error:
+        return _unreadable(error.detail)
+    if outcome is not None:
+        return outcome.output_json
+    run = await tx.runs.get(run_id)
+    return _unreadable("What came of the run could not be encrypted") if run and run.status == "error" else b"{}"
+
+
+def _unreadable(why: str) -> bytes:
+    return to_json({"__error__": {"error": UndecipherableError.__name__, "message": why}})
 
 
 async def _ready(output: bytes) -> bytes:

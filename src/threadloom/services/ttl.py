@@ -4,6 +4,7 @@ import logging
 
 from threadloom.clock import Clock
 from threadloom.config.settings import ThreadTtl
+from threadloom.encryption.cipher import UndecipherableError
 from threadloom.services.threads import forget, keep_latest, new_ttl
 from threadloom.storage.base import Storage, Tx
 
@@ -37,7 +38,10 @@ class ThreadSweeper:
         swept = 0
         for thread in expired:
             # One transaction each: a sweep of a thousand threads holds nobody up.
-            swept += await self._sweep_one(thread.thread_id, now)
+            try:
+                swept += await self._sweep_one(thread.thread_id, now)
+            except UndecipherableError as error:
+                log.error("thread %s could not be swept: %s", thread.thread_id, error.detail)
         return swept
 
     async def _sweep_one(self, thread_id: str, now: int) -> bool:
