@@ -146,7 +146,7 @@ class Settling:
             current = await _held(tx, run)
             await tx.runs.set_status(run.run_id, check(current.status, "error"), updated_at=now, ended_at=now)
             if run.temporary:
-                await self._throw_away(tx, run, now)
+                await throw_away(tx, run.thread_id, now + self._keep)
                 return
             active = await tx.runs.count_active(run.thread_id)
             status = thread_status(active=active, has_next=False, failed=True)
