@@ -31,6 +31,9 @@ UI = re.compile(r"/ui/[^/]+/[^/]+")
 SECRETS = (b"authorization", b"proxy-authorization", b"cookie", b"x-api-key")
 """Headers with credentials."""
 
+LONGEST_WORD = 7
+"""Characters that parts of such a header have which say nothing by themselves (`Bearer`)."""
+
 STUDIO = (b"x-auth-scheme", b"langsmith")
 
 Spared = Callable[[Scope], bool]
@@ -137,7 +140,7 @@ class Connection:
         for name in SECRETS:
             text = (self.header(name) or b"").decode("latin-1")
             yield text
-            yield from re.split(r"[\s;=,:]+", text)
+            yield from (part for part in re.split(r"[\s;=,:]+", text) if len(part) > LONGEST_WORD)
 
     async def give(self, name: str) -> Any:
         """The value of a parameter of the handler."""

@@ -80,7 +80,10 @@ def new_run(
     ours = {"checkpoint_id", "checkpoint_ns", "checkpoint_map", "thread_id", *IDENTITY[1:]}
     if not request.context:
         ours |= identity.keys()
-    context = {**assistant.context, **{key: value for key, value in said.items() if key not in ours}}
+    context = {
+        **{key: value for key, value in assistant.context.items() if key not in IDENTITY[1:]},
+        **{key: value for key, value in said.items() if key not in ours},
+    }
     configurable = {
         **caller.headers,
         **assistant.config.get("configurable", {}),
