@@ -163,8 +163,8 @@ class Connection:
                 return QueryParams(self._scope["query_string"])
             case "request":
                 if self._scope["type"] == "http":
-                    return Request(self._scope, self._record)
-                return WebSocket(self._scope, self._record, _mute)
+                    return Request(self._scope, self._from_the_start())
+                return WebSocket(self._scope, self._from_the_start(), _mute)
             case "scope":
                 return self._scope
             case "user":
@@ -175,8 +175,21 @@ class Connection:
                 return await self._body()
 
     async def replay(self) -> Message:
-        """What comes in, from the beginning."""
+        """What comes in, from the start, for the route."""
         return self._read.pop(0) if self._read else await self._receive()
+
+    def _from_the_start(self) -> Receive:
+        """What comes in, from the start, for a handler."""
+        at = 0
+
+        async def receive() -> Message:
+            nonlocal at
+            if at == len(self._read):
+                await self._record()
+            at += 1
+            return self._read[at - 1]
+
+        return receive
 
     async def _record(self) -> Message:
         """What comes in, for the handler.

@@ -62,6 +62,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         config["configurable"] = {**left(config, "configurable", dict), **servers}
         left(config, "metadata", dict)
         run.kwargs["temporary"] = temporary
+        run.kwargs.setdefault("stream_mode", ["values"])
+        left(run.kwargs, "stream_mode", list)
 
 
 class Granting:

@@ -75,8 +75,8 @@ def new_run(
     }
     said = request.context or given.get("configurable") or {}
     identity = identity_of(caller)
-    if caller.user is None and "user_id" in said:
-        del identity["user_id"]
+    if caller.user is None:
+        del identity["user_id"]  # then anybody may say so
     ours = {"checkpoint_id", "checkpoint_ns", "checkpoint_map", "thread_id", *IDENTITY[1:]}
     if not request.context:
         ours |= identity.keys()
@@ -85,6 +85,7 @@ def new_run(
         **{key: value for key, value in said.items() if key not in ours},
     }
     configurable = {
+        "user_id": caller.user_id,
         **caller.headers,
         **assistant.config.get("configurable", {}),
         **context,
