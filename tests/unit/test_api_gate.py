@@ -13,13 +13,25 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tests.clocks import ManualClock
+from threadloom.api.http import nothing
 from threadloom.api.loopback import TRUSTED
+from threadloom.api.routing import Operation
 from threadloom.auth.authenticate import Authenticator
 from threadloom.config.settings import AuthSettings, Environment
 
 pytestmark = pytest.mark.anyio
 
 KEY = {"Authorization": "Bearer ann"}
+
+
+async def bundle(call):
+    return nothing(200)
+
+
+BUNDLES = [
+    Operation(method=method, path=path, handler=bundle, tag="UI", group="ui", summary="")
+    for method, path in (("POST", "/ui/{graph_id}"), ("GET", "/ui/{graph_id}/{file:path}"))
+]
 
 
 def authenticator(handler):
@@ -40,6 +52,7 @@ def guarded(handler=by_key, user_app=None, threads=None, configured=None, **http
         configured or settings(**http),
         user_app,
         authenticator=authenticator(handler),
+        extra=BUNDLES,
     )
 
 
@@ -62,12 +75,13 @@ async def status(edge, method, path, **more):
         ("GET", "/openapi.json", 200),
         ("GET", "/metrics", 200),
         ("POST", "/ok", 405),
-        ("GET", "/ui/agent/entry.js", 404),
+        ("GET", "/ui/agent/entry.js", 200),
+        ("HEAD", "/ui/agent/entry.js", 200),
+        ("GET", "/ui/agent/deep/entry.js", 200),
         ("POST", "/ui/agent", 401),
         ("POST", "/ui/agent/entry.js", 401),
         ("GET", "/ui", 401),
         ("GET", "/ui/agent", 401),
-        ("GET", "/ui/agent/a/b", 401),
         ("GET", "/uid/agent/a", 401),
         ("GET", "/ok/", 401),
         ("GET", "/%2Fok", 401),
@@ -83,6 +97,14 @@ async def status(edge, method, path, **more):
 )
 async def test_only_what_is_for_everybody_passes_without_credentials(method, path, expected):
     assert await status(guarded(), method, path) == expected
+
+
+async def test_what_an_own_app_puts_there_is_no_bundle():
+    async def mine(request):
+        return JSONResponse("mine")
+
+    own = Starlette(routes=[Route("/ui/agent/{file}", mine)])
+    assert await status(guarded(user_app=own, enable_custom_route_auth=True), "GET", "/ui/agent/entry.js") == 401
 
 
 async def test_preflights_pass():

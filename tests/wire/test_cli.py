@@ -15,8 +15,12 @@ import pytest
 
 import threadloom
 from tests.server import Server, free_port, running
+from threadloom.config import load
+from threadloom.errors import ConfigError
+from threadloom.wiring import Server as Application
 
 CHAT = Path(__file__).parents[2] / "examples" / "chat"
+GRAPH = "g = StateGraph(dict)\ng.add_node('n', lambda state: state)\ng.add_edge(START, 'n')\ng = g.compile()"
 HELLO = {"assistant_id": "agent", "input": {"messages": [{"role": "user", "content": "hello"}]}}
 
 
@@ -278,6 +282,30 @@ def test_validate_load_tells_every_piece_of_code_that_fails(app):
     assert "store.path" in err
     assert "auth.path" in err
     assert "Traceback" not in err
+
+
+AUTH_FAULTS = {
+    "no Auth": ("auth = 7", "./auth.py:auth must be a langgraph_sdk.Auth object, got int"),
+    "gone": ("", "Failed to load ./auth.py:auth: there is no 'auth'"),
+    "no handler": ("from langgraph_sdk import Auth\nauth = Auth()", "it has no @auth.authenticate handler"),
+    "parameters": (
+        "from langgraph_sdk import Auth\nauth = Auth()\n@auth.authenticate\nasync def who(token, path): ...",
+        "asks for token; it may ask by name for authorization, body, headers",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "fault"), AUTH_FAULTS.values(), ids=AUTH_FAULTS)
+def test_neither_check_nor_server_takes_auth_that_cannot_be(app, code, fault):
+    files = {"auth.py": code, "a.py": "from langgraph.graph import START, StateGraph\n" + GRAPH}
+    folder = app({"graphs": {"a": "./a.py:g"}, "auth": {"path": "./auth.py:auth"}}, files)
+    status, _, err = threadloom_command("validate", "--load", cwd=folder)
+    assert status == 2, err
+    assert f"{folder / 'langgraph.json'}: auth.path: " in err
+    assert fault in err
+    assert "Traceback" not in err
+    with pytest.raises(ConfigError, match=r"langgraph\.json: auth\.path: "):
+        Application(load(folder / "langgraph.json", {}))
 
 
 def test_init_makes_an_app_that_runs_without_a_key(tmp_path):

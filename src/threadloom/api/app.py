@@ -1,7 +1,7 @@
 """The whole HTTP face: routes, own app, CORS, request ids, figures."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -125,9 +125,27 @@ def create_app(
     plain = Dispatcher(operations, **limits)
 
     def path_params(scope: Scope) -> dict[str, str]:
-        return own.params(scope) if own is not None and own.takes(scope) else plain.params(scope)
+        if own is not None and own.takes(scope):
+            return own.params(scope)
+        found = plain.find(scope)
+        return {} if found is None else found[1]
 
-    gate = None if authenticator is None else _gate(authenticator, settings, path_params, telling)
+    def bundled(scope: Scope) -> bool:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or (own is not None and own.takes(scope)):
+            return False
+        found = plain.find(scope)
+        return found is not None and found[0].group == "ui"
+
+    gate = None
+    if authenticator is not None:
+        gate = Gate(
+            authenticator,
+            path_params=path_params,
+            bundled=bundled,
+            max_body=settings.vars.http_max_request_body_bytes,
+            studio=_lets_studio_in(settings),
+            telling=telling,
+        )
     inner: ASGIApp = plain if gate is None else gate.around(plain)
     if user_app is not None:
         own = OwnApp(user_app, Dispatcher(operations, inside_own_app=True, **limits), own_context, gate)
@@ -141,20 +159,8 @@ def create_app(
     return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings), gated, spans)
 
 
-def _gate(
-    authenticator: Authenticator,
-    settings: Settings,
-    path_params: Callable[[Scope], dict[str, str]],
-    telling: Telling | None,
-) -> Gate:
-    studio = settings.vars.threadloom_studio_auth and not (settings.auth and settings.auth.disable_studio_auth)
-    return Gate(
-        authenticator,
-        path_params=path_params,
-        max_body=settings.vars.http_max_request_body_bytes,
-        studio=studio,
-        telling=telling,
-    )
+def _lets_studio_in(settings: Settings) -> bool:
+    return settings.vars.threadloom_studio_auth and not (settings.auth and settings.auth.disable_studio_auth)
 
 
 def _with_gate(own: OwnApp, gate: Gate | None, http: HttpSettings, telling: Telling | None) -> ASGIApp:

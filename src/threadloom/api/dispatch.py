@@ -51,10 +51,10 @@ class Dispatcher:
         found = self._matcher.match("", path)
         return bool(found)
 
-    def params(self, scope: Scope) -> dict[str, str]:
-        """The parameters in the path of a request, as the route names them that it is going to; none if it goes nowhere."""
+    def find(self, scope: Scope) -> tuple[Operation, dict[str, str]] | None:
+        """The route that a request (or, by POST, a web socket) is going to, with the parameters of its path."""
         found = self._matcher.match(scope.get("method", "POST"), route_path(scope))
-        return {} if isinstance(found, set) else found[1]
+        return None if isinstance(found, set) else found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request."""

@@ -25,9 +25,6 @@ from threadloom.types import Caller
 OPEN = frozenset({"/", "/ok", "/info", "/docs", "/openapi.json", "/metrics"})
 """Paths that are for everybody."""
 
-UI = re.compile(r"/ui/[^/]+/[^/]+")
-"""Files of UI bundles: what a page loads before it knows anybody."""
-
 SECRETS = (b"authorization", b"proxy-authorization", b"cookie", b"x-api-key")
 """Headers with credentials."""
 
@@ -51,6 +48,7 @@ class Gate:
     Args:
         path_params: the parameters of the path of a request, as its route names them.
         max_body: bytes that a handler may read of a body.
+        bundled: whether a request is for a file of a UI bundle: what a page loads before it knows anybody.
         studio: whether Studio is let in from this machine, without credentials.
         telling: tells encryption handlers of those who got in; None: there are none.
     """
@@ -61,11 +59,13 @@ class Gate:
         *,
         path_params: Callable[[Scope], dict[str, str]],
         max_body: int,
+        bundled: Spared = lambda scope: False,
         studio: bool = False,
         telling: Telling | None = None,
     ) -> None:
         self._telling = telling
         self._authenticator = authenticator
+        self._bundled = bundled
         self._path_params = path_params
         self._max_body = max_body
         self._studio = studio
@@ -80,7 +80,7 @@ class Gate:
         told = app if self._telling is None else self._telling.around(app)
 
         async def gated(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] not in ("http", "websocket") or _passes(scope):
+            if scope["type"] not in ("http", "websocket") or _passes(scope) or self._bundled(scope):
                 await app(scope, receive, send)
                 return
             if spared(scope) or _is_trusted(scope):
@@ -225,10 +225,7 @@ def _passes(scope: Scope) -> bool:
     facts: Facts = scope["threadloom"]
     if facts.caller.user is not None:
         return True
-    if scope["type"] != "http":
-        return False
-    path = route_path(scope)
-    return path in OPEN or (scope["method"] in ("GET", "HEAD") and UI.fullmatch(path) is not None)
+    return scope["type"] == "http" and route_path(scope) in OPEN
 
 
 def _is_trusted(scope: Scope) -> bool:

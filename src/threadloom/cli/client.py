@@ -1,5 +1,6 @@
 """A small client of the server's public API, for the command line."""
 
+import os
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -16,11 +17,13 @@ class ServerRefusal(ThreadloomError):
 
 
 class Client:
-    """One server, to be used as a context manager."""
+    """One server, to be used as a context manager. Its credentials are in THREADLOOM_AUTHORIZATION: not in the command line,
+    which everybody on the machine can see."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._http = httpx.Client(timeout=60)
+        authorization = os.environ.get("THREADLOOM_AUTHORIZATION")
+        self._http = httpx.Client(timeout=60, headers={"Authorization": authorization} if authorization else None)
 
     def __enter__(self) -> Self:
         return self
