@@ -147,7 +147,7 @@ class Account:
         ((["p"], {"identity": "ann", "permissions": ["x"]}), "ann", "ann", ["p"]),
         ((("p",), Account()), 7, "Seven", ["p"]),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_a_user_may_be_returned_in_many_forms(returned, identity, name, permissions):
     found = user_of(returned)

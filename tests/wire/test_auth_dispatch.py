@@ -235,7 +235,7 @@ def filled(value, things):
     return [filled(one, things) for one in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize(("method", "path", "body", "expected"), TABLE, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("method", "path", "body", "expected"), TABLE, ids=[f"{row[0]} {row[1]}" for row in TABLE])
 async def test_who_is_asked_what(ann, things, method, path, body, expected):
     response = await ann.http.request(method, filled(path, things), json=filled(body, things))
     assert response.status_code < 500
