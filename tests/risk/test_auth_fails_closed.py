@@ -7,17 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-import websockets
 
+from tests.estate import MARK, Estate
 from tests.server import running
-from tests.users import User, token
+from tests.users import User
 
 pytestmark = pytest.mark.anyio
 
 APP = Path(__file__).parents[1] / "apps" / "auth"
-MARK = "m4rk"
-"""Stands in all that is Ann's, and nowhere else."""
-
 BROKEN = {
     "an operator that there is not": {"give": {"owner": {"$in": [MARK]}}},
     "another": {"give": {"$not": {"owner": "nobody"}}},
@@ -58,144 +55,6 @@ async def people(server):
 @pytest.fixture
 def bob(people):
     return people("bob")
-
-
-class Estate:
-    """What Ann has, of every kind."""
-
-    def __init__(self, ann):
-        self.ann = ann
-
-    async def fill(self):
-        ann = self.ann
-        self.thread = await ann.thread(note=MARK)
-        await ann.run(self.thread, graph="asking", input={"texts": [MARK]})
-        runs = (await ann.http.get(f"/threads/{self.thread}/runs")).json()
-        self.run = runs[0]["run_id"]
-        late = {"assistant_id": "plain", "input": {"texts": [MARK]}, "after_seconds": 3600}
-        self.pending_thread = await ann.thread(note=MARK)
-        made = await ann.http.post(f"/threads/{self.pending_thread}/runs", json=late)
-        self.pending = made.json()["run_id"]
-        made = await ann.http.post("/assistants", json={"graph_id": "plain", "name": MARK})
-        self.assistant = made.json()["assistant_id"]
-        cron = {
-            "assistant_id": "plain",
-            "schedule": "0 0 1 1 *",
-            "input": {"texts": [MARK]},
-            "metadata": {"note": MARK},
-        }
-        self.cron = (await ann.http.post("/runs/crons", json=cron)).json()["cron_id"]
-        made = await ann.http.post(f"/threads/{self.thread}/runs/crons", json=cron)
-        self.thread_cron = made.json()["cron_id"]
-        item = {"namespace": ["notes"], "key": "k", "value": {"note": MARK}}
-        assert (await ann.http.put("/store/items", json=item)).status_code == 204
-        made = await ann.http.post("/runs", json={"assistant_id": "plain", "input": {"texts": [MARK]}})
-        self.stateless = made.json()["run_id"]
-        await ann.http.get(f"/threads/{made.json()['thread_id']}/runs/{self.stateless}/join")
-        return self
-
-    def requests(self):
-        """Everything that can be asked for or done, told by what it needs to be allowed."""
-        thread, at = self.thread, f"/threads/{self.thread}"
-        run, assistant = {"assistant_id": "plain", "input": {}}, f"/assistants/{self.assistant}"
-        state = {"values": {"texts": ["x"]}}
-        copy, rpc = {"if_exists": "do_nothing"}, {"jsonrpc": "2.0", "id": 1}
-        message = {"messageId": "m", "role": "user", "contextId": thread, "parts": [{"kind": "data", "data": {}}]}
-        return [
-            ("threads.create", "POST", "/threads", {"thread_id": thread, "if_exists": "do_nothing"}),
-            ("threads.create", "POST", "/threads", {"thread_id": thread, "supersteps": [], "if_exists": "do_nothing"}),
-            ("threads.search", "POST", "/threads/search", {"limit": 100}),
-            ("threads.search", "POST", "/threads/search", {"ids": [thread]}),
-            ("threads.search", "POST", "/threads/count", {"metadata": {"note": MARK}}),
-            ("threads.delete", "POST", "/threads/prune", {"thread_ids": [thread]}),
-            ("threads.read", "GET", at, None),
-            ("threads.update", "PATCH", at, {"metadata": {"stolen": True}}),
-            ("threads.delete", "DELETE", at, None),
-            ("threads.delete", "DELETE", f"{at}?cascade=copies", None),
-            ("threads.read", "GET", f"{at}/state", None),
-            ("threads.update", "POST", f"{at}/state", state),
-            ("threads.read", "POST", f"{at}/state", state),
-            ("threads.read", "POST", f"{at}/state/checkpoint", {"checkpoint": {}}),
-            ("threads.read", "GET", f"{at}/history", None),
-            ("threads.read", "POST", f"{at}/history", {}),
-            ("threads.read", "GET", f"{at}/storage", None),
-            ("threads.read", "POST", f"{at}/copy", {"thread_id": str(uuid.uuid4()), **copy}),
-            ("threads.create", "POST", f"{at}/copy", {"thread_id": str(uuid.uuid4())}),
-            ("threads.read", "GET", f"{at}/stream", None),
-            ("threads.read", "GET", f"{at}/runs", None),
-            ("threads.search", "GET", f"{at}/runs", None),
-            ("threads.create_run", "POST", f"{at}/runs", run),
-            ("threads.create_run", "POST", f"{at}/runs/wait", {**run, "if_not_exists": "create"}),
-            ("threads.create_run", "POST", f"{at}/runs/stream", run),
-            ("threads.create_run", "POST", "/runs", run),
-            ("threads.create_run", "POST", "/runs/wait", run),
-            ("threads.create_run", "POST", "/runs/stream", run),
-            ("threads.create_run", "POST", "/runs/batch", [run]),
-            ("threads.read", "POST", "/runs/wait", run),
-            ("assistants.read", "POST", "/runs/wait", {**run, "assistant_id": self.assistant}),
-            ("threads.read", "GET", f"{at}/runs/{self.run}", None),
-            ("threads.read", "GET", f"{at}/runs/{self.run}/join", None),
-            ("threads.read", "GET", f"{at}/runs/{self.run}/stream", None),
-            ("threads.delete", "DELETE", f"{at}/runs/{self.run}", None),
-            ("threads.update", "POST", f"/threads/{self.pending_thread}/runs/{self.pending}/cancel", {}),
-            ("threads.update", "POST", "/runs/cancel", {"thread_id": self.pending_thread, "run_ids": [self.pending]}),
-            ("threads.update", "POST", "/runs/cancel", {"status": "all"}),
-            ("threads.read", "GET", f"/runs/{self.stateless}/stream", None),
-            ("assistants.create", "POST", "/assistants", {"graph_id": "plain", "assistant_id": self.assistant}),
-            ("assistants.search", "POST", "/assistants/search", {}),
-            ("assistants.search", "POST", "/assistants/count", {"metadata": {"owner": self.ann.identity}}),
-            ("assistants.read", "GET", assistant, None),
-            ("assistants.read", "GET", f"{assistant}/graph", None),
-            ("assistants.read", "GET", f"{assistant}/subgraphs", None),
-            ("assistants.read", "GET", f"{assistant}/schemas", None),
-            ("assistants.read", "POST", f"{assistant}/versions", {}),
-            ("assistants.update", "POST", f"{assistant}/latest", {"version": 1}),
-            ("assistants.update", "PATCH", assistant, {"name": "stolen"}),
-            ("assistants.delete", "DELETE", assistant, None),
-            ("crons.create", "POST", "/runs/crons", {**run, "schedule": "* * * * *"}),
-            ("threads.read", "POST", f"{at}/runs/crons", {**run, "schedule": "* * * * *"}),
-            ("crons.search", "POST", "/runs/crons/search", {}),
-            ("threads.search", "POST", "/runs/crons/search", {}),
-            ("crons.search", "POST", "/runs/crons/count", {}),
-            ("crons.read", "GET", f"/runs/crons/{self.cron}", None),
-            ("crons.update", "PATCH", f"/runs/crons/{self.cron}", {"enabled": False}),
-            ("crons.delete", "DELETE", f"/runs/crons/{self.cron}", None),
-            ("store.put", "PUT", "/store/items", {"namespace": [self.ann.identity, "notes"], "key": "k", "value": {}}),
-            ("store.get", "GET", f"/store/items?namespace={self.ann.identity}.notes&key=k", None),
-            ("store.delete", "DELETE", "/store/items", {"namespace": [self.ann.identity, "notes"], "key": "k"}),
-            ("store.search", "POST", "/store/items/search", {"namespace_prefix": [self.ann.identity]}),
-            ("store.list_namespaces", "POST", "/store/namespaces", {"prefix": [self.ann.identity]}),
-            ("threads.read", "POST", f"{at}/stream/events", {"channels": ["values", "messages"]}),
-            ("assistants.search", "POST", "/mcp", {**rpc, "method": "tools/list"}),
-            ("assistants.read", "GET", f"/.well-known/agent-card.json?assistant_id={self.assistant}", None),
-            ("assistants.read", "POST", f"/a2a/{self.assistant}", {**rpc, "method": "tasks/get", "params": {}}),
-            ("threads.search", "GET", "/webhooks/deliveries", None),
-            (
-                "a2a",
-                "POST",
-                f"/a2a/{self.assistant}",
-                {**rpc, "method": "message/send", "params": {"message": message}},
-            ),
-            ("v2", "POST", f"{at}/commands", {"id": 1, "method": "run.start", "params": run}),
-            ("v2", "POST", f"{at}/commands", {"id": 1, "method": "state.get"}),
-            ("v2", "POST", f"{at}/commands", {"id": 1, "method": "agent.getTree"}),
-        ]
-
-    async def all(self):
-        """All there is, as Ann sees it."""
-        http, at = self.ann.http, f"/threads/{self.thread}"
-        seen = [
-            await http.get(at),
-            await http.get(f"{at}/history"),
-            await http.get(f"{at}/runs"),
-            await http.get(f"/threads/{self.pending_thread}/runs/{self.pending}"),
-            await http.get(f"/assistants/{self.assistant}"),
-            await http.post("/runs/crons/search", json={}),
-            await http.post("/store/items/search", json={"namespace_prefix": []}),
-            await http.post("/threads/count", json={}),
-        ]
-        assert all(response.status_code == 200 for response in seen), [response.text for response in seen]
-        return [response.json() for response in seen]
 
 
 @pytest.fixture(scope="module")
@@ -292,132 +151,6 @@ async def test_what_is_anothers_and_what_is_not_there_look_alike(bob, estate):
         assert (theirs[0], text) == none, (method, path)
 
 
-# --- who comes in ---
-
-
-@pytest.mark.parametrize(
-    "user", [None, {"email": "a@b.c"}, 7, [], {"identity": None}, {"identity": "a", "permissions": "p"}]
-)
-async def test_an_authenticate_handler_that_returns_no_user_lets_nobody_in(server, user):
-    async with httpx.AsyncClient(base_url=server.url) as http:
-        response = await http.post("/threads", json={}, headers={"Authorization": token(user=user)})
-    assert response.status_code == 500
-    assert "detail" in response.json()
-
-
-async def test_a_user_who_is_not_authenticated_is_not_let_in(server):
-    user = {"identity": "ann", "is_authenticated": False}
-    async with httpx.AsyncClient(base_url=server.url) as http:
-        response = await http.post("/threads", json={}, headers={"Authorization": token(user=user)})
-    assert (response.status_code, response.json()) == (401, {"detail": "Unauthorized"})
-
-
-@pytest.mark.parametrize("status", [302, 400, 403, 418, 429, 503])
-async def test_a_refusal_keeps_status_detail_and_headers(server, status):
-    refuse = {"Authorization": token(refuse=[status, {"why": ["x"]}, {"Retry-After": "7", "Content-Length": "1"}])}
-    async with httpx.AsyncClient(base_url=server.url) as http:
-        response = await http.get("/threads/x", headers=refuse)
-    assert (response.status_code, response.json()) == (status, {"detail": {"why": ["x"]}})
-    assert response.headers["retry-after"] == "7"
-
-
-@pytest.mark.parametrize("status", [100, 200, 204, 999, "200"])
-async def test_a_refusal_that_is_none_lets_nobody_in(server, status):
-    async with httpx.AsyncClient(base_url=server.url) as http:
-        response = await http.get("/threads/x", headers={"Authorization": token(refuse=[status, "come in"])})
-    assert response.status_code == 500
-
-
-async def test_studio_has_no_way_in(server):
-    async with httpx.AsyncClient(base_url=server.url) as http:
-        response = await http.post("/threads/search", json={}, headers={"X-Auth-Scheme": "langsmith", "X-Api-Key": "k"})
-    assert response.status_code == 401
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [({}, 401), ({"Authorization": token(refuse=[429, "slow"])}, 429), ({"Authorization": token(crash="no")}, 500)],
-)
-async def test_the_handshake_of_a_web_socket_is_refused_with_the_right_status(server, estate, headers, status):
-    url = f"ws{server.url.removeprefix('http')}/threads/{estate.thread}/stream/events"
-    with pytest.raises(websockets.InvalidStatus) as refused_:
-        await websockets.connect(url, additional_headers=headers)
-    assert refused_.value.response.status_code == status
-
-
-async def test_the_web_socket_of_anothers_thread_is_not_found(server, bob, estate):
-    url = f"ws{server.url.removeprefix('http')}/threads/{estate.thread}/stream/events"
-    with pytest.raises(websockets.InvalidStatus) as refused_:
-        await websockets.connect(url, additional_headers=bob.headers)
-    assert refused_.value.response.status_code == 404
-    async with websockets.connect(url, additional_headers=estate.ann.headers):
-        pass
-
-
-# --- the words of the last table ---
-
-
-async def test_joining_what_is_anothers_is_404_with_the_body_of_what_fails(bob, estate):
-    at = f"/threads/{estate.thread}"
-    missing = {"error": "HTTPException", "message": "404: Run not found"}
-    joined = await bob.http.get(f"{at}/runs/{estate.run}/join")
-    assert (joined.status_code, joined.json()) == (404, {"__error__": missing})
-    for path, text in (
-        (f"{at}/runs/{estate.run}/stream", "404: Run not found"),
-        (f"{at}/stream", "404: Thread not found"),
-    ):
-        streamed = await bob.http.get(path)
-        assert streamed.status_code == 404
-        assert streamed.headers["content-type"].startswith("text/event-stream")
-        assert streamed.text.replace("\r\n", "\n").strip().split("\n") == [
-            "event: error",
-            'data: {"error":"HTTPException","message":"' + text + '"}',
-        ]
-    stateless = await bob.http.get(f"/runs/{estate.stateless}/stream")
-    assert stateless.status_code == 404
-    assert (await estate.ann.http.get(f"/runs/{estate.stateless}/stream")).status_code == 200
-
-
-async def test_v2_commands_on_anothers_thread_are_denied(bob, estate):
-    at = f"/threads/{estate.thread}/commands"
-    start = {"id": 1, "method": "run.start", "params": {"assistant_id": "plain", "input": {}}}
-    told = (await bob.http.post(at, json=start)).json()
-    assert (told["type"], told["error"]) == ("error", "permission_denied")
-    respond = {"id": 1, "method": "input.respond", "params": {"interrupt_id": "i", "response": 1}}
-    for command in (respond, {"id": 1, "method": "state.get"}, {"id": 1, "method": "agent.getTree"}):
-        assert (await bob.http.post(at, json=command)).json()["error"] == "no_such_run"
-    events = await bob.http.post(f"/threads/{estate.thread}/stream/events", json={"channels": ["values"]})
-    assert events.status_code == 404
-
-
-async def test_mcp_that_is_refused_is_403(people):
-    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    response = await people("eve", rules={"assistants.search": {"give": False}}).http.post("/mcp", json=message)
-    assert (response.status_code, response.json()) == (403, {"detail": "Forbidden"})
-    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "plain", "arguments": {}}}
-    rules = {"assistants": {"give": None}, "threads.create_run": {"give": False}}
-    assert (await people("eve", rules=rules).http.post("/mcp", json=call)).status_code == 403
-
-
-async def test_a2a_tells_refusals_in_its_own_words(people, bob, estate):
-    async def send(user, assistant, **more):
-        message = {"messageId": "m", "role": "user", "parts": [{"kind": "data", "data": {}}], **more}
-        body = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": message}}
-        response = await user.http.post(f"/a2a/{assistant}", json=body)
-        return response.status_code, response.json()["error"]
-
-    reader = people("bob", rules={"assistants": {"give": None}})
-    status, error = await send(reader, estate.assistant, contextId=estate.thread)
-    assert (status, error["code"]) == (200, -32602)
-    assert error["data"] == {"thread_id": estate.thread, "error_type": "thread_not_found"}
-    status, error = await send(people("eve", rules={"assistants": {"give": False}}), estate.assistant)
-    assert (status, error["code"], error["message"]) == (200, -32602, "Access denied to assistant or thread")
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": f"{estate.thread}:{estate.run}"}}
-    assert (await reader.http.post(f"/a2a/{estate.assistant}", json=body)).json()["error"]["code"] == -32001
-    listed = {"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}
-    assert (await reader.http.post(f"/a2a/{estate.assistant}", json=listed)).json()["result"]["totalSize"] == 0
-
-
 # --- copies ---
 
 
@@ -478,42 +211,6 @@ async def test_a_thread_is_erased_with_its_copies_only_by_whom_all_are(bob, esta
     await bob.http.delete(f"/threads/{copy}")
     assert (await estate.ann.http.delete(f"/threads/{shared}?cascade=copies")).status_code < 300
     await reader.close()
-
-
-# --- filters ---
-
-
-@pytest.mark.parametrize(
-    ("filter", "visible"),
-    [
-        ({"n": 1}, True),
-        ({"n": 1.0}, True),
-        ({"n": "1"}, False),
-        ({"n": True}, False),
-        ({"yes": 1}, False),
-        ({"nothing": None}, True),
-        ({"missing": None}, False),
-        ({"people": ["ann", "bea"]}, True),
-        ({"people": ["bea", "ann"]}, False),
-        ({"people": {"$contains": []}}, True),
-        ({"team": {"$contains": "blue"}}, False),
-        ({"team": {"$eq": "blue", "$contains": "x"}}, False),
-        ({"people": {"$eq": ["ann", "bea"], "$contains": "ann"}}, True),
-        ({"o": {"$eq": {"x": 1}}}, True),
-        ({"$and": [{"n": 1}, {"$or": [{"team": "red"}, {"team": "blue"}]}]}, True),
-    ],
-    ids=lambda value: json.dumps(value),
-)
-async def test_filters_mean_what_they_say(people, filter, visible):
-    ann = people("ann")
-    metadata = {"team": "blue", "people": ["ann", "bea"], "n": 1, "o": {"x": 1}, "nothing": None, "yes": True}
-    thread = await ann.thread(**metadata)
-    eve = people("eve", rules={"threads": {"give": filter}})
-    assert (await eve.http.get(f"/threads/{thread}")).status_code == (200 if visible else 404)
-    found = await eve.http.post("/threads/search", json={"ids": [thread]})
-    assert (len(found.json()), found.headers["x-pagination-total"]) == ((1, "1") if visible else (0, "0"))
-    changed = await eve.http.patch(f"/threads/{thread}", json={"metadata": {"team": "blue"}})
-    assert changed.status_code == (200 if visible else 404)
 
 
 # --- streams that go on ---
