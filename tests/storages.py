@@ -6,7 +6,7 @@ from tests.encryptions import CIPHERS
 from threadloom.storage.postgres import PostgresStorage
 from threadloom.storage.sqlite import SqliteStorage
 
-KINDS = ("sqlite",)
+KINDS = ("sqlite", "postgres")
 
 # Foreign keys do not hold for this session: each table can be emptied by itself, ten times faster than by TRUNCATE.
 EMPTY = """

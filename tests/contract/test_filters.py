@@ -19,7 +19,7 @@ from threadloom.types import Assistant, Run
 
 pytestmark = pytest.mark.anyio
 
-FIELDS = st.sampled_from(["owner", "team", "n", 'odd"key', "a.b", "ä", "", "o", "$owner"])
+FIELDS = st.sampled_from(["owner", "team", "n", 'odd"key', "a.b", "ä", "", "o", "$owner", "\0", "\ue000", "\x010"])
 SCALARS = (
     st.sampled_from(
         ["ann", "bob", "", 'ann"', "a\\b", "7", "true", "null", '{"x":1}', "[1]", "ä", "\0", "ann\0bob", "\n"]

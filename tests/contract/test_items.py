@@ -257,7 +257,7 @@ async def test_items_without_vectors_come_after_and_page_with_the_rest(storage):
 @pytest.mark.parametrize("every", [2, 20, 75])
 async def test_conditions_that_many_or_few_items_meet_give_the_nearest_that_do(storage, every, monkeypatch):
     """What many items meet is found among the nearest; what few meet is looked for by itself."""
-    monkeypatch.setattr("threadloom.storage.sqlite.items.TRIED", 50)
+    monkeypatch.setattr(f"threadloom.storage.{storage.kind}.items.TRIED", 50)
 
     async def fill(tx):
         for number in range(150):

@@ -153,7 +153,7 @@ class Saver(BaseCheckpointSaver[str]):
         versions = checkpoint["channel_versions"]
         inherited = {} if known is None else known.refs
         for channel, value in checkpoint["channel_values"].items():
-            size = _small_size(value)
+            size = small_size(value)
             if size:
                 inline[channel] = value
                 small[channel] = size if channel in new_versions else 0
@@ -391,7 +391,7 @@ class Saver(BaseCheckpointSaver[str]):
         return f"{number + 1:032}.{random.random():016}"
 
 
-def _small_size(value: Any) -> int:
+def small_size(value: Any) -> int:
     """Bytes (about) of a value that may stand in the checkpoint's row, 0 for one that may not."""
     kind = type(value)
     if kind is str:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from threadloom import __version__
-from threadloom.cli import build, db, dev, dockerfile, init, serve, threads, ui, validate, webhooks
+from threadloom.cli import build, db, dev, dockerfile, importing, init, serve, threads, ui, validate, webhooks
 from threadloom.errors import ConfigError, StartError, ThreadloomError
 
-VERBS = (dev, serve, init, validate, threads, webhooks, db, ui, dockerfile, build)
+VERBS = (dev, serve, init, validate, threads, webhooks, db, ui, importing, dockerfile, build)
 
 
 ELSEWHERE = {

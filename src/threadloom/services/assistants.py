@@ -399,6 +399,8 @@ class AssistantService:
         return await self._storage.read(work)
 
     async def _existing(self, tx: Tx, assistant_id: str, rule: Filter | None) -> Assistant:
+        """An assistant that is about to be answered or changed; nobody else changes it meanwhile."""
+        await tx.assistants.lock(assistant_id)
         found = seen(await self._visible(tx, assistant_id), rule)
         if found is None:
             raise NotFound(f"Assistant {assistant_id} not found")
@@ -454,6 +456,7 @@ async def _ensure_default(tx: Tx, wanted: Assistant) -> None:
     """Lets a graph have its own assistant, as the configuration wants it."""
     if await tx.assistants.insert(wanted):
         return
+    await tx.assistants.lock(wanted.assistant_id)
     found = await tx.assistants.get(wanted.assistant_id)
     first = await tx.assistants.version(wanted.assistant_id, 1)
     assert found is not None and first is not None

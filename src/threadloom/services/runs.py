@@ -33,6 +33,9 @@ NOTHING_MATCHES = (
     "or completed."
 )
 
+THREADS_AT_ONCE = 64
+"""Threads whose runs are stopped in one transaction, which keeps others from all of them until it ends."""
+
 
 class UrlCheck(Protocol):
     """Decides where webhooks may go."""
@@ -315,25 +318,31 @@ class RunService:
             NotFound: there was none to stop.
         """
         rule = await self._may_stop(caller, thread_id, action, run_ids=run_ids, status=status)
-        stopped: list[tuple[Run, bool]] = []
+
+        async def stop(tx: Tx, thread_id: str) -> list[tuple[Run, bool]]:
+            if rule is not None and await thread_seen(tx, thread_id, rule) is None:
+                return []
+            return [
+                (run, await self._stop(tx, run, action) is not None)
+                for run in await tx.runs.active(thread_id)
+                if (run.run_id in run_ids if run_ids is not None else status in (run.status, "all"))
+            ]
 
         async def work(tx: Tx) -> list[tuple[Run, bool]]:
-            stopped.clear()
-            for run in await tx.runs.active(thread_id):
-                named = run_ids is not None and run.run_id in run_ids
-                if not named and (run_ids is not None or status not in (run.status, "all")):
-                    continue
-                if rule is None or await thread_seen(tx, run.thread_id, rule) is not None:
-                    stopped.append((run, await self._stop(tx, run, action) is not None))
-            return stopped
+            return [stopped for one in portion for stopped in await stop(tx, one)]
 
-        if not await self._storage.write(work):
+        threads = [thread_id] if thread_id is not None else await self._busy_threads()
+        found = False
+        for start in range(0, len(threads), THREADS_AT_ONCE):
+            portion = threads[start : start + THREADS_AT_ONCE]
+            for run, running in await self._storage.write(work):
+                found = True
+                if running:
+                    self._broker.cancel(run.run_id)
+                else:
+                    self._end_stream(run.thread_id, run.run_id)
+        if not found:
             raise NotFound(NOTHING_MATCHES)
-        for run, running in stopped:
-            if running:
-                self._broker.cancel(run.run_id)
-            else:
-                self._end_stream(run.thread_id, run.run_id)
         self._broker.wake()
 
     async def delete(self, caller: Caller, thread_id: str, run_id: str) -> None:
@@ -386,6 +395,11 @@ class RunService:
                     await self.cancel(SYSTEM, thread_id, run.run_id, action="rollback", wait=True)
                 except NotFound:
                     continue
+
+    async def _busy_threads(self) -> Sequence[str]:
+        """The threads with runs that are still to end, the longest waiting first."""
+        active = await self._storage.read(lambda tx: tx.runs.active())
+        return list(dict.fromkeys(run.thread_id for run in active))
 
     async def _stop(self, tx: Tx, run: Run, action: CancelAction) -> Run | None:
         """Asks a running run to stop and gives it back, or ends a pending one and gives None."""

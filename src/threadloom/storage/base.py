@@ -315,6 +315,11 @@ class Assistants(Protocol):
 
     async def get(self, assistant_id: str) -> Assistant | None: ...
 
+    async def lock(self, assistant_id: str) -> None:
+        """Lets nobody else change an assistant until the transaction ends. Who goes on from what it reads of one first does
+        this; the many who only read must not wait for each other."""
+        ...
+
     async def add_version(self, assistant: Assistant) -> Assistant:
         """Stores a new version (highest ever + 1) and makes it current; gives it back with its number."""
         ...

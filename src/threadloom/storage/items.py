@@ -4,7 +4,8 @@ Filters are the same on every storage, so their meaning is here, in plain Python
 `matches` decides.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -133,3 +134,29 @@ def same(one: Any, other: Any) -> bool:
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def reader(wanted: Sequence[Condition]) -> Callable[[bytes], dict[str, Any]]:
+    """Reads the top-level fields of a JSON object that conditions ask for, several times as fast as reading all of it."""
+    return _reader(tuple(sorted({condition.field for condition in wanted})))
+
+
+@functools.lru_cache(maxsize=256)
+def _reader(names: tuple[str, ...]) -> Callable[[bytes], dict[str, Any]]:
+    if any(not name.isprintable() or '"' in name or "\\" in name for name in names):
+        return msgspec.json.decode  # a struct cannot have such fields
+    attributes = {f"field{number}": name for number, name in enumerate(names)}
+    kind = msgspec.defstruct(
+        "Fields",
+        [(attribute, Any, msgspec.field(default=msgspec.UNSET)) for attribute in attributes],
+        rename=attributes,
+        gc=False,
+    )
+    decoder = msgspec.json.Decoder(kind)
+
+    def read(value: bytes) -> dict[str, Any]:
+        fields = decoder.decode(value)
+        present = ((name, getattr(fields, attribute)) for attribute, name in attributes.items())
+        return {name: value for name, value in present if value is not msgspec.UNSET}
+
+    return read

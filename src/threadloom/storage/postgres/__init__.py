@@ -13,6 +13,7 @@ from threadloom.storage.postgres.edges import Edges
 from threadloom.storage.postgres.puts import Puts, PutTx
 from threadloom.storage.postgres.session import Session
 from threadloom.storage.postgres.tx import PostgresTx
+from threadloom.storage.vectors import VectorCache
 
 __all__ = ["PostgresStorage"]
 
@@ -39,6 +40,7 @@ class PostgresStorage:
         self.database = Database(uri, connections=connections)
         self._puts = Puts(self.database)
         self._edges = Edges()
+        self._vectors = VectorCache()
         self._blob_ids = itertools.count(1)
 
     async def open(self) -> None:
@@ -55,7 +57,7 @@ class PostgresStorage:
         await self.database.close()
 
     def _tx(self, session: Session) -> PostgresTx:
-        return PostgresTx(session, self._edges, self._collect_later)
+        return PostgresTx(session, self._edges, self._vectors, self._collect_later)
 
     async def write(self, work: Work[T], *, heavy: bool = False, single: bool = False) -> T:
         if single:

@@ -1,20 +1,75 @@
 """A transaction on PostgreSQL: the tables side by side on one session."""
 
 from collections.abc import Callable
+from functools import cached_property
 
+from threadloom.storage.postgres.assistants import PostgresAssistants
+from threadloom.storage.postgres.ciphertexts import PostgresCiphertexts
+from threadloom.storage.postgres.crons import PostgresCrons
+from threadloom.storage.postgres.deliveries import PostgresDeliveries
 from threadloom.storage.postgres.edges import Edges
+from threadloom.storage.postgres.events import PostgresEvents
+from threadloom.storage.postgres.items import PostgresItems
 from threadloom.storage.postgres.lineage import PostgresLineage
+from threadloom.storage.postgres.runs import PostgresRuns
 from threadloom.storage.postgres.session import Session
+from threadloom.storage.postgres.tasks import PostgresTasks
+from threadloom.storage.postgres.threads import PostgresThreads
+from threadloom.storage.vectors import VectorCache
 
 
 class PostgresTx:
-    """The tables as one transaction sees them.
+    """The tables as one transaction sees them, each made when it is first asked for.
 
     Args:
         session: the transaction.
         edges: what the process knows of segments.
+        vectors: the vectors that the process has read.
         collect_later: see `LineageCuts`.
     """
 
-    def __init__(self, session: Session, edges: Edges, collect_later: Callable[[], None]) -> None:
-        self.lineage = PostgresLineage(session, edges, collect_later)
+    def __init__(self, session: Session, edges: Edges, vectors: VectorCache, collect_later: Callable[[], None]) -> None:
+        self._session = session
+        self._edges = edges
+        self._vectors = vectors
+        self._collect_later = collect_later
+
+    @cached_property
+    def lineage(self) -> PostgresLineage:
+        return PostgresLineage(self._session, self._edges, self._collect_later)
+
+    @cached_property
+    def threads(self) -> PostgresThreads:
+        return PostgresThreads(self._session)
+
+    @cached_property
+    def runs(self) -> PostgresRuns:
+        return PostgresRuns(self._session)
+
+    @cached_property
+    def events(self) -> PostgresEvents:
+        return PostgresEvents(self._session)
+
+    @cached_property
+    def assistants(self) -> PostgresAssistants:
+        return PostgresAssistants(self._session)
+
+    @cached_property
+    def crons(self) -> PostgresCrons:
+        return PostgresCrons(self._session)
+
+    @cached_property
+    def items(self) -> PostgresItems:
+        return PostgresItems(self._session, self._vectors)
+
+    @cached_property
+    def tasks(self) -> PostgresTasks:
+        return PostgresTasks(self._session)
+
+    @cached_property
+    def deliveries(self) -> PostgresDeliveries:
+        return PostgresDeliveries(self._session)
+
+    @cached_property
+    def ciphertexts(self) -> PostgresCiphertexts:
+        return PostgresCiphertexts(self._session)

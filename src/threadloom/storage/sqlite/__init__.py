@@ -17,7 +17,7 @@ from threadloom.storage.sqlite.database import Database, Functions
 from threadloom.storage.sqlite.filters import permitted
 from threadloom.storage.sqlite.migrate import migrate
 from threadloom.storage.sqlite.tx import SqliteTx
-from threadloom.storage.sqlite.vectors import VectorCache
+from threadloom.storage.vectors import VectorCache
 
 __all__ = ["SqliteStorage"]
 

@@ -40,6 +40,9 @@ class SqliteAssistants:
     async def get(self, assistant_id: str) -> Assistant | None:
         return self._one("get", assistant_id)
 
+    async def lock(self, assistant_id: str) -> None:
+        """Whoever writes is alone."""
+
     async def add_version(self, assistant: Assistant) -> Assistant:
         (number,) = self._connection.execute(SQL["next_version"], (assistant.assistant_id,)).fetchone()
         row = _to_row(assistant) | {"version": number}

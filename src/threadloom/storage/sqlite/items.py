@@ -4,14 +4,14 @@ import functools
 import itertools
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from threadloom.storage.items import Condition, ItemQuery, matches
+from threadloom.storage.items import Condition, ItemQuery, matches, reader
 from threadloom.storage.named import load
-from threadloom.storage.sqlite.vectors import Fetched, Ids, VectorCache, nearest, parse_ids
+from threadloom.storage.vectors import Fetched, Ids, VectorCache, nearest, parse_ids
 from threadloom.types import Item
 
 SQL = load(__package__, "items.sql")
@@ -167,7 +167,7 @@ class SqliteItems:
 
     def _checked(self, ids: Iterable[int], wanted: Sequence[Condition]) -> Iterator[int]:
         """Those of the ids whose items meet the conditions, in the same order."""
-        fields = _reader(tuple(sorted({condition.field for condition in wanted})))
+        fields = reader(wanted)
         rest, size = iter(ids), 64
         while portion := list(itertools.islice(rest, size)):
             values = dict(self._connection.execute(SQL["values"], (msgspec.json.encode(portion).decode(),)))
@@ -230,28 +230,6 @@ def _narrowed(wanted: Sequence[Condition]) -> tuple[str, dict[str, Any]]:
             sql += f" AND json_extract(CAST(value AS TEXT), '$.\"{condition.field}\"') {sign} :operand{number}"
             values[f"operand{number}"] = operand
     return sql, values
-
-
-@functools.lru_cache(maxsize=256)
-def _reader(names: tuple[str, ...]) -> Callable[[bytes], dict[str, Any]]:
-    """Reads a few top-level fields of a JSON object, several times as fast as reading all of it."""
-    if any(not name.isprintable() or '"' in name or "\\" in name for name in names):
-        return msgspec.json.decode  # a struct cannot have such fields
-    attributes = {f"field{number}": name for number, name in enumerate(names)}
-    kind = msgspec.defstruct(
-        "Fields",
-        [(attribute, Any, msgspec.field(default=msgspec.UNSET)) for attribute in attributes],
-        rename=attributes,
-        gc=False,
-    )
-    decoder = msgspec.json.Decoder(kind)
-
-    def read(value: bytes) -> dict[str, Any]:
-        fields = decoder.decode(value)
-        present = ((name, getattr(fields, attribute)) for attribute, name in attributes.items())
-        return {name: value for name, value in present if value is not msgspec.UNSET}
-
-    return read
 
 
 def _from_row(row: Sequence[Any], score: float | None = None) -> Item:

@@ -1,7 +1,7 @@
 """Thread records in SQLite. What a thread shows of its state is a row of `states`, which copies share until they part."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.base import ThreadQuery
+from threadloom.storage.containment import certain_texts
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
@@ -23,9 +24,6 @@ ORDER = {
     "state_updated_at": "t.state_updated_at",
 }
 """What each `sort_by` sorts by. Ties keep the order of making."""
-
-PREFILTERS = 8
-"""Texts looked for, at most, before a document is read: a search in text is a hundred times cheaper than reading it."""
 
 
 class SqliteThreads:
@@ -188,7 +186,7 @@ def _where(query: ThreadQuery) -> tuple[str, dict[str, Any]]:
         conditions.append(sql)
         arguments |= values
     if query.metadata:
-        for number, text in enumerate(_certain_texts(query.metadata)):
+        for number, text in enumerate(certain_texts(query.metadata)):
             conditions.append(f"instr(t.metadata, :m{number}) > 0")
             arguments[f"m{number}"] = text
         conditions.append("contains(t.metadata, :metadata)")
@@ -198,30 +196,3 @@ def _where(query: ThreadQuery) -> tuple[str, dict[str, Any]]:
         conditions.append(f"contains(({shown}), :values)")
         arguments["values"] = _text(query.values)
     return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), arguments
-
-
-def _certain_texts(wanted: Mapping[str, Any]) -> list[str]:
-    """Texts that every document containing `wanted` has in it, for the compact JSON that this module writes."""
-    found = sorted(_texts(wanted), key=len, reverse=True)
-    return found[:PREFILTERS]
-
-
-def _texts(wanted: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in wanted.items():
-        name = to_json(key).decode()
-        if isinstance(value, Mapping):
-            yield f"{name}:{{"
-            yield from _texts(value)
-        elif isinstance(value, list):
-            yield f"{name}:["
-        elif value is None or isinstance(value, str | bool):
-            yield f"{name}:{to_json(value).decode()}"
-        else:
-            yield f"{name}:{_start_of(value)}"
-
-
-def _start_of(number: float) -> str:
-    """What every spelling of a number begins with: a whole one may stand as `7` or `7.0`; zero has a sign or none."""
-    if number == 0 or abs(number) >= 1e15:
-        return ""
-    return str(int(number)) if number == int(number) else to_json(number).decode()

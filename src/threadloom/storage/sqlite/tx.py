@@ -12,7 +12,7 @@ from threadloom.storage.sqlite.lineage import SqliteLineage
 from threadloom.storage.sqlite.runs import SqliteRuns
 from threadloom.storage.sqlite.tasks import SqliteTasks
 from threadloom.storage.sqlite.threads import SqliteThreads
-from threadloom.storage.sqlite.vectors import VectorCache
+from threadloom.storage.vectors import VectorCache
 
 
 class SqliteTx:

@@ -17,6 +17,9 @@ Ids = NDArray[np.int64]
 Fetched = Iterable[tuple[int, int, bytes]]
 """Rows (vector id, item id, float32 bytes)."""
 
+Scored = tuple[Ids, NDArray[np.float32]]
+"""Owners of vectors, and how like the query each vector is."""
+
 COMPACT_ABOVE = 4096
 """Rows from which on it is worth looking for vectors that are gone."""
 
@@ -53,9 +56,7 @@ class VectorCache:
                 self._clear(dims)
             self._have(ids, fetch, living)
 
-    def score(
-        self, query: bytes, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]
-    ) -> tuple[Ids, NDArray[np.float32]]:
+    def score(self, query: bytes, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]) -> Scored:
         """The owners of the vectors `ids` and their likeness to `query`, in the order of `ids`.
 
         Args:
@@ -68,12 +69,49 @@ class VectorCache:
             if len(wanted) != self._dims:
                 self._clear(len(wanted))
             self._have(ids, fetch, living)
-            rows = self._rows[np.searchsorted(self._ids, ids)]
-            # Rows are only ever appended, to these arrays or to new ones: both views stay as they are.
-            matrix, owners = self._matrix[: self._count], self._owners
-        # Gathering rows copies them: above a third of all it is cheaper to score every row.
-        scores = (matrix @ wanted)[rows] if len(rows) * 3 > len(matrix) else matrix[rows] @ wanted
-        return owners[rows], np.clip(scores, -1.0, 1.0)
+            view = self._view(ids)
+        return _likeness(wanted, *view)
+
+    # What `score` does in one go, in steps, for a database that is waited for in between. Another search may come between
+    # two steps too: whoever finds something missing again begins again.
+
+    def missing(self, dims: int, ids: Ids) -> Ids:
+        """Those of the ids whose vectors, of length `dims`, are not cached."""
+        with self._lock:
+            if dims != self._dims:
+                self._clear(dims)
+            return ids[~self._known(ids)]
+
+    def add(self, dims: int, fetched: Fetched) -> None:
+        """Caches vectors of length `dims`, if that is still the length asked for."""
+        with self._lock:
+            if dims == self._dims:
+                self._add(fetched)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it is time to look which vectors are still stored."""
+        return self._count >= self._checked
+
+    def compact(self, dims: int, living: Ids) -> None:
+        """Drops all but the vectors that are stored, if `dims` is still the length asked for."""
+        with self._lock:
+            if dims == self._dims:
+                self._compact(lambda: living)
+
+    def score_cached(self, query: bytes, ids: Ids) -> Scored | None:
+        """As `score`, of what is cached. None when something is missing."""
+        wanted = np.frombuffer(query, dtype="<f4")
+        with self._lock:
+            if len(wanted) != self._dims or not self._known(ids).all():
+                return None
+            view = self._view(ids)
+        return _likeness(wanted, *view)
+
+    def _view(self, ids: Ids) -> tuple[Ids, NDArray[np.float32], Ids]:
+        """Which rows the vectors are in, and the rows. Rows are only ever appended, to these arrays or to new ones: a view
+        stays as it is."""
+        return self._rows[np.searchsorted(self._ids, ids)], self._matrix[: self._count], self._owners
 
     def _have(self, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]) -> None:
         missing = ids[~self._known(ids)]
@@ -133,6 +171,12 @@ class VectorCache:
         self._matrix, self._owners = self._matrix[rows], self._owners[rows]
         self._ids, self._rows = self._ids[kept], np.arange(len(rows))
         self._count = len(rows)
+
+
+def _likeness(wanted: NDArray[np.float32], rows: Ids, matrix: NDArray[np.float32], owners: Ids) -> Scored:
+    # Gathering rows copies them: above a third of all it is cheaper to score every row.
+    scores = (matrix @ wanted)[rows] if len(rows) * 3 > len(matrix) else matrix[rows] @ wanted
+    return owners[rows], np.clip(scores, -1.0, 1.0)
 
 
 def nearest(owners: Ids, scores: NDArray[np.float32], wanted: int) -> Iterator[list[tuple[int, float]]]:

@@ -1,0 +1,67 @@
+"""A thread that comes from elsewhere, and how it is stored: all of it, or nothing."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from threadloom.engine.snapshot import EMPTY, Snapshot
+from threadloom.engine.states import thread_status
+from threadloom.ids import parse_id
+from threadloom.storage.base import Storage, Tx
+from threadloom.storage.lineage import CheckpointPut, WritesPut
+from threadloom.types import Thread
+
+ORIGIN = "imported_from"
+"""Key of a thread's metadata: the id that it had where it came from, if that could not be kept."""
+
+
+class History(msgspec.Struct, kw_only=True):
+    """A thread's record, and what is to be stored of it, in its order."""
+
+    thread: Thread
+    puts: Sequence[CheckpointPut | WritesPut]
+
+
+Show = Callable[[Thread], Awaitable[Snapshot]]
+"""Reads the state of a thread through its graph."""
+
+
+async def keep(storage: Storage, history: History) -> bool:
+    """Stores a thread with its history in one transaction. False, and nothing is stored: the thread is there already."""
+
+    async def work(tx: Tx) -> bool:
+        if not await tx.threads.insert(history.thread):
+            return False
+        era = None
+        for put in history.puts:
+            if isinstance(put, WritesPut):
+                await tx.lineage.put_writes(put)
+                continue
+            inherits = len(put.blobs) < len(put.refs)
+            era = await tx.lineage.put(msgspec.structs.replace(put, era=era if inherits else None))
+        return True
+
+    return await storage.write(work, heavy=True)
+
+
+async def show(storage: Storage, thread: Thread, read: Show) -> None:
+    """Lets a thread's record show its newest state, as after the end of a run."""
+    snapshot = await read(thread)
+    if snapshot == EMPTY:
+        return
+
+    async def work(tx: Tx) -> None:
+        await tx.threads.set_state(
+            thread.thread_id,
+            values_json=snapshot.values_json,
+            interrupts_json=snapshot.interrupts_json,
+            error=thread.error,
+        )
+        await tx.threads.update(thread.thread_id, status=thread_status(active=0, has_next=snapshot.has_next))
+
+    await storage.write(work)
+
+
+def own_id(thread_id: str, namespace_of: Callable[[str], str]) -> str:
+    """The id that a thread gets here: its own, if that is a UUID, else always the same one made of it."""
+    return parse_id(thread_id) or namespace_of(thread_id)

@@ -1,0 +1,159 @@
+"""Crons in PostgreSQL."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from threadloom.clock import from_iso
+from threadloom.storage.base import CronQuery
+from threadloom.storage.named import load
+from threadloom.storage.postgres.documents import searchable, text
+from threadloom.storage.postgres.filters import Arguments, condition
+from threadloom.storage.postgres.session import Session
+from threadloom.types import Cron
+
+SQL = load(__package__, "crons.sql")
+
+ORDER = {
+    "cron_id": "cron_id",
+    "assistant_id": "assistant_id",
+    "thread_id": "thread_id",
+    "next_run_date": "next_run_date",
+    "end_time": "ends_at",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+}
+"""What each `sort_by` sorts by. Ties keep the order of making."""
+
+
+class PostgresCrons:
+    """See `storage.base.Crons`.
+
+    A cron that belongs to a thread is changed under the thread's lock: it may go on to make a run there, or go with it.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._db = session
+
+    async def insert(self, cron: Cron) -> None:
+        if cron.thread_id is not None:
+            await self._db.lock_thread(cron.thread_id)
+        maker = (cron.assistant_id, cron.thread_id, cron.user_id, text(cron.user), cron.created_at)
+        await self._db.execute(SQL["insert"], *_content(cron), *maker)
+
+    async def get(self, cron_id: str) -> Cron | None:
+        await self._lock(cron_id)
+        row = await self._db.fetchrow(SQL["get_to_change" if self._db.writes else "get"], cron_id)
+        return None if row is None else _from_row(row)
+
+    async def update(self, cron: Cron) -> None:
+        await self._lock(cron.cron_id)
+        await self._db.execute(SQL["update"], *_content(cron))
+
+    async def due(self, now: int, limit: int) -> list[Cron]:
+        return [_from_row(row) for row in await self._db.fetch(SQL["due"], now, limit)]
+
+    async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
+        await self._lock(cron_id)
+        return bool(await self._db.fetchval(SQL["advance"], cron_id, expected, following, fired_at))
+
+    async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:
+        await self._lock(cron_id)
+        await self._db.execute(SQL["note"], cron_id, run_id, error)
+
+    async def delete(self, cron_id: str) -> bool:
+        await self._lock(cron_id)
+        return bool(await self._db.fetchval(SQL["delete"], cron_id))
+
+    async def delete_of_thread(self, thread_id: str) -> int:
+        await self._db.lock_thread(thread_id)
+        number: int = await self._db.fetchval(SQL["delete_of_thread"], thread_id)
+        return number
+
+    async def delete_of_assistant(self, assistant_id: str) -> int:
+        number: int = await self._db.fetchval(SQL["delete_of_assistant"], assistant_id)
+        return number
+
+    async def search(self, query: CronQuery) -> list[Cron]:
+        arguments = Arguments()
+        where = _where(query, arguments)
+        direction = "DESC NULLS FIRST" if query.descending else "ASC NULLS LAST"
+        ties = "DESC" if query.descending else "ASC"
+        order = f"ORDER BY {ORDER[query.sort_by]} {direction}, seq {ties}"
+        page = f"LIMIT {arguments.put(query.limit)} OFFSET {arguments.put(query.offset)}"
+        return [
+            _from_row(row) for row in await self._db.fetch(f"SELECT * FROM crons {where} {order} {page}", *arguments)
+        ]
+
+    async def count(self, query: CronQuery) -> int:
+        arguments = Arguments()
+        where = _where(query, arguments)
+        count: int = await self._db.fetchval(f"SELECT count(*) FROM crons {where}", *arguments)
+        return count
+
+    async def _lock(self, cron_id: str) -> None:
+        """Locks the thread that a cron belongs to, if there is one."""
+        if self._db.writes:
+            thread_id = await self._db.fetchval(SQL["thread_of"], cron_id)
+            if thread_id is not None:
+                await self._db.lock_thread(thread_id)
+
+
+def _content(cron: Cron) -> tuple[Any, ...]:
+    """The id, and what a caller can change."""
+    return (
+        cron.cron_id,
+        cron.schedule,
+        cron.timezone,
+        cron.end_time,
+        None if cron.end_time is None else from_iso(cron.end_time),
+        text(cron.payload),
+        cron.next_run_date,
+        text(cron.metadata),
+        searchable(cron.metadata),
+        cron.on_run_completed,
+        cron.enabled,
+        cron.updated_at,
+    )
+
+
+def _from_row(row: Mapping[str, Any]) -> Cron:
+    return Cron(
+        cron_id=row["cron_id"],
+        assistant_id=row["assistant_id"],
+        schedule=row["schedule"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        thread_id=row["thread_id"],
+        user_id=row["user_id"],
+        user=None if row["user"] is None else orjson.loads(row["user"]),
+        timezone=row["timezone"],
+        end_time=row["end_time"],
+        payload=orjson.loads(row["payload"]),
+        next_run_date=row["next_run_date"],
+        metadata=orjson.loads(row["metadata"]),
+        on_run_completed=row["on_run_completed"],
+        enabled=row["enabled"],
+        last_fired_at=row["last_fired_at"],
+        last_run_id=row["last_run_id"],
+        last_error=row["last_error"],
+    )
+
+
+def _where(query: CronQuery, arguments: Arguments) -> str:
+    """The filters of a query as SQL; their values are added to `arguments`."""
+    conditions: list[str] = []
+    if query.where is not None:
+        conditions.append(condition(query.where, "search", arguments))
+    if query.threads is not None:
+        seen = condition(query.threads, "t.search", arguments)
+        of_thread = f"SELECT 1 FROM threads t WHERE t.thread_id = crons.thread_id AND {seen}"
+        conditions.append(f"(thread_id IS NULL OR EXISTS ({of_thread}))")
+    for column in ("assistant_id", "thread_id", "enabled"):
+        wanted = getattr(query, column)
+        if wanted is not None:
+            conditions.append(f"{column} = {arguments.put(wanted)}")
+    if query.metadata:
+        conditions.append(f"search @> {arguments.put(searchable(query.metadata))}::jsonb")
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""

@@ -1,0 +1,65 @@
+-- Deliveries: what webhooks are to be told, kept until they were.
+
+-- name: insert
+-- A new delivery.
+INSERT INTO deliveries
+    (delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
+     expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: get
+-- One delivery with its body.
+SELECT * FROM deliveries WHERE delivery_id = $1;
+
+-- name: next_due
+-- When the first pending one is due.
+SELECT min(due) FROM deliveries WHERE status = 'pending';
+
+-- name: claim
+-- Pending ones that are due, for the one who claims them; what another process is claiming is passed over.
+WITH found AS (
+    SELECT delivery_id, due FROM deliveries WHERE status = 'pending' AND due <= $2 ORDER BY due, seq LIMIT $4
+    FOR NO KEY UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE deliveries d SET worker = $1, due = $3, claims = claims + 1 FROM found WHERE d.delivery_id = found.delivery_id
+    RETURNING d.*, found.due AS was_due
+)
+SELECT * FROM claimed ORDER BY was_due, seq;
+
+-- name: note
+-- How a try went, from the one who holds the newest claim.
+UPDATE deliveries
+SET status = $3, due = $4, worker = NULL, tries_left = $5, tries = $6, updated_at = $7, expires_at = coalesce(expires_at, $8)
+WHERE delivery_id = $1 AND claims = $2 AND status = 'pending'
+RETURNING true;
+
+-- name: again
+-- One made due once more. Of a pending one the end of its keeping stays: its thread or run is gone.
+UPDATE deliveries
+SET expires_at = CASE status WHEN 'pending' THEN expires_at END, status = 'pending', due = $2, tries_left = $3,
+    updated_at = $2
+WHERE delivery_id = $1 AND worker IS NULL
+RETURNING *;
+
+-- name: release
+-- All claims, given up.
+UPDATE deliveries SET worker = NULL, due = $1 WHERE worker IS NOT NULL AND status = 'pending';
+
+-- name: delete_of_run
+-- Those of a run, but for pending ones, which go when they are made.
+WITH gone AS (DELETE FROM deliveries WHERE run_id = $1 AND status <> 'pending')
+UPDATE deliveries SET expires_at = $2 WHERE run_id = $1 AND status = 'pending';
+
+-- name: delete_of_thread
+-- Those of a thread, but for pending ones, which go when they are made.
+WITH gone AS (DELETE FROM deliveries WHERE thread_id = $1 AND status <> 'pending')
+UPDATE deliveries SET expires_at = $2 WHERE thread_id = $1 AND status = 'pending';
+
+-- name: drop_expired
+-- Those whose keeping is over. Gives how many; one that another process is dropping is not waited for.
+WITH gone AS (
+    DELETE FROM deliveries WHERE delivery_id IN (
+        SELECT delivery_id FROM deliveries WHERE expires_at <= $1 AND status <> 'pending' FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT count(*) FROM gone;

@@ -1,0 +1,91 @@
+"""Stored events, one gapless log a thread, on PostgreSQL.
+
+A log is written to under the lock of its row of `event_logs`, which gives the numbers, and not under its thread's lock: events
+are stored while a run goes on, and nothing else on the thread rests on them.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from threadloom.storage.named import load
+from threadloom.storage.postgres.session import Session
+from threadloom.types import METHODS, Event
+
+SQL = load(__package__, "events.sql")
+NEWEST = 2**63 - 1
+
+
+class PostgresEvents:
+    """`Events` of the storage protocol."""
+
+    def __init__(self, session: Session) -> None:
+        self._db = session
+
+    async def append(self, events: Sequence[Event]) -> list[Event]:
+        """Ids that would not grow, because another process's clock is ahead, are moved past the thread's last one."""
+        if not events:
+            return []
+        row = await self._db.fetchrow(
+            SQL["append"],
+            events[0].thread_id,
+            [event.run_id for event in events],
+            [event.ms for event in events],
+            [event.n for event in events],
+            [event.name for event in events],
+            [event.mode for event in events],
+            [event.last for event in events],
+            [event.data for event in events],
+        )
+        first, moved = row
+        for place, event in enumerate(events):
+            event.seq = first + place
+            if moved is not None:
+                event.ms, event.n = moved[place], moved[len(events) + place]
+        return list(events)
+
+    async def of_run(self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
+        return [_event(row) for row in await self._db.fetch(SQL["of_run"], run_id, *after, limit)]
+
+    async def of_thread(self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
+        return [_event(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, *after, limit)]
+
+    async def of_channels(
+        self,
+        thread_id: str,
+        *,
+        after: int,
+        upto: int | None = None,
+        methods: Collection[str] = METHODS,
+        run_id: str | None = None,
+        limit: int = 1000,
+    ) -> list[Event]:
+        bounds = (thread_id, after, NEWEST if upto is None else upto)
+        return [_event(row) for row in await self._db.fetch(SQL["of_channels"], *bounds, list(methods), run_id, limit)]
+
+    async def last_channel_seq(self, thread_id: str) -> int:
+        number: int = await self._db.fetchval(SQL["last_channel_seq"], thread_id)
+        return number
+
+    async def floor(self, thread_id: str) -> int:
+        return await self._db.fetchval(SQL["floor"], thread_id) or 0
+
+    async def expire(self, run_id: str, at: int) -> None:
+        await self._db.execute(SQL["expire"], run_id, at)
+
+    async def drop_of_run(self, run_id: str) -> None:
+        await self._db.execute(SQL["drop_of_run"], run_id)
+
+    async def drop_expired(self, now: int) -> int:
+        number: int = await self._db.fetchval(SQL["drop_expired"], now)
+        return number
+
+    async def trim(self, thread_id: str, keep: int) -> None:
+        if keep:
+            await self._db.execute(SQL["trim"], thread_id, keep)
+        else:
+            await self._db.execute(SQL["drop_log"], thread_id)
+
+
+def _event(row: Sequence[Any]) -> Event:
+    thread_id, run_id, name, data, mode, ms, n, seq, last = row
+    return Event(thread_id=thread_id, run_id=run_id, name=name, data=data, mode=mode, ms=ms, n=n, seq=seq, last=last)

@@ -1,0 +1,65 @@
+-- Items of the long-term store.
+
+-- name: put
+-- An item in place of what was there; one that is still alive keeps when it was made. Tells whether there was none.
+INSERT INTO items (place, ns, key, created_at, updated_at, ttl_minutes, expires_at, value)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (place) DO UPDATE
+SET created_at = CASE WHEN items.expires_at <= $9 THEN excluded.created_at ELSE items.created_at END,
+    updated_at = excluded.updated_at,
+    ttl_minutes = excluded.ttl_minutes,
+    expires_at = excluded.expires_at,
+    value = excluded.value
+RETURNING id, xmax = 0 AS fresh;
+
+-- name: put_vectors
+-- The vectors of an item in place of those that were there.
+WITH gone AS (DELETE FROM item_vectors WHERE item = $1)
+INSERT INTO item_vectors (item, ns, dims, expires_at, vector)
+SELECT $1, $2, length(vector) / 4, $3, vector FROM unnest($4::bytea[]) AS v (vector);
+
+-- name: get
+-- One item that is alive.
+SELECT id, ns, key, value, created_at, updated_at, ttl_minutes, expires_at
+FROM items
+WHERE place = $1 AND (expires_at IS NULL OR expires_at > $2);
+
+-- name: refresh
+-- Restarts the clock of items that are alive and have one, and of their vectors. The sum is capped where 64 bits end.
+WITH alive AS (
+    SELECT id FROM items WHERE place = ANY($1::bytea[]) AND expires_at > $2 ORDER BY id FOR NO KEY UPDATE
+), refreshed AS (
+    UPDATE items i SET expires_at = trunc(least($2 + i.ttl_minutes * 60000000, 9.2e18))::bigint
+    FROM alive WHERE i.id = alive.id
+    RETURNING i.id, i.expires_at
+)
+UPDATE item_vectors v SET expires_at = r.expires_at FROM refreshed r WHERE v.item = r.id;
+
+-- name: delete
+-- One item, with its vectors.
+DELETE FROM items WHERE place = $1;
+
+-- name: by_ids
+-- Items by id, in any order.
+SELECT id, ns, key, value, created_at, updated_at, ttl_minutes, expires_at FROM items WHERE id = ANY($1::bigint[]);
+
+-- name: values
+-- The values of items by id, in any order.
+SELECT id, value FROM items WHERE id = ANY($1::bigint[]);
+
+-- name: vectors
+-- Vectors by id.
+SELECT id, item, vector FROM item_vectors WHERE id = ANY($1::bigint[]);
+
+-- name: living_vectors
+-- Every vector of one length that is stored.
+SELECT string_agg(id::text, ',') FROM item_vectors WHERE dims = $1;
+
+-- name: sweep
+-- Removes items whose time is over, the longest overdue first; one that is just being changed stays for the next time.
+WITH gone AS (
+    DELETE FROM items
+    WHERE id IN (SELECT id FROM items WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT count(*) FROM gone;

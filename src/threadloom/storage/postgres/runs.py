@@ -1,0 +1,216 @@
+"""Runs, their queue and their outcomes, on PostgreSQL.
+
+Whatever changes a run that is still to end, or rests on what it reads of one, holds the lock of its thread until the
+transaction ends. So the rules on the runs of one thread happen one after the other, as they do on SQLite.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from threadloom.codec import to_json
+from threadloom.storage.base import QueueFigures
+from threadloom.storage.named import load
+from threadloom.storage.postgres.documents import text
+from threadloom.storage.postgres.session import Session
+from threadloom.storage.tasks import GOES_ON
+from threadloom.types import ACTIVE, CancelAction, Outcome, Run, RunStatus
+
+SQL = load(__package__, "runs.sql")
+
+
+class PostgresRuns:
+    """`Runs` of the storage protocol."""
+
+    def __init__(self, session: Session) -> None:
+        self._db = session
+
+    async def insert(self, run: Run) -> Run:
+        await self._db.lock_thread(run.thread_id)
+        run.order = await self._db.fetchval(
+            SQL["insert"],
+            run.run_id,
+            run.thread_id,
+            run.assistant_id,
+            run.status,
+            run.created_at,
+            run.updated_at,
+            text(run.metadata),
+            text(run.kwargs),
+            run.multitask_strategy,
+            run.due,
+            run.user_id,
+            task_of(run.metadata),
+            run.temporary,
+        )
+        return run
+
+    async def get(self, run_id: str) -> Run | None:
+        row = await self._db.fetchrow(SQL["get"], run_id)
+        if row is not None and await self._db.lock_thread(row["thread_id"]):
+            row = await self._db.fetchrow(SQL["get"], run_id)
+        return None if row is None else run_of(row)
+
+    async def of_thread(
+        self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
+    ) -> list[Run]:
+        await self._db.lock_thread(thread_id)
+        return [run_of(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, status, limit, offset)]
+
+    async def active(self, thread_id: str | None = None) -> list[Run]:
+        if thread_id is None:
+            return [run_of(row) for row in await self._db.fetch(SQL["active"])]
+        await self._db.lock_thread(thread_id)
+        return [run_of(row) for row in await self._db.fetch(SQL["active_of_thread"], thread_id)]
+
+    async def count_active(self, thread_id: str) -> int:
+        await self._db.lock_thread(thread_id)
+        number: int = await self._db.fetchval(SQL["count_active"], thread_id)
+        return number
+
+    async def count_active_of_user(self, user_id: str, *, besides: str | None = None) -> int:
+        if self._db.writes:
+            await self._db.execute(SQL["lock_user"], user_id)
+        number: int = await self._db.fetchval(SQL["count_active_of_user"], user_id, besides or "")
+        return number
+
+    async def claim(
+        self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
+    ) -> list[Run]:
+        rows = await self._db.fetch(SQL["claim"], worker, now, lease, limit, *attempts)
+        claimed = [run_of(row) for row in rows]
+        self._db.holds(run.thread_id for run in claimed)
+        return claimed
+
+    async def claimable(self, now: int) -> bool:
+        return bool(await self._db.fetchval(SQL["claimable"], now))
+
+    async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
+        await self._lock(run_id)
+        row = await self._db.fetchrow(SQL["take"], run_id, worker, now, lease)
+        return None if row is None else run_of(row)
+
+    async def holds(self, run_id: str, fence: int) -> bool:
+        return bool(await self._db.fetchval(SQL["holds" if self._db.writes else "holds_now"], run_id, fence))
+
+    async def next_due(self, now: int) -> int | None:
+        due: int | None = await self._db.fetchval(SQL["next_due"], now)
+        return due
+
+    async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
+        pairs = list(held)
+        run_ids, fences = [run_id for run_id, _ in pairs], [fence for _, fence in pairs]
+        return [(row[0], row[1]) for row in await self._db.fetch(SQL["renew"], run_ids, fences, lease)]
+
+    async def expired(self, now: int | None) -> list[Run]:
+        """In a transaction that writes, those whose threads are just being changed are passed over: the next look finds them."""
+        if not self._db.writes:
+            return [run_of(row) for row in await self._db.fetch(SQL["expired"], now)]
+        found = [run_of(row) for row in await self._db.fetch(SQL["expired_now"], now)]
+        self._db.holds(run.thread_id for run in found)
+        return found
+
+    async def set_status(self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None) -> None:
+        await self._lock(run_id)
+        await self._db.execute(SQL["set_status"], run_id, status, updated_at, ended_at)
+
+    async def requeue(self, run_id: str, *, attempt: int) -> None:
+        await self._lock(run_id)
+        await self._db.execute(SQL["requeue"], run_id, attempt)
+
+    async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None:
+        await self._lock(run_id)
+        await self._db.execute(SQL["set_kwargs"], run_id, text(kwargs), bool(kwargs.get("temporary")))
+
+    async def request_cancel(self, run_id: str, action: CancelAction) -> None:
+        await self._lock(run_id)
+        await self._db.execute(SQL["request_cancel"], run_id, action)
+
+    async def delete(self, run_id: str) -> None:
+        row = await self._db.fetchrow(SQL["get"], run_id)
+        # A run that ended is in nobody's way: many of them go at once, and their threads need not wait for that.
+        if row is not None and row["status"] in ACTIVE:
+            await self._db.lock_thread(row["thread_id"])
+        await self._db.execute(SQL["delete"], run_id)
+
+    async def delete_of_thread(self, thread_id: str) -> None:
+        await self._db.lock_thread(thread_id)
+        await self._db.execute(SQL["delete_of_thread"], thread_id)
+
+    async def put_outcome(self, outcome: Outcome) -> None:
+        await self._db.execute(
+            SQL["put_outcome"],
+            outcome.run_id,
+            outcome.thread_id,
+            outcome.status,
+            outcome.output_json,
+            text(outcome.error),
+            text(outcome.metadata),
+        )
+
+    async def outcome(self, run_id: str) -> Outcome | None:
+        row = await self._db.fetchrow(SQL["outcome"], run_id)
+        if row is None:
+            return None
+        return Outcome(
+            run_id=row[0],
+            thread_id=row[1],
+            status=row[2],
+            output_json=row[3],
+            error=None if row[4] is None else orjson.loads(row[4]),
+            metadata=orjson.loads(row[5]),
+        )
+
+    async def expire_outcomes(self, thread_id: str, at: int) -> None:
+        await self._db.execute(SQL["expire_outcomes"], thread_id, at)
+
+    async def drop_outcome(self, run_id: str) -> None:
+        await self._db.execute(SQL["drop_outcome"], run_id)
+
+    async def drop_expired_outcomes(self, now: int) -> int:
+        number: int = await self._db.fetchval(SQL["drop_expired_outcomes"], now)
+        return number
+
+    async def ended_before(self, moment: int, limit: int) -> list[str]:
+        return [row[0] for row in await self._db.fetch(SQL["ended_before"], moment, limit)]
+
+    async def queue(self, now: int) -> QueueFigures:
+        return QueueFigures(*await self._db.fetchrow(SQL["queue"], now))
+
+    async def _lock(self, run_id: str) -> None:
+        """Locks the thread of a run, if there is such a run."""
+        if self._db.writes:
+            thread_id = await self._db.fetchval(SQL["thread_of"], run_id)
+            if thread_id is not None:
+                await self._db.lock_thread(thread_id)
+
+
+def run_of(row: Mapping[str, Any]) -> Run:
+    """The run that a row with all columns of `runs` holds."""
+    return Run(
+        run_id=row["run_id"],
+        thread_id=row["thread_id"],
+        assistant_id=row["assistant_id"],
+        status=row["status"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        metadata=orjson.loads(row["metadata"]),
+        kwargs=orjson.loads(row["kwargs"]),
+        multitask_strategy=row["multitask_strategy"],
+        due=row["due"],
+        order=row["seq"],
+        attempt=row["attempt"],
+        fence=row["fence"],
+        lease=row["lease"],
+        cancel=row["cancel"],
+        user_id=row["user_id"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+def task_of(metadata: Mapping[str, Any]) -> str | None:
+    """The task that a run goes on with, as a column."""
+    task = metadata.get(GOES_ON)
+    return task if task is None or isinstance(task, str) else to_json(task).decode()

@@ -1,0 +1,160 @@
+-- name: insert
+-- A new run, at the end of the queue. Gives its number.
+INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due,
+    user_id, task_id, temporary, ready)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CASE WHEN $4 = 'pending' AND NOT EXISTS (
+    SELECT 1 FROM runs WHERE thread_id = $2 AND status IN ('pending', 'running') AND (status = 'running' OR due <= $10)
+) THEN $10::bigint END)
+RETURNING seq;
+
+-- name: get
+-- One run by id.
+SELECT * FROM runs WHERE run_id = $1;
+
+-- name: thread_of
+-- The thread of a run.
+SELECT thread_id FROM runs WHERE run_id = $1;
+
+-- name: of_thread
+-- The runs of a thread, newest first, of one status or of all.
+SELECT * FROM runs WHERE thread_id = $1 AND ($2::text IS NULL OR status = $2) ORDER BY seq DESC LIMIT $3 OFFSET $4;
+
+-- name: active_of_thread
+-- Runs of a thread that are still to end, oldest first.
+SELECT * FROM runs WHERE thread_id = $1 AND status IN ('pending', 'running') ORDER BY seq;
+
+-- name: active
+-- All runs that are still to end, oldest first.
+SELECT * FROM runs WHERE status IN ('pending', 'running') ORDER BY seq;
+
+-- name: count_active
+-- How many runs of a thread are still to end.
+SELECT count(*) FROM runs WHERE thread_id = $1 AND status IN ('pending', 'running');
+
+-- name: lock_user
+-- Whatever rests on how many runs a user has happens one after the other.
+SELECT pg_advisory_xact_lock(tl_key('user ' || $1));
+
+-- name: count_active_of_user
+-- How many runs of a user are still to end, those of one thread left out.
+SELECT count(*) FROM runs WHERE status IN ('pending', 'running') AND user_id = $1 AND thread_id <> $2;
+
+-- name: claim
+-- Makes due pending runs running, each of a thread that has none running and that nobody is changing.
+SELECT * FROM tl_claim($1, $2, $3, $4, $5, $6);
+
+-- name: claimable
+-- Whether there is a due pending run that is its thread's next.
+SELECT EXISTS (SELECT 1 FROM runs WHERE ready <= $1);
+
+-- name: take
+-- Makes a pending run running, in the hands of a worker.
+SELECT * FROM tl_take($1, $2, $3, $4);
+
+-- name: holds
+-- Whether a run is running under a fence, which nobody ends before this transaction has.
+SELECT true FROM runs WHERE run_id = $1 AND fence = $2 AND status = 'running' FOR SHARE;
+
+-- name: holds_now
+-- Whether a run is running under a fence.
+SELECT true FROM runs WHERE run_id = $1 AND fence = $2 AND status = 'running';
+
+-- name: next_due
+-- When the next pending run is due that waits only for its time.
+SELECT min(ready) FROM runs WHERE ready > $1;
+
+-- name: renew
+-- Extends leases that are still held; tells what was asked of the runs. A run that is just being changed stays ours without
+-- being extended: whoever changes it must not hold up the others, and the next renewal comes before the lease is over.
+WITH held AS (
+    SELECT r.seq, r.run_id, r.fence, r.cancel
+    FROM unnest($1::text[], $2::bigint[]) AS h (run_id, fence) JOIN runs r ON r.run_id = h.run_id AND r.fence = h.fence
+    WHERE r.status = 'running'
+), free AS (
+    SELECT r.seq FROM runs r WHERE r.seq IN (SELECT seq FROM held) FOR NO KEY UPDATE SKIP LOCKED
+), extended AS (
+    UPDATE runs r SET lease = $3 FROM free JOIN held ON held.seq = free.seq
+    WHERE r.seq = free.seq AND r.fence = held.fence AND r.status = 'running'
+    RETURNING r.run_id, r.cancel
+)
+SELECT run_id, cancel FROM extended
+UNION ALL
+SELECT run_id, cancel FROM held WHERE seq NOT IN (SELECT seq FROM free);
+
+-- name: expired
+-- Running runs whose lease is over, or all running ones when no moment is given.
+SELECT * FROM runs WHERE status = 'running' AND ($1::bigint IS NULL OR lease < $1) ORDER BY seq;
+
+-- name: expired_now
+-- The same, only of threads that nobody else is changing; locks those threads.
+SELECT * FROM tl_expired($1);
+
+-- name: set_status
+-- A new status; a run that is no longer running holds no lease and no fence.
+SELECT tl_set_run_status($1, $2, $3, $4);
+
+-- name: requeue
+-- A running run goes back to its place in the queue.
+SELECT tl_requeue($1, $2);
+
+-- name: set_kwargs
+-- What the run was asked for, completed at its start.
+UPDATE runs SET kwargs = $2, temporary = $3 WHERE run_id = $1;
+
+-- name: request_cancel
+-- Asks a running run to stop; a rollback is never softened again.
+UPDATE runs SET cancel = $2 WHERE run_id = $1 AND status = 'running' AND coalesce(cancel, '') <> 'rollback';
+
+-- name: delete
+-- Removes a run's row.
+SELECT tl_delete_run($1);
+
+-- name: delete_of_thread
+-- Removes the rows of all runs of a thread.
+DELETE FROM runs WHERE thread_id = $1;
+
+-- name: put_outcome
+-- Keeps how a run ended.
+INSERT INTO outcomes (run_id, thread_id, status, output, error, metadata) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (run_id) DO UPDATE SET thread_id = excluded.thread_id, status = excluded.status, output = excluded.output,
+    error = excluded.error, metadata = excluded.metadata, expires_at = NULL;
+
+-- name: outcome
+-- How a run ended.
+SELECT run_id, thread_id, status, output, error, metadata FROM outcomes WHERE run_id = $1;
+
+-- name: expire_outcomes
+-- The outcomes of a thread that goes are kept until a moment.
+UPDATE outcomes SET expires_at = $2 WHERE thread_id = $1;
+
+-- name: drop_outcome
+-- Forgets how a run ended.
+DELETE FROM outcomes WHERE run_id = $1;
+
+-- name: drop_expired_outcomes
+-- Forgets the outcomes whose time is over. Gives how many; one that another process is dropping is not waited for.
+WITH gone AS (
+    DELETE FROM outcomes WHERE run_id IN (SELECT run_id FROM outcomes WHERE expires_at < $1 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT count(*) FROM gone;
+
+-- name: ended_before
+-- The oldest runs that ended before a moment, without those that still wait for an answer.
+SELECT r.run_id FROM runs r
+WHERE r.ended_at < $1 AND r.status NOT IN ('pending', 'running')
+  AND NOT (r.seq = (SELECT max(n.seq) FROM runs n WHERE n.thread_id = r.thread_id)
+           AND EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = r.thread_id AND t.status = 'interrupted'))
+ORDER BY r.ended_at LIMIT $2;
+
+-- name: queue
+-- For the figures: how many wait and run, and since when due ones wait: the first, the one in the middle, the first that could begin.
+WITH due AS MATERIALIZED (SELECT due FROM runs WHERE status = 'pending' AND due <= $1)
+SELECT
+    (SELECT count(*) FROM runs WHERE status = 'pending'),
+    (SELECT count(*) FROM runs WHERE status = 'running'),
+    (SELECT min(due) FROM due),
+    (SELECT due FROM due ORDER BY due LIMIT 1 OFFSET (SELECT count(*) / 2 FROM due)),
+    (SELECT min(p.ready) FROM runs p
+     WHERE p.ready <= $1
+       AND NOT EXISTS (SELECT 1 FROM runs e WHERE e.thread_id = p.thread_id AND e.ready <= $1 AND e.seq + 0 < p.seq));

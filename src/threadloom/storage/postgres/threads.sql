@@ -1,0 +1,66 @@
+-- name: insert
+-- A new thread, unless its id is taken, with what it shows of its state, if that is anything.
+WITH state AS (
+    INSERT INTO states ("values", interrupts)
+    SELECT $15, $16
+    WHERE ($15::bytea IS NOT NULL OR $16::bytea IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM threads WHERE thread_id = $1)
+    RETURNING id
+)
+INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, search, status, config, error,
+    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from, state_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, (SELECT id FROM state))
+ON CONFLICT (thread_id) DO NOTHING
+RETURNING true;
+
+-- name: get
+-- One thread by id, with what it shows of its state.
+SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,
+    t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, s."values", s.interrupts
+FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = $1;
+
+-- name: get_plain
+-- One thread by id, without its state.
+SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
+    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL
+FROM threads WHERE thread_id = $1;
+
+-- name: update
+-- Sets the fields given; NULL leaves one as it is.
+UPDATE threads SET updated_at = coalesce($2, updated_at), state_updated_at = coalesce($3, state_updated_at),
+    metadata = coalesce($4, metadata), search = coalesce($5, search), status = coalesce($6, status),
+    config = coalesce($7, config)
+WHERE thread_id = $1;
+
+-- name: set_state
+-- What a thread shows of its state, on a row of its own.
+SELECT tl_set_state($1, $2, $3, $4);
+
+-- name: share_state
+-- Lets a thread show the very state row that another one shows.
+SELECT tl_share_state($1, $2);
+
+-- name: set_error
+-- What went wrong last, or NULL.
+UPDATE threads SET error = $2 WHERE thread_id = $1;
+
+-- name: set_ttl
+-- When the thread is to go, and how.
+UPDATE threads SET ttl_minutes = $2, ttl_strategy = $3, expires_at = $4 WHERE thread_id = $1;
+
+-- name: delete
+-- Removes a thread's row, and the state it showed if no other shows it. Its copies become copies of what it was a copy of.
+SELECT tl_delete_thread($1);
+
+-- name: copies
+-- All that descend from a thread by copying.
+WITH RECURSIVE copies (thread_id) AS (
+    SELECT thread_id FROM threads WHERE copied_from = $1
+    UNION SELECT t.thread_id FROM copies c JOIN threads t ON t.copied_from = c.thread_id
+)
+SELECT thread_id FROM copies WHERE thread_id <> $1;
+
+-- name: expired
+-- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
+SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
+    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL
+FROM threads WHERE expires_at IS NOT NULL AND expires_at <= $1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT $2;
