@@ -57,9 +57,9 @@ UPDATE deliveries SET expires_at = $2 WHERE thread_id = $1 AND status = 'pending
 
 -- name: drop_expired
 -- Those whose keeping is over. Gives how many; one that another process is dropping is not waited for.
-WITH gone AS (
-    DELETE FROM deliveries WHERE delivery_id IN (
-        SELECT delivery_id FROM deliveries WHERE expires_at <= $1 AND status <> 'pending' FOR UPDATE SKIP LOCKED)
-    RETURNING 1
+WITH over AS (
+    SELECT seq FROM deliveries WHERE expires_at <= $1 AND status <> 'pending' FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM deliveries d USING over WHERE d.seq = over.seq RETURNING 1
 )
 SELECT count(*) FROM gone;

@@ -57,9 +57,9 @@ SELECT string_agg(id::text, ',') FROM item_vectors WHERE dims = $1;
 
 -- name: sweep
 -- Removes items whose time is over, the longest overdue first; one that is just being changed stays for the next time.
-WITH gone AS (
-    DELETE FROM items
-    WHERE id IN (SELECT id FROM items WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-    RETURNING 1
+WITH over AS (
+    SELECT id FROM items WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM items i USING over WHERE i.id = over.id RETURNING 1
 )
 SELECT count(*) FROM gone;

@@ -133,9 +133,10 @@ DELETE FROM outcomes WHERE run_id = $1;
 
 -- name: drop_expired_outcomes
 -- Forgets the outcomes whose time is over. Gives how many; one that another process is dropping is not waited for.
-WITH gone AS (
-    DELETE FROM outcomes WHERE run_id IN (SELECT run_id FROM outcomes WHERE expires_at < $1 FOR UPDATE SKIP LOCKED)
-    RETURNING 1
+WITH over AS (
+    SELECT run_id FROM outcomes WHERE expires_at < $1 FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM outcomes o USING over WHERE o.run_id = over.run_id RETURNING 1
 )
 SELECT count(*) FROM gone;
 
