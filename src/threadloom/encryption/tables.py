@@ -296,7 +296,7 @@ class SealedEvents(Table):
 class SealedAssistants(Table):
     """`storage.base.Assistants`."""
 
-    PLAIN = ("describe", "delete", "count")
+    PLAIN = ("lock", "describe", "delete", "count")
 
     async def insert(self, assistant: Assistant) -> bool:
         inserted: bool = await self._inner.insert(self._sealed(assistant))
