@@ -14,6 +14,7 @@ from threadloom.lineage.cut import edge_at
 from threadloom.lineage.retain import Node, moved, retained, span, unstored
 from threadloom.lineage.segments import Chain, Edge
 from threadloom.storage.named import load
+from threadloom.storage.postgres.connections import escaped, unescaped
 from threadloom.storage.postgres.edges import Edges
 from threadloom.storage.postgres.lineage_reads import SQL, LineageReads, columns
 from threadloom.storage.postgres.session import Session
@@ -42,7 +43,7 @@ class LineageCuts(LineageReads):
     async def _keep_others_out(self, *thread_ids: str) -> None:
         """Waits until nobody else writes on these threads, and makes everybody wait until the transaction ends."""
         if not self._alone.issuperset(thread_ids):
-            await self._db.execute(SQL["lock"], list(thread_ids))
+            await self._db.execute(SQL["lock"], [escaped(thread_id) for thread_id in thread_ids])
             self._alone.update(thread_ids)
 
     async def _cut(self, chain: Chain, bound: int) -> Edge | None:
@@ -128,7 +129,7 @@ class LineageCuts(LineageReads):
         kept: list[Node] = []
         for row in await self._db.fetch(CUTS["newest_of_namespaces"], *columns(chain)):
             node = _node(row)
-            missing = list(unstored(node))
+            missing = [escaped(channel) for channel in unstored(node)]
             ancestors: dict[tuple[str, str], Node] = {}
             if missing:
                 values = (*columns(chain), node.ns, node.cid, missing)
@@ -139,8 +140,8 @@ class LineageCuts(LineageReads):
 
     async def _counting_writes(self, chain: Chain, ids: Iterable[tuple[str, str]]) -> list[int]:
         """Where the pending writes of checkpoints are, as far as they count."""
-        namespaces, cids = zip(*ids, strict=True)
-        rows = await self._db.fetch(CUTS["writes_of"], *columns(chain), list(namespaces), list(cids))
+        namespaces, cids = _arrays(ids)
+        rows = await self._db.fetch(CUTS["writes_of"], *columns(chain), namespaces, cids)
         of_one: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
         for ns, cid, *write in rows:
             of_one.setdefault((ns, cid), []).append(tuple(write))
@@ -171,7 +172,7 @@ class LineageCuts(LineageReads):
         self, thread_id: str, chain: Chain, doomed: Collection[tuple[str, str]], answers: Collection[int]
     ) -> None:
         """Takes checkpoints with their pending writes, and pending writes of others, out of a thread's view."""
-        namespaces, cids = [ns for ns, _ in doomed], [cid for _, cid in doomed]
+        namespaces, cids = _arrays(doomed)
         place = await self._db.fetchval(CUTS["first_of"], *columns(chain), namespaces, cids)
         first = min(answers if place is None else {place, *answers})
         checkpoints = await self._after(chain, first, "checkpoints_after", doomed)
@@ -209,10 +210,16 @@ class LineageCuts(LineageReads):
         spans = {run: first for run, first in await self._db.fetch(CUTS["spans_of_thread"], thread_id) if first > lower}
         begins = moved(spans, positions)
         await self._db.execute(CUTS["delete_spans"], thread_id, lower + 1)
-        await self._db.execute(CUTS["insert_spans"], thread_id, list(begins), list(begins.values()))
+        await self._db.execute(CUTS["insert_spans"], thread_id, [escaped(run) for run in begins], list(begins.values()))
         await self._switch(thread_id, old, seg)
+
+
+def _arrays(ids: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Namespaces and ids of checkpoints."""
+    pairs = [(escaped(ns), escaped(cid)) for ns, cid in ids]
+    return [ns for ns, _ in pairs], [cid for _, cid in pairs]
 
 
 def _node(row: Any) -> Node:
     pos, ns, cid, parent, stored, meta = row
-    return Node(pos, ns, cid, parent, set(stored), orjson.loads(meta))
+    return Node(pos, ns, cid, parent, set(map(unescaped, stored)), orjson.loads(meta))

@@ -71,17 +71,24 @@ REFUSED: tuple[type[Exception], ...] = (
 """What an operator has to look after, and not we."""
 
 
-def encoded(text: str) -> bytes:
+def escaped(text: str) -> str:
     """A text as it is stored. PostgreSQL has none with U+0000: it stands as U+E000 and `0`, U+E000 itself with `1`."""
     if _ZERO in text or _MARK in text:
-        text = text.replace(_MARK, _MARK + "1").replace(_ZERO, _MARK + "0")
-    return text.encode()
+        return text.replace(_MARK, _MARK + "1").replace(_ZERO, _MARK + "0")
+    return text
 
 
-def decoded(stored: bytes) -> str:
+def unescaped(text: str) -> str:
     """The text that was stored."""
-    text = stored.decode()
     return text.replace(_MARK + "0", _ZERO).replace(_MARK + "1", _MARK) if _MARK in text else text
+
+
+def _encoded(text: str) -> bytes:
+    return escaped(text).encode()
+
+
+def _decoded(stored: bytes) -> str:
+    return unescaped(stored.decode())
 
 
 async def make_pool(uri: str, size: int) -> Any:
@@ -101,7 +108,8 @@ async def make_pool(uri: str, size: int) -> Any:
 
 
 async def _prepare(connection: Any) -> None:
-    await connection.set_type_codec("text", schema="pg_catalog", encoder=encoded, decoder=decoded, format="binary")
+    # Of single texts. asyncpg does not ask it about those in arrays: who has arrays calls `escaped` and `unescaped`.
+    await connection.set_type_codec("text", schema="pg_catalog", encoder=_encoded, decoder=_decoded, format="binary")
 
 
 async def _leave(connection: Any) -> None:
@@ -110,7 +118,18 @@ async def _leave(connection: Any) -> None:
 
 def is_gone(error: BaseException, connection: Any) -> bool:
     """Whether a connection on which this happened is lost."""
-    return isinstance(error, _GONE) or connection.is_closed()
+    if isinstance(error, _GONE):
+        return True
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # it was so long ago that the pool has let go of it
+        return True
+
+
+def throw_away(connection: Any) -> None:
+    """Ends a connection at once."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ from types import CodeType
 from typing import Any, TypeVar
 
 from threadloom.errors import StorageError
-from threadloom.storage.postgres.connections import AGAIN, Lost, connecting, explained, is_gone, make_pool
+from threadloom.storage.postgres.connections import AGAIN, Lost, connecting, explained, is_gone, make_pool, throw_away
 from threadloom.storage.postgres.session import BEGIN, EACH, SNAPSHOT, MoreThanOne, Session
 
 T = TypeVar("T")
@@ -63,6 +63,8 @@ class Lane:
         Raises:
             Lost: there is none to be had.
         """
+        if self._pool is None:
+            raise StorageError("the database is closed")
         async with connecting():
             connection = await self._pool.acquire()
         try:
@@ -143,7 +145,7 @@ class Lane:
                 try:
                     await connection.execute("COMMIT")
                 except Exception:
-                    connection.terminate()  # what was read is read
+                    throw_away(connection)  # what was read is read
             return result
 
     async def _again(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -175,13 +177,13 @@ async def _undone_on_failure(connection: Any, session: Session) -> AsyncIterator
         yield
     except BaseException as error:
         if is_gone(error, connection):
-            connection.terminate()
+            throw_away(connection)
             raise Lost(f"the connection was lost: {error}") from error
         if session.begun:
             try:
                 await connection.execute("ROLLBACK")
             except BaseException:
-                connection.terminate()
+                throw_away(connection)
         raise
 
 
@@ -194,7 +196,7 @@ async def _commit(connection: Any) -> None:
         tag = await connection.execute("COMMIT", timeout=STATEMENT_SECONDS)
     except BaseException as error:
         if is_gone(error, connection):
-            connection.terminate()
+            throw_away(connection)
             raise StorageError(
                 f"the connection was lost while committing, so it may have been kept or not: {error}"
             ) from error

@@ -4,16 +4,15 @@ The same rows as on SQLite, and the same rules: they are only ever added, and th
 for nothing is asked for here: a lock on the thread's lineage, shared by those who add, alone for those who copy or take away.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-import msgspec
 
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.lineage.cut import edge_at
 from threadloom.lineage.segments import UNBOUNDED, Edge
-from threadloom.storage.lineage import CheckpointPut, WritesPut
+from threadloom.storage.lineage import CheckpointPut, PendingWrite, WritesPut
 from threadloom.storage.postgres.collect import LineageCuts
+from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.lineage_reads import SQL
 
 __all__ = ["PostgresLineage", "checkpoint_values", "era_of", "many_values", "writes_values"]
@@ -53,6 +52,15 @@ class PostgresLineage(LineageCuts):
         return newest
 
 
+def _fields(write: PendingWrite) -> tuple[Any, ...]:
+    return write.task_id, write.idx, write.channel, write.type, write.data, write.path
+
+
+def _texts(texts: Iterable[str]) -> list[str]:
+    """Texts for an array."""
+    return [escaped(text) for text in texts]
+
+
 def checkpoint_values(put: CheckpointPut) -> tuple[Any, ...]:
     """What `tl_put` is called with."""
     early = put.early
@@ -66,16 +74,16 @@ def checkpoint_values(put: CheckpointPut) -> tuple[Any, ...]:
         put.parent,
         put.body_type,
         put.body,
-        list(put.refs),
+        _texts(put.refs),
         list(put.refs.values()),
-        list(put.small),
+        _texts(put.small),
         list(put.small.values()),
         put.meta,
         [blob.id for blob in put.blobs],
         [blob.type for blob in put.blobs],
         [blob.data for blob in put.blobs],
-        None if early is None else [ns for ns, _ in early],
-        None if early is None else [cid for _, cid in early],
+        None if early is None else _texts(ns for ns, _ in early),
+        None if early is None else _texts(cid for _, cid in early),
     )
 
 
@@ -88,12 +96,12 @@ def writes_values(put: WritesPut) -> tuple[Any, ...]:
         put.fence,
         put.ns,
         put.cid,
-        [write.task_id for write in writes],
+        _texts(write.task_id for write in writes),
         [write.idx for write in writes],
-        [write.channel for write in writes],
-        [write.type for write in writes],
+        _texts(write.channel for write in writes),
+        _texts(write.type for write in writes),
         [write.data for write in writes],
-        [write.path for write in writes],
+        _texts(write.path for write in writes),
     )
 
 
@@ -113,14 +121,14 @@ def many_values(puts: Sequence[CheckpointPut | WritesPut]) -> list[Any]:
             parts = [list(put.refs.items()), list(put.small.items()), blobs, put.early, ()]
         else:
             values += [None, put.ns, put.cid, None, None, None, None]
-            parts = [(), (), (), None, [msgspec.structs.astuple(write) for write in put.writes]]
+            parts = [(), (), (), None, [_fields(write) for write in put.writes]]
         for column, value in zip(plain, values, strict=True):
-            column.append(value)
+            column.append(escaped(value) if type(value) is str else value)
         for columns, count, part in zip(lists, counts, parts, strict=True):
             count.append(None if part is None else len(part))
             for row in part or ():
                 for column, value in zip(columns, row, strict=True):
-                    column.append(value)
+                    column.append(escaped(value) if type(value) is str else value)
     return [*plain, *(one for count, columns in zip(counts, lists, strict=True) for one in (count, *columns))]
 
 

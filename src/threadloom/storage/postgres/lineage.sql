@@ -52,7 +52,7 @@ found AS MATERIALIZED (
 -- name: whole
 -- How `latest` and `by_id` end: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
 SELECT f.era, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
-    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, b.ids, b.types, b.datas
+    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, w.places, b.ids, b.types, b.datas
 FROM found f
 JOIN cks k ON k.pos = f.pos
 CROSS JOIN LATERAL (
@@ -60,7 +60,7 @@ CROSS JOIN LATERAL (
 ) b
 CROSS JOIN LATERAL (
     SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
-        array_agg(data) AS datas, array_agg(path) AS paths
+        array_agg(data) AS datas, array_agg(path) AS paths, array_agg(pos) AS places
     FROM (
         SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT (SELECT depth + 1 FROM found)) c
         JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
@@ -92,11 +92,11 @@ page AS MATERIALIZED (
     LIMIT $2
 )
 SELECT k.era, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
-    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths
+    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, w.places
 FROM page k
 CROSS JOIN LATERAL (
     SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
-        array_agg(data) AS datas, array_agg(path) AS paths
+        array_agg(data) AS datas, array_agg(path) AS paths, array_agg(pos) AS places
     FROM (
         SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
         JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
@@ -112,12 +112,12 @@ SELECT id, type, data FROM blobs WHERE id = ANY($1);
 -- The ancestors of a checkpoint as far as channels are to be looked for, each with what is still missing there and its pending
 -- writes to these. $1 and $2 are the chain.
 SELECT p.missing, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
-    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths
+    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, w.places
 FROM tl_path($1, $2, $3, $4, $5) p
 JOIN cks k ON k.pos = p.place
 CROSS JOIN LATERAL (
     SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
-        array_agg(data) AS datas, array_agg(path) AS paths
+        array_agg(data) AS datas, array_agg(path) AS paths, array_agg(pos) AS places
     FROM (
         SELECT w.* FROM unnest($1[1:p.level], $2[1:p.level]) AS c (seg, bound)
         JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound

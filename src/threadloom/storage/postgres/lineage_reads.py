@@ -11,6 +11,7 @@ from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
 from threadloom.storage.lineage import CheckpointRow, PendingWrite, Usage
 from threadloom.storage.named import load
+from threadloom.storage.postgres.connections import escaped, unescaped
 from threadloom.storage.postgres.edges import Edges
 from threadloom.storage.postgres.session import Session
 
@@ -20,7 +21,7 @@ _LATEST = SQL["latest"].format(whole=SQL["whole"])
 _BY_ID = SQL["by_id"].format(whole=SQL["whole"])
 
 # A row of a checkpoint: era (or what a path misses there), the checkpoint's fields from 1 on, pending writes, blobs.
-_CHECKPOINT, _WRITES, _BLOBS = 1, 12, 18
+_CHECKPOINT, _WRITES, _BLOBS = 1, 12, 19
 
 Blobs = dict[int, tuple[str, bytes]]
 
@@ -116,7 +117,7 @@ class LineageReads:
         if head is None or not channels:
             return []
         segments, bounds = columns(await self._edges.chain(self._db, head[0]))
-        rows = await self._db.fetch(SQL["path"], segments, bounds, ns, cid, list(channels))
+        rows = await self._db.fetch(SQL["path"], segments, bounds, ns, cid, [escaped(channel) for channel in channels])
         ends = [
             [
                 blob
@@ -185,8 +186,8 @@ def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[i
         parent=parent,
         body_type=body_type,
         body=body,
-        refs=dict(zip(channels, refs, strict=True)),
-        small=dict(zip(small_channels, small_bytes, strict=True)),
+        refs=dict(zip(map(unescaped, channels), refs, strict=True)),
+        small=dict(zip(map(unescaped, small_channels), small_bytes, strict=True)),
         blobs={blob: blobs[blob] for blob in wanted},
         meta=orjson.loads(meta),
         writes=_writes(row[_WRITES:_BLOBS]),
@@ -197,6 +198,9 @@ def _writes(columns: Sequence[Any]) -> list[PendingWrite]:
     """Pending writes in replay order."""
     if columns[0] is None:
         return []
-    rows = pending.counting(list(zip(*columns, strict=True)))
+    tasks, idxs, channels, types, datas, paths, places = columns
+    texts = (map(unescaped, part) for part in (tasks, channels, types, paths))
+    tasks, channels, types, paths = texts
+    rows = pending.counting(list(zip(tasks, idxs, channels, types, datas, paths, places, strict=True)))
     rows.sort(key=lambda row: (row[5], row[0], row[1]))
     return [PendingWrite(*row) for row in rows]

@@ -40,20 +40,27 @@ async def migrate(connection: Any) -> None:
     known = migrations()
     if await _seen(connection, known) == max(known):
         return
-    async with connection.transaction():
-        await connection.execute("SET LOCAL lock_timeout = 0")
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-        current = await _seen(connection, known)
-        if current == 0:
-            if await connection.fetchval("SELECT to_regnamespace($1)", SCHEMA) is None:
-                await connection.execute(f"CREATE SCHEMA {SCHEMA}")
-            await connection.execute(
-                f"CREATE TABLE {TABLE} (number integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
-            )
-        for number, text in known.items():
-            if number > current:
-                await connection.execute(text)
-                await connection.execute(f"INSERT INTO {TABLE} (number) VALUES ($1)", number)
+    # The lock is taken before the transaction begins: one that has begun goes on with what it knew of the catalog.
+    await connection.execute("SELECT set_config('lock_timeout', '0', false), pg_advisory_lock($1)", LOCK)
+    try:
+        async with connection.transaction():
+            await _apply(connection, known, await _seen(connection, known))
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+        await connection.execute("RESET lock_timeout")
+
+
+async def _apply(connection: Any, known: dict[int, str], current: int) -> None:
+    if current == 0:
+        if await connection.fetchval("SELECT to_regnamespace($1)", SCHEMA) is None:
+            await connection.execute(f"CREATE SCHEMA {SCHEMA}")
+        await connection.execute(
+            f"CREATE TABLE {TABLE} (number integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+    for number, text in known.items():
+        if number > current:
+            await connection.execute(text)
+            await connection.execute(f"INSERT INTO {TABLE} (number) VALUES ($1)", number)
 
 
 async def _seen(connection: Any, known: dict[int, str]) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 from threadloom.errors import LostLeaseError, StaleRefsError, StorageError
 from threadloom.storage.lineage import CheckpointPut, WritesPut
 from threadloom.storage.named import load
+from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.database import Database
 from threadloom.storage.postgres.lane import Lane
 from threadloom.storage.postgres.lineage import checkpoint_values, era_of, many_values, writes_values
@@ -212,7 +213,7 @@ async def _already(session: Session, puts: Sequence[Put]) -> Sequence[int] | Non
     blobs = [put.blobs[0].id for put in puts if isinstance(put, CheckpointPut) and put.blobs]
     if not await session.fetchval(SQL["any_blob"], blobs):
         return None
-    eras: dict[str, Any] = dict(await session.fetch(SQL["eras"], [put.thread_id for put in puts]))
+    eras: dict[str, Any] = dict(await session.fetch(SQL["eras"], [escaped(put.thread_id) for put in puts]))
     return [eras.get(put.thread_id, 1) for put in puts]
 
 
