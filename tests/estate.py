@@ -38,6 +38,11 @@ class Estate:
         made = await ann.http.post("/runs", json={"assistant_id": "plain", "input": {"texts": [MARK]}})
         self.stateless = made.json()["run_id"]
         await ann.http.get(f"/threads/{made.json()['thread_id']}/runs/{self.stateless}/join")
+        told = {"assistant_id": "plain", "input": {}, "webhook": f"http://127.0.0.1:9/{MARK}"}
+        await ann.http.post(f"/threads/{self.thread}/runs/wait", json=told)
+        self.delivery = (await ann.http.get("/webhooks/deliveries")).json()[0]["delivery_id"]
+        state = (await ann.http.get(f"/threads/{self.thread}/state")).json()
+        self.checkpoint = state["checkpoint"]["checkpoint_id"]
         return self
 
     def requests(self):
@@ -59,6 +64,7 @@ class Estate:
             ("threads.delete", "DELETE", at, None),
             ("threads.delete", "DELETE", f"{at}?cascade=copies", None),
             ("threads.read", "GET", f"{at}/state", None),
+            ("threads.read", "GET", f"{at}/state/{self.checkpoint}", None),
             ("threads.update", "POST", f"{at}/state", state),
             ("threads.read", "POST", f"{at}/state", state),
             ("threads.read", "POST", f"{at}/state/checkpoint", {"checkpoint": {}}),
@@ -93,6 +99,7 @@ class Estate:
             ("assistants.read", "GET", assistant, None),
             ("assistants.read", "GET", f"{assistant}/graph", None),
             ("assistants.read", "GET", f"{assistant}/subgraphs", None),
+            ("assistants.read", "GET", f"{assistant}/subgraphs/inner", None),
             ("assistants.read", "GET", f"{assistant}/schemas", None),
             ("assistants.read", "POST", f"{assistant}/versions", {}),
             ("assistants.update", "POST", f"{assistant}/latest", {"version": 1}),
@@ -115,7 +122,12 @@ class Estate:
             ("assistants.search", "POST", "/mcp", {**rpc, "method": "tools/list"}),
             ("assistants.read", "GET", f"/.well-known/agent-card.json?assistant_id={self.assistant}", None),
             ("assistants.read", "POST", f"/a2a/{self.assistant}", {**rpc, "method": "tasks/get", "params": {}}),
+            ("assistants.read", "GET", f"/a2a/{self.assistant}", None),
+            ("assistants.read", "GET", f"/a2a/{self.assistant}/.well-known/agent-card.json", None),
             ("threads.search", "GET", "/webhooks/deliveries", None),
+            ("threads.read", "GET", f"/webhooks/deliveries/{self.delivery}", None),
+            ("threads.read", "POST", f"/webhooks/deliveries/{self.delivery}/redeliver", None),
+            ("threads.update", "POST", f"/webhooks/deliveries/{self.delivery}/redeliver", None),
             (
                 "a2a",
                 "POST",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import uuid
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from tests.users import User
 pytestmark = pytest.mark.anyio
 
 APP = Path(__file__).parents[1] / "apps" / "auth"
+SYSTEM = {"/", "/ok", "/live", "/info", "/docs", "/openapi.json", "/metrics"}
+FOR_ALL = SYSTEM | {"/ui/{graph_id}", "/ui/{graph_id}/{file}", "/asked/{label}", "/me"}
+"""What is nobody's: pages of the system, interface components, and the own routes of the app."""
+
 BROKEN = {
     "an operator that there is not": {"give": {"owner": {"$in": [MARK]}}},
     "another": {"give": {"$not": {"owner": "nobody"}}},
@@ -122,6 +127,20 @@ async def test_a_stranger_sees_and_changes_nothing_anywhere(bob, estate):
     assert await estate.all() == before
 
 
+async def test_every_route_there_is_is_asked_for_here(server, estate):
+    """So that no route can be added to the server and forgotten here."""
+    async with httpx.AsyncClient(base_url=server.url) as nobody:
+        paths = (await nobody.get("/openapi.json")).json()["paths"]
+    here = {(method, path.partition("?")[0]) for _, method, path, _ in estate.requests()}
+    missing = []
+    for path, methods in paths.items():
+        pattern = re.compile(re.sub(r"\\{[^/]*\\}", "[^/]+", re.escape(path)) + r"\Z")
+        for method in methods:
+            if path not in FOR_ALL and not any(method.upper() == one and pattern.match(where) for one, where in here):
+                missing.append(f"{method.upper()} {path}")
+    assert missing == []
+
+
 async def test_without_credentials_everything_is_401_even_what_is_not_there(server, estate):
     async with httpx.AsyncClient(base_url=server.url) as nobody:
         for _, method, path, body in [*estate.requests(), ("", "GET", "/nowhere", None), ("", "GET", "/ui", None)]:
@@ -132,7 +151,16 @@ async def test_without_credentials_everything_is_401_even_what_is_not_there(serv
 
 
 async def test_what_is_anothers_and_what_is_not_there_look_alike(bob, estate):
-    ids = {estate.thread, estate.run, estate.pending_thread, estate.pending, estate.assistant, estate.cron}
+    ids = {
+        estate.delivery,
+        estate.checkpoint,
+        estate.thread,
+        estate.run,
+        estate.pending_thread,
+        estate.pending,
+        estate.assistant,
+        estate.cron,
+    }
     instead = {one: str(uuid.uuid4()) for one in (*ids, estate.stateless)}
     for needs, method, path, body in estate.requests():
         if (needs == "threads.create" and path == "/threads") or needs in ("assistants.create", "a2a", "v2"):

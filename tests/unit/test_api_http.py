@@ -134,6 +134,22 @@ async def test_chosen_headers_reach_the_caller():
     assert caller.request_id == "r"
 
 
+async def test_no_pattern_means_credentials():
+    sent = {"Authorization": "Bearer a", "cookie": "b", "x-api-key": "c", "x-more": "d"}
+    told = {name.lower() for name in sent}
+
+    async def chosen(*includes):
+        threads = EchoThreads()
+        rules = HeaderRules(includes=includes)
+        async with client(app(services(threads=threads), settings(configurable_headers=rules))) as http:
+            await http.post("/threads", json={}, headers=sent)
+        return {name: value for name, value in threads.requests[0][0].headers.items() if name in told}
+
+    assert await chosen("*") == {"x-more": "d"}
+    assert await chosen("x-*", "auth*") == {"x-more": "d"}
+    assert await chosen("x-*", "Authorization") == {"authorization": "Bearer a", "x-more": "d"}
+
+
 async def test_disabled_groups_are_not_there():
     async with client(app(services(), settings(disable_threads=True, disable_meta=True))) as http:
         assert (await http.get(f"/threads/{THREAD_ID}")).status_code == 404

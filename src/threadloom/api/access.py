@@ -8,15 +8,12 @@ from starlette.types import Scope
 
 from threadloom.api.dispatch import header_filter
 from threadloom.api.http import Facts
-from threadloom.config.settings import HeaderRules
+from threadloom.config.settings import CREDENTIALS, HeaderRules
 
 log = logging.getLogger("threadloom.access")
 
 PROBES = frozenset({"/ok", "/metrics"})
 """What machines ask all the time: told at level DEBUG."""
-
-SECRETS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
-"""Headers whose values are shown to nobody, whatever the rules include."""
 
 HIDDEN = "[hidden]"
 _PLAIN = "/:@!$&'()*+,;=~"
@@ -60,5 +57,5 @@ class AccessLog:
         for raw, value in scope["headers"]:
             name = raw.decode("latin-1")
             if self._wanted(name):
-                told[name] = HIDDEN if name in SECRETS else value.decode("latin-1")
+                told[name] = HIDDEN if name in CREDENTIALS else value.decode("latin-1")
         return told

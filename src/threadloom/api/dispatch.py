@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from threadloom.api.errors import EXPECTED, as_http, log_bug, reply_to, reply_to_bug
 from threadloom.api.http import Call, Facts, HungUp, Reply, error_body
 from threadloom.api.routing import Matcher, Operation
-from threadloom.config.settings import HeaderRules
+from threadloom.config.settings import CREDENTIALS, HeaderRules
 from threadloom.log import bind
 from threadloom.services.requests import BadLabel
 
@@ -122,7 +122,10 @@ def header_filter(rules: HeaderRules) -> Callable[[str], bool] | None:
         for names in (rules.includes, rules.excludes)
     )
 
+    # A pattern is too easily written to let credentials into what runs keep.
+    unnamed = CREDENTIALS - {name.lower() for name in rules.includes}
+
     def wanted(name: str) -> bool:
-        return included.match(name) is not None and excluded.match(name) is None
+        return included.match(name) is not None and excluded.match(name) is None and name not in unnamed
 
     return wanted

@@ -19,14 +19,12 @@ from threadloom.api.errors import EXPECTED, reply_to
 from threadloom.api.http import Facts, deny
 from threadloom.auth.user import studio_user, user_id
 from threadloom.config.hosts import is_loopback
+from threadloom.config.settings import CREDENTIALS
 from threadloom.errors import Invalid, TooLarge
 from threadloom.types import Caller
 
-OPEN = frozenset({"/", "/ok", "/info", "/docs", "/openapi.json", "/metrics"})
+OPEN = frozenset({"/", "/ok", "/live", "/info", "/docs", "/openapi.json", "/metrics"})
 """Paths that are for everybody."""
-
-SECRETS = (b"authorization", b"proxy-authorization", b"cookie", b"x-api-key")
-"""Headers with credentials."""
 
 LONGEST_WORD = 7
 """Characters that parts of such a header have which say nothing by themselves (`Bearer`)."""
@@ -137,8 +135,8 @@ class Connection:
 
     def secrets(self) -> Iterable[str]:
         """The credentials that it came with."""
-        for name in SECRETS:
-            text = (self.header(name) or b"").decode("latin-1")
+        for name in CREDENTIALS:
+            text = (self.header(name.encode()) or b"").decode("latin-1")
             yield text
             yield from (part for part in re.split(r"[\s;=,:]+", text) if len(part) > LONGEST_WORD)
 

@@ -36,6 +36,10 @@ OPEN_CORS = Cors(allow_origins=("*",), allow_methods=("*",), allow_headers=("*",
 """What holds when the configuration says nothing: any page may call the server, without credentials."""
 
 
+CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
+"""Request headers that hold credentials. They are logged nowhere, and no pattern means them, only their whole names."""
+
+
 class HeaderRules(msgspec.Struct, frozen=True):
     """Which request headers are meant: lower-case names or `*` patterns. `excludes` win; by default none."""
 

@@ -7,20 +7,11 @@ import msgspec
 
 from threadloom.clock import iso
 from threadloom.codec import Fragment, to_json
+from threadloom.config.settings import CREDENTIALS
 from threadloom.engine.settle import Settled
 from threadloom.services.records import run_record
 
-HIDDEN = frozenset(
-    {
-        "langgraph_auth_user",
-        "langgraph_auth_user_id",
-        "langgraph_auth_permissions",
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "x-api-key",
-    }
-)
+HIDDEN = CREDENTIALS | {"langgraph_auth_user", "langgraph_auth_user_id", "langgraph_auth_permissions"}
 """What a run may know of its caller, in its configuration, and no receiver is told. In lower case."""
 
 
