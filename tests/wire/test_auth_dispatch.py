@@ -1,6 +1,10 @@
 """Which handler is asked what, for each thing that can be asked for (contract, auth §3, "Dispatch table"), and what it may
 change."""
 
+import asyncio
+import os
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -463,3 +467,29 @@ async def test_a_stateless_run_that_is_over_is_its_makers(ann, told):
     assert (await stranger.http.get(at)).status_code == 404
     assert (await forger.http.get(at)).status_code == 404
     await stranger.close()
+
+
+async def test_the_outcome_of_a_stateless_run_belongs_to_its_thread_not_to_its_assistant(ann, told):
+    """Though what stands in the metadata of an assistant stands in those of its runs too."""
+    bob = User(str(ann.http.base_url), "bob")
+    shared = (await bob.http.post("/assistants", json={"graph_id": "plain"})).json()["assistant_id"]
+    user = told(assistants__read={"give": None}, threads__create_run={"give": None}, threads__read={"give": None})
+    run = (await user.http.post("/runs", json={**RUN, "assistant_id": shared})).json()
+    assert run["metadata"]["owner"] == bob.identity
+    at = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
+    assert (await user.http.get(f"{at}/join")).json()["texts"][0] == "a"
+    for path in (f"{at}/join", f"{at}/stream", f"/runs/{run['run_id']}/stream"):
+        assert (await bob.http.get(path)).status_code == 404
+    await bob.close()
+
+
+async def test_the_command_line_brings_credentials_along(server, ann, things):
+    def command(*words, **env):
+        call = [sys.executable, "-m", "threadloom", "threads", *words, "--url", server.url]
+        return subprocess.run(call, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+
+    refused = await asyncio.to_thread(command, "copy", things.t)
+    assert refused.returncode != 0
+    assert "credentials required" in refused.stderr
+    copied = await asyncio.to_thread(command, "copy", things.t, THREADLOOM_AUTHORIZATION=ann.authorization)
+    assert copied.returncode == 0, copied.stderr

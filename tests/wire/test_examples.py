@@ -125,3 +125,24 @@ def test_chat_remembers(client):
         body = {"assistant_id": "agent", "input": {"messages": [{"role": "user", "content": text}]}}
         said = client.post(f"/threads/{thread_id}/runs/wait", json=body).json()
     assert 'You said "two", and before that "one"' in said["messages"][-1]["content"]
+
+
+def test_auth_keeps_everybody_to_his_own(client):
+    def call(name, method, path, body=None):
+        headers = {"Authorization": f"Bearer {name}"} if name else {}
+        return client.request(method, path, json=body, headers=headers)
+
+    assert call(None, "POST", "/threads", {}).status_code == 401
+    thread = call("ann", "POST", "/threads", {}).json()["thread_id"]
+    run = {"assistant_id": "diary", "input": {"entry": "Rain."}}
+    assert call("ann", "POST", f"/threads/{thread}/runs/wait", run).json()["pages"] == ["ann: Rain."]
+    assert call("bob", "GET", f"/threads/{thread}").status_code == 404
+    assert call("bob", "POST", "/threads/search", {}).json() == []
+    copy = call("eve", "POST", f"/threads/{thread}/copy").json()
+    assert copy["metadata"]["owner"] == "eve"
+    assert call("ann", "GET", f"/threads/{copy['thread_id']}").status_code == 404
+    item = {"namespace": ["notes"], "key": "k", "value": {"of": "ann"}}
+    assert call("ann", "PUT", "/store/items", item).status_code == 204
+    assert call("bob", "GET", "/store/items?namespace=notes&key=k").json() is None
+    assert call("ann", "POST", "/assistants", {"graph_id": "diary"}).status_code == 403
+    assert len(call("bob", "POST", "/assistants/search", {}).json()) == 1
