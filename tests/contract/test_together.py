@@ -1,0 +1,126 @@
+"""Several at once on one thread, assistant, cron or log: what comes out is as if one had come after the other."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from tests.contract.test_assistants import assistant
+from tests.contract.test_crons import cron
+from tests.contract.test_runs import claim, put, run
+from tests.contract.test_threads import thread
+from tests.storages import rows_of
+from threadloom.engine.admission import NoStarter, admit
+from threadloom.errors import Conflict
+from threadloom.types import Event
+
+pytestmark = pytest.mark.anyio
+
+
+async def all_at_once(*work):
+    """What each gave, or the error it raised."""
+    return await asyncio.gather(*work, return_exceptions=True)
+
+
+def event(n, ms=1, thread_id="t"):
+    return Event(thread_id=thread_id, run_id="r", name="values", mode="values", data=b"{}", ms=ms, n=n)
+
+
+async def test_of_many_runs_that_want_a_thread_for_themselves_one_gets_it(storage):
+    await storage.write(lambda tx: tx.threads.insert(thread("t")))
+
+    async def start(number):
+        wanted = msgspec.structs.replace(run(f"r{number}"), multitask_strategy="reject")
+        await storage.write(lambda tx: admit(tx, wanted, NoStarter()))
+
+    outcomes = await all_at_once(*(start(number) for number in range(12)))
+    assert [type(one) for one in outcomes if one is not None] == [Conflict] * 11
+    assert len(await storage.read(lambda tx: tx.runs.active("t"))) == 1
+    assert (await storage.read(lambda tx: tx.threads.get("t"))).status == "busy"
+
+
+async def test_a_run_that_is_claimed_is_not_ended_as_pending(storage):
+    """Interrupting a thread and claiming its runs: each run is either asked to stop or ended, and none is forgotten."""
+    for round in range(10):
+        await storage.write(lambda tx, t=f"t{round}": tx.threads.insert(thread(t)))
+        await put(storage, run(f"old{round}", f"t{round}"))
+
+    async def interrupt(round):
+        wanted = msgspec.structs.replace(run(f"new{round}", f"t{round}"), multitask_strategy="interrupt")
+        return await storage.write(lambda tx: admit(tx, wanted, NoStarter()))
+
+    admitted, claimed = [], []
+    for round in range(10):
+        one, two = await all_at_once(interrupt(round), claim(storage, limit=1))
+        admitted.append(one)
+        claimed += two
+    taken = {one.run_id for one in claimed}
+    for round, one in enumerate(admitted):
+        old = await storage.read(lambda tx, r=f"old{round}": tx.runs.get(r))
+        if one.cancel:
+            assert (old.status, old.cancel, old.run_id in taken) == ("running", "interrupt", True)
+        else:
+            assert (old.status, old.run_id in taken) == ("interrupted", False)
+
+
+async def test_a_thread_is_made_once(storage):
+    made = await all_at_once(
+        *(storage.write(lambda tx: tx.threads.insert(thread("t", values_json=b"1"))) for _ in range(8))
+    )
+    assert sorted(made) == [False] * 7 + [True]
+    assert rows_of(storage, "SELECT count(*) FROM states") == [(1,)]
+
+
+async def test_a_state_that_many_share_goes_with_the_last_of_them(storage):
+    for _ in range(5):
+        names = [f"t{number}" for number in range(6)]
+        await storage.write(lambda tx: tx.threads.insert(thread("t0", values_json=b"1")))
+        for name in names[1:]:
+            await storage.write(lambda tx, name=name: tx.threads.insert(thread(name)))
+            await storage.write(lambda tx, name=name: tx.threads.share_state("t0", name))
+
+        def replace(name):
+            return storage.write(
+                lambda tx: tx.threads.set_state(name, values_json=name.encode(), interrupts_json=None, error=None)
+            )
+
+        await all_at_once(*(replace(name) for name in names[:3]))
+        await all_at_once(*(storage.write(lambda tx, name=name: tx.threads.delete(name)) for name in names))
+        assert rows_of(storage, "SELECT count(*) FROM states") == [(0,)]
+
+
+async def test_a_cron_is_fired_by_one(storage):
+    await storage.write(lambda tx: tx.crons.insert(cron("c", next_run_date=10)))
+
+    def fire():
+        return storage.write(lambda tx: tx.crons.advance("c", expected=10, following=20))
+
+    assert sorted(await all_at_once(*(fire() for _ in range(10)))) == [False] * 9 + [True]
+
+
+async def test_changes_of_an_assistant_build_on_each_other(storage):
+    await storage.write(lambda tx: tx.assistants.insert(assistant("a")))
+
+    async def patch(tx, number):
+        await tx.assistants.lock("a")
+        found = await tx.assistants.get("a")
+        found.metadata[str(number)] = True
+        return (await tx.assistants.add_version(found)).version
+
+    numbers = await all_at_once(*(storage.write(lambda tx, n=n: patch(tx, n)) for n in range(8)))
+    assert sorted(numbers) == list(range(2, 10))
+    found = await storage.read(lambda tx: tx.assistants.get("a"))
+    assert found.metadata == {str(number): True for number in range(8)}
+
+
+async def test_a_log_has_no_gaps_however_many_write_to_it(storage):
+    async def tell(process):
+        for number in range(0, 40, 4):
+            batch = [event(number + n, ms=process) for n in range(4)]
+            stored = await storage.write(lambda tx, batch=batch: tx.events.append(batch))
+            first = stored[0].seq
+            assert [one.seq for one in stored] == list(range(first, first + 4))
+
+    await asyncio.gather(*(tell(process) for process in range(1, 6)))
+    stored = await storage.read(lambda tx: tx.events.of_thread("t", limit=999))
+    assert [one.seq for one in stored] == list(range(1, 201))
