@@ -1,8 +1,9 @@
-"""What all tests share."""
+"""What all tests share. One suite, many implementations: every test that takes `storage` runs on each storage there is."""
 
 import pytest
 
 from tests import postgres_server, redis_server
+from tests.storages import KINDS, opened
 
 
 @pytest.fixture
@@ -29,3 +30,16 @@ def postgres_uri():
     """A PostgreSQL that the tests of this process share."""
     with postgres_server.running() as server:
         yield server.uri
+
+
+@pytest.fixture
+def cipher():
+    """What seals the storage. A module that is to pass on sealed storages too has a fixture of this name with `CIPHERS`."""
+    return "plain"
+
+
+@pytest.fixture(params=KINDS)
+async def storage(request, tmp_path, cipher):
+    """An open, empty storage of each kind."""
+    async with opened(request.param, request, tmp_path / "data", cipher) as storage:
+        yield storage

@@ -1,8 +1,8 @@
-"""One suite, many implementations: every test that takes `storage` runs on each storage there is."""
+"""What cannot be seen through the interface of a storage: its tables."""
 
 import pytest
 
-from tests.storages import KINDS, opened, rows_of
+from tests.storages import rows_of
 from threadloom.lineage.segments import UNBOUNDED
 
 TABLES = ("segs", "heads", "cks", "writes", "blobs", "run_spans")
@@ -12,19 +12,6 @@ REFS = {
     "postgres": "SELECT c.pos, r.blob FROM cks c, unnest(c.blobs) AS r (blob)",
 }
 """Which blobs each checkpoint refers to."""
-
-
-@pytest.fixture
-def cipher():
-    """What seals the storage. A module that is to pass on sealed storages too has a fixture of this name with `CIPHERS`."""
-    return "plain"
-
-
-@pytest.fixture(params=KINDS)
-async def storage(request, tmp_path, cipher):
-    """An open, empty storage of each kind."""
-    async with opened(request.param, request, tmp_path / "data", cipher) as storage:
-        yield storage
 
 
 class LineageTables:

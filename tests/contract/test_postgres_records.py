@@ -10,6 +10,8 @@ import pytest
 from tests.contract.test_runs import claim, end, put, run
 from tests.contract.test_together import event
 from tests.storages import opened
+from threadloom.storage.base import ThreadQuery
+from threadloom.storage.filters import Equals
 from threadloom.storage.named import load
 from threadloom.storage.postgres import connections
 
@@ -93,16 +95,16 @@ async def test_a_run_does_not_end_while_something_is_stored_for_it(storage, post
 
 # --- what it costs ---
 
-READ = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int FROM pg_stat_xact_user_tables WHERE relname = 'runs'"
+READ = "SELECT (seq_tup_read + coalesce(idx_tup_fetch, 0))::int FROM pg_stat_xact_user_tables WHERE relname = $1"
 
 
-async def rows_read(storage, work):
-    """How many rows of `runs` a transaction reads."""
+async def rows_read(storage, work, table="runs"):
+    """How many rows of a table a transaction reads."""
 
     async def counted(session):
-        before = await session.fetchval(READ)
+        before = await session.fetchval(READ, table)
         await work(storage._tx(session))
-        return await session.fetchval(READ) - before
+        return await session.fetchval(READ, table) - before
 
     return await storage.database.write(counted)
 
@@ -125,6 +127,33 @@ async def test_runs_that_wait_on_a_busy_thread_cost_a_claim_nothing(storage):
     for work in (claim_one, lambda tx: tx.runs.claimable(100), lambda tx: tx.runs.next_due(100), settle, add):
         assert await rows_read(storage, work) < 20
     assert [one.run_id for one in await claim(storage)] == ["w0"]
+
+
+async def test_twenty_thousand_threads_are_searched_without_reading_each(storage):
+    fill = """
+        INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, search, status, config)
+        SELECT 't' || n, n, n, n, m, m::jsonb, 'idle', '{}'
+        FROM generate_series(1, 20000) AS n, LATERAL (SELECT format('{"mark":"m%s","n":%s}', n, n % 3) AS m) AS made
+    """
+    await storage.database.write(lambda session: session.execute(fill))
+    await storage.database.write(lambda session: session.execute("ANALYZE threads"))  # as the database does by itself
+
+    async def by_metadata(tx):
+        [found] = await tx.threads.search(ThreadQuery(metadata={"mark": "m7"}))
+        assert found.thread_id == "t7"
+
+    async def by_filter(tx):
+        assert await tx.threads.count(ThreadQuery(where=Equals("mark", "m8"))) == 1
+
+    async def newest(tx):
+        found = await tx.threads.search(ThreadQuery(sort_by="updated_at", limit=5))
+        assert [one.thread_id for one in found] == ["t20000", "t19999", "t19998", "t19997", "t19996"]
+
+    async def most(tx):
+        assert len(await tx.threads.search(ThreadQuery(metadata={"n": 1}, limit=5))) == 5
+
+    for work in (by_metadata, by_filter, newest, most):
+        assert await rows_read(storage, work, "threads") < 30
 
 
 FILES = ("assistants", "crons", "deliveries", "events", "items", "runs", "tasks", "threads")

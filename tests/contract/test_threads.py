@@ -3,6 +3,7 @@
 import pytest
 
 from tests.encryptions import CIPHERS
+from tests.storages import rows_of
 from threadloom.storage.base import ThreadQuery
 from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import ForkedFrom, Thread, Ttl
@@ -101,23 +102,23 @@ async def test_a_shared_state_is_kept_by_the_others_when_one_changes_its_own(sto
     assert (await get(storage, "c")).values_json is None
 
 
-async def test_no_state_is_left_behind(sqlite):
+async def test_no_state_is_left_behind(storage):
     """A state row goes with the last thread that shows it."""
 
     def states():
-        return sqlite.database.read(lambda connection: connection.execute("SELECT count(*) FROM states").fetchone()[0])
+        return rows_of(storage, "SELECT count(*) FROM states")[0][0]
 
-    await put(sqlite, thread("a", values_json=b"1"), thread("b", values_json=b"2"))
-    await sqlite.write(lambda tx: tx.threads.share_state("a", "b"))
+    await put(storage, thread("a", values_json=b"1"), thread("b", values_json=b"2"))
+    await storage.write(lambda tx: tx.threads.share_state("a", "b"))
     assert states() == 1
-    await show(sqlite, "b", b"3")
-    await show(sqlite, "b", b"4")
+    await show(storage, "b", b"3")
+    await show(storage, "b", b"4")
     assert states() == 2
-    await sqlite.write(lambda tx: tx.threads.delete("a"))
+    await storage.write(lambda tx: tx.threads.delete("a"))
     assert states() == 1
-    assert await sqlite.write(lambda tx: tx.threads.delete("b")) is True
+    assert await storage.write(lambda tx: tx.threads.delete("b")) is True
     assert states() == 0
-    assert await sqlite.write(lambda tx: tx.threads.delete("b")) is False
+    assert await storage.write(lambda tx: tx.threads.delete("b")) is False
 
 
 async def test_an_error_comes_and_goes(storage):

@@ -6,7 +6,6 @@ from tests.clocks import ManualClock
 from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.services.erasing import EraseService
 from threadloom.storage.filters import Equals
-from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import Caller, ForkedFrom, Thread
 
 pytestmark = pytest.mark.anyio
@@ -30,9 +29,8 @@ class Guarded:
 
 
 @pytest.fixture
-async def storage(tmp_path):
-    storage = SqliteStorage(tmp_path / "data")
-    await storage.open()
+async def family(storage):
+    """A thread of Ann's with her copy of it, and a copy of that of Bob's."""
 
     async def put(tx):
         for name, source, owner in (("a", None, "ann"), ("b", "a", "ann"), ("c", "b", "bob")):
@@ -41,8 +39,7 @@ async def storage(tmp_path):
             await tx.threads.insert(Thread(thread_id=name, forked_from=fork, **made))
 
     await storage.write(put)
-    yield storage
-    await storage.close()
+    return storage
 
 
 async def erase(storage, guard, thread_id="a"):
@@ -65,11 +62,11 @@ async def left(storage):
     return await storage.read(work)
 
 
-async def test_every_thread_is_asked_about(storage):
+async def test_every_thread_is_asked_about(family):
     guard = Guarded()
-    assert await erase(storage, guard) == ["a", "b", "c"]
+    assert await erase(family, guard) == ["a", "b", "c"]
     assert guard.asked == [("threads", "delete", name) for name in "abc"]
-    assert await left(storage) == []
+    assert await left(family) == []
 
 
 @pytest.mark.parametrize(
@@ -82,7 +79,7 @@ async def test_every_thread_is_asked_about(storage):
         ({"b": Denied(500, "broken")}, Denied),
     ],
 )
-async def test_one_that_may_not_be_deleted_stands_in_the_way_of_all(storage, answers, refusal):
+async def test_one_that_may_not_be_deleted_stands_in_the_way_of_all(family, answers, refusal):
     with pytest.raises(refusal):
-        await erase(storage, Guarded(**answers))
-    assert await left(storage) == ["a", "b", "c"]
+        await erase(family, Guarded(**answers))
+    assert await left(family) == ["a", "b", "c"]

@@ -15,7 +15,6 @@ from threadloom.services.requests import NodeUpdate, StateUpdate, Superstep
 from threadloom.services.state_update import LocalLocks, StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import forget
-from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import SYSTEM, Run, Thread
 
 pytestmark = pytest.mark.anyio
@@ -92,13 +91,10 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path):
-    storage = SqliteStorage(tmp_path / "data")
-    await storage.open()
+async def house(storage):
     house = House(storage)
     await storage.write(lambda tx: tx.threads.insert(house.thread()))
-    yield house
-    await storage.close()
+    return house
 
 
 def update(writer, asked):

@@ -13,7 +13,6 @@ from threadloom.services.requests import ThreadCreate, ThreadPatch, ThreadTtl
 from threadloom.services.threads import LAST_MOMENT, ThreadService
 from threadloom.services.ttl import ThreadSweeper
 from threadloom.storage.lineage import CheckpointPut
-from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import SYSTEM, Run
 
 pytestmark = pytest.mark.anyio
@@ -93,11 +92,8 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path):
-    storage = SqliteStorage(tmp_path / "data")
-    await storage.open()
-    yield House(storage)
-    await storage.close()
+async def house(storage):
+    return House(storage)
 
 
 async def test_a_thread_goes_when_its_time_is_over_and_not_before(house):

@@ -26,7 +26,6 @@ from threadloom.services.webhooks import DeliveryService, Webhooks
 from threadloom.services.webhooks.delivery import CLAIM_SECONDS, DELAYS, LOOK_SECONDS, shown
 from threadloom.services.webhooks.payload import payload
 from threadloom.storage.deliveries import DeliveryQuery
-from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import SYSTEM, Run
 
 pytestmark = pytest.mark.anyio
@@ -65,14 +64,6 @@ def run(**kwargs):
 @pytest.fixture
 def clock():
     return ManualClock()
-
-
-@pytest.fixture
-async def storage(tmp_path):
-    storage = SqliteStorage(tmp_path / "data")
-    await storage.open()
-    yield storage
-    await storage.close()
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,6 @@ from threadloom.services.requests import (
     AssistantSearch,
     AssistantVersions,
 )
-from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import SYSTEM, Thread
 
 pytestmark = pytest.mark.anyio
@@ -43,14 +42,6 @@ class Configured:
     async def open(self, graph_id, **how):
         raise AssertionError("no graph is opened")
         yield
-
-
-@pytest.fixture
-async def storage(tmp_path):
-    storage = SqliteStorage(tmp_path / "data")
-    await storage.open()
-    yield storage
-    await storage.close()
 
 
 async def start(storage, **descriptions):

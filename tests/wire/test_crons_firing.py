@@ -23,7 +23,6 @@ from threadloom.services.limits import Limits
 from threadloom.services.requests import AssistantCreate, CronCreate, CronPatch, CronSearch
 from threadloom.services.runs import RunService
 from threadloom.storage.base import RunStatus, ThreadQuery
-from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import SYSTEM, Caller, Thread
 
 pytestmark = pytest.mark.anyio
@@ -111,13 +110,10 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path):
-    storage = SqliteStorage(tmp_path / "data")
-    await storage.open()
+async def house(storage):
     house = House(storage, ManualClock())
     await house.assistants.ensure_defaults()
-    yield house
-    await storage.close()
+    return house
 
 
 async def test_nothing_fires_before_its_time(house):

@@ -130,5 +130,5 @@ def _where(query: AssistantQuery, arguments: Arguments) -> str:
     if query.name:
         conditions.append(f"position({arguments.put(query.name.casefold())}::text IN folded) > 0")
     if query.metadata:
-        conditions.append(f"search @> {arguments.put(searchable(query.metadata))}::jsonb")
+        conditions.append(f"search @> {arguments.json(searchable(query.metadata))}")
     return f"WHERE {' AND '.join(conditions)}" if conditions else ""

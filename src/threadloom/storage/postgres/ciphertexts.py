@@ -122,7 +122,7 @@ class PostgresCiphertexts:
         if shape.type != UNTYPED:
             sets.append(f"{shape.type} = {arguments.put(stored.type)}")
         if shape.searched:
-            sets.append(f"search = {arguments.put(searchable(orjson.loads(stored.data)))}::jsonb")
+            sets.append(f"search = {arguments.json(searchable(orjson.loads(stored.data)))}")
         where = _found(column, stored.key, arguments)
         if shape.table == "states":
             where = f"id = (SELECT state_id FROM threads t WHERE {where})"

@@ -155,5 +155,5 @@ def _where(query: CronQuery, arguments: Arguments) -> str:
         if wanted is not None:
             conditions.append(f"{column} = {arguments.put(wanted)}")
     if query.metadata:
-        conditions.append(f"search @> {arguments.put(searchable(query.metadata))}::jsonb")
+        conditions.append(f"search @> {arguments.json(searchable(query.metadata))}")
     return f"WHERE {' AND '.join(conditions)}" if conditions else ""

@@ -6,6 +6,7 @@ Conditions are on the `search` column of a record (see `documents`), and use its
 from typing import Any
 
 from threadloom.storage.filters import AllOf, AnyOf, Contains, Equals, Filter
+from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.documents import NoDocument, dump, operand
 
 LARGEST = 40
@@ -16,9 +17,40 @@ class Arguments(list[Any]):
     """The values of a query's numbered parameters."""
 
     def put(self, value: Any) -> str:
-        """The parameter that stands for a value."""
+        """What stands for a value."""
         self.append(value)
         return f"${len(self)}"
+
+    def json(self, document: str) -> str:
+        """What stands for a document in the form that is searched."""
+        return f"{self.put(document)}::jsonb"
+
+
+class Literals(Arguments):
+    """Values that stand in the query's text. So the planner sees them: what a search looks for may be rare, or all there is,
+    and a plan that is made for any value suits neither. It is made anew each time, which a search can afford."""
+
+    def put(self, value: Any) -> str:
+        match value:
+            case None:
+                return "NULL"
+            case bool() | int():
+                return str(value)
+            case str():
+                return _quoted(escaped(value))
+            case bytes():
+                return f"'\\x{value.hex()}'"
+            case list():
+                return f"ARRAY[{', '.join(map(self.put, value))}]"
+            case _:
+                raise TypeError(f"no literal of {type(value).__name__} is needed")
+
+    def json(self, document: str) -> str:
+        return f"{_quoted(document)}::jsonb"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def condition(filter: Filter, document: str, arguments: Arguments) -> str:
@@ -28,7 +60,7 @@ def condition(filter: Filter, document: str, arguments: Arguments) -> str:
         document: the column with the record's searchable metadata.
     """
     if _size(filter) > LARGEST:
-        return f"tl_permits({document}, {arguments.put(dump(_tree(filter)))}::jsonb)"
+        return f"tl_permits({document}, {arguments.json(dump(_tree(filter)))})"
     return _compile(filter, document, arguments)
 
 
@@ -54,7 +86,7 @@ def _compile(filter: Filter, document: str, arguments: Arguments) -> str:
             holds = _contains(document, {key: wanted}, arguments)
             if isinstance(wanted, dict | list):
                 found = field_of(document, key, arguments)
-                holds = f"({holds} AND {found} = {arguments.put(dump(wanted))}::jsonb)"
+                holds = f"({holds} AND {found} = {arguments.json(dump(wanted))})"
             return holds
         case Contains(field, members):
             try:
@@ -68,19 +100,19 @@ def _compile(filter: Filter, document: str, arguments: Arguments) -> str:
 
 def field_of(document: str, key: str, arguments: Arguments) -> str:
     """The field of a document, whose name goes as JSON: a text parameter is stored in a form of its own."""
-    return f"({document} -> ({arguments.put(dump([key]))}::jsonb ->> 0))"
+    return f"({document} -> ({arguments.json(dump([key]))} ->> 0))"
 
 
 def _contains(document: str, wanted: Any, arguments: Arguments) -> str:
     """Containment: equality for a plain value, and what an index can look up."""
-    return f"{document} @> {arguments.put(dump(wanted))}::jsonb"
+    return f"{document} @> {arguments.json(dump(wanted))}"
 
 
 def _holds(document: str, key: str, member: Any, arguments: Arguments) -> str:
     """Whether a field is a list with a member that equals an object or a list."""
     found = field_of(document, key, arguments)
     elements = f"jsonb_array_elements(CASE jsonb_typeof({found}) WHEN 'array' THEN {found} ELSE '[]' END)"
-    return f"EXISTS (SELECT 1 FROM {elements} AS e (held) WHERE held = {arguments.put(dump(member))}::jsonb)"
+    return f"EXISTS (SELECT 1 FROM {elements} AS e (held) WHERE held = {arguments.json(dump(member))})"
 
 
 def _tree(filter: Filter) -> list[Any]:

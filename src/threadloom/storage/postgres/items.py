@@ -260,7 +260,7 @@ def _narrow(condition: Condition, document: str, arguments: Arguments) -> str | 
     except NoDocument:
         return None
     if condition.operator == "eq":
-        return f"{document} @> {arguments.put(dump({name: wanted}))}::jsonb"
+        return f"{document} @> {arguments.json(dump({name: wanted}))}"
     if not number:
         return None
     sign = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}[condition.operator]

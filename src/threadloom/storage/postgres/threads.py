@@ -11,7 +11,7 @@ from threadloom.storage.base import ThreadQuery
 from threadloom.storage.containment import certain_texts
 from threadloom.storage.named import load
 from threadloom.storage.postgres.documents import escaped, searchable, text
-from threadloom.storage.postgres.filters import Arguments, condition
+from threadloom.storage.postgres.filters import Arguments, Literals, condition
 from threadloom.storage.postgres.session import Session
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
@@ -111,11 +111,11 @@ class PostgresThreads:
         return [row[0] for row in await self._db.fetch(SQL["copies"], thread_id)]
 
     async def search(self, query: ThreadQuery) -> list[Thread]:
-        arguments = Arguments()
-        where = _where(query, arguments)
+        literals = Literals()
+        where = _where(query, literals)
         direction = "DESC" if query.descending else "ASC"
         order = f"ORDER BY {ORDER[query.sort_by]} {direction}, t.seq"
-        page = f"LIMIT {arguments.put(query.limit)} OFFSET {arguments.put(query.offset)}"
+        page = f"LIMIT {literals.put(query.limit)} OFFSET {literals.put(query.offset)}"
         state = 's."values", s.interrupts' if query.with_state else "NULL, NULL"
         join = "LEFT JOIN states s ON s.id = t.state_id" if query.with_state else ""
         # Rows are chosen by number first, so that sorting moves no documents about.
@@ -124,12 +124,12 @@ class PostgresThreads:
             f" t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, {state}"
             f" FROM (SELECT t.seq FROM threads t {where} {order} {page}) c JOIN threads t ON t.seq = c.seq {join} {order}"
         )
-        return [_thread(row) for row in await self._db.fetch(sql, *arguments)]
+        return [_thread(row) for row in await self._db.fetch(sql)]
 
     async def count(self, query: ThreadQuery) -> int:
-        arguments = Arguments()
-        where = _where(query, arguments)
-        count: int = await self._db.fetchval(f"SELECT count(*) FROM threads t {where}", *arguments)
+        literals = Literals()
+        where = _where(query, literals)
+        count: int = await self._db.fetchval(f"SELECT count(*) FROM threads t {where}")
         return count
 
     async def expired(self, now: int, limit: int) -> list[Thread]:
@@ -167,7 +167,7 @@ def _where(query: ThreadQuery, arguments: Arguments) -> str:
     if query.where is not None:
         conditions.append(condition(query.where, "t.search", arguments))
     if query.metadata:
-        conditions.append(f"t.search @> {arguments.put(searchable(query.metadata))}::jsonb")
+        conditions.append(f"t.search @> {arguments.json(searchable(query.metadata))}")
     if query.values:
         conditions.append(
             f"EXISTS (SELECT 1 FROM states s WHERE s.id = t.state_id AND {_shown(query.values, arguments)})"
@@ -178,5 +178,5 @@ def _where(query: ThreadQuery, arguments: Arguments) -> str:
 def _shown(values: Mapping[str, Any], arguments: Arguments) -> str:
     """Whether a state contains `values`: first whether its text can, then the document."""
     likely = [f'position({arguments.put(part.encode())}::bytea IN s."values") > 0' for part in certain_texts(values)]
-    wanted = arguments.put(escaped(to_json(values)).decode())
-    return " AND ".join([*likely, f'tl_document(s."values") @> {wanted}::jsonb'])
+    wanted = arguments.json(escaped(to_json(values)).decode())
+    return " AND ".join([*likely, f'tl_document(s."values") @> {wanted}'])
