@@ -1,4 +1,7 @@
-"""Hot reload: files are edited as a developer edits them, while a real server serves them and runs are under way."""
+"""A run ends on the code that it began with, whatever is edited meanwhile, and code that does not load leaves the old serving.
+
+Files are edited as a developer edits them, while a real server serves them.
+"""
 
 import asyncio
 import json
@@ -8,6 +11,7 @@ import time
 from pathlib import Path
 
 import httpx
+import jsonschema
 import pytest
 
 from tests.server import running
@@ -403,10 +407,22 @@ def test_code_that_the_store_uses_is_said_to_need_a_restart(tmp_path):
         assert app.server.log().count("RESTART") == 1
 
 
+def described_info(app: App) -> dict:
+    """What `/info` answers, held to what the server says of it."""
+    document = app.http.get(f"{app.server.url}/openapi.json").json()
+    told = app.http.get(f"{app.server.url}/info").json()
+    jsonschema.validate(told, document["components"]["schemas"]["Info"])
+    return told
+
+
+def test_what_info_tells_of_reloading_is_as_described(app):
+    assert described_info(app)["reload"]["error"] is None
+
+
 def test_without_reload_nothing_is_watched(tmp_path):
     app = App(tmp_path)
     with running(app.folder, app.folder / ".threadloom") as app.server:
-        assert "reload" not in app.http.get(f"{app.server.url}/info").json()
+        assert "reload" not in described_info(app)
         app.write("agent.py", GRAPH.replace("VERSION", "new"))
         app.run()
         time.sleep(0.5)

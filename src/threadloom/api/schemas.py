@@ -200,5 +200,6 @@ SCHEMAS: dict[str, Schema] = {
         "Versions and features. `reload` is there while the app's code is watched: which generation of it serves since when, "
         "and why what was changed last cannot be served.",
         {"version": TEXT, "langgraph_py_version": TEXT, "flags": OBJECT, "host": OBJECT, "reload": OBJECT},
+        optional=("reload",),
     ),
 }
