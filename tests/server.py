@@ -63,6 +63,11 @@ class Server:
 
     def start(self) -> "Server":
         """Starts the process and waits until it answers."""
+        self.launch()
+        return self.await_ready()
+
+    def launch(self) -> None:
+        """Starts the process."""
         config = self.app / "langgraph.json" if self.app.is_dir() else self.app
         command = [*self._command, self.verb, "--config", str(config), "--port", str(self.port)]
         if self.data is not None:
@@ -72,6 +77,10 @@ class Server:
             self.process = subprocess.Popen(
                 command, cwd=config.parent, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
+
+    def await_ready(self) -> "Server":
+        """Waits until the process answers."""
+        assert self.process is not None
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

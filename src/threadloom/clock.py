@@ -5,6 +5,7 @@ Moments are whole microseconds since 1970 (UTC) everywhere inside: they sort, su
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -34,6 +35,45 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class SharedClock:
+    """The time of something that several machines share, such as a database: between two looks at it this machine's steady
+    clock, which nobody sets, goes on from there. So the processes of all machines agree to within about the time that a
+    question takes.
+
+    Args:
+        ask: gives the time there.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[int]]) -> None:
+        self._ask = ask
+        self._ahead = time.time_ns() // 1000 - _steady()
+
+    def now(self) -> int:
+        return _steady() + self._ahead
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def look(self) -> None:
+        """Looks at the shared time. Of some answers the one that came quickest counts."""
+        quickest: tuple[int, int] | None = None
+        for _ in range(LOOKS):
+            asked = _steady()
+            there = await self._ask()
+            took = _steady() - asked
+            if quickest is None or took < quickest[0]:
+                quickest = took, there - asked - took // 2
+        assert quickest is not None
+        self._ahead = quickest[1]
+
+
+LOOKS = 5
+
+
+def _steady() -> int:
+    return time.monotonic_ns() // 1000
 
 
 def iso(moment: int) -> str:

@@ -1,4 +1,4 @@
-"""Settings -> parts -> app. The only place that chooses between implementations."""
+"""Settings -> parts -> app."""
 
 import asyncio
 import contextlib
@@ -20,11 +20,9 @@ from threadloom.api.ui import Ui
 from threadloom.auth.authorize import OPEN, Guard
 from threadloom.auth.known import RunUsers
 from threadloom.auth.load import load_access
-from threadloom.broker.base import Broker
-from threadloom.broker.local import LocalBroker
 from threadloom.checkpointer import Saver
 from threadloom.checkpointer.serde import make_serde
-from threadloom.clock import SECOND, Clock, SystemClock
+from threadloom.clock import SECOND, Clock
 from threadloom.config.settings import Settings
 from threadloom.encryption.handled import HandledStorage
 from threadloom.encryption.handlers import Handlers
@@ -35,7 +33,7 @@ from threadloom.engine.observe import all_of, log_run
 from threadloom.engine.retention import Retention
 from threadloom.engine.watchdog import Watchdog
 from threadloom.engine.worker import Worker
-from threadloom.errors import ConfigError, StorageError, Unavailable
+from threadloom.errors import StorageError, Unavailable
 from threadloom.graphs.bundles import Bundle, load_bundles
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.graphs.embeddings import load_index
@@ -43,6 +41,7 @@ from threadloom.graphs.load import load_app, load_object
 from threadloom.graphs.own_store import OwnStore
 from threadloom.graphs.process import app_folders, own_modules, prepare
 from threadloom.graphs.registry import Graphs
+from threadloom.parts import choose
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
 from threadloom.services.copying import CopyService
@@ -55,13 +54,11 @@ from threadloom.services.protocol_commands import CommandService
 from threadloom.services.run_streams import RunStreamService
 from threadloom.services.runs import RunService
 from threadloom.services.state import StateService
-from threadloom.services.state_update import LocalLocks, StateWriter, ThreadLocks
+from threadloom.services.state_update import StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import ThreadService
 from threadloom.services.ttl import ThreadSweeper
 from threadloom.services.webhooks import DeliveryService, WebhookPolicy, Webhooks
-from threadloom.storage.base import Storage
-from threadloom.storage.sqlite import SqliteStorage
 from threadloom.store import Store
 from threadloom.telemetry import load_telemetry
 
@@ -88,31 +85,6 @@ class Generation:
     edge: Edge
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What is chosen once: where bytes live, how processes tell each other, whose time counts.
-
-    `alone`: no other process has the same data.
-    """
-
-    storage: Storage
-    broker: Broker
-    locks: ThreadLocks
-    alone: bool
-
-
-def choose(settings: Settings) -> Parts:
-    """The parts that the settings ask for.
-
-    Raises:
-        ConfigError: they need a package that is not installed.
-    """
-    if settings.postgres_uri is not None:
-        raise ConfigError("DATABASE_URI: PostgreSQL is not built yet")
-    storage = SqliteStorage(settings.data, synchronous=settings.threadloom.synchronous)
-    return Parts(storage=storage, broker=LocalBroker(), locks=LocalLocks(), alone=True)
-
-
 class Server:
     """One process with all its parts. Users' code is loaded; nothing is opened before the lifespan of `app`.
 
@@ -131,7 +103,8 @@ class Server:
     """
 
     def __init__(self, settings: Settings, clock: Clock | None = None, grace: float | None = None) -> None:
-        clock = clock or SystemClock()
+        parts = choose(settings)
+        clock = clock or parts.clock
         self.clock = clock
         self.settings = settings
         self.beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -144,14 +117,13 @@ class Server:
         prepare(settings)
         self.telemetry = load_telemetry(os.environ)
 
-        parts = choose(settings)
         self.keys = keys_of(settings)
         self.handlers = self._load_handlers()
         self.storage = self._sealed(parts.storage)
         self.broker, self._alone = parts.broker, parts.alone
+        self._parts = parts
         self.saver = Saver(self.storage, serde=make_serde(settings.checkpointer.serde))
         self.store = self._make_store(clock)
-        self._locks = parts.locks
         self._numbers = Numbers(clock)
         self._metrics = Metrics()
         self._users = RunUsers()
@@ -279,7 +251,7 @@ class Server:
             keep=settings.events_seconds,
         )
         thread_graphs = ThreadGraphs(storage=storage, graphs=graphs)
-        writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._locks)
+        writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._parts.locks)
         threads = ThreadService(
             storage=storage,
             guard=guard,
@@ -380,6 +352,8 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.storage.close)
             await check_keys(self.storage, self.keys)
+            for beside in self._parts.beside:
+                await stack.enter_async_context(beside())
             await self.broker.open()
             stack.push_async_callback(self.broker.close)
             await stack.enter_async_context(self.store)

@@ -32,7 +32,7 @@ VARIABLES: dict[str, Variable] = {
     "REDIS_CLUSTER": Variable("flag"),
     "REDIS_MAX_CONNECTIONS": Variable("integer", 1),
     "REDIS_CONNECT_TIMEOUT": Variable("number"),
-    "LANGGRAPH_POSTGRES_POOL_MAX_SIZE": Variable("integer", 1),
+    "LANGGRAPH_POSTGRES_POOL_MAX_SIZE": Variable("integer", 8),
     "N_JOBS_PER_WORKER": Variable("integer"),
     "BG_JOB_TIMEOUT_SECS": Variable("number", 0.001),
     "BG_JOB_MAX_RETRIES": Variable("integer"),

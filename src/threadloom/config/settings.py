@@ -236,7 +236,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     redis_cluster: bool = False
     redis_max_connections: int = 2000
     redis_connect_timeout: float = 10
-    langgraph_postgres_pool_max_size: int = 150
+    langgraph_postgres_pool_max_size: int = 20
     n_jobs_per_worker: int = 100
     bg_job_timeout_secs: float = 86_400
     bg_job_max_retries: int = 3

@@ -3,6 +3,7 @@
 import asyncio
 import operator
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -20,14 +21,22 @@ class Steps(TypedDict, total=False):
     done: Annotated[list[str], operator.add]
 
 
+def note(variable: str, *words: object) -> None:
+    """Writes a line outside the server, into the file that a variable names, if it is set."""
+    if file := os.environ.get(variable):
+        with Path(file).open("a") as journal:
+            journal.write(" ".join(map(str, words)) + "\n")
+
+
 async def step(state: Steps, config: RunnableConfig) -> dict[str, Any]:
     """One step. Notes its beginning and end outside the server, so that a test sees whether two ran at once."""
     number = len(state.get("done", []))
     attempt = config["metadata"]["run_attempt"]
-    if journal := os.environ.get("RISK_JOURNAL"):
-        with Path(journal).open("a") as file:
-            file.write(f"{config['configurable']['run_id']} {number} {attempt} {os.getpid()}\n")
+    where = (config["configurable"]["run_id"], number, attempt, os.getpid())
+    note("RISK_JOURNAL", *where)
+    note("RISK_TIMES", *where, "begin", time.monotonic())
     await asyncio.sleep(state.get("pause", 0.05))
+    note("RISK_TIMES", *where, "end", time.monotonic())
     return {"done": [f"{number}"]}
 
 
@@ -56,6 +65,19 @@ async def hog(state: Blocking) -> dict[str, Any]:
 
 
 blocking = StateGraph(Blocking).add_node("hog", hog).add_edge(START, "hog").add_edge("hog", END).compile()
+
+
+class Poison(TypedDict, total=False):
+    taken: bool
+
+
+async def poisoned(state: Poison) -> dict[str, Any]:
+    """Kills the process that executes it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {"taken": True}
+
+
+poison = StateGraph(Poison).add_node("poisoned", poisoned).add_edge(START, "poisoned").add_edge("poisoned", END).compile()
 
 
 class Firehose(TypedDict, total=False):

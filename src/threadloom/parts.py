@@ -1,0 +1,122 @@
+"""Settings -> the parts that differ between one process and many. The only place that chooses a storage and a broker."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from threadloom.broker.base import Broker
+from threadloom.broker.local import LocalBroker
+from threadloom.clock import Clock, SharedClock, SystemClock
+from threadloom.config.settings import Settings
+from threadloom.errors import ConfigError, StorageError
+from threadloom.services.state_update import LocalLocks, ThreadLocks
+from threadloom.storage.base import Storage
+from threadloom.storage.sqlite import SqliteStorage
+
+log = logging.getLogger("threadloom")
+
+LOOK_SECONDS = 30.0
+"""How often the clock is set by the database's."""
+
+BESIDE = 4
+"""Connections to PostgreSQL that are not the storage's: messages have three, locks one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Where bytes live, how processes tell each other, who may write to a state, whose time counts.
+
+    Attributes:
+        alone: no other process has the same data.
+        beside: what is to be entered once the storage is open, and left before it is closed.
+    """
+
+    storage: Storage
+    broker: Broker
+    locks: ThreadLocks
+    clock: Clock
+    alone: bool
+    beside: Sequence[Callable[[], AbstractAsyncContextManager[None]]] = ()
+
+
+def choose(settings: Settings) -> Parts:
+    """The parts that the settings ask for: SQLite and memory for one process, PostgreSQL (and Redis) for any number.
+
+    Raises:
+        ConfigError: they need a package that is not installed.
+    """
+    if settings.postgres_uri is None:
+        storage = SqliteStorage(settings.data, synchronous=settings.threadloom.synchronous)
+        return Parts(storage=storage, broker=LocalBroker(), locks=LocalLocks(), clock=SystemClock(), alone=True)
+    try:
+        return _shared(settings, settings.postgres_uri)
+    except ModuleNotFoundError as error:
+        wanted = {"asyncpg": "postgres", "redis": "redis"}.get(error.name or "")
+        if wanted is None:
+            raise
+        raise ConfigError(
+            f"The package {error.name} is needed and not installed: pip install 'threadloom[{wanted}]'"
+        ) from error
+
+
+def _shared(settings: Settings, uri: str) -> Parts:
+    # Imported here: who has one process need not have the packages.
+    from threadloom.broker.linked import Link, LinkedBroker
+    from threadloom.broker.postgres import PostgresLink
+    from threadloom.storage.postgres import PostgresStorage
+    from threadloom.storage.postgres.locks import PostgresLocks
+
+    variables = settings.vars
+    link: Link = PostgresLink(uri)
+    if variables.redis_uri is not None:
+        from threadloom.broker.redis import RedisLink
+
+        link = RedisLink(
+            variables.redis_uri,
+            prefix=variables.redis_key_prefix,
+            cluster=variables.redis_cluster,
+            connections=variables.redis_max_connections,
+            connect_seconds=variables.redis_connect_timeout,
+        )
+    # Threads and event loops beside the server's have half as many connections again.
+    storage = PostgresStorage(uri, connections=max(2, (variables.langgraph_postgres_pool_max_size - BESIDE) * 2 // 3))
+    clock = SharedClock(storage.now)
+    locks = PostgresLocks(uri, LocalLocks())
+
+    @contextlib.asynccontextmanager
+    async def ticking() -> AsyncIterator[None]:
+        await clock.look()
+        task = asyncio.create_task(_set_forever(clock))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def locking() -> AsyncIterator[None]:
+        await locks.open()
+        try:
+            yield
+        finally:
+            await locks.close()
+
+    return Parts(
+        storage=storage,
+        broker=LinkedBroker(link),
+        locks=locks,
+        clock=clock,
+        alone=False,
+        beside=(ticking, locking),
+    )
+
+
+async def _set_forever(clock: SharedClock) -> None:
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await clock.look()
+        except StorageError:
+            log.debug("the database's time cannot be asked for", exc_info=True)
