@@ -19,6 +19,7 @@ class Cluster:
         env: variables of all processes, `DATABASE_URI` among them.
         apis, workers: how many of each.
         worker_env: further variables of the workers.
+        port: where the proxy is; 0 for any free port.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Cluster:
         apis: int = 2,
         workers: int = 2,
         worker_env: Mapping[str, str] | None = None,
+        port: int = 0,
     ) -> None:
         def process(role: str, number: int, more: Mapping[str, str]) -> Server:
             return Server(
@@ -38,7 +40,7 @@ class Cluster:
 
         self.apis = [process("api", number, {}) for number in range(apis)]
         self.workers = [process("worker", number, worker_env or {}) for number in range(workers)]
-        self.proxy = Proxy([("127.0.0.1", api.port) for api in self.apis], http=True)
+        self.proxy = Proxy([("127.0.0.1", api.port) for api in self.apis], http=True, port=port)
 
     @property
     def processes(self) -> list[Server]:
@@ -66,15 +68,16 @@ def running(
     apis: int = 2,
     workers: int = 2,
     worker_env: Mapping[str, str] | None = None,
+    port: int = 0,
 ) -> Iterator[Cluster]:
     """A cluster whose processes all answer, and which is gone after leaving."""
-    cluster = Cluster(app, folder, env=env, apis=apis, workers=workers, worker_env=worker_env)
+    cluster = Cluster(app, folder, env=env, apis=apis, workers=workers, worker_env=worker_env, port=port)
     try:
+        for process in cluster.processes:
+            process.launch()
+        for process in cluster.processes:
+            process.await_ready()
         with cluster.proxy:
-            for process in cluster.processes:
-                process.launch()
-            for process in cluster.processes:
-                process.await_ready()
             yield cluster
     finally:
         for process in cluster.processes:
