@@ -35,7 +35,12 @@ class Cluster:
     ) -> None:
         def process(role: str, number: int, more: Mapping[str, str]) -> Server:
             return Server(
-                app, None, env={**env, **more}, arguments=("--role", role), verb="serve", log=folder / f"{role}{number}.log"
+                app,
+                None,
+                env={**env, **more},
+                arguments=("--role", role),
+                verb="serve",
+                log=folder / f"{role}{number}.log",
             )
 
         self.apis = [process("api", number, {}) for number in range(apis)]

@@ -59,6 +59,7 @@ from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import ThreadService
 from threadloom.services.ttl import ThreadSweeper
 from threadloom.services.webhooks import DeliveryService, WebhookPolicy, Webhooks
+from threadloom.storage.base import Storage
 from threadloom.store import Store
 from threadloom.telemetry import load_telemetry
 

@@ -77,7 +77,9 @@ async def poisoned(state: Poison) -> dict[str, Any]:
     return {"taken": True}
 
 
-poison = StateGraph(Poison).add_node("poisoned", poisoned).add_edge(START, "poisoned").add_edge("poisoned", END).compile()
+poison = (
+    StateGraph(Poison).add_node("poisoned", poisoned).add_edge(START, "poisoned").add_edge("poisoned", END).compile()
+)
 
 
 class Firehose(TypedDict, total=False):
