@@ -1,5 +1,10 @@
 """What all tests share. One suite, many implementations: every test that takes `storage` runs on each storage there is."""
 
+import asyncio
+import uuid
+from urllib.parse import urlsplit
+
+import asyncpg
 import pytest
 
 from tests import postgres_server, redis_server
@@ -43,3 +48,18 @@ async def storage(request, tmp_path, cipher):
     """An open, empty storage of each kind."""
     async with opened(request.param, request, tmp_path / "data", cipher) as storage:
         yield storage
+
+
+@pytest.fixture
+def database(postgres_uri):
+    """The address of a database of the test's own."""
+    name = f"made_{uuid.uuid4().hex}"
+
+    async def run(statement):
+        connection = await asyncpg.connect(postgres_uri)
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run(f"CREATE DATABASE {name} STRATEGY file_copy"))
+    yield urlsplit(postgres_uri)._replace(path=f"/{name}").geturl()
+    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
