@@ -6,6 +6,8 @@ import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
+
 from tests.proxy import Proxy
 from tests.server import Server
 
@@ -55,6 +57,10 @@ class Cluster:
     def url(self) -> str:
         """Where the proxy is."""
         return f"http://127.0.0.1:{self.proxy.port}"
+
+    def client(self) -> httpx.Client:
+        """A client of the proxy."""
+        return httpx.Client(base_url=self.url, timeout=60)
 
     def logs(self) -> str:
         return "\n".join(f"=== {process.log_path.name}\n{process.log()}" for process in self.processes)

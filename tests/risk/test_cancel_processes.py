@@ -26,20 +26,19 @@ def test_cancelling_takes_effect_within_200_ms(tmp_path: Path, database, request
     env = {"DATABASE_URI": database, "RISK_TIMES": str(times)}
     if messages == "redis":
         env["REDIS_URI"] = request.getfixturevalue("redis_uri")
-    with cluster.running(APP, tmp_path, env=env, apis=2, workers=1) as served:
-        with httpx.Client(base_url=served.url, timeout=30) as client:
-            took = []
-            for _ in range(10):
-                thread, run = begun(client, times)
-                began = time.monotonic()
-                assert client.post(f"/threads/{thread}/runs/{run}/cancel", params={"wait": 1}).is_success
-                took.append(time.monotonic() - began)
-                assert client.get(f"/threads/{thread}/runs/{run}").json()["status"] == "interrupted"
-                steps = len(Times(times).spans[run])
-                time.sleep(0.15)
-                assert len(Times(times).spans[run]) == steps
-            # The machine that this runs on may be busy with other things; most of the time it is not.
-            assert sorted(took)[len(took) // 2] < 0.2, took
+    with cluster.running(APP, tmp_path, env=env, apis=2, workers=1) as served, served.client() as client:
+        took = []
+        for _ in range(10):
+            thread, run = begun(client, times)
+            began = time.monotonic()
+            assert client.post(f"/threads/{thread}/runs/{run}/cancel", params={"wait": 1}).is_success
+            took.append(time.monotonic() - began)
+            assert client.get(f"/threads/{thread}/runs/{run}").json()["status"] == "interrupted"
+            steps = len(Times(times).spans[run])
+            time.sleep(0.15)
+            assert len(Times(times).spans[run]) == steps
+        # The machine that this runs on may be busy with other things; most of the time it is not.
+        assert sorted(took)[len(took) // 2] < 0.2, took
 
 
 def test_cancel_lost_message(tmp_path: Path, database, redis_uri) -> None:
@@ -49,19 +48,21 @@ def test_cancel_lost_message(tmp_path: Path, database, redis_uri) -> None:
     assert place.port is not None
     with Proxy([("127.0.0.1", place.port)]) as between:
         worker_env = {"REDIS_URI": f"redis://127.0.0.1:{between.port}"}
-        with cluster.running(APP, tmp_path, env=env, apis=1, workers=1, worker_env=worker_env) as served:
-            with httpx.Client(base_url=served.url, timeout=30) as client:
-                thread, run = begun(client, times)
-                between.cut(closed=True)
-                began = time.monotonic()
-                assert client.post(f"/threads/{thread}/runs/{run}/cancel").is_success
-                assert ended(client, thread, run) == "interrupted"
-                # Found when the lease is renewed: a quarter of it.
-                assert time.monotonic() - began < 3
-                # Nobody could tell of its end either; whoever waits for it looks.
-                other = client.post("/threads", json={}).json()["thread_id"]
-                again = client.post(f"/threads/{other}/runs/wait", json={"assistant_id": "counter", "input": {"n": 1}})
-                assert again.json() == {"n": 2}
-                between.let()
-                thread, run = begun(client, times)
-                assert client.post(f"/threads/{thread}/runs/{run}/cancel", params={"wait": 1}).is_success
+        with (
+            cluster.running(APP, tmp_path, env=env, apis=1, workers=1, worker_env=worker_env) as served,
+            served.client() as client,
+        ):
+            thread, run = begun(client, times)
+            between.cut(closed=True)
+            began = time.monotonic()
+            assert client.post(f"/threads/{thread}/runs/{run}/cancel").is_success
+            assert ended(client, thread, run) == "interrupted"
+            # Found when the lease is renewed: a quarter of it.
+            assert time.monotonic() - began < 3
+            # Nobody could tell of its end either; whoever waits for it looks.
+            other = client.post("/threads", json={}).json()["thread_id"]
+            again = client.post(f"/threads/{other}/runs/wait", json={"assistant_id": "counter", "input": {"n": 1}})
+            assert again.json() == {"n": 2}
+            between.let()
+            thread, run = begun(client, times)
+            assert client.post(f"/threads/{thread}/runs/{run}/cancel", params={"wait": 1}).is_success

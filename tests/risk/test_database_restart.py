@@ -3,7 +3,6 @@
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests import cluster, postgres_server
@@ -15,7 +14,7 @@ from tests.risk.test_kill_nine_processes import Load
 def test_database_restart(tmp_path: Path, how: str) -> None:
     with postgres_server.running() as postgres:
         env = {"DATABASE_URI": postgres.uri, "RESUMABLE_STREAM_TTL_SECONDS": "600"}
-        with cluster.running(APP, tmp_path, env=env) as served, httpx.Client(base_url=served.url, timeout=60) as client:
+        with cluster.running(APP, tmp_path, env=env) as served, served.client() as client:
             with Load(served.url) as load:
                 until(lambda: len(load.runs) > 3, "runs")
                 getattr(postgres, how)()

@@ -102,7 +102,7 @@ def test_killed_at_random_moments_under_load(tmp_path: Path, database, request, 
             count = len(load.runs)
             until(lambda: len(load.runs) > count + CALLERS, "runs after the last kill")
         assert load.faults == []
-        with httpx.Client(base_url=served.url, timeout=30) as client:
+        with served.client() as client:
             for thread, run in load.runs:
                 assert ended(client, thread, run) == "success"
                 state = client.get(f"/threads/{thread}/state").json()["values"]
@@ -123,29 +123,28 @@ def test_killed_at_random_moments_under_load(tmp_path: Path, database, request, 
 def test_a_run_that_kills_its_worker_ends_and_takes_no_other_along(tmp_path: Path, database) -> None:
     """Three workers die of it, and are started again. Runs beside it lose time, but end well."""
     env = {"DATABASE_URI": database, "BG_JOB_MAX_RETRIES": "3"}
-    with cluster.running(APP, tmp_path, env=env, apis=1, workers=2) as served:
-        with httpx.Client(base_url=served.url, timeout=30) as client:
-            beside = []
-            for _ in range(4):
-                thread = client.post("/threads", json={}).json()["thread_id"]
-                body = {"assistant_id": "steps", "input": {"todo": 60, "pause": 0.2}}
-                beside.append((thread, client.post(f"/threads/{thread}/runs", json=body).json()["run_id"]))
+    with cluster.running(APP, tmp_path, env=env, apis=1, workers=2) as served, served.client() as client:
+        beside = []
+        for _ in range(4):
             thread = client.post("/threads", json={}).json()["thread_id"]
-            poison = client.post(f"/threads/{thread}/runs", json={"assistant_id": "poison", "input": {}}).json()
-            deaths = 0
-            status = None
-            deadline = time.monotonic() + 60
-            while status != "error":
-                assert time.monotonic() < deadline
-                for worker in served.workers:
-                    if worker.process is not None and worker.process.poll() is not None:
-                        deaths += 1
-                        worker.start()
-                with contextlib.suppress(httpx.TransportError):
-                    status = client.get(f"/threads/{thread}/runs/{poison['run_id']}").json()["status"]
-                time.sleep(0.1)
-            assert deaths == 3
-            error = client.get(f"/threads/{thread}").json()["error"]
-            assert error["error"] == "RunLostError"
-            for other, run in beside:
-                assert ended(client, other, run) == "success"
+            body = {"assistant_id": "steps", "input": {"todo": 60, "pause": 0.2}}
+            beside.append((thread, client.post(f"/threads/{thread}/runs", json=body).json()["run_id"]))
+        thread = client.post("/threads", json={}).json()["thread_id"]
+        poison = client.post(f"/threads/{thread}/runs", json={"assistant_id": "poison", "input": {}}).json()
+        deaths = 0
+        status = None
+        deadline = time.monotonic() + 60
+        while status != "error":
+            assert time.monotonic() < deadline
+            for worker in served.workers:
+                if worker.process is not None and worker.process.poll() is not None:
+                    deaths += 1
+                    worker.start()
+            with contextlib.suppress(httpx.TransportError):
+                status = client.get(f"/threads/{thread}/runs/{poison['run_id']}").json()["status"]
+            time.sleep(0.1)
+        assert deaths == 3
+        error = client.get(f"/threads/{thread}").json()["error"]
+        assert error["error"] == "RunLostError"
+        for other, run in beside:
+            assert ended(client, other, run) == "success"

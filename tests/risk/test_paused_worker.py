@@ -6,8 +6,6 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
-
 from tests import cluster
 from tests.receiver import receiving
 from tests.risk.cluster_tools import APP, Frame, Times, check_whole, ended, frames, rejoined, until
@@ -18,53 +16,52 @@ STEPS = 8
 def test_paused_worker(tmp_path: Path, database) -> None:
     times = tmp_path / "times"
     env = {"DATABASE_URI": database, "RISK_TIMES": str(times)}
-    with receiving() as receiver, cluster.running(APP, tmp_path, env=env, apis=1) as served:
-        with httpx.Client(base_url=served.url, timeout=60) as client:
-            thread = client.post("/threads", json={}).json()["thread_id"]
-            live = client.post("/threads", json={}).json()["thread_id"]
-            body = {"assistant_id": "steps", "input": {"todo": STEPS, "pause": 0.5}, "stream_resumable": True}
-            run = client.post(f"/threads/{thread}/runs", json={**body, "webhook": receiver.url}).json()["run_id"]
-            seen: list[Frame] = []
+    with receiving() as receiver, cluster.running(APP, tmp_path, env=env, apis=1) as served, served.client() as client:
+        thread = client.post("/threads", json={}).json()["thread_id"]
+        live = client.post("/threads", json={}).json()["thread_id"]
+        body = {"assistant_id": "steps", "input": {"todo": STEPS, "pause": 0.5}, "stream_resumable": True}
+        run = client.post(f"/threads/{thread}/runs", json={**body, "webhook": receiver.url}).json()["run_id"]
+        seen: list[Frame] = []
 
-            def follow() -> None:
-                """A reader of a run whose events are stored nowhere."""
-                plain = {**body, "stream_resumable": False}
-                with client.stream("POST", f"/threads/{live}/runs/stream", json=plain) as answer:
-                    seen.extend(frames(answer.iter_lines()))
+        def follow() -> None:
+            """A reader of a run whose events are stored nowhere."""
+            plain = {**body, "stream_resumable": False}
+            with client.stream("POST", f"/threads/{live}/runs/stream", json=plain) as answer:
+                seen.extend(frames(answer.iter_lines()))
 
-            reader = threading.Thread(target=follow)
-            reader.start()
-            until(lambda: len(Times(times).spans) == 2, "both runs begun")
-            until(lambda: all(len(spans) >= 2 for spans in Times(times).spans.values()), "some steps")
-            paused = {pid for own in Times(times).spans for pid in Times(times).pids(own)[-1:]}
-            began = time.monotonic()
-            for pid in paused:
-                os.kill(pid, signal.SIGSTOP)
-            others = {worker.process.pid for worker in served.workers if worker.process} - paused
-            if not others:
-                # Each had one of the runs: the first goes on alone, and has both from then on.
-                others = {paused.pop()}
-                os.kill(next(iter(others)), signal.SIGCONT)
-            until(lambda: set(Times(times).pids(run)[-1:]) <= others, "the run taken over")
-            until(lambda: len(Times(times).spans) == 2, "both runs")
-            time.sleep(max(0.0, 4.5 - (time.monotonic() - began)))
-            for pid in paused:
-                os.kill(pid, signal.SIGCONT)
-            assert ended(client, thread, run) == "success"
-            reader.join(60)
-            expected = [str(step) for step in range(STEPS)]
-            assert client.get(f"/threads/{thread}/state").json()["values"]["done"] == expected
-            # One checkpoint a step, whoever made it.
-            history = client.get(f"/threads/{thread}/history", params={"limit": 100}).json()
-            lengths = [len(state["values"].get("done", [])) for state in history]
-            assert sorted(set(lengths)) == list(range(STEPS + 1))
-            assert lengths == sorted(lengths, reverse=True)
-            replay = rejoined(client, thread, run)
-            check_whole(replay, rejoined(client, thread, run))
-            for told in (replay, seen):
-                assert told[-1].name == "end"
-                counts = [frame.data.count('"') // 2 for frame in told if frame.name == "values"]
-                assert counts == sorted(counts), "something of the paused worker was told after the other had begun"
-            time.sleep(1)
-            assert [path for path, _, _ in receiver.received] == ["/hook"]
-            assert client.get(f"/threads/{live}/state").json()["values"]["done"] == expected
+        reader = threading.Thread(target=follow)
+        reader.start()
+        until(lambda: len(Times(times).spans) == 2, "both runs begun")
+        until(lambda: all(len(spans) >= 2 for spans in Times(times).spans.values()), "some steps")
+        paused = {pid for own in Times(times).spans for pid in Times(times).pids(own)[-1:]}
+        began = time.monotonic()
+        for pid in paused:
+            os.kill(pid, signal.SIGSTOP)
+        others = {worker.process.pid for worker in served.workers if worker.process} - paused
+        if not others:
+            # Each had one of the runs: the first goes on alone, and has both from then on.
+            others = {paused.pop()}
+            os.kill(next(iter(others)), signal.SIGCONT)
+        until(lambda: set(Times(times).pids(run)[-1:]) <= others, "the run taken over")
+        until(lambda: len(Times(times).spans) == 2, "both runs")
+        time.sleep(max(0.0, 4.5 - (time.monotonic() - began)))
+        for pid in paused:
+            os.kill(pid, signal.SIGCONT)
+        assert ended(client, thread, run) == "success"
+        reader.join(60)
+        expected = [str(step) for step in range(STEPS)]
+        assert client.get(f"/threads/{thread}/state").json()["values"]["done"] == expected
+        # One checkpoint a step, whoever made it.
+        history = client.get(f"/threads/{thread}/history", params={"limit": 100}).json()
+        lengths = [len(state["values"].get("done", [])) for state in history]
+        assert sorted(set(lengths)) == list(range(STEPS + 1))
+        assert lengths == sorted(lengths, reverse=True)
+        replay = rejoined(client, thread, run)
+        check_whole(replay, rejoined(client, thread, run))
+        for told in (replay, seen):
+            assert told[-1].name == "end"
+            counts = [frame.data.count('"') // 2 for frame in told if frame.name == "values"]
+            assert counts == sorted(counts), "something of the paused worker was told after the other had begun"
+        time.sleep(1)
+        assert [path for path, _, _ in receiver.received] == ["/hook"]
+        assert client.get(f"/threads/{live}/state").json()["values"]["done"] == expected

@@ -32,7 +32,7 @@ def test_rolling_restart(tmp_path: Path, database) -> None:
         "RESUMABLE_STREAM_TTL_SECONDS": "600",
         "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "15",
     }
-    with cluster.running(APP, tmp_path, env=env) as served, httpx.Client(base_url=served.url, timeout=60) as client:
+    with cluster.running(APP, tmp_path, env=env) as served, served.client() as client:
         with Strict(served.url) as load:
             until(lambda: len(load.runs) > 3, "runs")
             for process in served.processes:
@@ -58,7 +58,7 @@ def test_what_does_not_end_in_time_goes_on_elsewhere_at_once(tmp_path: Path, dat
     env = {"DATABASE_URI": database, "RISK_TIMES": str(times), "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "1"}
     with (
         cluster.running(APP, tmp_path, env=env, apis=1) as served,
-        httpx.Client(base_url=served.url, timeout=60) as client,
+        served.client() as client,
     ):
         thread = client.post("/threads", json={}).json()["thread_id"]
         body = {"assistant_id": "steps", "input": {"todo": 20, "pause": 0.3}, "stream_resumable": True}
