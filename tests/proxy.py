@@ -10,6 +10,7 @@ from typing import Any
 Place = tuple[str, int]
 
 HEAD_BYTES = 256 * 1024
+ASK_SECONDS = 0.1
 
 
 class Proxy:
@@ -18,7 +19,7 @@ class Proxy:
     Args:
         places: host and port of each server. One that refuses is passed over.
         http: every request gets a connection of its own, so that each goes to the next server, whatever the client keeps
-            open. Web sockets are let be.
+            open. Web sockets are let be. Servers are asked at `/ok` whether requests should come to them.
         port: where to listen; 0 for any free port.
     """
 
@@ -29,6 +30,7 @@ class Proxy:
         self._next = 0
         self._closed = False
         self._open: set[asyncio.StreamWriter] = set()
+        self._unready: set[Place] = set()
         self._loop = asyncio.new_event_loop()
         self._server: Any = None
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -37,6 +39,9 @@ class Proxy:
         self._thread.start()
         self._server = self._do(asyncio.start_server(self._connected, "127.0.0.1", self.port, limit=HEAD_BYTES))
         self.port = self._server.sockets[0].getsockname()[1]
+        if self._http:
+            for place in self.places:
+                asyncio.run_coroutine_threadsafe(self._ask_forever(place), self._loop)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,10 +111,23 @@ class Proxy:
             self._open.discard(there)
             there.transport.abort()
 
+    async def _ask_forever(self, place: Place) -> None:
+        while True:
+            ready = False
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(2):
+                    reader, writer = await asyncio.open_connection(*place)
+                    writer.write(b"GET /ok HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                    ready = b" 200 " in await reader.readline()
+                    writer.close()
+            (self._unready.discard if ready else self._unready.add)(place)
+            await asyncio.sleep(ASK_SECONDS)
+
     async def _next_server(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        for _ in self.places:
-            place = self.places[self._next % len(self.places)]
-            self._next += 1
+        self._next += 1
+        order = self.places[self._next % len(self.places) :] + self.places[: self._next % len(self.places)]
+        # Who says that it is not ready is asked when nobody else is left.
+        for place in sorted(order, key=lambda place: place in self._unready):
             with contextlib.suppress(OSError):
                 return await asyncio.open_connection(*place)
         raise ConnectionRefusedError
