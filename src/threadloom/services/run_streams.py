@@ -3,6 +3,8 @@
 import re
 from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 
+import msgspec
+
 from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker, EventsLost, Follower
 from threadloom.codec import to_json
@@ -48,6 +50,27 @@ class EventStream:
 
 class RunNotFound(NotFound):
     """A run to join that is not there: 404 with the body that a failed run has."""
+
+
+class _Place(msgspec.Struct):
+    """How far a reader of a run has come: id and number in the log of the last event that it got.
+
+    Without a number it has begun in the middle, wherever that was.
+    """
+
+    after: tuple[int, int] = (0, 0)
+    seq: int | None = None
+
+    def move(self, event: Event) -> None:
+        self.after, self.seq = (event.ms, event.n), event.seq
+
+    def comes_before(self, event: Event) -> bool:
+        """Whether nothing that is stored lies between it and an event."""
+        return self.seq is None or event.seq == self.seq + 1
+
+
+NEVER = -1
+"""A number that no stored event follows: what comes first is to be compared with what is stored."""
 
 
 class RunStreamService:
@@ -180,22 +203,26 @@ class RunStreamService:
         *,
         modes: Set[str] | None = None,
         cancel: bool = False,
-        after: tuple[int, int] = (0, 0),
+        place: "_Place | None" = None,
         fresh: bool = False,
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """Live events of a run until its last. Unless it is `fresh`, it may have ended before the follower was there.
+        """Events of a run from a place on (None: from now on) until its last. Unless it is `fresh`, it may have ended before the
+        follower was there.
 
         Raises:
             EventsLost: some of its events are gone for good.
         """
+        place = place or _Place(seq=NEVER if fresh else None)
         ended = False
         try:
             if not fresh and await self._is_over(run.run_id):
                 ended = True
+                if place.seq is not None and (wanted := _of_modes(await self._missed(run, place), modes)):
+                    yield wanted
                 return
             while not ended:
-                events = await self._heard(run, follower, after)
-                after = (events[-1].ms, events[-1].n)
+                events = await self._heard(run, follower, place)
+                place.move(events[-1])
                 ended = any(event.last for event in events)
                 if wanted := _of_modes(events, modes):
                     yield wanted
@@ -204,9 +231,9 @@ class RunStreamService:
             if cancel and not ended:
                 await self._hang_up(run)
 
-    async def _heard(self, run: Run, follower: Follower, after: tuple[int, int]) -> Sequence[Event]:
-        """What a follower of a run hears next. What it missed is read where it is stored; so is the end of a run whose worker
-        died before it could tell.
+    async def _heard(self, run: Run, follower: Follower, place: "_Place") -> Sequence[Event]:
+        """What a follower of a run hears next. What it missed is read where it is stored: a worker may die after it stored
+        something and before it told, and the next one goes on after that; or it told the end to nobody.
 
         Raises:
             EventsLost: it missed something that is not stored.
@@ -215,26 +242,30 @@ class RunStreamService:
         over = False
         while True:
             try:
-                events = await heard_of(follower, run.run_id, after)
+                events = await heard_of(follower, run.run_id, place.after)
             except EventsLost:
                 if not stored:
                     raise
                 events = ()
-            if not events and stored:
-                events = await self._storage.read(lambda tx: tx.events.of_run(run.run_id, after=after))
+            if stored and not (events and place.comes_before(events[0])):
+                events = await self._missed(run, place) or events
             if events:
                 return events
             if over:
                 raise EventsLost
             over = await self._is_over(run.run_id)
 
+    async def _missed(self, run: Run, place: "_Place") -> Sequence[Event]:
+        return await self._storage.read(lambda tx: tx.events.of_run(run.run_id, after=place.after))
+
     async def _resume(
         self, run: Run, follower: Follower, after: tuple[int, int], modes: Set[str] | None, cancel: bool
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Stored events after an id, then live ones. The follower was there first, so nothing falls between."""
+        place = _Place(after=after, seq=NEVER)
         try:
             async for batch in self._stored(run.run_id, after, None):
-                after = (batch[-1].ms, batch[-1].n)
+                place.move(batch[-1])
                 if wanted := _of_modes(batch, modes):
                     yield wanted
                 if batch[-1].last:
@@ -246,7 +277,7 @@ class RunStreamService:
             if cancel:
                 await self._hang_up(run)
             raise
-        live = self._follow(run, follower, modes=modes, cancel=cancel, after=after)
+        live = self._follow(run, follower, modes=modes, cancel=cancel, place=place)
         try:
             async for batch in live:
                 yield batch
@@ -271,6 +302,7 @@ class RunStreamService:
     ) -> AsyncGenerator[Sequence[Event], None]:
         """All events of a thread. With a rule, only as long as the thread fits it: another one may get its id."""
         last = (0, 0)
+        place = _Place()
         running: set[str] = set()
         try:
             while after is not None:
@@ -281,11 +313,16 @@ class RunStreamService:
                 if not await self._still_seen(thread_id, rule):
                     return
                 after = last = (batch[-1].ms, batch[-1].n)
+                place.move(batch[-1])
                 if wanted := _of_thread(batch, modes):
                     yield wanted
             while True:
                 heard = await follower.next(LONG_SILENCE) or await self._ends(thread_id, running)
                 events = [event for event in heard if (event.ms, event.n) > last]
+                if stored := [event for event in events if event.seq]:
+                    if not place.comes_before(stored[0]):
+                        events = [*await self._between(thread_id, place, stored[0]), *events]
+                    place.move(stored[-1])
                 running.update(event.run_id for event in events)
                 running.difference_update([event.run_id for event in events if event.last])
                 if not await self._still_seen(thread_id, rule):
@@ -294,6 +331,11 @@ class RunStreamService:
                     yield wanted
         finally:
             follower.close()
+
+    async def _between(self, thread_id: str, place: _Place, event: Event) -> list[Event]:
+        """What is stored of a thread between a place and an event, and was told to nobody."""
+        found = await self._storage.read(lambda tx: tx.events.of_thread(thread_id, after=place.after))
+        return [one for one in found if one.seq < event.seq]
 
     async def _output(self, run: Run, follower: Follower, *, cancel: bool, fresh: bool = False) -> bytes:
         ended = False
