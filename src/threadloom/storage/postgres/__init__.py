@@ -22,6 +22,8 @@ log = logging.getLogger("threadloom.storage")
 T = TypeVar("T")
 Work = Callable[[PostgresTx], Awaitable[T]]
 
+NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
 BLOB_RANGE = 2**38
 """Ids of blobs that each process gives by itself. A thousand a second last for eight years, and there are 2^25 such ranges."""
 
@@ -78,6 +80,15 @@ class PostgresStorage:
         """The same as `read`, for a thread that runs no event loop."""
         code = getattr(work, "__code__", None)
         return self.database.read_now(lambda session: work(self._tx(session)), code)
+
+    async def now(self) -> int:
+        """The database's own time, in microseconds since 1970 (UTC).
+
+        Raises:
+            StorageError: it cannot be reached.
+        """
+        moment: int = await self.database.read(lambda session: session.fetchval(NOW), None)
+        return moment
 
     def new_blob_id(self) -> int:
         return next(self._blob_ids)
