@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from threadloom.broker.base import Broker
 from threadloom.broker.local import LocalBroker
@@ -16,10 +18,16 @@ from threadloom.services.state_update import LocalLocks, ThreadLocks
 from threadloom.storage.base import Storage
 from threadloom.storage.sqlite import SqliteStorage
 
+if TYPE_CHECKING:
+    from threadloom.broker.linked import Link
+
 log = logging.getLogger("threadloom")
 
 LOOK_SECONDS = 30.0
 """How often the clock is set by the database's."""
+
+MESSAGE = b"threadloom message"
+"""What is sealed along with a message, so that it can be taken for nothing else."""
 
 BESIDE = 4
 """Connections to PostgreSQL that are not the storage's: messages have three, locks one."""
@@ -64,7 +72,7 @@ def choose(settings: Settings) -> Parts:
 
 def _shared(settings: Settings, uri: str) -> Parts:
     # Imported here: who has one process need not have the packages.
-    from threadloom.broker.linked import Link, LinkedBroker
+    from threadloom.broker.linked import Link
     from threadloom.broker.postgres import PostgresLink
     from threadloom.storage.postgres import PostgresStorage
     from threadloom.storage.postgres.locks import PostgresLocks
@@ -105,12 +113,40 @@ def _shared(settings: Settings, uri: str) -> Parts:
 
     return Parts(
         storage=storage,
-        broker=LinkedBroker(link),
+        broker=_sealed(link, settings),
         locks=locks,
         clock=clock,
         alone=False,
         beside=(ticking, locking),
     )
+
+
+def _sealed(link: "Link", settings: Settings) -> Broker:
+    """A broker whose messages nobody reads on their way, if what is stored is sealed: they lie in a database for a while.
+
+    Raises:
+        ConfigError: handlers seal what is stored, and there is no key for messages.
+    """
+    from threadloom.broker.linked import LinkedBroker
+    from threadloom.encryption.aes import NONCE, Key
+
+    if settings.vars.langgraph_aes_key is None:
+        if settings.encryption is not None:
+            raise ConfigError(
+                "encryption: messages between processes would go in clear, for handlers are not asked for them. Set "
+                "LANGGRAPH_AES_KEY beside the handlers."
+            )
+        return LinkedBroker(link)
+    aead = Key(settings.vars.langgraph_aes_key).aead
+
+    def seal(body: bytes) -> bytes:
+        nonce = os.urandom(NONCE)
+        return nonce + bytes(aead.encrypt(nonce, body, MESSAGE))
+
+    def unseal(body: bytes) -> bytes:
+        return bytes(aead.decrypt(body[:NONCE], body[NONCE:], MESSAGE))
+
+    return LinkedBroker(link, seal=seal, unseal=unseal)
 
 
 async def _set_forever(clock: SharedClock) -> None:

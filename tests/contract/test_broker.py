@@ -377,3 +377,23 @@ async def test_what_is_published_at_the_end_still_goes_out(pair: Pair) -> None:
     if pair.one is not pair.other:
         await pair.one.close()
     assert len(await got(follower, 50)) == 50
+
+
+async def test_sealed_messages_come_and_others_are_told_to_be_lost(postgres_uri) -> None:
+    def turned(body: bytes) -> bytes:
+        return body[::-1]
+
+    one, other, stranger = (
+        LinkedBroker(PostgresLink(postgres_uri), seal=seal, unseal=turned)
+        for seal in (turned, turned, lambda body: body)
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        for broker in (one, other, stranger):
+            await broker.open()
+            stack.push_async_callback(broker.close)
+        follower = await other.follow("t")
+        one.publish([Source("t").event(b"kept")])
+        assert [event.data for event in await got(follower, 1)] == [b"kept"]
+        stranger.publish([Source("t").event(b"in clear")])
+        with pytest.raises(EventsLost):
+            await follower.next(SECONDS)

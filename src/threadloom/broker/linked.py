@@ -111,10 +111,18 @@ class LinkedBroker(LocalBroker):
 
     Args:
         link: what carries the messages.
+        seal, unseal: what parcels go through on their way out and in.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(
+        self,
+        link: Link,
+        *,
+        seal: Callable[[bytes], bytes] = lambda body: body,
+        unseal: Callable[[bytes], bytes] = lambda body: body,
+    ) -> None:
         super().__init__()
+        self._seal, self._unseal = seal, unseal
         self.process = uuid.uuid4().hex
         self._link = link
         self._tasks: list[asyncio.Task[None]] = []
@@ -312,7 +320,7 @@ class LinkedBroker(LocalBroker):
                     parcels.setdefault(process, []).append(wanted)
         if parcels:
             self._sent += 1
-            bodies = {process: self._encode(parcel) for process, parcel in parcels.items()}
+            bodies = {process: self._seal(self._encode(parcel)) for process, parcel in parcels.items()}
             await self._surely(lambda: self._link.deliver(self._sent, bodies))
 
     # --- receiving ---
@@ -333,7 +341,13 @@ class LinkedBroker(LocalBroker):
         if number <= self._received.get(sender, 0):
             return  # it was sent twice, because its sender could not know that it had arrived
         self._received[sender] = number
-        for events in self._decode(body):
+        try:
+            batches = self._decode(self._unseal(body))
+        except Exception:
+            log.exception("a message of another process cannot be read; have all the same key?")
+            self.lose()
+            return
+        for events in batches:
             self.deliver(events)
 
     # --- living ---

@@ -247,7 +247,7 @@ def banner(settings: "Settings", base: str, *, watches: bool, studio: str | None
         lines.append(f"  Docs     {url}/docs")
     if studio is not None:
         lines.append(f"  Studio   {studio.rstrip('/')}/studio/?baseUrl={url}")
-    lines += [f"  Graphs   {', '.join(settings.graphs)}", f"  Data     {settings.data}"]
+    lines += [f"  Graphs   {', '.join(settings.graphs)}", f"  Data     {settings.where}"]
     if (open_to_all := exposure.warning(settings, settings.vars.langgraph_server_host or HOST)) is not None:
         lines.append(f"  WARNING  {open_to_all}")
     lines.append(f"  Reload   {'on, changed code serves at once' if watches else 'off'}")
