@@ -7,6 +7,7 @@ import orjson
 
 from threadloom.storage.base import AssistantQuery
 from threadloom.storage.named import load
+from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.documents import searchable, text
 from threadloom.storage.postgres.filters import Arguments, condition
 from threadloom.storage.postgres.session import Session
@@ -124,7 +125,7 @@ def _where(query: AssistantQuery, arguments: Arguments) -> str:
     if query.where is not None:
         conditions.append(condition(query.where, "search", arguments))
     if query.graphs is not None:
-        conditions.append(f"graph_id = ANY({arguments.put(list(query.graphs))}::text[])")
+        conditions.append(f"graph_id = ANY({arguments.put([escaped(graph) for graph in query.graphs])}::text[])")
     if query.graph_id is not None:
         conditions.append(f"graph_id = {arguments.put(query.graph_id)}")
     if query.name:

@@ -107,6 +107,23 @@ async def make_pool(uri: str, size: int) -> Any:
     )
 
 
+@contextlib.asynccontextmanager
+async def connected(uri: str) -> AsyncIterator[Any]:
+    """One connection for a long work by itself, planned as the database sees fit.
+
+    Raises:
+        StorageError: the database cannot be reached.
+    """
+    async with explained(), connecting():
+        settings = {name: SETTINGS[name] for name in ("application_name", "search_path")}
+        connection = await asyncpg.connect(uri, timeout=CONNECT_SECONDS, server_settings=settings)
+        await _prepare(connection)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 async def _prepare(connection: Any) -> None:
     # Of single texts. asyncpg does not ask it about those in arrays: who has arrays calls `escaped` and `unescaped`.
     await connection.set_type_codec("text", schema="pg_catalog", encoder=_encoded, decoder=_decoded, format="binary")

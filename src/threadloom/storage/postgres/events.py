@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from threadloom.storage.named import load
+from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.session import Session
 from threadloom.types import METHODS, Event
 
@@ -28,10 +29,10 @@ class PostgresEvents:
         row = await self._db.fetchrow(
             SQL["append"],
             events[0].thread_id,
-            [event.run_id for event in events],
+            [escaped(event.run_id) for event in events],
             [event.ms for event in events],
             [event.n for event in events],
-            [event.name for event in events],
+            [escaped(event.name) for event in events],
             [event.mode for event in events],
             [event.last for event in events],
             [event.data for event in events],

@@ -12,6 +12,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.storage.base import QueueFigures
 from threadloom.storage.named import load
+from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.documents import text
 from threadloom.storage.postgres.session import Session
 from threadloom.storage.tasks import GOES_ON
@@ -100,7 +101,7 @@ class PostgresRuns:
 
     async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
         pairs = list(held)
-        run_ids, fences = [run_id for run_id, _ in pairs], [fence for _, fence in pairs]
+        run_ids, fences = [escaped(run_id) for run_id, _ in pairs], [fence for _, fence in pairs]
         return [(row[0], row[1]) for row in await self._db.fetch(SQL["renew"], run_ids, fences, lease)]
 
     async def expired(self, now: int | None) -> list[Run]:

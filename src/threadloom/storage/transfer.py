@@ -1,0 +1,152 @@
+"""Everything a storage keeps, in terms that all storages share: for moving it from one to another.
+
+A row is a tuple of integers, numbers, texts, bytes and None, the same whichever database it comes from. Rows keep all numbers
+that others refer to by (positions, segments, values, states), so that copies go on to share what they share.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+Row = tuple[Any, ...]
+
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "segs": ("id", "parent", "upto"),
+    "heads": ("thread_id", "seg", "era"),
+    "cks": ("pos", "seg", "ns", "cid", "parent", "btype", "body", "refs", "small", "meta"),
+    "writes": ("pos", "seg", "ns", "cid", "task_id", "idx", "channel", "type", "data", "path"),
+    "blobs": ("id", "pos", "type", "data"),
+    "run_spans": ("run_id", "thread_id", "first"),
+    "states": ("id", "values", "interrupts"),
+    "threads": (
+        *("seq", "thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "status", "config", "error"),
+        *("state_id", "ttl_minutes", "ttl_strategy", "expires_at", "forked_from", "copied_from"),
+    ),
+    "runs": (
+        *("seq", "run_id", "thread_id", "assistant_id", "status", "created_at", "updated_at", "metadata", "kwargs"),
+        *("multitask_strategy", "due", "attempt", "fence", "worker", "lease", "cancel", "started_at", "ended_at"),
+        "user_id",
+    ),
+    "outcomes": ("run_id", "thread_id", "status", "output", "error", "metadata", "expires_at"),
+    "events": ("thread_id", "seq", "run_id", "ms", "n", "name", "mode", "last", "data", "expires_at"),
+    "floors": ("thread_id", "seq"),
+    "assistants": (
+        *("seq", "assistant_id", "graph_id", "version", "created_at", "updated_at", "name", "description"),
+        *("config", "context", "metadata"),
+    ),
+    "assistant_versions": (
+        *("assistant_id", "version", "graph_id", "created_at", "name", "description", "config", "context", "metadata"),
+    ),
+    "crons": (
+        *("seq", "cron_id", "assistant_id", "thread_id", "user_id", "schedule", "timezone", "end_time", "ends_at"),
+        *("payload", "next_run_date", "metadata", "on_run_completed", "enabled", "created_at", "updated_at"),
+        *("last_fired_at", "last_run_id", "last_error", "user"),
+    ),
+    "deliveries": (
+        *("seq", "delivery_id", "run_id", "thread_id", "url", "body", "status", "due", "worker", "claims"),
+        *("tries_left", "tries", "created_at", "updated_at", "expires_at"),
+    ),
+    "items": ("id", "ns", "key", "created_at", "updated_at", "ttl_minutes", "expires_at", "value"),
+    "item_vectors": ("id", "item", "ns", "dims", "expires_at", "vector"),
+    "seals": ("name", "value"),
+}
+"""The tables and their columns, each after those that its rows refer to. `refs` and `small` of a checkpoint are JSON objects as
+texts, all other JSON documents texts or bytes as they are stored; `floors` are numbers up to which v2 events may be gone."""
+
+BATCH = 1000
+"""Rows on the way at once."""
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """The next position, and the next fence, that was never given."""
+
+    position: int
+    fence: int
+
+
+class Summary:
+    """How many rows there were, and a digest of them, whatever their order."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum = 0
+
+    def add(self, rows: Sequence[Row]) -> None:
+        self.rows += len(rows)
+        for row in rows:
+            digest = hashlib.blake2b(msgspec.msgpack.encode(row), digest_size=16).digest()
+            self._sum = (self._sum + int.from_bytes(digest, "big")) % 2**128
+
+    @property
+    def digest(self) -> str:
+        return f"{self.rows}:{self._sum:032x}"
+
+
+class Dump(Protocol):
+    """A storage that is read, at one moment."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """How many rows each table has."""
+        ...
+
+    def rows(self, table: str) -> AsyncIterator[Sequence[Row]]:
+        """All rows of a table, in portions."""
+        ...
+
+    async def numbers(self) -> Numbers: ...
+
+
+class Fill(Protocol):
+    """An empty storage that is filled: all of it is there in the end, or nothing."""
+
+    async def put(self, table: str, rows: Sequence[Row]) -> None: ...
+
+    async def end(self, numbers: Numbers) -> None:
+        """What follows from the rows is made."""
+        ...
+
+    def rows(self, table: str) -> AsyncIterator[Sequence[Row]]:
+        """What was put, as it is read again."""
+        ...
+
+
+class Different(Exception):
+    """What was read again is not what was put."""
+
+
+async def transfer(source: Dump, target: Fill, progress: Callable[[float], None]) -> Mapping[str, Summary]:
+    """Copies everything, reads it again, and compares.
+
+    Args:
+        progress: is told which part is done.
+
+    Returns:
+        what was copied, by table.
+
+    Raises:
+        Different: names the table.
+    """
+    counts = await source.counts()
+    total = 2 * sum(counts.values()) or 1
+    done = 0
+    summaries: dict[str, Summary] = {}
+    for table in TABLES:
+        summary = summaries[table] = Summary()
+        async for rows in source.rows(table):
+            summary.add(rows)
+            await target.put(table, rows)
+            done += len(rows)
+            progress(min(done / total, 1))
+    await target.end(await source.numbers())
+    for table, summary in summaries.items():
+        again = Summary()
+        async for rows in target.rows(table):
+            again.add(rows)
+            done += len(rows)
+            progress(min(done / total, 1))
+        if again.digest != summary.digest:
+            raise Different(f"table {table}: {summary.digest} was read, {again.digest} was written")
+    progress(1)
+    return summaries
