@@ -4,9 +4,12 @@ Apart from `wiring` because it needs nothing of a server, and a command line tha
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threadloom.errors import StorageError
 from threadloom.storage.sqlite.care import (
     FILE,
     Held,
@@ -21,13 +24,18 @@ from threadloom.storage.sqlite.care import (
 
 if TYPE_CHECKING:
     from threadloom.config import Settings
+    from threadloom.storage.base import Storage
+    from threadloom.storage.transfer import Dump, Fill
 
 __all__ = [
     "FILE",
     "Held",
     "apply_requests",
     "backup",
+    "bring_up_to_date",
     "check",
+    "check_database",
+    "copy_all",
     "locked",
     "rekey",
     "request_restore",
@@ -47,10 +55,9 @@ def rekey(settings: "Settings", progress: Callable[[float], None]) -> int:
     """
     from threadloom.encryption import rekey as work
     from threadloom.encryption.keys import keys_of
-    from threadloom.storage.sqlite import SqliteStorage
 
     async def all_of_it() -> int:
-        storage = SqliteStorage(settings.data)
+        storage = _storage(settings)
         await storage.open()
         try:
             return await work.rekey(storage, keys_of(settings), progress)
@@ -58,3 +65,99 @@ def rekey(settings: "Settings", progress: Callable[[float], None]) -> int:
             await storage.close()
 
     return asyncio.run(all_of_it())
+
+
+def _storage(settings: "Settings") -> "Storage":
+    """The storage as it is, without a cipher around it."""
+    if settings.postgres_uri is not None:
+        from threadloom.storage.postgres import PostgresStorage
+
+        return PostgresStorage(settings.postgres_uri)
+    from threadloom.storage.sqlite import SqliteStorage
+
+    return SqliteStorage(settings.data)
+
+
+def bring_up_to_date(settings: "Settings") -> tuple[int, int]:
+    """Brings the tables to this release, and gives the schema before (0: there were none) and now.
+
+    Raises:
+        StorageError: the database cannot be reached, or refuses.
+        StartError: it is of a newer release, or the data folder is in use.
+    """
+    if settings.postgres_uri is not None:
+        from threadloom.storage.postgres import care
+
+        return asyncio.run(care.bring_up_to_date(settings.postgres_uri))
+    from threadloom.storage.sqlite import SqliteStorage
+    from threadloom.storage.sqlite.care import examine
+
+    file = settings.data / FILE
+    before = examine(file) if file.exists() else 0
+
+    async def open_once() -> None:
+        storage = SqliteStorage(settings.data)
+        await storage.open()
+        await storage.close()
+
+    asyncio.run(open_once())
+    return before, examine(file)
+
+
+def check_database(uri: str) -> tuple[list[str], dict[str, int]]:
+    """Looks for damage in a PostgreSQL database: what is wrong, and how many there are of each kind. Raises as `check`."""
+    from threadloom.storage.postgres import care
+
+    return asyncio.run(care.check(uri))
+
+
+def copy_all(source: str, target: str, progress: Callable[[float], None]) -> Mapping[str, int]:
+    """Copies everything from one place to an empty one, and gives how many rows of each table. All is there in the end, read
+    again and compared, or nothing.
+
+    Args:
+        source: `sqlite:PATH` or `postgresql://…`, as is `target`.
+
+    Raises:
+        StorageError: a database cannot be reached or is damaged, the target is not empty, or what was read again differs.
+        StartError: one is in use, or of another release.
+    """
+    from threadloom.storage.transfer import Different, transfer
+
+    async def all_of_it() -> Mapping[str, int]:
+        async with _dumping(source) as dump, _filling(target) as fill:
+            copied = await transfer(dump, fill, progress)
+            return {table: summary.rows for table, summary in copied.items()}
+
+    try:
+        return asyncio.run(all_of_it())
+    except Different as error:
+        raise StorageError(f"what was written is not what was read, so nothing was kept: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def _dumping(place: str) -> "AsyncIterator[Dump]":
+    if place.startswith("sqlite:"):
+        from threadloom.storage.sqlite import transfer as sqlite
+
+        with sqlite.dumping(Path(place.removeprefix("sqlite:"))) as dump:
+            yield dump
+        return
+    from threadloom.storage.postgres import transfer as postgres
+
+    async with postgres.dumping(place) as dump:
+        yield dump
+
+
+@contextlib.asynccontextmanager
+async def _filling(place: str) -> "AsyncIterator[Fill]":
+    if place.startswith("sqlite:"):
+        from threadloom.storage.sqlite import transfer as sqlite
+
+        with sqlite.filling(Path(place.removeprefix("sqlite:"))) as fill:
+            yield fill
+        return
+    from threadloom.storage.postgres import transfer as postgres
+
+    async with postgres.filling(place) as fill:
+        yield fill

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threadloom.cli import again
+from threadloom.cli import again, db_moving
 from threadloom.cli.options import add_config, add_verb, whole_number
 from threadloom.errors import ConfigError, StartError
 
@@ -68,6 +68,7 @@ def add(verbs: "Verbs") -> None:
     )
     rekeying.set_defaults(run=run_rekey)
 
+    db_moving.add(ways)
     for way in (backing, restoring, vacuuming, checking, rekeying):
         add_config(way)
         way.add_argument("--data", type=Path, metavar="DIR", help="the data folder (default: the configuration's)")
@@ -92,7 +93,12 @@ def folder_of(given: argparse.Namespace) -> Path:
         return named.absolute()
     from threadloom.config import load
 
-    return load(given.config, os.environ, {}).data
+    settings = load(given.config, os.environ, {})
+    if settings.postgres_uri is not None:
+        raise ConfigError(
+            f"The data are in PostgreSQL ({settings.where}), which has its own means for that: pg_dump, pg_restore, VACUUM."
+        )
+    return settings.data
 
 
 def run_backup(given: argparse.Namespace) -> int:
@@ -133,16 +139,27 @@ def run_vacuum(given: argparse.Namespace) -> int:
 
 
 def run_check(given: argparse.Namespace) -> int:
-    from threadloom import upkeep
-
-    folder = folder_of(given)
-    faults, counts = upkeep.check(folder)
+    faults, counts = _checked(given)
     for name, count in counts.items():
         print(f"{name:<12} {count:>10}")
     for fault in faults:
         print(f"Damage: {fault}", file=sys.stderr)
     print("No damage was found." if not faults else f"{len(faults)} faults were found.")
     return 1 if faults else 0
+
+
+def _checked(given: argparse.Namespace) -> tuple[list[str], dict[str, int]]:
+    """What a look at the data finds, wherever they are. Raises as `upkeep.check`, and ConfigError."""
+    from threadloom import upkeep
+
+    if given.data is None:
+        from threadloom.config import load
+
+        settings = load(given.config, os.environ, {})
+        if settings.postgres_uri is not None:
+            return upkeep.check_database(settings.postgres_uri)
+        return upkeep.check(settings.data)
+    return upkeep.check(given.data.absolute())
 
 
 def run_rekey(given: argparse.Namespace) -> int:
@@ -155,9 +172,12 @@ def run_rekey(given: argparse.Namespace) -> int:
         raise ConfigError("--decrypt takes the key from LANGGRAPH_AES_KEY_OLD, and LANGGRAPH_AES_KEY must not be set.")
     if not given.decrypt and key is None:
         raise ConfigError("LANGGRAPH_AES_KEY is not set: it is what the data are to be encrypted with (or --decrypt).")
-    if not (settings.data / upkeep.FILE).is_file():
+    if settings.postgres_uri is None and not (settings.data / upkeep.FILE).is_file():
         raise StartError(f"There is no {upkeep.FILE} in {settings.data}")
     changed = upkeep.rekey(settings, progress("encrypting" if key is not None else "decrypting"))
+    if settings.postgres_uri is not None:
+        print(f"{changed} places were written anew. What was there before stays on the disk until VACUUM FULL.")
+        return 0
     # What was there before is still in the file, in room that is free now.
     upkeep.request_vacuum(settings.data)
     with upkeep.locked(settings.data):

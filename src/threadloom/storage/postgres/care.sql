@@ -1,0 +1,42 @@
+-- What `threadloom db` asks of a database.
+
+-- name: lost_indexes_that_are_not_valid
+-- Indexes that the database does not use, because they were never finished.
+SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+WHERE c.relnamespace = 'threadloom'::regnamespace AND NOT i.indisvalid;
+
+-- name: lost_checkpoints_of_no_segment
+-- Checkpoints that no thread can reach.
+SELECT count(*) FROM cks c WHERE NOT EXISTS (SELECT 1 FROM segs s WHERE s.id = c.seg);
+
+-- name: lost_pending_writes_of_no_segment
+-- Pending writes that no thread can reach.
+SELECT count(*) FROM writes w WHERE NOT EXISTS (SELECT 1 FROM segs s WHERE s.id = w.seg);
+
+-- name: lost_values_that_a_checkpoint_refers_to
+-- Values of channels that are gone although a checkpoint needs them.
+SELECT count(*) FROM cks c, unnest(c.blobs) AS r (id) WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = r.id);
+
+-- name: lost_runs_of_no_thread
+-- Runs whose thread's record is gone.
+SELECT count(*) FROM runs r WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = r.thread_id);
+
+-- name: count_threads
+-- Threads.
+SELECT count(*) FROM threads;
+
+-- name: count_checkpoints
+-- Checkpoints.
+SELECT count(*) FROM cks;
+
+-- name: count_runs
+-- Runs.
+SELECT count(*) FROM runs;
+
+-- name: count_assistants
+-- Assistants.
+SELECT count(*) FROM assistants;
+
+-- name: count_store_items
+-- Items of the store.
+SELECT count(*) FROM items;

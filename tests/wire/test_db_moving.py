@@ -1,0 +1,87 @@
+"""`threadloom db migrate`, `check` and `copy` on PostgreSQL, as an operator uses them."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+import asyncpg
+import pytest
+from langgraph_sdk import get_client
+
+from tests.server import running
+from tests.wire.test_db import APP
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def uri(postgres_uri):
+    name = f"cli_{uuid.uuid4().hex}"
+    server = await asyncpg.connect(postgres_uri)
+    await server.execute(f"CREATE DATABASE {name}")
+    yield f"{postgres_uri.rpartition('/')[0]}/{name}"
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await server.close()
+
+
+def db(*words, uri=None, status=0):
+    """Runs a verb; gives what it printed."""
+    command = [sys.executable, "-m", "threadloom", "db", *map(str, words)]
+    env = {**os.environ, **({} if uri is None else {"DATABASE_URI": uri})}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=APP, env=env)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+async def test_migrating_says_what_it_did(uri):
+    assert "holds nothing of Threadloom's" in db("check", uri=uri, status=1)
+    made = db("migrate", uri=uri)
+    assert "the tables were made, schema " in made
+    assert "postgres@" not in made, "who may come in is not shown"
+    assert "is up to date: schema " in db("migrate", uri=uri)
+    assert "No damage was found." in db("check", uri=uri)
+
+
+async def test_damage_is_found(uri):
+    db("migrate", uri=uri)
+    connection = await asyncpg.connect(uri)
+    await connection.execute("INSERT INTO threadloom.writes VALUES (1, 99, '', 'c', 't', 0, 'x', 'json', '', '')")
+    await connection.close()
+    assert "1 pending writes of no segment" in db("check", uri=uri, status=1)
+
+
+async def test_what_is_the_databases_own_affair_is_refused(uri, tmp_path):
+    assert "pg_dump" in db("backup", tmp_path / "x.db", uri=uri, status=2)
+    assert "pg_dump" in db("vacuum", uri=uri, status=2)
+
+
+async def test_a_folder_is_moved_to_postgresql_and_back(uri, tmp_path):
+    first, last = tmp_path / "first", tmp_path / "last"
+    with running(APP, first) as server:
+        client = get_client(url=server.url)
+        thread = (await client.threads.create(metadata={"mark": "moved"}))["thread_id"]
+        await client.runs.wait(thread, "chat", input={"messages": "before"})
+        copy = (await client.threads.copy(thread))["thread_id"]
+        expected = [await client.threads.get_history(one) for one in (thread, copy)]
+        refused = db("copy", "--from", f"sqlite:{first}", "--to", uri, status=1)
+        assert "in use by another process" in refused
+        server.stop()
+    assert "is the same" in db("copy", "--from", f"sqlite:{first}", "--to", uri)
+    assert "No damage" in db("check", uri=uri)
+    assert "only copied to where nothing is" in db("copy", "--from", f"sqlite:{first}", "--to", uri, status=1)
+    assert "is the same" in db("copy", "--from", uri, "--to", f"sqlite:{last}")
+    with running(APP, last) as server:
+        client = get_client(url=server.url)
+        assert json.dumps([await client.threads.get_history(one) for one in (thread, copy)]) == json.dumps(expected)
+        [found] = [one for one in await client.threads.search(metadata={"mark": "moved"}) if one["thread_id"] == thread]
+        assert found["status"] == "idle"
+        await client.runs.wait(copy, "chat", input={"messages": "after"})
+        assert json.dumps(await client.threads.get_history(thread)) == json.dumps(expected[0])
+
+
+def test_a_place_that_cannot_be_is_refused(tmp_path):
+    assert "--to mysql://x: must be" in db("copy", "--from", f"sqlite:{tmp_path}", "--to", "mysql://x", status=2)
+    nowhere = "postgresql://127.0.0.1:9/none"
+    assert "cannot be reached" in db("copy", "--from", nowhere, "--to", f"sqlite:{tmp_path}", status=1)
