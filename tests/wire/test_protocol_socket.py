@@ -71,6 +71,17 @@ async def test_an_event_that_two_subscriptions_want_comes_once(url):
         assert {event["method"] for event in ws.events} == {"values", "lifecycle", "updates"}
 
 
+async def test_subscriptions_that_come_together_are_told_of_the_past_together(url, http):
+    """A client takes a run as over that one subscription has heard the end of: others must have heard the rest by then."""
+    thread, seen = await run_to_end(http, "nested", {})
+    async with socket(url, thread) as ws:
+        await ws.send("subscription.subscribe", {"channels": ["lifecycle"]})
+        await ws.send("subscription.subscribe", {"channels": ALL})
+        await ws.until(lambda frame: frame.get("seq") == seen[-1]["seq"])
+        assert [frame["type"] for frame in ws.frames[:2]] == ["success", "success"]
+        assert ws.events == seen
+
+
 async def test_a_later_subscription_gets_what_it_wants_of_the_past(url):
     async with socket(url, uuid.uuid4()) as ws:
         await ws.ask("subscription.subscribe", {"channels": ["lifecycle"]})

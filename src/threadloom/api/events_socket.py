@@ -34,13 +34,20 @@ from threadloom.services.protocol_params import (
     text,
 )
 from threadloom.storage.filters import Filter
-from threadloom.types import Caller
+from threadloom.types import Caller, Event
 
 log = logging.getLogger(__name__)
 
 _PATH = re.compile(r"/threads/([^/]+)/stream/events")
 ENDED = "thread stream ended"
 MOST_SUBSCRIPTIONS = 1000
+
+TOGETHER_SECONDS = 0.02
+"""Subscriptions that come so soon after each other are told together, in the order of events, and nothing before that. A client
+opens several at once; were one told of a run's end before another has its beginning, it would take the run as over and listen no
+more."""
+
+STEPS = 4
 
 
 class EventSockets:
@@ -126,6 +133,9 @@ class _Session:
         self._subscriptions: dict[str, EventFilter] = {}
         self._position = 0
         self._told = 0
+        self._missed: dict[int, Event] = {}
+        self._settled = asyncio.Event()
+        self._settled.set()
         # Whoever holds it sends; what is replayed goes out before what comes after it.
         self._turn = asyncio.Lock()
 
@@ -157,6 +167,7 @@ class _Session:
         feed = self._services.events.follow(self._thread_id, self._position, rule=self._rule)
         try:
             async for batch in feed:
+                await self._settled.wait()
                 async with self._turn:
                     for event in batch:
                         self._position = event.seq
@@ -167,11 +178,29 @@ class _Session:
             await feed.aclose()
 
     async def _read(self, receive: Receive) -> None:
-        while (message := await receive())["type"] != "websocket.disconnect":
-            frame = message.get("bytes")
-            if frame is None:
-                frame = (message.get("text") or "").encode("utf-8", "replace")
-            await self._answer(frame)
+        coming = asyncio.ensure_future(receive())
+        try:
+            while True:
+                if not self._settled.is_set() and not await _comes_soon(coming):
+                    await self._settle()
+                message = await coming
+                if message["type"] == "websocket.disconnect":
+                    return
+                coming = asyncio.ensure_future(receive())
+                frame = message.get("bytes")
+                if frame is None:
+                    frame = (message.get("text") or "").encode("utf-8", "replace")
+                await self._answer(frame)
+        finally:
+            coming.cancel()
+
+    async def _settle(self) -> None:
+        """Sends what new subscriptions missed, each event once; then what happens may be told on."""
+        async with self._turn:
+            for seq in sorted(self._missed):
+                await self._put(envelope(self._missed.pop(seq)))
+                self._told = max(self._told, seq)
+        self._settled.set()
 
     async def _answer(self, frame: bytes) -> None:
         try:
@@ -211,6 +240,7 @@ class _Session:
     # --- commands ---
 
     async def _execute(self, command: Command) -> None:
+        await self._settle()
         done = await self._services.commands.execute(self._caller.again(), self._thread_id, command)
         await self._succeed(command, done.result)
 
@@ -224,6 +254,7 @@ class _Session:
         await self._begin(command, wanted, lambda count: {"restored": True, "missed_events": count})
 
     async def _unsubscribe(self, command: Command) -> None:
+        await self._settle()
         named = text(command.params, "subscription_id")
         if self._subscriptions.pop(named, None) is None:
             raise Refused("no_such_subscription", f"There is no subscription {named:.100}")
@@ -238,7 +269,7 @@ class _Session:
             raise invalid(error.detail) from error
 
     async def _begin(self, command: Command, wanted: EventFilter, result: Callable[[int], dict[str, Any]]) -> None:
-        """Answers, sends what the subscription missed, and lets it take part in what comes."""
+        """Answers, lets what the subscription missed be sent, and lets it take part in what comes."""
         try:
             feed = await self._services.events.open(self._caller.again(), self._thread_id, wanted, counts=False)
         except ApiError as error:
@@ -253,9 +284,8 @@ class _Session:
             await self._put(to_json(success(command, told, self._told)))
             if feed.gap:
                 await self._put(gap_notice(wanted))
-            for event in missed:
-                await self._put(envelope(event))
-                self._told = max(self._told, event.seq)
+            self._missed.update((event.seq, event) for event in missed)
+            self._settled.clear()
             self._subscriptions[subscription_id] = wanted
 
     async def _succeed(self, command: Command, result: dict[str, Any]) -> None:
@@ -271,3 +301,15 @@ def _chosen(scope: Scope, wanted: Callable[[str], bool] | None) -> dict[str, str
         return {}
     named = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
     return {name: value for name, value in named if wanted(name)}
+
+
+async def _comes_soon(coming: "asyncio.Future[Any]") -> bool:
+    """Whether the next frame comes within `TOGETHER_SECONDS`.
+
+    Waits in steps: on a machine that has much to do the whole time may pass before what has arrived is looked at.
+    """
+    for _ in range(STEPS):
+        await asyncio.wait({coming}, timeout=TOGETHER_SECONDS / STEPS)
+        if coming.done():
+            return True
+    return False

@@ -73,7 +73,7 @@ duet = of_nodes(
     left=say(Model(says="l l l", pause=0.01)),
     right=say(Model(says="r r r", pause=0.01)),
 )
-unhurried = of_nodes(MessagesState, [(START, "chat")], chat=say(Model(says="one two three four", pause=0.15)))
+unhurried = of_nodes(MessagesState, [(START, "chat")], chat=say(Model(says="one two three four", pause=0.4)))
 breaking_off = of_nodes(MessagesState, [(START, "chat")], chat=say(Model(says="one two three", fails_after=2)))
 own_stream = of_nodes(MessagesState, [(START, "chat")], chat=say_itself)
 
@@ -81,6 +81,7 @@ own_stream = of_nodes(MessagesState, [(START, "chat")], chat=say_itself)
 @tool
 async def add(a: int, b: int) -> int:
     """Adds."""
+    await asyncio.sleep(0.3)
     return a + b
 
 

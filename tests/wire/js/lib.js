@@ -3,7 +3,10 @@
 import WebSocket from "ws";
 
 export const apiUrl = process.argv[2];
-export const webSocketFactory = (url) => new WebSocket(url);
+
+/** As browsers do it: each message is a task of its own. `ws` hands on all that came in one piece at once, before whoever waits
+ * for an answer goes on; an SDK that begins to listen when its subscription is answered then misses what follows the answer. */
+export const webSocketFactory = (url) => new WebSocket(url, { allowSynchronousEvents: false });
 
 /** What one test may take. Far more than it needs: a machine that has much to do is no failure. */
 const PATIENCE_MS = 120_000;
