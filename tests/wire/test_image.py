@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shlex
+import stat
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.compose import checked
 from tests.dockerfile import Image, instructions
 from tests.server import free_port
 from threadloom.cli.image.dockerfile import EXTRAS, THREADLOOM
@@ -278,6 +280,29 @@ def test_an_env_file_stays_out_of_the_image(app):
     text = dockerfile(app({"env": "secret.env"}, {"secret.env": "KEY=very-secret"}))
     assert "very-secret" not in text
     assert "--env-file secret.env" in text
+
+
+def test_the_compose_file_is_sound(app):
+    folder = app({"env": "secret.env"}, {"secret.env": "KEY=1"})
+    dockerfile(folder, "--add-docker-compose")
+    services = checked((folder / "docker-compose.yml").read_text(), POSTGRES_PASSWORD="secret")
+    assert set(services) == {"postgres", "api", "worker"}
+    assert services["api"]["command"] == ["threadloom", "serve", "--role", "api"]
+    assert services["worker"]["command"] == ["threadloom", "serve", "--role", "worker"]
+    assert services["worker"]["build"] == services["api"]["build"] == {"context": ".", "dockerfile": "Dockerfile"}
+    assert services["api"]["env_file"] == [".env", "secret.env"]
+    assert services["worker"]["ports"] == []
+    assert services["api"]["ports"] == ["8123:8000"]
+    assert services["api"]["environment"]["DATABASE_URI"] == "postgresql://threadloom:secret@postgres:5432/threadloom"
+    assert "POSTGRES_PASSWORD=" in (folder / ".env").read_text()
+    assert stat.S_IMODE((folder / ".env").stat().st_mode) == 0o600
+    assert "**/secret.env" in (folder / ".dockerignore").read_text().splitlines()
+
+
+def test_files_that_are_the_users_stay(app):
+    folder = app({}, {".env": "MINE=1", ".dockerignore": "mine"})
+    dockerfile(folder, "--add-docker-compose")
+    assert ((folder / ".env").read_text(), (folder / ".dockerignore").read_text()) == ("MINE=1", "mine")
 
 
 def test_without_an_engine_build_says_so(app, tmp_path):

@@ -20,11 +20,16 @@ def add(verbs: "Verbs") -> None:
         verbs,
         "dockerfile",
         help="write a Dockerfile for the app of a langgraph.json",
-        example="threadloom dockerfile Dockerfile",
+        example="threadloom dockerfile Dockerfile --add-docker-compose",
     )
     parser.add_argument("file", type=Path, metavar="PATH", help="the file to write")
     add_image_options(parser)
-    add_refused(parser, "--add-docker-compose", "processes that share PostgreSQL are not built yet")
+    parser.add_argument(
+        "--add-docker-compose",
+        action="store_true",
+        help="also write docker-compose.yml (PostgreSQL, one process that serves, one that executes runs), .env and "
+        ".dockerignore beside it; a .env or .dockerignore that is there stays",
+    )
     parser.add_argument("--force", action="store_true", help="replace files that were not written by this command")
     parser.set_defaults(run=run)
 
@@ -45,12 +50,25 @@ def run(given: argparse.Namespace) -> int:
         ConfigError: the configuration cannot be used, or no image can be made of it.
         StartError: a file is there that this command did not write, or it cannot be written.
     """
-    from threadloom.cli.image.dockerfile import dockerfile
+    from threadloom.cli.image.compose import compose, env_text
+    from threadloom.cli.image.dockerfile import dockerfile, ignore_file
 
     settings, layout = read(given)
     file: Path = given.file
-    write({file: dockerfile(settings, layout)}, force=given.force)
-    print(file)
+    files = {file: dockerfile(settings, layout)}
+    kept: dict[Path, str] = {}
+    if given.add_docker_compose:
+        here = file.absolute().parent
+        own = settings.env_file
+        files[file.parent / "docker-compose.yml"] = compose(
+            context=os.path.relpath(layout.context, here),
+            dockerfile=os.path.relpath(file.absolute(), layout.context),
+            env_file=os.path.relpath(settings.root / own, here) if own else None,
+        )
+        kept = {file.parent / ".env": env_text(), layout.context / ".dockerignore": ignore_file(settings.env_file)}
+    write(files, kept, force=given.force)
+    for path in (*files, *kept):
+        print(path)
     return 0
 
 
@@ -75,8 +93,8 @@ def read(given: argparse.Namespace) -> tuple["Settings", "Layout"]:
     return settings, plan(settings)
 
 
-def write(files: dict[Path, str], *, force: bool) -> None:
-    """Writes files.
+def write(files: dict[Path, str], kept: dict[Path, str], *, force: bool) -> None:
+    """Writes files; those of `kept` only where there are none.
 
     Raises:
         StartError: one is there that this command did not write (unless `force`), or it cannot be written.
@@ -90,5 +108,9 @@ def write(files: dict[Path, str], *, force: bool) -> None:
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
+        for path, text in kept.items():
+            if not path.exists():
+                path.touch(0o600 if path.name == ".env" else 0o644)
+                path.write_text(text, "utf-8")
     except OSError as error:
         raise StartError(f"{error.filename} cannot be written: {error.strerror}") from error
