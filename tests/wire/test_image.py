@@ -254,9 +254,11 @@ def test_what_no_image_can_do_is_refused_in_plain_words(app, config, said):
 
 
 def test_what_has_no_effect_is_told(app):
-    done = command("dockerfile", "Dockerfile", cwd=app({"api_version": "0.7", "disable_persistence": True}))
+    config = {"api_version": "0.7", "disable_persistence": True, "ui": {"team": "./ui.tsx"}}
+    done = command("dockerfile", "Dockerfile", cwd=app(config, {"ui.tsx": ""}))
     assert done.returncode == 0
     assert "Warning: api_version: names a release of another server" in done.stderr
+    assert "Warning: ui.team: is source code" in done.stderr
     assert "Warning: disable_persistence: has no effect in an image" in done.stderr
 
 

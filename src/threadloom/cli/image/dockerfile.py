@@ -92,6 +92,9 @@ def check(settings: Settings) -> list[str]:
         warnings.append(f"api_version: names a release of another server; the image has Threadloom {__version__}")
     if settings.disable_persistence:
         warnings.append(f"disable_persistence: has no effect in an image; without DATABASE_URI its data are in {DATA}")
+    for name, path in settings.ui.items():
+        if (settings.root / path).is_file():
+            warnings.append(f"ui.{name}: is source code, which an image without Node cannot bundle; see `threadloom ui build`")
     return warnings
 
 
