@@ -1,4 +1,4 @@
-"""What `deploy/` starts, started: the compose file's commands on a real PostgreSQL, asked by the probes of image and manifests."""
+"""What `deploy/` starts, started: the compose file's commands on a real PostgreSQL, asked by the probes of image and pods."""
 
 import json
 import os
@@ -75,7 +75,9 @@ def probes() -> set[str]:
     for name in ("api.yaml", "worker.yaml"):
         for one in yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / name).read_text()):
             for container in one["spec"].get("template", {}).get("spec", {}).get("containers", []):
-                found |= {container[kind]["httpGet"]["path"] for kind in ("startupProbe", "readinessProbe", "livenessProbe")}
+                found |= {
+                    container[kind]["httpGet"]["path"] for kind in ("startupProbe", "readinessProbe", "livenessProbe")
+                }
     return found
 
 
