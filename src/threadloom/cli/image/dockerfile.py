@@ -94,7 +94,9 @@ def check(settings: Settings) -> list[str]:
         warnings.append(f"disable_persistence: has no effect in an image; without DATABASE_URI its data are in {DATA}")
     for name, path in settings.ui.items():
         if (settings.root / path).is_file():
-            warnings.append(f"ui.{name}: is source code, which an image without Node cannot bundle; see `threadloom ui build`")
+            warnings.append(
+                f"ui.{name}: is source code, which an image without Node cannot bundle; see `threadloom ui build`"
+            )
     return warnings
 
 
