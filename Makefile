@@ -2,6 +2,7 @@
 # make test    set up and run the tests
 # make check   style, types, layers, file sizes
 # make bench   measure copying and running (docs/performance.md)
+# make soak    what takes long: fifty kills, and the conformance suite against many processes, with and without Redis
 # make docs    check that the documentation names everything there is
 #
 # Needs Python 3.11 or newer with pip, and make. The JavaScript guide is tested with Node, the shell guide with curl and jq.
@@ -11,11 +12,12 @@ PORT ?= 2024
 VENV ?= .venv
 WORKERS ?= 2
 TESTS ?= tests
+SUITE ?= ../shared/conformance
 
 BIN := $(VENV)/bin
 JS := examples/copying_threads
 
-.PHONY: serve test check bench docs clean
+.PHONY: serve test check soak bench docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.installed
@@ -33,6 +35,14 @@ check: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/docs
+
+soak: $(VENV)/.dev
+	THREADLOOM_KILLS=50 $(BIN)/python -m pytest -q tests/risk/test_kill_nine_processes.py
+	for more in "" --redis; do \
+		PYTHONPATH=$(CURDIR) $(BIN)/python $(SUITE)/run.py --apps main,auth,variant \
+			--serve "$(CURDIR)/$(BIN)/python -m tests.serve_cluster --config {config} --port {port} $$more" \
+			-- -q -m 'not one_process' -k 'not test_a_data_part_is_the_graphs_input' || exit 1; \
+	done
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/run.py
