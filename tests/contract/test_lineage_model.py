@@ -288,9 +288,7 @@ class Pair:
         assert usage.channels == sizes
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=operations)
-async def test_a_storage_is_like_deep_copies(storage, lineage_tables, steps):
+async def alike(storage, lineage_tables, steps):
     pair = Pair(storage, lineage_tables)
     await pair.clear()
     for count, step in enumerate(steps, 1):
@@ -299,3 +297,18 @@ async def test_a_storage_is_like_deep_copies(storage, lineage_tables, steps):
             await pair.compare_everything()
     await pair.compare_everything()
     await pair.clear()
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=operations)
+async def test_a_storage_is_like_deep_copies(storage, lineage_tables, steps):
+    await alike(storage, lineage_tables, steps)
+
+
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=operations)
+async def test_a_database_is_like_deep_copies(storage, lineage_tables, steps):
+    """Fewer examples: every question is a way to the server and back."""
+    await alike(storage, lineage_tables, steps)

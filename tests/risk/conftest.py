@@ -2,16 +2,15 @@
 
 import pytest
 
+from tests.storages import KINDS, opened
 from threadloom.checkpointer import Saver
-from threadloom.storage.sqlite import SqliteStorage
 
 
-@pytest.fixture
-async def storage(tmp_path):
-    storage = SqliteStorage(tmp_path)
-    await storage.open()
-    yield storage
-    await storage.close()
+@pytest.fixture(params=KINDS)
+async def storage(request, tmp_path):
+    """An open, empty storage of each kind."""
+    async with opened(request.param, request, tmp_path) as storage:
+        yield storage
 
 
 @pytest.fixture

@@ -4,12 +4,20 @@ import re
 
 import pytest
 
+from tests.storages import opened
 from threadloom.storage.driven import drive
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
 
 pytestmark = pytest.mark.anyio
 
 LENGTHS = (10, 1_000, 100_000)
+
+
+@pytest.fixture
+async def storage(request, tmp_path):
+    """SQLite's, whose statements and pages can be counted. (PostgreSQL: tests/contract/test_copy_cost_postgres.py.)"""
+    async with opened("sqlite", request, tmp_path) as storage:
+        yield storage
 
 
 async def build(storage, thread, length):

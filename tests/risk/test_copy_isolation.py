@@ -11,6 +11,8 @@ from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Overwrite, interrupt
 
+from tests.storages import rows_of
+
 pytestmark = pytest.mark.anyio
 
 
@@ -139,5 +141,4 @@ async def test_copies_go_on_by_themselves_after_their_source_is_gone(storage, sa
     for thread in ("left", "right", "source"):
         await saver.adelete_thread(thread)
     for table in ("segs", "heads", "cks", "writes", "blobs", "run_spans"):
-        query = f"SELECT count(*) FROM {table}"
-        assert storage.database.read(lambda connection, query=query: connection.execute(query).fetchone()) == (0,)
+        assert rows_of(storage, f"SELECT count(*) FROM {table}") == [(0,)]

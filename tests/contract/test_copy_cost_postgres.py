@@ -1,0 +1,138 @@
+"""What a copy costs on PostgreSQL, counted: the same statements and rows, read and written, whatever the history."""
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.storages import opened, rows_of
+from threadloom.auth.authorize import OPEN
+from threadloom.services.copying import CopyService
+from threadloom.services.requests import ThreadCopy
+from threadloom.storage.lineage import Blob, CheckpointPut
+from threadloom.storage.postgres import PostgresStorage
+from threadloom.storage.postgres.session import Session
+from threadloom.types import SYSTEM, Thread
+
+pytestmark = pytest.mark.anyio
+
+TABLES = ("threads", "states", "segs", "heads", "cks", "writes", "blobs", "run_spans")
+
+# Rows that were put in, changed, taken out, and read with and without an index: of tables that a copy has to do with.
+WORK = """
+SELECT sum(n_tup_ins)::bigint, sum(n_tup_upd)::bigint, sum(n_tup_del)::bigint,
+    sum(seq_tup_read)::bigint, sum(idx_tup_fetch)::bigint
+FROM pg_stat_user_tables WHERE schemaname = 'threadloom' AND relname = ANY($1::text[])
+"""
+
+# The rest of a history, made by the database itself.
+LENGTHEN = """
+WITH made AS (
+    INSERT INTO cks
+    SELECT nextval('positions'), k.seg, k.ns, $1 || '-' || lpad(n::text, 6, '0'), k.cid, k.btype, k.body, k.channels,
+        ARRAY[$2::bigint + n], k.small_channels, k.small_bytes, k.meta
+    FROM generate_series(1, $3::integer) n, (SELECT * FROM cks WHERE cid = $1 || '-000000') k
+    ORDER BY n
+    RETURNING pos, blobs[1] AS id
+)
+INSERT INTO blobs SELECT id, pos, 'bytes', convert_to(repeat('b', 50), 'UTF8') FROM made
+"""
+
+
+@pytest.fixture
+async def storage(request, tmp_path, postgres_uri):
+    """A storage of one connection: the database counts for each by itself, and tells when it is asked on that one."""
+    async with opened("postgres", request, tmp_path):
+        pass
+    storage = PostgresStorage(postgres_uri, connections=1)
+    await storage.open()
+    yield storage
+    await storage.close()
+
+
+async def thread_of(storage, length):
+    """A thread with a history of so many checkpoints, which shows a state of 20 kB."""
+    name = f"thread-{length:06}"
+    thread = Thread(
+        thread_id=name,
+        created_at=1,
+        updated_at=1,
+        state_updated_at=1,
+        metadata={"graph_id": "g"},
+        values_json=b'"' + b"v" * 20_000 + b'"',
+        interrupts_json=b"{}",
+    )
+    blob = Blob(storage.new_blob_id(), "bytes", b"b" * 50)
+    first = CheckpointPut(
+        thread_id=name,
+        ns="",
+        cid=f"{length}-000000",
+        parent=None,
+        body_type="json",
+        body=b"{}",
+        refs={"messages": blob.id},
+        blobs=[blob],
+        meta=b"{}",
+    )
+
+    async def work(tx):
+        await tx.threads.insert(thread)
+        await tx.lineage.put(first)
+
+    await storage.write(work)
+    ids = 2**50 + length * 10
+    await storage.database.write(lambda session: session.execute(LENGTHEN, str(length), ids, length - 1), heavy=True)
+    return name
+
+
+async def work_done(storage):
+    """How many rows of each kind of work the database has counted."""
+
+    async def counted(session):
+        return tuple(await session.fetchrow(WORK, list(TABLES)))
+
+    await storage.database.write(lambda session: session.execute("SELECT pg_stat_force_next_flush()"))
+    return await storage.database.write(counted)
+
+
+async def cost_of(storage, thread, monkeypatch):
+    """The copy; the statements run, the rows of each kind of work, and the rows added to each table."""
+    statements = []
+
+    def counts():
+        return {table: rows_of(storage, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
+
+    def noted(method):
+        async def run(session, query, *values):
+            statements.append(query)
+            return await method(session, query, *values)
+
+        return run
+
+    before, done = counts(), await work_done(storage)
+    with monkeypatch.context() as patch:
+        for name in ("execute", "fetch", "fetchrow", "fetchval", "lock_thread"):
+            patch.setattr(Session, name, noted(getattr(Session, name)))
+        service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None)
+        copy = await service.copy(SYSTEM, thread, ThreadCopy())
+    work = [now - then for now, then in zip(await work_done(storage), done, strict=True)]
+    # A thread's lock is asked for by the thread's id: that differs, and their number does not.
+    kinds = [statement.split()[0] if " " in statement else "lock" for statement in statements]
+    return copy, kinds, work, {table: number - before[table] for table, number in counts().items()}
+
+
+async def test_a_copy_costs_the_same_at_any_length(storage, monkeypatch):
+    await cost_of(storage, await thread_of(storage, 2), monkeypatch)  # plans are made, catalogs read
+    costs = []
+    for length in (10, 1_000, 100_000):
+        thread = await thread_of(storage, length)
+        copy, statements, work, rows = await cost_of(storage, thread, monkeypatch)
+        history = await storage.read(lambda tx, copy=copy: tx.lineage.history(copy.thread_id, limit=3))
+        assert [row.cid for row in history] == [f"{length}-{number:06}" for number in range(length - 1, length - 4, -1)]
+        assert len(copy.values_json) == 20_002
+        costs.append((statements, work, rows))
+    assert costs[0] == costs[1] == costs[2]
+    statements, work, rows = costs[0]
+    assert {table: count for table, count in rows.items() if count} == {"threads": 1, "segs": 1, "heads": 1}
+    assert work[0] == 3
+    assert work[3] == 0, "no table is read as a whole"
+    assert work[4] < 40
+    assert len(statements) < 20
