@@ -19,7 +19,7 @@ def add(ways: "Verbs") -> None:
         ways,
         "migrate",
         help="bring the tables of the data up to this release, and say what was done",
-        example="DATABASE_URI=postgresql://user:password@host/name threadloom db migrate",
+        example="threadloom db migrate -c langgraph.json",
     )
     add_config(migrating)
     migrating.add_argument(
