@@ -37,7 +37,7 @@ from threadloom.errors import StorageError, Unavailable
 from threadloom.graphs.bundles import Bundle, load_bundles
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.graphs.embeddings import load_index
-from threadloom.graphs.load import load_app, load_object
+from threadloom.graphs.load import load_app, load_configured, load_object
 from threadloom.graphs.own_store import OwnStore
 from threadloom.graphs.process import app_folders, own_modules, prepare
 from threadloom.graphs.registry import Graphs
@@ -215,7 +215,8 @@ class Server:
         if self.settings.encryption is None:
             return None
         path = self.settings.encryption.path
-        return Handlers(load_object(path, self.settings), path)
+        found = load_configured(path, self.settings, key="encryption.path", variable="LANGGRAPH_ENCRYPTION")
+        return Handlers(found, path)
 
     def _make_store(self, clock: Clock) -> Store | OwnStore:
         block = self.settings.store

@@ -138,12 +138,13 @@ def test_broken_graphs_are_2_all_at_once(app):
     assert not (folder / ".threadloom" / "threadloom.db").exists()
 
 
-@pytest.mark.parametrize("key", ["encryption"])
+@pytest.mark.parametrize("key", ["auth", "encryption"])
 def test_no_server_without_the_protection_that_was_asked_for(app, key):
-    folder = app({"graphs": {"a": "./a.py:g"}, key: {"path": "./a.py:x"}}, {"a.py": ""})
+    code = (CHAT / "team.py").read_text()
+    folder = app({"graphs": {"team": "./team.py:agent"}, key: {"path": "./team.py:x"}}, {"team.py": code})
     status, _, err = threadloom_command("dev", "--port", free_port(), cwd=folder)
     assert status == 2
-    assert f"{key}: is not built yet" in err
+    assert f"{key}.path" in err
 
 
 def test_a_folder_that_cannot_be_written_is_1(tmp_path):
@@ -168,10 +169,12 @@ def test_the_start_says_where_and_what_is_served(tmp_path):
 
 def test_warnings_are_told_at_start(app, tmp_path):
     code = (CHAT / "team.py").read_text()
-    folder = app({"graphs": {"team": "./team.py:agent"}, "ui": {"x": "./x.tsx"}, "htp": {}}, {"team.py": code})
+    folder = app(
+        {"graphs": {"team": "./team.py:agent"}, "priority": {"path": "./p.py:f"}, "htp": {}}, {"team.py": code}
+    )
     with running(folder, tmp_path / "data") as server:
         log = server.log()
-    assert "ui: NOT BUILT YET" in log
+    assert "priority: NOT BUILT YET" in log
     assert 'htp: unknown key, it has no effect (did you mean \\"http\\"?)' in log
 
 

@@ -9,7 +9,7 @@ from threadloom.auth.authorize import Authorizer
 from threadloom.clock import Clock
 from threadloom.config.settings import Settings
 from threadloom.errors import ConfigError
-from threadloom.graphs.load import LoadError, load_object
+from threadloom.graphs.load import load_configured
 
 
 class Access(NamedTuple):
@@ -29,10 +29,7 @@ def load_access(settings: Settings, clock: Clock) -> Access | None:
     if block is None:
         return None
     where = f"{settings.path or 'LANGGRAPH_AUTH'}: auth.path"
-    try:
-        found = load_object(block.path, settings)
-    except LoadError as error:
-        raise ConfigError(f"{where}: Failed to load {block.path}: {error}") from error
+    found = load_configured(block.path, settings, key="auth.path", variable="LANGGRAPH_AUTH")
     if not isinstance(found, Auth):
         raise ConfigError(f"{where}: {block.path} must be a langgraph_sdk.Auth object, got {type(found).__name__}")
     try:

@@ -56,7 +56,7 @@ def load_all(settings: "Settings") -> None:
     from threadloom.errors import ConfigError
     from threadloom.graphs.bundles import load_bundles
     from threadloom.graphs.embeddings import load_index
-    from threadloom.graphs.load import load_app, load_object
+    from threadloom.graphs.load import load_app, load_configured, load_object
     from threadloom.graphs.own_store import OwnStore
     from threadloom.graphs.registry import load_graphs
 
@@ -74,7 +74,11 @@ def load_all(settings: "Settings") -> None:
         steps.append(lambda: OwnStore(own_store, lambda spec: load_object(spec, settings)))
     if settings.encryption is not None:
         path = settings.encryption.path
-        steps.append(lambda: Handlers(load_object(path, settings), path))
+        steps.append(
+            lambda: Handlers(
+                load_configured(path, settings, key="encryption.path", variable="LANGGRAPH_ENCRYPTION"), path
+            )
+        )
     if settings.ui:
         steps.append(lambda: load_bundles(settings))
     faults = []

@@ -46,6 +46,21 @@ def load_object(spec: str, settings: Settings) -> Any:
     return attribute(load_module(place, settings.root), name, place)
 
 
+def load_configured(spec: str, settings: Settings, *, key: str, variable: str) -> Any:
+    """The object that a key of the configuration names.
+
+    Args:
+        variable: the environment variable that stands for the key where there is no file.
+
+    Raises:
+        ConfigError: it cannot be had; the text names file, key and cause.
+    """
+    try:
+        return load_object(spec, settings)
+    except LoadError as error:
+        raise ConfigError(f"{settings.path or variable}: {key}: Failed to load {spec}: {error}") from error
+
+
 def load_app(settings: Settings) -> Any:
     """The user's own Starlette (or FastAPI) application, the one that `http.app` names.
 
@@ -54,10 +69,7 @@ def load_app(settings: Settings) -> Any:
     """
     spec = settings.http.app or ""
     where = f"{settings.path or 'LANGGRAPH_HTTP'}: http.app"
-    try:
-        found = load_object(spec, settings)
-    except LoadError as error:
-        raise ConfigError(f"{where}: Failed to load {spec}: {error}") from error
+    found = load_configured(spec, settings, key="http.app", variable="LANGGRAPH_HTTP")
     # Known by name: this layer does not import Starlette.
     if not any(cls.__name__ == "Starlette" and cls.__module__.startswith("starlette.") for cls in type(found).__mro__):
         raise ConfigError(f"{where}: {spec} must be a Starlette or FastAPI application, got {type(found).__name__}")
