@@ -1,7 +1,6 @@
 # make serve   set up and serve the example app on http://127.0.0.1:2024 (PORT=… for another port)
 # make test    set up and run the tests
 # make check   style, types, layers, file sizes
-# make bench   measure copying and running (docs/performance.md)
 # make soak    what takes long: fifty kills, and the conformance suite against many processes, with and without Redis
 # make docs    check that the documentation names everything there is
 #
@@ -17,7 +16,7 @@ SUITE ?= ../shared/conformance
 BIN := $(VENV)/bin
 JS := examples/copying_threads
 
-.PHONY: serve test check soak bench docs clean
+.PHONY: serve test check soak docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.installed
@@ -43,9 +42,6 @@ soak: $(VENV)/.dev
 			--serve "$(CURDIR)/$(BIN)/python -m tests.serve_cluster --config {config} --port {port} $$more" \
 			-- -q -m 'not one_process' -k 'not test_a_data_part_is_the_graphs_input' || exit 1; \
 	done
-
-bench: $(VENV)/.dev
-	$(BIN)/python bench/run.py
 
 clean:
 	rm -rf $(VENV) $(JS)/node_modules build dist
