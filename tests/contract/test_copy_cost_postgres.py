@@ -125,7 +125,7 @@ async def test_a_copy_costs_the_same_at_any_length(storage, monkeypatch):
     for length in (10, 1_000, 100_000):
         thread = await thread_of(storage, length)
         copy, statements, work, rows = await cost_of(storage, thread, monkeypatch)
-        history = await storage.read(lambda tx, copy=copy: tx.lineage.history(copy.thread_id, limit=3))
+        history = await storage.read(lambda tx, copy=copy: tx.lineage.history(copy.thread_id, ns="", limit=3))
         assert [row.cid for row in history] == [f"{length}-{number:06}" for number in range(length - 1, length - 4, -1)]
         assert len(copy.values_json) == 20_002
         costs.append((statements, work, rows))

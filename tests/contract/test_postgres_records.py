@@ -171,6 +171,10 @@ async def test_no_query_reads_a_whole_table(storage):
     the same."""
 
     async def plans(session):
+        # As nobody has looked at the tables yet: what is known of an empty one makes any walk look as good as another.
+        await session.execute(
+            "UPDATE pg_class SET relpages = 0, reltuples = -1 WHERE relnamespace = 'threadloom'::regnamespace"
+        )
         found = {}
         for file in FILES:
             for name, query in load("threadloom.storage.postgres", f"{file}.sql").items():

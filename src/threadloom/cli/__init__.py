@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Users' code is imported here and may print what the terminal's encoding lacks; that must not be its end.
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in ELSEWHERE:
         print(f"Error: there is no command {words[0]!r}. In its place: {ELSEWHERE[words[0]]}.", file=sys.stderr)
