@@ -1,5 +1,6 @@
 """Streams of runs, beyond what the conformance suite shows."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,10 @@ async def test_an_output_schema_narrows_values_and_updates(client):
     kept = await client.threads.get(thread["thread_id"])
     state = await client.threads.get_state(thread["thread_id"])
     assert kept["values"] == state["values"] == {"n": 1, "total": 2}, "the thread keeps all of its state"
+
+
+async def test_delayed_runs_begin_when_they_are_due(client):
+    """One after the other, so that nothing else wakes the worker: a run could come due between its two looks."""
+    for _ in range(40):
+        async with asyncio.timeout(5):
+            assert await client.runs.wait(None, "count", input={"n": 1}, after_seconds=0.02) == {"total": 2}

@@ -231,22 +231,23 @@ class Worker:
 
     async def _claim(self) -> float | None:
         """Claims what is due, and tells after how many seconds to look again."""
+        now = self._clock.now()
         while (free := self.jobs - len(self._held) - len(self._taken)) > 0:
-            claimed = await self._claim_due(free)
+            now = self._clock.now()
+            claimed = await self._claim_due(free, now)
             for run in claimed:
                 self._begin(self._attempt(run), run)
             if len(claimed) < free:
                 break
-        now = self._clock.now()
+        # From the moment of that look on: a run that came due since then was not seen by it.
         due = await self._storage.read(lambda tx: tx.runs.next_due(now))
-        wait = None if due is None else max(0.0, (due - now) / SECOND)
+        wait = None if due is None else max(0.0, (due - self._clock.now()) / SECOND)
         if self._alone:
             return wait
         look = LOOK_SECONDS * random.uniform(0.8, 1.2)
         return look if wait is None else min(look, wait)
 
-    async def _claim_due(self, free: int) -> list[Run]:
-        now = self._clock.now()
+    async def _claim_due(self, free: int, now: int) -> list[Run]:
         if not await self._storage.read(lambda tx: tx.runs.claimable(now)):
             return []
         last = self._attempts - 1
