@@ -67,7 +67,8 @@ async def test_a_server_goes_on_through_backup_and_restore(tmp_path):
             async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
                 while asking:
                     try:
-                        assert (await http.get("/ok")).status_code == 200
+                        assert (await http.get("/live")).status_code == 200
+                        assert (await http.get("/ok")).status_code in (200, 503)  # 503: it is about to begin again
                     except httpx.ConnectError as error:
                         refused.append(error)
                     except httpx.TransportError:
