@@ -4,30 +4,46 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threadloom.cli.db import progress
 from threadloom.cli.options import add_config, add_verb
+from threadloom.errors import ConfigError
 
 if TYPE_CHECKING:
     from threadloom.cli.options import Verbs
     from threadloom.config.settings import Settings
     from threadloom.moving.bring import Brought
+    from threadloom.moving.from_server import Taken
 
 
 def add(verbs: "Verbs") -> None:
     parser = add_verb(
         verbs,
         "import",
-        help="bring in threads from the tables of langgraph-checkpoint-postgres; those that are here already stay as they are",
-        example="threadloom import --from-postgres postgresql://user:password@host/name --graph agent",
+        help="bring in what another server, or langgraph-checkpoint-postgres, keeps; what is here already stays as it is",
+        example="threadloom import --from-postgres postgresql://user:password@host/name --graph agent\n"
+        "  threadloom import --from-url http://127.0.0.1:8123 --header 'x-api-key: secret'",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--from-postgres",
+        metavar="URI",
+        help="threads from the tables `checkpoints`, `checkpoint_blobs` and `checkpoint_writes` of a database",
+    )
+    source.add_argument(
+        "--from-url",
+        metavar="URL",
+        help="threads, assistants, crons and items of the store from a server of the LangGraph Server API",
     )
     parser.add_argument(
-        "--from-postgres",
-        required=True,
-        metavar="URI",
-        help="a database with the tables `checkpoints`, `checkpoint_blobs` and `checkpoint_writes`",
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME: VALUE",
+        help="sent to the server of --from-url with every request; may be given again and again",
     )
     parser.add_argument(
         "--graph", metavar="NAME", help="the graph of threads whose checkpoints name none (default: the only one)"
@@ -50,9 +66,14 @@ def run(given: argparse.Namespace) -> int:
         StorageError: a database cannot be reached, or has no such tables.
     """
     from threadloom.config import load
-    from threadloom.errors import ConfigError
 
+    if given.from_url is None and given.header:
+        raise ConfigError("--header belongs to --from-url.")
+    if given.from_url is not None and given.graph is not None:
+        raise ConfigError("--graph belongs to --from-postgres: a server tells the graph of each thread.")
     settings = load(given.config, os.environ, {"data": given.data})
+    if given.from_url is not None:
+        return _report(asyncio.run(_from_server(settings, given, _headers(given.header))), settings)
     if given.graph is not None and given.graph not in settings.graphs:
         raise ConfigError(f"--graph {given.graph}: there is no such graph, but {', '.join(settings.graphs)}")
     only_graph = next(iter(settings.graphs)) if len(settings.graphs) == 1 else None
@@ -84,3 +105,50 @@ async def _bring(settings: "Settings", given: argparse.Namespace, graph_id: str 
             return await bring_in(storage, tables, read, only=given.thread, progress=progress("reading"))
     finally:
         await storage.close()
+
+
+def _headers(lines: Sequence[str]) -> dict[str, str]:
+    """
+    Raises:
+        ConfigError: one is no header.
+    """
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise ConfigError(f"--header {name}: must be NAME: VALUE")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
+async def _from_server(settings: "Settings", given: argparse.Namespace, headers: dict[str, str]) -> "Taken":
+    from threadloom.moving.from_server import Bringing
+    from threadloom.moving.server import Server as Source
+    from threadloom.wiring import Server
+
+    server = Server(settings)
+    storage = server.storage
+    await storage.open()
+    try:
+        async with server.store, Source(given.from_url, headers) as source:
+            bringing = Bringing(source, storage=storage, graphs=server.generation.graphs, store=server.store)
+            if given.thread:
+                return await bringing.some(given.thread, progress("reading"))
+            return await bringing.all(progress("reading"))
+    finally:
+        await storage.close()
+
+
+def _report(taken: "Taken", settings: "Settings") -> int:
+    threads = taken.threads
+    print(
+        f"{threads.threads} threads with {threads.checkpoints} checkpoints, {taken.assistants} assistants, {taken.crons} crons"
+        f" and {taken.items} items are now in {settings.where}."
+    )
+    if threads.there:
+        print(f"{threads.there} threads were there already, and stayed as they were.")
+    for cron_id in taken.idle_crons:
+        print(f"Cron {cron_id} was left out: its thread is not here.", file=sys.stderr)
+    for thread_id, why in taken.failed.items():
+        print(f"Thread {thread_id} was left out: {why}.", file=sys.stderr)
+    return 1 if taken.failed else 0
