@@ -1,11 +1,14 @@
 """The built-in AES cipher: what it seals comes back, what it must not is refused, and what others wrote is read."""
 
+import sys
+
 import pytest
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from threadloom.encryption.aes import AesCipher, Key
 from threadloom.encryption.cipher import NOTHING, SYSTEM, At, UndecipherableError
+from threadloom.errors import ConfigError
 
 ONE = Key("first key, 16 b.")
 OTHER = Key("another key of all 32 bytes here")
@@ -98,3 +101,15 @@ def test_a_check_value_tells_keys_apart_and_nothing_else():
     assert ONE.check_value() == Key("first key, 16 b.").check_value()
     assert ONE.check_value() != OTHER.check_value()
     assert ONE.id.hex() not in ONE.check_value()
+
+
+def test_a_missing_package_is_told_with_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    with pytest.raises(ConfigError, match=r"needs the package `cryptography`: pip install 'threadloom\[encryption\]'"):
+        Key("x" * 16)
+
+
+def test_without_pycryptodome_rows_of_langgraphs_serializer_are_told(cipher, monkeypatch):
+    monkeypatch.setitem(sys.modules, "Crypto.Cipher", None)
+    with pytest.raises(UndecipherableError, match="needs the package `pycryptodome`"):
+        cipher.open_blob(PLACE, "msgpack+aes", b"x" * 40)
