@@ -8,7 +8,9 @@ import asyncpg
 import pytest
 
 from tests import postgres_server, redis_server
+from tests.estate import Estate
 from tests.storages import KINDS, opened
+from tests.users import User
 
 
 @pytest.fixture
@@ -64,3 +66,32 @@ def database(postgres_uri):
     asyncio.run(run(f"CREATE DATABASE {name} STRATEGY file_copy"))
     yield urlsplit(postgres_uri)._replace(path=f"/{name}").geturl()
     asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+# --- a server of `tests/apps/auth`, which a module starts as its fixture `server` ---
+
+
+@pytest.fixture
+async def people(server):
+    """Makes users; `people("ann", rules=…)`."""
+    made = []
+
+    def make(name, **more):
+        made.append(User(server.url, name, **more))
+        return made[-1]
+
+    yield make
+    for user in made:
+        await user.close()
+
+
+@pytest.fixture
+def bob(people):
+    return people("bob")
+
+
+@pytest.fixture(scope="module")
+async def estate(server):
+    ann = User(server.url, "ann")
+    yield await Estate(ann).fill()
+    await ann.close()

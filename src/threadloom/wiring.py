@@ -25,7 +25,6 @@ from threadloom.checkpointer.serde import make_serde
 from threadloom.clock import SECOND, Clock
 from threadloom.config.settings import Settings
 from threadloom.encryption.handled import HandledStorage
-from threadloom.encryption.handlers import Handlers
 from threadloom.encryption.keys import check_keys, keys_of
 from threadloom.encryption.storage import SealedStorage
 from threadloom.engine.events import Numbers
@@ -37,7 +36,8 @@ from threadloom.errors import StorageError, Unavailable
 from threadloom.graphs.bundles import Bundle, load_bundles
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.graphs.embeddings import load_index
-from threadloom.graphs.load import load_app, load_configured, load_object
+from threadloom.graphs.encryption import load_handlers
+from threadloom.graphs.load import load_app, load_object
 from threadloom.graphs.own_store import OwnStore
 from threadloom.graphs.process import app_folders, own_modules, prepare
 from threadloom.graphs.registry import Graphs
@@ -119,7 +119,7 @@ class Server:
         self.telemetry = load_telemetry(os.environ)
 
         self.keys = keys_of(settings)
-        self.handlers = self._load_handlers()
+        self.handlers = load_handlers(self.settings)
         self.storage = self._sealed(parts.storage)
         self.broker, self._alone = parts.broker, parts.alone
         self._parts = parts
@@ -205,18 +205,6 @@ class Server:
         if self.keys.key is not None:
             storage = SealedStorage(storage, self.keys.cipher())
         return storage if self.handlers is None else HandledStorage(storage, self.handlers)
-
-    def _load_handlers(self) -> Handlers | None:
-        """The user's encryption handlers, if there are any.
-
-        Raises:
-            ConfigError: they cannot be loaded.
-        """
-        if self.settings.encryption is None:
-            return None
-        path = self.settings.encryption.path
-        found = load_configured(path, self.settings, key="encryption.path", variable="LANGGRAPH_ENCRYPTION")
-        return Handlers(found, path)
 
     def _make_store(self, clock: Clock) -> Store | OwnStore:
         block = self.settings.store

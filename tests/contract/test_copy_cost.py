@@ -3,12 +3,12 @@
 import pytest
 
 from tests.clocks import ManualClock
+from tests.contract import copied
 from threadloom.auth.authorize import OPEN
 from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
-from threadloom.storage.lineage import Blob, CheckpointPut
 from threadloom.storage.sqlite import SqliteStorage
-from threadloom.types import SYSTEM, Thread
+from threadloom.types import SYSTEM
 
 pytestmark = pytest.mark.anyio
 
@@ -24,32 +24,12 @@ async def storage(tmp_path):
 async def thread_of(storage, length):
     """A thread with a history of so many checkpoints, which shows a state of 20 kB."""
     name = f"thread-{length:06}"
-    thread = Thread(
-        thread_id=name,
-        created_at=1,
-        updated_at=1,
-        state_updated_at=1,
-        metadata={"graph_id": "g"},
-        values_json=b'"' + b"v" * 20_000 + b'"',
-        interrupts_json=b"{}",
-    )
 
     async def work(tx):
-        await tx.threads.insert(thread)
+        await tx.threads.insert(copied.thread(name))
         parent = None
         for number in range(length):
-            blob = Blob(storage.new_blob_id(), "bytes", b"b" * 50)
-            put = CheckpointPut(
-                thread_id=name,
-                ns="",
-                cid=f"{length}-{number:06}",
-                parent=parent,
-                body_type="json",
-                body=b"{}",
-                refs={"messages": blob.id},
-                blobs=[blob],
-                meta=b"{}",
-            )
+            put = copied.checkpoint(storage, name, f"{length}-{number:06}", parent)
             await tx.lineage.put(put)
             parent = put.cid
 

@@ -3,14 +3,14 @@
 import pytest
 
 from tests.clocks import ManualClock
+from tests.contract import copied
 from tests.storages import opened, rows_of
 from threadloom.auth.authorize import OPEN
 from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
-from threadloom.storage.lineage import Blob, CheckpointPut
 from threadloom.storage.postgres import PostgresStorage
 from threadloom.storage.postgres.session import Session
-from threadloom.types import SYSTEM, Thread
+from threadloom.types import SYSTEM
 
 pytestmark = pytest.mark.anyio
 
@@ -51,30 +51,10 @@ async def storage(request, tmp_path, postgres_uri):
 async def thread_of(storage, length):
     """A thread with a history of so many checkpoints, which shows a state of 20 kB."""
     name = f"thread-{length:06}"
-    thread = Thread(
-        thread_id=name,
-        created_at=1,
-        updated_at=1,
-        state_updated_at=1,
-        metadata={"graph_id": "g"},
-        values_json=b'"' + b"v" * 20_000 + b'"',
-        interrupts_json=b"{}",
-    )
-    blob = Blob(storage.new_blob_id(), "bytes", b"b" * 50)
-    first = CheckpointPut(
-        thread_id=name,
-        ns="",
-        cid=f"{length}-000000",
-        parent=None,
-        body_type="json",
-        body=b"{}",
-        refs={"messages": blob.id},
-        blobs=[blob],
-        meta=b"{}",
-    )
+    first = copied.checkpoint(storage, name, f"{length}-000000", None)
 
     async def work(tx):
-        await tx.threads.insert(thread)
+        await tx.threads.insert(copied.thread(name))
         await tx.lineage.put(first)
 
     await storage.write(work)

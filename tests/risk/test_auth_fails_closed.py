@@ -9,9 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.estate import MARK, Estate
+from tests.estate import MARK
 from tests.server import running
-from tests.users import User
 
 pytestmark = pytest.mark.anyio
 
@@ -43,35 +42,9 @@ def server(tmp_path_factory):
         yield server
 
 
-@pytest.fixture
-async def people(server):
-    """Makes users; `people("ann", rules=…)`."""
-    made = []
-
-    def make(name, **more):
-        made.append(User(server.url, name, **more))
-        return made[-1]
-
-    yield make
-    for user in made:
-        await user.close()
-
-
-@pytest.fixture
-def bob(people):
-    return people("bob")
-
-
 @pytest.fixture(scope="module")
 def anyio_backend():
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def estate(server):
-    ann = User(server.url, "ann")
-    yield await Estate(ann).fill()
-    await ann.close()
 
 
 async def ask(user, method, path, body):

@@ -7,9 +7,8 @@ import httpx
 import pytest
 import websockets
 
-from tests.estate import Estate
 from tests.server import running
-from tests.users import User, token
+from tests.users import token
 
 pytestmark = pytest.mark.anyio
 
@@ -22,35 +21,9 @@ def server(tmp_path_factory):
         yield server
 
 
-@pytest.fixture
-async def people(server):
-    """Makes users; `people("ann", rules=…)`."""
-    made = []
-
-    def make(name, **more):
-        made.append(User(server.url, name, **more))
-        return made[-1]
-
-    yield make
-    for user in made:
-        await user.close()
-
-
-@pytest.fixture
-def bob(people):
-    return people("bob")
-
-
 @pytest.fixture(scope="module")
 def anyio_backend():
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def estate(server):
-    ann = User(server.url, "ann")
-    yield await Estate(ann).fill()
-    await ann.close()
 
 
 # --- who comes in ---

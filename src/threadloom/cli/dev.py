@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from threadloom import __version__
 from threadloom.cli import again, debugger, exposure
-from threadloom.cli.options import add_config, add_refused, add_verb, whole_number
+from threadloom.cli.options import add_config, add_http, add_refused, add_verb, whole_number
 from threadloom.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ GRACE_SECONDS = 2.0
 """What runs and streams get to end when the server is stopped, unless BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS is set. A run that
 is cut off goes on from its last checkpoint at the next start."""
 
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 log = logging.getLogger("threadloom.cli")
 
@@ -66,16 +65,7 @@ def add(verbs: "Verbs") -> None:
         action="store_true",
         help="accepted for compatibility: blocking code is never refused, only named in the log",
     )
-    parser.add_argument(
-        "--server-log-level",
-        choices=LOG_LEVELS,
-        type=str.upper,
-        default="WARNING",
-        metavar="LEVEL",
-        help="least level of the HTTP server's own log (default: WARNING)",
-    )
-    parser.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="serve HTTPS with this certificate")
-    parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="the key of the certificate")
+    add_http(parser)
     parser.add_argument(
         "--debug-port", type=port_number, metavar="PORT", help="listen here for a debugger (needs the package debugpy)"
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 def add_verb(verbs: "Verbs", name: str, *, help: str, example: str, **more: Any) -> argparse.ArgumentParser:
     """A verb's parser; its help ends with an example."""
@@ -24,6 +26,20 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", type=Path, metavar="FILE", help="the configuration file (default: langgraph.json)"
     )
+
+
+def add_http(parser: argparse.ArgumentParser) -> None:
+    """What every verb that serves lets one say of its HTTP server."""
+    parser.add_argument(
+        "--server-log-level",
+        choices=LOG_LEVELS,
+        type=str.upper,
+        default="WARNING",
+        metavar="LEVEL",
+        help="least level of the HTTP server's own log (default: WARNING)",
+    )
+    parser.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="serve HTTPS with this certificate")
+    parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="the key of the certificate")
 
 
 def whole_number(text: str) -> int:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from threadloom import __version__
 from threadloom.cli import again, exposure, supervisor
-from threadloom.cli.dev import HOST, LOG_LEVELS, address, bind, configure_log, port_number
-from threadloom.cli.options import add_config, add_verb, whole_number
+from threadloom.cli.dev import HOST, address, bind, configure_log, port_number
+from threadloom.cli.options import add_config, add_http, add_verb, whole_number
 from threadloom.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,16 +57,7 @@ def add(verbs: "Verbs") -> None:
         metavar="N",
         help="how many runs each process executes at once (default: 100)",
     )
-    parser.add_argument(
-        "--server-log-level",
-        choices=LOG_LEVELS,
-        type=str.upper,
-        default="WARNING",
-        metavar="LEVEL",
-        help="least level of the HTTP server's own log (default: WARNING)",
-    )
-    parser.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="serve HTTPS with this certificate")
-    parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="the key of the certificate")
+    add_http(parser)
     parser.set_defaults(run=run)
 
 

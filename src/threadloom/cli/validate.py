@@ -51,12 +51,12 @@ def load_all(settings: "Settings") -> None:
     """
     from threadloom.auth.load import load_access
     from threadloom.clock import SystemClock
-    from threadloom.encryption.handlers import Handlers
     from threadloom.encryption.keys import keys_of
     from threadloom.errors import ConfigError
     from threadloom.graphs.bundles import load_bundles
     from threadloom.graphs.embeddings import load_index
-    from threadloom.graphs.load import load_app, load_configured, load_object
+    from threadloom.graphs.encryption import load_handlers
+    from threadloom.graphs.load import load_app, load_object
     from threadloom.graphs.own_store import OwnStore
     from threadloom.graphs.registry import load_graphs
 
@@ -72,13 +72,7 @@ def load_all(settings: "Settings") -> None:
         steps.append(lambda: load_index(index, lambda spec: load_object(spec, settings)))
     if own_store is not None:
         steps.append(lambda: OwnStore(own_store, lambda spec: load_object(spec, settings)))
-    if settings.encryption is not None:
-        path = settings.encryption.path
-        steps.append(
-            lambda: Handlers(
-                load_configured(path, settings, key="encryption.path", variable="LANGGRAPH_ENCRYPTION"), path
-            )
-        )
+    steps.append(lambda: load_handlers(settings))
     if settings.ui:
         steps.append(lambda: load_bundles(settings))
     faults = []

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from threadloom.config.aes import NEVER_SEALED
 from threadloom.errors import ApiError
 from threadloom.storage.ciphertexts import Column, Key
 
@@ -14,30 +15,14 @@ SEALED = "__sealed__"
 CONTEXT = "__encryption_context__"
 """Key of a document that the user's handlers encrypted: what they were told then. Reserved, never shown."""
 
-SYSTEM = frozenset(
-    {
-        "a2a_task_id",
-        "assistant_id",
-        "checkpoint_id",
-        "checkpoint_map",
-        "checkpoint_ns",
-        "created_by",
-        "cron_id",
-        "graph_id",
-        "langgraph_api_url",
-        "langgraph_api_version",
-        "langgraph_auth_permissions",
-        "langgraph_auth_user_id",
-        "langgraph_host",
-        "langgraph_plan",
-        "langgraph_request_id",
-        "langgraph_version",
-        "run_id",
-        "thread_id",
-        "__after_seconds__",
-        "__request_start_time_ms__",
-    }
-)
+SYSTEM = NEVER_SEALED | {
+    "a2a_task_id",
+    "checkpoint_id",
+    "checkpoint_map",
+    "checkpoint_ns",
+    "__after_seconds__",
+    "__request_start_time_ms__",
+}
 """Keys that stay in clear in metadata and configurable: ours, not the user's, and some are searched for."""
 
 CHECKPOINT = SYSTEM | {

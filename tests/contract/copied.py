@@ -1,0 +1,31 @@
+"""The thread whose copies are counted: it shows a state of 20 kB, and each of its checkpoints has a value of its own."""
+
+from threadloom.storage.lineage import Blob, CheckpointPut
+from threadloom.types import Thread
+
+
+def thread(name):
+    return Thread(
+        thread_id=name,
+        created_at=1,
+        updated_at=1,
+        state_updated_at=1,
+        metadata={"graph_id": "g"},
+        values_json=b'"' + b"v" * 20_000 + b'"',
+        interrupts_json=b"{}",
+    )
+
+
+def checkpoint(storage, name, cid, parent):
+    blob = Blob(storage.new_blob_id(), "bytes", b"b" * 50)
+    return CheckpointPut(
+        thread_id=name,
+        ns="",
+        cid=cid,
+        parent=parent,
+        body_type="json",
+        body=b"{}",
+        refs={"messages": blob.id},
+        blobs=[blob],
+        meta=b"{}",
+    )
