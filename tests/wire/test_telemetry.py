@@ -95,6 +95,10 @@ class Collector:
             )
         )
 
+    def reads(self, name: str, value: int, **attributes: object) -> None:
+        """Waits until the newest point of a metric with these attributes has that value."""
+        self.wait(lambda: self.point(name, **attributes).as_int == value or None)
+
     def wait(self, look):
         deadline = time.monotonic() + 20
         while (found := look()) is None:
@@ -236,8 +240,8 @@ def test_figures_are_sent(collector, server):
         assert measured.count >= 1 and measured.sum > 0
     requests = collector.point("http.server.request.duration", http__route="/runs/wait")
     assert requests.count >= 1
-    assert collector.point("threadloom.queue.runs", state="pending").as_int == 0
-    assert collector.point("threadloom.workers", state="max").as_int == 100
+    collector.reads("threadloom.queue.runs", 0, state="pending")
+    collector.reads("threadloom.workers", 100, state="max")
 
 
 def test_the_service_is_named(collector, server):
