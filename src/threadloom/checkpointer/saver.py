@@ -26,7 +26,7 @@ from langgraph.checkpoint.base import PendingWrite as GraphWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from threadloom.checkpointer.memory import Known, Memory
-from threadloom.checkpointer.work import Listing, config_of, deleting_runs, named, pruning, walking
+from threadloom.checkpointer.work import Listing, config_of, deleting_run, named, pruning, walking
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
 from threadloom.storage.base import Storage
@@ -364,26 +364,35 @@ class Saver(BaseCheckpointSaver[str]):
         self._storage.write_now(lambda tx: tx.lineage.copy(source_thread_id, target_thread_id))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Removes the checkpoints of runs, with their writes, from the threads that the runs wrote on, not from copies."""
-        await self._storage.write(deleting_runs(run_ids), heavy=True)
+        """Removes the checkpoints of runs, with their writes, from the threads that the runs wrote on, not from copies.
+
+        Run by run, each wholly or not at all.
+        """
+        for run_id in run_ids:
+            await self._storage.write(deleting_run(run_id), heavy=True)
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """As `adelete_for_runs`, for worker threads."""
         off_the_loop("adelete_for_runs")
-        self._storage.write_now(deleting_runs(run_ids))
+        for run_id in run_ids:
+            self._storage.write_now(deleting_run(run_id))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Keeps the newest checkpoint of each namespace (`keep_latest`, with what delta channels need) or none (`delete`).
 
+        Thread by thread, each wholly or not at all.
+
         Raises:
             ValueError: there is no such strategy.
         """
-        await self._storage.write(pruning(thread_ids, strategy), heavy=True)
+        for work in pruning(thread_ids, strategy):
+            await self._storage.write(work, heavy=True)
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """As `aprune`, for worker threads."""
         off_the_loop("aprune")
-        self._storage.write_now(pruning(thread_ids, strategy))
+        for work in pruning(thread_ids, strategy):
+            self._storage.write_now(work)
 
     def get_next_version(self, current: str | int | float | None, channel: None) -> str:
         """The version that follows: a growing number, and a random part that tells branches apart."""

@@ -1,6 +1,6 @@
 """The saver's transactions, and how configs name checkpoints."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -43,33 +43,31 @@ def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:
     return work
 
 
-def deleting_runs(run_ids: Sequence[str]) -> Writing:
-    """Removes the checkpoints of runs from the threads that they wrote on."""
+def deleting_run(run_id: str) -> Writing:
+    """Removes the checkpoints of a run from the threads that it wrote on."""
 
     async def work(tx: Tx) -> None:
-        for run_id in run_ids:
-            for thread_id in await tx.lineage.threads_of_run(run_id):
-                await tx.lineage.delete_run(thread_id, run_id)
+        for thread_id in await tx.lineage.threads_of_run(run_id):
+            await tx.lineage.delete_run(thread_id, run_id)
 
     return work
 
 
-def pruning(thread_ids: Sequence[str], strategy: str) -> Writing:
-    """
+def pruning(thread_ids: Sequence[str], strategy: str) -> Iterator[Writing]:
+    """A transaction for each thread: nobody waits for all of them, and there is a limited number of locks.
+
     Raises:
         ValueError: there is no such strategy.
     """
     if strategy not in ("keep_latest", "delete"):
         raise ValueError(f"there is no prune strategy {strategy!r}: keep_latest, delete")
 
-    async def work(tx: Tx) -> None:
-        for thread_id in thread_ids:
-            if strategy == "delete":
-                await tx.lineage.delete(thread_id)
-            else:
-                await tx.lineage.prune(thread_id)
+    def of(thread_id: str) -> Writing:
+        if strategy == "delete":
+            return lambda tx: tx.lineage.delete(thread_id)
+        return lambda tx: tx.lineage.prune(thread_id)
 
-    return work
+    return map(of, dict.fromkeys(thread_ids))
 
 
 class Listing:

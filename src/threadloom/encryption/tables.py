@@ -43,10 +43,10 @@ class SealedThreads(Table):
 
     PLAIN = ("expired", "share_state", "set_ttl", "delete", "copies")
 
-    async def insert(self, thread: Thread) -> bool:
+    async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
         sealed = self._sealer.thread(thread)
         self._ready()
-        inserted: bool = await self._inner.insert(sealed)
+        inserted: bool = await self._inner.insert(sealed, fresh=fresh)
         return inserted
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:

@@ -1,5 +1,6 @@
 """Erasing a thread with all its copies: what a copy shares with its source stays stored as long as either is there."""
 
+import functools
 import logging
 from collections.abc import Sequence
 
@@ -14,11 +15,13 @@ from threadloom.types import Caller
 
 log = logging.getLogger("threadloom.erasing")
 
-Rules = dict[str, Filter | None]
-"""What may be deleted, by the id of each thread that was asked about."""
+NOT_YOURS = "copies that are not yours to delete"
 
 LOOKS = 20
 """How often is looked for copies that were made, and runs that were started, while others were being stopped."""
+
+AT_ONCE = 200
+"""Threads that go in one transaction: on PostgreSQL each takes two locks until its end, of which there is a limited number."""
 
 
 class EraseService:
@@ -38,62 +41,102 @@ class EraseService:
     async def erase(self, caller: Caller, thread_id: str) -> Sequence[str]:
         """Deletes a thread and every thread that descends from it by copying, all or none. Gives their ids.
 
+        Of more than `AT_ONCE` threads, copies go first, some at a time, and the thread itself goes with the last of them: who
+        was cut off or refused in between asks again.
+
         Raises:
             NotFound: there is no such thread.
             Conflict: the caller may not delete one of the copies; or runs and copies are being made on them faster than they
                 can be stopped.
         """
-        rules = {thread_id: await self._guard.ask(caller, "threads", "delete", {"thread_id": thread_id})}
+        rule = await self._guard.ask(caller, "threads", "delete", {"thread_id": thread_id})
+        family = _Family(thread_id, rule)
         for _ in range(LOOKS):
-            family = await self._storage.read(lambda tx: _family(tx, thread_id, rules))
-            if await self._ask(caller, family, rules):
+            known = await self._storage.read(family.read)
+            if await self._ask(caller, known, family):
                 continue
-            for doomed in family:
+            for doomed in known:
                 await self._stop_runs(doomed)
-            erased = await self._storage.write(lambda tx: self._forget_all(tx, thread_id, rules), heavy=True)
-            if erased:
+            await self._forget_most(known, family)
+            if rest := await self._storage.write(lambda tx: self._forget_rest(tx, family), heavy=True):
+                erased = [*rest, *family.gone]
                 log.info("thread %s was erased with %d copies", thread_id, len(erased) - 1)
                 return erased
-        raise Conflict(f"Thread {thread_id} or its copies are in use all the time; nothing was deleted")
+        raise family.conflict("copies that are in use all the time")
 
-    async def _ask(self, caller: Caller, family: Sequence[str], rules: Rules) -> bool:
+    async def _ask(self, caller: Caller, known: Sequence[str], family: "_Family") -> bool:
         """Asks about the copies that were not asked about yet; whether there were any, which then have to be looked at."""
-        unasked = [one for one in family if one not in rules]
+        unasked = [one for one in known if one not in family.rules]
         for one in unasked:
             try:
-                rules[one] = await self._guard.ask(caller, "threads", "delete", {"thread_id": one})
+                family.rules[one] = await self._guard.ask(caller, "threads", "delete", {"thread_id": one})
             except Denied as denied:
                 if denied.status >= 500:
                     raise
-                raise not_all(family[0]) from denied
+                raise family.conflict(NOT_YOURS) from denied
         return bool(unasked)
 
-    async def _forget_all(self, tx: Tx, thread_id: str, rules: Rules) -> Sequence[str]:
-        """Removes the whole family; nothing while something runs on any, or one was not asked about."""
-        family = await _family(tx, thread_id, rules)
-        for doomed in family:
-            if doomed not in rules or await tx.runs.count_active(doomed):
+    async def _forget_most(self, known: Sequence[str], family: "_Family") -> None:
+        """Removes copies, until no more are left than go in one transaction with their source."""
+        for end in range(len(known), AT_ONCE, -AT_ONCE):
+            portion = known[max(end - AT_ONCE, 1) : end]
+            work = functools.partial(self._forget_idle, portion, family)
+            family.gone += await self._storage.write(work, heavy=True)
+
+    async def _forget_idle(self, copies: Sequence[str], family: "_Family", tx: Tx) -> Sequence[str]:
+        """Removes those copies that still may be and on which nothing runs. Gives them."""
+        idle = [
+            one
+            for one in copies
+            if await thread_seen(tx, one, family.rules[one]) is not None and not await tx.runs.count_active(one)
+        ]
+        await self._forget(tx, idle)
+        return idle
+
+    async def _forget_rest(self, tx: Tx, family: "_Family") -> Sequence[str]:
+        """Removes what there is of the family; nothing if that is too much, something runs, or one was not asked about."""
+        if len(await tx.threads.copies(family.thread_id)) >= AT_ONCE:
+            return ()
+        rest = await family.read(tx)
+        for doomed in rest:
+            if doomed not in family.rules or await tx.runs.count_active(doomed):
                 return ()
+        await self._forget(tx, rest)
+        return rest
+
+    async def _forget(self, tx: Tx, doomed: Sequence[str]) -> None:
         now = self._clock.now()
-        for doomed in family:
-            await forget(tx, doomed, now)
+        for one in doomed:
+            await forget(tx, one, now)
         # Outputs of runs are otherwise kept a little longer, for those who wait for them.
         await tx.runs.drop_expired_outcomes(now + 1)
-        return family
 
 
-async def _family(tx: Tx, thread_id: str, rules: Rules) -> list[str]:
-    """A thread and its copies, all of which the rules that are known permit."""
-    if await thread_seen(tx, thread_id, rules[thread_id]) is None:
-        raise missing(thread_id)
-    family = [thread_id, *await tx.threads.copies(thread_id)]
-    for one in family:
-        rule = rules.get(one)
-        if rule is not None and await thread_seen(tx, one, rule) is None:
-            raise not_all(thread_id)
-    return family
+class _Family:
+    """A thread and its copies, as they are found while they are erased.
 
+    Attributes:
+        rules: what may be deleted, by the id of each thread that was asked about.
+        gone: copies that went already.
+    """
 
-def not_all(thread_id: str) -> Conflict:
-    """What is said when a copy is not the caller's to delete."""
-    return Conflict(f"Thread {thread_id} has copies that are not yours to delete; nothing was deleted")
+    def __init__(self, thread_id: str, rule: Filter | None) -> None:
+        self.thread_id = thread_id
+        self.rules: dict[str, Filter | None] = {thread_id: rule}
+        self.gone: list[str] = []
+
+    async def read(self, tx: Tx) -> list[str]:
+        """The thread and those of its copies that are there, all of which the rules that are known permit."""
+        if await thread_seen(tx, self.thread_id, self.rules[self.thread_id]) is None:
+            raise missing(self.thread_id)
+        found = [self.thread_id, *await tx.threads.copies(self.thread_id)]
+        for one in found:
+            rule = self.rules.get(one)
+            if rule is not None and await thread_seen(tx, one, rule) is None:
+                raise self.conflict(NOT_YOURS)
+        return found
+
+    def conflict(self, why: str) -> Conflict:
+        """What is said when copies stand in the way."""
+        gone = f"{len(self.gone)} others were deleted" if self.gone else "nothing was deleted"
+        return Conflict(f"Thread {self.thread_id} has {why}; {gone}")

@@ -150,7 +150,7 @@ class RunService:
         await self._limits.admit_run(tx, caller, thread_id or "", request.multitask_strategy)
         if thread_id is None:
             temporary = request.on_completion == "delete"
-            thread = await self._new_thread(tx, own_thread or new_id(), request, assistant)
+            thread = await self._new_thread(tx, own_thread or new_id(), request, assistant, fresh=True)
         else:
             thread = await tx.threads.get(thread_id, with_state=False)
             if thread is None:
@@ -200,7 +200,9 @@ class RunService:
         if isinstance(request.webhook, str):
             await self._webhooks.check(request.webhook)
 
-    async def _new_thread(self, tx: Tx, thread_id: str, request: RunCreate, assistant: Assistant) -> Thread:
+    async def _new_thread(
+        self, tx: Tx, thread_id: str, request: RunCreate, assistant: Assistant, *, fresh: bool = False
+    ) -> Thread:
         now = self._clock.now()
         metadata = {
             **request.metadata,
@@ -208,7 +210,7 @@ class RunService:
             "assistant_id": assistant.assistant_id,
         }
         thread = Thread(thread_id=thread_id, created_at=now, updated_at=now, state_updated_at=now, metadata=metadata)
-        await tx.threads.insert(thread)
+        await tx.threads.insert(thread, fresh=fresh)
         return thread
 
     async def _tie(self, tx: Tx, thread: Thread, request: RunCreate, assistant: Assistant) -> None:

@@ -63,8 +63,8 @@ class ThreadQuery(msgspec.Struct, kw_only=True):
 class Threads(Protocol):
     """Thread records. Sorting ties keep the order of making."""
 
-    async def insert(self, thread: Thread) -> bool:
-        """False when the id is taken."""
+    async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
+        """False when the id is taken. `fresh`: the id was just made, so nobody else can ask for the thread before the commit."""
         ...
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:

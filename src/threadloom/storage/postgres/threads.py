@@ -33,8 +33,11 @@ class PostgresThreads:
     def __init__(self, session: Session) -> None:
         self._db = session
 
-    async def insert(self, thread: Thread) -> bool:
-        await self._db.lock_thread(thread.thread_id)
+    async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
+        if fresh:
+            self._db.holds([thread.thread_id])  # from whom should it be kept? A batch makes very many
+        else:
+            await self._db.lock_thread(thread.thread_id)
         ttl = thread.ttl
         made = await self._db.fetchval(
             SQL["insert"],

@@ -32,7 +32,7 @@ class SqliteThreads:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    async def insert(self, thread: Thread) -> bool:
+    async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
         ttl = thread.ttl
         row = (
             thread.thread_id,
