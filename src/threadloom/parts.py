@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -62,7 +63,7 @@ def choose(settings: Settings) -> Parts:
     try:
         return _shared(settings, settings.postgres_uri)
     except ModuleNotFoundError as error:
-        wanted = {"asyncpg": "postgres", "redis": "redis"}.get(error.name or "")
+        wanted = {"asyncpg": "postgres", "cryptography": "postgres", "redis": "redis"}.get(error.name or "")
         if wanted is None:
             raise
         raise ConfigError(
@@ -78,6 +79,9 @@ def _shared(settings: Settings, uri: str) -> Parts:
     from threadloom.storage.postgres.locks import PostgresLocks
 
     variables = settings.vars
+    if settings.auth is not None:
+        # Users go from process to process in envelopes; what these need is missed now, not in the first run.
+        importlib.import_module("threadloom.encryption.envelope")
     link: Link = PostgresLink(uri)
     if variables.redis_uri is not None:
         from threadloom.broker.redis import RedisLink

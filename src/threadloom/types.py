@@ -58,6 +58,9 @@ class Thread(msgspec.Struct, kw_only=True):
 UNREADABLE = "__unreadable__"
 """Key of a run's kwargs, or a cron's payload, in place of what cannot be decrypted: why. It fails when it is executed."""
 
+USER_AT = "__user_at__"
+"""Key of a run's kwargs: the process that knows the whole user of the run (`auth.known`). Nobody is shown it."""
+
 
 class Run(msgspec.Struct, kw_only=True):
     """One execution of an assistant on a thread. The row is also its place in the queue.
@@ -96,6 +99,11 @@ class Run(msgspec.Struct, kw_only=True):
     def unreadable(self) -> str | None:
         """Why it cannot be decrypted, if it cannot."""
         return self.kwargs.get(UNREADABLE)
+
+    @property
+    def shown_kwargs(self) -> dict[str, Any]:
+        """What it was started with, as clients see it."""
+        return {key: value for key, value in self.kwargs.items() if key != USER_AT}
 
     @property
     def temporary(self) -> bool:

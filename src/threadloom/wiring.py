@@ -132,7 +132,7 @@ class Server:
         self.store = self._make_store(clock)
         self._numbers = Numbers(clock)
         self._metrics = Metrics()
-        self._users = RunUsers()
+        self._users = RunUsers(self.broker)
         self.limits = Limits(settings.threadloom.limits, told_apart=settings.auth is not None)
         self.webhooks = Webhooks(settings, self.storage, clock, alone=self._alone)
         self.worker = Worker(

@@ -286,6 +286,43 @@ async def test_cancellations_are_heard_everywhere(pair: Pair) -> None:
     assert set(heard) == {("one", "r"), ("other", "r")}
 
 
+@between_processes
+async def test_letters_come_once_and_in_order_to_one_process(pair: Pair) -> None:
+    here: list[tuple[str, bytes]] = []
+    there: list[tuple[str, bytes]] = []
+    all_there = asyncio.Event()
+
+    def read(sender: str, letter: bytes) -> None:
+        there.append((sender, letter))
+        if letter == b"last":
+            all_there.set()
+
+    pair.one.on_letter(lambda *letter: here.append(letter))
+    pair.other.on_letter(read)
+    follower = await pair.other.follow("t")
+    for number in range(50):
+        pair.one.send(pair.other.process, b"%d" % number)
+        pair.one.publish([Source("t").event()])
+    pair.one.send("nobody", b"lost")
+    await asyncio.to_thread(pair.one.send, pair.other.process, b"last")
+    async with asyncio.timeout(SECONDS):
+        await all_there.wait()
+    assert there == [(pair.one.process, b"%d" % number) for number in range(50)] + [(pair.one.process, b"last")]
+    assert here == []
+    assert len(await got(follower, 50)) == 50
+
+
+async def test_alone_a_process_has_no_name_and_writes_to_nobody() -> None:
+    broker = LocalBroker()
+    await broker.open()
+    assert broker.process == ""
+    heard: list[tuple[str, bytes]] = []
+    broker.on_letter(lambda *letter: heard.append(letter))
+    broker.send("", b"?")
+    await asyncio.sleep(0)
+    assert heard == []
+
+
 async def test_work_is_told_of(pair: Pair) -> None:
     await _heard_of_each_other(pair)
     await pair.other.work(0)

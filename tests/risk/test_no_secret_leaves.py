@@ -11,6 +11,7 @@ import httpx
 import pytest
 from langgraph_sdk import get_client
 
+from tests import cluster, postgres_server
 from tests.server import running
 from tests.users import User, token
 
@@ -180,3 +181,27 @@ async def test_no_secret_leaves(tmp_path):
     leaks = {name: word[:40] for name, heap in heaps.items() for word in hidden if word in heap}
     assert leaks == {}
     assert b"the provider said no to ***" in heaps["log"], "what failed is told all the same"
+
+
+async def test_a_user_comes_whole_to_another_process_and_lies_nowhere(tmp_path):
+    secret = f"s3cr3t-{uuid.uuid4().hex}"
+    with postgres_server.running() as postgres:
+        with cluster.running(APP, tmp_path, env={"DATABASE_URI": postgres.uri}, apis=1, workers=1) as served:
+            user = User(served.url, secret=secret, team="blue")
+            told = Told(user.http)
+            for graph in ("plain", "asking"):
+                thread = await user.thread()
+                who = (await user.run(thread, graph, stream_resumable=True))["who"]
+                assert who["team"] == "blue"
+                assert {"secret", "label", "authorization"} <= set(who["knows"])
+                for path in ("", "/state", "/history", "/runs"):
+                    await told.call("GET", f"/threads/{thread}{path}")
+            await user.close()
+            logs = served.logs()
+        postgres.stop()  # which writes down all that it has in memory
+        heaps = {str(file): file.read_bytes() for file in postgres.folder.rglob("*") if file.is_file()}
+    heaps |= {"logs": logs.encode(), "answers": "\n".join(told.texts).encode()}
+    assert any(user.identity.encode() in heap for name, heap in heaps.items() if "/base/" in name)
+    hidden = (secret.encode(), user.authorization.removeprefix("Bearer ").encode())
+    assert {name: word for name, heap in heaps.items() for word in hidden if word in heap} == {}
+    assert b"user_at" not in heaps["answers"]

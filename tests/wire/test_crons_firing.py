@@ -66,7 +66,7 @@ class House:
         self.runs = RunService(
             storage=storage,
             guard=OPEN,
-            users=RunUsers(),
+            users=RunUsers(self.broker),
             broker=self.broker,
             clock=clock,
             numbers=Numbers(clock),

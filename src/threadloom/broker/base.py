@@ -35,7 +35,13 @@ class EventsLost(EventsMissed):
 
 
 class Broker(Protocol):
-    """Between processes or within one. All methods may be called from any thread of the process."""
+    """Between processes or within one. All methods may be called from any thread of the process.
+
+    Attributes:
+        process: the name of this process among others; empty where there are no others.
+    """
+
+    process: str
 
     async def open(self) -> None: ...
 
@@ -84,4 +90,13 @@ class Broker(Protocol):
 
         All of them, or none, are events of channels.
         """
+        ...
+
+    def send(self, process: str, letter: bytes) -> None:
+        """Hands a letter to one other process. It comes once, or never: when that process is gone, or what carries the
+        messages lost its memory."""
+        ...
+
+    def on_letter(self, listener: Callable[[str, bytes], None]) -> None:
+        """Calls `listener` with the sender of every letter that comes, and the letter. On the event loop of `open`."""
         ...

@@ -51,6 +51,9 @@ RETRY_SECONDS = 0.05
 OUTBOX_BYTES = 64 * 1024 * 1024
 """Events that wait for a link that cannot be reached. Beyond that they are dropped, and all followers told so."""
 
+LETTER = "letter"
+"""`mode` of what stands for a letter in a parcel; events have no such mode."""
+
 Kind = Literal["all", "ends", "channels"]
 Topic = tuple[Kind, str]
 """What is wanted of a thread: all its events but those of channels, only the last of each run, or those of channels."""
@@ -132,11 +135,13 @@ class LinkedBroker(LocalBroker):
         self._outbox: deque[Sequence[Event]] = deque()
         self._outbox_bytes = 0
         self._words: dict[str, None] = {}
+        self._letters: list[tuple[str, bytes]] = []
         self._sent = 0
         self._something = asyncio.Event()
         self._quiet = asyncio.Event()
         # What came: the number of the newest parcel of each sender.
         self._received: dict[str, int] = {}
+        self._readers: list[Callable[[str, bytes], None]] = []
         # What this process follows, what of it stands in the register, and who waits until it does.
         self._wanted: Counter[Topic] = Counter()
         self._registered: set[Topic] = set()
@@ -201,6 +206,22 @@ class LinkedBroker(LocalBroker):
             super().cancel(argument)
         elif what == "lost":
             self.lose()
+
+    # --- letters ---
+
+    def send(self, process: str, letter: bytes) -> None:
+        self.at_home(self._post, process, letter)
+
+    def _post(self, process: str, letter: bytes) -> None:
+        self._letters.append((process, letter))
+        self._stir()
+
+    def on_letter(self, listener: Callable[[str, bytes], None]) -> None:
+        self._readers.append(listener)
+
+    def _read(self, sender: str, letter: bytes) -> None:
+        for read in self._readers:
+            read(sender, letter)
 
     # --- following ---
 
@@ -298,22 +319,28 @@ class LinkedBroker(LocalBroker):
 
     async def _send_forever(self) -> None:
         while True:
-            if not (self._outbox or self._words):
+            if not (self._outbox or self._words or self._letters):
                 self._quiet.set()
             await self._something.wait()
             self._something.clear()
             words, self._words = self._words, {}
             batches, self._outbox = list(self._outbox), deque()
             self._outbox_bytes = 0
+            letters, self._letters = self._letters, []
             if words:
                 await self._surely(lambda: self._link.announce(list(words)))  # noqa: B023
-            if batches:
-                await self._send(batches)
+            if batches or letters:
+                await self._send(batches, letters)
             await asyncio.sleep(PACE)
 
-    async def _send(self, batches: Sequence[Sequence[Event]]) -> None:
-        followers = await self._surely(lambda: self._link.followers(_topics(batches)))
+    async def _send(self, batches: Sequence[Sequence[Event]], letters: Iterable[tuple[str, bytes]]) -> None:
+        followers: Mapping[Topic, Collection[str]] = {}
+        if batches:
+            followers = await self._surely(lambda: self._link.followers(_topics(batches)))
         parcels: dict[str, list[Sequence[Event]]] = {}
+        for process, letter in letters:
+            enclosed = Event(thread_id="", run_id="", name="", mode=LETTER, data=letter)
+            parcels.setdefault(process, []).append([enclosed])
         for events in batches:
             for process, wanted in _sorted(events, followers):
                 if process != self.process:
@@ -348,7 +375,10 @@ class LinkedBroker(LocalBroker):
             self.lose()
             return
         for events in batches:
-            self.deliver(events)
+            if events[0].mode == LETTER:
+                self._read(sender, events[0].data)
+            else:
+                self.deliver(events)
 
     # --- living ---
 

@@ -48,6 +48,7 @@ class _Held:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.cancelled = False
         self.lost = False
+        self.over = False
         self._began = time.perf_counter()
         self._tell: Tell | None = None
         self._stopped = False
@@ -303,8 +304,8 @@ class Worker:
     def _ended(self, done: "asyncio.Future[Any]", run: Run) -> None:
         self._tasks.discard(done)
         self._leases.release(run)
-        self._held.pop(run.run_id, None)
-        self._users.forget(run.run_id)
+        held = self._held.pop(run.run_id, None)
+        self._users.release(run, over=self._alone or (held is not None and held.over))
         if not done.cancelled() and (error := done.exception()):
             log.error("run %s could not be settled", run.run_id, exc_info=error)
         # What may be claimed now this worker finds itself, unless it claims no more.
@@ -347,6 +348,7 @@ class Worker:
     async def _execute(self, held: _Held) -> None:
         run = held.run
         emitter = self._emitter(run)
+        await self._users.fetch(run)
         execution = Execution(
             run,
             graphs=held.graphs,
@@ -391,6 +393,7 @@ class Worker:
         run = held.run
         log.error("run %s ends without a word of what came of it: %s", run.run_id, error.detail)
         await self._settling.abandon(run)
+        held.over = True
         held.tell_end("error", type(error).__name__)
         self._broker.publish([self._emitter(run).last("error")])
 
@@ -438,6 +441,7 @@ class Worker:
             snapshot = None if run.temporary else await read_state(run, held.graphs, self._users)
             settled, lasts = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
         if settled is not None:
+            held.over = True
             held.tell_end(settled.status, (settled.error or {}).get("error"))
             if self._after_run is not None:
                 await self._after_run(settled)

@@ -47,7 +47,7 @@ def run_record(run: Run) -> dict[str, Any]:
         "assistant_id": run.assistant_id,
         "metadata": run.metadata,
         "status": run.status,
-        "kwargs": run.kwargs,
+        "kwargs": run.shown_kwargs,
         "multitask_strategy": run.multitask_strategy,
         "created_at": iso(run.created_at),
         "updated_at": iso(run.updated_at),

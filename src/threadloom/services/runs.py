@@ -176,7 +176,7 @@ class RunService:
         if grant is not None:
             grant.change(run)
         # Before the commit, for a worker may have the run at once after it.
-        self._users.remember(run.run_id, caller.user)
+        self._users.remember(run, caller.user)
         if channels:
             run.kwargs["event_streaming"] = True
         if not temporary:

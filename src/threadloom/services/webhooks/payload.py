@@ -33,7 +33,7 @@ def payload(settled: Settled, now: int) -> bytes:
         interrupts = [interrupt for interrupts_of_task in asked.values() for interrupt in interrupts_of_task]
     body = run_record(run) | {
         "status": settled.status,
-        "kwargs": _public(run.kwargs),
+        "kwargs": _public(run.shown_kwargs),
         "run_started_at": iso(run.started_at or run.created_at),
         "run_ended_at": iso(run.ended_at or now),
         "values": values,
