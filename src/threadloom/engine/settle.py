@@ -13,7 +13,7 @@ from threadloom.engine.snapshot import Snapshot
 from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
 from threadloom.errors import LostLeaseError
 from threadloom.storage.base import Storage, Tx
-from threadloom.types import Delivery, Event, Outcome, Run
+from threadloom.types import Delivery, Event, Outcome, Run, Thread
 
 
 class Settled(msgspec.Struct, kw_only=True):
@@ -80,10 +80,12 @@ class Settling:
 
         async def work(tx: Tx) -> Settled | None:
             nonlocal done
+            # The thread before its run: on PostgreSQL that is its lock and the begin of the transaction in one.
+            thread = await tx.threads.get(run.thread_id, with_state=False)
             current = await _held(tx, run)
             if current.cancel == "rollback" and result.kind != "rolled back":
                 return None
-            done = await self._end(tx, current, result, last, stored, now)
+            done = await self._end(tx, current, thread, result, last, stored, now)
             if self._delivery is not None:
                 done.delivery = self._delivery(done)
                 if done.delivery is not None:
@@ -154,15 +156,16 @@ class Settling:
 
         await patiently(lambda: self._storage.write(work))
 
-    async def _end(self, tx: Tx, run: Run, result: Result, last: Event, stored: bool, now: int) -> Settled:
+    async def _end(
+        self, tx: Tx, run: Run, thread: Thread | None, result: Result, last: Event, stored: bool, now: int
+    ) -> Settled:
         if stored:
             await tx.events.append([last])
             await tx.events.expire(run.run_id, now + self._keep)
         if result.kind == "rolled back":
-            return await self._forget(tx, run, result, now)
+            return await self._forget(tx, run, thread, result, now)
         status: Ending = "interrupted" if result.kind == "cancelled" else result.kind
         await tx.runs.set_status(run.run_id, check(run.status, status), updated_at=now, ended_at=now)
-        thread = await tx.threads.get(run.thread_id, with_state=False) if run.temporary else None
         await tx.runs.put_outcome(
             Outcome(
                 run_id=run.run_id,
@@ -171,7 +174,7 @@ class Settling:
                 output_json=result.output_json,
                 error=result.error,
                 # Who may read the outcome once its thread is thrown away, the thread's own metadata tell.
-                metadata=run.metadata if thread is None else thread.metadata,
+                metadata=thread.metadata if run.temporary and thread else run.metadata,
             )
         )
         error = USER_INTERRUPT if result.kind == "cancelled" else result.error
@@ -182,11 +185,11 @@ class Settling:
         snapshot = result.snapshot
         failed = status in ("error", "timeout")
         await self._show(tx, run, snapshot, error)
-        await self._free(tx, run, now, has_next=bool(snapshot and snapshot.has_next), failed=failed)
+        await self._free(tx, run, thread, now, has_next=bool(snapshot and snapshot.has_next), failed=failed)
         values, waiting = (snapshot.values_json, snapshot.interrupts_json) if snapshot else (None, None)
         return Settled(run=run, status=status, error=error, values_json=values, interrupts_json=waiting)
 
-    async def _forget(self, tx: Tx, run: Run, result: Result, now: int) -> Settled:
+    async def _forget(self, tx: Tx, run: Run, thread: Thread | None, result: Result, now: int) -> Settled:
         """Ends a run that was rolled back: nothing of it stays, the thread is as it was before."""
         await tx.runs.delete(run.run_id)
         await tx.runs.drop_outcome(run.run_id)
@@ -194,12 +197,11 @@ class Settling:
         if run.temporary:
             await throw_away(tx, run.thread_id, now + self._keep)
         else:
-            thread = await tx.threads.get(run.thread_id, with_state=False)
             error = thread.error if thread else None
             await self._show(tx, run, result.snapshot, error)
             has_next = bool(result.snapshot and result.snapshot.has_next)
             failed = error is not None and error != USER_INTERRUPT
-            await self._free(tx, run, now, has_next=has_next, failed=failed)
+            await self._free(tx, run, thread, now, has_next=has_next, failed=failed)
         return Settled(run=run, status="interrupted", error=USER_ROLLBACK, values_json=None)
 
     async def _show(self, tx: Tx, run: Run, snapshot: Snapshot | None, error: dict[str, Any] | None) -> None:
@@ -210,9 +212,8 @@ class Settling:
             run.thread_id, values_json=snapshot.values_json, interrupts_json=snapshot.interrupts_json, error=error
         )
 
-    async def _free(self, tx: Tx, run: Run, now: int, *, has_next: bool, failed: bool) -> None:
+    async def _free(self, tx: Tx, run: Run, thread: Thread | None, now: int, *, has_next: bool, failed: bool) -> None:
         """Lets the thread's record follow the end of one of its runs."""
-        thread = await tx.threads.get(run.thread_id, with_state=False)
         if thread is None:
             return
         active = await tx.runs.count_active(run.thread_id)

@@ -26,9 +26,12 @@ class PostgresRuns:
 
     def __init__(self, session: Session) -> None:
         self._db = session
+        self._locked: set[str] = set()
+        """Runs whose threads are known to be locked."""
 
     async def insert(self, run: Run) -> Run:
         await self._db.lock_thread(run.thread_id)
+        self._locked.add(run.run_id)
         run.order = await self._db.fetchval(
             SQL["insert"],
             run.run_id,
@@ -51,7 +54,10 @@ class PostgresRuns:
         row = await self._db.fetchrow(SQL["get"], run_id)
         if row is not None and await self._db.lock_thread(row["thread_id"]):
             row = await self._db.fetchrow(SQL["get"], run_id)
-        return None if row is None else run_of(row)
+        if row is None:
+            return None
+        self._locked.add(run_id)
+        return run_of(row)
 
     async def of_thread(
         self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
@@ -181,10 +187,11 @@ class PostgresRuns:
 
     async def _lock(self, run_id: str) -> None:
         """Locks the thread of a run, if there is such a run."""
-        if self._db.writes:
+        if self._db.writes and run_id not in self._locked:
             thread_id = await self._db.fetchval(SQL["thread_of"], run_id)
             if thread_id is not None:
                 await self._db.lock_thread(thread_id)
+                self._locked.add(run_id)
 
 
 def run_of(row: Mapping[str, Any]) -> Run:
