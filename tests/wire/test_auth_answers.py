@@ -1,6 +1,7 @@
 """How refusals look: of who comes in, and of what he asks for, in each protocol's own words (contract, auth §2 and §3)."""
 
 import json
+import uuid
 from pathlib import Path
 
 import httpx
@@ -91,25 +92,53 @@ async def test_the_web_socket_of_anothers_thread_is_not_found(server, bob, estat
 # --- the words of the last table ---
 
 
-async def test_joining_what_is_anothers_is_404_with_the_body_of_what_fails(bob, estate):
-    at = f"/threads/{estate.thread}"
-    missing = {"error": "HTTPException", "message": "404: Run not found"}
-    joined = await bob.http.get(f"{at}/runs/{estate.run}/join")
-    assert (joined.status_code, joined.json()) == (404, {"__error__": missing})
-    for path, text in (
-        (f"{at}/runs/{estate.run}/stream", "404: Run not found"),
-        (f"{at}/stream", "404: Thread not found"),
-    ):
-        streamed = await bob.http.get(path)
-        assert streamed.status_code == 404
-        assert streamed.headers["content-type"].startswith("text/event-stream")
-        assert streamed.text.replace("\r\n", "\n").strip().split("\n") == [
-            "event: error",
-            'data: {"error":"HTTPException","message":"' + text + '"}',
-        ]
-    stateless = await bob.http.get(f"/runs/{estate.stateless}/stream")
-    assert stateless.status_code == 404
+def told_by(response):
+    """The one event that a stream of nothing holds."""
+    name, data = response.text.split("\r\n", 1)
+    assert name == "event: error"
+    return json.loads(data.removeprefix("data: "))
+
+
+async def test_joining_what_is_anothers_tells_of_no_thread_and_is_like_joining_nothing(bob, estate):
+    nothing = str(uuid.uuid4())
+    for thread, run in ((estate.thread, estate.run), (estate.thread, nothing), (nothing, nothing)):
+        joined = await bob.http.get(f"/threads/{thread}/runs/{run}/join")
+        assert (joined.status_code, joined.json()) == (404, {"detail": "Thread not found"})
+        for path in (f"/threads/{thread}/runs/{run}/stream", f"/threads/{thread}/stream"):
+            streamed = await bob.http.get(path)
+            assert streamed.status_code == 404
+            assert streamed.headers["content-type"].startswith("text/event-stream")
+            assert told_by(streamed) == {"error": "HTTPException", "message": "404: Thread not found"}
+    for run in (estate.stateless, nothing):
+        stateless = await bob.http.get(f"/runs/{run}/stream")
+        assert stateless.status_code == 404
+        assert told_by(stateless) == {"error": "HTTPException", "message": "404: Run not found"}
     assert (await estate.ann.http.get(f"/runs/{estate.stateless}/stream")).status_code == 200
+
+
+async def test_joining_what_is_not_on_a_thread_of_ones_own_has_the_body_of_what_fails(bob, estate):
+    thread = await bob.thread()
+    missing = {"error": "HTTPException", "message": "404: Run not found"}
+    for run in (estate.run, str(uuid.uuid4())):
+        joined = await bob.http.get(f"/threads/{thread}/runs/{run}/join")
+        assert (joined.status_code, joined.json()) == (404, {"__error__": missing})
+        streamed = await bob.http.get(f"/threads/{thread}/runs/{run}/stream")
+        assert told_by(streamed) == missing
+
+
+async def test_stopping_what_is_anothers_finds_no_runs(bob, estate):
+    nothing = str(uuid.uuid4())
+    for thread, run in ((estate.thread, estate.run), (estate.pending_thread, estate.pending), (nothing, nothing)):
+        for path, body in (
+            (f"/threads/{thread}/runs/{run}/cancel", {}),
+            ("/runs/cancel", {"thread_id": thread, "run_ids": [run]}),
+            ("/runs/cancel", {"status": "all"}),
+        ):
+            refused = await bob.http.post(path, json=body)
+            assert (refused.status_code, refused.json()) == (404, {"detail": "No runs found to cancel."})
+    over = await estate.ann.http.post("/runs/cancel", json={"thread_id": estate.thread, "run_ids": [estate.run]})
+    assert over.status_code == 404
+    assert over.json()["detail"].startswith("No matching runs to cancel.")
 
 
 async def test_v2_commands_on_anothers_thread_are_denied(bob, estate):

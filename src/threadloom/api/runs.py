@@ -12,6 +12,7 @@ from threadloom.errors import Invalid, NotFound
 from threadloom.services import Services
 from threadloom.services.records import run_record
 from threadloom.services.requests import RunCreate
+from threadloom.services.run_streams import RunNotFound
 from threadloom.types import CancelAction, RunStatus
 
 TEXT = {"type": "string"}
@@ -38,7 +39,9 @@ ACTION = Param(
 MODES = {"type": "array", "items": TEXT}
 EVENTS = "text/event-stream"
 NO_STREAM: dict[int, dict[str, dict[str, Any]]] = {404: {EVENTS: {}}}
-NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {404: {"application/json": {"$ref": "#/components/schemas/RunError"}}}
+NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {
+    404: {"application/json": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("RunError", "Error")]}}
+}
 
 
 def places(content: str, reconnect: str | None = None) -> RawHeaders:
@@ -153,7 +156,7 @@ class Runs(Watching):
         cancel = call.flag("cancel_on_disconnect")
         try:
             output = await self.services.streams.join(call.caller, thread_id, run_id, cancel_on_disconnect=cancel)
-        except NotFound as missing:
+        except RunNotFound as missing:
             told = {"error": "HTTPException", "message": f"{missing.status}: {missing.detail}"}
             return answer({"__error__": told}, 404)
         path = f"/threads/{thread_id}/runs/{run_id}"

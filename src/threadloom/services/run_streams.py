@@ -138,6 +138,7 @@ class RunStreamService:
         """Awaiting the result gives the run's output as JSON, whether it still runs or has ended.
 
         Raises:
+            NotFound: the caller may not see the thread.
             RunNotFound: there is no such run, and its outcome is no longer kept.
         """
         run, outcome = await self._find(caller, thread_id, run_id)
@@ -163,7 +164,7 @@ class RunStreamService:
             modes: only events of these stream modes (and how it ends); None gives all.
 
         Raises:
-            RunNotFound: as `join`.
+            NotFound, RunNotFound: as `join`.
         """
         run, outcome = await self._find(caller, thread_id, run_id)
         place = self._limits.open_stream(caller)
@@ -378,26 +379,29 @@ class RunStreamService:
         async def work(tx: Tx) -> tuple[Run | None, Outcome | None]:
             run = await tx.runs.get(run_id)
             outcome = None if run and run.status in ACTIVE else await tx.runs.outcome(run_id)
-            if rule is not None and not await _seen(tx, run, outcome, rule):
-                return None, None
+            if run is None and outcome is not None and not permits(rule, outcome.metadata):
+                # The thread was thrown away, and its id may be another one's by now: the outcome keeps the metadata.
+                outcome = None
+            found = run or outcome
+            if found is not None and thread_id not in (None, found.thread_id):
+                found = None
+            kept_alone = run is None and found is not None
+            if thread_id and rule and not kept_alone and await thread_seen(tx, thread_id, rule) is None:
+                raise NotFound("Thread not found")
+            if found is None:
+                raise RunNotFound("Run not found")
             return run, outcome
 
         run, outcome = await self._storage.read(work)
-        found = run or outcome
-        if found is None or thread_id not in (None, found.thread_id):
-            raise RunNotFound("Run not found")
         if thread_id is None and self._guard.asks(caller):
             # Whose run it is, its thread tells.
-            return await self._find(caller, found.thread_id, run_id)
+            found = run or outcome
+            assert found is not None
+            try:
+                return await self._find(caller, found.thread_id, run_id)
+            except NotFound as hidden:
+                raise RunNotFound("Run not found") from hidden
         return run, outcome
-
-
-async def _seen(tx: Tx, run: Run | None, outcome: Outcome | None, rule: Filter) -> bool:
-    """Whether a rule permits a run. Of a thread that was thrown away, the outcome keeps the metadata: its id may be another
-    thread's by now."""
-    if run is not None:
-        return await thread_seen(tx, run.thread_id, rule) is not None
-    return outcome is not None and permits(rule, outcome.metadata)
 
 
 async def _outcome_of(tx: Tx, run_id: str) -> bytes:

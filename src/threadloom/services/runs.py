@@ -344,7 +344,9 @@ class RunService:
                 else:
                     self._end_stream(run.thread_id, run.run_id)
         if not found:
-            raise NotFound(NOTHING_MATCHES)
+            raise NotFound(
+                NOTHING_MATCHES if await self._any_known(thread_id, run_ids or (), rule) else NOTHING_TO_CANCEL
+            )
         self._broker.wake()
 
     async def delete(self, caller: Caller, thread_id: str, run_id: str) -> None:
@@ -445,6 +447,17 @@ class RunService:
             if run is None or run.thread_id != thread_id:
                 raise NotFound("Run not found")
             return run
+
+        return await self._storage.read(work)
+
+    async def _any_known(self, thread_id: str | None, run_ids: Sequence[str], rule: Filter | None) -> bool:
+        """Whether one of these runs is on the thread, as far as the caller may see it."""
+
+        async def work(tx: Tx) -> bool:
+            if thread_id is None or await thread_seen(tx, thread_id, rule) is None:
+                return False
+            runs = [await tx.runs.get(run_id) for run_id in run_ids]
+            return any(run is not None and run.thread_id == thread_id for run in runs)
 
         return await self._storage.read(work)
 
