@@ -36,7 +36,7 @@ def to_json(value: Any) -> bytes:
 
 
 def to_lean_json(value: Any) -> bytes:
-    """As `to_json`, but messages come without their null fields, as the v2 event stream has them."""
+    """As `to_json`, but messages come without fields that say nothing (null, `{}`, `[]`), as the v2 event stream has them."""
     try:
         return orjson.dumps(value, default=_lean, option=_OPTIONS)
     except (TypeError, UnicodeEncodeError, RecursionError):
@@ -123,8 +123,12 @@ def _message(message: BaseMessage) -> dict[str, Any]:
 
 def _lean(value: Any) -> Any:
     if isinstance(value, BaseMessage):
-        return {name: field for name, field in _message(value).items() if field is not None}
+        return {name: field for name, field in _message(value).items() if name == "content" or _says(field)}
     return _plain(value)
+
+
+def _says(field: Any) -> bool:
+    return bool(field) if isinstance(field, dict | list) else field is not None
 
 
 def _dumped(value: Any) -> Any:

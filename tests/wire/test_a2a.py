@@ -155,6 +155,7 @@ async def test_files_are_content_of_the_message(connect):
         "image/png",
     )
     assert [part.raw for part in task.history[0].parts][1] == b"bits"
+    assert [part.filename for part in task.history[0].parts][2] == "a.pdf"
 
 
 async def test_a_question_is_answered_in_the_same_task(connect):
@@ -203,7 +204,7 @@ async def test_failures_are_told(connect):
     assert task.status.message.parts[0].text == "Error executing assistant: ValueError"
     async with connect("fail") as client:
         last = (await events(client, "x"))[-1].status_update
-    assert last.status.state == FAILED and "planned failure" in last.status.message.parts[0].text
+    assert (last.status.state, last.status.message.parts[0].text) == (FAILED, "planned failure")
 
 
 async def test_a_client_may_come_back_for_the_task(connect):
@@ -310,8 +311,26 @@ async def test_behind_a_prefix_the_card_tells_the_whole_url(tmp_path):
 
 async def test_a_finished_task_takes_no_message(connect):
     task = await sent(connect, "chat", "hi")
-    with pytest.raises(Exception, match="takes no message"):
+    with pytest.raises(UnsupportedOperationError, match="takes no message"):
         await sent(connect, "chat", "more", task_id=task.id, context_id=task.context_id)
+
+
+async def test_a_task_that_waits_for_an_answer_can_be_canceled(connect, http):
+    asked = await sent(connect, "ask", "weather?")
+    async with connect("ask") as client:
+        task = await client.cancel_task(CancelTaskRequest(id=asked.id))
+        assert (task.status.state, task.status.message.parts[0].text) == (CANCELED, "Task was canceled")
+        assert (await client.get_task(GetTaskRequest(id=asked.id))).status.state == CANCELED
+        with pytest.raises(TaskNotCancelableError):
+            await client.cancel_task(CancelTaskRequest(id=asked.id))
+    listed = (await rpc(http, "ask", "ListTasks", {"contextId": asked.context_id}))["result"]["tasks"]
+    assert [one["status"]["state"] for one in listed] == ["TASK_STATE_CANCELED"]
+    thread = (await http.get(f"/threads/{asked.context_id}")).json()
+    assert (thread["status"], thread["interrupts"]) == ("idle", {})
+    with pytest.raises(UnsupportedOperationError, match="takes no message"):
+        await sent(connect, "ask", "Paris", task_id=asked.id, context_id=asked.context_id)
+    after = await sent(connect, "ask", "again?", context_id=asked.context_id)
+    assert after.id != asked.id and after.status.state == INPUT
 
 
 async def test_metadata_of_a_message_are_those_of_its_run(http):

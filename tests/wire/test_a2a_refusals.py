@@ -18,6 +18,10 @@ def url(tmp_path_factory):
         yield server.url
 
 
+SAID = {"role": "user", "messageId": "m", "parts": [{"text": "x"}]}
+PUSH = {"url": "https://example.com"}
+
+
 async def rpc(http, graph, method, params, **headers):
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     answer = await http.post(f"/a2a/{default_assistant_id(graph)}", json=body, headers=headers)
@@ -42,52 +46,42 @@ async def rpc(http, graph, method, params, **headers):
         ("tasks/list", {}, -32601, "tasks/list"),
         ("tasks/pushNotificationConfig/set", {}, -32601, "pushNotificationConfig"),
         ("message/send", [], -32602, "params"),
-        ("message/send", {"message": {"messageId": "m", "parts": "x"}}, -32602, "parts"),
-        ("message/send", {"message": {"messageId": 5, "parts": [{"text": "x"}]}}, -32602, "messageId"),
-        ("message/send", {"message": {"messageId": "m", "parts": [5]}}, -32602, "parts[0]"),
-        ("message/send", {"message": {"messageId": "m", "parts": [{"kind": "text"}]}}, -32602, "text"),
-        ("message/send", {"message": {"messageId": "m", "parts": [{"kind": "data", "data": [1]}]}}, -32602, "data"),
-        ("message/send", {"message": {"messageId": "m", "parts": [{"kind": "file", "file": {}}]}}, -32602, "file"),
-        ("message/send", {"message": {"messageId": "m", "parts": [{}]}}, -32005, "parts[0]"),
-        (
-            "message/send",
-            {"message": {"messageId": "m", "role": "judge", "parts": [{"text": "x"}]}},
-            -32602,
-            "role",
-        ),
-        (
-            "message/send",
-            {"message": {"messageId": "m", "contextId": "x", "parts": [{"text": "x"}]}},
-            -32602,
-            "contextId",
-        ),
-        (
-            "message/send",
-            {"message": {"messageId": "m", "taskId": "x", "parts": [{"text": "x"}]}},
-            -32001,
-            "x",
-        ),
-        (
-            "message/send",
-            {"message": {"messageId": "m", "parts": [{"text": "x"}]}, "configuration": 5},
-            -32602,
-            "configuration",
-        ),
-        (
-            "message/send",
-            {
-                "message": {"messageId": "m", "parts": [{"text": "x"}]},
-                "configuration": {"pushNotificationConfig": {"url": "https://example.com"}},
-            },
-            -32003,
-            "Push",
-        ),
-        ("message/send", {"message": {"messageId": "m", "parts": [{"text": "x"}]}, "metadata": 5}, -32602, "metadata"),
+        ("message/send", {"message": SAID, "metadata": 5}, -32602, "metadata"),
+        ("message/send", {"message": SAID, "configuration": 5}, -32602, "configuration"),
+        ("message/send", {"message": SAID, "configuration": {"pushNotificationConfig": PUSH}}, -32003, "Push"),
     ],
 )
 async def test_what_does_not_fit_is_named(http, method, params, code, named):
     before = (await http.post("/threads/count", json={})).json()
     error = (await rpc(http, "chat", method, params))["error"]
+    assert error["code"] == code
+    assert named in error["message"]
+    assert (await http.post("/threads/count", json={})).json() == before
+
+
+@pytest.mark.parametrize("method", ["message/send", "message/stream", "SendMessage", "SendStreamingMessage"])
+@pytest.mark.parametrize(
+    ("odd", "code", "named"),
+    [
+        ({"parts": "x"}, -32602, "parts"),
+        ({"messageId": 5}, -32602, "messageId"),
+        ({"messageId": ""}, -32602, "messageId"),
+        ({"role": None}, -32602, "role"),
+        ({"role": "judge"}, -32602, "role"),
+        ({"contextId": "x"}, -32602, "contextId"),
+        ({"contextId": 5}, -32602, "contextId"),
+        ({"taskId": "x"}, -32001, "x"),
+        ({"taskId": 5}, -32602, "taskId"),
+        ({"parts": [5]}, -32005, "parts[0]"),
+        ({"parts": [{}]}, -32005, "parts[0]"),
+        ({"parts": [{"kind": "text"}]}, -32005, "text"),
+        ({"parts": [{"kind": "data", "data": [1]}]}, -32005, "data"),
+        ({"parts": [{"kind": "file", "file": {}}]}, -32005, "file"),
+    ],
+)
+async def test_what_does_not_fit_in_a_message_is_named(http, method, odd, code, named):
+    before = (await http.post("/threads/count", json={})).json()
+    error = (await rpc(http, "chat", method, {"message": SAID | odd}, Accept="*/*"))["error"]
     assert error["code"] == code
     assert named in error["message"]
     assert (await http.post("/threads/count", json={})).json() == before

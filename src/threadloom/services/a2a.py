@@ -3,8 +3,10 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from langgraph.constants import END
+
 from threadloom.clock import from_iso
-from threadloom.errors import ApiError, NotFound
+from threadloom.errors import ApiError, Conflict, NotFound
 from threadloom.ids import new_id, parse_id
 from threadloom.services.a2a_card import agent_card
 from threadloom.services.a2a_input import answers, graph_input, questions
@@ -32,7 +34,7 @@ from threadloom.services.a2a_wire import (
     optional_text,
     said,
 )
-from threadloom.services.requests import RunCreate
+from threadloom.services.requests import RunCreate, StateUpdate
 from threadloom.storage.tasks import GOES_ON, TaskQuery, TaskState
 from threadloom.types import ACTIVE, Assistant, Caller, Event, Run, Thread
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from threadloom.services import Services
 
 DENIED = "Access denied to assistant or thread"
+NEW_TASK = "leave taskId out to begin a new one"
 
 
 class A2aService:
@@ -165,8 +168,9 @@ class A2aService:
         )
         waiting = await self._waiting(asked, thread) if thread else None
         if named is not None and named.task_id != waiting:
-            what = "still at work" if named.run.status in ACTIVE else named.state
-            raise invalid(f"Task {named.task_id} is {what} and takes no message; leave taskId out to begin a new one")
+            if named.run.status in ACTIVE:
+                raise invalid(f"Task {named.task_id} is still at work and takes no message; {NEW_TASK}")
+            raise A2aError(UNSUPPORTED, f"Task {named.task_id} is {named.state} and takes no message; {NEW_TASK}")
         if thread is None or waiting is None:
             schema = await self._input_schema(asked.caller, asked.assistant)
             request.input = graph_input(message, schema)
@@ -208,16 +212,27 @@ class A2aService:
         return await self._tasks.task(asked, standing, told="Task completed successfully")
 
     async def cancel(self, asked: Asked, params: Object) -> Object:
-        """Stops a task's run and gives the task."""
+        """Stops a task's run, or withdraws the question it waits with, and gives the task."""
         standing = await self._named(asked, params)
         run = standing.run
-        if run.status not in ACTIVE:
+        if run.status not in ACTIVE and standing.state != "input-required":
             raise A2aError(NOT_CANCELABLE, f"Task {standing.task_id} is {standing.state} and cannot be canceled")
         try:
-            await self._services.runs.cancel(asked.caller, run.thread_id, run.run_id, wait=True)
-        except NotFound as over:
-            raise A2aError(NOT_CANCELABLE, f"Task {standing.task_id} has just ended") from over
+            if run.status in ACTIVE:
+                await self._services.runs.cancel(asked.caller, run.thread_id, run.run_id, wait=True)
+            else:
+                await self._withdraw(asked, standing)
+        except (NotFound, Conflict) as over:
+            raise A2aError(NOT_CANCELABLE, f"Task {standing.task_id} has just gone on or ended") from over
         return await self._tasks.task(asked, await self._ended(asked, standing.task_id, run))
+
+    async def _withdraw(self, asked: Asked, standing: Standing) -> None:
+        """Takes back what a task asks, so that its context begins anew with the next message."""
+        caller, run = asked.caller, standing.run
+        thread = await self._thread(caller, run.thread_id)
+        if thread is not None and await self._waiting(asked, thread) == standing.task_id:
+            await self._services.state.update(caller, run.thread_id, StateUpdate(values=None, as_node=END))
+        await self._services.runs.abandon(caller, run.thread_id, run.run_id)
 
     async def search(self, asked: Asked, params: Object) -> Object:
         """A page of the agent's tasks, the last changed first."""

@@ -176,7 +176,7 @@ def status_of(shape: Shape, standing: Standing, *, completed: str | None = None,
 
     Args:
         completed: what is said of one that is completed, if anything.
-        whole_error: whether the text of an error is told, not only its class.
+        whole_error: whether the text of an error is told, not its class.
     """
     run, state = standing.run, standing.state
     parts: list[Object] = []
@@ -185,7 +185,7 @@ def status_of(shape: Shape, standing: Standing, *, completed: str | None = None,
     elif state == "failed":
         name = standing.error.get("error", "Error")
         text = standing.error.get("message") if whole_error else None
-        parts = [text_part(f"Error executing assistant: {name}" if text is None else f"{name}: {text}")]
+        parts = [text_part(text or f"Error executing assistant: {name}")]
     elif state == "canceled":
         parts = [text_part("Task was canceled")]
     elif state == "input-required":

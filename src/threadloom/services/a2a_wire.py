@@ -24,7 +24,7 @@ NO_PUSH = -32003
 UNSUPPORTED = -32004
 CONTENT_TYPE = -32005
 
-_ROLES: dict[Any, Role] = {None: "user", "user": "user", "ROLE_USER": "user", "agent": "agent", "ROLE_AGENT": "agent"}
+_ROLES: dict[Any, Role] = {"user": "user", "ROLE_USER": "user", "agent": "agent", "ROLE_AGENT": "agent"}
 STATES: dict[str, TaskState] = {
     "TASK_STATE_SUBMITTED": "submitted",
     "TASK_STATE_WORKING": "working",
@@ -49,6 +49,11 @@ class A2aError(ThreadloomError):
 def invalid(message: str, data: Any = None) -> A2aError:
     """The error for parameters that do not fit."""
     return A2aError(INVALID_PARAMS, message, data)
+
+
+def _unfit(message: str) -> A2aError:
+    """The error for a part of a message that is none of those there are."""
+    return A2aError(CONTENT_TYPE, message)
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +100,8 @@ def said(raw: Any) -> Said:
     if not isinstance(message_id, str) or not message_id:
         raise invalid("message.messageId is required and must be a text")
     role = raw.get("role")
-    if not isinstance(role, str | None) or role not in _ROLES:
-        raise invalid(f"message.role must be user or agent, not {role!r:.100}")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise invalid(f"message.role is required and must be user or agent, not {role!r:.100}")
     return Said(
         message_id=message_id,
         role=_ROLES[role],
@@ -146,15 +151,15 @@ def length(value: Any, place: str, *, least: int = 0, most: int = 2**31) -> int 
 def _part(part: Any, place: str) -> Object:
     """A part of either dialect as one of 0.3."""
     if not isinstance(part, dict):
-        raise invalid(f"{place} must be an object")
+        raise _unfit(f"{place} must be an object")
     kind = part.get("kind") or next((name for name in ("text", "data", "file", "url", "raw") if name in part), None)
     if kind == "text":
         if not isinstance(part.get("text"), str):
-            raise invalid(f"{place}.text is required and must be a text")
+            raise _unfit(f"{place}.text is required and must be a text")
         return {"kind": "text", "text": part["text"]}
     if kind == "data":
         if not isinstance(part.get("data"), dict):
-            raise invalid(f"{place}.data is required and must be an object")
+            raise _unfit(f"{place}.data is required and must be an object")
         return {"kind": "data", "data": part["data"]}
     if kind in ("url", "raw"):
         where = "uri" if kind == "url" else "bytes"
@@ -162,14 +167,12 @@ def _part(part: Any, place: str) -> Object:
     elif kind == "file":
         file = part.get("file")
         if not isinstance(file, dict):
-            raise invalid(f"{place}.file is required and must be an object")
+            raise _unfit(f"{place}.file is required and must be an object")
     else:
-        raise A2aError(
-            CONTENT_TYPE, f"{place}: parts of kind {kind!r:.100} are not supported, only text, data and file"
-        )
+        raise _unfit(f"{place}: parts of kind {kind!r:.100} are not supported, only text, data and file")
     texts = {key: file[key] for key in ("uri", "bytes", "mimeType", "name") if file.get(key) is not None}
     if not all(isinstance(text, str) for text in texts.values()) or ("uri" in texts) == ("bytes" in texts):
-        raise invalid(f"{place}: a file has either a uri or bytes (base64), and texts as its type and name")
+        raise _unfit(f"{place}: a file has either a uri or bytes (base64), and texts as its type and name")
     return {"kind": "file", "file": texts}
 
 
@@ -190,7 +193,12 @@ def parts_of(content: Any) -> list[Object]:
     parts: list[Object] = []
     for block in content if isinstance(content, list) else [content]:
         if isinstance(block, dict) and block.get("type") in ("image", "audio", "video", "file"):
-            file = {"uri": block.get("url"), "bytes": block.get("base64"), "mimeType": block.get("mime_type")}
+            file = {
+                "uri": block.get("url"),
+                "bytes": block.get("base64"),
+                "mimeType": block.get("mime_type"),
+                "name": (block.get("extras") or {}).get("filename"),
+            }
             if bool(file["uri"]) != bool(file["bytes"]):
                 parts.append({"kind": "file", "file": {key: value for key, value in file.items() if value}})
             continue

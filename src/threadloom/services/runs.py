@@ -349,6 +349,24 @@ class RunService:
             )
         self._broker.wake()
 
+    async def abandon(self, caller: Caller, thread_id: str, run_id: str) -> None:
+        """Says of a run that ended with a question that it was interrupted: nobody is going to answer.
+
+        Raises:
+            NotFound: no such run on the thread, or it has ended otherwise.
+        """
+        rule = await self._may_stop(caller, thread_id, "interrupt", run_ids=[run_id], status=None)
+
+        async def work(tx: Tx) -> None:
+            if await thread_seen(tx, thread_id, rule) is None:
+                raise NotFound(NOTHING_TO_CANCEL)
+            run = await tx.runs.get(run_id)
+            if run is None or run.thread_id != thread_id or run.status != "success":
+                raise NotFound(NOTHING_MATCHES)
+            await tx.runs.set_status(run_id, "interrupted", updated_at=self._clock.now())
+
+        await self._storage.write(work)
+
     async def delete(self, caller: Caller, thread_id: str, run_id: str) -> None:
         """Removes a run and its checkpoints; one that is active is rolled back first.
 
