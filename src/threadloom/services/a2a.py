@@ -3,8 +3,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langgraph.constants import END
-
 from threadloom.clock import from_iso
 from threadloom.errors import ApiError, Conflict, NotFound
 from threadloom.ids import new_id, parse_id
@@ -42,6 +40,8 @@ if TYPE_CHECKING:
     from threadloom.services import Services
 
 DENIED = "Access denied to assistant or thread"
+THE_END = "__end__"
+"""LangGraph's name for the end of a graph: a state written as it has nothing left to do."""
 NEW_TASK = "leave taskId out to begin a new one"
 
 
@@ -231,7 +231,7 @@ class A2aService:
         caller, run = asked.caller, standing.run
         thread = await self._thread(caller, run.thread_id)
         if thread is not None and await self._waiting(asked, thread) == standing.task_id:
-            await self._services.state.update(caller, run.thread_id, StateUpdate(values=None, as_node=END))
+            await self._services.state.update(caller, run.thread_id, StateUpdate(values=None, as_node=THE_END))
         await self._services.runs.abandon(caller, run.thread_id, run.run_id)
 
     async def search(self, asked: Asked, params: Object) -> Object:
