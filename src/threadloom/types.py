@@ -38,7 +38,8 @@ class ForkedFrom(msgspec.Struct, frozen=True):
 class Thread(msgspec.Struct, kw_only=True):
     """A conversation: a record here, and a history of checkpoints in the lineage.
 
-    `values_json` and `interrupts_json` show the state as of the last run end or state update; None before.
+    `values_json` and `interrupts_json` show the state as of the last run end or state update; None before. `priority` is what
+    its runs get, once that was decided.
     """
 
     thread_id: str
@@ -53,6 +54,7 @@ class Thread(msgspec.Struct, kw_only=True):
     interrupts_json: bytes | None = None
     ttl: Ttl | None = None
     forked_from: ForkedFrom | None = None
+    priority: int | None = None
 
 
 UNREADABLE = "__unreadable__"
@@ -65,7 +67,8 @@ USER_AT = "__user_at__"
 class Run(msgspec.Struct, kw_only=True):
     """One execution of an assistant on a thread. The row is also its place in the queue.
 
-    `order` grows with each run made. `due` is the earliest start. `fence` grows with every claim of any run: who
+    `order` grows with each run made. `due` is the earliest start. Of runs that wait, the one with the smallest `priority` is
+    claimed first. `fence` grows with every claim of any run: who
     writes for a run must hold its current fence. `cancel` is what was asked of a running run. `user_id` is who started it.
     `encryption_context` is what the user's encryption handlers were told when it was made, and are told of all that it writes.
     """
@@ -81,6 +84,7 @@ class Run(msgspec.Struct, kw_only=True):
     multitask_strategy: MultitaskStrategy
     due: int
     order: int = 0
+    priority: int = 0
     attempt: int = 0
     fence: int = 0
     lease: int | None = None

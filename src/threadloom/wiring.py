@@ -40,6 +40,7 @@ from threadloom.graphs.embeddings import load_index
 from threadloom.graphs.encryption import load_handlers
 from threadloom.graphs.load import load_app, load_object
 from threadloom.graphs.own_store import OwnStore
+from threadloom.graphs.priority import load_assign
 from threadloom.graphs.process import app_folders, own_modules, prepare
 from threadloom.graphs.registry import Graphs
 from threadloom.parts import choose
@@ -245,6 +246,7 @@ class Server:
             webhooks=WebhookPolicy(settings.webhooks),
             starter=self.worker,
             limits=self.limits,
+            assign=load_assign(settings),
             keep=settings.events_seconds,
         )
         thread_graphs = ThreadGraphs(storage=storage, graphs=graphs)

@@ -94,6 +94,37 @@ async def test_of_two_that_are_due_the_first_made_goes_first(storage):
     assert await claim_ids(storage, now=30) == ["a"]
 
 
+async def test_the_smallest_priority_goes_first_and_of_those_the_oldest(storage):
+    await put(
+        storage,
+        run("late", "t", 10, priority=5),
+        run("plain", "u", 30),
+        run("older", "v", 20),
+        run("urgent", "w", 40, priority=-5),
+        run("not yet", "x", 101, priority=-5),
+    )
+    assert (await get(storage, "urgent")).priority == -5
+    assert await claim_ids(storage, limit=1) == ["urgent"]
+    assert await claim_ids(storage, limit=2) == ["older", "plain"]
+    assert await claim_ids(storage) == ["late"]
+    assert await claim_ids(storage, now=101) == ["not yet"]
+
+
+async def test_of_one_thread_the_first_made_goes_first_whatever_its_priority(storage):
+    await put(storage, run("a", "t"), run("b", "t", priority=-5), run("c", "u", priority=-1))
+    assert await claim_ids(storage, limit=1) == ["c"]
+    assert await claim_ids(storage) == ["a"]
+    await end(storage, "a")
+    assert await claim_ids(storage) == ["b"]
+
+
+async def test_a_run_that_is_given_back_keeps_its_priority(storage):
+    await put(storage, run("plain"), run("urgent", "u", priority=-1))
+    assert await claim_ids(storage, limit=1) == ["urgent"]
+    await storage.write(lambda tx: tx.runs.requeue("urgent", attempt=1))
+    assert await claim_ids(storage, limit=1) == ["urgent"]
+
+
 async def test_a_run_is_taken_once(storage):
     await put(storage, run())
     taken = await storage.write(lambda tx: tx.runs.take("r", "w", 20, 50))
@@ -205,11 +236,11 @@ class Queue:
             )
 
         found = sorted(
-            (one["due"], one["seq"], run_id)
+            (one["priority"], one["due"], one["seq"], run_id)
             for run_id, one in self.runs.items()
             if one["status"] == "pending" and one["due"] <= now and comes_first(run_id, one["thread"], one["seq"])
         )
-        claimed = [run_id for _, _, run_id in found[:limit]]
+        claimed = [run_id for *_, run_id in found[:limit]]
         for run_id in claimed:
             self.runs[run_id]["status"] = "running"
         return claimed
@@ -232,9 +263,16 @@ async def test_the_queue_does_what_it_is_meant_to(storage, seed):
         ):
             case "insert":
                 made += 1
-                thread, due = f"t{chance.randrange(3)}", now + chance.choice((-5, 0, 0, 0, 5, 20))
-                await tx.runs.insert(run(f"r{made:03}", thread, due))
-                queue.runs[f"r{made:03}"] = {"thread": thread, "due": due, "seq": made, "status": "pending"}
+                thread, due = f"t{chance.randrange(4)}", now + chance.choice((-5, 0, 0, 0, 5, 20))
+                priority = chance.choice((0, 0, 0, -5, 3))
+                await tx.runs.insert(run(f"r{made:03}", thread, due, priority=priority))
+                queue.runs[f"r{made:03}"] = {
+                    "thread": thread,
+                    "priority": priority,
+                    "due": due,
+                    "seq": made,
+                    "status": "pending",
+                }
             case "claim":
                 limit = chance.randint(1, 3)
                 assert await tx.runs.claimable(now) == bool(Queue.claim(copy(queue), now, 1))

@@ -62,6 +62,7 @@ async def test_what_was_put_is_read_again(storage):
         interrupts_json=b'{"t":[]}',
         ttl=Ttl(minutes=1.5, strategy="keep_latest", expires_at=99),
         forked_from=ForkedFrom(thread_id="z", checkpoint_id=None, at=5),
+        priority=-3,
     )
     assert await put(storage, wanted) == [True]
     assert await get(storage) == wanted
@@ -206,6 +207,15 @@ async def test_the_longest_overdue_comes_first_and_busy_ones_wait(storage):
     assert [one.thread_id for one in await storage.read(lambda tx: tx.threads.expired(40, 1))] == ["b"]
     await storage.write(lambda tx: tx.threads.set_ttl("b", None))
     assert [one.thread_id for one in await storage.read(lambda tx: tx.threads.expired(40, 1))] == ["a"]
+
+
+async def test_a_priority_is_settled_later_and_shown_everywhere(storage):
+    await put(storage, thread(), thread("b", priority=0))
+    assert (await get(storage)).priority is None
+    await storage.write(lambda tx: tx.threads.set_priority("a", 5))
+    assert (await get(storage)).priority == (await get(storage, with_state=False)).priority == 5
+    found = await storage.read(lambda tx: tx.threads.search(ThreadQuery(sort_by="thread_id", descending=False)))
+    assert [one.priority for one in found] == [5, 0]
 
 
 async def test_a_hundred_thousand_threads_are_searched_without_reading_each(sqlite):

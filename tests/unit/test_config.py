@@ -157,14 +157,15 @@ def test_unknown_keys_at_every_level_are_told_with_the_nearest_known_one(write):
     assert "wholly: unknown key, it has no effect" in told
 
 
-@pytest.mark.parametrize(
-    ("block", "place"),
-    [
-        ({"priority": {"path": "./p.py:p"}}, "priority"),
-    ],
-)
-def test_keys_that_are_not_built_are_told_loudly(write, block, place):
-    assert any(w.startswith(f"{place}: NOT BUILT YET") for w in load(write(PLAIN, block), {}).warnings)
+def test_priority_is_read(write):
+    assert load(write(PLAIN), {}).priority is None
+    assert load(write(PLAIN, {"priority": {"path": "./p.py:p"}}), {}).priority == "./p.py:p"
+    assert (
+        load(None, {"LANGSERVE_GRAPHS": '{"a": "./a.py:g"}', "LANGGRAPH_PRIORITY": '{"path": "p:p"}'}).priority == "p:p"
+    )
+    assert "priority.path: is missing" in refused(write(PLAIN, {"priority": {}}), {})
+    assert "priority: must be an object, got text" in refused(write(PLAIN, {"priority": "./p.py:p"}), {})
+    assert "priority.path: './p.ts:p' is JavaScript" in refused(write(PLAIN, {"priority": {"path": "./p.ts:p"}}), {})
 
 
 def test_encryption_is_read_from_the_file_and_from_the_variable_beside_it(write):

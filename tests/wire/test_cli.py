@@ -169,12 +169,9 @@ def test_the_start_says_where_and_what_is_served(tmp_path):
 
 def test_warnings_are_told_at_start(app, tmp_path):
     code = (CHAT / "team.py").read_text()
-    folder = app(
-        {"graphs": {"team": "./team.py:agent"}, "priority": {"path": "./p.py:f"}, "htp": {}}, {"team.py": code}
-    )
+    folder = app({"graphs": {"team": "./team.py:agent"}, "htp": {}}, {"team.py": code})
     with running(folder, tmp_path / "data") as server:
         log = server.log()
-    assert "priority: NOT BUILT YET" in log
     assert 'htp: unknown key, it has no effect (did you mean \\"http\\"?)' in log
 
 

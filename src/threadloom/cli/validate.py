@@ -58,6 +58,7 @@ def load_all(settings: "Settings") -> None:
     from threadloom.graphs.encryption import load_handlers
     from threadloom.graphs.load import load_app, load_object
     from threadloom.graphs.own_store import OwnStore
+    from threadloom.graphs.priority import load_assign
     from threadloom.graphs.registry import load_graphs
 
     index, own_store = settings.store.index, settings.store.path
@@ -72,7 +73,7 @@ def load_all(settings: "Settings") -> None:
         steps.append(lambda: load_index(index, lambda spec: load_object(spec, settings)))
     if own_store is not None:
         steps.append(lambda: OwnStore(own_store, lambda spec: load_object(spec, settings)))
-    steps.append(lambda: load_handlers(settings))
+    steps += [lambda: load_handlers(settings), lambda: load_assign(settings)]
     if settings.ui:
         steps.append(lambda: load_bundles(settings))
     faults = []

@@ -68,6 +68,7 @@ BLOCKS: dict[str, str] = {
     "store": "LANGGRAPH_STORE",
     "auth": "LANGGRAPH_AUTH",
     "encryption": "LANGGRAPH_ENCRYPTION",
+    "priority": "LANGGRAPH_PRIORITY",
     "http": "LANGGRAPH_HTTP",
     "webhooks": "LANGGRAPH_WEBHOOKS",
     "checkpointer": "LANGGRAPH_CHECKPOINTER",

@@ -9,6 +9,7 @@ import msgspec
 
 from threadloom.config.aes import check_aes
 from threadloom.config.blocks import (
+    FORMS,
     read_auth,
     read_checkpointer,
     read_encryption,
@@ -33,12 +34,6 @@ DATA_FOLDER = ".threadloom"
 
 PASSED_OVER = ("$schema",)
 """Keys that are known and mean nothing here."""
-
-NOT_BUILT = {
-    "priority": "runs start in the order they came",
-}
-"""Known keys without effect as yet, and what holds instead: told at each start, so that nobody counts on them."""
-
 
 POSTGRES = ("postgresql", "postgres")
 REDIS = ("redis", "rediss", "unix")
@@ -180,7 +175,7 @@ def _read(
     )
     check_aes(variables, findings)
     top.done(PASSED_OVER)
-    _tell_unbuilt(document, variables, findings)
+    _tell_idle(document, findings)
     return msgspec.structs.replace(settings, warnings=tuple(findings.warnings))
 
 
@@ -208,23 +203,20 @@ def _read_priority(top: Section) -> str | None:
     block = top.section("priority")
     if block is None:
         return None
+    if not block.has("path"):
+        block.fault("path", f"is missing; {FORMS}")
     path = spec(block, "path")
     block.done()
     return path
 
 
-def _tell_unbuilt(document: dict[str, Any], variables: Environment, findings: Findings) -> None:
+def _tell_idle(document: dict[str, Any], findings: Findings) -> None:
+    """Tells of keys that mean nothing beside what the others say."""
     if document.get("auth") is None:
         http = document.get("http")
         for key in ("middleware_order", "enable_custom_route_auth"):
             if isinstance(http, dict) and http.get(key):
                 findings.warn(f"http.{key}", "has no effect without auth")
-    for dotted, instead in NOT_BUILT.items():
-        value: Any = document
-        for part in dotted.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None:
-            findings.warn(dotted, f"NOT BUILT YET, it has no effect: {instead}")
 
 
 def _check_services(variables: Environment, root: Path, findings: Findings) -> Path | None:

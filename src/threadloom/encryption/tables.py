@@ -41,7 +41,7 @@ class Table:
 class SealedThreads(Table):
     """`storage.base.Threads`."""
 
-    PLAIN = ("expired", "share_state", "set_ttl", "delete", "copies")
+    PLAIN = ("expired", "share_state", "set_ttl", "set_priority", "delete", "copies")
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
         sealed = self._sealer.thread(thread)

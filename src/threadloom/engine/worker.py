@@ -158,6 +158,7 @@ class Worker:
         self._claiming: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self._stopping = False
+        self._others_wait = False
 
     @property
     def active(self) -> int:
@@ -209,7 +210,10 @@ class Worker:
         now = self._clock.now()
         # A transaction that failed after this leaves its place taken; it is given back here.
         self._taken = {taken: at for taken, at in self._taken.items() if now - at < SECOND}
-        if self._claiming is None or self._stopping or len(self._held) + len(self._taken) >= self.jobs:
+        full = len(self._held) + len(self._taken) >= self.jobs
+        self._others_wait = self._others_wait or full
+        # A place that became free is for those who wait, in their order.
+        if self._claiming is None or self._stopping or self._others_wait:
             return None
         self._taken[run.run_id] = now
         return await tx.runs.take(run.run_id, self.id, now, self._leases.end(now))
@@ -238,7 +242,8 @@ class Worker:
             claimed = await self._claim_due(free, now)
             for run in claimed:
                 self._begin(self._attempt(run), run)
-            if len(claimed) < free:
+            self._others_wait = len(claimed) == free
+            if not self._others_wait:
                 break
         # From the moment of that look on: a run that came due since then was not seen by it.
         due = await self._storage.read(lambda tx: tx.runs.next_due(now))

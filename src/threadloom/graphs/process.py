@@ -74,6 +74,7 @@ def app_folders(settings: Settings) -> tuple[Path, ...]:
     specs = [graph.path for graph in settings.graphs.values()]
     specs += [spec for spec in (settings.http.app, settings.store.path) if spec is not None]
     specs += [block.path for block in (settings.auth, settings.encryption) if block is not None]
+    specs += [settings.priority] if settings.priority is not None else []
     if settings.store.index is not None:
         specs.append(settings.store.index.embed)
     places = [spec.rpartition(":")[0] for spec in specs]

@@ -23,6 +23,7 @@ from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, StorageEr
 from threadloom.ids import new_id
 from threadloom.services import schedule
 from threadloom.services.permission import metadata_left, seen, thread_seen
+from threadloom.services.priorities import Priorities
 from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronSearch, RunCreate
 from threadloom.services.run_grant import Granting
 from threadloom.storage.base import CronQuery, Storage, Tx
@@ -57,10 +58,14 @@ class Runs(Protocol):
 
     @property
     def granting(self) -> Granting: ...
+    @property
+    def priorities(self) -> Priorities: ...
 
     async def check(self, request: RunCreate) -> None: ...
 
-    async def admit(self, tx: Tx, caller: Caller, thread_id: str | None, request: RunCreate, *, grant: Any) -> Any: ...
+    async def admit(
+        self, tx: Tx, caller: Caller, thread_id: str | None, request: RunCreate, *, grant: Any, priority: int | None
+    ) -> Any: ...
 
     def admitted(self, admitted: Any) -> None: ...
 
@@ -302,11 +307,14 @@ class CronService:
             request = _run_request(cron)
             await self._runs.check(request)
             grant = await self._runs.granting.grant(caller, cron.thread_id, request)
+            priority = await self._runs.priorities.of(
+                caller, cron.thread_id, request, grant=grant, cron_id=cron.cron_id
+            )
 
             async def work(tx: Tx) -> Any:
                 if not await tx.crons.advance(cron.cron_id, expected=expected, following=following, fired_at=now):
                     return None
-                admitted = await self._runs.admit(tx, caller, cron.thread_id, request, grant=grant)
+                admitted = await self._runs.admit(tx, caller, cron.thread_id, request, grant=grant, priority=priority)
                 run: Run = admitted.run
                 run.kwargs["config"]["configurable"]["cron_id"] = cron.cron_id
                 await tx.runs.set_kwargs(run.run_id, run.kwargs)

@@ -128,20 +128,21 @@ class CommandService:
         rule = await self._reading(caller, thread_id)
         await self._runs.check(request)
         for _ in range(ATTEMPTS):
-            grant, granted = None, None
-            if self._runs.granting.needed(caller):
+            grant, granted, priority = None, None, None
+            if self._runs.granting.needed(caller) or self._runs.priorities.needed:
                 await self._seen(thread_id, rule, prepare)
                 granted = _gist(request)
                 grant = await self._runs.granting.grant(caller, thread_id, request)
+                priority = await self._runs.priorities.of(caller, thread_id, request, grant=grant)
 
             async def work(
-                tx: Tx, grant: Grant | None = grant, granted: object = granted
+                tx: Tx, grant: Grant | None = grant, granted: object = granted, priority: int | None = priority
             ) -> tuple[Admitted, int] | None:
                 await readable(tx, thread_id, rule)
                 await prepare(tx)
                 if granted is not None and granted != _gist(request):
                     return None
-                return await self._admit(tx, caller, thread_id, request, grant)
+                return await self._admit(tx, caller, thread_id, request, grant, priority)
 
             done = await self._storage.write(work)
             if done is not None:
@@ -151,7 +152,13 @@ class CommandService:
         raise Refused("unknown_error", "The thread changes too fast")
 
     async def _admit(
-        self, tx: Tx, caller: Caller, thread_id: str, request: RunCreate, grant: Grant | None
+        self,
+        tx: Tx,
+        caller: Caller,
+        thread_id: str,
+        request: RunCreate,
+        grant: Grant | None,
+        priority: int | None,
     ) -> tuple[Admitted, int]:
         """Puts the run into the queue; gives also the thread's newest event at that moment."""
         try:
@@ -163,7 +170,8 @@ class CommandService:
         if checkpoint_id and await tx.lineage.get(thread_id, ns, checkpoint_id) is None:
             raise invalid(f"config.configurable.checkpoint_id: there is no checkpoint {checkpoint_id}")
         seq = await tx.events.last_channel_seq(thread_id)
-        return await self._runs.admit(tx, caller, thread_id, request, grant=grant, channels=True), seq
+        admitted = await self._runs.admit(tx, caller, thread_id, request, grant=grant, priority=priority, channels=True)
+        return admitted, seq
 
     async def _assistant_of(self, tx: Tx, thread: Thread) -> str:
         """The assistant of the thread's newest run, or the one of its graph when that is gone."""

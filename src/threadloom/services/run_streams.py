@@ -119,10 +119,13 @@ class RunStreamService:
         await self._runs.check(request)
         own = new_id()
         grant = await self._runs.granting.grant(caller, thread_id, request, reads=thread_id or own)
+        priority = await self._runs.priorities.of(caller, thread_id, request, grant=grant)
         follower = await self._broker.follow(thread_id or own, events=events)
         try:
             admitted = await self._storage.write(
-                lambda tx: self._runs.admit(tx, caller, thread_id, request, grant=grant, own_thread=own)
+                lambda tx: self._runs.admit(
+                    tx, caller, thread_id, request, grant=grant, priority=priority, own_thread=own
+                )
             )
         except BaseException:
             follower.close()

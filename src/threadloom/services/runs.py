@@ -13,10 +13,12 @@ from threadloom.engine.execute import read_state
 from threadloom.engine.settle import throw_away
 from threadloom.engine.states import thread_status
 from threadloom.errors import Conflict, Denied, NotFound
+from threadloom.graphs.priority import Assign
 from threadloom.graphs.registry import Graphs
 from threadloom.ids import new_id
 from threadloom.services.limits import Limits
 from threadloom.services.permission import both, thread_seen
+from threadloom.services.priorities import Priorities, new_thread_metadata
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_grant import Assistants, Grant, Granting
 from threadloom.services.run_request import check_context, checkpoint_of, new_run, said_config
@@ -55,6 +57,7 @@ class RunService:
         starter: the worker of this process.
         limits: how many runs a user may have.
         keep: seconds that what came of a stateless run is kept when it was stopped before it began.
+        assign: the user's priority function, if there is one.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class RunService:
         starter: Starter,
         limits: Limits,
         keep: float,
+        assign: Assign | None = None,
     ) -> None:
         self._limits = limits
         self._keep = int(keep * SECOND)
         self._guard = guard
         self._users = users
         self.granting = Granting(storage=storage, guard=guard, assistants=assistants, clock=clock)
+        self.priorities = Priorities(storage=storage, assistants=assistants, assign=assign)
         self._starter = starter
         self._storage = storage
         self._broker = broker
@@ -101,7 +106,10 @@ class RunService:
         """
         await self.check(request)
         grant = await self.granting.grant(caller, thread_id, request)
-        admitted = await self._storage.write(lambda tx: self.admit(tx, caller, thread_id, request, grant=grant))
+        priority = await self.priorities.of(caller, thread_id, request, grant=grant)
+        admitted = await self._storage.write(
+            lambda tx: self.admit(tx, caller, thread_id, request, grant=grant, priority=priority)
+        )
         self.admitted(admitted)
         return admitted.run
 
@@ -109,11 +117,16 @@ class RunService:
         """Makes stateless runs, all or none. Raises as `create`."""
         for request in requests:
             await self.check(request)
-        grants = [await self.granting.grant(caller, None, request) for request in requests]
+        asked = []
+        for request in requests:
+            grant = await self.granting.grant(caller, None, request)
+            asked.append((request, grant, await self.priorities.of(caller, None, request, grant=grant)))
 
         async def work(tx: Tx) -> list[Admitted]:
-            asked = zip(requests, grants, strict=True)
-            return [await self.admit(tx, caller, None, request, grant=grant) for request, grant in asked]
+            return [
+                await self.admit(tx, caller, None, request, grant=grant, priority=priority)
+                for request, grant, priority in asked
+            ]
 
         batch = await self._storage.write(work)
         for admitted in batch:
@@ -128,6 +141,7 @@ class RunService:
         request: RunCreate,
         *,
         grant: Grant | None,
+        priority: int | None,
         own_thread: str | None = None,
         channels: bool = False,
     ) -> Admitted:
@@ -135,6 +149,7 @@ class RunService:
 
         Args:
             grant: what handlers granted (`granting`); None when they are not asked about this caller.
+            priority: what a thread without one gets (`priorities`); None: nobody was asked.
             own_thread: the id that the thread of a stateless run gets.
             channels: whether it is a v2 run, which tells what happens on the channels of the v2 event stream.
         """
@@ -150,13 +165,13 @@ class RunService:
         await self._limits.admit_run(tx, caller, thread_id or "", request.multitask_strategy)
         if thread_id is None:
             temporary = request.on_completion == "delete"
-            thread = await self._new_thread(tx, own_thread or new_id(), request, assistant, fresh=True)
+            thread = await self._new_thread(tx, own_thread or new_id(), request, assistant, priority, fresh=True)
         else:
             thread = await tx.threads.get(thread_id, with_state=False)
             if thread is None:
                 if request.if_not_exists != "create":
                     raise NotFound(NO_THREAD)
-                thread = await self._new_thread(tx, thread_id, request, assistant)
+                thread = await self._new_thread(tx, thread_id, request, assistant, priority)
             elif grant is not None and not permits(grant.thread, thread.metadata):
                 raise NotFound(NO_THREAD)
         if grant is not None and not permits(grant.reading, thread.metadata):
@@ -175,6 +190,10 @@ class RunService:
         )
         if grant is not None:
             grant.change(run)
+        if priority is not None:
+            if thread.priority is None:
+                await tx.threads.set_priority(thread.thread_id, priority)
+            run.priority = priority if thread.priority is None else thread.priority
         # Before the commit, for a worker may have the run at once after it.
         self._users.remember(run, caller.user)
         if channels:
@@ -201,15 +220,24 @@ class RunService:
             await self._webhooks.check(request.webhook)
 
     async def _new_thread(
-        self, tx: Tx, thread_id: str, request: RunCreate, assistant: Assistant, *, fresh: bool = False
+        self,
+        tx: Tx,
+        thread_id: str,
+        request: RunCreate,
+        assistant: Assistant,
+        priority: int | None,
+        *,
+        fresh: bool = False,
     ) -> Thread:
         now = self._clock.now()
-        metadata = {
-            **request.metadata,
-            "graph_id": assistant.graph_id,
-            "assistant_id": assistant.assistant_id,
-        }
-        thread = Thread(thread_id=thread_id, created_at=now, updated_at=now, state_updated_at=now, metadata=metadata)
+        thread = Thread(
+            thread_id=thread_id,
+            created_at=now,
+            updated_at=now,
+            state_updated_at=now,
+            metadata=new_thread_metadata(request, assistant),
+            priority=priority,
+        )
         await tx.threads.insert(thread, fresh=fresh)
         return thread
 

@@ -103,6 +103,10 @@ class Threads(Protocol):
 
     async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None: ...
 
+    async def set_priority(self, thread_id: str, priority: int) -> None:
+        """Settles how urgent the runs of a thread are."""
+        ...
+
     async def delete(self, thread_id: str) -> bool:
         """Removes the record alone. False when there was none. Its copies become copies of what it was a copy of."""
         ...
@@ -161,10 +165,11 @@ class Runs(Protocol):
     async def claim(
         self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
     ) -> list[Run]:
-        """Makes up to `limit` due pending runs running, each of a thread that has no other running, oldest due first.
+        """Makes up to `limit` due pending runs running, each of a thread that has no other running: the smallest
+        priority first, and of those the oldest due.
 
-        Each gets attempt + 1, a new fence and the lease. `attempts`: only those that had at least so many, and less than so
-        many, attempts before.
+        Of one thread the first made goes first, whatever its priority. Each gets attempt + 1, a new fence and the lease.
+        `attempts`: only those that had at least so many, and less than so many, attempts before.
         """
         ...
 

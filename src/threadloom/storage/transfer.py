@@ -22,12 +22,12 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "states": ("id", "values", "interrupts"),
     "threads": (
         *("seq", "thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "status", "config", "error"),
-        *("state_id", "ttl_minutes", "ttl_strategy", "expires_at", "forked_from", "copied_from"),
+        *("state_id", "ttl_minutes", "ttl_strategy", "expires_at", "forked_from", "copied_from", "priority"),
     ),
     "runs": (
         *("seq", "run_id", "thread_id", "assistant_id", "status", "created_at", "updated_at", "metadata", "kwargs"),
         *("multitask_strategy", "due", "attempt", "fence", "worker", "lease", "cancel", "started_at", "ended_at"),
-        "user_id",
+        *("user_id", "priority"),
     ),
     "outcomes": ("run_id", "thread_id", "status", "output", "error", "metadata", "expires_at"),
     "events": ("thread_id", "seq", "run_id", "ms", "n", "name", "mode", "last", "data", "expires_at"),

@@ -22,6 +22,7 @@ SPECS = (
     ("auth", "path"),
     ("encryption", "path"),
     ("priority", "path"),
+    ("priority", "path"),
 )
 """Keys that hold a spec of code, besides `graphs`."""
 

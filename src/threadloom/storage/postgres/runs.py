@@ -47,6 +47,7 @@ class PostgresRuns:
             run.user_id,
             task_of(run.metadata),
             run.temporary,
+            run.priority,
         )
         return run
 
@@ -213,6 +214,7 @@ def run_of(row: Mapping[str, Any]) -> Run:
         lease=row["lease"],
         cancel=row["cancel"],
         user_id=row["user_id"],
+        priority=row["priority"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
     )

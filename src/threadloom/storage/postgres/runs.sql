@@ -1,8 +1,8 @@
 -- name: insert
 -- A new run, at the end of the queue. Gives its number.
 INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due,
-    user_id, task_id, temporary, ready)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CASE WHEN $4 = 'pending' AND NOT EXISTS (
+    user_id, task_id, temporary, priority, ready)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, CASE WHEN $4 = 'pending' AND NOT EXISTS (
     SELECT 1 FROM runs WHERE thread_id = $2 AND status IN ('pending', 'running') AND (status = 'running' OR due <= $10)
 ) THEN $10::bigint END)
 RETURNING seq;

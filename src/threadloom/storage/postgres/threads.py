@@ -57,6 +57,7 @@ class PostgresThreads:
             thread.forked_from and thread.forked_from.thread_id,
             thread.values_json,
             thread.interrupts_json,
+            thread.priority,
         )
         return bool(made)
 
@@ -106,6 +107,10 @@ class PostgresThreads:
         values = (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.expires_at)
         await self._db.execute(SQL["set_ttl"], thread_id, *values)
 
+    async def set_priority(self, thread_id: str, priority: int) -> None:
+        await self._db.lock_thread(thread_id)
+        await self._db.execute(SQL["set_priority"], thread_id, priority)
+
     async def delete(self, thread_id: str) -> bool:
         await self._db.lock_thread(thread_id)
         return bool(await self._db.fetchval(SQL["delete"], thread_id))
@@ -124,7 +129,7 @@ class PostgresThreads:
         # Rows are chosen by number first, so that sorting moves no documents about.
         sql = (
             "SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,"
-            f" t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, {state}"
+            f" t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, {state}, t.priority"
             f" FROM (SELECT t.seq FROM threads t {where} {order} {page}) c JOIN threads t ON t.seq = c.seq {join} {order}"
         )
         return [_thread(row) for row in await self._db.fetch(sql)]
@@ -157,6 +162,7 @@ def _thread(row: Sequence[Any]) -> Thread:
         forked_from=None if row[11] is None else ForkedFrom(**orjson.loads(row[11])),
         values_json=row[12],
         interrupts_json=row[13],
+        priority=row[14],
     )
 
 

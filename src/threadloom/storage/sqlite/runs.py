@@ -13,6 +13,9 @@ from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
 SQL = load(__package__, "runs.sql")
 
+NO_LEVEL = -(2**15)
+"""More urgent than any run."""
+
 
 class SqliteRuns:
     """`Runs` of the storage protocol."""
@@ -35,6 +38,7 @@ class SqliteRuns:
                 run.multitask_strategy,
                 run.due,
                 run.user_id or None,
+                run.priority,
             ),
         )
         run.order = cursor.lastrowid or 0
@@ -66,15 +70,21 @@ class SqliteRuns:
     async def claim(
         self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
     ) -> list[Run]:
-        claimed = []
-        for (run_id,) in self._db.execute(SQL["claimable"], (now, limit, *attempts)).fetchall():
-            run = await self.take(run_id, worker, now, lease)
-            if run:
-                claimed.append(run)
+        claimed: list[Run] = []
+        level = NO_LEVEL
+        # One priority after the other: runs of one that are not due yet must not be walked past to get to the next.
+        while (
+            len(claimed) < limit and (level := self._db.execute(SQL["next_level"], (level,)).fetchone()[0]) is not None
+        ):
+            found = self._db.execute(SQL["to_claim"], (now, limit - len(claimed), *attempts, level)).fetchall()
+            for (run_id,) in found:
+                run = await self.take(run_id, worker, now, lease)
+                if run:
+                    claimed.append(run)
         return claimed
 
     async def claimable(self, now: int) -> bool:
-        return self._db.execute(SQL["claimable"], (now, 1, 0, None)).fetchone() is not None
+        return self._db.execute(SQL["claimable"], (now,)).fetchone() is not None
 
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
         fence = self._db.execute(SQL["take_fence"]).fetchone()[0]
@@ -182,6 +192,7 @@ def run_of(row: tuple[Any, ...]) -> Run:
         started_at,
         ended_at,
         user_id,
+        priority,
     ) = row
     return Run(
         run_id=run_id,
@@ -200,6 +211,7 @@ def run_of(row: tuple[Any, ...]) -> Run:
         lease=lease,
         cancel=cancel,
         user_id=user_id or "",
+        priority=priority,
         started_at=started_at,
         ended_at=ended_at,
     )

@@ -1,8 +1,8 @@
 -- name: insert
 -- A new run, at the end of the queue.
 INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due,
-    user_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    user_id, priority)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: get
 -- One run by id.
@@ -30,9 +30,21 @@ SELECT count(*) FROM runs INDEXED BY runs_active
 WHERE status IN ('pending', 'running') AND coalesce(user_id, '') = ?1 AND thread_id <> ?2;
 
 -- name: claimable
--- Due pending runs, the first of each thread that has none running, of those with ?3 to below ?4 attempts behind them.
+-- Whether there is a due pending run that is its thread's next.
+SELECT 1 FROM runs p
+WHERE status = 'pending' AND due <= ?1
+  AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
+  AND NOT EXISTS (SELECT 1 FROM runs e WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq)
+LIMIT 1;
+
+-- name: next_level
+-- The most urgent priority of pending runs that are less urgent than one.
+SELECT min(priority) FROM runs WHERE status = 'pending' AND priority > ?;
+
+-- name: to_claim
+-- Due pending runs of one priority, the first of each thread that has none running, with ?3 to below ?4 attempts behind them.
 SELECT run_id FROM runs p
-WHERE status = 'pending' AND due <= ?1 AND attempt >= ?3 AND (?4 IS NULL OR attempt < ?4)
+WHERE status = 'pending' AND priority = ?5 AND due <= ?1 AND attempt >= ?3 AND (?4 IS NULL OR attempt < ?4)
   AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
   AND NOT EXISTS (SELECT 1 FROM runs e WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq)
 ORDER BY due, seq LIMIT ?2;

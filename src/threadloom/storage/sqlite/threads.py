@@ -48,6 +48,7 @@ class SqliteThreads:
             ttl and ttl.expires_at,
             _fork(thread.forked_from),
             thread.forked_from and thread.forked_from.thread_id,
+            thread.priority,
         )
         if self._connection.execute(SQL["insert"], row).rowcount == 0:
             return False
@@ -103,6 +104,9 @@ class SqliteThreads:
         values = (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.expires_at)
         self._connection.execute(SQL["set_ttl"], (thread_id, *values))
 
+    async def set_priority(self, thread_id: str, priority: int) -> None:
+        self._connection.execute(SQL["set_priority"], (thread_id, priority))
+
     async def delete(self, thread_id: str) -> bool:
         row = self._connection.execute(SQL["delete"], (thread_id,)).fetchone()
         if row is None:
@@ -126,7 +130,7 @@ class SqliteThreads:
         join = "LEFT JOIN states s ON s.id = t.state_id" if query.with_state else ""
         sql = (
             "SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,"
-            f" t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, {state}"
+            f" t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, {state}, t.priority"
             f" FROM ({chosen}) c JOIN threads t ON t.seq = c.seq {join} {order}"
         )
         arguments |= {"limit": query.limit, "offset": query.offset}
@@ -168,6 +172,7 @@ def _thread(row: Sequence[Any]) -> Thread:
         forked_from=forked_from,
         values_json=row[12],
         interrupts_json=row[13],
+        priority=row[14],
     )
 
 

@@ -1,20 +1,20 @@
 -- name: insert
 -- A new thread, unless its id is taken.
 INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from, priority)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread_id) DO NOTHING;
 
 -- name: get
 -- One thread by id, with what it shows of its state.
 SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,
-    t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, s."values", s.interrupts
+    t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, s."values", s.interrupts, t.priority
 FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = ?;
 
 -- name: get_plain
 -- One thread by id, without its state.
 SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL
+    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
 FROM threads WHERE thread_id = ?;
 
 -- name: update
@@ -52,6 +52,10 @@ DELETE FROM states WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM threads WHERE sta
 -- What went wrong last, or NULL.
 UPDATE threads SET error = ?2 WHERE thread_id = ?1;
 
+-- name: set_priority
+-- How urgent the thread's runs are.
+UPDATE threads SET priority = ?2 WHERE thread_id = ?1;
+
 -- name: set_ttl
 -- When the thread is to go, and how.
 UPDATE threads SET ttl_minutes = ?2, ttl_strategy = ?3, expires_at = ?4 WHERE thread_id = ?1;
@@ -75,5 +79,5 @@ SELECT thread_id FROM copies WHERE thread_id <> ?1;
 -- name: expired
 -- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
 SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL
+    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
 FROM threads WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT ?2;

@@ -1,0 +1,93 @@
+"""How urgent a new run is: decided by the user's function at the first run of a thread, and kept with the thread."""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from threadloom.auth.user import User
+from threadloom.errors import Invalid, NotFound
+from threadloom.graphs.priority import Assign
+from threadloom.services.requests import RunCreate
+from threadloom.services.run_grant import Grant
+from threadloom.storage.base import Storage, Tx
+from threadloom.storage.filters import permits
+from threadloom.types import Assistant, Caller, Thread
+
+
+class Assistants(Protocol):
+    """What is needed of the assistants service."""
+
+    def resolve(self, tx: Tx, assistant: str) -> Awaitable[Assistant]: ...
+
+
+class Priorities:
+    """Asks the user's function about threads for which nothing is settled yet.
+
+    Args:
+        assign: the function; None: all runs are as urgent.
+    """
+
+    def __init__(self, *, storage: Storage, assistants: Assistants, assign: Assign | None) -> None:
+        self._storage = storage
+        self._assistants = assistants
+        self._assign = assign
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is a function to ask."""
+        return self._assign is not None
+
+    async def of(
+        self,
+        caller: Caller,
+        thread_id: str | None,
+        request: RunCreate,
+        *,
+        grant: Grant | None,
+        cron_id: str | None = None,
+    ) -> int | None:
+        """What a run that is about to be made gets; None when nobody is asked, or when it cannot be made anyhow.
+
+        Args:
+            thread_id: its thread; None when it makes one of its own.
+            grant: what handlers granted.
+            cron_id: the cron that makes it.
+
+        Raises:
+            ApiError: the function failed, or gave something else than a priority.
+        """
+        if self._assign is None:
+            return None
+        thread, assistant = await self._storage.read(lambda tx: self._look(tx, thread_id, request))
+        if thread is not None and thread.priority is not None:
+            return thread.priority
+        if assistant is None or (thread is None and thread_id is not None and request.if_not_exists != "create"):
+            return None
+        if grant is not None:
+            if not permits(grant.assistant, assistant.metadata):
+                return None
+            if thread is not None and not permits(grant.thread, thread.metadata):
+                return None
+            request = grant.asked(request)
+        return await self._assign(
+            user=User("", is_authenticated=False) if caller.user is None else caller.user,
+            permissions=caller.permissions,
+            thread_id=thread_id,
+            thread_metadata=new_thread_metadata(request, assistant) if thread is None else thread.metadata,
+            assistant_id=assistant.assistant_id,
+            graph_id=assistant.graph_id,
+            assistant_metadata=assistant.metadata,
+            run_metadata={**request.config.get("metadata", {}), **request.metadata},
+            cron_id=cron_id,
+        )
+
+    async def _look(self, tx: Tx, thread_id: str | None, request: RunCreate) -> tuple[Thread | None, Assistant | None]:
+        thread = None if thread_id is None else await tx.threads.get(thread_id, with_state=False)
+        try:
+            return thread, await self._assistants.resolve(tx, request.assistant_id)
+        except (NotFound, Invalid):
+            return thread, None
+
+
+def new_thread_metadata(request: RunCreate, assistant: Assistant) -> dict[str, object]:
+    """The metadata of a thread that a run makes."""
+    return {**request.metadata, "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
