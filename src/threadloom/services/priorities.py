@@ -8,6 +8,7 @@ from threadloom.errors import Invalid, NotFound
 from threadloom.graphs.priority import Assign
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_grant import Grant
+from threadloom.services.run_request import new_thread_metadata
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import permits
 from threadloom.types import Assistant, Caller, Thread
@@ -86,8 +87,3 @@ class Priorities:
             return thread, await self._assistants.resolve(tx, request.assistant_id)
         except (NotFound, Invalid):
             return thread, None
-
-
-def new_thread_metadata(request: RunCreate, assistant: Assistant) -> dict[str, object]:
-    """The metadata of a thread that a run makes."""
-    return {**request.metadata, "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}

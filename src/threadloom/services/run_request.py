@@ -9,6 +9,7 @@ from threadloom.errors import BadRequest
 from threadloom.ids import new_id
 from threadloom.services.permission import identity_of
 from threadloom.services.requests import RunCreate
+from threadloom.storage.base import Tx
 from threadloom.types import Assistant, Caller, Run, Thread
 
 BOTH = (
@@ -138,7 +139,32 @@ def new_run(
     )
 
 
-def said_config(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
+def new_thread(thread_id: str, request: RunCreate, assistant: Assistant, now: int, priority: int | None) -> Thread:
+    """The thread that a run makes."""
+    return Thread(
+        thread_id=thread_id,
+        created_at=now,
+        updated_at=now,
+        state_updated_at=now,
+        metadata=new_thread_metadata(request, assistant),
+        priority=priority,
+    )
+
+
+def new_thread_metadata(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
+    """The metadata of a thread that a run makes."""
+    return {**request.metadata, "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
+
+
+async def tie(tx: Tx, thread: Thread, request: RunCreate, assistant: Assistant) -> None:
+    """The record takes graph, assistant and config of its newest run, so that its state can be read while it runs."""
+    metadata = {**thread.metadata, "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
+    config = {**thread.config, **_said_config(request, assistant)}
+    if metadata != thread.metadata or config != thread.config:
+        await tx.threads.update(thread.thread_id, metadata=metadata, config=config)
+
+
+def _said_config(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
     """What a thread's record keeps of its run's config: what was said, but nothing of `configurable`."""
     said = {**assistant.config, **request.config}
     kept: dict[str, Any] = {key: said[key] for key in ("tags", "recursion_limit", "metadata") if key in said}

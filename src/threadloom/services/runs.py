@@ -18,15 +18,15 @@ from threadloom.graphs.registry import Graphs
 from threadloom.ids import new_id
 from threadloom.services.limits import Limits
 from threadloom.services.permission import both, thread_seen
-from threadloom.services.priorities import Priorities, new_thread_metadata
+from threadloom.services.priorities import Priorities
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_grant import Assistants, Grant, Granting
-from threadloom.services.run_request import check_context, checkpoint_of, new_run, said_config
+from threadloom.services.run_request import check_context, checkpoint_of, new_run, new_thread, tie
 from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.storage.tasks import Task, TaskQuery
-from threadloom.types import ACTIVE, SYSTEM, Assistant, Caller, CancelAction, Run, RunStatus, Thread
+from threadloom.types import ACTIVE, SYSTEM, Caller, CancelAction, Run, RunStatus, Thread
 
 NO_THREAD = "Thread or assistant not found."
 NOTHING_TO_CANCEL = "No runs found to cancel."
@@ -165,13 +165,15 @@ class RunService:
         await self._limits.admit_run(tx, caller, thread_id or "", request.multitask_strategy)
         if thread_id is None:
             temporary = request.on_completion == "delete"
-            thread = await self._new_thread(tx, own_thread or new_id(), request, assistant, priority, fresh=True)
+            thread = new_thread(own_thread or new_id(), request, assistant, self._clock.now(), priority)
+            await tx.threads.insert(thread, fresh=True)
         else:
             thread = await tx.threads.get(thread_id, with_state=False)
             if thread is None:
                 if request.if_not_exists != "create":
                     raise NotFound(NO_THREAD)
-                thread = await self._new_thread(tx, thread_id, request, assistant, priority)
+                thread = new_thread(thread_id, request, assistant, self._clock.now(), priority)
+                await tx.threads.insert(thread)
             elif grant is not None and not permits(grant.thread, thread.metadata):
                 raise NotFound(NO_THREAD)
         if grant is not None and not permits(grant.reading, thread.metadata):
@@ -199,7 +201,7 @@ class RunService:
         if channels:
             run.kwargs["event_streaming"] = True
         if not temporary:
-            await self._tie(tx, thread, request, assistant)
+            await tie(tx, thread, request, assistant)
         return await admit(tx, run, self._starter)
 
     def admitted(self, admitted: Admitted) -> None:
@@ -218,35 +220,6 @@ class RunService:
         check_context(request)
         if isinstance(request.webhook, str):
             await self._webhooks.check(request.webhook)
-
-    async def _new_thread(
-        self,
-        tx: Tx,
-        thread_id: str,
-        request: RunCreate,
-        assistant: Assistant,
-        priority: int | None,
-        *,
-        fresh: bool = False,
-    ) -> Thread:
-        now = self._clock.now()
-        thread = Thread(
-            thread_id=thread_id,
-            created_at=now,
-            updated_at=now,
-            state_updated_at=now,
-            metadata=new_thread_metadata(request, assistant),
-            priority=priority,
-        )
-        await tx.threads.insert(thread, fresh=fresh)
-        return thread
-
-    async def _tie(self, tx: Tx, thread: Thread, request: RunCreate, assistant: Assistant) -> None:
-        """The record takes graph, assistant and config of its newest run, so that its state can be read while it runs."""
-        metadata = {**thread.metadata, "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
-        config = {**thread.config, **said_config(request, assistant)}
-        if metadata != thread.metadata or config != thread.config:
-            await tx.threads.update(thread.thread_id, metadata=metadata, config=config)
 
     # --- looking ---
 
