@@ -177,6 +177,15 @@ def test_encryption_is_read_from_the_file_and_from_the_variable_beside_it(write)
     assert "encryption.path: is missing" in refused(write(PLAIN), {"LANGGRAPH_ENCRYPTION": "{}"})
 
 
+def test_auth_is_read_from_the_file_and_from_the_variable_beside_it(write):
+    variable = {"LANGGRAPH_AUTH": '{"path": "./b.py:b"}'}
+    file = write(PLAIN, {"auth": {"path": "./a.py:a"}})
+    assert load(file, {}).auth.path == load(file, variable).auth.path == "./a.py:a"
+    assert load(write(PLAIN), variable).auth.path == "./b.py:b"
+    assert "LANGGRAPH_AUTH: is not valid JSON" in refused(write(PLAIN), {"LANGGRAPH_AUTH": "{"})
+    assert "auth.path: is missing" in refused(write(PLAIN), {"LANGGRAPH_AUTH": "{}"})
+
+
 def test_auth_is_read_with_its_cache(write):
     block = {"path": "./a.py:a", "default": "deny", "cache": {"cache_keys": ["Authorization"], "ttl_seconds": 5}}
     auth = load(write(PLAIN, {"auth": block}), {}).auth

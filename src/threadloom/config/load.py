@@ -35,6 +35,9 @@ DATA_FOLDER = ".threadloom"
 PASSED_OVER = ("$schema",)
 """Keys that are known and mean nothing here."""
 
+GUARDS = ("auth", "encryption")
+"""Blocks whose variables count beside a file that has no such block: who sets one must not find the server open."""
+
 POSTGRES = ("postgresql", "postgres")
 REDIS = ("redis", "rediss", "unix")
 """What the addresses of services begin with, before `://`."""
@@ -127,10 +130,10 @@ def _read(
     top = Section(document, "", findings)
     own_env = _read_env(top, root, findings)
     whole_env = {**env, **own_env}
-    encryption = whole_env.get(BLOCKS["encryption"], "")
-    if not top.has("encryption") and encryption.strip():
-        # The reference obeys this variable even beside a file.
-        document["encryption"] = _json_variable(BLOCKS["encryption"], encryption, findings)
+    for key in GUARDS:
+        text = whole_env.get(BLOCKS[key], "")
+        if not top.has(key) and text.strip():
+            document[key] = _json_variable(BLOCKS[key], text, findings)
     from_env = {
         name: value
         for name in ("CORS_CONFIG", "LANGGRAPH_THREAD_TTL")

@@ -7,11 +7,13 @@ from typing import Annotated
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import interrupt
+from langgraph_sdk.runtime import ServerRuntime
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -157,13 +159,7 @@ async def fail_secretly(state: Steps):
     raise SecretError("the password is 1234")
 
 
-async def count_slowly(state: Steps):
-    await asyncio.sleep(1)
-    return await count(state)
-
-
 steps = of_nodes(Steps, [(START, "count")], count=count)
-slow_steps = of_nodes(Steps, [(START, "count")], count=count_slowly)
 slow = StateGraph(Steps)
 slow.add_node("tick", tick)
 slow.add_edge(START, "tick")
@@ -192,3 +188,26 @@ async def note(state: NoteState):
 
 
 pydantic_state = of_nodes(NoteState, [(START, "note")], note=note)
+
+
+def held(graph):
+    """The same graph, whose runs begin when the store holds an item for their thread under `("go",)`: whoever tests a client
+    lets them go when the client has subscribed to all it wants, however long that takes."""
+
+    async def made(config: RunnableConfig, runtime: ServerRuntime):
+        if runtime.access_context == "threads.create_run":
+            while await runtime.store.aget(("go",), config["configurable"]["thread_id"]) is None:
+                await asyncio.sleep(0.02)
+        return graph
+
+    return made
+
+
+held_asking = held(asking)
+held_chat = held(chat)
+held_failing = held(failing)
+held_nested = held(nested)
+held_nested_ask = held(nested_ask)
+held_steps = held(steps)
+held_tools = held(tools)
+held_unhurried = held(unhurried)

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { Client } from "@langchain/langgraph-sdk";
-import { SAY, apiUrl, run, test, until, webSocketFactory } from "./lib.js";
+import { SAY, apiUrl, letGo, run, test, until, webSocketFactory } from "./lib.js";
 
 const client = new Client({ apiUrl });
 
@@ -21,19 +21,19 @@ for (const transport of ["sse", "websocket"]) {
   const case_ = (name, body) => test(`${name} (${transport})`, body);
 
   case_("a run gives values and output", async () => {
-    // By web socket the client subscribes to values after it has started the run, and listens no more once it has heard of
-    // the run's end: of a run that ends within those milliseconds it never has an output, whatever the server replays.
-    const thread = open(transport, "slow_steps");
+    const thread = open(transport, "held_steps");
     const started = await thread.run.start({ input: { n: 3 } });
     assert.ok(started.run_id);
+    await letGo(thread.threadId);
     assert.deepEqual((await thread.output).steps, ["count 3"]);
     await thread.close();
   });
 
   case_("a message streams word by word", async () => {
-    const thread = open(transport, "chat");
+    const thread = open(transport, "held_chat");
     const reading = listed(thread.messages);
     await thread.run.start({ input: SAY });
+    await letGo(thread.threadId);
     const [message] = await reading;
     assert.equal(await message.text, "echo: hi you");
     assert.equal(message.node, "chat");
@@ -41,9 +41,10 @@ for (const transport of ["sse", "websocket"]) {
   });
 
   case_("tool calls have input and output", async () => {
-    const thread = open(transport, "tools");
+    const thread = open(transport, "held_tools");
     const reading = listed(thread.toolCalls);
     await thread.run.start({ input: SAY });
+    await letGo(thread.threadId);
     const [call] = await reading;
     assert.equal(call.name, "add");
     assert.deepEqual(call.args, { a: 2, b: 3 });
@@ -52,16 +53,18 @@ for (const transport of ["sse", "websocket"]) {
   });
 
   case_("extensions carry the payload", async () => {
-    const thread = open(transport, "nested");
+    const thread = open(transport, "held_nested");
     const note = thread.extensions.note;
     await thread.run.start({ input: {} });
+    await letGo(thread.threadId);
     assert.deepEqual(await note, { from: "outer" });
     await thread.close();
   });
 
   case_("an interrupt has its payload and is answered", async () => {
-    const thread = open(transport, "asking");
+    const thread = open(transport, "held_asking");
     await thread.run.start({ input: { n: 1 } });
+    await letGo(thread.threadId);
     await until(() => thread.interrupted);
     const [asked] = thread.interrupts;
     assert.deepEqual(asked.payload, { question: "go on?" });
@@ -71,10 +74,11 @@ for (const transport of ["sse", "websocket"]) {
   });
 
   case_("raw events of a subscription come once and in order", async () => {
-    const thread = open(transport, "nested");
+    const thread = open(transport, "held_nested");
     const subscription = await thread.subscribe({ channels: ["updates", "custom", "tasks", "checkpoints"] });
     const reading = listed(subscription);
     await thread.run.start({ input: {} });
+    await letGo(thread.threadId);
     const seen = await reading;
     const numbers = seen.map((event) => event.seq);
     assert.deepEqual(numbers, [...new Set(numbers)].sort((a, b) => a - b));
@@ -83,11 +87,12 @@ for (const transport of ["sse", "websocket"]) {
   });
 
   case_("a late subscription gets what it missed", async () => {
-    const first = open(transport, "steps");
+    const first = open(transport, "held_steps");
     await first.run.start({ input: { n: 1 } });
+    await letGo(first.threadId);
     await first.output;
     await first.close();
-    const later = open(transport, "steps", first.threadId);
+    const later = open(transport, "held_steps", first.threadId);
     const subscription = await later.subscribe({ channels: ["values"] });
     const { value } = await subscription[Symbol.asyncIterator]().next();
     assert.equal(value.params.data.n, 1);
