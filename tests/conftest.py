@@ -1,6 +1,7 @@
 """What all tests share. One suite, many implementations: every test that takes `storage` runs on each storage there is."""
 
 import asyncio
+import signal
 import uuid
 from urllib.parse import urlsplit
 
@@ -11,6 +12,9 @@ from tests import postgres_server, redis_server
 from tests.estate import Estate
 from tests.storages import KINDS, opened
 from tests.users import User
+
+# A shell that starts the tests in its background has them ignore Ctrl-C, and so would the servers that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

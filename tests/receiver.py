@@ -12,20 +12,24 @@ class Receiver:
 
     Attributes:
         received: path, headers (names in lower case) and body of each request, in order.
+        answers: as long as it is cleared, no request is answered.
     """
 
     def __init__(self, statuses: tuple[int, ...], port: int = 0) -> None:
         received = self.received = []
         came = self._came = threading.Condition()
-        answers = list(statuses)
+        left = list(statuses)
+        answers = self.answers = threading.Event()
+        answers.set()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 with came:
                     received.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
-                    status = answers.pop(0) if len(answers) > 1 else answers[0]
+                    status = left.pop(0) if len(left) > 1 else left[0]
                     came.notify_all()
+                answers.wait()
                 self.send_response(status)
                 if status == 302:
                     self.send_header("location", "/elsewhere")
@@ -54,5 +58,6 @@ def receiving(*statuses: int, port: int = 0) -> Iterator[Receiver]:
     try:
         yield receiver
     finally:
+        receiver.answers.set()
         receiver.server.shutdown()
         receiver.server.server_close()

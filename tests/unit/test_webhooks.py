@@ -252,9 +252,11 @@ async def test_a_delivery_can_be_made_again(storage, clock):
     with receiving(500, 500, 500, 200) as receiver:
         async with delivering(storage, clock) as webhooks:
             service = DeliveryService(guard=OPEN, storage=storage, clock=clock, webhooks=webhooks)
+            receiver.answers.clear()
             delivery = await end(storage, webhooks, webhook=receiver.url)
             with pytest.raises(Conflict, match="under way"):
                 await service.redeliver(SYSTEM, delivery.delivery_id)
+            receiver.answers.set()
             assert (await until(storage, delivery, ended, clock)).status == "failed"
             again = await service.redeliver(SYSTEM, delivery.delivery_id)
             assert (again.status, again.tries_left, len(again.tries)) == ("pending", 3, 3)
