@@ -281,7 +281,7 @@ async def test_cancellations_are_heard_everywhere(pair: Pair) -> None:
     pair.other.on_cancel(listener("other"))
     await _heard_of_each_other(pair)
     pair.one.cancel("r")
-    async with asyncio.timeout(0.2):
+    async with asyncio.timeout(SECONDS):
         await both.wait()
     assert set(heard) == {("one", "r"), ("other", "r")}
 
@@ -327,14 +327,14 @@ async def test_work_is_told_of(pair: Pair) -> None:
     await _heard_of_each_other(pair)
     await pair.other.work(0)
     pair.one.wake()
-    async with asyncio.timeout(0.2):
+    async with asyncio.timeout(SECONDS):
         await pair.other.work(None)
     loop = asyncio.get_running_loop()
     began = loop.time()
     await pair.other.work(0.1)
     assert loop.time() - began >= 0.09
     pair.other.wake(elsewhere=False)
-    async with asyncio.timeout(0.2):
+    async with asyncio.timeout(SECONDS):
         await pair.other.work(None)
 
 
