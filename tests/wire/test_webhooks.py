@@ -149,6 +149,16 @@ def test_a_stateless_run_is_told_and_found_though_its_thread_is_gone(http):
     assert told["values"] == {"n": 2}
 
 
+def test_a_receiver_is_told_the_whole_state_of_a_stateless_run_too(http):
+    with receiving() as receiver:
+        asked = {"assistant_id": "narrow", "input": {"n": 1}, "webhook": receiver.url}
+        assert http.post("/runs/wait", json=asked).json() == {"twice": 2}
+        thread = http.post("/threads", json={}).json()["thread_id"]
+        http.post(f"/threads/{thread}/runs/wait", json=asked)
+        told = [json.loads(body)["values"] for _, _, body in receiver.wait(2)]
+    assert told == [{"n": 1, "twice": 2}] * 2
+
+
 def test_a_relative_url_is_called_in_the_process(http):
     run = make_run(http, "/own/hook")
     delivery_of(http, run)

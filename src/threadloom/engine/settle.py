@@ -179,14 +179,15 @@ class Settling:
         )
         error = USER_INTERRUPT if result.kind == "cancelled" else result.error
         run.status, run.updated_at, run.ended_at = status, now, now
+        snapshot = result.snapshot
+        values, waiting = (snapshot.values_json, snapshot.interrupts_json) if snapshot else (None, None)
         if run.temporary:
             await throw_away(tx, run.thread_id, now + self._keep)
-            return Settled(run=run, status=status, error=error, values_json=result.output_json)
-        snapshot = result.snapshot
-        failed = status in ("error", "timeout")
-        await self._show(tx, run, snapshot, error)
-        await self._free(tx, run, thread, now, has_next=bool(snapshot and snapshot.has_next), failed=failed)
-        values, waiting = (snapshot.values_json, snapshot.interrupts_json) if snapshot else (None, None)
+            values = values or result.output_json
+        else:
+            failed = status in ("error", "timeout")
+            await self._show(tx, run, snapshot, error)
+            await self._free(tx, run, thread, now, has_next=bool(snapshot and snapshot.has_next), failed=failed)
         return Settled(run=run, status=status, error=error, values_json=values, interrupts_json=waiting)
 
     async def _forget(self, tx: Tx, run: Run, thread: Thread | None, result: Result, now: int) -> Settled:

@@ -361,7 +361,8 @@ class Worker:
             emitter=emitter,
             resumed=await self._went_before(run),
             timeout=self._timeout,
-            snapshot=not run.temporary,
+            # Of a thread that is thrown away, only a webhook is told how it looked.
+            snapshot=not run.temporary or bool(run.kwargs.get("webhook")),
             last=run.attempt >= self._attempts,
         )
         held.execute()

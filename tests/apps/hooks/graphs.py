@@ -17,5 +17,20 @@ def fail(state: Count) -> Count:
     raise ValueError("ouch")
 
 
+class Doubled(TypedDict):
+    twice: int
+
+
+class Both(Count, Doubled):
+    pass
+
+
+def double(state: Count) -> Doubled:
+    return {"twice": 2 * state["n"]}
+
+
 counter = StateGraph(Count).add_node(count).add_edge(START, "count").compile()
 failing = StateGraph(Count).add_node(fail).add_edge(START, "fail").compile()
+narrow = (
+    StateGraph(Both, input_schema=Count, output_schema=Doubled).add_node(double).add_edge(START, "double").compile()
+)
