@@ -58,8 +58,11 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         servers = {key: said[key] for key in SERVERS if key in said}
         temporary = run.kwargs["temporary"]
         _apply(self.before, self.after, run.kwargs)
+        run.kwargs.setdefault("config", {})
         config = left(run.kwargs, "config", dict)
+        config.setdefault("configurable", {})
         config["configurable"] = {**left(config, "configurable", dict), **servers}
+        config.setdefault("metadata", {})
         left(config, "metadata", dict)
         run.kwargs["temporary"] = temporary
         run.kwargs.setdefault("stream_mode", ["values"])
