@@ -44,7 +44,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self.port}/hook"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
-    def wait(self, count: int, seconds: float = 20) -> list[tuple[str, dict[str, str], bytes]]:
+    def wait(self, count: int, seconds: float = 120) -> list[tuple[str, dict[str, str], bytes]]:
         """What came, once so many did."""
         with self._came:
             assert self._came.wait_for(lambda: len(self.received) >= count, seconds), self.received

@@ -222,7 +222,7 @@ async def test_a_stream_ends_when_the_thread_is_given_away(people, bob):
     thread = await ann.thread()
     giver = ann.told(threads__update={"set": {"metadata": {"owner": bob.identity}}, "give": None})
     seen = []
-    async with ann.http.stream("GET", f"/threads/{thread}/stream") as old, asyncio.timeout(20):
+    async with ann.http.stream("GET", f"/threads/{thread}/stream") as old, asyncio.timeout(120):
         body = {"channels": ["values", "lifecycle"]}
         async with ann.http.stream("POST", f"/threads/{thread}/stream/events", json=body) as new:
             await giver.http.patch(f"/threads/{thread}", json={"metadata": {}})
@@ -238,7 +238,7 @@ async def test_a_thread_made_anew_by_another_is_not_followed_on(people, bob):
     ann = people("ann")
     thread = await ann.thread()
     seen = []
-    async with ann.http.stream("GET", f"/threads/{thread}/stream") as response, asyncio.timeout(20):
+    async with ann.http.stream("GET", f"/threads/{thread}/stream") as response, asyncio.timeout(120):
         assert (await ann.http.delete(f"/threads/{thread}")).status_code == 204
         await bob.http.post("/threads", json={"thread_id": thread})
         await bob.run(thread, input={"texts": [MARK]})

@@ -76,7 +76,7 @@ class Told:
     async def events(self, method, path, until, **more):
         """What a stream that does not end tells, up to a text."""
         text = ""
-        async with asyncio.timeout(20), self._http.stream(method, path, **more) as response:
+        async with asyncio.timeout(120), self._http.stream(method, path, **more) as response:
             async for part in response.aiter_text():
                 text += part
                 if until in text:

@@ -8,6 +8,9 @@ import uuid
 import httpx
 import websockets
 
+PATIENCE = 120
+"""Seconds that something may take: far more than it needs, for it is not speed that is tested."""
+
 ALL = ["values", "updates", "messages", "tools", "lifecycle", "input", "checkpoints", "tasks", "custom"]
 
 
@@ -41,7 +44,7 @@ class Events:
         self.seen, self.notices = [], []
         self._lines = lines
 
-    async def until(self, done, timeout=15):
+    async def until(self, done, timeout=PATIENCE):
         """Reads on until `done(event)`; gives all events read so far."""
         async with asyncio.timeout(timeout):
             async for line in self._lines:
@@ -102,7 +105,7 @@ class Socket:
         number = await self.send(method, params)
         return (await self.until(lambda frame: frame.get("id") == number and frame["type"] != "event"))[-1]
 
-    async def until(self, done, timeout=15):
+    async def until(self, done, timeout=PATIENCE):
         """Reads frames until `done(frame)`; gives all frames of this socket."""
         async with asyncio.timeout(timeout):
             while True:

@@ -95,7 +95,7 @@ async def test_a_strategy_stops_the_run_before(http, strategy):
 
 async def test_reject_refuses_and_makes_no_run(http):
     thread = str(uuid.uuid4())
-    first = await start(http, thread, "slow", {"n": 2})
+    first = await start(http, thread, "slow", {"n": 100})
     params = {"assistant_id": "steps", "input": {}, "multitaskStrategy": "reject"}
     answer = await command(http, thread, "run.start", params)
     assert (answer["type"], answer["error"]) == ("error", "invalid_argument")

@@ -7,6 +7,7 @@ import pytest
 from langgraph_sdk import get_client
 
 from tests.server import running
+from tests.wire.protocol_client import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +32,7 @@ def open_thread(request, url):
 
 
 async def listed(iterator):
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         return [item async for item in iterator]
 
 
@@ -106,7 +107,7 @@ async def test_an_interrupt_has_its_value_and_is_answered(open_thread):
     async with open_thread("asking") as thread:
         await thread.run.start(input={"n": 1})
         await listed(thread.values)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not thread.interrupts:
                 await asyncio.sleep(0.01)
         assert thread.interrupted
@@ -123,7 +124,7 @@ async def test_a_later_client_finds_the_open_question(open_thread):
         await listed(first.values)
         thread_id = first.thread_id
     async with open_thread("asking", thread_id) as later:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not later.interrupts:
                 await asyncio.sleep(0.01)
         await later.run.respond("late")
@@ -133,7 +134,7 @@ async def test_a_later_client_finds_the_open_question(open_thread):
 async def test_a_question_deep_inside_is_answered(open_thread):
     async with open_thread("nested_ask") as thread:
         await thread.run.start(input={})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not thread.interrupts:
                 await asyncio.sleep(0.01)
         (asked,) = thread.interrupts

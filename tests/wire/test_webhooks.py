@@ -41,7 +41,7 @@ def make_run(http, webhook, graph="counter", **more):
 
 def delivery_of(http, run, hold=lambda one: one["status"] != "pending"):
     """The delivery of a run, once it is as it should be."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         found = http.get("/webhooks/deliveries", params={"run_id": run["run_id"]}).raise_for_status().json()
         if found and hold(found[0]):

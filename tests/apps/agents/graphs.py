@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_store
 from langgraph.func import entrypoint
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
@@ -100,12 +102,14 @@ async def _fail(state: MessagesState) -> dict[str, Any]:
 fail = one(MessagesState, _fail)
 
 
-async def _slow(state: CountState) -> dict[str, Any]:
-    await asyncio.sleep(state["n"])
+async def _held(state: CountState, config: RunnableConfig) -> dict[str, Any]:
+    """Ends when the store holds an item for the thread under `("go",)`: when the test says so, on however slow a machine."""
+    while await get_store().aget(("go",), config["configurable"]["thread_id"]) is None:
+        await asyncio.sleep(0.02)
     return {"total": state["n"]}
 
 
-slow = one(CountState, _slow, input_schema=CountInput, output_schema=CountOutput)
+held = one(CountState, _held, input_schema=CountInput, output_schema=CountOutput)
 
 
 async def _see(state: MessagesState) -> dict[str, Any]:
