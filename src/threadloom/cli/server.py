@@ -39,7 +39,7 @@ def serve(
     """Serves until SIGINT or SIGTERM. A second signal does not wait for what is under way.
 
     Args:
-        listening: where requests come in.
+        listening: where requests come in. Closed when no more are taken, so that callers are refused and need not wait in vain.
         grace: seconds, from the signal on, that open requests and streams get to end by themselves.
         on_ready: called once requests are answered.
         on_stop: called on the event loop as soon as the process was told to stop.
@@ -71,7 +71,7 @@ def serve(
         config.load()
     except (OSError, ValueError) as error:
         raise StartError(f"HTTPS cannot be served with {certificate} and {key}: {error}") from error
-    server = _Server(config, on_ready, on_stop, on_leave, grace, drain)
+    server = _Server(config, listening, on_ready, on_stop, on_leave, grace, drain)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listening.dup()]))
     if not server.started:
@@ -85,6 +85,7 @@ class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
+        listening: socket.socket,
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
         on_leave: Callable[[], None],
@@ -92,6 +93,7 @@ class _Server(uvicorn.Server):
         drain: float,
     ) -> None:
         super().__init__(config)
+        self._listening = listening
         self._on_ready = on_ready
         self._on_stop = on_stop
         self._on_leave = on_leave
@@ -112,6 +114,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_leave()
+        if not self.again:
+            self._listening.close()
         passed = 0.0 if self._told is None else time.monotonic() - self._told
         self.config.timeout_graceful_shutdown = max(1, round(self._grace - passed))
         await super().shutdown(sockets)
@@ -140,6 +144,8 @@ class _Server(uvicorn.Server):
                 signal.signal(number, signal.SIG_IGN if number is again.SIGNAL else handler)
 
     def _begin_again(self, number: int, frame: object) -> None:
+        if self._told is not None:
+            return  # it stops
         self.again = True
         self._told = time.monotonic()
         if self._loop is not None:

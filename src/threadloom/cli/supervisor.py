@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from threadloom.cli import again
 
@@ -31,6 +30,8 @@ MARGIN_SECONDS = 15.0
 """What a child may take beyond its grace before it is killed."""
 
 READY = b"R"
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 log = logging.getLogger("threadloom.supervisor")
 
@@ -124,6 +125,7 @@ def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: C
     """Runs `count` processes until SIGINT or SIGTERM, which they are told.
 
     Args:
+        listening: where requests come in. Closed when they are to end: they have it as long as they take any.
         grace: seconds that they get to end.
         on_ready: called once all of them answer.
 
@@ -131,25 +133,21 @@ def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: C
         the exit status: 0, or that of a process that could not even start.
     """
     children = [_Child(number) for number in range(1, count + 1)]
-    stopping: list[float] = []
-
-    def stop(number: int, frame: Any) -> None:
-        stopping.append(time.monotonic())
-        for child in children:
-            child.tell(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Only noted when they come: a child that is being started at that moment is to be told too.
+    asked: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in STOP_SIGNALS}
     started = False
     status = 0
     try:
-        while not stopping:
+        while not asked:
             for child in children:
                 ended = child.look(listening)
                 if ended is None:
                     continue
                 if not started and not child.ready:
+                    log.error("process %d of %d could not start (%s); all end", child.number, count, _told(ended))
                     status = ended if ended > 0 else 1
-                    stop(signal.SIGTERM, None)
+                    asked.append(signal.SIGTERM)
                     break
                 log.warning("process %d of %d ended (%s); it is started again", child.number, count, _told(ended))
                 child.ready = False
@@ -157,7 +155,8 @@ def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: C
                 started = True
                 on_ready()
             time.sleep(LOOK_SECONDS)
-        return _end(children, stopping[0] + grace + MARGIN_SECONDS) or status
+        listening.close()
+        return _end(children, asked, time.monotonic() + grace + MARGIN_SECONDS) or status
     finally:
         for child in children:
             child.tell(signal.SIGKILL)
@@ -165,19 +164,21 @@ def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: C
             signal.signal(number, handler)
 
 
-def _end(children: list[_Child], deadline: float) -> int:
-    """Waits until all have ended. Gives 1 when one had to be killed."""
-    for child in children:
-        if child.process is None:
-            continue
-        try:
-            child.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            log.error("process %d did not end in time and is killed", child.number)
-            child.tell(signal.SIGKILL)
-            child.process.wait()
+def _end(children: list[_Child], asked: list[int], deadline: float) -> int:
+    """Waits until all have ended, and hands on what they are asked meanwhile. Gives 1 when one had to be killed."""
+    while True:
+        while asked:
+            number = asked.pop(0)
+            for child in children:
+                child.tell(number)
+        living = [child for child in children if child.process is not None and child.process.poll() is None]
+        if not living:
+            return 0
+        if time.monotonic() > deadline:
+            for child in living:
+                log.error("process %d did not end in time and is killed", child.number)
             return 1
-    return 0
+        time.sleep(LOOK_SECONDS)
 
 
 def _told(status: int) -> str:
