@@ -74,6 +74,8 @@ async def test_one_goes_through_its_life(client, http):
         ({"assistant_id": "ticking", "schedule": RARE, "timezone": ""}, 422, "Invalid timezone: ''"),
         ({"assistant_id": "ticking", "schedule": RARE, "end_time": "whenever"}, 422, "end_time"),
         ({"assistant_id": "ticking", "schedule": RARE, "metadata": None}, 422, "metadata"),
+        ({"assistant_id": "ticking", "schedule": RARE, "timezone": None}, 422, "timezone"),
+        ({"assistant_id": "ticking", "schedule": RARE, "end_time": None}, 422, "end_time"),
         ({"assistant_id": "ticking", "schedule": RARE, "enabled": 1}, 422, "enabled"),
         ({"assistant_id": "ticking", "schedule": RARE, "input": "text"}, 422, "input"),
         ({"assistant_id": "ticking", "schedule": RARE, "on_run_completed": "x"}, 422, "on_run_completed"),
@@ -91,8 +93,8 @@ async def test_searched_by_graph_name_and_counted_with_every_filter(client, http
     on = await client.crons.create("ticking", schedule=RARE, metadata={"mark": mark})
     off = await client.crons.create("ticking", schedule=RARE, metadata={"mark": mark}, enabled=False)
     body = {"assistant_id": "ticking", "metadata": {"mark": mark}}
-    found = await http.post("/runs/crons/search", json={**body, "limit": 1, "select": ["cron_id"]})
-    assert found.json() == [{"cron_id": off["cron_id"]}]
+    found = await http.post("/runs/crons/search", json={**body, "limit": 1, "select": ["cron_id", "user_id"]})
+    assert found.json() == [{"cron_id": off["cron_id"], "user_id": ""}]
     assert (found.headers["x-pagination-next"], found.headers["x-pagination-total"]) == ("1", "2")
     assert (await http.post("/runs/crons/count", json={**body, "enabled": True})).json() == 1
     assert (await http.post("/runs/crons/search", json={"assistant_id": "nobody"})).status_code == 422

@@ -120,6 +120,12 @@ async def test_a_label_that_no_namespace_can_have_is_told_as_text(http):
     assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (422, "text/plain")
 
 
+async def test_an_item_without_a_namespace_is_told_before_one_without_a_key(http):
+    assert (await http.get("/store/items")).status_code == 422
+    answer = await http.get("/store/items", params={"namespace": "a.b"})
+    assert (answer.status_code, answer.json()) == (400, {"error": "Key is required"})
+
+
 async def test_simultaneous_puts_of_one_item_leave_one_of_them(http, space):
     answers = await asyncio.gather(*(put(http, [space], "k", {"n": n, "text": "a" * n}) for n in range(30)))
     assert {answer.status_code for answer in answers} == {204}

@@ -140,6 +140,12 @@ def test_bad_questions_are_refused(http, path, body, status, said):
     assert said in answer.text
 
 
+def test_a_graphs_interface_is_no_page(http):
+    for path in ("/ui/ready", "/ui/other"):
+        answer = http.get(path)
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+
+
 def test_without_esbuild_one_message_says_what_to_install_and_the_rest_is_served(app, tmp_path):
     with running(app, tmp_path / "data", env=without_esbuild()) as server:
         assert server.log().count("npm install --save-dev esbuild") == 1

@@ -21,7 +21,7 @@ def record(cron: Cron) -> dict[str, Any]:
         "cron_id": cron.cron_id,
         "assistant_id": cron.assistant_id,
         "thread_id": cron.thread_id,
-        "user_id": cron.user_id,
+        "user_id": cron.user_id or "",
         "schedule": cron.schedule,
         "timezone": cron.timezone,
         "end_time": cron.end_time,

@@ -6,7 +6,7 @@ import orjson
 from starlette.types import ASGIApp
 
 from threadloom.api.http import Call, RawHeaders, Reply, answer, nothing
-from threadloom.api.routing import Operation, Param
+from threadloom.api.routing import Group, Operation, Param
 from threadloom.api.sse import EVENT_HEADERS, HEARTBEAT_SECONDS, EventStream, LateJson, error_frame
 from threadloom.errors import Invalid, NotFound
 from threadloom.services import Services
@@ -186,13 +186,14 @@ class Runs(Watching):
         """The routes, for router and description."""
 
         def runs(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+            group: Group = "runs" if path.startswith("/runs") else "threads"
             return Operation(
                 method=method,
                 path="/threads/{thread_id}" + path,
                 handler=handler,
                 summary=summary,
                 tag="Thread Runs",
-                group="runs",
+                group=group,
                 **more,
             )
 

@@ -173,7 +173,7 @@ SCHEMAS: dict[str, Schema] = {
             "cron_id": ID,
             "assistant_id": ID,
             "thread_id": _or_null(ID),
-            "user_id": _or_null(TEXT),
+            "user_id": TEXT,
             "schedule": TEXT,
             "timezone": _or_null(TEXT),
             "end_time": _or_null(TEXT),

@@ -28,12 +28,12 @@ class Store:
         return nothing()
 
     async def get(self, call: Call) -> ASGIApp:
-        key = call.text("key")
-        if not key:
-            return Reply(b'{"error":"Key is required"}', 400)
         given = call.all("namespace")
         labels = given if len(given) > 1 else (given[0] if given else "").split(".")
         check_labels(labels)
+        key = call.text("key")
+        if not key:
+            return Reply(b'{"error":"Key is required"}', 400)
         refresh = call.flag("refresh_ttl") if call.text("refresh_ttl") else None
         return answer(await self.services.items.get(call.caller, labels, key, refresh))
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from threadloom.api.http import Call, Reply
 from threadloom.api.routing import Operation
+from threadloom.errors import NotFound
 from threadloom.graphs.bundles import ENTRY, Bundle, variable
 from threadloom.ids import default_assistant_id
 
@@ -62,6 +63,10 @@ class Ui:
         styles = f'<link rel="stylesheet" href="{base}{ENTRY}.css" />\n' if f"{ENTRY}.css" in bundle.files else ""
         return Reply((styles + script).encode(), content_type=HTML)
 
+    async def nothing(self, call: Call) -> ASGIApp:
+        """A graph's interface is no page of its own."""
+        raise NotFound("Not Found")
+
     async def file(self, call: Call) -> ASGIApp:
         asked, file = call.params["graph_id"], call.params["file"]
         name = self._ids.get(asked, asked)
@@ -94,6 +99,7 @@ class Ui:
                 media="text/html",
                 errors=(404,),
             ),
+            ui("GET", "/ui/{graph_id}", self.nothing, "Nothing", hidden=True),
             ui(
                 "GET",
                 "/ui/{graph_id}/{file:path}",

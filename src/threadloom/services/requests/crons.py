@@ -78,6 +78,8 @@ class CronCreate(CronPatch, kw_only=True):
     """A run to make again and again. Further fields are kept in `payload`."""
 
     assistant_id: Annotated[str, Meta(description="Id of an assistant, or the name of a graph.")]
+    timezone: Timezone | UnsetType = UNSET
+    end_time: EndTime | UnsetType = UNSET
     schedule: Schedule
 
 
