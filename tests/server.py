@@ -12,7 +12,9 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 60
+START_SECONDS = 240
+"""Far more than it takes, as is what a stop may take: it is not speed that is tested."""
+STOP_SECONDS = 120
 
 
 def free_port() -> int:
@@ -112,7 +114,7 @@ class Server:
         if self.process.poll() is None:
             os.killpg(self.process.pid, how)
         try:
-            return self.process.wait(20)
+            return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
