@@ -11,8 +11,8 @@ import orjson
 
 from threadloom.lineage import pending
 from threadloom.lineage.cut import edge_at
-from threadloom.lineage.retain import Node, moved, retained, span, unstored
-from threadloom.lineage.segments import Chain, Edge
+from threadloom.lineage.retain import Node, moved, retained, unstored
+from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
 from threadloom.storage.postgres.edges import Edges
@@ -150,21 +150,21 @@ class LineageCuts(LineageReads):
     async def delete_run(self, thread_id: str, run_id: str) -> None:
         await self._keep_others_out(thread_id)
         head = await self._head(thread_id)
-        if head is None:
+        first = await self._db.fetchval(CUTS["span"], run_id, thread_id)
+        if head is None or first is None:
             return
         chain = await self._edges.chain(self._db, head[0])
-        rows = await self._db.fetch(CUTS["checkpoints_of_run"], *columns(chain), run_id)
+        rows = await self._db.fetch(CUTS["checkpoints_of_run"], *columns(chain), run_id, first)
         doomed = {(ns, cid) for ns, cid in rows}
-        answers = await self._writes_of_run(thread_id, chain, run_id)
+        answers = await self._writes_of_run(thread_id, chain, first)
         if doomed or answers:
             await self._without(thread_id, chain, doomed, answers)
         await self._db.execute(CUTS["delete_span"], run_id, thread_id)
 
-    async def _writes_of_run(self, thread_id: str, chain: Chain, run_id: str) -> set[int]:
-        """Positions of the pending writes that a run put on whatever checkpoint of a thread."""
-        first, end = span(dict(await self._db.fetch(CUTS["spans_of_thread"], thread_id)), run_id)
-        if not first:
-            return set()
+    async def _writes_of_run(self, thread_id: str, chain: Chain, first: int) -> set[int]:
+        """Positions of the pending writes that the run which begins at `first` put on whatever checkpoint of a thread: up to
+        where the next one begins, for runs of a thread never overlap."""
+        end = await self._db.fetchval(CUTS["next_span"], thread_id, first) or UNBOUNDED
         rows = await self._db.fetch(CUTS["writes_after"], *columns(chain), first - 1)
         return {pos for pos, _, _ in rows if pos < end}
 
@@ -207,8 +207,7 @@ class LineageCuts(LineageReads):
         values = (seg, lower, list(checkpoints), list(writes), list(orphans))
         places = await self._db.fetchrow(CUTS["store_anew"], *values)
         positions = dict(zip(*places, strict=True))
-        spans = {run: first for run, first in await self._db.fetch(CUTS["spans_of_thread"], thread_id) if first > lower}
-        begins = moved(spans, positions)
+        begins = moved(dict(await self._db.fetch(CUTS["spans_of_thread"], thread_id, lower + 1)), positions)
         await self._db.execute(CUTS["delete_spans"], thread_id, lower + 1)
         await self._db.execute(CUTS["insert_spans"], thread_id, [escaped(run) for run in begins], list(begins.values()))
         await self._switch(thread_id, old, seg)

@@ -3,8 +3,12 @@
 SELECT first FROM run_spans WHERE run_id = $1 AND thread_id = $2;
 
 -- name: spans_of_thread
--- The runs that wrote on a thread.
-SELECT run_id, first FROM run_spans WHERE thread_id = $1;
+-- The runs that began to write on a thread at or after a position.
+SELECT run_id, first FROM run_spans WHERE thread_id = $1 AND first >= $2;
+
+-- name: next_span
+-- Where the next run after a position begins on a thread, NULL for none.
+SELECT min(first) FROM run_spans WHERE thread_id = $1 AND first > $2;
 
 -- name: delete_spans
 -- The runs of a thread that begin at or after a position.
@@ -41,7 +45,7 @@ SELECT coalesce(max(upto), 0) FROM segs WHERE parent = $1;
 
 -- name: has_row
 -- Whether a segment has a checkpoint or a pending write up to a bound.
-SELECT EXISTS (SELECT 1 FROM cks WHERE seg = $1 AND pos <= $2) OR EXISTS (SELECT 1 FROM writes WHERE seg = $1 AND pos <= $2);
+SELECT EXISTS (SELECT 1 FROM cks WHERE seg + 0 = $1 AND pos + 0 <= $2) OR EXISTS (SELECT 1 FROM writes WHERE seg + 0 = $1 AND pos + 0 <= $2);
 
 -- name: drop_above
 -- Deletes the rows of a segment above a position.
@@ -62,8 +66,8 @@ SELECT old_places, new_places FROM tl_store_anew($1, $2, $3, $4, $5);
 -- name: newest_of_namespaces
 -- What a prune asks of the newest checkpoint of each namespace. $1, $2: the chain.
 SELECT DISTINCT ON (k.ns) k.pos, k.ns, k.cid, k.parent, k.channels || k.small_channels, k.meta
-FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos <= c.bound
-ORDER BY k.ns, k.pos DESC;
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos + 0 <= c.bound
+ORDER BY k.ns, k.pos + 0 DESC;
 
 -- name: ancestors
 -- The same of the ancestors of one, as far as channels are to be looked for.
@@ -84,9 +88,9 @@ SELECT count(*) FROM (
     (SELECT 1 FROM cks WHERE seg = $1 LIMIT $2) UNION ALL (SELECT 1 FROM writes WHERE seg = $1 LIMIT $2)) r;
 
 -- name: checkpoints_of_run
--- The checkpoints of a run that a chain shows and that were not put again later.
+-- The checkpoints of a run, which begins at $4, that a chain shows and that were not put again later.
 SELECT k.ns, k.cid
-FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos <= c.bound
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg + 0 = c.seg AND k.pos + 0 BETWEEN $4 AND c.bound
 WHERE tl_document(k.meta) ->> 'run_id' = $3
   AND NOT EXISTS (
     SELECT 1 FROM (SELECT seg, pos FROM cks WHERE cid = k.cid AND ns = k.ns AND pos > k.pos OFFSET 0) n
@@ -101,11 +105,13 @@ JOIN cks k ON k.cid = e.cid AND k.ns = e.ns AND k.pos <= ($2::bigint[])[array_po
 -- name: checkpoints_after
 -- Where a chain shows checkpoints after position $3.
 SELECT k.pos, k.ns, k.cid
-FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos <= c.bound AND k.pos > $3
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k
+    ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound AND k.pos + 0 > $3
 WHERE c.bound > $3;
 
 -- name: writes_after
 -- Where a chain shows pending writes after position $3.
 SELECT w.pos, w.ns, w.cid
-FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN writes w ON w.seg = c.seg AND w.pos <= c.bound AND w.pos > $3
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN writes w
+    ON w.seg + 0 = c.seg AND w.pos + 0 <= c.bound AND w.pos + 0 > $3
 WHERE c.bound > $3;

@@ -23,7 +23,7 @@ WITH RECURSIVE chain (seg, bound, era, depth) AS (
 found AS MATERIALIZED (
     SELECT c.era, c.depth, k.pos
     FROM chain c CROSS JOIN LATERAL (
-        SELECT pos FROM cks WHERE seg = c.seg AND ns = $2 AND pos <= c.bound ORDER BY pos DESC LIMIT 1
+        SELECT pos FROM cks WHERE seg = c.seg AND ns = $2 AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1
     ) k
     LIMIT 1
 )
@@ -83,11 +83,11 @@ page AS MATERIALIZED (
     SELECT c.era, c.depth, k.*
     FROM chain c CROSS JOIN LATERAL (
         SELECT * FROM cks k
-        WHERE seg = c.seg AND pos <= least(c.bound, (SELECT pos - 1 FROM place)){conditions}
+        WHERE {seg} = c.seg AND {pos} <= least(c.bound, (SELECT pos - 1 FROM place)){conditions}
           AND NOT EXISTS (
             SELECT 1 FROM (SELECT seg, pos FROM cks WHERE cid = k.cid AND ns = k.ns AND pos > k.pos OFFSET 0) n
             WHERE (SELECT true FROM chain WHERE seg = n.seg AND bound >= n.pos LIMIT 1))
-        ORDER BY pos DESC LIMIT $2
+        ORDER BY {pos} DESC LIMIT $2
     ) k
     LIMIT $2
 )
@@ -138,7 +138,7 @@ WITH RECURSIVE chain (seg, bound) AS (
     SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
 )
 SELECT EXISTS (
-    SELECT 1 FROM chain c CROSS JOIN LATERAL (SELECT 1 FROM cks WHERE seg = c.seg AND pos <= c.bound LIMIT 1) k);
+    SELECT 1 FROM chain c CROSS JOIN LATERAL (SELECT 1 FROM cks WHERE seg + 0 = c.seg AND pos + 0 <= c.bound LIMIT 1) k);
 
 -- name: threads_of_run
 -- The threads that a run wrote on.
@@ -155,7 +155,7 @@ WITH RECURSIVE chain (seg, bound, first) AS (
 SELECT EXISTS (
     SELECT 1 FROM chain c CROSS JOIN LATERAL (
         SELECT 1 FROM cks
-        WHERE seg = c.seg AND ns = '' AND pos BETWEEN c.first AND c.bound AND tl_document(meta) ->> 'run_id' = $2
+        WHERE seg = c.seg AND ns = '' AND pos + 0 BETWEEN c.first AND c.bound AND tl_document(meta) ->> 'run_id' = $2
         LIMIT 1
     ) k);
 
@@ -164,7 +164,7 @@ SELECT EXISTS (
 SELECT count(*), coalesce(sum(bytes), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint
 FROM (
     SELECT DISTINCT ON (k.ns, k.cid) k.pos, octet_length(k.body) + octet_length(k.meta) AS bytes
-    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos <= c.bound
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound
     ORDER BY k.ns, k.cid, k.pos DESC
 ) seen;
 
@@ -173,7 +173,7 @@ FROM (
 SELECT count(*), coalesce(sum(bytes), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint
 FROM (
     SELECT DISTINCT ON (w.ns, w.cid, w.task_id, w.idx) w.pos, octet_length(w.data) AS bytes
-    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN writes w ON w.seg = c.seg AND w.pos <= c.bound
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN writes w ON w.seg + 0 = c.seg AND w.pos + 0 <= c.bound
     ORDER BY w.ns, w.cid, w.task_id, w.idx, (CASE WHEN w.idx < 0 THEN -w.pos ELSE w.pos END)
 ) seen;
 
@@ -181,7 +181,7 @@ FROM (
 -- Of each channel the number of values, their bytes and the inherited bytes: blobs, and the small ones in the rows.
 WITH seen AS MATERIALIZED (
     SELECT DISTINCT ON (k.ns, k.cid) k.pos, k.channels, k.blobs, k.small_channels, k.small_bytes
-    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos <= c.bound
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound
     ORDER BY k.ns, k.cid, k.pos DESC
 ),
 stored (channel, bytes, pos) AS (
@@ -219,7 +219,7 @@ SELECT EXISTS (SELECT 1 FROM heads WHERE thread_id = $2), s.id, s.parent, s.upto
     EXISTS (SELECT 1 FROM cks WHERE seg = s.id) OR EXISTS (SELECT 1 FROM writes WHERE seg = s.id),
     (SELECT k.cid
      FROM chain c CROSS JOIN LATERAL (
-        SELECT cid FROM cks WHERE seg = c.seg AND ns = '' AND pos <= c.bound ORDER BY pos DESC LIMIT 1) k
+        SELECT cid FROM cks WHERE seg = c.seg AND ns = '' AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1) k
      LIMIT 1)
 FROM (SELECT 1) one LEFT JOIN heads h ON h.thread_id = $1 LEFT JOIN segs s ON s.id = h.seg;
 

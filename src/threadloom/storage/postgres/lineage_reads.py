@@ -23,6 +23,12 @@ _BY_ID = SQL["by_id"].format(whole=SQL["whole"])
 # A row of a checkpoint: era (or what a path misses there), the checkpoint's fields from 1 on, pending writes, blobs.
 _CHECKPOINT, _WRITES, _BLOBS = 1, 12, 19
 
+# How a page of a history is found, by the spelling of the columns: along a namespace's positions, along all of a thread (see the
+# migration `0004_positions.sql`), or by an id alone, which few rows have.
+_ALONG_ONE = {"seg": "seg", "pos": "pos + 0"}
+_ALONG_ALL = {"seg": "seg + 0", "pos": "pos + 0"}
+_BY_AN_ID = {"seg": "seg - 0", "pos": "pos - 0"}
+
 Blobs = dict[int, tuple[str, bytes]]
 
 
@@ -101,7 +107,8 @@ class LineageReads:
             if value is not None:
                 values.append(value)
                 conditions += f" AND {condition.format(f'${len(values)}')}"
-        return await self._db.fetch(SQL["history"].format(conditions=conditions), *values)
+        way = _BY_AN_ID if cid is not None else _ALONG_ALL if ns is None else _ALONG_ONE
+        return await self._db.fetch(SQL["history"].format(conditions=conditions, **way), *values)
 
     async def _with_blobs(self, rows: Sequence[tuple[str, Any]]) -> list[CheckpointRow]:
         blobs = await self._blobs({blob for _, row in rows for blob in row[_CHECKPOINT + 7]})

@@ -12,8 +12,8 @@ import orjson
 
 from threadloom.lineage import pending
 from threadloom.lineage.cut import edge_at
-from threadloom.lineage.retain import Node, moved, retained, span
-from threadloom.lineage.segments import Chain, Edge, depth
+from threadloom.lineage.retain import Node, moved, retained
+from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, depth
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, LineageReads
 
@@ -168,24 +168,26 @@ class LineageCuts(LineageReads):
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
         head = self._head(thread_id)
-        if head is None:
+        span = self._db.execute(SQL["span"], (run_id, thread_id)).fetchone()
+        if head is None or span is None:
             return
+        [first] = span
         chain = self._chain(head[0])
         doomed = {
             (ns, cid)
             for seg, bound in chain
-            for pos, ns, cid in self._db.execute(self.CUTS["checkpoints_of_run"], (seg, bound, run_id))
+            for pos, ns, cid in self._db.execute(self.CUTS["checkpoints_of_run"], (seg, first, bound, run_id))
             if self._newest_place(chain, ns, cid) == pos
         }
-        answers = self._writes_of_run(thread_id, chain, run_id)
+        answers = self._writes_of_run(thread_id, chain, first)
         if doomed or answers:
             self._without(thread_id, chain, doomed, answers)
         self._db.execute(self.CUTS["delete_span"], (run_id, thread_id))
 
-    def _writes_of_run(self, thread_id: str, chain: Chain, run_id: str) -> set[int]:
-        """Positions of the pending writes that a run put on whatever checkpoint of a thread."""
-        spans = dict(self._db.execute(SQL["spans_of_thread"], (thread_id,)).fetchall())
-        first, end = span(spans, run_id)
+    def _writes_of_run(self, thread_id: str, chain: Chain, first: int) -> set[int]:
+        """Positions of the pending writes that the run which begins at `first` put on whatever checkpoint of a thread: up to
+        where the next one begins, for runs of a thread never overlap."""
+        end: int = self._db.execute(SQL["next_span"], (thread_id, first)).fetchone()[0] or UNBOUNDED
         return {
             pos
             for seg, bound in chain
@@ -245,9 +247,9 @@ class LineageCuts(LineageReads):
                 self._db.execute(self.CUTS["copy_checkpoint"], (new, seg, parent, refs, pos))
             else:
                 self._db.execute(self.CUTS["copy_write"], (new, seg, pos))
-        spans = dict(self._db.execute(SQL["spans_of_thread"], (thread_id,)).fetchall())
         lower = edge[1] if edge else 0
-        begins = moved({run: first for run, first in spans.items() if first > lower}, positions)
+        spans = dict(self._db.execute(SQL["spans_of_thread"], (thread_id, lower + 1)).fetchall())
+        begins = moved(spans, positions)
         self._db.execute(self.CUTS["delete_spans"], (thread_id, lower + 1))
         for run, first in begins.items():
             self._db.execute(SQL["insert_span"], (run, thread_id, first))

@@ -8,15 +8,15 @@ SELECT EXISTS (SELECT 1 FROM heads WHERE seg = ?);
 
 -- name: delete_blobs_above
 -- The values stored by a segment's checkpoints above a position.
-DELETE FROM blobs WHERE pos IN (SELECT pos FROM cks WHERE seg = ? AND pos > ?);
+DELETE FROM blobs WHERE pos IN (SELECT pos FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos > ?);
 
 -- name: delete_checkpoints_above
 -- A segment's checkpoints above a position.
-DELETE FROM cks WHERE seg = ? AND pos > ?;
+DELETE FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos > ?;
 
 -- name: delete_writes_above
 -- A segment's pending writes above a position.
-DELETE FROM writes WHERE seg = ? AND pos > ?;
+DELETE FROM writes INDEXED BY writes_pos WHERE seg = ? AND pos > ?;
 
 -- name: delete_segment
 -- A segment that nobody sees.
@@ -24,7 +24,7 @@ DELETE FROM segs WHERE id = ?;
 
 -- name: delete_spans
 -- The runs of a thread that begin at or after a position.
-DELETE FROM run_spans WHERE thread_id = ? AND first >= ?;
+DELETE FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first >= ?;
 
 -- name: delete_span
 -- A run of a thread.
@@ -40,23 +40,23 @@ SELECT (SELECT count(*) FROM cks WHERE seg = ?1) + (SELECT count(*) FROM writes 
 
 -- name: write_places
 -- Where the pending writes of a checkpoint in one segment are, in order of position.
-SELECT task_id, idx, pos FROM writes WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
+SELECT task_id, idx, pos FROM writes INDEXED BY writes_id WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
 
 -- name: checkpoints_between
 -- A segment's checkpoints above one position and up to another.
-SELECT pos, ns, cid FROM cks INDEXED BY cks_seg WHERE seg = ? AND pos > ? AND pos <= ?;
+SELECT pos, ns, cid FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos > ? AND pos <= ?;
 
 -- name: writes_between
 -- A segment's pending writes above one position and up to another.
-SELECT pos, ns, cid FROM writes WHERE seg = ? AND pos > ? AND pos <= ?;
+SELECT pos, ns, cid FROM writes INDEXED BY writes_pos WHERE seg = ? AND pos > ? AND pos <= ?;
 
 -- name: checkpoints_of_run
--- A segment's checkpoints by a run up to a bound.
-SELECT pos, ns, cid FROM cks INDEXED BY cks_seg WHERE seg = ? AND pos <= ? AND meta ->> 'run_id' = ?;
+-- A segment's checkpoints by a run between two positions.
+SELECT pos, ns, cid FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?;
 
 -- name: places_of
 -- Where the checkpoints with an id are, newest first.
-SELECT pos, seg FROM cks WHERE cid = ? AND ns = ? ORDER BY pos DESC;
+SELECT pos, seg FROM cks INDEXED BY cks_id WHERE cid = ? AND ns = ? ORDER BY pos DESC;
 
 -- name: refs_at
 -- What a checkpoint refers to.

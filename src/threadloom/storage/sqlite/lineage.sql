@@ -63,13 +63,13 @@ INSERT INTO run_spans (run_id, thread_id, first) VALUES (?, ?, ?) ON CONFLICT DO
 -- Head, era and the newest own checkpoint of a namespace, NULLs when the head segment has none.
 SELECT h.seg, h.era, c.pos, c.seg, c.ns, c.cid, c.parent, c.btype, c.body, c.refs, c.small, c.meta
 FROM heads h LEFT JOIN cks c
-  ON c.pos = (SELECT pos FROM cks WHERE seg = h.seg AND ns = ?2 ORDER BY pos DESC LIMIT 1)
+  ON c.pos = (SELECT pos FROM cks INDEXED BY cks_seg WHERE seg = h.seg AND ns = ?2 ORDER BY pos DESC LIMIT 1)
 WHERE h.thread_id = ?1;
 
 -- name: latest_of_segment
 -- The newest checkpoint of a namespace that a segment has up to a bound.
 SELECT pos, seg, ns, cid, parent, btype, body, refs, small, meta
-FROM cks c WHERE seg = ? AND ns = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
+FROM cks c INDEXED BY cks_seg WHERE seg = ? AND ns = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
 
 -- name: by_id
 -- Head, era and all checkpoints with an id, whoever sees them, newest first.
@@ -80,7 +80,7 @@ WHERE h.thread_id = ?1 ORDER BY c.pos DESC;
 -- name: by_position
 -- One checkpoint, and whether there is a later one with its id.
 SELECT pos, seg, ns, cid, parent, btype, body, refs, small, meta,
-    EXISTS (SELECT 1 FROM cks n WHERE n.cid = c.cid AND n.ns = c.ns AND n.pos > c.pos)
+    EXISTS (SELECT 1 FROM cks n INDEXED BY cks_id WHERE n.cid = c.cid AND n.ns = c.ns AND n.pos > c.pos)
 FROM cks c WHERE pos = ?;
 
 -- name: places_of_id
@@ -89,27 +89,33 @@ SELECT pos, seg, ns FROM cks WHERE cid = ? ORDER BY pos DESC;
 
 -- name: writes_of
 -- Pending writes of a checkpoint in one segment, in order of position.
-SELECT task_id, idx, channel, type, data, path, pos FROM writes WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
+SELECT task_id, idx, channel, type, data, path, pos
+FROM writes INDEXED BY writes_id WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
 
 -- name: newest_of_namespaces
 -- The newest position of each namespace in a segment up to a bound.
-SELECT ns, max(pos) FROM cks WHERE seg = ? AND pos <= ? GROUP BY ns;
+SELECT ns, max(pos) FROM cks INDEXED BY cks_seg WHERE seg = ? AND pos <= ? GROUP BY ns;
 
 -- name: has_checkpoint
 -- Whether a segment has a checkpoint up to a bound.
-SELECT EXISTS (SELECT 1 FROM cks WHERE seg = ? AND pos <= ?);
+SELECT EXISTS (SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos <= ?);
 
 -- name: has_row
 -- Whether a segment has a checkpoint or a pending write up to a bound.
-SELECT EXISTS (SELECT 1 FROM cks WHERE seg = ?1 AND pos <= ?2) OR EXISTS (SELECT 1 FROM writes WHERE seg = ?1 AND pos <= ?2);
+SELECT EXISTS (SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ?1 AND pos <= ?2)
+    OR EXISTS (SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos <= ?2);
 
 -- name: span
 -- Where a run begins on a thread.
 SELECT first FROM run_spans WHERE run_id = ? AND thread_id = ?;
 
 -- name: spans_of_thread
--- The runs that wrote on a thread.
-SELECT run_id, first FROM run_spans WHERE thread_id = ?;
+-- The runs that began to write on a thread at or after a position.
+SELECT run_id, first FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first >= ?;
+
+-- name: next_span
+-- Where the next run after a position begins on a thread, NULL for none.
+SELECT min(first) FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first > ?;
 
 -- name: threads_of_run
 -- The threads that a run wrote on.
@@ -117,7 +123,8 @@ SELECT thread_id FROM run_spans WHERE run_id = ? ORDER BY thread_id;
 
 -- name: run_wrote
 -- Whether a segment has a root checkpoint of a run between two positions.
-SELECT EXISTS (SELECT 1 FROM cks WHERE seg = ? AND ns = '' AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?);
+SELECT EXISTS (
+    SELECT 1 FROM cks INDEXED BY cks_seg WHERE seg = ? AND ns = '' AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?);
 
 -- name: heads
 -- Every thread and its head.

@@ -139,19 +139,24 @@ class LineageReads:
         wanted = dict(metadata or {})
         if wanted.pop("thread_id", thread_id) != thread_id:
             return
-        conditions, values = self._conditions(chain, ns, cid, before, wanted)
-        index_name = "cks_id" if cid is not None else "cks_seg"
+        last = UNBOUNDED
+        if before is not None and (place := self._place(chain, before)) is not None:
+            before, last = None, place - 1
+        conditions, values = self._conditions(ns, cid, before, wanted)
+        index_name = "cks_id" if cid is not None else "cks_pos" if ns is None else "cks_seg"
         query = f"SELECT pos FROM cks INDEXED BY {index_name} WHERE {' AND '.join(conditions)} ORDER BY pos DESC"
         for index, (seg, bound) in enumerate(chain):
             part = chain[: index + 1]
-            for (pos,) in self._db.execute(query, (seg, bound, *values)):
+            for (pos,) in self._db.execute(query, (seg, min(bound, last), *values)):
                 *row, later = self._db.execute(_BY_POSITION, (pos,)).fetchone()
                 if not later or not self._superseded(chain, row):
                     yield tuple(row), part
 
+    @staticmethod
     def _conditions(
-        self, chain: Chain, ns: str | None, cid: str | None, before: str | None, wanted: Mapping[str, Any]
+        ns: str | None, cid: str | None, below: str | None, wanted: Mapping[str, Any]
     ) -> tuple[list[str], list[Any]]:
+        """`below`: only smaller ids."""
         conditions: list[str] = ["seg = ?", "pos <= ?"]
         values: list[Any] = []
         if ns is not None:
@@ -160,10 +165,9 @@ class LineageReads:
         if cid is not None:
             conditions.append("cid = ?")
             values.append(cid)
-        if before is not None:
-            place = self._place(chain, before)
-            conditions.append("cid < ?" if place is None else "pos < ?")
-            values.append(before if place is None else place)
+        if below is not None:
+            conditions.append("cid < ?")
+            values.append(below)
         if wanted:
             conditions.append("contains(meta, ?)")
             values.append(to_json(wanted))
