@@ -78,7 +78,9 @@ async def test_who_answers_which_path():
     found = await texts(edge, "GET /ok", "GET /info", "GET /own", "POST /threads/count", "GET /below/here")
     assert found[0] == (200, '{"ok":true,"services":{}}')
     assert found[1:] == [(200, "mine")] * 4
-    assert [status for status, _ in await texts(edge, "POST /own", "PUT /threads", "GET /nothing")] == [404, 405, 404]
+    asked = ("POST /own", "PUT /threads", "GET /nothing", "DELETE /ok", "POST /metrics")
+    assert [status for status, _ in await texts(edge, *asked)] == [404, 405, 404, 404, 404]
+    assert [status for status, _ in await texts(app(services()), "DELETE /ok", "POST /metrics")] == [405, 405]
 
 
 async def test_trailing_slashes_are_redirected_on_both_sides():

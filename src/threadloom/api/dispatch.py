@@ -41,7 +41,9 @@ class Dispatcher:
     def __init__(
         self, operations: Iterable[Operation], *, headers: HeaderRules, max_body: int, inside_own_app: bool = False
     ) -> None:
+        operations = list(operations)
         self._matcher = Matcher(operations)
+        self._system = {operation.path for operation in operations if operation.tag == "System"}
         self._wanted = header_filter(headers)
         self._max_body = max_body
         self._raises = inside_own_app
@@ -90,7 +92,8 @@ class Dispatcher:
         return await operation.handler(Call(scope, receive, params, self._max_body))
 
     def _unmatched(self, scope: Scope, path: str, methods: set[str]) -> ASGIApp:
-        if methods:
+        # Beside an own app, what is not a system route's method might as well be the app's: nobody has it.
+        if methods and not (self._raises and path in self._system):
             allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
             if self._raises:
                 raise HTTPException(405, "Method Not Allowed", {"allow": allowed})
