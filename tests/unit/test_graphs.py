@@ -194,6 +194,41 @@ async def test_a_factory_knows_when_it_is_only_read(make):
     assert await run(graphs, "b", access="assistants.read") == "assistants.read"
 
 
+CONTEXTS = """
+@dataclasses.dataclass
+class Kind:
+    word: str = "none"
+
+@dataclasses.dataclass
+class Strict:
+    word: str
+
+class Model(BaseModel):
+    word: str = "none"
+
+def shown(runtime): return built(repr(runtime.execution_runtime.context))
+def of_any(runtime: ServerRuntime): return shown(runtime)
+def of_data(runtime: ServerRuntime[Kind]): return shown(runtime)
+def of_strict(runtime: ServerRuntime[Strict]): return shown(runtime)
+def of_model(runtime: ServerRuntime[Model]): return shown(runtime)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "nothing", "more"),
+    [
+        ("of_any", "{}", "{'word': 'w', 'more': 1}"),
+        ("of_data", "Kind(word='none')", "Kind(word='w')"),
+        ("of_strict", "None", "Strict(word='w')"),
+        ("of_model", "Model(word='none')", "Model(word='w')"),
+    ],
+)
+async def test_a_factory_sees_the_runs_context_as_it_is_typed(make, name, nothing, more):
+    graphs = make({"a": f"./f.py:{name}"}, {"f.py": "import dataclasses\n" + CONTEXTS})
+    assert await run(graphs, "a") == nothing
+    assert await run(graphs, "a", context={"word": "w", "more": 1}) == more
+
+
 @pytest.mark.parametrize("name", ["of_context", "of_sync_context"])
 async def test_a_context_manager_is_left_also_when_the_run_fails(make, name):
     graphs = make({"a": f"./f.py:{name}"}, {"f.py": FACTORIES})

@@ -82,7 +82,7 @@ class Factory:
         config: dict[str, Any],
         access: Access,
         store: BaseStore | None,
-        context: Any,
+        context: dict[str, Any] | None,
     ) -> Graph:
         """Calls the factory.
 
@@ -120,14 +120,16 @@ class Factory:
             )
         return made
 
-    def _runtime(self, config: dict[str, Any], access: Access, store: BaseStore | None, context: Any) -> Any:
+    def _runtime(
+        self, config: dict[str, Any], access: Access, store: BaseStore | None, context: dict[str, Any] | None
+    ) -> Any:
         common: dict[str, Any] = {
             "access_context": access,
             "store": store,
             "user": config.get("configurable", {}).get("langgraph_auth_user"),
         }
         if access == "threads.create_run":
-            return sdk._ExecutionRuntime(context=_as_context(self._context_type, context), **common)
+            return sdk._ExecutionRuntime(context=_as_context(self._context_type, context or {}), **common)
         return sdk._ReadRuntime(**common)
 
 
@@ -171,11 +173,19 @@ def _context_type(hint: Any) -> Any:
     return None
 
 
-def _as_context(wanted: Any, context: Any) -> Any:
-    if not isinstance(context, dict) or not isinstance(wanted, type):
-        return context
-    if dataclasses.is_dataclass(wanted):
-        return wanted(**context)
-    if issubclass(wanted, BaseModel):
-        return wanted.model_validate(context)
-    return context
+def _as_context(wanted: Any, context: dict[str, Any]) -> Any:
+    """A run's context as the factory's `ServerRuntime[...]` types it. A run that says nothing gets the type's defaults, or None
+    where it has none for all that it needs."""
+    made: Any = context
+    try:
+        if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+            # As when the graph itself is run: a dataclass has no place for further keys.
+            known = {field.name for field in dataclasses.fields(wanted) if field.init}
+            made = wanted(**{key: value for key, value in context.items() if key in known})
+        elif isinstance(wanted, type) and issubclass(wanted, BaseModel):
+            made = wanted.model_validate(context)
+    except (TypeError, ValueError):
+        if context:
+            raise
+        return None
+    return made
