@@ -12,11 +12,13 @@ from langgraph_sdk import get_client
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 from test_api_sse import Batches, event
 
 from threadloom.api.host import Host
+from threadloom.config.settings import Cors
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.types import Run
 
@@ -88,6 +90,29 @@ async def test_trailing_slashes_are_redirected_on_both_sides():
         for path in ("/own", "/ok", "/assistants/search"):
             moved = await http.get(path + "/?a=1")
             assert (moved.status_code, moved.headers["location"]) == (307, path + "?a=1")
+
+
+CORS = Middleware(
+    CORSMiddleware, allow_origins=["https://a.example"], allow_credentials=True, allow_headers=["x-a"], max_age=5
+)
+
+
+async def test_what_the_own_app_says_of_other_origins_holds_everywhere(caplog):
+    edge = app(services(threads=EchoThreads()), user_app=starlette(middleware=[CORS]))
+    assert caplog.text == ""
+    ours, others = ({"origin": f"https://{name}.example"} for name in "ab")
+    asks = {"access-control-request-method": "GET", "access-control-request-headers": "x-a"}
+    async with client(edge) as http:
+        for path in ("/own", "/ok", "/nothing"):
+            allowed = (await http.get(path, headers=ours)).headers
+            assert allowed["access-control-allow-origin"] == "https://a.example"
+            assert allowed["access-control-allow-credentials"] == "true"
+            assert "access-control-allow-origin" not in (await http.get(path, headers=others)).headers
+            preflight = await http.options(path, headers=ours | asks)
+            assert (preflight.status_code, preflight.headers["access-control-max-age"]) == (200, "5")
+            assert (await http.options(path, headers=others | asks)).status_code == 400
+    app(services(), settings(cors=Cors(), cors_configured=True), starlette(middleware=[CORS]))
+    assert "http.cors has no effect" in caplog.text
 
 
 async def test_own_middleware_covers_our_routes():

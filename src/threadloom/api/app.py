@@ -1,5 +1,6 @@
 """The whole HTTP face: routes, own app, CORS, request ids, figures."""
 
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ from threadloom.api.http import Facts, HungUp, Reply, Span, error_body
 from threadloom.api.loopback import TRUSTED
 from threadloom.api.mcp import Mcp
 from threadloom.api.metrics import Metrics
-from threadloom.api.own_app import OwnApp, OwnContext
+from threadloom.api.own_app import OwnApp, OwnContext, own_cors
 from threadloom.api.parts import Backstage
 from threadloom.api.routing import Operation
 from threadloom.api.runs import Runs
@@ -56,6 +57,9 @@ class Spans(Protocol):
     def begin(self, scope: Scope) -> Span:
         """A request has come; its span is the current one of this task until it is left."""
         ...
+
+
+log = logging.getLogger("threadloom.api")
 
 
 def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> list[Operation]:
@@ -222,10 +226,13 @@ class Edge:
         self._metrics = metrics
         self._access = AccessLog(http.logging_headers)
         self.state: dict[str, Any] = {}
-        self._own_cors = http.cors_configured
-        self._app = _cors(app, http)
+        brought = None if user_app is None else own_cors(user_app)
+        self._own_cors = http.cors_configured or brought is not None
+        self._app = _cors(app, http) if brought is None else brought(app)
         # A public page may only reach into a private network where the server asks for it: on the developer's machine.
-        self._local_app = self._app if http.cors_configured else _cors(app, http, private_network=True)
+        self._local_app = self._app if self._own_cors else _cors(app, http, private_network=True)
+        if brought is not None and http.cors_configured:
+            log.warning("http.cors has no effect: the app of http.app has a CORSMiddleware of its own")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request or a web socket. What is logged meanwhile carries the request's id."""

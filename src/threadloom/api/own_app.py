@@ -4,11 +4,15 @@ The own app stays whole: its middleware wraps our routes too, its exception hand
 ours. Our routes join its router: those that cannot be taken over before its own, all others after them.
 """
 
+import functools
+from collections.abc import Callable
 from contextvars import Token
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -139,6 +143,19 @@ class _Ours(BaseRoute):
                 await target(scope, receive, send)
                 return
         await self.dispatcher(scope, receive, send)
+
+
+def own_cors(app: Starlette) -> Callable[[ASGIApp], ASGIApp] | None:
+    """What the own app's CORSMiddleware does, to be done in place of ours: around everything, also what a gate before the app
+    answers. None when it has none."""
+    for middleware in app.user_middleware:
+        if isinstance(middleware.cls, type) and issubclass(middleware.cls, CORSMiddleware):
+            return functools.partial(_wrapped, middleware)
+    return None
+
+
+def _wrapped(middleware: Middleware, app: ASGIApp) -> ASGIApp:
+    return middleware.cls(app, *middleware.args, **middleware.kwargs)
 
 
 def _describe(app: Starlette) -> dict[str, Any]:
