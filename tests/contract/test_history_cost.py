@@ -6,11 +6,23 @@ Inner graphs have namespaces of their own, and threads that are shorter or longe
 import pytest
 
 from tests.contract.test_lineage import checkpoint, copy, writes
+from tests.storages import KINDS
+from threadloom.storage.postgres import PostgresStorage
+from threadloom.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.anyio
 
 SHORT, LONG = 400, 4000
 ROWS = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int FROM pg_stat_xact_user_tables"
+
+
+@pytest.fixture(params=KINDS)
+async def storage(request, tmp_path, database):
+    """A storage that nothing was in before: what others left in theirs, and what is known of it, makes other plans."""
+    storage = SqliteStorage(tmp_path) if request.param == "sqlite" else PostgresStorage(database)
+    await storage.open()
+    yield storage
+    await storage.close()
 
 
 def name(length, number):
