@@ -6,6 +6,7 @@ import uuid
 from urllib.parse import urlsplit
 
 import asyncpg
+import httpx
 import pytest
 
 from tests import postgres_server, redis_server
@@ -15,6 +16,10 @@ from tests.users import User
 
 # A shell that starts the tests in its background has them ignore Ctrl-C, and so would the servers that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where a test says nothing of how long an answer may take: httpx's five seconds are too few on a machine that has much to do.
+for call in (httpx.Client.__init__, httpx.AsyncClient.__init__, httpx.get, httpx.post, httpx.delete, httpx.request):
+    call.__kwdefaults__["timeout"] = httpx.Timeout(120)
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ async def emitter(storage, broker, run_id="r", **more):
 async def take(feed, count):
     """The next so many events."""
     seen = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(seen) < count:
             seen += await feed.__anext__()
     return seen

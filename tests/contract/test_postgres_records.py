@@ -43,7 +43,7 @@ async def meanwhile(postgres_uri, *statements):
 async def test_a_thread_that_is_being_changed_holds_up_no_claim(storage, postgres_uri):
     await put(storage, run("a", "t"), run("b", "u"))
     async with meanwhile(postgres_uri, "SELECT pg_advisory_xact_lock(tl_key('t'))"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert [one.run_id for one in await claim(storage)] == ["b"]
     assert [one.run_id for one in await claim(storage)] == ["a"]
 
@@ -52,7 +52,7 @@ async def test_a_thread_that_is_being_changed_is_passed_over_when_lost_runs_are_
     await put(storage, run("a", "t"), run("b", "u"))
     await claim(storage)
     async with meanwhile(postgres_uri, "SELECT pg_advisory_xact_lock(tl_key('t'))"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert [one.run_id for one in await storage.write(lambda tx: tx.runs.expired(999))] == ["b"]
 
 
@@ -61,7 +61,7 @@ async def test_leases_are_renewed_beside_a_long_transaction(storage, postgres_ur
     await put(storage, run("a", "t"), run("b", "u"))
     held = [(one.run_id, one.fence) for one in await claim(storage, now=100)]
     async with meanwhile(postgres_uri, "UPDATE runs SET cancel = 'interrupt' WHERE run_id = 'a'"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert sorted(await storage.write(lambda tx: tx.runs.renew(held, 500))) == [("a", None), ("b", None)]
     leases = [(await storage.read(lambda tx, r=r: tx.runs.get(r))).lease for r in "ab"]
     assert leases == [130, 500]
@@ -69,7 +69,7 @@ async def test_leases_are_renewed_beside_a_long_transaction(storage, postgres_ur
 
 async def test_an_event_is_stored_while_the_thread_is_being_changed(storage, postgres_uri):
     async with meanwhile(postgres_uri, "SELECT pg_advisory_xact_lock(tl_key('t'))"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await storage.write(lambda tx: tx.events.append([event(1)]))
 
 

@@ -223,7 +223,7 @@ async def test_calls_from_inside_stream_as_things_come():
         if len(seen) == 2:
             break
     assert seen == ["values", "values"]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await streams.batches.ended.wait()
 
 

@@ -91,7 +91,7 @@ async def end(storage, webhooks, **kwargs):
 
 async def until(storage, delivery, hold, clock=None):
     """Waits until a delivery is as it should be; lets a clock stand at the end of whatever is slept for."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             found = await storage.read(lambda tx: tx.deliveries.get(delivery.delivery_id))
             if hold(found):

@@ -224,7 +224,7 @@ graph = StateGraph(State).add_node("nap", nap).add_edge(START, "nap").compile()
     assert opened.wait(30)
     began = time.monotonic()
     server.process.send_signal(how)
-    status = server.process.wait(20)
+    status = server.process.wait(120)
     assert time.monotonic() - began < 10
     assert status == 0, server.log()
     assert "Traceback" not in server.log()

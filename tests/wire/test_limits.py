@@ -38,7 +38,7 @@ def http(url):
 
 
 def until(hold):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not hold():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -60,7 +60,7 @@ def streaming(http, method, path, **body):
 @contextlib.asynccontextmanager
 async def socket_to(address):
     """An open web socket, as `streaming`."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         try:
             async with connect(address) as found:

@@ -123,7 +123,7 @@ class App:
     def after(self, edit) -> dict:
         before = self.info()
         edit()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if (now := self.info()) != before:
                 return now
@@ -268,7 +268,7 @@ def test_a_key_that_counts_only_at_start_is_said_aloud(app):
 
 def test_settings_of_requests_count_at_once(app):
     app.configure(http={"app": "./routes.py:app", "disable_store": True, "mount_prefix": "/api"})
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while app.text("/api/version") != "old one":
         assert time.monotonic() < deadline
         time.sleep(0.03)
@@ -287,7 +287,7 @@ def test_the_own_app_changes_with_its_lifespan(app):
     told = app.edited("routes.py", ROUTES.replace("VERSION", "new").replace("EXPECTED", "later"))
     assert told["error"] is None
     assert app.text("/version") == "new one"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while len(app.lives()) < 4:
         assert time.monotonic() < deadline, app.lives()
         time.sleep(0.05)

@@ -100,7 +100,7 @@ class Collector:
         self.wait(lambda: self.point(name, **attributes).as_int == value or None)
 
     def wait(self, look):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while (found := look()) is None:
             assert time.monotonic() < deadline, [span.name for span in self.spans]
             time.sleep(0.05)
