@@ -15,6 +15,8 @@ from typing import Any
 import orjson
 from langchain_core.messages import BaseMessage
 
+from threadloom.faults import told
+
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 Fragment = orjson.Fragment
@@ -25,7 +27,8 @@ def to_json(value: Any) -> bytes:
     """A value as compact JSON, whatever a graph may hold.
 
     Dates are ISO texts, UUIDs and enums stand by value, dataclasses, pydantic models and messages are objects, sets and
-    tuples lists, bytes base64, decimals numbers, durations seconds; NaN and infinities are null. What has no JSON shape at
+    tuples lists, bytes base64, decimals numbers, durations seconds; NaN and infinities are null; exceptions are told as
+    those of runs are. What has no JSON shape at
     all stands as its `repr`.
     """
     try:
@@ -95,7 +98,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return list(value)
     if isinstance(value, BaseException):
-        return {"error": type(value).__name__, "message": str(value)}
+        return told(value)
     if hasattr(value, "_asdict"):
         return value._asdict()
     if hasattr(value, "model_dump"):

@@ -38,6 +38,9 @@ RUN_ID = "run_id"
 FENCE = "__run_fence"
 """Key of `configurable`: what the run must still hold to write. Never stored, never shown."""
 
+NOTED = "__run_noted"
+"""Key of `configurable`: further metadata of each checkpoint. Never shown as such."""
+
 SMALL_TEXT = 200
 """Characters of a text that still stands in the checkpoint's row."""
 
@@ -120,7 +123,8 @@ class Saver(BaseCheckpointSaver[str]):
         ns: str = configurable.get("checkpoint_ns") or ""
         cid = checkpoint["id"]
         parent: str | None = configurable.get("checkpoint_id")
-        meta: dict[str, Any] = {**get_serializable_checkpoint_metadata(config, metadata)}
+        noted: dict[str, Any] = configurable.get(NOTED) or {}
+        meta: dict[str, Any] = {**noted, **get_serializable_checkpoint_metadata(config, metadata)}
         meta.pop("thread_id", None)
         run_id = configurable.get(RUN_ID) or meta.get(RUN_ID)
         known = None if parent is None else self._memory.refs.get((thread_id, ns, parent))

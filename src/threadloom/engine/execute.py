@@ -14,11 +14,11 @@ from threadloom import __version__
 from threadloom.auth.known import RunUsers
 from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
-from threadloom.engine.faults import told
 from threadloom.engine.protocol_events import Channels
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.stream_modes import Translator, langgraph_modes
 from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
+from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
 from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.types import Run
@@ -27,6 +27,9 @@ log = logging.getLogger("threadloom.run")
 
 FENCE = "__run_fence"
 """Key of `configurable` that carries the fence to the checkpointer; never stored, never shown."""
+
+NOTED = "__run_noted"
+"""Key of `configurable`: what LangGraph would leave out of the metadata of checkpoints, as in the checkpointer."""
 
 USER = "langgraph_auth_user"
 """Key of `configurable` that carries the user: whole while the graph runs, what is kept of it where it is stored."""
@@ -170,6 +173,8 @@ class Execution:
             await self._stream_modes(graph, input_, config, translator)
         if isinstance(input_, Command) and input_.update is not None:
             await self._settle_update(graph, _bare(config))
+        if self._values is None:  # it stopped, or had nothing to do, before it showed anything
+            self._values = (await graph.aget_state(_bare(config))).values
 
     async def _stream_modes(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
         """A classic run: what happens goes out in the stream modes of the request."""
@@ -233,9 +238,11 @@ class Execution:
             return
         async for event in graph.astream_events(input_, config, version="v2", **call):
             if event["event"] == "on_chain_stream" and event["run_id"] == self._run.run_id:
+                # The graph's own stream goes out in its modes, not once more as events.
                 ns, mode, chunk = event["data"]["chunk"] if subgraphs else ((), *event["data"]["chunk"])
                 yield ns, mode, chunk
-            yield (), "events", event
+            else:
+                yield (), "events", event
 
     def _call(self, graph: Graph) -> dict[str, Any]:
         kwargs = self._kwargs
@@ -257,13 +264,24 @@ class Execution:
             return self._kwargs.get("input")
         given: dict[str, Any] = {}
         if command.get("update") is not None:
-            update = command["update"]
-            given["update"] = [tuple(pair) for pair in update] if isinstance(update, list) else update
+            pairs = command["update"]
+            given["update"] = [tuple(pair) for pair in pairs] if isinstance(pairs, list) else pairs
         if command.get("goto"):
             goto = command["goto"]
             given["goto"] = [_destination(one) for one in goto] if isinstance(goto, list) else _destination(goto)
-        if "resume" in command:
+        # A whole Command of LangGraph's (RemoteGraph sends those) says null for what it does not ask for.
+        asked = command.get("resume") is not None or not (given and "graph" in command)
+        if "resume" in command and asked:
             given["resume"] = await self._resume(graph, config, command["resume"])
+        update = given.get("update")
+        alone = given.keys() == {"update"}
+        if (
+            alone
+            and update
+            and len(dict(update)) == len(update)
+            and await graph.checkpointer.aget_tuple(config) is None
+        ):
+            return dict(update)  # as the input: LangGraph would start the graph with it and apply it once more
         return Command(**given) if given else _Nothing()
 
     async def _resume(self, graph: Graph, config: dict[str, Any], answer: Any) -> Any:
@@ -308,6 +326,7 @@ class Execution:
         given = self._kwargs["config"]
         configurable = dict(given["configurable"])
         configurable[FENCE] = run.fence
+        configurable[NOTED] = _noted({**(self._kwargs.get("context") or {}), **given.get("metadata", {})})
         configurable[USER] = self._users.of(run.run_id, configurable.get(USER))
         configurable.setdefault("checkpoint_ns", "")
         if self._kwargs.get("strict_resume"):
@@ -399,6 +418,15 @@ class _Nothing:
 
 def _destination(goto: Any) -> Any:
     return Send(goto["node"], goto["input"]) if isinstance(goto, dict) else goto
+
+
+def _noted(said: dict[str, Any]) -> dict[str, Any]:
+    """What a run says that belongs into its checkpoints' metadata and is no scalar: LangGraph takes only those along."""
+    return {
+        key: value
+        for key, value in said.items()
+        if not isinstance(value, str | int | float) and not key.startswith("__")
+    }
 
 
 def _names_interrupts(answer: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from threadloom.engine.faults import told
+from threadloom.faults import told
 
 Namespace = tuple[str, ...]
 

@@ -62,17 +62,27 @@ class Translator:
         payload = _checkpoint(payload)
         payload["checkpoint"] = self._place(payload["config"])
         payload["parent_checkpoint"] = self._place(payload["parent_config"])
+        payload["tasks"] = [self._debug_task(task) for task in payload["tasks"]]
         return payload
+
+    def _debug_task(self, task: dict[str, Any]) -> dict[str, Any]:
+        """A task whose inner graph is named as states name it: `checkpoint` instead of a config under `state`."""
+        if not _is_config(task.get("state")):
+            return task
+        inner = {"thread_id": self._thread_id, "checkpoint_ns": task["state"]["configurable"].get("checkpoint_ns", "")}
+        return {key: value for key, value in task.items() if key != "state"} | {"checkpoint": inner}
 
     def _place(self, config: dict[str, Any] | None) -> dict[str, Any] | None:
         if not config:
             return None
         configurable = config["configurable"]
-        return {
+        place = {
             "checkpoint_id": configurable.get("checkpoint_id"),
             "thread_id": self._thread_id,
             "checkpoint_ns": configurable.get("checkpoint_ns", ""),
         }
+        inner = configurable.get("checkpoint_map")
+        return {**place, "checkpoint_map": inner} if inner else place
 
 
 def _named(mode: str, ns: tuple[str, ...]) -> str:

@@ -44,6 +44,16 @@ def check_context(request: RunCreate) -> None:
         raise BadRequest(BOTH)
 
 
+def check_stateless(request: RunCreate) -> None:
+    """Refuses an answer on a thread that is made for the run: nobody has asked there.
+
+    Raises:
+        BadRequest: the command has an answer.
+    """
+    if request.command and request.command.get("resume") is not None:
+        raise BadRequest("You must provide a thread_id when resuming.")
+
+
 def new_run(
     request: RunCreate,
     *,
@@ -74,6 +84,8 @@ def new_run(
         "graph_id": assistant.graph_id,
         "assistant_id": assistant.assistant_id,
     }
+    for name in ("thread_id", "run_id"):
+        metadata.pop(name, None)  # the server's to say, as in a thread's metadata
     said = request.context or given.get("configurable") or {}
     identity = identity_of(caller)
     if caller.user is None:
@@ -167,8 +179,7 @@ async def tie(tx: Tx, thread: Thread, request: RunCreate, assistant: Assistant) 
 def _said_config(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
     """What a thread's record keeps of its run's config: what was said, but nothing of `configurable`."""
     said = {**assistant.config, **request.config}
-    kept: dict[str, Any] = {key: said[key] for key in ("tags", "recursion_limit", "metadata") if key in said}
-    return {"configurable": {}, **kept}
+    return {**said, "configurable": {}}
 
 
 def checkpoint_of(request: RunCreate) -> tuple[str, str | None]:

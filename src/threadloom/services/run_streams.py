@@ -15,6 +15,7 @@ from threadloom.ids import new_id
 from threadloom.services.limits import Limits, Place
 from threadloom.services.permission import thread_seen
 from threadloom.services.requests import RunCreate
+from threadloom.services.run_request import check_stateless
 from threadloom.services.runs import RunService
 from threadloom.services.waiting import LONG_SILENCE, end_heard, heard_of
 from threadloom.storage.base import Storage, Tx
@@ -117,6 +118,8 @@ class RunStreamService:
     ) -> tuple[Run, Follower]:
         """Makes a run on a thread that is followed already, so that no event of it can be missed."""
         await self._runs.check(request)
+        if thread_id is None:
+            check_stateless(request)
         own = new_id()
         grant = await self._runs.granting.grant(caller, thread_id, request, reads=thread_id or own)
         priority = await self._runs.priorities.of(caller, thread_id, request, grant=grant)

@@ -21,7 +21,7 @@ from threadloom.services.permission import both, thread_seen
 from threadloom.services.priorities import Priorities
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_grant import Assistants, Grant, Granting
-from threadloom.services.run_request import check_context, checkpoint_of, new_run, new_thread, tie
+from threadloom.services.run_request import check_context, check_stateless, checkpoint_of, new_run, new_thread, tie
 from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
@@ -100,11 +100,13 @@ class RunService:
         Raises:
             NotFound: thread, assistant or checkpoint unknown.
             Conflict: the thread is busy and the strategy is `reject`.
-            BadRequest: context and configurable both given.
+            BadRequest: context and configurable both given, or an answer without a thread.
             Invalid: the webhook is not allowed, or the assistant is neither an id nor a graph.
             TooMany: the caller has as many active runs as may be.
         """
         await self.check(request)
+        if thread_id is None:
+            check_stateless(request)
         grant = await self.granting.grant(caller, thread_id, request)
         priority = await self.priorities.of(caller, thread_id, request, grant=grant)
         admitted = await self._storage.write(
@@ -117,6 +119,7 @@ class RunService:
         """Makes stateless runs, all or none. Raises as `create`."""
         for request in requests:
             await self.check(request)
+            check_stateless(request)
         asked = []
         for request in requests:
             grant = await self.granting.grant(caller, None, request)

@@ -144,11 +144,10 @@ class StateWriter:
         if graph_id is None:
             raise BadRequest(f"Thread with ID {thread.thread_id} has no assigned graph ID")
         await self._storage.read(lambda tx: _no_active_runs(tx, thread.thread_id))
-        draft = Draft(self._storage, thread.thread_id, metadata={"graph_id": graph_id})
+        addressed = {key: place[key] for key in ("checkpoint_ns", "checkpoint_id", "checkpoint_map") if place.get(key)}
+        draft = Draft(self._storage, thread.thread_id, metadata={"graph_id": graph_id, **addressed})
         configurable: dict[str, Any] = {"thread_id": thread.thread_id, "graph_id": graph_id, "checkpoint_ns": ""}
-        for key in ("checkpoint_ns", "checkpoint_id", "checkpoint_map"):
-            if place.get(key):
-                configurable[key] = place[key]
+        configurable |= addressed
         async with self._graphs.open(caller, thread, graph_id, "threads.update") as graph:
             drafted = graph.copy({"checkpointer": graph.checkpointer.over(draft)})
             try:
@@ -242,10 +241,7 @@ async def _find(graph: Graph, configurable: Mapping[str, Any]) -> None:
 def _node_update(update: NodeUpdate) -> StateUpdate:
     if update.command is not UNSET and update.command:
         return _one(_command(update.command), update.as_node)
-    values = None if update.values is UNSET else update.values
-    if update.as_node == COPY and isinstance(values, list):
-        values = _pairs(values)
-    return _one(values, update.as_node)
+    return _one(None if update.values is UNSET else update.values, update.as_node)
 
 
 def _one(values: Any, as_node: str | None) -> StateUpdate:

@@ -145,3 +145,14 @@ class Deltas(TypedDict, total=False):
 
 
 delta = _chain("a", "b", "c", state=Deltas)
+
+
+class OwnError(Exception):
+    """An exception of the app's: its text is nobody's business."""
+
+
+async def fail_in_secret(state: Trail) -> dict[str, Any]:
+    raise OwnError("hunter2")
+
+
+secretive = StateGraph(Trail).add_node("fail", fail_in_secret).add_edge(START, "fail").compile()

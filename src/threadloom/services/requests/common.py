@@ -44,7 +44,7 @@ Checkpoint = Annotated[
             "properties": {
                 "checkpoint_id": {"type": "string"},
                 "checkpoint_ns": {"type": "string"},
-                "checkpoint_map": {"type": ["object", "null"]},
+                "checkpoint_map": {"type": "object"},
                 "thread_id": {"type": "string"},
             }
         },
@@ -131,7 +131,7 @@ def check_config(config: Object | UnsetType) -> None:
 
 
 def check_checkpoint(checkpoint: Object | UnsetType) -> None:
-    """Checks the members of a `checkpoint`: all are text, `checkpoint_map` is an object of texts (or null).
+    """Checks the members of a `checkpoint`: all are text, `checkpoint_map` is an object.
 
     Raises:
         Invalid: one of them is not.
@@ -141,7 +141,8 @@ def check_checkpoint(checkpoint: Object | UnsetType) -> None:
     for key in ("checkpoint_id", "checkpoint_ns", "thread_id"):
         if key in checkpoint:
             check(checkpoint[key], str, f"checkpoint.{key}")
-    check(checkpoint.get("checkpoint_map"), Object | None, "checkpoint.checkpoint_map")
+    if "checkpoint_map" in checkpoint:
+        check(checkpoint["checkpoint_map"], Object, "checkpoint.checkpoint_map")
 
 
 def check_command(command: Object | None) -> None:
@@ -152,7 +153,7 @@ def check_command(command: Object | None) -> None:
     """
     if not command:
         return
-    if "goto" in command:
+    if command.get("goto") is not None:
         goto = command["goto"]
         kind: Any = str | list[str]
         if isinstance(goto, dict):

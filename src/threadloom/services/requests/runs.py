@@ -26,7 +26,7 @@ from threadloom.types import MultitaskStrategy
 class RunCreate(Struct, kw_only=True):
     """A run to make.
 
-    After parsing, `stream_mode` is a list without repetitions, never empty.
+    After parsing, `stream_mode` is a list without repetitions, never empty, and `checkpoint_id` an id or UNSET.
     """
 
     assistant_id: Annotated[str, Meta(description="Id of an assistant, or the name of a graph.")]
@@ -44,7 +44,7 @@ class RunCreate(Struct, kw_only=True):
         | None
     ) = None
     checkpoint: Checkpoint | UnsetType = UNSET
-    checkpoint_id: str | UnsetType = UNSET
+    checkpoint_id: str | UnsetType | None = UNSET
     metadata: Metadata = {}
     config: Config = {}
     context: Object = {}
@@ -76,7 +76,9 @@ class RunCreate(Struct, kw_only=True):
         check_config(self.config)
         check_checkpoint(self.checkpoint)
         check_command(self.command)
-        if self.checkpoint_id is not UNSET:
+        if not self.checkpoint_id:
+            self.checkpoint_id = UNSET
+        if isinstance(self.checkpoint_id, str):
             found = parse_id(self.checkpoint_id)
             if found is None:
                 raise Invalid("Invalid checkpoint ID")

@@ -42,7 +42,7 @@ class NodeUpdate(Struct, kw_only=True):
     """State as if a node had returned it. `command` wins over `values`."""
 
     as_node: str
-    values: Object | list[Any] | UnsetType | None = UNSET
+    values: Object | UnsetType | None = UNSET
     command: Object | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
@@ -185,5 +185,5 @@ class HistoryQuery(Struct, kw_only=True):
         before = self.before
         if isinstance(before, dict):
             inner = check(before.get("configurable", {}), Object, "before.configurable")
-            before = check(inner.get("checkpoint_id", before.get("checkpoint_id", "")), str, "before.checkpoint_id")
+            before = check(inner.get("checkpoint_id", before.get("checkpoint_id")), str | None, "before.checkpoint_id")
         self.before = before or UNSET

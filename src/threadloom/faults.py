@@ -1,4 +1,4 @@
-"""How the failure of a run is told: the class always, the text only when it was meant to be read (contract, runs §6)."""
+"""How an exception of a graph is told: the class always, the text only when it was meant to be read (contract, runs §6)."""
 
 from threadloom.errors import ApiError
 
@@ -10,7 +10,7 @@ _MASK = "An internal error occurred"
 
 
 def told(error: BaseException) -> dict[str, str]:
-    """`{"error", "message"}` of an exception that a run ended with."""
+    """`{"error", "message"}` of an exception that a run or one of its nodes ended with."""
     if isinstance(error, ApiError):
         return {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
     name = type(error).__name__
