@@ -61,6 +61,7 @@ REFUSED = [
     ("not a url", "Invalid webhook hostname ''"),
     ("http://", "Invalid webhook hostname ''"),
     ("http://pub lic.example:x/", "Invalid webhook hostname ''"),
+    ("http://public.example:99999/x", "Webhook port 99999 out of range"),
     ("https://user:pw@public.example/x", "user and password"),
 ]
 

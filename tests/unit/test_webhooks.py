@@ -120,7 +120,7 @@ def test_a_run_is_told_of_in_full():
     assert told["kwargs"]["context"] == {"a": 1}
 
 
-def test_a_stateless_run_is_told_with_its_values():
+def test_a_run_whose_state_was_not_read_is_told_with_its_output():
     values = b'{"n":1,"__interrupt__":[{"id":"i","value":"?"}]}'
     told = json.loads(payload(Settled(run=run(temporary=True), status="success", error=None, values_json=values), 9))
     assert told["values"] == {"n": 1}

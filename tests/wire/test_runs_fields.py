@@ -1,5 +1,6 @@
 """Fields of runs, of their commands and of what they leave in the thread, beyond what the conformance suite shows."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -204,3 +205,15 @@ async def test_no_mode_tells_what_an_exception_was_not_meant_to_say(client, http
     assert told[-2] == ("error", {"error": "OwnError", "message": "An internal error occurred"})
     if mode == "tasks":
         assert told[-3][1]["error"] == told[-2][1]
+
+
+async def test_a_state_written_by_hand_is_told_with_its_thread(client, http):
+    thread = await new(client, graph_id="chain")
+    async with http.stream("GET", f"/threads/{thread}/stream", params={"stream_modes": "state_update"}) as answer:
+        await client.threads.update_state(thread, {"path": ["w"]}, as_node="a")
+        async with asyncio.timeout(60):
+            async for line in answer.aiter_lines():
+                if line.startswith("data: "):
+                    break
+    told = json.loads(line.removeprefix("data: "))
+    assert told == {"thread_id": thread, "state": await client.threads.get_state(thread)}

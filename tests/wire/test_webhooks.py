@@ -159,6 +159,17 @@ def test_a_receiver_is_told_the_whole_state_of_a_stateless_run_too(http):
     assert told == [{"n": 1, "twice": 2}] * 2
 
 
+@pytest.mark.parametrize(("path", "thread"), [("/runs/wait", False), ("/runs/wait", True)], ids=str)
+def test_a_failed_run_is_told_with_its_whole_state(http, path, thread):
+    with receiving() as receiver:
+        if thread:
+            path = f"/threads/{http.post('/threads', json={}).json()['thread_id']}{path}"
+        http.post(path, json={"assistant_id": "failing", "input": {"n": 7}, "webhook": receiver.url})
+        [(_, _, body)] = receiver.wait(1)
+    told = json.loads(body)
+    assert (told["values"], told["error"]) == ({"n": 7}, {"error": "ValueError", "message": "ouch"})
+
+
 def test_a_relative_url_is_called_in_the_process(http):
     run = make_run(http, "/own/hook")
     delivery_of(http, run)

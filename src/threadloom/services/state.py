@@ -114,7 +114,7 @@ class StateService:
         made = await self._writer.update(caller, thread_id, request, rule)
         if self._broker.watched(thread_id):
             ms, n = self._numbers.next()
-            data = to_json({"state": await self.get(caller, thread_id)})
+            data = to_json({"thread_id": thread_id, "state": await self.get(caller, thread_id)})
             news = Event(
                 thread_id=thread_id, run_id="", name="state_update", mode="state_update", data=data, ms=ms, n=n
             )

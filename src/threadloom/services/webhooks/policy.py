@@ -84,6 +84,8 @@ def _check_form(url: httpx.URL, rules: WebhookUrlRules) -> str:
         raise Invalid("Webhook URL must not hold user and password: set webhooks.headers instead")
     host = url.raw_host.decode().lower().rstrip(".")
     port = url.port or (443 if url.scheme == "https" else 80)
+    if not 0 < port < 2**16:
+        raise Invalid(f"Webhook port {port} out of range")
     if rules.allowed_ports and port not in rules.allowed_ports:
         raise Invalid(f"Webhook port {port} not allowed")
     if rules.allowed_domains and not any(fits(host, domain) for domain in rules.allowed_domains):
