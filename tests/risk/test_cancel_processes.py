@@ -57,8 +57,8 @@ def test_cancel_lost_message(tmp_path: Path, database, redis_uri) -> None:
             began = time.monotonic()
             assert client.post(f"/threads/{thread}/runs/{run}/cancel").is_success
             assert ended(client, thread, run) == "interrupted"
-            # Found when the lease is renewed: a quarter of it.
-            assert time.monotonic() - began < 3
+            # Found when the lease is renewed: a quarter of it. By itself the run would last for 100 seconds.
+            assert time.monotonic() - began < 30
             # Nobody could tell of its end either; whoever waits for it looks.
             other = client.post("/threads", json={}).json()["thread_id"]
             again = client.post(f"/threads/{other}/runs/wait", json={"assistant_id": "counter", "input": {"n": 1}})

@@ -14,7 +14,7 @@ APP = Path(__file__).parents[1] / "apps" / "risk"
 FINAL = {"success", "error", "timeout", "interrupted"}
 
 
-def settle(url: str, thread_id: str, run_id: str, seconds: float = 20) -> str:
+def settle(url: str, thread_id: str, run_id: str, seconds: float = 120) -> str:
     """Waits until a run has ended; gives its status."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -44,10 +44,11 @@ def test_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
         run = httpx.post(f"{server.url}/threads/{thread}/runs", json=body).json()["run_id"]
         until_done(server.url, thread, 3)
         server.kill()
-        began = time.monotonic()
         server.start()
+        began = time.monotonic()
         assert settle(server.url, thread, run) == "success"
-        assert time.monotonic() - began < 15
+        # At once: the lease of the one that is gone would have lasted for 30 seconds.
+        assert time.monotonic() - began < 25
         state = httpx.get(f"{server.url}/threads/{thread}/state").json()
         assert state["values"]["done"] == [str(n) for n in range(8)]
         assert httpx.get(f"{server.url}/threads/{thread}").json()["status"] == "idle"

@@ -225,7 +225,7 @@ graph = StateGraph(State).add_node("nap", nap).add_edge(START, "nap").compile()
     began = time.monotonic()
     server.process.send_signal(how)
     status = server.process.wait(120)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60  # the stream would last for 300
     assert status == 0, server.log()
     assert "Traceback" not in server.log()
 

@@ -61,15 +61,15 @@ def test_it_serves_and_says_where(serving):
 
 
 def test_told_to_stop_it_says_so_while_it_still_answers(serving):
-    server = serving({"drain_seconds": 2}, BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS="20")
+    server = serving({"drain_seconds": 6}, BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS="60")
     with httpx.Client(base_url=server.url) as client:
         thread = client.post("/threads", json={}).json()["thread_id"]
-        body = {"assistant_id": "steps", "input": {"todo": 6, "pause": 0.5}}
+        body = {"assistant_id": "steps", "input": {"todo": 16, "pause": 0.5}}
         run = client.post(f"/threads/{thread}/runs", json=body).json()["run_id"]
         server.tell(signal.SIGTERM)
         began = time.monotonic()
         while (answer := client.get("/ok")).status_code == 200:
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 6
         assert (answer.status_code, "stops" in answer.json()["detail"]) == (503, True)
         assert client.get("/live").status_code == 200
         # It takes requests, but executes no more runs than it had.
@@ -79,13 +79,13 @@ def test_told_to_stop_it_says_so_while_it_still_answers(serving):
         with client.stream("GET", f"/threads/{later}/stream", timeout=30) as stream:
             # What has no end of its own ends when no more requests are taken.
             assert b"".join(stream.iter_bytes()).count(b"event: error") == 0
-        assert 1.5 < time.monotonic() - began < 5
+        assert 5.5 < time.monotonic() - began < 60
     assert server.process is not None
     assert server.process.wait(120) == 0
-    assert time.monotonic() - began > 2.5
+    assert time.monotonic() - began > 7
     server.start()
     state = httpx.get(f"{server.url}/threads/{thread}/state").json()
-    assert len(state["values"]["done"]) == 6
+    assert len(state["values"]["done"]) == 16
     assert httpx.get(f"{server.url}/threads/{thread}/runs/{run}").json()["status"] == "success"
     assert httpx.get(f"{server.url}/threads/{later}/runs/{waiting['run_id']}/join").json() == {"n": 2}
 

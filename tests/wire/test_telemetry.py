@@ -279,7 +279,7 @@ def test_a_collector_that_is_away_disturbs_nobody(tmp_path):
         assert ask(server, "POST", "/runs/wait", json={"assistant_id": "agent", "input": {}}).status_code == 200
         began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
 
 
 def test_a_missing_package_is_said_aloud(tmp_path):
