@@ -175,6 +175,8 @@ class AesCipher:
     def ready(self) -> None:
         """Nothing to wait for."""
 
+    complete = ready
+
     def _text_of(self, data: bytes) -> str:
         return PREFIX + base64.b64encode(self.seal(data, b"json")).decode()
 

@@ -57,8 +57,8 @@ class UndecipherableError(ApiError):
 class Cipher(Protocol):
     """Seals and opens, within a transaction. What was never sealed is opened as it is.
 
-    A cipher that has to wait for its answer gives anything at all, and raises at the next `ready`: no result may be used
-    before that was called, nor any transaction be committed.
+    A cipher that has to wait for its answer gives something in its place. Nothing that was opened may be looked at before `ready`
+    was called, nor anything be committed that was sealed before `complete` was; both raise if something stands in for an answer.
     """
 
     def seal_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]:
@@ -96,5 +96,9 @@ class Cipher(Protocol):
         ...
 
     def ready(self) -> None:
-        """Makes sure that what was given since the last time is good."""
+        """Makes sure that what was opened is good."""
+        ...
+
+    def complete(self) -> None:
+        """Makes sure that what was sealed is good too."""
         ...

@@ -32,9 +32,7 @@ class SealedLineage(Table):
     )
 
     async def put(self, put: CheckpointPut) -> int:
-        # Not `ready` yet: nothing of it is read before the transaction ends, and many may be put in one.
-        sealed = self._sealer.checkpoint(put)
-        era: int = await self._inner.put(sealed)
+        era: int = await self._inner.put(self._sealer.checkpoint(put))
         return era
 
     async def put_writes(self, put: WritesPut) -> None:
@@ -100,13 +98,12 @@ class SealedItems(Table):
     PLAIN = ("refresh", "delete", "namespaces", "sweep", "warm")
 
     async def put(self, item: Item, vectors: Sequence[bytes], now: int) -> None:
-        sealed = self._sealer.item(item)
-        self._ready()
-        await self._inner.put(sealed, vectors, now)
+        await self._inner.put(self._sealer.item(item), vectors, now)
 
     async def get(self, namespace: tuple[str, ...], key: str, now: int) -> Item | None:
         found = await self._inner.get(namespace, key, now)
-        return None if found is None else self._opened([found])[0]
+        # Not `ready` yet: the store reads very many one by one, and looks at none of them before it has all.
+        return None if found is None else self._sealer.opened_item(found)
 
     async def search(self, query: ItemQuery, now: int) -> list[Item]:
         if not query.conditions:

@@ -139,9 +139,17 @@ def _misses(work: Callable[[SealedTx], Awaitable[T]], memo: Memo) -> bool:
 
 
 async def _whole(work: Callable[[SealedTx], Awaitable[T]], tx: Tx, memo: Memo) -> T:
-    """An operation within a transaction; nothing of it is kept as long as an answer is missing."""
-    result = await work(SealedTx(tx, memo))
-    memo.ready()
+    """An operation within a transaction; nothing of it is kept as long as an answer is missing.
+
+    Raises:
+        Pending: one is. So, too, in place of an error that may have come of what stood in for it.
+    """
+    try:
+        result = await work(SealedTx(tx, memo))
+    except Exception:
+        memo.complete()
+        raise
+    memo.complete()
     return result
 
 

@@ -50,15 +50,21 @@ class Memo:
         self._context_json = to_json(self._context)
         self._answers: dict[Any, Answer | UndecipherableError] = {}
         self._calls: dict[Any, Call] = {}
+        self._misses_opened = False
         self._replacements: dict[Any, Replacement] = {}
 
     def ready(self) -> None:
+        if self._misses_opened:
+            raise Pending
+
+    def complete(self) -> None:
         if self._calls:
             raise Pending
 
     async def fulfil(self) -> None:
         """Calls the handlers that are missed."""
         calls, self._calls = self._calls, {}
+        self._misses_opened = False
         self._answers |= await self._handlers.call_all(calls)
 
     def replacements(self) -> list[Replacement]:
@@ -69,7 +75,12 @@ class Memo:
         """What a handler answered, None while it did not. Raises UndecipherableError when it failed."""
         answer = self._answers.get(key)
         if answer is None:
-            self._calls.setdefault(key, call())
+            missed = call()
+            opens = missed.way.startswith("decrypt")
+            # What is sealed after something could not be opened may have come of what stands in for that: not for handlers.
+            if opens or not self._misses_opened:
+                self._calls.setdefault(key, missed)
+            self._misses_opened |= opens
             return None
         if isinstance(answer, UndecipherableError):
             raise UndecipherableError(answer.detail)
@@ -94,6 +105,8 @@ class Memo:
 
     def _opened_bytes(self, at: At, envelope: bytes, stored: Callable[[bytes], bytes]) -> bytes:
         """The content of an envelope; `stored` tells how an envelope stands in the column."""
+        if not envelope and self._calls:
+            raise Pending  # as in `open_document`
         context_json, ciphertext = _taken_apart(at, envelope)
         context = from_json(context_json)
         answer = self._answer(("decrypt blob", envelope), lambda: Call("decrypt blob", at, ciphertext, context))
@@ -154,15 +167,17 @@ class Memo:
         text = _told_apart(hidden)
         key = ("encrypt json", at.model, at.field, text)
         answer = self._answer(key, lambda: Call("encrypt json", at, msgspec.json.decode(text), self._context))
-        if answer is None:
-            return {}
         shown = {key: value for key, value in document.items() if key in clear}
+        if answer is None:
+            return {CONTEXT: None, **shown}
         # One that was opened before and is stored again as it was keeps its ciphertext, with what its encryptor was told.
         return {CONTEXT: self._context, **shown, **answer.result}
 
     def open_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
         if CONTEXT not in document:
             return dict(document)
+        if document[CONTEXT] is None and self._calls:
+            raise Pending  # it was stored in this transaction, and stands in for what a handler is still to give
         shown = {key: value for key, value in document.items() if key in clear}
         hidden = {key: value for key, value in document.items() if key not in clear and key != CONTEXT}
         context = document[CONTEXT]

@@ -24,6 +24,9 @@ PAGE = 100
 class Table:
     """What all have in common.
 
+    What is read is `ready` before it is given. What is written need not be: many things are put in one transaction, and it is
+    seen to before that is committed.
+
     Args:
         inner: the storage's own table.
     """
@@ -45,7 +48,6 @@ class SealedThreads(Table):
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
         sealed = self._sealer.thread(thread)
-        self._ready()
         inserted: bool = await self._inner.insert(sealed, fresh=fresh)
         return inserted
 
@@ -66,7 +68,6 @@ class SealedThreads(Table):
         if metadata is not None:
             metadata = self._sealer.cipher.seal_metadata(At("thread", "metadata"), metadata)
         config = self._sealer.document("thread", "config", config)
-        self._ready()
         await self._inner.update(
             thread_id,
             updated_at=updated_at,
@@ -87,12 +88,10 @@ class SealedThreads(Table):
         values_json = self._sealer.text("thread", "values", values_json)
         interrupts_json = self._sealer.text("thread", "interrupts", interrupts_json)
         error = self._sealer.document("thread", "error", error)
-        self._ready()
         await self._inner.set_state(thread_id, values_json=values_json, interrupts_json=interrupts_json, error=error)
 
     async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None:
         error = self._sealer.document("thread", "error", error)
-        self._ready()
         await self._inner.set_error(thread_id, error)
 
     async def search(self, query: ThreadQuery) -> list[Thread]:
@@ -152,7 +151,6 @@ class SealedRuns(Table):
 
     async def insert(self, run: Run) -> Run:
         sealed = self._sealer.run(run)
-        self._ready()
         run.order = (await self._inner.insert(sealed)).order
         return run
 
@@ -180,12 +178,10 @@ class SealedRuns(Table):
 
     async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None:
         sealed = self._sealer.kwargs(kwargs)
-        self._ready()
         await self._inner.set_kwargs(run_id, sealed)
 
     async def put_outcome(self, outcome: Outcome) -> None:
         sealed = self._sealer.outcome(outcome)
-        self._ready()
         await self._inner.put_outcome(sealed)
 
     async def outcome(self, run_id: str) -> Outcome | None:
@@ -221,7 +217,6 @@ class SealedDeliveries(Table):
 
     async def insert(self, delivery: Delivery) -> None:
         sealed = self._sealer.delivery(delivery)
-        self._ready()
         await self._inner.insert(sealed)
 
     async def get(self, delivery_id: str) -> Delivery | None:
@@ -260,7 +255,6 @@ class SealedEvents(Table):
 
     async def append(self, events: Sequence[Event]) -> list[Event]:
         sealed = [self._sealer.event(event) for event in events]
-        self._ready()
         for event, stored in zip(events, await self._inner.append(sealed), strict=True):
             event.seq = stored.seq
         return list(events)
@@ -327,9 +321,7 @@ class SealedAssistants(Table):
         return self._opened(await self._inner.search(query))
 
     def _sealed(self, assistant: Assistant) -> Assistant:
-        sealed = self._sealer.assistant(assistant)
-        self._ready()
-        return sealed
+        return self._sealer.assistant(assistant)
 
     def _opened(self, assistants: Sequence[Assistant], *, version: bool = False) -> list[Assistant]:
         opened = [self._sealer.opened_assistant(assistant, version=version) for assistant in assistants]
@@ -357,16 +349,13 @@ class SealedCrons(Table):
 
     async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:
         error = self._sealer.words("cron", "last_error", error)
-        self._ready()
         await self._inner.note(cron_id, run_id=run_id, error=error)
 
     async def search(self, query: CronQuery) -> list[Cron]:
         return self._opened(await self._inner.search(query), self._sealer.opened_cron)
 
     def _sealed(self, cron: Cron) -> Cron:
-        sealed = self._sealer.cron(cron)
-        self._ready()
-        return sealed
+        return self._sealer.cron(cron)
 
     def _opened(self, crons: Sequence[Cron], opened: Callable[[Cron], Cron]) -> list[Cron]:
         found = [opened(cron) for cron in crons]
