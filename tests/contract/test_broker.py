@@ -23,7 +23,7 @@ from threadloom.types import CHANNELS, Event
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 10
+SECONDS = 60
 
 
 @dataclass
