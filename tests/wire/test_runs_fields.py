@@ -217,3 +217,11 @@ async def test_a_state_written_by_hand_is_told_with_its_thread(client, http):
                     break
     told = json.loads(line.removeprefix("data: "))
     assert told == {"thread_id": thread, "state": await client.threads.get_state(thread)}
+
+
+@pytest.mark.parametrize("word", ["complete", "continue"])
+async def test_words_of_the_javascript_sdk_for_on_completion_pass_where_they_mean_nothing(client, http, word):
+    assert (await wait(http, await new(client), input={}, on_completion=word))["path"] == ["a", "b", "c"]
+    refused = await http.post("/runs/wait", json={"assistant_id": "chain", "input": {}, "on_completion": word})
+    assert refused.status_code == 422
+    assert "on_completion" in refused.json()["detail"]

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import UNSET
 
 from threadloom.clock import SECOND, Clock
-from threadloom.errors import BadRequest
+from threadloom.errors import BadRequest, Invalid
 from threadloom.ids import new_id
 from threadloom.services.permission import identity_of
 from threadloom.services.requests import RunCreate
@@ -45,11 +45,15 @@ def check_context(request: RunCreate) -> None:
 
 
 def check_stateless(request: RunCreate) -> None:
-    """Refuses an answer on a thread that is made for the run: nobody has asked there.
+    """Refuses what makes no sense on a thread that is made for the run: an answer, for nobody has asked there, and the
+    values of `on_completion` that mean nothing.
 
     Raises:
         BadRequest: the command has an answer.
+        Invalid: `on_completion` is neither `delete` nor `keep`.
     """
+    if request.on_completion not in ("delete", "keep"):
+        raise Invalid(f"on_completion: {request.on_completion!r} is neither 'delete' nor 'keep'")
     if request.command and request.command.get("resume") is not None:
         raise BadRequest("You must provide a thread_id when resuming.")
 

@@ -59,7 +59,13 @@ class RunCreate(Struct, kw_only=True):
     multitask_strategy: MultitaskStrategy = "enqueue"
     if_not_exists: Literal["reject", "create"] = "reject"
     after_seconds: Annotated[float, Meta(description="Earliest start, in seconds from now.")] = 0.0
-    on_completion: Literal["delete", "keep"] = "delete"
+    on_completion: Annotated[
+        Literal["delete", "keep", "complete", "continue"],
+        Meta(
+            description="Whether the thread of a stateless run is deleted or kept at its end. On a given thread it means "
+            "nothing: there the other two, which the JavaScript SDK has, pass."
+        ),
+    ] = "delete"
     durability: Durability | UnsetType = UNSET
     checkpoint_during: Annotated[bool, Meta(description="Older form of durability: async or exit.")] | UnsetType = UNSET
     langsmith_tracer: Object | UnsetType = UNSET
