@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ async def test_metadata_of_a_run_cannot_claim_ids(client, http):
     assert run["metadata"].keys().isdisjoint(claims)
     state = await client.threads.get_state(thread)
     assert (state["metadata"]["thread_id"], state["metadata"]["run_id"]) == (thread, run["run_id"])
+
+
+async def test_a_thread_made_for_a_run_has_the_metadata_of_its_request(client, http):
+    thread = str(uuid.uuid4())
+    said = {"metadata": {"a": 1, "thread_id": "x"}, "config": {"metadata": {"a": 0, "b": 2, "run_id": "y"}}}
+    await wait(http, thread, input={}, if_not_exists="create", **said)
+    metadata = (await client.threads.get(thread))["metadata"]
+    assert metadata.pop("assistant_id")
+    assert metadata == {"a": 1, "b": 2, "graph_id": "chain"}
 
 
 async def test_a_thread_keeps_all_of_its_runs_config_but_what_is_configurable(client, http):

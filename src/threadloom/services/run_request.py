@@ -88,8 +88,7 @@ def new_run(
         "graph_id": assistant.graph_id,
         "assistant_id": assistant.assistant_id,
     }
-    for name in ("thread_id", "run_id"):
-        metadata.pop(name, None)  # the server's to say, as in a thread's metadata
+    metadata = _unclaimed(metadata)
     said = request.context or given.get("configurable") or {}
     identity = identity_of(caller)
     if caller.user is None:
@@ -169,7 +168,13 @@ def new_thread(thread_id: str, request: RunCreate, assistant: Assistant, now: in
 
 def new_thread_metadata(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
     """The metadata of a thread that a run makes."""
-    return {**request.metadata, "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
+    said = {**request.config.get("metadata", {}), **request.metadata}
+    return {**_unclaimed(said), "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
+
+
+def _unclaimed(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata without the ids that only the server says, as in `threads.create`."""
+    return {key: value for key, value in metadata.items() if key not in ("thread_id", "run_id")}
 
 
 async def tie(tx: Tx, thread: Thread, request: RunCreate, assistant: Assistant) -> None:
