@@ -1,9 +1,11 @@
 """Custom encryption (`langgraph_sdk.Encryption`) on a real server: which handlers are called, told what, and what is stored."""
 
+import asyncio
 import base64
 import json
 import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 import httpx
@@ -293,6 +295,55 @@ async def test_a_decryptor_that_fails_is_told_with_model_and_field_and_no_cipher
             assert answer.json()["__error__"]["error"] == "UndecipherableError"
             assert "terces" not in answer.text
         assert "no key for you" in server.log()
+
+
+async def test_what_cannot_be_decrypted_is_named_and_can_be_deleted(data, env):
+    with running(APP, data, env=env, arguments=("--jobs", "0")) as server:
+        client = get_client(url=server.url)
+        thread = (await client.threads.create(metadata={"a": "secret"}))["thread_id"]
+        ended = (await client.threads.create(metadata={"a": "s"}, ttl={"ttl": 0.0001, "strategy": "delete"}))[
+            "thread_id"
+        ]
+        copy = (await client.threads.copy(thread))["thread_id"]
+        copied = (await client.threads.copy(copy))["thread_id"]
+        await client.runs.create(thread, "agent", input={"said": ["a"]}, after_seconds=3600)
+        pruned = (await client.threads.create(metadata={"b": "secret"}))["thread_id"]
+        assistant = (await client.assistants.create("agent", metadata={"a": "secret"}))["assistant_id"]
+        cron = (await client.crons.create("agent", schedule="0 0 1 1 *", metadata={"a": "secret"}))["cron_id"]
+        await client.store.put_item(["n"], "k", {"a": 1})
+        server.stop()
+    with running(APP, data, env={**env, "SEALED_FAIL": "1"}, arguments=("--jobs", "0")) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+            named = [
+                ("GET", f"/threads/{copy}", None, copy),
+                ("POST", "/threads/search", {"ids": [pruned]}, pruned),
+                ("GET", f"/assistants/{assistant}", None, assistant),
+                ("GET", f"/runs/crons/{cron}", None, cron),
+                ("POST", "/store/items/search", {"namespace_prefix": ["n"]}, "'k'"),
+            ]
+            for method, path, body, name in named:
+                answer = await http.request(method, path, json=body)
+                assert answer.status_code == 500, path
+                assert name in answer.json()["detail"] and "cannot be decrypted" in answer.json()["detail"]
+            gone = [
+                ("POST", "/threads/prune", {"thread_ids": [pruned], "strategy": "keep_latest"}, 200),
+                ("POST", "/threads/prune", {"thread_ids": [pruned]}, 200),
+                ("DELETE", f"/threads/{copy}?cascade=copies", None, 200),
+                ("DELETE", f"/threads/{thread}", None, 204),
+                ("DELETE", f"/runs/crons/{cron}", None, 200),
+                ("DELETE", f"/assistants/{assistant}", None, 200),
+                ("DELETE", "/store/items", {"namespace": ["n"], "key": "k"}, 204),
+            ]
+            for method, path, body, status in gone:
+                answer = await http.request(method, path, json=body)
+                assert answer.status_code in (status, 204), (path, answer.text)
+            for one in (thread, copy, copied, pruned):
+                assert (await http.get(f"/threads/{one}")).status_code == 404
+            # So does what only time deletes: a server looks for it when it starts.
+            deadline = time.monotonic() + 60
+            while (await http.get(f"/threads/{ended}")).status_code != 404:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
 
 
 async def test_an_encryptor_that_changes_keys_is_refused(data):

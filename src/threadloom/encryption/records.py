@@ -4,7 +4,8 @@ Not sealed, because storages look for it or sort by it: ids, times, statuses, na
 names of channels, nodes and events, vectors.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +23,15 @@ VALUE = "__value__"
 
 RUN_INPUTS = ("input", "command", "context")
 CRON_INPUTS = ("input", "context", "command")
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Says in an error which record it is that cannot be decrypted, so that it can be looked after."""
+    try:
+        yield
+    except UndecipherableError as error:
+        raise UndecipherableError(f"{what}: {error.detail}") from error
 
 
 class Sealer:
@@ -44,16 +54,17 @@ class Sealer:
 
     def opened_thread(self, thread: Thread) -> Thread:
         key = (thread.thread_id,)
-        return replace(
-            thread,
-            metadata=self.cipher.open_metadata(At("thread", "metadata", "threads.metadata", key), thread.metadata),
-            config=self.opened_document(At("thread", "config", "threads.config", key), thread.config),
-            error=self.opened_document(At("thread", "error", "threads.error", key), thread.error),
-            values_json=self.opened_text(At("thread", "values", "states.values", key), thread.values_json),
-            interrupts_json=self.opened_text(
-                At("thread", "interrupts", "states.interrupts", key), thread.interrupts_json
-            ),
-        )
+        with _named(f"Thread {thread.thread_id}"):
+            return replace(
+                thread,
+                metadata=self.cipher.open_metadata(At("thread", "metadata", "threads.metadata", key), thread.metadata),
+                config=self.opened_document(At("thread", "config", "threads.config", key), thread.config),
+                error=self.opened_document(At("thread", "error", "threads.error", key), thread.error),
+                values_json=self.opened_text(At("thread", "values", "states.values", key), thread.values_json),
+                interrupts_json=self.opened_text(
+                    At("thread", "interrupts", "states.interrupts", key), thread.interrupts_json
+                ),
+            )
 
     # --- runs ---
 
@@ -102,12 +113,13 @@ class Sealer:
 
     def opened_outcome(self, outcome: Outcome) -> Outcome:
         key = (outcome.run_id,)
-        return replace(
-            outcome,
-            output_json=self.cipher.open_text(At("run", "output", "outcomes.output", key), outcome.output_json),
-            error=self.opened_document(At("run", "error", "outcomes.error", key), outcome.error),
-            metadata=self.cipher.open_metadata(At("run", "metadata", "outcomes.metadata", key), outcome.metadata),
-        )
+        with _named(f"Run {outcome.run_id}"):
+            return replace(
+                outcome,
+                output_json=self.cipher.open_text(At("run", "output", "outcomes.output", key), outcome.output_json),
+                error=self.opened_document(At("run", "error", "outcomes.error", key), outcome.error),
+                metadata=self.cipher.open_metadata(At("run", "metadata", "outcomes.metadata", key), outcome.metadata),
+            )
 
     # --- deliveries ---
 
@@ -129,7 +141,8 @@ class Sealer:
 
     def opened_event(self, event: Event) -> Event:
         at = At("run", "event", "events.data", (event.thread_id, event.seq))
-        return replace(event, data=self.cipher.open_text(at, event.data))
+        with _named(f"Thread {event.thread_id}, event {event.seq}"):
+            return replace(event, data=self.cipher.open_text(at, event.data))
 
     # --- assistants ---
 
@@ -148,12 +161,13 @@ class Sealer:
             if version
             else ("assistants.config", "assistants.context", "assistants.metadata")
         )
-        return replace(
-            assistant,
-            config=self.opened_config("assistant", assistant.config, columns[0], key),
-            context=self.opened_document(At("assistant", "context", columns[1], key), assistant.context),
-            metadata=self.cipher.open_metadata(At("assistant", "metadata", columns[2], key), assistant.metadata),
-        )
+        with _named(f"Assistant {assistant.assistant_id}"):
+            return replace(
+                assistant,
+                config=self.opened_config("assistant", assistant.config, columns[0], key),
+                context=self.opened_document(At("assistant", "context", columns[1], key), assistant.context),
+                metadata=self.cipher.open_metadata(At("assistant", "metadata", columns[2], key), assistant.metadata),
+            )
 
     # --- crons ---
 
@@ -178,6 +192,10 @@ class Sealer:
         return sealed
 
     def opened_cron(self, cron: Cron) -> Cron:
+        with _named(f"Cron {cron.cron_id}"):
+            return self._opened_cron(cron)
+
+    def _opened_cron(self, cron: Cron) -> Cron:
         key = (cron.cron_id,)
         payload = self.opened_payload(cron.payload, key)
         told = None if self.cipher.told() is None else payload.pop(CONTEXT, None)
@@ -219,7 +237,8 @@ class Sealer:
 
     def opened_item(self, item: Item) -> Item:
         at = At("store", "value", "items.value", (item.namespace, item.key))
-        return replace(item, value_json=self.cipher.open_item(at, item.value_json))
+        with _named(f"Item {item.key!r} of {'.'.join(item.namespace)}"):
+            return replace(item, value_json=self.cipher.open_item(at, item.value_json))
 
     # --- checkpoints ---
 
@@ -239,6 +258,10 @@ class Sealer:
 
     def opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, tuple[str, bytes]]) -> CheckpointRow:
         """A checkpoint in full. `blobs` collects what was opened already: neighbours share it."""
+        with _named(f"Thread {row.thread_id}, checkpoint {row.cid}"):
+            return self._opened_checkpoint(row, blobs)
+
+    def _opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, tuple[str, bytes]]) -> CheckpointRow:
         key = (row.pos,)
         at = At("checkpoint", "body", "checkpoints.body", key)
         meta = At("checkpoint", "metadata", "checkpoints.metadata", key)

@@ -17,7 +17,7 @@ from threadloom.graphs.draw import AnyGraph, draw, parse_xray
 from threadloom.graphs.schema import input_schema, schemas, subgraphs
 from threadloom.ids import default_assistant_id, parse_id
 from threadloom.services.mirror import mirrored, patched
-from threadloom.services.permission import as_caller, both, metadata_left, seen
+from threadloom.services.permission import as_caller, both, metadata_left, seen, unreadable
 from threadloom.services.requests import (
     AssistantCount,
     AssistantCreate,
@@ -244,7 +244,8 @@ class AssistantService:
         threads = await self._guard.ask(caller, "threads", "update", _of(assistant_id)) if delete_threads else None
 
         async def work(tx: Tx) -> None:
-            await self._existing(tx, assistant_id, rule)
+            with unreadable(rule):
+                await self._existing(tx, assistant_id, rule)
             await tx.crons.delete_of_assistant(assistant_id)
             await tx.assistants.delete(assistant_id)
 

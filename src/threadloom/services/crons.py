@@ -22,7 +22,7 @@ from threadloom.encryption.context import telling
 from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, StorageError
 from threadloom.ids import new_id
 from threadloom.services import schedule
-from threadloom.services.permission import metadata_left, seen, thread_seen
+from threadloom.services.permission import metadata_left, seen, thread_seen, unreadable
 from threadloom.services.priorities import Priorities
 from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronSearch, RunCreate
 from threadloom.services.run_grant import Granting
@@ -218,7 +218,8 @@ class CronService:
         rule = await self._guard.ask(caller, "crons", "delete", {"cron_id": cron_id})
 
         async def work(tx: Tx) -> None:
-            await _existing(tx, cron_id, rule)
+            with unreadable(rule):
+                await _existing(tx, cron_id, rule)
             await tx.crons.delete(cron_id)
 
         await self._storage.write(work)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
 from threadloom.errors import Conflict, Denied
-from threadloom.services.permission import thread_seen
 from threadloom.services.threads import StopRuns, forget, missing
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
@@ -88,7 +87,7 @@ class EraseService:
         idle = [
             one
             for one in copies
-            if await thread_seen(tx, one, family.rules[one]) is not None and not await tx.runs.count_active(one)
+            if await tx.threads.permitted(one, family.rules[one]) and not await tx.runs.count_active(one)
         ]
         await self._forget(tx, idle)
         return idle
@@ -127,12 +126,12 @@ class _Family:
 
     async def read(self, tx: Tx) -> list[str]:
         """The thread and those of its copies that are there, all of which the rules that are known permit."""
-        if await thread_seen(tx, self.thread_id, self.rules[self.thread_id]) is None:
+        if not await tx.threads.permitted(self.thread_id, self.rules[self.thread_id]):
             raise missing(self.thread_id)
         found = [self.thread_id, *await tx.threads.copies(self.thread_id)]
         for one in found:
             rule = self.rules.get(one)
-            if rule is not None and await thread_seen(tx, one, rule) is None:
+            if rule is not None and not await tx.threads.permitted(one, rule):
                 raise self.conflict(NOT_YOURS)
         return found
 

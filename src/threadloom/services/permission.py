@@ -1,11 +1,13 @@
 """What handlers' answers mean for records, and what handlers left of a request."""
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from threadloom.auth.user import kept
 from threadloom.codec import from_json, to_json
+from threadloom.encryption.cipher import UndecipherableError
 from threadloom.errors import Denied
 from threadloom.storage.base import Tx
 from threadloom.storage.filters import AllOf, Filter, permits
@@ -32,6 +34,20 @@ def seen(record: R | None, rule: Filter | None) -> R | None:
 async def thread_seen(tx: Tx, thread_id: str, rule: Filter | None) -> Thread | None:
     """The record of a thread without its state, if it is there and the rule permits it."""
     return seen(await tx.threads.get(thread_id, with_state=False), rule)
+
+
+@contextlib.contextmanager
+def unreadable(rule: Filter | None) -> Iterator[None]:
+    """Looks at something that is to be deleted: it may be one that cannot be decrypted, if there is no rule that it is held to.
+
+    Raises:
+        UndecipherableError: there is.
+    """
+    try:
+        yield
+    except UndecipherableError:
+        if rule is not None:
+            raise
 
 
 def both(one: Filter | None, other: Filter | None) -> Filter | None:

@@ -11,7 +11,6 @@ from threadloom.engine.admission import Admitted, Starter, admit, end_pending
 from threadloom.engine.events import Numbers, closing
 from threadloom.engine.execute import read_state
 from threadloom.engine.settle import throw_away
-from threadloom.engine.states import thread_status
 from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.graphs.priority import Assign
 from threadloom.graphs.registry import Graphs
@@ -22,11 +21,12 @@ from threadloom.services.priorities import Priorities
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_grant import Assistants, Grant, Granting
 from threadloom.services.run_request import check_context, check_stateless, checkpoint_of, new_run, new_thread, tie
+from threadloom.services.thread_status import status_now
 from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.storage.tasks import Task, TaskQuery
-from threadloom.types import ACTIVE, SYSTEM, Caller, CancelAction, Run, RunStatus, Thread
+from threadloom.types import ACTIVE, SYSTEM, Caller, CancelAction, Run, RunStatus
 
 NO_THREAD = "Thread or assistant not found."
 NOTHING_TO_CANCEL = "No runs found to cancel."
@@ -437,13 +437,8 @@ class RunService:
         if run.temporary:
             await throw_away(tx, run.thread_id, now + self._keep)
             return None
-        active = await tx.runs.count_active(run.thread_id)
-        thread = await tx.threads.get(run.thread_id)
-        if thread is not None and not active:
-            waits = thread.interrupts_json not in (None, b"{}")
-            failed = thread.error is not None
-            status = thread_status(active=0, has_next=waits or failed, failed=failed and not _stopped(thread))
-            await tx.threads.update(run.thread_id, status=status, updated_at=now)
+        if not await tx.runs.count_active(run.thread_id):
+            await tx.threads.update(run.thread_id, status=await status_now(tx, run.thread_id), updated_at=now)
         return None
 
     # --- shared ---
@@ -490,7 +485,3 @@ class RunService:
     def _end_stream(self, thread_id: str, run_id: str) -> None:
         """Tells the readers of a run that never started that it is over."""
         self._broker.publish([closing(thread_id, run_id, "interrupted", self._numbers)])
-
-
-def _stopped(thread: Thread) -> bool:
-    return thread.error is not None and thread.error.get("error") == "UserInterrupt"

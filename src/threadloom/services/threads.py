@@ -220,9 +220,9 @@ class ThreadService:
         rule = await self._guard.ask(caller, "threads", "delete", {"thread_ids": thread_ids})
 
         async def all_seen(tx: Tx) -> bool:
-            return all([await thread_seen(tx, thread_id, rule) for thread_id in thread_ids])
+            return await tx.threads.count(ThreadQuery(ids=thread_ids, where=rule)) == len(thread_ids)
 
-        if rule is not None and not await self._storage.read(all_seen):
+        if rule is not None and thread_ids and not await self._storage.read(all_seen):
             raise NotFound(NOT_ALL)
         pruned = 0
         for thread_id in thread_ids:
@@ -268,12 +268,12 @@ class ThreadService:
         return answer
 
     async def _delete(self, thread_id: str, rule: Filter | None) -> bool:
-        if await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None:
+        if not await self._storage.read(lambda tx: tx.threads.permitted(thread_id, rule)):
             return False
         await self._stop_runs(thread_id)
 
         async def work(tx: Tx) -> bool:
-            if rule is not None and await thread_seen(tx, thread_id, rule) is None:
+            if rule is not None and not await tx.threads.permitted(thread_id, rule):
                 return False
             return await forget(tx, thread_id, self._clock.now())
 
@@ -281,7 +281,7 @@ class ThreadService:
 
     async def _keep_latest(self, thread_id: str, rule: Filter | None) -> bool:
         async def work(tx: Tx) -> bool:
-            if rule is not None and await thread_seen(tx, thread_id, rule) is None:
+            if rule is not None and not await tx.threads.permitted(thread_id, rule):
                 return False
             return await keep_latest(tx, thread_id)
 
@@ -335,7 +335,7 @@ def taken(thread_id: str) -> Conflict:
 
 async def keep_latest(tx: Tx, thread_id: str) -> bool:
     """Forgets all but what a thread's latest state needs. False when it is not there or has active runs."""
-    if await tx.threads.get(thread_id, with_state=False) is None or await tx.runs.count_active(thread_id):
+    if not await tx.threads.permitted(thread_id, None) or await tx.runs.count_active(thread_id):
         return False
     await tx.lineage.prune(thread_id)
     return True

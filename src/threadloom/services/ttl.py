@@ -4,7 +4,6 @@ import logging
 
 from threadloom.clock import Clock
 from threadloom.config.settings import ThreadTtl
-from threadloom.encryption.cipher import UndecipherableError
 from threadloom.services.threads import forget, keep_latest, new_ttl
 from threadloom.storage.base import Storage, Tx
 
@@ -38,23 +37,20 @@ class ThreadSweeper:
         swept = 0
         for thread in expired:
             # One transaction each: a sweep of a thousand threads holds nobody up.
-            try:
-                swept += await self._sweep_one(thread.thread_id, now)
-            except UndecipherableError as error:
-                log.error("thread %s could not be swept: %s", thread.thread_id, error.detail)
+            swept += await self._sweep_one(thread.thread_id, now)
         return swept
 
     async def _sweep_one(self, thread_id: str, now: int) -> bool:
         async def work(tx: Tx) -> bool:
-            thread = await tx.threads.get(thread_id, with_state=False)
-            if thread is None or thread.ttl is None or thread.ttl.expires_at > now:
+            ttl = await tx.threads.ttl(thread_id)
+            if ttl is None or ttl.expires_at > now:
                 return False
             if await tx.runs.count_active(thread_id):
                 return False
-            if thread.ttl.strategy == "delete":
+            if ttl.strategy == "delete":
                 return await forget(tx, thread_id, now)
             # Its time starts again, so that what is added from now on is pruned in its turn.
-            await tx.threads.set_ttl(thread_id, new_ttl(thread.ttl.minutes, "keep_latest", now))
+            await tx.threads.set_ttl(thread_id, new_ttl(ttl.minutes, "keep_latest", now))
             return await keep_latest(tx, thread_id)
 
         return await self._storage.write(work, heavy=True)

@@ -9,6 +9,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.storage.base import ThreadQuery
 from threadloom.storage.containment import certain_texts
+from threadloom.storage.filters import Filter
 from threadloom.storage.named import load
 from threadloom.storage.postgres.documents import escaped, searchable, text
 from threadloom.storage.postgres.filters import Arguments, Literals, condition
@@ -114,6 +115,15 @@ class PostgresThreads:
     async def delete(self, thread_id: str) -> bool:
         await self._db.lock_thread(thread_id)
         return bool(await self._db.fetchval(SQL["delete"], thread_id))
+
+    async def permitted(self, thread_id: str, where: Filter | None) -> bool:
+        await self._db.lock_thread(thread_id)
+        return bool(await self.count(ThreadQuery(ids=[thread_id], where=where)))
+
+    async def ttl(self, thread_id: str) -> Ttl | None:
+        await self._db.lock_thread(thread_id)
+        row = await self._db.fetchrow(SQL["ttl"], thread_id)
+        return None if row is None or row[2] is None else Ttl(minutes=row[0], strategy=row[1], expires_at=row[2])
 
     async def copies(self, thread_id: str) -> list[str]:
         return [row[0] for row in await self._db.fetch(SQL["copies"], thread_id)]

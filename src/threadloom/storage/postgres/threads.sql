@@ -55,6 +55,10 @@ UPDATE threads SET ttl_minutes = $2, ttl_strategy = $3, expires_at = $4 WHERE th
 -- Removes a thread's row, and the state it showed if no other shows it. Its copies become copies of what it was a copy of.
 SELECT tl_delete_thread($1);
 
+-- name: ttl
+-- When a thread is to go, and how.
+SELECT ttl_minutes, ttl_strategy, expires_at FROM threads WHERE thread_id = $1;
+
 -- name: copies
 -- All that descend from a thread by copying.
 WITH RECURSIVE copies (thread_id) AS (

@@ -10,6 +10,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.storage.base import ThreadQuery
 from threadloom.storage.containment import certain_texts
+from threadloom.storage.filters import Filter
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
@@ -116,6 +117,13 @@ class SqliteThreads:
         if state_id is not None:
             self._connection.execute(SQL["drop_state"], (state_id,))
         return True
+
+    async def permitted(self, thread_id: str, where: Filter | None) -> bool:
+        return bool(await self.count(ThreadQuery(ids=[thread_id], where=where)))
+
+    async def ttl(self, thread_id: str) -> Ttl | None:
+        row = self._connection.execute(SQL["ttl"], (thread_id,)).fetchone()
+        return None if row is None or row[2] is None else Ttl(minutes=row[0], strategy=row[1], expires_at=row[2])
 
     async def copies(self, thread_id: str) -> list[str]:
         return [copy for (copy,) in self._connection.execute(SQL["copies"], (thread_id,))]

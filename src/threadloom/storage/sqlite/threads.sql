@@ -68,6 +68,10 @@ DELETE FROM threads WHERE thread_id = ? RETURNING state_id, copied_from;
 -- The copies of a thread that is gone become copies of another, or of none.
 UPDATE threads SET copied_from = ?2 WHERE copied_from = ?1;
 
+-- name: ttl
+-- When a thread is to go, and how.
+SELECT ttl_minutes, ttl_strategy, expires_at FROM threads WHERE thread_id = ?;
+
 -- name: copies
 -- All that descend from a thread by copying.
 WITH RECURSIVE copies (thread_id) AS (
