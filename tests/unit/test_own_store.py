@@ -71,6 +71,23 @@ async def test_anything_else_is_refused(found):
             raise AssertionError
 
 
+@contextlib.asynccontextmanager
+async def unreachable():
+    raise OSError("no database")
+    yield
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [(unreachable, "OSError: no database"), (lambda config: InMemoryStore(), "TypeError: .* argument: 'config'")],
+    ids=["raises", "takes too much"],
+)
+async def test_code_that_fails_is_told_by_name(found, why):
+    with pytest.raises(ConfigError, match=rf"(?s)store\.path: \./store\.py:s failed: .*{why}"):
+        async with OwnStore("./store.py:s", lambda spec: found):
+            raise AssertionError
+
+
 async def test_before_the_start_and_after_the_stop_it_says_so():
     store = OwnStore("./store.py:s", lambda spec: InMemoryStore())
     with pytest.raises(RuntimeError, match="once the server has started"):

@@ -8,6 +8,7 @@ from typing import Any
 from langgraph.store.base import BaseStore, Op, Result
 
 from threadloom.errors import ConfigError
+from threadloom.graphs.load import explain
 
 
 class OwnStore(BaseStore):
@@ -34,8 +35,21 @@ class OwnStore(BaseStore):
         """Makes the store ready.
 
         Raises:
-            ConfigError: what the spec names gives no store.
+            ConfigError: what the spec names fails, or gives no store.
         """
+        try:
+            found = await self._made()
+        except Exception as error:
+            await self._stack.aclose()
+            raise ConfigError(f"store.path: {self._spec} failed: {explain(error)}") from error
+        if not isinstance(found, BaseStore):
+            await self._stack.aclose()
+            raise ConfigError(f"store.path: {self._spec!r} gives {type(found).__name__}, not a langgraph BaseStore")
+        self._store, self.supports_ttl, self.ttl_config = found, found.supports_ttl, found.ttl_config
+        return self
+
+    async def _made(self) -> Any:
+        """What the spec gives in the end, entered."""
         found = self._found
         if isinstance(found, type) or (callable(found) and not _usable(found)):
             found = found()
@@ -46,11 +60,7 @@ class OwnStore(BaseStore):
             found = await self._stack.enter_async_context(found) or found
         elif hasattr(found, "__enter__"):
             found = self._stack.enter_context(found) or found
-        if not isinstance(found, BaseStore):
-            await self._stack.aclose()
-            raise ConfigError(f"store.path: {self._spec!r} gives {type(found).__name__}, not a langgraph BaseStore")
-        self._store, self.supports_ttl, self.ttl_config = found, found.supports_ttl, found.ttl_config
-        return self
+        return found
 
     async def __aexit__(self, *error: Any) -> None:
         self._store = None
