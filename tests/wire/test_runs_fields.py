@@ -68,11 +68,11 @@ async def test_metadata_of_a_run_cannot_claim_ids(client, http):
 
 async def test_a_thread_made_for_a_run_has_the_metadata_of_its_request(client, http):
     thread = str(uuid.uuid4())
-    said = {"metadata": {"a": 1, "thread_id": "x"}, "config": {"metadata": {"a": 0, "b": 2, "run_id": "y"}}}
+    said = {"metadata": {"a": 1, "thread_id": "x", "run_id": "y"}, "config": {"metadata": {"b": 2}}}
     await wait(http, thread, input={}, if_not_exists="create", **said)
     metadata = (await client.threads.get(thread))["metadata"]
     assert metadata.pop("assistant_id")
-    assert metadata == {"a": 1, "b": 2, "graph_id": "chain"}
+    assert metadata == {"a": 1, "graph_id": "chain"}, "and nothing of what its config says"
 
 
 async def test_a_thread_keeps_all_of_its_runs_config_but_what_is_configurable(client, http):

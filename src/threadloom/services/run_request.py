@@ -167,9 +167,8 @@ def new_thread(thread_id: str, request: RunCreate, assistant: Assistant, now: in
 
 
 def new_thread_metadata(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
-    """The metadata of a thread that a run makes."""
-    said = {**request.config.get("metadata", {}), **request.metadata}
-    return {**_unclaimed(said), "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
+    """The metadata of a thread that a run makes. Those in its config are the run's alone: handlers are not asked about them."""
+    return {**_unclaimed(request.metadata), "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
 
 
 def _unclaimed(metadata: dict[str, Any]) -> dict[str, Any]:
