@@ -57,6 +57,10 @@ def rekey(settings: "Settings", progress: Callable[[float], None]) -> int:
     from threadloom.encryption.keys import keys_of
 
     async def all_of_it() -> int:
+        if settings.postgres_uri is not None:
+            from threadloom.storage.postgres import care
+
+            await care.refuse_servers(settings.postgres_uri)
         storage = _storage(settings)
         await storage.open()
         try:
@@ -111,12 +115,13 @@ def check_database(uri: str) -> tuple[list[str], dict[str, int]]:
     return asyncio.run(care.check(uri))
 
 
-def copy_all(source: str, target: str, progress: Callable[[float], None]) -> Mapping[str, int]:
+def copy_all(source: str, target: str, progress: Callable[[float], None], *, live: bool = False) -> Mapping[str, int]:
     """Copies everything from one place to an empty one, and gives how many rows of each table. All is there in the end, read
     again and compared, or nothing.
 
     Args:
         source: `sqlite:PATH` or `postgresql://…`, as is `target`.
+        live: whether servers may go on to use a PostgreSQL that is copied from; what they write meanwhile is left out.
 
     Raises:
         StorageError: a database cannot be reached or is damaged, the target is not empty, or what was read again differs.
@@ -125,7 +130,7 @@ def copy_all(source: str, target: str, progress: Callable[[float], None]) -> Map
     from threadloom.storage.transfer import Different, transfer
 
     async def all_of_it() -> Mapping[str, int]:
-        async with _dumping(source) as dump, _filling(target) as fill:
+        async with _dumping(source, live) as dump, _filling(target) as fill:
             copied = await transfer(dump, fill, progress)
             return {table: summary.rows for table, summary in copied.items()}
 
@@ -136,15 +141,18 @@ def copy_all(source: str, target: str, progress: Callable[[float], None]) -> Map
 
 
 @contextlib.asynccontextmanager
-async def _dumping(place: str) -> "AsyncIterator[Dump]":
+async def _dumping(place: str, live: bool) -> "AsyncIterator[Dump]":
     if place.startswith("sqlite:"):
         from threadloom.storage.sqlite import transfer as sqlite
 
         with sqlite.dumping(Path(place.removeprefix("sqlite:"))) as dump:
             yield dump
         return
+    from threadloom.storage.postgres import care
     from threadloom.storage.postgres import transfer as postgres
 
+    if not live:
+        await care.refuse_servers(place)
     async with postgres.dumping(place) as dump:
         yield dump
 

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from langgraph_sdk import get_client
 
-from tests.server import running
+from tests.server import Server, running
 from tests.wire.test_db import APP
 
 pytestmark = pytest.mark.anyio
@@ -26,10 +26,10 @@ async def uri(postgres_uri):
     await server.close()
 
 
-def db(*words, uri=None, status=0):
+def db(*words, uri=None, status=0, **variables):
     """Runs a verb; gives what it printed."""
     command = [sys.executable, "-m", "threadloom", "db", *map(str, words)]
-    env = {**os.environ, **({} if uri is None else {"DATABASE_URI": uri})}
+    env = {**os.environ, **({} if uri is None else {"DATABASE_URI": uri}), **variables}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=APP, env=env)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -79,6 +79,78 @@ async def test_a_folder_is_moved_to_postgresql_and_back(uri, tmp_path):
         assert found["status"] == "idle"
         await client.runs.wait(copy, "chat", input={"messages": "after"})
         assert json.dumps(await client.threads.get_history(thread)) == json.dumps(expected[0])
+
+
+KEYS = {"LANGGRAPH_AES_KEY": "a new key of 24 letters.", "LANGGRAPH_AES_KEY_OLD": "another key of 24 letter"}
+"""What a server and `db rekey` are told when the key changes."""
+
+
+async def told_in_clear(uri, word):
+    """The tables of a database that hold a word as it is."""
+    connection = await asyncpg.connect(uri)
+    tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'threadloom'")
+    found = [
+        table
+        for (table,) in tables
+        if await connection.fetchval(
+            f"SELECT EXISTS (SELECT 1 FROM threadloom.{table} t WHERE position($1 IN t::text) > 0"
+            f" OR position($2 IN t::text) > 0)",
+            word,
+            word.encode().hex(),
+        )
+    ]
+    await connection.close()
+    return found
+
+
+async def test_keys_are_changed_when_no_server_runs(uri, tmp_path):
+    old, new = {"LANGGRAPH_AES_KEY": KEYS["LANGGRAPH_AES_KEY_OLD"]}, {"LANGGRAPH_AES_KEY": KEYS["LANGGRAPH_AES_KEY"]}
+
+    def server(env):
+        return Server(APP, None, env={"DATABASE_URI": uri, **env}, verb="serve", log=tmp_path / "log")
+
+    serving = server({}).start()
+    try:
+        client = get_client(url=serving.url)
+        thread = (await client.threads.create(metadata={"mark": "kept"}))["thread_id"]
+        await client.runs.wait(thread, "chat", input={"messages": "whispered"})
+        expected = await client.threads.get_history(thread)
+        told = db("rekey", uri=uri, status=1, **old)
+        assert "Servers are connected to the database" in told and "stop them first" in told
+    finally:
+        serving.kill()
+    assert await told_in_clear(uri, "whispered")
+    changed = db("rekey", uri=uri, **old)
+    assert "places were written anew" in changed and "VACUUM FULL" in changed
+    assert await told_in_clear(uri, "whispered") == []
+    assert "is not the key" in db("rekey", uri=uri, status=2, **new)
+    assert "places were written anew" in db("rekey", uri=uri, **KEYS)
+    assert db("rekey", uri=uri, **KEYS).startswith("0 places")
+    serving = server(new).start()
+    try:
+        assert await get_client(url=serving.url).threads.get_history(thread) == expected
+    finally:
+        serving.kill()
+    assert "places were written anew" in db(
+        "rekey", "--decrypt", uri=uri, LANGGRAPH_AES_KEY_OLD=KEYS["LANGGRAPH_AES_KEY"]
+    )
+    assert await told_in_clear(uri, "whispered")
+
+
+async def test_a_database_in_use_is_copied_only_when_told_so(uri, tmp_path):
+    serving = Server(APP, None, env={"DATABASE_URI": uri}, verb="serve", log=tmp_path / "log").start()
+    try:
+        client = get_client(url=serving.url)
+        thread = (await client.threads.create(metadata={"mark": "moved"}))["thread_id"]
+        target = tmp_path / "target"
+        assert "stop them first" in db("copy", "--from", uri, "--to", f"sqlite:{target}", status=1)
+        assert not (target / "threadloom.db").exists()
+        assert "is the same" in db("copy", "--live", "--from", uri, "--to", f"sqlite:{target}")
+    finally:
+        serving.kill()
+    assert "is the same" in db("copy", "--from", uri, "--to", f"sqlite:{tmp_path / 'other'}")
+    with running(APP, target) as server:
+        assert (await get_client(url=server.url).threads.get(thread))["metadata"] == {"mark": "moved"}
 
 
 def test_a_place_that_cannot_be_is_refused(tmp_path):

@@ -35,6 +35,11 @@ def add(ways: "Verbs") -> None:
     )
     copying.add_argument("--from", dest="source", required=True, metavar="PLACE", help=PLACE)
     copying.add_argument("--to", dest="target", required=True, metavar="PLACE", help=PLACE)
+    copying.add_argument(
+        "--live",
+        action="store_true",
+        help="servers may go on to use the PostgreSQL that is copied from; what they write meanwhile is left out",
+    )
     copying.set_defaults(run=run_copy)
 
 
@@ -62,7 +67,7 @@ def run_copy(given: argparse.Namespace) -> int:
     for option, place in (("--from", given.source), ("--to", given.target)):
         if not place.startswith(("sqlite:", "postgresql://", "postgres://")):
             raise ConfigError(f"{option} {place}: must be {PLACE}")
-    rows = upkeep.copy_all(given.source, given.target, progress("copying"))
+    rows = upkeep.copy_all(given.source, given.target, progress("copying"), live=given.live)
     for table, count in rows.items():
         if count:
             print(f"{table:<20} {count:>10}")

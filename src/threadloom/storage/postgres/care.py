@@ -1,11 +1,37 @@
 """Care of a PostgreSQL database: bringing it up to date, looking for damage. Backups are the database's own affair."""
 
+import asyncio
+
 from threadloom.errors import StartError, StorageError
 from threadloom.storage.named import load
-from threadloom.storage.postgres.connections import connected, explained
+from threadloom.storage.postgres.connections import SERVER, connected, explained
 from threadloom.storage.postgres.migrate import migrate, migrations, version
 
 SQL = load(__package__, "care.sql")
+
+SERVERS = """
+SELECT count(*), string_agg(DISTINCT coalesce(host(client_addr), 'this machine'), ', ')
+FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1
+"""
+
+LOOKS, PAUSE_SECONDS = 20, 0.25
+"""How long is waited for connections of servers that were just stopped."""
+
+
+async def refuse_servers(uri: str) -> None:
+    """
+    Raises:
+        StartError: servers are connected to the database.
+        StorageError: it cannot be reached.
+    """
+    async with explained(), connected(uri) as connection:
+        for look in range(LOOKS):
+            count, hosts = await connection.fetchrow(SERVERS, SERVER)
+            if not count:
+                return
+            if look < LOOKS - 1:
+                await asyncio.sleep(PAUSE_SECONDS)
+    raise StartError(f"Servers are connected to the database ({count} connections, from {hosts}): stop them first.")
 
 
 async def bring_up_to_date(uri: str) -> tuple[int, int]:

@@ -16,8 +16,11 @@ except ModuleNotFoundError as error:
 SCHEMA = "threadloom"
 """Where our tables are, apart from what else the database may hold."""
 
+SERVER = "threadloom"
+"""By what the connections of servers are known in the database; those for care of it have another name."""
+
 SETTINGS = {
-    "application_name": "threadloom",
+    "application_name": SERVER,
     "search_path": f"{SCHEMA},public",
     # Plans. Ours are walks along indexes, and have to be so from the first row on: a table that was empty a minute ago has no
     # statistics, and what is planned then as a scan of it stays one.
@@ -115,7 +118,7 @@ async def connected(uri: str) -> AsyncIterator[Any]:
         StorageError: the database cannot be reached.
     """
     async with explained(), connecting():
-        settings = {name: SETTINGS[name] for name in ("application_name", "search_path")}
+        settings = {"application_name": f"{SERVER} db", "search_path": SETTINGS["search_path"]}
         connection = await asyncpg.connect(uri, timeout=CONNECT_SECONDS, server_settings=settings)
         await _prepare(connection)
     try:
