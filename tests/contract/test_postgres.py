@@ -186,6 +186,33 @@ async def test_who_waits_for_each_other_is_made_to_begin_again(storage, second):
     assert len(tries) == 3
 
 
+async def test_who_waits_for_a_thread_in_vain_leaves_its_connection_as_it_was(storage, second, postgres_uri):
+    """Its begin and its waiting are one message; when that fails there is a transaction all the same, which has to be ended."""
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    held, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(session):
+        await session.lock_thread("t")
+        held.set()
+        await go_on.wait()
+
+    holding = asyncio.create_task(second.database.write(hold))
+    await held.wait()
+    waiting = asyncio.create_task(storage.write(lambda tx: tx.threads.get("t")))
+    admin = await asyncpg.connect(postgres_uri)
+    query = "SELECT pg_cancel_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    while not await admin.fetch(query):
+        await asyncio.sleep(0.02)
+    with pytest.raises(StorageError, match="canceling statement"):
+        await waiting
+    go_on.set()
+    await holding
+    await admin.close()
+    assert await storage.write(lambda tx: tx.threads.get("t")) is None
+    assert told == []
+
+
 async def test_a_failure_in_the_middle_leaves_nothing(storage):
     async def broken(tx):
         await tx.lineage.put(checkpoint("t", "1"))

@@ -1,17 +1,22 @@
 """Several at once on one thread, assistant, cron or log: what comes out is as if one had come after the other."""
 
 import asyncio
+import itertools
+import random
 
 import msgspec
 import pytest
 
 from tests.contract.test_assistants import assistant
 from tests.contract.test_crons import cron
+from tests.contract.test_lineage import checkpoint, writes
 from tests.contract.test_runs import claim, put, run
 from tests.contract.test_threads import thread
 from tests.storages import rows_of
 from threadloom.engine.admission import NoStarter, admit
 from threadloom.errors import Conflict
+from threadloom.services.threads import forget
+from threadloom.storage.lineage import Blob
 from threadloom.types import Event
 
 pytestmark = pytest.mark.anyio
@@ -124,3 +129,51 @@ async def test_a_log_has_no_gaps_however_many_write_to_it(storage):
     await asyncio.gather(*(tell(process) for process in range(1, 6)))
     stored = await storage.read(lambda tx: tx.events.of_thread("t", limit=999))
     assert [one.seq for one in stored] == list(range(1, 201))
+
+
+async def test_whatever_happens_at_once_to_a_few_threads_and_their_copies_leaves_nothing_loose(storage, lineage_tables):
+    threads = [f"t{number}" for number in range(4)]
+    numbers = itertools.count()
+    copies = []
+
+    async def one(chance, number):
+        thread_id, run_id = chance.choice([*threads, *copies]), f"r{chance.randrange(12)}"
+
+        async def put(tx):
+            blob = Blob(storage.new_blob_id(), "t", b"value")
+            fields = {"run_id": run_id, "meta": {"run_id": run_id}, "refs": {"x": blob.id}, "blobs": [blob]}
+            await tx.lineage.put(checkpoint(thread_id, f"c{number}", ns=chance.choice(["", "inner"]), **fields))
+
+        async def write(tx):
+            task = ("task", chance.choice([0, -1]), b"x")
+            await tx.lineage.put_writes(writes(thread_id, f"c{number - chance.randrange(9)}", task, run_id=run_id))
+
+        async def copy(tx):
+            target = f"copy{number}"
+            source = await tx.threads.get(thread_id)
+            await tx.lineage.copy(thread_id, target)
+            await tx.threads.insert(thread(target))
+            if source is not None:
+                await tx.threads.share_state(thread_id, target)
+
+        async def go(tx):
+            await forget(tx, thread_id, 1)
+
+        async def cut(tx):
+            await chance.choice([tx.lineage.rollback, tx.lineage.delete_run])(thread_id, run_id)
+
+        work = chance.choice([put, put, put, write, copy, go, cut, lambda tx: tx.lineage.prune(thread_id)])
+        await storage.write(work)
+        if work is copy:
+            copies.append(f"copy{number}")
+
+    async def worker(seed):
+        chance = random.Random(seed)
+        for _ in range(40):
+            await one(chance, next(numbers))
+
+    await asyncio.gather(*(worker(seed) for seed in range(6)))
+    lineage_tables.check()
+    for name in {*threads, *copies}:
+        await storage.write(lambda tx, name=name: tx.lineage.delete(name))
+    assert set(lineage_tables.counts().values()) == {0}

@@ -39,7 +39,7 @@ class Session:
         self._ready = begin == EACH
         self.writes = begin in (BEGIN, EACH)
         self.begun = False
-        """Whether there is a transaction to be ended."""
+        """Whether there may be a transaction to be ended: its begin was sent."""
         self.after: list[Callable[[], None]] = []
         """What is to be done once it is committed."""
 
@@ -50,8 +50,9 @@ class Session:
                 raise MoreThanOne
             self._used = True
         else:
+            self.begun = True
             await self._connection.execute(self._begin, timeout=self._timeout)
-            self.begun = self._ready = True
+            self._ready = True
 
     async def execute(self, query: str, *values: Any) -> str:
         """Runs a statement. Gives its tag: `UPDATE 1`."""
@@ -93,8 +94,9 @@ class Session:
             return False
         if not self._ready and _LITERAL.fullmatch(thread_id):
             query = f"{self._begin}; SELECT pg_advisory_xact_lock(tl_key('{thread_id}'))"
+            self.begun = True
             await self._connection.execute(query, timeout=self._timeout)
-            self.begun = self._ready = True
+            self._ready = True
         else:
             await self.execute(_LOCK, thread_id)
         self._held.add(thread_id)
