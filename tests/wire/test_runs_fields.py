@@ -235,3 +235,10 @@ async def test_words_of_the_javascript_sdk_for_on_completion_pass_where_they_mea
     refused = await http.post("/runs/wait", json={"assistant_id": "chain", "input": {}, "on_completion": word})
     assert refused.status_code == 422
     assert "on_completion" in refused.json()["detail"]
+
+
+async def test_events_of_what_a_node_calls_name_the_nodes_namespace(client, http):
+    told = await events(http, await new(client), "nested", input={}, stream_mode=["events"])
+    places = {data["name"]: data["metadata"].get("checkpoint_ns") for name, data in told if name == "events"}
+    assert places["nested"] is None
+    assert places["question"].startswith("inner:")

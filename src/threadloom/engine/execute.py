@@ -328,7 +328,6 @@ class Execution:
         configurable[FENCE] = run.fence
         configurable[NOTED] = _noted({**(self._kwargs.get("context") or {}), **given.get("metadata", {})})
         configurable[USER] = self._users.of(run.run_id, configurable.get(USER))
-        configurable.setdefault("checkpoint_ns", "")
         if self._kwargs.get("strict_resume"):
             configurable[_STRICT_RESUME] = True
         if self._resumed:
