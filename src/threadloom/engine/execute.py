@@ -251,8 +251,9 @@ class Execution:
             "interrupt_after": kwargs.get("interrupt_after") or None,
             "durability": kwargs.get("durability") or "async",
         }
-        if kwargs.get("context"):
-            call["context"] = _accepted(graph, kwargs["context"])
+        context = kwargs.get("context") or {}
+        if context or _is_made(graph.context_schema):
+            call["context"] = _accepted(graph, context)
         return call
 
     async def _input(self, graph: Graph, config: dict[str, Any]) -> Any:
@@ -438,6 +439,11 @@ def _bare(config: dict[str, Any]) -> dict[str, Any]:
         key: value for key, value in config["configurable"].items() if key not in ("checkpoint_id", "checkpoint_map")
     }
     return {"configurable": {**configurable, "checkpoint_ns": ""}, "metadata": config["metadata"]}
+
+
+def _is_made(schema: Any) -> bool:
+    """Whether an object is made of a context: then one is made of an empty one too, of the defaults."""
+    return isinstance(schema, type) and (hasattr(schema, "__dataclass_fields__") or hasattr(schema, "model_fields"))
 
 
 def _accepted(graph: Graph, context: dict[str, Any]) -> dict[str, Any]:
