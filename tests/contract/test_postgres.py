@@ -189,7 +189,8 @@ async def test_who_waits_for_each_other_is_made_to_begin_again(storage, second):
 async def test_who_waits_for_a_thread_in_vain_leaves_its_connection_as_it_was(storage, second, postgres_uri):
     """Its begin and its waiting are one message; when that fails there is a transaction all the same, which has to be ended."""
     told = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["message"]))
     held, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold(session):
@@ -210,6 +211,7 @@ async def test_who_waits_for_a_thread_in_vain_leaves_its_connection_as_it_was(st
     await holding
     await admin.close()
     assert await storage.write(lambda tx: tx.threads.get("t")) is None
+    loop.set_exception_handler(None)
     assert told == []
 
 
