@@ -77,6 +77,15 @@ def seen_of(users: RunUsers, run: Run) -> Any:
     return users.of(run.run_id, run.kwargs["config"]["configurable"]["langgraph_auth_user"])
 
 
+async def told_of(processes: Processes, returned: Any) -> tuple[RunUsers, RunUsers, User, Run]:
+    """Two processes, and a run of which one took the request; `returned` is what the handler gave of its user."""
+    api, worker = await processes.open("api"), await processes.open("worker")
+    user = user_of(returned)
+    run = run_of(user)
+    api.remember(run, user)
+    return api, worker, user, run
+
+
 MAPPING = {
     "identity": "ann",
     "permissions": ["p"],
@@ -88,10 +97,7 @@ MAPPING = {
 
 async def test_a_mapping_comes_whole() -> None:
     processes = Processes()
-    api, worker = await processes.open("api"), await processes.open("worker")
-    user = user_of(MAPPING)
-    run = run_of(user)
-    api.remember(run, user)
+    _, worker, user, run = await told_of(processes, MAPPING)
     await worker.fetch(run)
     seen = seen_of(worker, run)
     assert dict(seen) == dict(user)
@@ -124,10 +130,7 @@ class Account:
 
 async def test_an_object_comes_with_what_it_holds() -> None:
     processes = Processes()
-    api, worker = await processes.open("api"), await processes.open("worker")
-    user = user_of(Account())
-    run = run_of(user)
-    api.remember(run, user)
+    _, worker, user, run = await told_of(processes, Account())
     await worker.fetch(run)
     seen = seen_of(worker, run)
     assert (seen.identity, seen.team, seen.shout, seen["team"]) == ("ann", "blue", "BLUE", "blue")
@@ -139,10 +142,7 @@ async def test_an_object_comes_with_what_it_holds() -> None:
 @pytest.mark.parametrize("returned", ["ann", {"identity": "ann", "permissions": ["p"]}], ids=["text", "mapping"])
 async def test_nobody_is_asked_for_what_is_stored_anyway(returned: Any) -> None:
     processes = Processes()
-    api, worker = await processes.open("api"), await processes.open("worker")
-    user = user_of(returned)
-    run = run_of(user)
-    api.remember(run, user)
+    _, worker, user, run = await told_of(processes, returned)
     await worker.fetch(run)
     worker.release(run, over=True)
     assert processes.seen == []
@@ -153,10 +153,7 @@ async def test_a_process_that_is_gone_is_not_waited_for_long(monkeypatch) -> Non
     monkeypatch.setattr(known, "PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr(known, "AGAIN_SECONDS", 0.02)
     processes = Processes()
-    api, worker = await processes.open("api"), await processes.open("worker")
-    user = user_of(MAPPING)
-    run = run_of(user)
-    api.remember(run, user)
+    _, worker, _, run = await told_of(processes, MAPPING)
     del processes.posts["api"]
     await worker.fetch(run)
     assert dict(seen_of(worker, run)) == dict(User("ann", permissions=["p"]))
@@ -176,10 +173,7 @@ async def test_who_forgot_says_so_at_once() -> None:
 
 async def test_both_forget_once_the_run_is_over() -> None:
     processes = Processes()
-    api, worker = await processes.open("api"), await processes.open("worker")
-    user = user_of(MAPPING)
-    run = run_of(user)
-    api.remember(run, user)
+    api, worker, user, run = await told_of(processes, MAPPING)
     await worker.fetch(run)
     worker.release(run, over=False)
     assert worker.of("r", None) is None
@@ -191,10 +185,7 @@ async def test_both_forget_once_the_run_is_over() -> None:
 
 async def test_runs_with_event_loops_of_their_own_ask_too() -> None:
     processes = Processes()
-    api, worker = await processes.open("api"), await processes.open("worker")
-    user = user_of(MAPPING)
-    run = run_of(user)
-    api.remember(run, user)
+    _, worker, _, run = await told_of(processes, MAPPING)
     thread = threading.Thread(target=lambda: asyncio.run(worker.fetch(run)))
     thread.start()
     await asyncio.to_thread(thread.join)
@@ -203,10 +194,7 @@ async def test_runs_with_event_loops_of_their_own_ask_too() -> None:
 
 async def test_words_of_another_release_are_passed_over() -> None:
     processes = Processes()
-    api, worker = await processes.open("api"), await processes.open("worker")
-    user = user_of(MAPPING)
-    run = run_of(user)
-    api.remember(run, user)
+    _, worker, _, run = await told_of(processes, MAPPING)
     for letter in (b"", b"\x93\xa5whois\xa1r\xc4\x00", b"\x93\xa3ask\xa1r\xc4\x02no", b"\x93\xa6answer\xa1r\xc4\x02no"):
         processes.posts["worker"].send("api", letter)
     await worker.fetch(run)
