@@ -256,11 +256,13 @@ class Database:
         """Brings the log into the file, beside readers and the writer, so that the next commits start it anew.
 
         Args:
-            empty: give its space back too. That holds up a writer, but not for long: nothing is left to be moved.
+            empty: give its space back too, unless there were commits meanwhile: that holds up a writer until all is moved and on
+                the disk, which is not for long where nothing is left to be moved.
         """
+        commits = self._commits
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            if empty:
+            _, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if empty and frames == moved and commits == self._commits:
                 connection.execute("PRAGMA busy_timeout = 0")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

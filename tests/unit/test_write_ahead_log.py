@@ -1,0 +1,53 @@
+"""SQLite's write-ahead log gives its room back when nothing is written, and that holds nobody up."""
+
+import asyncio
+import sqlite3
+from types import SimpleNamespace
+
+import pytest
+
+from threadloom.storage.sqlite import SqliteStorage, database
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def storage(tmp_path):
+    storage = SqliteStorage(tmp_path)
+    await storage.open()
+    yield storage
+    await storage.close()
+
+
+async def test_it_is_emptied_when_nothing_was_written_for_a_while(storage, tmp_path):
+    await storage.write(lambda tx: tx.threads.set_error("none", None))
+    [log] = tmp_path.glob("*-wal")
+    assert log.stat().st_size > 0
+    async with asyncio.timeout(60):
+        while log.stat().st_size:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_writer_that_comes_meanwhile_is_not_held_up(storage, monkeypatch):
+    """Emptying the log waits for the disk with the writer's lock in hand, if there is something to be moved."""
+    asked = []
+
+    class Connection:
+        def __init__(self, path):
+            self._real = sqlite3.connect(path)
+
+        def execute(self, query):
+            asked.append(query)
+            answer = self._real.execute(query)
+            if "PASSIVE" in query and meanwhile:
+                storage.database.submit(lambda connection: connection.execute("CREATE TABLE made (n)")).result(30)
+            return answer
+
+        def close(self):
+            self._real.close()
+
+    monkeypatch.setattr(database, "sqlite3", SimpleNamespace(connect=Connection, Error=sqlite3.Error))
+    for meanwhile in (True, False):
+        asked.clear()
+        await asyncio.to_thread(storage.database._move_log, empty=True)
+        assert any("TRUNCATE" in query for query in asked) is not meanwhile
