@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -51,3 +52,16 @@ async def test_a_writer_that_comes_meanwhile_is_not_held_up(storage, monkeypatch
         asked.clear()
         await asyncio.to_thread(storage.database._move_log, empty=True)
         assert any("TRUNCATE" in query for query in asked) is not meanwhile
+
+
+async def test_who_begins_it_anew_waits_for_the_disk_and_the_event_loop_does_not(storage, monkeypatch):
+    monkeypatch.setattr(database, "IDLE_SECONDS", 600)
+
+    def thread(_connection):
+        return threading.current_thread().name
+
+    here = threading.current_thread().name
+    assert await storage.database.write(thread) == here
+    await asyncio.to_thread(storage.database._move_log)
+    assert await storage.database.write(thread) != here
+    assert await storage.database.write(thread) == here

@@ -74,6 +74,8 @@ class Database:
         self._home: asyncio.AbstractEventLoop | None = None
         self._turn: list[Job] = []
         self._commits = 0
+        self._log_begins = False
+        """Whether the next commit begins the log anew. It waits for the disk, so it is not for the event loop to make."""
         self._idle_watch: int | None = None
 
     def connect(self) -> sqlite3.Connection:
@@ -157,13 +159,15 @@ class Database:
         return answer
 
     def _end_turn(self) -> None:
-        """Commits what this turn of the loop has handed in, here when the thread is idle, else there."""
+        """Commits what this turn of the loop has handed in: here when the thread is idle and the disk is not waited for, else
+        there."""
         turn, self._turn = self._turn[:TURN], self._turn[TURN:]
         if self._turn and self._home is not None:
             self._home.call_soon(self._end_turn)
         if not turn:
             return
-        if self._queued or not self._writing.acquire(blocking=False):
+        if self._log_begins or self._queued or not self._writing.acquire(blocking=False):
+            self._log_begins = False
             self._enqueue(turn)
             return
         try:
@@ -262,6 +266,7 @@ class Database:
         commits = self._commits
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path)) as connection:
             _, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._log_begins = frames == moved
             if empty and frames == moved and commits == self._commits:
                 connection.execute("PRAGMA busy_timeout = 0")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
