@@ -12,6 +12,7 @@ from langgraph.types import Command, Send
 
 from threadloom import __version__
 from threadloom.auth.known import RunUsers
+from threadloom.checkpointer import FENCE, NOTED
 from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
 from threadloom.engine.protocol_events import Channels
@@ -24,12 +25,6 @@ from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.types import Run
 
 log = logging.getLogger("threadloom.run")
-
-FENCE = "__run_fence"
-"""Key of `configurable` that carries the fence to the checkpointer; never stored, never shown."""
-
-NOTED = "__run_noted"
-"""Key of `configurable`: what LangGraph would leave out of the metadata of checkpoints, as in the checkpointer."""
 
 USER = "langgraph_auth_user"
 """Key of `configurable` that carries the user: whole while the graph runs, what is kept of it where it is stored."""
