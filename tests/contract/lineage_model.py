@@ -101,16 +101,23 @@ class History:
                 return
 
     def delete_run(self, run_id):
-        doomed = {event.key for event in self.checkpoints() if event.meta.get("run_id") == run_id}
+        begin = next(
+            (i for i, event in enumerate(self.events) if isinstance(event, Begin) and event.run_id == run_id), None
+        )
+        if begin is None:
+            return
+        # Not what was copied from a thread that the same run wrote on.
+        own = {id(event) for event in self.events[begin:]}
+        doomed = {event.key for event in self.checkpoints() if id(event) in own and event.meta.get("run_id") == run_id}
         answers = {id(write) for write in self._writes_of(run_id)}
         self.events = [
             event
             for event in self.events
-            if not (isinstance(event, Begin) and event.run_id == run_id)
-            and not (not isinstance(event, Begin) and event.key in doomed)
-            and id(event) not in answers
+            if isinstance(event, Begin) or (event.key not in doomed and id(event) not in answers)
         ]
+        # What the run leaves (checkpoints that do not tell whose they are) becomes no other run's that nothing is left of.
         self._tidy()
+        self.events = [event for event in self.events if not (isinstance(event, Begin) and event.run_id == run_id)]
 
     def prune(self):
         kept = {}
