@@ -63,3 +63,13 @@ def test_the_schemas_are_valid_json_schema():
 
 def test_the_reference_page_is_current():
     assert DOCS.read_text() == markdown(document()), "run: python -m threadloom.api.docs > docs/api.md"
+
+
+def test_answers_of_another_kind_are_described():
+    """What a parameter changes, and texts where the rest tells JSON."""
+    paths = document()["paths"]
+    erased = paths["/threads/{thread_id}"]["delete"]["responses"]
+    assert set(erased) >= {"200", "204"}
+    assert "thread_ids" in erased["200"]["content"]["application/json"]["schema"]["properties"]
+    for path, method in (("/ui/{graph_id}", "post"), ("/ui/{graph_id}/{file}", "get")):
+        assert "text/plain" in paths[path][method]["responses"]["404"]["content"]

@@ -124,6 +124,21 @@ async def test_a_checkpoint_map_is_an_object(client, http, path, map_):
     assert "checkpoint_map" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("path", ["/threads/{}/runs", "/threads/{}/runs/wait", "/runs", "/runs/stream"])
+@pytest.mark.parametrize("seconds", [1e300, 2.8e16, 3.2e9])
+async def test_a_start_beyond_a_century_is_refused(client, http, path, seconds):
+    thread = await new(client)
+    answer = await http.post(path.format(thread), json={"assistant_id": "chain", "input": {}, "after_seconds": seconds})
+    assert answer.status_code == 422
+    assert "after_seconds" in answer.json()["detail"]
+    assert await client.runs.list(thread) == []
+
+
+async def test_a_start_in_the_past_is_now(client, http):
+    thread = await new(client)
+    assert (await wait(http, thread, input={}, after_seconds=-1e300))["path"] == [*"abc"]
+
+
 async def test_values_of_a_superstep_are_no_list(client, http):
     steps = [{"updates": [{"values": [[{"path": ["a"]}, "a"]], "as_node": "__copy__"}]}]
     answer = await http.post("/threads", json={"metadata": {"graph_id": "chain"}, "supersteps": steps})

@@ -148,7 +148,7 @@ def _struct(body: Any) -> Any:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    statuses = {operation.status, *operation.errors}
+    statuses = {operation.status, *operation.errors, *operation.told}
     if operation.error == "Error" and (operation.body is not None or operation.query or names(operation)):
         statuses.add(422)
     if operation.body is not None or operation.message is not None:
@@ -165,7 +165,7 @@ def _response(operation: Operation, status: int) -> dict[str, Any]:
         shape = operation.error if status in operation.errors else "Error"
         content["application/json"] = {"$ref": REF.format(name=shape)}
     content.update(operation.told.get(status, {}))
-    shown: dict[str, Any] = {"description": "Done." if status == operation.status else _WORDS[status]}
+    shown: dict[str, Any] = {"description": "Done." if status < 300 else _WORDS[status]}
     if content:
         shown["content"] = {media: {"schema": schema} for media, schema in content.items()}
     return shown

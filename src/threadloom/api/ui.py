@@ -19,6 +19,7 @@ from threadloom.graphs.bundles import ENTRY, Bundle, variable
 from threadloom.ids import default_assistant_id
 
 PLAIN = b"text/plain; charset=utf-8"
+NOT_FOUND: dict[int, dict[str, dict[str, Any]]] = {404: {"text/plain": {"type": "string"}}}
 HTML = b"text/html; charset=utf-8"
 
 
@@ -98,6 +99,7 @@ class Ui:
                 body=ComponentQuery,
                 media="text/html",
                 errors=(404,),
+                told=NOT_FOUND,
             ),
             ui("GET", "/ui/{graph_id}", self.nothing, "Nothing", hidden=True),
             ui(
@@ -107,6 +109,7 @@ class Ui:
                 "Get a file of a bundle (`entrypoint.js`, `entrypoint.css` …)",
                 media="text/javascript",
                 errors=(404,),
+                told=NOT_FOUND,
             ),
         ]
 

@@ -150,7 +150,7 @@ def new_run(
         kwargs=kwargs,
         multitask_strategy=request.multitask_strategy,
         user_id=caller.user_id,
-        due=now + max(0, int(after * SECOND)),
+        due=now + int(max(0.0, after) * SECOND),
     )
 
 

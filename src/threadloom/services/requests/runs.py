@@ -22,6 +22,9 @@ from threadloom.services.requests.common import (
 )
 from threadloom.types import MultitaskStrategy
 
+CENTURY = 100 * 365 * 24 * 3600
+"""Seconds that a run may have to wait for its start at most. Moments far beyond cannot be written down."""
+
 
 class RunCreate(Struct, kw_only=True):
     """A run to make.
@@ -58,7 +61,7 @@ class RunCreate(Struct, kw_only=True):
     feedback_keys: list[str] | UnsetType = UNSET
     multitask_strategy: MultitaskStrategy = "enqueue"
     if_not_exists: Literal["reject", "create"] = "reject"
-    after_seconds: Annotated[float, Meta(description="Earliest start, in seconds from now.")] = 0.0
+    after_seconds: Annotated[float, Meta(le=CENTURY, description="Earliest start, in seconds from now.")] = 0.0
     on_completion: Annotated[
         Literal["delete", "keep", "complete", "continue"],
         Meta(
