@@ -19,7 +19,7 @@ class LocalFollower:
         self._broker = broker
         self._waiting: deque[Event] = deque()
         self._bytes = 0
-        self._arrived = asyncio.Event()
+        self._arrived: asyncio.Future[None] | None = None
         self._missed: EventsMissed | None = None
         self.loop = asyncio.get_running_loop()
         self.thread_id = thread_id
@@ -36,29 +36,37 @@ class LocalFollower:
         self._bytes += sum(len(event.data) for event in wanted)
         if self._bytes > BACKLOG:
             self.miss(ReaderTooSlow())
-        self._arrived.set()
+        else:
+            self._wake()
 
     def miss(self, missed: EventsMissed) -> None:
         """Drops what waits: something of it, or after it, is gone."""
         self._missed = missed
         self._waiting.clear()
         self._bytes = 0
-        self._arrived.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
 
     async def next(self, seconds: float | None = None) -> Sequence[Event]:
         if not self._waiting and self._missed is None:
-            self._arrived.clear()
+            # By hand: `asyncio.timeout` around an `asyncio.Event` costs as much as all the rest of handing on a token.
+            self._arrived = self.loop.create_future()
+            end = None if seconds is None else self.loop.call_later(seconds, self._wake)
             try:
-                async with asyncio.timeout(seconds):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return ()
+                await self._arrived
+            finally:
+                self._arrived = None
+                if end is not None:
+                    end.cancel()
         if self._missed is not None:
             missed = self._missed
             if isinstance(missed, EventsLost):
                 self._missed = None  # from here on nothing is missing again
             raise missed
-        events = list(self._waiting)
+        events = list(self._waiting)  # none when the time was over
         self._waiting.clear()
         self._bytes = 0
         return events
