@@ -4,6 +4,7 @@ Moments are whole microseconds since 1970 (UTC) everywhere inside: they sort, su
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -78,7 +79,14 @@ def _steady() -> int:
 
 def iso(moment: int) -> str:
     """ISO 8601 with microseconds and `+00:00`, the form of every date on the wire."""
-    return (_EPOCH + timedelta(microseconds=moment)).isoformat(timespec="microseconds")
+    second, part = divmod(moment, SECOND)
+    return f"{_second(second)}.{part:06}+00:00"
+
+
+@functools.lru_cache(maxsize=256)
+def _second(second: int) -> str:
+    """The most part of a date, and mostly the same as a moment ago."""
+    return (_EPOCH + timedelta(seconds=second)).isoformat(timespec="seconds")[:19]
 
 
 def from_iso(text: str) -> int:

@@ -1,5 +1,6 @@
 """Ids: UUIDs, always shown lower-case with dashes."""
 
+import functools
 import uuid
 
 import uuid_utils
@@ -21,6 +22,7 @@ def parse_id(text: str) -> str | None:
         return None
 
 
+@functools.lru_cache(maxsize=1024)
 def default_assistant_id(graph_id: str) -> str:
     """The id of the assistant that each graph has from the start."""
     return str(uuid.uuid5(GRAPH_NAMESPACE, graph_id))

@@ -59,6 +59,8 @@ def log_run(run: Run) -> Tell:
             "seconds": seconds,
         }
         why = f" ({ending.error})" if ending.error else ""
-        log.info("run of %s: %s%s in %s s", run.graph_id, ending.status, why, seconds, extra={"fields": fields})
+        text = f"run of {run.graph_id}: {ending.status}{why} in {seconds} s"
+        # Not `log.info`, which looks for the line of code that called it.
+        log.handle(log.makeRecord(log.name, logging.INFO, "", 0, text, (), None, extra={"fields": fields}))
 
     return end
