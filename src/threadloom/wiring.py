@@ -290,7 +290,7 @@ class Server:
         storage, worker, clock = self.storage, self.worker, self.clock
 
         async def probe() -> object:
-            return await storage.read(lambda tx: tx.runs.claimable(0))
+            return await storage.read(lambda tx: tx.runs.outlook(0))
 
         async def ready() -> None:
             if self._stops_at is not None:

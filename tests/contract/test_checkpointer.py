@@ -12,6 +12,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, StateGraph
 
 from tests.encryptions import CIPHERS
+from tests.savers import SAVERS, saver_of
 from threadloom.checkpointer import Saver
 from threadloom.checkpointer.memory import Lru
 from threadloom.errors import LostLeaseError
@@ -27,9 +28,10 @@ def cipher(request):
 BIG = "x" * 1000
 
 
-@pytest.fixture
-def saver(storage):
-    return Saver(storage)
+@pytest.fixture(params=SAVERS)
+async def saver(storage, request):
+    async with saver_of(storage, request.param) as saver:
+        yield saver
 
 
 def on(thread, **configurable):

@@ -6,7 +6,7 @@ from langgraph.checkpoint.conformance.initializer import RegisteredCheckpointer
 from langgraph.checkpoint.conformance.validate import validate
 
 from tests.encryptions import CIPHERS
-from threadloom.checkpointer import Saver
+from tests.savers import SAVERS, saver_of
 
 pytestmark = pytest.mark.anyio
 
@@ -17,9 +17,11 @@ def cipher(request):
 
 
 @pytest.mark.parametrize("capability", sorted(ALL_CAPABILITIES, key=lambda capability: capability.value))
-async def test_capability(storage, capability: Capability):
+@pytest.mark.parametrize("kind", SAVERS)
+async def test_capability(storage, capability: Capability, kind):
     async def fresh():
-        yield Saver(storage)
+        async with saver_of(storage, kind) as saver:
+            yield saver
 
     report = await validate(RegisteredCheckpointer("threadloom", fresh), capabilities={capability.value})
     result = report.results[capability.value]

@@ -8,7 +8,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
 from tests.encryptions import CIPHERS
-from threadloom.checkpointer import Saver
+from tests.savers import SAVERS, saver_of
 
 pytestmark = pytest.mark.anyio
 
@@ -21,9 +21,10 @@ def cipher(request):
 DURABILITIES = ("sync", "async", "exit")
 
 
-@pytest.fixture
-def saver(storage):
-    return Saver(storage)
+@pytest.fixture(params=SAVERS)
+async def saver(storage, request):
+    async with saver_of(storage, request.param) as saver:
+        yield saver
 
 
 def appended(state, writes):

@@ -124,7 +124,7 @@ async def test_runs_that_wait_on_a_busy_thread_cost_a_claim_nothing(storage):
     async def add(tx):
         await tx.runs.insert(run("last", "busy", due=6))
 
-    for work in (claim_one, lambda tx: tx.runs.claimable(100), lambda tx: tx.runs.next_due(100), settle, add):
+    for work in (claim_one, lambda tx: tx.runs.outlook(100), settle, add):
         assert await rows_read(storage, work) < 20
     assert [one.run_id for one in await claim(storage)] == ["w0"]
 

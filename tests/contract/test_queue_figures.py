@@ -2,7 +2,7 @@
 
 import pytest
 
-from threadloom.storage.base import QueueFigures
+from threadloom.storage.queue import QueueFigures
 from threadloom.types import Run
 
 pytestmark = pytest.mark.anyio

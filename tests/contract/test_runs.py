@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from threadloom.storage.queue import Claim, Outlook, Standing
 from threadloom.types import Outcome, Run
 
 pytestmark = pytest.mark.anyio
@@ -77,16 +78,15 @@ async def test_a_claim_gives_attempt_fence_and_lease(storage):
 
 async def test_a_thread_has_one_running_run_and_the_oldest_due_comes_first(storage):
     await put(storage, run("a", "t", 30), run("b", "t", 20), run("c", "u", 25), run("later", "v", 101))
-    assert await storage.read(lambda tx: tx.runs.claimable(100))
-    assert await storage.read(lambda tx: tx.runs.next_due(100)) == 101
+    assert await storage.read(lambda tx: tx.runs.outlook(100)) == Outlook(True, 101)
     assert await claim_ids(storage, now=19) == []
     assert await claim_ids(storage, now=24) == ["b"]
     assert await claim_ids(storage) == ["c"]
-    assert not await storage.read(lambda tx: tx.runs.claimable(100))
+    assert await storage.read(lambda tx: tx.runs.outlook(100)) == Outlook(False, 101)
     await end(storage, "b")
     assert await claim_ids(storage) == ["a"]
     assert await claim_ids(storage, now=101) == ["later"]
-    assert await storage.read(lambda tx: tx.runs.next_due(101)) is None
+    assert await storage.read(lambda tx: tx.runs.outlook(101)) == Outlook(False, None)
 
 
 async def test_of_two_that_are_due_the_first_made_goes_first(storage):
@@ -133,6 +133,31 @@ async def test_a_run_is_taken_once(storage):
     assert await storage.write(lambda tx: tx.runs.take("none", "w", 20, 50)) is None
 
 
+async def test_a_run_is_made_in_a_workers_hands(storage):
+    made = run(metadata={"m": 1})
+    claimed = await storage.write(lambda tx: tx.runs.insert(made, Claim("w", 20, 50)))
+    assert (claimed.status, claimed.attempt, claimed.lease) == ("running", 1, 50)
+    assert (claimed.started_at, claimed.updated_at) == (20, 20)
+    assert await get(storage, "r") == claimed
+    assert (made.status, made.order) == ("pending", claimed.order)
+    await put(storage, run("next"))
+    assert await claim_ids(storage) == []
+    after = await storage.write(lambda tx: tx.runs.insert(run("other", "u"), Claim("w", 21, 50)))
+    assert (after.fence > claimed.fence, after.order > claimed.order) == (True, True)
+    assert await storage.write(lambda tx: tx.runs.renew([("r", claimed.fence)], 90)) == [("r", None)]
+
+
+async def test_how_a_run_stands(storage):
+    await put(storage, run("a"), run("b"))
+    (a,) = await claim(storage)
+    await storage.write(lambda tx: tx.runs.request_cancel("a", "rollback"))
+
+    async def work(tx):
+        return [await tx.runs.standing(one) for one in ("a", "b", "none")]
+
+    assert await storage.read(work) == [Standing("running", a.fence, "rollback"), Standing("pending", 0, None), None]
+
+
 async def test_leases_are_renewed_for_those_who_hold_them(storage):
     await put(storage, run("a"), run("b", "u"), run("c", "v"))
     a, b, c = await claim(storage)
@@ -175,12 +200,6 @@ async def test_an_end_takes_lease_and_fence(storage):
     await end(storage, "r", "error", at=140)
     ended = await get(storage)
     assert (ended.status, ended.updated_at, ended.ended_at, ended.lease, ended.fence) == ("error", 140, 140, None, 0)
-
-
-async def test_kwargs_can_be_completed(storage):
-    await put(storage, run())
-    await storage.write(lambda tx: tx.runs.set_kwargs("r", {"input": [1]}))
-    assert (await get(storage)).kwargs == {"input": [1]}
 
 
 async def test_deleted_runs_are_gone(storage):
@@ -275,7 +294,7 @@ async def test_the_queue_does_what_it_is_meant_to(storage, seed):
                 }
             case "claim":
                 limit = chance.randint(1, 3)
-                assert await tx.runs.claimable(now) == bool(Queue.claim(copy(queue), now, 1))
+                assert (await tx.runs.outlook(now)).claimable == bool(Queue.claim(copy(queue), now, 1))
                 assert [one.run_id for one in await tx.runs.claim("w", now, now + 30, limit)] == queue.claim(now, limit)
             case "take" if run_id := queue.some(chance, "pending"):
                 one = queue.runs[run_id]

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.savers import SAVERS, saver_of
 from tests.storages import KINDS, opened
-from threadloom.checkpointer import Saver
 
 
 @pytest.fixture(params=KINDS)
@@ -13,6 +13,7 @@ async def storage(request, tmp_path):
         yield storage
 
 
-@pytest.fixture
-async def saver(storage):
-    return Saver(storage)
+@pytest.fixture(params=SAVERS)
+async def saver(storage, request):
+    async with saver_of(storage, request.param) as saver:
+        yield saver

@@ -16,7 +16,11 @@ Place = tuple[str, str, str]
 """Thread, namespace, checkpoint id."""
 
 
-class Known(msgspec.Struct, frozen=True):
+ON_ITS_WAY = -1
+"""The era of a thread whose checkpoint is not stored yet: no thread is ever in it."""
+
+
+class Known(msgspec.Struct):
     """What a checkpoint refers to: channel -> (version, blob id); good for as long as its thread's era stands."""
 
     era: int
@@ -73,7 +77,7 @@ class Memory:
                 self._early.put((thread_id, root), [*seen, (ns, cid)])
         else:
             early = self._early.pop((thread_id, cid))
-        self.refs.put((thread_id, ns, cid), Known(0, {}))
+        self.refs.put((thread_id, ns, cid), Known(ON_ITS_WAY, {}))
         return early
 
     def writes_begin(self, thread_id: str, ns: str, cid: str) -> None:

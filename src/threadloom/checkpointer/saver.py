@@ -5,9 +5,11 @@ that later checkpoints refer to for as long as the channel does not change.
 """
 
 import asyncio
+import contextlib
 import copy
+import inspect
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -25,11 +27,13 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.base import PendingWrite as GraphWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from threadloom.checkpointer.memory import Known, Memory
+from threadloom.checkpointer.memory import ON_ITS_WAY, Known, Memory
+from threadloom.checkpointer.small import small_size
+from threadloom.checkpointer.trail import Trail
 from threadloom.checkpointer.work import Listing, config_of, deleting_run, named, pruning, walking
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
-from threadloom.storage.base import Storage
+from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite, WritesPut
 
 RUN_ID = "run_id"
@@ -41,9 +45,6 @@ FENCE = "__run_fence"
 NOTED = "__run_noted"
 """Key of `configurable`: further metadata of each checkpoint. Never shown as such."""
 
-SMALL_TEXT = 200
-"""Characters of a text that still stands in the checkpoint's row."""
-
 BIG_STATE = 64 * 1024
 """Bytes of a state from which on a thread's reads leave the event loop."""
 
@@ -51,7 +52,8 @@ BIG_STATE = 64 * 1024
 class Saver(BaseCheckpointSaver[str]):
     """Keeps the checkpoints of all threads. One for a process; graphs get it, or clones of it that share what it knows.
 
-    What `aput` and `aput_writes` were given is durable when they return. The methods without `a` are for code that runs on
+    What `aput` and `aput_writes` were given is durable when they return; of a run that does not wait (`trailing`), when it
+    ends. The methods without `a` are for code that runs on
     a worker thread (a node that is a plain function); on an event loop they raise RuntimeError.
 
     Args:
@@ -63,12 +65,14 @@ class Saver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde)
         self._storage = storage
         self._memory = Memory()
+        self._trails: dict[int | None, Trail] = {}
 
     def over(self, storage: Storage) -> Self:
         """The same saver over another storage; it knows nothing yet of what is there."""
         clone = copy.copy(self)
         clone._storage = storage
         clone._memory = Memory()
+        clone._trails = {}
         return clone
 
     # --- putting ---
@@ -87,12 +91,38 @@ class Saver(BaseCheckpointSaver[str]):
             StorageError: the database refused.
         """
         put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
+        trail = self._trails.get(put.fence)
+        if trail is not None:
+            known = _known(put, ON_ITS_WAY, checkpoint)
+            if trail.put(self._putting(put, known, checkpoint, new_versions)):
+                return self._remember(put, known)
         try:
             era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
         except StaleRefsError:
-            put = self._with_all_values(put, config, checkpoint, new_versions)
+            put = self._with_all_values(put, checkpoint, new_versions)
             era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
-        return self._stored(put, era, checkpoint["channel_versions"])
+        return self._remember(put, _known(put, era, checkpoint))
+
+    def _putting(
+        self, put: CheckpointPut, known: Known, checkpoint: Checkpoint, new_versions: ChannelVersions
+    ) -> Callable[[Tx], Awaitable[None]]:
+        """The put of a run that does not wait for it. What its checkpoint inherits may still be on its way itself."""
+        parent = (
+            None
+            if put.era is None or put.parent is None
+            else self._memory.refs.get((put.thread_id, put.ns, put.parent))
+        )
+
+        async def work(tx: Tx) -> None:
+            current = put if parent is None else msgspec.structs.replace(put, era=parent.era)
+            try:
+                known.era = await tx.lineage.put(current)
+            except StaleRefsError:
+                # What was built on `known` meanwhile finds it stale too.
+                whole = self._with_all_values(put, checkpoint, new_versions)
+                self._remember(whole, _known(whole, await tx.lineage.put(whole), checkpoint))
+
+        return work
 
     def put(
         self,
@@ -107,9 +137,9 @@ class Saver(BaseCheckpointSaver[str]):
         try:
             era = self._storage.write_now(lambda tx: tx.lineage.put(put), single=True)
         except StaleRefsError:
-            put = self._with_all_values(put, config, checkpoint, new_versions)
+            put = self._with_all_values(put, checkpoint, new_versions)
             era = self._storage.write_now(lambda tx: tx.lineage.put(put), single=True)
-        return self._stored(put, era, checkpoint["channel_versions"])
+        return self._remember(put, _known(put, era, checkpoint))
 
     def _checkpoint_put(
         self,
@@ -147,7 +177,7 @@ class Saver(BaseCheckpointSaver[str]):
         )
 
     def _encode(
-        self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: "Known | None"
+        self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: Known | None
     ) -> tuple[str, bytes, dict[str, int], list[Blob], dict[str, int]]:
         """Body type, body, refs, new blobs and small values of a checkpoint. `known`: what its parent refers to."""
         inline: dict[str, Any] = {}
@@ -173,7 +203,7 @@ class Saver(BaseCheckpointSaver[str]):
         return body_type, body, refs, blobs, small
 
     def _with_all_values(
-        self, put: CheckpointPut, config: RunnableConfig, checkpoint: Checkpoint, new_versions: ChannelVersions
+        self, put: CheckpointPut, checkpoint: Checkpoint, new_versions: ChannelVersions
     ) -> CheckpointPut:
         """The same put without inherited values: something was taken out of the thread since they were read."""
         body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, None)
@@ -181,9 +211,8 @@ class Saver(BaseCheckpointSaver[str]):
             put, body_type=body_type, body=body, refs=refs, blobs=blobs, small=small, era=None
         )
 
-    def _stored(self, put: CheckpointPut, era: int, versions: ChannelVersions) -> RunnableConfig:
-        refs = {channel: (versions.get(channel), blob) for channel, blob in put.refs.items()}
-        self._memory.refs.put((put.thread_id, put.ns, put.cid), Known(era, refs))
+    def _remember(self, put: CheckpointPut, known: Known) -> RunnableConfig:
+        self._memory.refs.put((put.thread_id, put.ns, put.cid), known)
         if sum(len(blob.data) for blob in put.blobs) > BIG_STATE:
             self._memory.big.put(put.thread_id, True)
         return config_of(put.thread_id, put.ns, put.cid)
@@ -193,7 +222,11 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> None:
         """Stores writes of a task under the checkpoint that `config` names. Raises as `aput`."""
         put = self._writes_put(config, writes, task_id, task_path)
-        await self._storage.write(lambda tx: tx.lineage.put_writes(put), single=True)
+        trail = self._trails.get(put.fence)
+        # LangGraph waits for what tells of errors before it calls their handlers.
+        waits = trail is None or any(channel in WRITES_IDX_MAP for channel, _ in writes)
+        if waits or trail is None or not trail.put(lambda tx: tx.lineage.put_writes(put)):
+            await self._storage.write(lambda tx: tx.lineage.put_writes(put), single=True)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -225,11 +258,35 @@ class Saver(BaseCheckpointSaver[str]):
             fence=configurable.get(FENCE),
         )
 
+    # --- a run that does not wait ---
+
+    @contextlib.asynccontextmanager
+    async def trailing(self, fence: int | None) -> AsyncIterator[None]:
+        """Until the block is left, the run that holds `fence` (None: who holds none) does not wait for what it puts; the end of
+        the block does.
+
+        Raises:
+            LostLeaseError, StorageError: a put failed so. Only if the block itself raised nothing.
+        """
+        trail = self._trails[fence] = Trail(self._storage)
+        try:
+            yield
+            await trail.end()
+        finally:
+            del self._trails[fence]
+
+    async def _own_puts(self, config: RunnableConfig | None) -> None:
+        """A run reads what it has put."""
+        fence = (config or {}).get("configurable", {}).get(FENCE)
+        if (trail := self._trails.get(fence)) is not None:
+            await trail.end()
+
     # --- reading ---
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that `config` names by id, or the newest of its namespace; None when there is none."""
         thread_id, ns, cid = named(config)
+        await self._own_puts(config)
         row = await self._storage.read(
             lambda tx: tx.lineage.get(thread_id, ns, cid) if cid else tx.lineage.latest(thread_id, ns),
             heavy=self._memory.big.get(thread_id) is not None,
@@ -257,6 +314,7 @@ class Saver(BaseCheckpointSaver[str]):
 
         `filter` is matched by containment with the metadata. Read in pages: leaving early costs what was read.
         """
+        await self._own_puts(config)
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
             rows = listing.add(await self._storage.read(page, heavy=True))
@@ -307,6 +365,7 @@ class Saver(BaseCheckpointSaver[str]):
         """For each channel the nearest value stored in an ancestor, and all writes since, oldest first."""
         if not channels:
             return {}
+        await self._own_puts(config)
         rows = await self._storage.read(walking(config, channels), heavy=True)
         return self._delta_history(rows, channels)
 
@@ -404,16 +463,14 @@ class Saver(BaseCheckpointSaver[str]):
         return f"{number + 1:032}.{random.random():016}"
 
 
-def small_size(value: Any) -> int:
-    """Bytes (about) of a value that may stand in the checkpoint's row, 0 for one that may not."""
-    kind = type(value)
-    if kind is str:
-        return len(value) + 1 if len(value) <= SMALL_TEXT else 0
-    if kind is int:
-        return 1 + int(value.bit_length()) // 8
-    if kind is float:
-        return 9
-    return 1 if value is None or kind is bool else 0
+# LangGraph asks at each run what these take; unless it is written down, that is worked out anew each time.
+Saver.aput_writes.__signature__ = inspect.signature(Saver.aput_writes)  # type: ignore[attr-defined]
+Saver.put_writes.__signature__ = inspect.signature(Saver.put_writes)  # type: ignore[attr-defined]
+
+
+def _known(put: CheckpointPut, era: int, checkpoint: Checkpoint) -> Known:
+    versions = checkpoint["channel_versions"]
+    return Known(era, {channel: (versions.get(channel), blob) for channel, blob in put.refs.items()})
 
 
 def off_the_loop(instead: str) -> None:

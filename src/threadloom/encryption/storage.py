@@ -1,5 +1,6 @@
 """A storage around a storage: what goes in is sealed, what comes out is open. Nobody above needs to know."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Literal, TypeVar, cast
@@ -95,6 +96,9 @@ class SealedStorage:
 
     async def write(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
         return await self._inner.write(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy, single=single)
+
+    def defer(self, work: Callable[[SealedTx], Awaitable[T]]) -> "asyncio.Future[T] | None":
+        return self._inner.defer(lambda tx: work(SealedTx(tx, self._cipher)))
 
     async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
         return await self._inner.read(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy)

@@ -12,6 +12,7 @@ from threadloom.codec import contains, from_json
 from threadloom.encryption.cipher import At, Cipher
 from threadloom.encryption.records import Sealer
 from threadloom.storage.base import AssistantQuery, CronQuery, ThreadQuery
+from threadloom.storage.queue import Claim
 from threadloom.storage.tasks import Task, TaskQuery
 from threadloom.types import METHODS, Assistant, Cron, Delivery, Event, Outcome, Run, RunStatus, Thread, ThreadStatus
 
@@ -133,9 +134,9 @@ class SealedRuns(Table):
     PLAIN = (
         "count_active",
         "count_active_of_user",
+        "standing",
         "holds",
-        "claimable",
-        "next_due",
+        "outlook",
         "renew",
         "set_status",
         "requeue",
@@ -149,10 +150,10 @@ class SealedRuns(Table):
         "queue",
     )
 
-    async def insert(self, run: Run) -> Run:
-        sealed = self._sealer.run(run)
-        run.order = (await self._inner.insert(sealed)).order
-        return run
+    async def insert(self, run: Run, claim: Claim | None = None) -> Run:
+        stored: Run = await self._inner.insert(self._sealer.run(run), claim)
+        run.order = stored.order
+        return run if claim is None else self._opened([stored])[0]
 
     async def get(self, run_id: str) -> Run | None:
         return self._one(await self._inner.get(run_id))
@@ -175,10 +176,6 @@ class SealedRuns(Table):
 
     async def expired(self, now: int | None) -> list[Run]:
         return self._opened(await self._inner.expired(now))
-
-    async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None:
-        sealed = self._sealer.kwargs(kwargs)
-        await self._inner.set_kwargs(run_id, sealed)
 
     async def put_outcome(self, outcome: Outcome) -> None:
         sealed = self._sealer.outcome(outcome)

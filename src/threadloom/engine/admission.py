@@ -7,6 +7,7 @@ import msgspec
 from threadloom.engine.states import check, thread_status
 from threadloom.errors import Conflict
 from threadloom.storage.base import Tx
+from threadloom.storage.queue import Claim
 from threadloom.types import Outcome, Run
 
 BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
@@ -28,19 +29,19 @@ class Admitted(msgspec.Struct, kw_only=True):
 class Starter(Protocol):
     """A worker in this process, which may take a new run in the transaction that makes it."""
 
-    async def take(self, tx: Tx, run: Run) -> Run | None:
-        """Claims a run for which there is a free place; None when there is none."""
+    def place(self, run: Run) -> Claim | None:
+        """Takes a free place for a run that is about to be made; None when there is none."""
         ...
 
     def begin(self, run: Run) -> None:
-        """Begins to execute a run that `take` gave, once that is committed."""
+        """Begins to execute a run that was made with such a claim, once that is committed."""
         ...
 
 
 class NoStarter:
     """The starter of a process that executes no runs: they wait for a worker elsewhere."""
 
-    async def take(self, tx: Tx, run: Run) -> Run | None:
+    def place(self, run: Run) -> Claim | None:
         return None
 
     def begin(self, run: Run) -> None:
@@ -69,10 +70,11 @@ async def admit(tx: Tx, run: Run, starter: Starter) -> Admitted:
             else:
                 await end_pending(tx, other, run.created_at, keep=strategy == "interrupt")
                 admitted.ended.append(other)
-    admitted.run = await tx.runs.insert(run)
+    claim = None if others or run.due > run.created_at else starter.place(run)
+    stored = await tx.runs.insert(run, claim)
+    if claim is not None:
+        admitted.claimed = stored
     await tx.threads.update(run.thread_id, status=thread_status(active=1, has_next=False), updated_at=run.created_at)
-    if not others and run.due <= run.created_at:
-        admitted.claimed = await starter.take(tx, run)
     return admitted
 
 

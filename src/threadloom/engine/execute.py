@@ -1,9 +1,11 @@
 """Executing one attempt of a run: call the graph, turn its stream into events, tell how it ended."""
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 import msgspec
@@ -118,7 +120,7 @@ class Execution:
                 run.graph_id, config=config, access="threads.create_run", context=self._kwargs.get("context") or None
             ) as graph:
                 try:
-                    async with asyncio.timeout(self._timeout) as limit:
+                    async with asyncio.timeout(self._timeout) as limit, self._storing(graph):
                         await self._stream(graph, config)
                 except asyncio.CancelledError:
                     if not cancelled():
@@ -170,6 +172,11 @@ class Execution:
             await self._settle_update(graph, _bare(config))
         if self._values is None:  # it stopped, or had nothing to do, before it showed anything
             self._values = (await graph.aget_state(_bare(config))).values
+
+    def _storing(self, graph: Graph) -> AbstractAsyncContextManager[None]:
+        """Whether the graph waits for each checkpoint, or only its end does."""
+        waits = (self._kwargs.get("durability") or "async") != "async"
+        return contextlib.nullcontext() if waits else graph.checkpointer.trailing(self._run.fence)
 
     async def _stream_modes(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
         """A classic run: what happens goes out in the stream modes of the request."""

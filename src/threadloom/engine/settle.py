@@ -13,6 +13,7 @@ from threadloom.engine.snapshot import Snapshot
 from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
 from threadloom.errors import LostLeaseError
 from threadloom.storage.base import Storage, Tx
+from threadloom.storage.queue import Standing
 from threadloom.types import Delivery, Event, Outcome, Run, Thread
 
 
@@ -82,10 +83,12 @@ class Settling:
             nonlocal done
             # The thread before its run: on PostgreSQL that is its lock and the begin of the transaction in one.
             thread = await tx.threads.get(run.thread_id, with_state=False)
-            current = await _held(tx, run)
-            if current.cancel == "rollback" and result.kind != "rolled back":
+            held = await _held(tx, run)
+            if held.cancel == "rollback" and result.kind != "rolled back":
                 return None
-            done = await self._end(tx, current, thread, result, last, stored, now)
+            done = await self._end(
+                tx, msgspec.structs.replace(run, cancel=held.cancel), thread, result, last, stored, now
+            )
             if self._delivery is not None:
                 done.delivery = self._delivery(done)
                 if done.delivery is not None:
@@ -145,8 +148,8 @@ class Settling:
         now = self._clock.now()
 
         async def work(tx: Tx) -> None:
-            current = await _held(tx, run)
-            await tx.runs.set_status(run.run_id, check(current.status, "error"), updated_at=now, ended_at=now)
+            await _held(tx, run)
+            await tx.runs.set_status(run.run_id, check(run.status, "error"), updated_at=now, ended_at=now)
             if run.temporary:
                 await throw_away(tx, run.thread_id, now + self._keep)
                 return
@@ -236,8 +239,8 @@ async def throw_away(tx: Tx, thread_id: str, until: int) -> None:
     await tx.threads.delete(thread_id)
 
 
-async def _held(tx: Tx, run: Run) -> Run:
-    current = await tx.runs.get(run.run_id)
-    if current is None or current.status != "running" or current.fence != run.fence:
+async def _held(tx: Tx, run: Run) -> Standing:
+    standing = await tx.runs.standing(run.run_id)
+    if standing is None or standing.status != "running" or standing.fence != run.fence:
         raise LostLeaseError(f"run {run.run_id} was taken over or removed")
-    return current
+    return standing

@@ -24,6 +24,7 @@ from threadloom.errors import LostLeaseError, StorageError
 from threadloom.graphs.registry import Graphs
 from threadloom.log import run_context
 from threadloom.storage.base import Storage, Tx
+from threadloom.storage.queue import Claim
 from threadloom.types import Event, Run
 
 log = logging.getLogger("threadloom.worker")
@@ -205,7 +206,7 @@ class Worker:
 
     # --- taking a run as it is made ---
 
-    async def take(self, tx: Tx, run: Run) -> Run | None:
+    def place(self, run: Run) -> Claim | None:
         """See `admission.Starter`: a run that can begin at once needs no second transaction to be claimed."""
         now = self._clock.now()
         # A transaction that failed after this leaves its place taken; it is given back here.
@@ -216,7 +217,7 @@ class Worker:
         if self._claiming is None or self._stopping or self._others_wait:
             return None
         self._taken[run.run_id] = now
-        return await tx.runs.take(run.run_id, self.id, now, self._leases.end(now))
+        return Claim(self.id, now, self._leases.end(now))
 
     def begin(self, run: Run) -> None:
         """See `admission.Starter`."""
@@ -236,17 +237,20 @@ class Worker:
 
     async def _claim(self) -> float | None:
         """Claims what is due, and tells after how many seconds to look again."""
-        now = self._clock.now()
-        while (free := self.jobs - len(self._held) - len(self._taken)) > 0:
+        while True:
             now = self._clock.now()
-            claimed = await self._claim_due(free, now)
+            free = self.jobs - len(self._held) - len(self._taken)
+            outlook = await self._storage.read(lambda tx: tx.runs.outlook(now))  # noqa: B023
+            if free <= 0:
+                break
+            claimed = await self._claim_due(free, now) if outlook.claimable else []
             for run in claimed:
                 self._begin(self._attempt(run), run)
             self._others_wait = len(claimed) == free
             if not self._others_wait:
                 break
         # From the moment of that look on: a run that came due since then was not seen by it.
-        due = await self._storage.read(lambda tx: tx.runs.next_due(now))
+        due = outlook.next_due
         wait = None if due is None else max(0.0, (due - self._clock.now()) / SECOND)
         if self._alone:
             return wait
@@ -254,8 +258,6 @@ class Worker:
         return look if wait is None else min(look, wait)
 
     async def _claim_due(self, free: int, now: int) -> list[Run]:
-        if not await self._storage.read(lambda tx: tx.runs.claimable(now)):
-            return []
         last = self._attempts - 1
         tries_a_last = any(held.run.attempt > last > 0 for held in self._held.values())
 

@@ -13,7 +13,7 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import TASKS
 
-from threadloom.checkpointer.saver import small_size
+from threadloom.checkpointer.small import small_size
 from threadloom.clock import from_iso
 from threadloom.codec import from_json, to_json
 from threadloom.errors import StorageError

@@ -28,7 +28,7 @@ from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronS
 from threadloom.services.run_grant import Granting
 from threadloom.storage.base import CronQuery, Storage, Tx
 from threadloom.storage.filters import Filter, permits
-from threadloom.types import UNREADABLE, Assistant, Caller, Cron, Run
+from threadloom.types import UNREADABLE, Assistant, Caller, Cron
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,15 @@ class Runs(Protocol):
     async def check(self, request: RunCreate) -> None: ...
 
     async def admit(
-        self, tx: Tx, caller: Caller, thread_id: str | None, request: RunCreate, *, grant: Any, priority: int | None
+        self,
+        tx: Tx,
+        caller: Caller,
+        thread_id: str | None,
+        request: RunCreate,
+        *,
+        grant: Any,
+        priority: int | None,
+        cron_id: str | None = None,
     ) -> Any: ...
 
     def admitted(self, admitted: Any) -> None: ...
@@ -315,11 +323,10 @@ class CronService:
             async def work(tx: Tx) -> Any:
                 if not await tx.crons.advance(cron.cron_id, expected=expected, following=following, fired_at=now):
                     return None
-                admitted = await self._runs.admit(tx, caller, cron.thread_id, request, grant=grant, priority=priority)
-                run: Run = admitted.run
-                run.kwargs["config"]["configurable"]["cron_id"] = cron.cron_id
-                await tx.runs.set_kwargs(run.run_id, run.kwargs)
-                await tx.crons.note(cron.cron_id, run_id=run.run_id, error=None)
+                admitted = await self._runs.admit(
+                    tx, caller, cron.thread_id, request, grant=grant, priority=priority, cron_id=cron.cron_id
+                )
+                await tx.crons.note(cron.cron_id, run_id=admitted.run.run_id, error=None)
                 return admitted
 
             with telling(cron.encryption_context):

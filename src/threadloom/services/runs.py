@@ -147,6 +147,7 @@ class RunService:
         priority: int | None,
         own_thread: str | None = None,
         channels: bool = False,
+        cron_id: str | None = None,
     ) -> Admitted:
         """Makes a run within a transaction; call `admitted` once it is committed. Raises as `create`.
 
@@ -155,6 +156,7 @@ class RunService:
             priority: what a thread without one gets (`priorities`); None: nobody was asked.
             own_thread: the id that the thread of a stateless run gets.
             channels: whether it is a v2 run, which tells what happens on the channels of the v2 event stream.
+            cron_id: the cron that fires. Its run is configured with it, the context that its graph is given is not.
         """
         if grant is None and self.granting.needed(caller):
             raise Denied(403, "Forbidden")
@@ -203,6 +205,8 @@ class RunService:
         self._users.remember(run, caller.user)
         if channels:
             run.kwargs["event_streaming"] = True
+        if cron_id is not None:
+            run.kwargs["config"]["configurable"]["cron_id"] = cron_id
         if not temporary:
             await tie(tx, thread, request, assistant)
         return await admit(tx, run, self._starter)

@@ -14,6 +14,7 @@ it has no effect but through `tx`. What it returns is committed when `write` ret
 Storage stores. It knows nothing of status rules, strategies or HTTP.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -24,6 +25,7 @@ from threadloom.storage.deliveries import Deliveries
 from threadloom.storage.filters import Filter
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage
+from threadloom.storage.queue import Claim, Outlook, QueueFigures, Standing
 from threadloom.storage.tasks import Tasks
 from threadloom.types import (
     METHODS,
@@ -132,22 +134,15 @@ class Threads(Protocol):
         ...
 
 
-class QueueFigures(msgspec.Struct, frozen=True):
-    """Runs that are still to end. The moments are those since which runs wait that are due: the longest waiting, the one in the
-    middle, and the longest waiting that only lacks a worker (it is its thread's turn, and nothing runs there)."""
-
-    pending: int
-    running: int
-    oldest: int | None = None
-    median: int | None = None
-    oldest_unblocked: int | None = None
-
-
 class Runs(Protocol):
     """Runs, their queue, and their outcomes."""
 
-    async def insert(self, run: Run) -> Run:
-        """Stores a new run and gives it back with its `order`."""
+    async def insert(self, run: Run, claim: Claim | None = None) -> Run:
+        """Stores a new run, sets its `order` and gives it back.
+
+        With a claim, and where no other run of its thread is to end, it begins as if `take` had followed; what is given back is
+        what `take` would have given.
+        """
         ...
 
     async def get(self, run_id: str) -> Run | None: ...
@@ -179,8 +174,12 @@ class Runs(Protocol):
         """
         ...
 
-    async def claimable(self, now: int) -> bool:
-        """Whether `claim` would find anything: a cheap look before the write."""
+    async def outlook(self, now: int) -> Outlook:
+        """A cheap look before `claim` writes, and how long one may wait for the next."""
+        ...
+
+    async def standing(self, run_id: str) -> Standing | None:
+        """How a run stands, without what it was asked for."""
         ...
 
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
@@ -189,10 +188,6 @@ class Runs(Protocol):
 
     async def holds(self, run_id: str, fence: int) -> bool:
         """Whether a run is running under this fence. It stays so until the transaction ends."""
-        ...
-
-    async def next_due(self, now: int) -> int | None:
-        """When the next pending run is due that is not due yet."""
         ...
 
     async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
@@ -217,8 +212,6 @@ class Runs(Protocol):
     async def requeue(self, run_id: str, *, attempt: int) -> None:
         """Makes a running run pending again, in its old place; `attempt` is how many count as made."""
         ...
-
-    async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None: ...
 
     async def request_cancel(self, run_id: str, action: CancelAction) -> None:
         """Writes down that a running run is to stop."""
@@ -468,6 +461,14 @@ class Storage(Protocol):
 
         Raises:
             StorageError: the database refused. Nothing was kept.
+        """
+        ...
+
+    def defer(self, work: Callable[[Tx], Awaitable[T]]) -> "asyncio.Future[T] | None":
+        """Hands in a transaction that nobody waits for yet, on an event loop. It is committed after whatever was handed in
+        before, along with what is committed next, or by itself within some milliseconds; a read sees it.
+
+        Gives what tells that it is committed, and raises what `write` would; None where this cannot be had: use `write`.
         """
         ...
 

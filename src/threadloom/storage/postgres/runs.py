@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from threadloom.codec import to_json
-from threadloom.storage.base import QueueFigures
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.documents import text
 from threadloom.storage.postgres.session import Session
+from threadloom.storage.queue import Claim, Outlook, QueueFigures, Standing, claimed
 from threadloom.storage.tasks import GOES_ON
 from threadloom.types import ACTIVE, CancelAction, Outcome, Run, RunStatus
 
@@ -29,17 +29,14 @@ class PostgresRuns:
         self._locked: set[str] = set()
         """Runs whose threads are known to be locked."""
 
-    async def insert(self, run: Run) -> Run:
+    async def insert(self, run: Run, claim: Claim | None = None) -> Run:
         await self._db.lock_thread(run.thread_id)
         self._locked.add(run.run_id)
-        run.order = await self._db.fetchval(
-            SQL["insert"],
+        values = (
             run.run_id,
             run.thread_id,
             run.assistant_id,
-            run.status,
             run.created_at,
-            run.updated_at,
             text(run.metadata),
             text(run.kwargs),
             run.multitask_strategy,
@@ -49,7 +46,11 @@ class PostgresRuns:
             run.temporary,
             run.priority,
         )
-        return run
+        if claim is None:
+            run.order = await self._db.fetchval(SQL["insert"], *values, run.status, run.updated_at)
+            return run
+        run.order, fence = await self._db.fetchrow(SQL["insert_claimed"], *values, claim.worker, claim.now, claim.lease)
+        return claimed(run, claim, fence)
 
     async def get(self, run_id: str) -> Run | None:
         row = await self._db.fetchrow(SQL["get"], run_id)
@@ -91,20 +92,22 @@ class PostgresRuns:
         self._db.holds(run.thread_id for run in claimed)
         return claimed
 
-    async def claimable(self, now: int) -> bool:
-        return bool(await self._db.fetchval(SQL["claimable"], now))
+    async def outlook(self, now: int) -> Outlook:
+        claimable, due = await self._db.fetchrow(SQL["outlook"], now)
+        return Outlook(claimable, due)
 
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
         await self._lock(run_id)
         row = await self._db.fetchrow(SQL["take"], run_id, worker, now, lease)
         return None if row is None else run_of(row)
 
+    async def standing(self, run_id: str) -> Standing | None:
+        await self._lock(run_id)
+        row = await self._db.fetchrow(SQL["standing"], run_id)
+        return None if row is None else Standing(*row)
+
     async def holds(self, run_id: str, fence: int) -> bool:
         return bool(await self._db.fetchval(SQL["holds" if self._db.writes else "holds_now"], run_id, fence))
-
-    async def next_due(self, now: int) -> int | None:
-        due: int | None = await self._db.fetchval(SQL["next_due"], now)
-        return due
 
     async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
         pairs = list(held)
@@ -126,10 +129,6 @@ class PostgresRuns:
     async def requeue(self, run_id: str, *, attempt: int) -> None:
         await self._lock(run_id)
         await self._db.execute(SQL["requeue"], run_id, attempt)
-
-    async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None:
-        await self._lock(run_id)
-        await self._db.execute(SQL["set_kwargs"], run_id, text(kwargs), bool(kwargs.get("temporary")))
 
     async def request_cancel(self, run_id: str, action: CancelAction) -> None:
         await self._lock(run_id)

@@ -1,11 +1,18 @@
 -- name: insert
 -- A new run, at the end of the queue. Gives its number.
-INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due,
-    user_id, task_id, temporary, priority, ready)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, CASE WHEN $4 = 'pending' AND NOT EXISTS (
-    SELECT 1 FROM runs WHERE thread_id = $2 AND status IN ('pending', 'running') AND (status = 'running' OR due <= $10)
-) THEN $10::bigint END)
+INSERT INTO runs (run_id, thread_id, assistant_id, created_at, metadata, kwargs, multitask_strategy, due, user_id, task_id,
+    temporary, priority, status, updated_at, ready)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, CASE WHEN $13 = 'pending' AND NOT EXISTS (
+    SELECT 1 FROM runs WHERE thread_id = $2 AND status IN ('pending', 'running') AND (status = 'running' OR due <= $8)
+) THEN $8::bigint END)
 RETURNING seq;
+
+-- name: insert_claimed
+-- A new run in a worker's hands. Gives its number and its fence.
+INSERT INTO runs (run_id, thread_id, assistant_id, created_at, metadata, kwargs, multitask_strategy, due, user_id, task_id,
+    temporary, priority, status, attempt, fence, worker, started_at, updated_at, lease)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'running', 1, nextval('fences'), $13, $14, $14, $15)
+RETURNING seq, fence;
 
 -- name: get
 -- One run by id.
@@ -43,13 +50,17 @@ SELECT count(*) FROM runs WHERE status IN ('pending', 'running') AND user_id = $
 -- Makes due pending runs running, each of a thread that has none running and that nobody is changing.
 SELECT * FROM tl_claim($1, $2, $3, $4, $5, $6);
 
--- name: claimable
--- Whether there is a due pending run that is its thread's next.
-SELECT EXISTS (SELECT 1 FROM runs WHERE ready <= $1);
+-- name: outlook
+-- Whether there is a due pending run that is its thread's next, and when the next one is due that waits only for its time.
+SELECT EXISTS (SELECT 1 FROM runs WHERE ready <= $1), (SELECT min(ready) FROM runs WHERE ready > $1);
 
 -- name: take
 -- Makes a pending run running, in the hands of a worker.
 SELECT * FROM tl_take($1, $2, $3, $4);
+
+-- name: standing
+-- How a run stands.
+SELECT status, fence, cancel FROM runs WHERE run_id = $1;
 
 -- name: holds
 -- Whether a run is running under a fence, which nobody ends before this transaction has.
@@ -58,10 +69,6 @@ SELECT true FROM runs WHERE run_id = $1 AND fence = $2 AND status = 'running' FO
 -- name: holds_now
 -- Whether a run is running under a fence.
 SELECT true FROM runs WHERE run_id = $1 AND fence = $2 AND status = 'running';
-
--- name: next_due
--- When the next pending run is due that waits only for its time.
-SELECT min(ready) FROM runs WHERE ready > $1;
 
 -- name: renew
 -- Extends leases that are still held; tells what was asked of the runs. A run that is just being changed stays ours without
@@ -96,10 +103,6 @@ SELECT tl_set_run_status($1, $2, $3, $4);
 -- name: requeue
 -- A running run goes back to its place in the queue.
 SELECT tl_requeue($1, $2);
-
--- name: set_kwargs
--- What the run was asked for, completed at its start.
-UPDATE runs SET kwargs = $2, temporary = $3 WHERE run_id = $1;
 
 -- name: request_cancel
 -- Asks a running run to stop; a rollback is never softened again.

@@ -1,5 +1,6 @@
 """Storage in one SQLite file: `threadloom.db` in the data folder, locked by the process that uses it."""
 
+import asyncio
 import contextlib
 import itertools
 import sqlite3
@@ -84,6 +85,9 @@ class SqliteStorage:
 
     async def write(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
         return await self.database.write(lambda connection: drive(work, self._tx(connection)), heavy=heavy)
+
+    def defer(self, work: Callable[[SqliteTx], Awaitable[T]]) -> "asyncio.Future[T] | None":
+        return self.database.defer(lambda connection: drive(work, self._tx(connection)))
 
     async def read(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False) -> T:
         if heavy:

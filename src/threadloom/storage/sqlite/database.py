@@ -14,6 +14,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,9 @@ BATCH = 256
 
 TURN = 64
 """Operations that are committed at most in one turn of the event loop."""
+
+DEFERRED_SECONDS = 0.01
+"""How long an operation that nobody waits for may wait for a commit to go along with."""
 
 CHECK_EVERY = 64
 """Commits after which the size of the write-ahead log is looked at."""
@@ -69,10 +73,14 @@ class Database:
         self._thread: threading.Thread | None = None
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._queued = 0
-        self._counting = threading.Lock()
-        # What this turn of the event loop has handed in.
+        self._handing = threading.Lock()
+        """Held while jobs change hands, so that they are committed in the order in which they were handed in."""
+        # What the event loop has handed in, of this turn or deferred, in its order.
         self._home: asyncio.AbstractEventLoop | None = None
-        self._turn: list[Job] = []
+        self._turn: deque[Job] = deque()
+        self._ending = False
+        """Whether the turn is going to be committed at its end: what was deferred may also wait."""
+        self._deferred = False
         self._commits = 0
         self._log_begins = False
         """Whether the next commit begins the log anew. It waits for the disk, so it is not for the event loop to make."""
@@ -106,6 +114,8 @@ class Database:
         with contextlib.suppress(RuntimeError):
             self._home = asyncio.get_running_loop()
         self._writer = self.connect()
+        # What undoes one operation of a commit is kept in memory, not in a file made for each.
+        self._writer.execute("PRAGMA temp_store = MEMORY")
         self._thread = threading.Thread(target=self._write_forever, name="threadloom-writer", daemon=True)
         self._thread.start()
 
@@ -133,7 +143,11 @@ class Database:
             StorageError: the database refused; nothing of the operation was kept.
         """
         future: Future[T] = Future()
-        self._enqueue([(operation, future)])
+        with self._handing:
+            if self._deferred:
+                while self._turn:
+                    self._enqueue(self._take_turn())
+            self._enqueue([(operation, future)])
         return future
 
     async def write(self, operation: Operation[T], *, heavy: bool = False) -> T:
@@ -146,43 +160,77 @@ class Database:
             StorageError: as `submit`.
         """
         loop = asyncio.get_running_loop()
-        if self._idle_watch is None and loop is self._home:
-            self._idle_watch = -1
-            loop.call_later(IDLE_SECONDS, self._look_whether_idle)
+        if loop is self._home:
+            self._watch(loop)
         if heavy or loop is not self._home or self._synchronous == "full":
             return await asyncio.shield(asyncio.wrap_future(self.submit(operation)))
-        if not self._turn:
-            loop.call_soon(self._end_turn)
         future = loop.create_future()
         self._turn.append((operation, future))
+        if not self._ending:
+            self._ending = True
+            loop.call_soon(self._end_turn)
         answer: T = await future
         return answer
 
+    def defer(self, operation: Operation[T]) -> "asyncio.Future[T] | None":
+        """Hands in an operation that nobody waits for yet. It is committed after all that was handed in before, together with
+        whatever is committed next, at the latest after `DEFERRED_SECONDS`; who reads sees it.
+
+        Gives what `write` waits for, or None where this cannot be had (on other event loops, and where each commit waits for the
+        disk anyway).
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._home or self._synchronous == "full":
+            return None
+        self._watch(loop)
+        future = loop.create_future()
+        self._turn.append((operation, future))
+        if not self._deferred:
+            self._deferred = True
+            loop.call_later(DEFERRED_SECONDS, self._end_turn)
+        if len(self._turn) >= TURN and not self._ending:
+            self._ending = True
+            loop.call_soon(self._end_turn)
+        return future
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._idle_watch is None:
+            self._idle_watch = -1
+            loop.call_later(IDLE_SECONDS, self._look_whether_idle)
+
     def _end_turn(self) -> None:
-        """Commits what this turn of the loop has handed in: here when the thread is idle and the disk is not waited for, else
-        there."""
-        turn, self._turn = self._turn[:TURN], self._turn[TURN:]
+        """Commits what the loop has handed in: here when the thread is idle and the disk is not waited for, else there."""
+        self._ending = False
+        with self._handing:
+            turn = self._take_turn()
+            if not turn:
+                return
+            here = not (self._log_begins or self._queued) and self._writing.acquire(blocking=False)
+            if not here:
+                self._log_begins = False
+                self._enqueue(turn)
+        if here:
+            try:
+                done = self._commit(turn)
+            finally:
+                self._writing.release()
+            _settle(done)
         if self._turn and self._home is not None:
+            self._ending = True
             self._home.call_soon(self._end_turn)
-        if not turn:
-            return
-        if self._log_begins or self._queued or not self._writing.acquire(blocking=False):
-            self._log_begins = False
-            self._enqueue(turn)
-            return
-        try:
-            done = self._commit(turn)
-        finally:
-            self._writing.release()
-        _settle(done)
+
+    def _take_turn(self) -> list[Job]:
+        """What the loop has handed in, as far as one commit takes it. Holds `_handing`."""
+        self._deferred = False
+        return [self._turn.popleft() for _ in range(min(TURN, len(self._turn)))]
 
     def _finish_turn(self) -> None:
         while self._turn:
             self._end_turn()
 
     def _enqueue(self, jobs: Sequence[Job]) -> None:
-        with self._counting:
-            self._queued += len(jobs)
+        """Hands jobs to the writer's thread. Holds `_handing`."""
+        self._queued += len(jobs)
         for job in jobs:
             self._queue.put(job)
 
@@ -198,7 +246,7 @@ class Database:
                 batch.append(job)
             with self._writing:
                 done = self._commit(batch)
-            with self._counting:
+            with self._handing:
                 self._queued -= len(batch)
             if self._home is not None and any(isinstance(job[1], asyncio.Future) for job in batch):
                 # The loop may be closed already when the server stops: nobody waits there any more.
@@ -218,16 +266,20 @@ class Database:
         execute = connection.execute
         try:
             execute("BEGIN IMMEDIATE")
-            for operation, future in batch:
-                execute("SAVEPOINT operation")
-                try:
-                    done.append((future, operation(connection), None))
-                except Exception as error:
-                    if not connection.in_transaction:
-                        raise  # SQLite gave up the whole transaction (disk full, I/O error)
-                    execute("ROLLBACK TO operation")
-                    done.append((future, None, error))
-                execute("RELEASE operation")
+            if len(batch) == 1:  # its transaction is all that has to be undone
+                operation, future = batch[0]
+                done.append((future, operation(connection), None))
+            else:
+                for operation, future in batch:
+                    execute("SAVEPOINT operation")
+                    try:
+                        done.append((future, operation(connection), None))
+                    except Exception as error:
+                        if not connection.in_transaction:
+                            raise  # SQLite gave up the whole transaction (disk full, I/O error)
+                        execute("ROLLBACK TO operation")
+                        done.append((future, None, error))
+                    execute("RELEASE operation")
             execute("COMMIT")
         except Exception as error:
             if connection.in_transaction:
@@ -238,6 +290,17 @@ class Database:
         if self._commits % CHECK_EVERY == 0:
             self._look_at_log()
         return done
+
+    def _commit_deferred(self) -> None:
+        """Commits what was deferred, for somebody reads. The loop does not wait for that when the writer's thread is busy."""
+        try:
+            here = asyncio.get_running_loop() is self._home
+        except RuntimeError:
+            here = False
+        if here:
+            self._finish_turn()
+        else:
+            self.submit(_nothing).result()
 
     # --- the write-ahead log ---
 
@@ -279,6 +342,8 @@ class Database:
         if connection is None:
             connection = self._readers.connection = self.connect()
             connection.execute("PRAGMA query_only = ON")
+        if self._deferred:
+            self._commit_deferred()
         try:
             connection.execute("BEGIN")
             try:
@@ -291,6 +356,10 @@ class Database:
     async def read_aside(self, operation: Operation[T]) -> T:
         """Runs a reading operation that may take long on a thread of its own, so that the event loop goes on."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.read, operation)
+
+
+def _nothing(connection: sqlite3.Connection) -> None:
+    pass
 
 
 def _settle(done: Sequence[tuple[Answer, Any, Exception | None]]) -> None:

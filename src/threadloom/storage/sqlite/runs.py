@@ -1,14 +1,14 @@
 """Runs, their queue and their outcomes, on SQLite."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from threadloom.codec import to_json
-from threadloom.storage.base import QueueFigures
 from threadloom.storage.named import load
+from threadloom.storage.queue import Claim, Outlook, QueueFigures, Standing, claimed
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
 SQL = load(__package__, "runs.sql")
@@ -22,8 +22,12 @@ class SqliteRuns:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._fence = 0
 
-    async def insert(self, run: Run) -> Run:
+    async def insert(self, run: Run, claim: Claim | None = None) -> Run:
+        given = run
+        if claim is not None:
+            run = claimed(run, claim, self._next_fence())
         cursor = self._db.execute(
             SQL["insert"],
             (
@@ -39,9 +43,14 @@ class SqliteRuns:
                 run.due,
                 run.user_id or None,
                 run.priority,
+                run.attempt,
+                run.fence,
+                claim and claim.worker,
+                run.lease,
+                run.started_at,
             ),
         )
-        run.order = cursor.lastrowid or 0
+        given.order = run.order = cursor.lastrowid or 0
         return run
 
     async def get(self, run_id: str) -> Run | None:
@@ -83,20 +92,26 @@ class SqliteRuns:
                     claimed.append(run)
         return claimed
 
-    async def claimable(self, now: int) -> bool:
-        return self._db.execute(SQL["claimable"], (now,)).fetchone() is not None
+    async def outlook(self, now: int) -> Outlook:
+        claimable, due = self._db.execute(SQL["outlook"], (now,)).fetchone()
+        return Outlook(bool(claimable), due)
 
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
-        fence = self._db.execute(SQL["take_fence"]).fetchone()[0]
-        row = self._db.execute(SQL["claim"], (run_id, fence, worker, lease, now)).fetchone()
+        row = self._db.execute(SQL["claim"], (run_id, self._next_fence(), worker, lease, now)).fetchone()
         return run_of(row) if row else None
+
+    def _next_fence(self) -> int:
+        """Larger than every fence that a run may still hold. One connection writes, so it can count by itself."""
+        self._fence = self._fence or self._db.execute(SQL["last_fence"]).fetchone()[0]
+        self._fence += 1
+        return self._fence
+
+    async def standing(self, run_id: str) -> Standing | None:
+        row = self._db.execute(SQL["standing"], (run_id,)).fetchone()
+        return Standing(*row) if row else None
 
     async def holds(self, run_id: str, fence: int) -> bool:
         return self._db.execute(SQL["holds"], (run_id, fence)).fetchone() is not None
-
-    async def next_due(self, now: int) -> int | None:
-        due: int | None = self._db.execute(SQL["next_due"], (now,)).fetchone()[0]
-        return due
 
     async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
         kept: list[tuple[str, CancelAction | None]] = []
@@ -114,9 +129,6 @@ class SqliteRuns:
 
     async def requeue(self, run_id: str, *, attempt: int) -> None:
         self._db.execute(SQL["requeue"], (run_id, attempt))
-
-    async def set_kwargs(self, run_id: str, kwargs: Mapping[str, Any]) -> None:
-        self._db.execute(SQL["set_kwargs"], (run_id, to_json(kwargs)))
 
     async def request_cancel(self, run_id: str, action: CancelAction) -> None:
         self._db.execute(SQL["request_cancel"], (run_id, action))

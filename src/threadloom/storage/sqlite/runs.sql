@@ -1,8 +1,8 @@
 -- name: insert
--- A new run, at the end of the queue.
+-- A new run, at the end of the queue or already in a worker's hands.
 INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due,
-    user_id, priority)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    user_id, priority, attempt, fence, worker, lease, started_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: get
 -- One run by id.
@@ -29,13 +29,16 @@ SELECT count(*) FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status 
 SELECT count(*) FROM runs INDEXED BY runs_active
 WHERE status IN ('pending', 'running') AND coalesce(user_id, '') = ?1 AND thread_id <> ?2;
 
--- name: claimable
--- Whether there is a due pending run that is its thread's next.
-SELECT 1 FROM runs p
-WHERE status = 'pending' AND due <= ?1
-  AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
-  AND NOT EXISTS (SELECT 1 FROM runs e WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq)
-LIMIT 1;
+-- name: outlook
+-- Whether there is a due pending run that is its thread's next, and when the next one is due that waits only for its time.
+SELECT EXISTS (
+    SELECT 1 FROM runs p
+    WHERE status = 'pending' AND due <= ?1
+      AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
+      AND NOT EXISTS (
+          SELECT 1 FROM runs e
+          WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq)
+), (SELECT min(due) FROM runs WHERE status = 'pending' AND due > ?1);
 
 -- name: next_level
 -- The most urgent priority of pending runs that are less urgent than one.
@@ -49,9 +52,9 @@ WHERE status = 'pending' AND priority = ?5 AND due <= ?1 AND attempt >= ?3 AND (
   AND NOT EXISTS (SELECT 1 FROM runs e WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq)
 ORDER BY due, seq LIMIT ?2;
 
--- name: take_fence
--- The next fence: grows with every claim.
-UPDATE fences SET next = next + 1 RETURNING next - 1;
+-- name: last_fence
+-- The largest fence that was ever given out and may still be held.
+SELECT max((SELECT max(next) FROM fences), (SELECT coalesce(max(fence), 0) FROM runs WHERE status = 'running'));
 
 -- name: claim
 -- Makes a pending run running, in the hands of a worker.
@@ -59,13 +62,13 @@ UPDATE runs SET status = 'running', attempt = attempt + 1, fence = ?2, worker = 
     started_at = coalesce(started_at, ?5), updated_at = ?5
 WHERE run_id = ?1 AND status = 'pending' RETURNING *;
 
+-- name: standing
+-- How a run stands.
+SELECT status, fence, cancel FROM runs WHERE run_id = ?;
+
 -- name: holds
 -- Whether a run is running under a fence.
 SELECT 1 FROM runs WHERE run_id = ? AND fence = ? AND status = 'running';
-
--- name: next_due
--- When the next pending run is due that waits only for its time.
-SELECT min(due) FROM runs WHERE status = 'pending' AND due > ?;
 
 -- name: renew
 -- Extends a lease that is still held; tells what was asked of the run.
@@ -73,7 +76,7 @@ UPDATE runs SET lease = ?3 WHERE run_id = ?1 AND fence = ?2 AND status = 'runnin
 
 -- name: expired
 -- Running runs whose lease is over, or all running ones when no moment is given.
-SELECT * FROM runs INDEXED BY runs_leases WHERE status = 'running' AND (?1 IS NULL OR lease < ?1) ORDER BY seq;
+SELECT * FROM runs INDEXED BY runs_one_running WHERE status = 'running' AND (?1 IS NULL OR lease < ?1) ORDER BY seq;
 
 -- name: set_status
 -- A new status; a run that is no longer running holds no lease and no fence.
@@ -85,10 +88,6 @@ WHERE run_id = ?1;
 -- name: requeue
 -- A running run goes back to its place in the queue.
 UPDATE runs SET status = 'pending', attempt = ?2, lease = NULL, worker = NULL, fence = 0 WHERE run_id = ?1;
-
--- name: set_kwargs
--- What the run was asked for, completed at its start.
-UPDATE runs SET kwargs = ?2 WHERE run_id = ?1;
 
 -- name: request_cancel
 -- Asks a running run to stop; a rollback is never softened again.

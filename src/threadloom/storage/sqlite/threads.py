@@ -54,7 +54,7 @@ class SqliteThreads:
         if self._connection.execute(SQL["insert"], row).rowcount == 0:
             return False
         if thread.values_json is not None or thread.interrupts_json is not None:
-            self._show_new(thread.thread_id, thread.values_json, thread.interrupts_json)
+            self._show_new(thread.thread_id, thread.values_json, thread.interrupts_json, thread.error)
         return True
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
@@ -71,8 +71,18 @@ class SqliteThreads:
         status: ThreadStatus | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        values = (thread_id, updated_at, state_updated_at, _text(metadata), status, _text(config))
-        self._connection.execute(SQL["update"], values)
+        given = {
+            "updated_at = ?": updated_at,
+            "state_updated_at = ?": state_updated_at,
+            "metadata = ?": _text(metadata),
+            "status = ?": status,
+            "config = ?": _text(config),
+        }
+        # Only what is given: SQLite writes the index of every column that is named, changed or not.
+        changed = {column: value for column, value in given.items() if value is not None}
+        if changed:
+            sql = f"UPDATE threads SET {', '.join(changed)} WHERE thread_id = ?"
+            self._connection.execute(sql, (*changed.values(), thread_id))
 
     async def set_state(
         self,
@@ -87,10 +97,10 @@ class SqliteThreads:
             return
         state_id, shared = found
         if state_id is None or shared:
-            self._show_new(thread_id, values_json, interrupts_json)
+            self._show_new(thread_id, values_json, interrupts_json, error)
         else:
             self._connection.execute(SQL["replace_state"], (state_id, values_json, interrupts_json))
-        await self.set_error(thread_id, error)
+            await self.set_error(thread_id, error)
 
     async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None:
         self._connection.execute(SQL["set_error"], (thread_id, _text(error)))
@@ -152,9 +162,15 @@ class SqliteThreads:
     async def expired(self, now: int, limit: int) -> list[Thread]:
         return [_thread(row) for row in self._connection.execute(SQL["expired"], (now, limit))]
 
-    def _show_new(self, thread_id: str, values_json: bytes | None, interrupts_json: bytes | None) -> None:
+    def _show_new(
+        self,
+        thread_id: str,
+        values_json: bytes | None,
+        interrupts_json: bytes | None,
+        error: Mapping[str, Any] | None,
+    ) -> None:
         state_id = self._connection.execute(SQL["insert_state"], (values_json, interrupts_json)).lastrowid
-        self._connection.execute(SQL["show_state"], (thread_id, state_id))
+        self._connection.execute(SQL["show_state"], (thread_id, state_id, _text(error)))
 
 
 def _text(value: Any) -> str | None:

@@ -17,12 +17,6 @@ SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, co
     ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
 FROM threads WHERE thread_id = ?;
 
--- name: update
--- Sets the fields given; NULL leaves one as it is.
-UPDATE threads SET updated_at = coalesce(?2, updated_at), state_updated_at = coalesce(?3, state_updated_at),
-    metadata = coalesce(?4, metadata), status = coalesce(?5, status), config = coalesce(?6, config)
-WHERE thread_id = ?1;
-
 -- name: state_in_use
 -- The state row that a thread shows, and whether another thread shows it too.
 SELECT t.state_id, EXISTS (SELECT 1 FROM threads o WHERE o.state_id = t.state_id AND o.seq <> t.seq)
@@ -37,8 +31,8 @@ UPDATE states SET "values" = ?2, interrupts = ?3 WHERE id = ?1;
 INSERT INTO states ("values", interrupts) VALUES (?, ?);
 
 -- name: show_state
--- Which state row a thread shows.
-UPDATE threads SET state_id = ?2 WHERE thread_id = ?1;
+-- Which state row a thread shows, and what went wrong last.
+UPDATE threads SET state_id = ?2, error = ?3 WHERE thread_id = ?1;
 
 -- name: share_state
 -- Lets a thread show the very state row that another one shows.
@@ -50,7 +44,7 @@ DELETE FROM states WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM threads WHERE sta
 
 -- name: set_error
 -- What went wrong last, or NULL.
-UPDATE threads SET error = ?2 WHERE thread_id = ?1;
+UPDATE threads SET error = ?2 WHERE thread_id = ?1 AND error IS NOT ?2;
 
 -- name: set_priority
 -- How urgent the thread's runs are.

@@ -1,0 +1,150 @@
+"""A run does not wait for what it puts: it reads it all the same, its end waits for it, and what fails stops what follows."""
+
+import asyncio
+import operator
+from typing import Annotated, TypedDict
+
+import pytest
+from langgraph.graph import END, START, StateGraph
+
+from tests.contract.test_checkpointer import BIG, checkpoint, on, usage
+from tests.contract.test_lineage import claimed, ids
+from threadloom.checkpointer import FENCE, Saver
+from threadloom.errors import LostLeaseError
+from threadloom.storage.sqlite import database
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Nothing is committed by itself."""
+    monkeypatch.setattr(database, "DEFERRED_SECONDS", 600)
+
+
+def of(fence, thread="t", **configurable):
+    return on(thread, run_id="run", **{FENCE: fence}, **configurable)
+
+
+def after(stored, fence):
+    """The config of what follows a checkpoint in the same run."""
+    return of(fence, checkpoint_id=stored["configurable"]["checkpoint_id"])
+
+
+async def test_all_is_there_when_the_block_is_left(storage, patient):
+    saver, run = Saver(storage), await claimed(storage)
+    async with saver.trailing(run.fence):
+        config = of(run.fence)
+        for number in range(1, 200):
+            config = after(await saver.aput(config, checkpoint(number, x=number), {}, {"x": number}), run.fence)
+            await saver.aput_writes(config, [("x", number)], "task")
+    assert await ids(storage, "t") == [f"{number:04d}" for number in range(199, 0, -1)]
+    assert (await saver.aget_tuple(on("t"))).pending_writes == [("task", "x", 199)]
+
+
+async def test_a_run_reads_what_it_has_put(storage, patient):
+    saver, run = Saver(storage), await claimed(storage)
+    async with saver.trailing(run.fence):
+        config = after(await saver.aput(of(run.fence), checkpoint(1, x=BIG), {}, {"x": 1}), run.fence)
+        await saver.aput_writes(config, [("x", 5)], "task")
+        found = await saver.aget_tuple(config)
+        assert (found.checkpoint["channel_values"], found.pending_writes) == ({"x": BIG}, [("task", "x", 5)])
+        await saver.aput(config, checkpoint(2, x=BIG), {}, {})
+        assert [one.checkpoint["id"] async for one in saver.alist(of(run.fence))] == ["0002", "0001"]
+
+
+async def test_what_is_on_its_way_is_inherited(storage, patient):
+    saver, run = Saver(storage), await claimed(storage)
+    async with saver.trailing(run.fence):
+        config = of(run.fence)
+        for number in range(1, 6):
+            new = {"kept": 1} if number == 1 else {}
+            config = after(await saver.aput(config, checkpoint(number, kept=BIG), {}, new), run.fence)
+    assert (await usage(storage, "t"))["kept"][0] == 1
+    assert (await Saver(storage).aget_tuple(on("t"))).checkpoint["channel_values"] == {"kept": BIG}
+
+
+async def test_what_went_with_a_prune_meanwhile_is_stored_again(storage, patient):
+    saver, run = Saver(storage), await claimed(storage)
+    async with saver.trailing(run.fence):
+        config = of(run.fence)
+        for number in range(1, 3):
+            new = {"kept": 1} if number == 1 else {}
+            config = after(await saver.aput(config, checkpoint(number, kept=BIG), {}, new), run.fence)
+        # Stored between the pruning and its end, and built on what the pruning stores anew.
+        pruned = asyncio.create_task(saver.aprune(["t"]))
+        for number in range(3, 6):
+            await asyncio.sleep(0)
+            config = after(await saver.aput(config, checkpoint(number, kept=BIG), {}, {}), run.fence)
+        await pruned
+        config = after(await saver.aput(config, checkpoint(6, kept=BIG), {}, {}), run.fence)
+    fresh = Saver(storage)
+    for cid in await ids(storage, "t"):
+        found = await fresh.aget_tuple(on("t", checkpoint_id=cid))
+        assert found.checkpoint["channel_values"] == {"kept": BIG}
+
+
+async def test_after_one_that_failed_none_is_stored(storage, patient):
+    saver, run = Saver(storage), await claimed(storage)
+    with pytest.raises(LostLeaseError):
+        async with saver.trailing(run.fence):
+            config = after(await saver.aput(of(run.fence), checkpoint(1, x=1), {}, {"x": 1}), run.fence)
+            await storage.write(lambda tx: tx.runs.set_status("run", "error", updated_at=1, ended_at=1))
+            for number in range(2, 5):
+                config = after(await saver.aput(config, checkpoint(number, x=number), {}, {"x": number}), run.fence)
+    assert await ids(storage, "t") == ["0001"]
+
+
+async def test_an_error_of_the_block_is_the_one_that_is_told(storage):
+    saver, run = Saver(storage), await claimed(storage)
+    with pytest.raises(ZeroDivisionError):
+        async with saver.trailing(run.fence):
+            await saver.aput(of(run.fence), checkpoint(1, x=1), {}, {"x": 1})
+            raise ZeroDivisionError
+    assert await ids(storage, "t") == ["0001"]
+    await saver.aput(on("t"), checkpoint(2, x=1), {}, {"x": 1})  # nothing of the block is left
+    assert await ids(storage, "t") == ["0002", "0001"]
+
+
+class State(TypedDict):
+    trail: Annotated[list[str], operator.add]
+
+
+def graph_of(saver):
+    """Two branches, a plain function among them, and a graph within the graph."""
+
+    async def awaited(state: State) -> State:
+        return {"trail": ["awaited"]}
+
+    def plain(state: State) -> State:
+        return {"trail": ["plain"]}
+
+    inner = StateGraph(State).add_node("one", plain).add_node("two", awaited)
+    inner.add_edge(START, "one").add_edge("one", "two").add_edge("two", END)
+    outer = StateGraph(State).add_node("left", awaited).add_node("right", plain).add_node("inner", inner.compile())
+    for name in ("left", "right"):
+        outer.add_edge(START, name).add_edge(name, "inner")
+    return outer.add_edge("inner", END).compile(checkpointer=saver)
+
+
+async def test_a_graph_leaves_the_same_history(storage):
+    """As one that waits for each step, row by row and in the same order."""
+    told = []
+    for thread, durability in (("waits", "sync"), ("trails", "async")):
+        saver, run = Saver(storage), await claimed(storage, thread)
+        graph = graph_of(saver)
+        async with saver.trailing(run.fence if durability == "async" else 0):
+            for _ in range(3):
+                await graph.ainvoke({"trail": ["go"]}, of(run.fence, thread), durability=durability)
+        await storage.write(lambda tx: tx.runs.delete("run"))
+        rows = await storage.read(lambda tx: tx.lineage.history(thread))  # noqa: B023
+        names = {row.cid: number for number, row in enumerate(sorted(rows, key=lambda row: row.pos))}
+        told.append(
+            [
+                (row.ns.partition(":")[0], names[row.cid], names.get(row.parent), row.meta["step"], len(row.writes))
+                for row in sorted(rows, key=lambda row: (row.ns != "", row.pos))
+            ]
+        )
+        states = [state async for state in graph.aget_state_history(on(thread))]
+        told[-1].append([(state.values["trail"] if state.values else None, state.next) for state in states])
+    assert told[0] == told[1]
