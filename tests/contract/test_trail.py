@@ -2,6 +2,8 @@
 
 import asyncio
 import operator
+import sqlite3
+import threading
 from typing import Annotated, TypedDict
 
 import pytest
@@ -9,8 +11,9 @@ from langgraph.graph import END, START, StateGraph
 
 from tests.contract.test_checkpointer import BIG, checkpoint, on, usage
 from tests.contract.test_lineage import claimed, ids
+from tests.storages import opened
 from threadloom.checkpointer import FENCE, Saver
-from threadloom.errors import LostLeaseError
+from threadloom.errors import LostLeaseError, StorageError
 from threadloom.storage.sqlite import database
 
 pytestmark = pytest.mark.anyio
@@ -104,6 +107,109 @@ async def test_an_error_of_the_block_is_the_one_that_is_told(storage):
     assert await ids(storage, "t") == ["0001"]
     await saver.aput(on("t"), checkpoint(2, x=1), {}, {"x": 1})  # nothing of the block is left
     assert await ids(storage, "t") == ["0002", "0001"]
+
+
+async def test_a_full_disk_is_told_as_such(request, tmp_path, patient):
+    async with opened("sqlite", request, tmp_path) as storage:
+        saver, run = Saver(storage), await claimed(storage)
+        await storage.write(lambda tx: full(tx, "SELECT page_count FROM pragma_page_count()"))
+        with pytest.raises(StorageError, match="full"):
+            async with saver.trailing(run.fence):
+                config = of(run.fence)
+                for number in range(1, 50):
+                    config = after(
+                        await saver.aput(config, checkpoint(number, x=BIG * 10 + str(number)), {}, {"x": number}),
+                        run.fence,
+                    )
+        await storage.write(lambda tx: full(tx, "SELECT 1000000"))
+        for cid in await ids(storage, "t"):
+            assert await saver.aget_tuple(on("t", checkpoint_id=cid))
+
+
+async def full(tx, pages):
+    """Lets the database have so many pages."""
+    connection = tx.lineage._db
+    connection.execute(f"PRAGMA max_page_count = {connection.execute(pages).fetchone()[0]}")
+
+
+async def test_nothing_is_built_on_what_a_failed_commit_lost(request, tmp_path, patient, monkeypatch):
+    """On the writer's thread the next commit begins before the event loop hears of the failed one."""
+    async with opened("sqlite", request, tmp_path) as storage:
+        saver, run = Saver(storage), await claimed(storage)
+        await saver.aput(of(run.fence), checkpoint(1, kept=BIG), {}, {"kept": 1})
+        busy, go_on = threading.Event(), threading.Event()
+        refused = []
+
+        def breaks(connection):
+            busy.set()
+            go_on.wait(30)
+
+        def refuses(connection):
+            refused.append(True)
+            connection.execute("ROLLBACK")  # as SQLite does when the disk fails
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with pytest.raises(StorageError):
+            async with saver.trailing(run.fence):
+                storage.database.submit(breaks)
+                await asyncio.to_thread(busy.wait, 30)
+                config = of(run.fence, checkpoint_id="0001")
+                config = after(await saver.aput(config, checkpoint(2, kept=BIG * 2), {}, {"kept": 2}), run.fence)
+                storage.database.submit(refuses)
+                storage.database.submit(lambda connection: None, heavy=True)  # the next commit is another one
+                config = after(await saver.aput(config, checkpoint(3, kept=BIG * 2), {}, {}), run.fence)
+                storage.database.submit(lambda connection: None)
+                go_on.set()
+        assert refused
+        for cid in await ids(storage, "t"):
+            assert await Saver(storage).aget_tuple(on("t", checkpoint_id=cid))
+        assert await ids(storage, "t") == ["0001"]
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+async def test_a_node_may_run_a_graph_on_a_loop_of_its_own(storage, patient, blocked):
+    """Also when the event loop of the server is blocked by it."""
+    saver, run = Saver(storage), await claimed(storage)
+    inner = StateGraph(State).add_node("one", lambda state: {"trail": ["inner"]}).add_edge(START, "one").compile()
+    config = of(run.fence)
+
+    def node(state: State, config) -> State:
+        return asyncio.run(inner.ainvoke({"trail": []}, config))
+
+    async def blocking(state: State, config) -> State:
+        found = []
+        thread = threading.Thread(target=lambda: found.append(node(state, config)))
+        thread.start()
+        thread.join(30)
+        return found[0]
+
+    inner.checkpointer = saver
+    outer = StateGraph(State).add_node("outer", blocking if blocked else node).add_edge(START, "outer")
+    graph = outer.compile(checkpointer=saver)
+    async with asyncio.timeout(60), saver.trailing(run.fence):
+        assert (await graph.ainvoke({"trail": ["go"]}, config))["trail"] == ["go", "inner"]
+
+
+async def test_who_reads_after_a_block_that_failed_sees_all_of_it(storage, patient):
+    """Also while the writer's thread is busy: the state that the record of a cancelled run shows is read now."""
+    saver, run = Saver(storage), await claimed(storage)
+    busy, go_on = threading.Event(), threading.Event()
+
+    async def slow(tx):
+        if storage.kind == "sqlite":
+            busy.set()
+            go_on.wait(30)
+
+    heavy = asyncio.create_task(storage.write(slow, heavy=True))
+    if storage.kind == "sqlite":
+        await asyncio.to_thread(busy.wait, 30)
+    with pytest.raises(ZeroDivisionError):
+        async with saver.trailing(run.fence):
+            await saver.aput(of(run.fence), checkpoint(1, x=1), {}, {"x": 1})
+            asyncio.get_running_loop().call_later(0.1, go_on.set)
+            raise ZeroDivisionError
+    assert (await saver.aget_tuple(on("t"))).checkpoint["id"] == "0001"
+    await heavy
 
 
 class State(TypedDict):

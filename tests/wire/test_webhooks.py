@@ -170,6 +170,16 @@ def test_a_failed_run_is_told_with_its_whole_state(http, path, thread):
     assert (told["values"], told["error"]) == ({"n": 7}, {"error": "ValueError", "message": "ouch"})
 
 
+def test_what_was_asked_for_is_told_though_a_node_changed_it_in_place(http):
+    with receiving() as receiver:
+        run = make_run(http, receiver.url, "careless", input={"items": ["given"]})
+        [(_, _, body)] = receiver.wait(1)
+        delivery_of(http, run)
+    told = json.loads(body)
+    assert told["kwargs"]["input"] == {"items": ["given"]}
+    assert told["values"] == {"items": ["given", "put in by the node"]}
+
+
 def test_a_relative_url_is_called_in_the_process(http):
     run = make_run(http, "/own/hook")
     delivery_of(http, run)

@@ -11,7 +11,7 @@ class Follower(Protocol):
 
     async def next(self, seconds: float | None = None) -> Sequence[Event]:
         """The events that came since the last call, oldest first; waits for at least one, or gives none after `seconds` of
-        silence. Those of one run keep their order; none is missing, none comes twice.
+        silence. Those of one run keep their order; none is missing, none comes twice. One call at a time.
 
         Raises:
             ReaderTooSlow: so many were not fetched that they were dropped.

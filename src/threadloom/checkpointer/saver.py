@@ -95,6 +95,8 @@ class Saver(BaseCheckpointSaver[str]):
         if trail is not None:
             known = _known(put, ON_ITS_WAY, checkpoint)
             if trail.put(self._putting(put, known, checkpoint, new_versions)):
+                if trail.is_long:
+                    await trail.end()
                 return self._remember(put, known)
         try:
             era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
@@ -223,10 +225,10 @@ class Saver(BaseCheckpointSaver[str]):
         """Stores writes of a task under the checkpoint that `config` names. Raises as `aput`."""
         put = self._writes_put(config, writes, task_id, task_path)
         trail = self._trails.get(put.fence)
-        # LangGraph waits for what tells of errors before it calls their handlers.
-        waits = trail is None or any(channel in WRITES_IDX_MAP for channel, _ in writes)
-        if waits or trail is None or not trail.put(lambda tx: tx.lineage.put_writes(put)):
+        if trail is None or not trail.put(lambda tx: tx.lineage.put_writes(put)):
             await self._storage.write(lambda tx: tx.lineage.put_writes(put), single=True)
+        elif trail.is_long or any(channel in WRITES_IDX_MAP for channel, _ in writes):
+            await trail.end()  # LangGraph waits for what tells of errors before it calls their handlers
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -271,6 +273,11 @@ class Saver(BaseCheckpointSaver[str]):
         trail = self._trails[fence] = Trail(self._storage)
         try:
             yield
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await trail.end()  # who reads the state now is to see all of it
+            raise
+        else:
             await trail.end()
         finally:
             del self._trails[fence]

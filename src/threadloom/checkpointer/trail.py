@@ -6,11 +6,11 @@ needs no commit a step. If one put fails, none that follows it is stored, as if 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from threadloom.storage.base import Storage, Tx
 
-T = TypeVar("T")
+LONG = 100
+"""Puts after which one is waited for: a run must not be faster than its storage for ever."""
 
 
 class Trail:
@@ -18,8 +18,9 @@ class Trail:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._newest: asyncio.Future[None] | None = None
+        self._waiting = 0
 
     def put(self, work: Callable[[Tx], Awaitable[None]]) -> bool:
         """Hands in a put. False, with nothing done, where it has to be waited for.
@@ -28,24 +29,22 @@ class Trail:
             LostLeaseError, StorageError: an earlier put failed so.
         """
         self.check()
-        before = self._newest
 
         async def in_turn(tx: Tx) -> None:
-            self._note(before)
-            if self._failure is not None:
-                raise self._failure
-            try:
-                await work(tx)
-            except Exception as error:
-                self._failure = error
-                raise
+            self.check()
+            await work(tx)
 
-        handed_in = self._storage.defer(in_turn)
+        handed_in = self._storage.defer(in_turn, self._fail)
         if handed_in is None:
             return False
-        handed_in.add_done_callback(self._note)
+        self._waiting = 1 if self._newest is None or self._newest.done() else self._waiting + 1
         self._newest = handed_in
         return True
+
+    @property
+    def is_long(self) -> bool:
+        """Whether so much waits that the next put had better wait too."""
+        return self._waiting > LONG
 
     def check(self) -> None:
         """
@@ -56,18 +55,14 @@ class Trail:
             raise self._failure
 
     async def end(self) -> None:
-        """Waits until all is committed. Raises as `check`."""
-        newest = self._newest
-        if newest is not None and not newest.done():
-            await self._storage.write(_nothing)  # takes along what waits
-            await asyncio.wait([newest])
-        self._note(newest)
+        """Waits until all is committed, on any event loop. Raises as `check`."""
+        if self._newest is not None and not self._newest.done():
+            # Committed after all of it. (The future itself can be waited for on one event loop only.)
+            await self._storage.write(_nothing)
         self.check()
 
-    def _note(self, done: "asyncio.Future[None] | None") -> None:
-        """Remembers the first failure, also when a whole commit failed."""
-        if done is not None and done.done() and self._failure is None and not done.cancelled():
-            self._failure = done.exception()
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
 
 
 async def _nothing(tx: Tx) -> None:

@@ -56,7 +56,7 @@ class HandledStorage:
             return await self._inner.write(lambda tx: _whole(work, tx, memo), single=True)
         return await self._until_ready(work, lambda sealed: self._inner.write(sealed, heavy=heavy))
 
-    def defer(self, work: Callable[[SealedTx], Awaitable[T]]) -> None:
+    def defer(self, work: Callable[[SealedTx], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
         """Nothing can be handed in before the handlers have sealed it."""
 
     async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:

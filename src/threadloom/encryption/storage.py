@@ -97,8 +97,10 @@ class SealedStorage:
     async def write(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
         return await self._inner.write(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy, single=single)
 
-    def defer(self, work: Callable[[SealedTx], Awaitable[T]]) -> "asyncio.Future[T] | None":
-        return self._inner.defer(lambda tx: work(SealedTx(tx, self._cipher)))
+    def defer(
+        self, work: Callable[[SealedTx], Awaitable[None]], failed: Callable[[Exception], None]
+    ) -> "asyncio.Future[None] | None":
+        return self._inner.defer(lambda tx: work(SealedTx(tx, self._cipher)), failed)
 
     async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
         return await self._inner.read(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy)

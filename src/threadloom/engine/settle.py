@@ -86,9 +86,10 @@ class Settling:
             held = await _held(tx, run)
             if held.cancel == "rollback" and result.kind != "rolled back":
                 return None
-            done = await self._end(
-                tx, msgspec.structs.replace(run, cancel=held.cancel), thread, result, last, stored, now
-            )
+            # A webhook tells what was asked for, and a node may have changed its input in place.
+            asked = await tx.runs.get(run.run_id) if run.kwargs.get("webhook") else run
+            current = msgspec.structs.replace(asked or run, cancel=held.cancel)
+            done = await self._end(tx, current, thread, result, last, stored, now)
             if self._delivery is not None:
                 done.delivery = self._delivery(done)
                 if done.delivery is not None:

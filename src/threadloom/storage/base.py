@@ -464,11 +464,17 @@ class Storage(Protocol):
         """
         ...
 
-    def defer(self, work: Callable[[Tx], Awaitable[T]]) -> "asyncio.Future[T] | None":
+    def defer(
+        self, work: Callable[[Tx], Awaitable[None]], failed: Callable[[Exception], None]
+    ) -> "asyncio.Future[None] | None":
         """Hands in a transaction that nobody waits for yet, on an event loop. It is committed after whatever was handed in
-        before, along with what is committed next, or by itself within some milliseconds; a read sees it.
+        before, along with what is committed next, or by itself within some milliseconds; a read sees it, unless much is being
+        written just then.
 
-        Gives what tells that it is committed, and raises what `write` would; None where this cannot be had: use `write`.
+        Args:
+            failed: told what `write` would have raised, on whichever thread, before what was handed in later is executed.
+
+        Gives what is done when it is committed or has failed; None where this cannot be had: use `write`.
         """
         ...
 

@@ -21,6 +21,15 @@ class Doubled(TypedDict):
     twice: int
 
 
+class Items(TypedDict):
+    items: list[str]
+
+
+def append(state: Items) -> Items:
+    state["items"].append("put in by the node")
+    return {"items": state["items"]}
+
+
 class Both(Count, Doubled):
     pass
 
@@ -31,6 +40,7 @@ def double(state: Count) -> Doubled:
 
 counter = StateGraph(Count).add_node(count).add_edge(START, "count").compile()
 failing = StateGraph(Count).add_node(fail).add_edge(START, "fail").compile()
+careless = StateGraph(Items).add_node(append).add_edge(START, "append").compile()
 narrow = (
     StateGraph(Both, input_schema=Count, output_schema=Doubled).add_node(double).add_edge(START, "double").compile()
 )

@@ -66,7 +66,7 @@ class PostgresStorage:
             return await work(cast(PostgresTx, PutTx(self._puts)))
         return await self.database.write(lambda session: work(self._tx(session)), heavy=heavy)
 
-    def defer(self, work: Work[T]) -> None:
+    def defer(self, work: Work[None], failed: Callable[[Exception], None]) -> None:
         """A transaction takes a connection of its own: nothing goes along with others."""
 
     async def read(self, work: Work[T], *, heavy: bool = False) -> T:

@@ -86,8 +86,10 @@ class SqliteStorage:
     async def write(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
         return await self.database.write(lambda connection: drive(work, self._tx(connection)), heavy=heavy)
 
-    def defer(self, work: Callable[[SqliteTx], Awaitable[T]]) -> "asyncio.Future[T] | None":
-        return self.database.defer(lambda connection: drive(work, self._tx(connection)))
+    def defer(
+        self, work: Callable[[SqliteTx], Awaitable[None]], failed: Callable[[Exception], None]
+    ) -> "asyncio.Future[None] | None":
+        return self.database.defer(lambda connection: drive(work, self._tx(connection)), failed)
 
     async def read(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False) -> T:
         if heavy:

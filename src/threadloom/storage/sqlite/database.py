@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from threadloom.errors import StorageError
 
@@ -28,7 +28,23 @@ Functions = dict[str, tuple[int, Callable[..., Any]]]
 """SQL functions of ours: name -> (number of arguments, function)."""
 
 Answer = asyncio.Future[Any] | Future[Any]
-Job = tuple[Operation[Any], Answer]
+
+
+class Job(NamedTuple):
+    """An operation that is handed in, and who waits for it.
+
+    `alone`: it may change very much, and what undoes it beside others in the same commit would be as much again.
+    `failed` is told what went wrong, on whichever thread commits, before anything that was handed in later is executed; then the
+    answer tells nothing.
+    """
+
+    operation: Operation[Any]
+    answer: Answer
+    alone: bool = False
+    failed: Callable[[Exception], None] | None = None
+
+
+Done = tuple[Job, Any, Exception | None]
 
 BATCH = 256
 """Operations that share one commit at most on the writer's thread, so that none waits long for the others."""
@@ -136,7 +152,7 @@ class Database:
 
     # --- writing ---
 
-    def submit(self, operation: Operation[T]) -> "Future[T]":
+    def submit(self, operation: Operation[T], *, heavy: bool = False) -> "Future[T]":
         """Hands an operation to the writer's thread, from any thread. The future is done once it is committed.
 
         Raises (through the future):
@@ -147,7 +163,7 @@ class Database:
             if self._deferred:
                 while self._turn:
                     self._enqueue(self._take_turn())
-            self._enqueue([(operation, future)])
+            self._enqueue([Job(operation, future, alone=heavy)])
         return future
 
     async def write(self, operation: Operation[T], *, heavy: bool = False) -> T:
@@ -163,28 +179,32 @@ class Database:
         if loop is self._home:
             self._watch(loop)
         if heavy or loop is not self._home or self._synchronous == "full":
-            return await asyncio.shield(asyncio.wrap_future(self.submit(operation)))
+            return await asyncio.shield(asyncio.wrap_future(self.submit(operation, heavy=heavy)))
         future = loop.create_future()
-        self._turn.append((operation, future))
+        self._turn.append(Job(operation, future))
         if not self._ending:
             self._ending = True
             loop.call_soon(self._end_turn)
         answer: T = await future
         return answer
 
-    def defer(self, operation: Operation[T]) -> "asyncio.Future[T] | None":
+    def defer(self, operation: Operation[None], failed: Callable[[Exception], None]) -> "asyncio.Future[None] | None":
         """Hands in an operation that nobody waits for yet. It is committed after all that was handed in before, together with
-        whatever is committed next, at the latest after `DEFERRED_SECONDS`; who reads sees it.
+        whatever is committed next, at the latest after `DEFERRED_SECONDS`. Who reads sees it, but a read on the event loop does
+        not wait for the writer's thread while that is busy.
 
-        Gives what `write` waits for, or None where this cannot be had (on other event loops, and where each commit waits for the
-        disk anyway).
+        Args:
+            failed: see `Job`.
+
+        Gives what is done when it is committed or has failed, or None where this cannot be had (on other event loops, and where
+        each commit waits for the disk anyway).
         """
         loop = asyncio.get_running_loop()
         if loop is not self._home or self._synchronous == "full":
             return None
         self._watch(loop)
         future = loop.create_future()
-        self._turn.append((operation, future))
+        self._turn.append(Job(operation, future, failed=failed))
         if not self._deferred:
             self._deferred = True
             loop.call_later(DEFERRED_SECONDS, self._end_turn)
@@ -221,8 +241,9 @@ class Database:
 
     def _take_turn(self) -> list[Job]:
         """What the loop has handed in, as far as one commit takes it. Holds `_handing`."""
-        self._deferred = False
-        return [self._turn.popleft() for _ in range(min(TURN, len(self._turn)))]
+        turn = [self._turn.popleft() for _ in range(min(TURN, len(self._turn)))]
+        self._deferred = self._deferred and bool(self._turn)
+        return turn
 
     def _finish_turn(self) -> None:
         while self._turn:
@@ -235,57 +256,60 @@ class Database:
             self._queue.put(job)
 
     def _write_forever(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch = [first]
+        following: Job | None = None
+        while (first := following or self._queue.get()) is not None:
+            batch, following = [first], None
             stop = False
-            while len(batch) < BATCH and not self._queue.empty():
+            while not first.alone and len(batch) < BATCH and not self._queue.empty():
                 job = self._queue.get()
                 if job is None:
                     stop = True
+                    break
+                if job.alone:
+                    following = job
                     break
                 batch.append(job)
             with self._writing:
                 done = self._commit(batch)
             with self._handing:
                 self._queued -= len(batch)
-            if self._home is not None and any(isinstance(job[1], asyncio.Future) for job in batch):
+            if self._home is not None and any(isinstance(job.answer, asyncio.Future) for job in batch):
                 # The loop may be closed already when the server stops: nobody waits there any more.
                 with contextlib.suppress(RuntimeError):
                     self._home.call_soon_threadsafe(
-                        _settle, [one for one in done if isinstance(one[0], asyncio.Future)]
+                        _settle, [one for one in done if isinstance(one[0].answer, asyncio.Future)]
                     )
-            _settle([one for one in done if isinstance(one[0], Future)])
+            _settle([one for one in done if isinstance(one[0].answer, Future)])
             if stop:
                 return
 
-    def _commit(self, batch: Sequence[Job]) -> list[tuple[Answer, Any, Exception | None]]:
+    def _commit(self, batch: Sequence[Job]) -> list[Done]:
         """Runs operations in one transaction; gives what each gave or raised, once that is certain. Holds `_writing`."""
         connection = self._writer
         assert connection is not None
-        done: list[tuple[Answer, Any, Exception | None]] = []
+        done: list[Done] = []
         execute = connection.execute
         try:
             execute("BEGIN IMMEDIATE")
             if len(batch) == 1:  # its transaction is all that has to be undone
-                operation, future = batch[0]
-                done.append((future, operation(connection), None))
+                done.append((batch[0], batch[0].operation(connection), None))
             else:
-                for operation, future in batch:
+                for job in batch:
                     execute("SAVEPOINT operation")
                     try:
-                        done.append((future, operation(connection), None))
+                        done.append((job, job.operation(connection), None))
                     except Exception as error:
                         if not connection.in_transaction:
                             raise  # SQLite gave up the whole transaction (disk full, I/O error)
                         execute("ROLLBACK TO operation")
-                        done.append((future, None, error))
+                        done.append(_failed(job, error))
                     execute("RELEASE operation")
             execute("COMMIT")
         except Exception as error:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     execute("ROLLBACK")
-            done = [(future, None, error) for _, future in batch]
+            done = [_failed(job, error) for job in batch]
         self._commits += 1
         if self._commits % CHECK_EVERY == 0:
             self._look_at_log()
@@ -300,7 +324,8 @@ class Database:
         if here:
             self._finish_turn()
         else:
-            self.submit(_nothing).result()
+            with contextlib.suppress(Exception):  # what cannot be committed is told to those who handed it in
+                self.submit(_nothing).result()
 
     # --- the write-ahead log ---
 
@@ -362,15 +387,22 @@ def _nothing(connection: sqlite3.Connection) -> None:
     pass
 
 
-def _settle(done: Sequence[tuple[Answer, Any, Exception | None]]) -> None:
+def _failed(job: Job, error: Exception) -> Done:
+    told = _explained(error) if isinstance(error, sqlite3.Error) else error
+    if job.failed is not None:
+        job.failed(told)
+    return job, None, told
+
+
+def _settle(done: Sequence[Done]) -> None:
     """Tells those who wait. One who no longer does was cancelled: the operation stands all the same."""
-    for future, result, failure in done:
-        if future.done():
+    for job, result, failure in done:
+        if job.answer.done():
             continue
-        if failure is None:
-            future.set_result(result)
+        if failure is None or job.failed is not None:
+            job.answer.set_result(result)
         else:
-            future.set_exception(_explained(failure) if isinstance(failure, sqlite3.Error) else failure)
+            job.answer.set_exception(failure)
 
 
 def _explained(error: sqlite3.Error) -> StorageError | sqlite3.Error:
