@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from threadloom.log import log_line
 from threadloom.types import Run
 
 log = logging.getLogger("threadloom.run")
@@ -59,8 +60,6 @@ def log_run(run: Run) -> Tell:
             "seconds": seconds,
         }
         why = f" ({ending.error})" if ending.error else ""
-        text = f"run of {run.graph_id}: {ending.status}{why} in {seconds} s"
-        # Not `log.info`, which looks for the line of code that called it.
-        log.handle(log.makeRecord(log.name, logging.INFO, "", 0, text, (), None, extra={"fields": fields}))
+        log_line(log, logging.INFO, f"run of {run.graph_id}: {ending.status}{why} in {seconds} s", fields)
 
     return end
