@@ -3,7 +3,6 @@
 import msgspec
 import orjson
 
-from threadloom.codec import to_json
 from threadloom.types import CancelAction, Run, RunStatus
 
 
@@ -41,13 +40,13 @@ class Claim(msgspec.Struct, frozen=True):
     lease: int
 
 
-def claimed(run: Run, claim: Claim, fence: int) -> Run:
-    """A new run as `Runs.take` would give it: its first attempt, with content of its own."""
+def claimed(run: Run, claim: Claim, fence: int, metadata: bytes | str, kwargs: bytes | str) -> Run:
+    """A new run as `Runs.take` would give it: its first attempt, with content of its own, out of what is stored of it (JSON)."""
     return msgspec.structs.replace(
         run,
         status="running",
-        metadata=orjson.loads(to_json(run.metadata)),
-        kwargs=orjson.loads(to_json(run.kwargs)),
+        metadata=orjson.loads(metadata),
+        kwargs=orjson.loads(kwargs),
         attempt=1,
         fence=fence,
         lease=claim.lease,

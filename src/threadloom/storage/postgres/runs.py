@@ -32,13 +32,14 @@ class PostgresRuns:
     async def insert(self, run: Run, claim: Claim | None = None) -> Run:
         await self._db.lock_thread(run.thread_id)
         self._locked.add(run.run_id)
+        metadata, kwargs = to_json(run.metadata).decode(), to_json(run.kwargs).decode()
         values = (
             run.run_id,
             run.thread_id,
             run.assistant_id,
             run.created_at,
-            text(run.metadata),
-            text(run.kwargs),
+            metadata,
+            kwargs,
             run.multitask_strategy,
             run.due,
             run.user_id,
@@ -50,7 +51,7 @@ class PostgresRuns:
             run.order = await self._db.fetchval(SQL["insert"], *values, run.status, run.updated_at)
             return run
         run.order, fence = await self._db.fetchrow(SQL["insert_claimed"], *values, claim.worker, claim.now, claim.lease)
-        return claimed(run, claim, fence)
+        return claimed(run, claim, fence, metadata, kwargs)
 
     async def get(self, run_id: str) -> Run | None:
         row = await self._db.fetchrow(SQL["get"], run_id)

@@ -25,9 +25,9 @@ class SqliteRuns:
         self._fence = 0
 
     async def insert(self, run: Run, claim: Claim | None = None) -> Run:
-        given = run
+        given, metadata, kwargs = run, to_json(run.metadata), to_json(run.kwargs)
         if claim is not None:
-            run = claimed(run, claim, self._next_fence())
+            run = claimed(run, claim, self._next_fence(), metadata, kwargs)
         cursor = self._db.execute(
             SQL["insert"],
             (
@@ -37,8 +37,8 @@ class SqliteRuns:
                 run.status,
                 run.created_at,
                 run.updated_at,
-                to_json(run.metadata),
-                to_json(run.kwargs),
+                metadata,
+                kwargs,
                 run.multitask_strategy,
                 run.due,
                 run.user_id or None,
