@@ -6,6 +6,7 @@ learn of it. Both wait for a slow reader instead of buffering for it.
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
 import orjson
@@ -47,7 +48,7 @@ def error_frame(error: Exception) -> bytes:
     return b"event: error\r\ndata: %b\r\n\r\n" % orjson.dumps(told)
 
 
-class Lasting:
+class Lasting(ABC):
     """What both kinds share: headers at once, signs of life, an end when the client leaves."""
 
     heartbeat: bytes
@@ -96,13 +97,13 @@ class Lasting:
         await send({"type": "http.response.body", "body": body, "more_body": not last})
         self._sent = asyncio.get_running_loop().time()
 
+    @abstractmethod
     async def work(self, send: Send) -> None:
         """Sends the body's parts, the last one marked as such."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
         """Lets go of where the parts come from."""
-        raise NotImplementedError
 
 
 class EventStream(Lasting):
