@@ -34,6 +34,15 @@ def after(stored, fence):
     return of(fence, checkpoint_id=stored["configurable"]["checkpoint_id"])
 
 
+async def keep(saver, config, fence, numbers, new):
+    """Puts checkpoints that follow each other and hold one big value, `new` in the first of them. Gives the last one's config."""
+    for number in numbers:
+        config = after(await saver.aput(config, checkpoint(number, kept=BIG), {}, new), fence)
+        new = {}
+        await asyncio.sleep(0)  # others have a turn
+    return config
+
+
 async def test_all_is_there_when_the_block_is_left(storage, patient):
     saver, run = Saver(storage), await claimed(storage)
     async with saver.trailing(run.fence):
@@ -59,10 +68,7 @@ async def test_a_run_reads_what_it_has_put(storage, patient):
 async def test_what_is_on_its_way_is_inherited(storage, patient):
     saver, run = Saver(storage), await claimed(storage)
     async with saver.trailing(run.fence):
-        config = of(run.fence)
-        for number in range(1, 6):
-            new = {"kept": 1} if number == 1 else {}
-            config = after(await saver.aput(config, checkpoint(number, kept=BIG), {}, new), run.fence)
+        await keep(saver, of(run.fence), run.fence, range(1, 6), {"kept": 1})
     assert (await usage(storage, "t"))["kept"][0] == 1
     assert (await Saver(storage).aget_tuple(on("t"))).checkpoint["channel_values"] == {"kept": BIG}
 
@@ -70,17 +76,13 @@ async def test_what_is_on_its_way_is_inherited(storage, patient):
 async def test_what_went_with_a_prune_meanwhile_is_stored_again(storage, patient):
     saver, run = Saver(storage), await claimed(storage)
     async with saver.trailing(run.fence):
-        config = of(run.fence)
-        for number in range(1, 3):
-            new = {"kept": 1} if number == 1 else {}
-            config = after(await saver.aput(config, checkpoint(number, kept=BIG), {}, new), run.fence)
+        config = await keep(saver, of(run.fence), run.fence, range(1, 3), {"kept": 1})
         # Stored between the pruning and its end, and built on what the pruning stores anew.
         pruned = asyncio.create_task(saver.aprune(["t"]))
-        for number in range(3, 6):
-            await asyncio.sleep(0)
-            config = after(await saver.aput(config, checkpoint(number, kept=BIG), {}, {}), run.fence)
+        await asyncio.sleep(0)
+        config = await keep(saver, config, run.fence, range(3, 6), {})
         await pruned
-        config = after(await saver.aput(config, checkpoint(6, kept=BIG), {}, {}), run.fence)
+        await keep(saver, config, run.fence, [6], {})
     fresh = Saver(storage)
     for cid in await ids(storage, "t"):
         found = await fresh.aget_tuple(on("t", checkpoint_id=cid))

@@ -53,8 +53,8 @@ class Saver(BaseCheckpointSaver[str]):
     """Keeps the checkpoints of all threads. One for a process; graphs get it, or clones of it that share what it knows.
 
     What `aput` and `aput_writes` were given is durable when they return; of a run that does not wait (`trailing`), when it
-    ends. The methods without `a` are for code that runs on
-    a worker thread (a node that is a plain function); on an event loop they raise RuntimeError.
+    ends. The methods without `a` are for code that runs on a worker thread (a node that is a plain function); on an event loop
+    they raise RuntimeError.
 
     Args:
         storage: where everything goes.

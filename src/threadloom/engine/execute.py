@@ -5,7 +5,6 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 import msgspec
@@ -173,7 +172,7 @@ class Execution:
         if self._values is None:  # it stopped, or had nothing to do, before it showed anything
             self._values = (await graph.aget_state(_bare(config))).values
 
-    def _storing(self, graph: Graph) -> AbstractAsyncContextManager[None]:
+    def _storing(self, graph: Graph) -> contextlib.AbstractAsyncContextManager[None]:
         """Whether the graph waits for each checkpoint, or only its end does."""
         waits = (self._kwargs.get("durability") or "async") != "async"
         return contextlib.nullcontext() if waits else graph.checkpointer.trailing(self._run.fence)
