@@ -271,7 +271,29 @@ def test_env_wins_over_the_process_and_flags_win_over_env(write, tmp_path):
 def test_env_may_be_a_dotenv_file(write, tmp_path):
     (tmp_path / "some.env").write_text("# note\nexport A='1 2'\nB=\"x\"  # why\nEMPTY=\n")
     assert load(write(PLAIN, {"env": "some.env"}), {}).env == {"A": "1 2", "B": "x", "EMPTY": ""}
-    assert "env: cannot read" in refused(write(PLAIN, {"env": "./gone.env"}))
+    assert "env: there is no file" in refused(write(PLAIN, {"env": "./gone.env"}))
+    (tmp_path / "folder.env").mkdir()
+    assert "env: cannot read" in refused(write(PLAIN, {"env": "./folder.env"}))
+
+
+def test_an_env_file_that_is_not_there_may_be_passed_over_with_its_cure(write, tmp_path):
+    file = write(PLAIN, {"env": "./.env"})
+    [warning] = load(file, {}, env_file_required=False).warnings
+    assert warning == f"env: there is no file {tmp_path / '.env'}, so its variables are not set"
+    (tmp_path / ".env.example").write_text("A=1")
+    [warning] = load(file, {}, env_file_required=False).warnings
+    assert warning.endswith(f". Make it from the example: cp {tmp_path / '.env.example'} {tmp_path / '.env'}")
+
+
+def test_true_and_false_in_quotes_are_taken_with_a_warning(write):
+    block = {"auth": {"path": "./a.py:b", "disable_studio_auth": "false"}, "http": {"disable_mcp": "True"}}
+    settings = load(write(PLAIN, {**block, "keep_pkg_tools": "true"}), {})
+    assert settings.auth is not None
+    assert not settings.auth.disable_studio_auth
+    assert settings.http.disable_mcp
+    assert settings.image.keep_pkg_tools == ("setuptools", "wheel", "pip")
+    assert len([warning for warning in settings.warnings if "write it without quotes" in warning]) == 3
+    assert "http.disable_mcp: must be true or false, got text" in refused(write(PLAIN, {"http": {"disable_mcp": "1"}}))
 
 
 def test_an_env_file_is_not_read_unless_named(write, tmp_path):

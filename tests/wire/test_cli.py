@@ -55,7 +55,9 @@ def app(tmp_path):
 
     def made(config: dict[str, object], files: dict[str, str] | None = None) -> Path:
         for name, text in (files or {}).items():
-            (tmp_path / name).write_text(text)
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
         (tmp_path / "langgraph.json").write_text(json.dumps({"dependencies": ["."], **config}))
         return tmp_path
 
@@ -259,7 +261,7 @@ def test_without_persistence_nothing_is_left(app, tmp_path):
 
 
 def test_validate_counts_graphs_and_warns(app):
-    folder = app({"graphs": {"a": "./a.py:g", "b": "./b.py:g"}, "htp": 1})
+    folder = app({"graphs": {"a": "./a.py:g", "b": "./b.py:g"}, "htp": 1}, {"a.py": "raise SystemExit", "b.py": ""})
     status, out, _ = threadloom_command("validate", cwd=folder)
     assert status == 0
     assert out.splitlines() == [
@@ -273,7 +275,10 @@ def test_validate_load_tells_every_piece_of_code_that_fails(app):
     config = {"graphs": {"a": "./a.py:g"}, "http": {"app": "./gone.py:app"}, "store": {**index, "path": "./a.py:store"}}
     config["auth"] = {"path": "./a.py:x"}
     folder = app(config, {"a.py": "x = 1"})
-    assert threadloom_command("validate", cwd=folder)[0] == 0
+    status, _, err = threadloom_command("validate", cwd=folder)
+    assert status == 2
+    assert f"http.app: there is no file {folder / 'gone.py'}" in err
+    assert "a.py" not in err
     status, _, err = threadloom_command("validate", "--load", cwd=folder)
     assert status == 2
     assert "Failed to load graph 'a'" in err
@@ -282,6 +287,39 @@ def test_validate_load_tells_every_piece_of_code_that_fails(app):
     assert "store.path" in err
     assert "auth.path" in err
     assert "Traceback" not in err
+
+
+def test_validate_goes_on_after_a_fault_and_without_the_env_file(app):
+    config = {"graphs": {"a": "./gone.py:g"}, "env": "./.env", "http": {"disable_mcp": "no"}}
+    folder = app(config, {".env.example": "A=1"})
+    copying = f"cp {folder / '.env.example'} {folder / '.env'}"
+    for words in ((), ("--load",)):
+        status, out, err = threadloom_command("validate", *words, cwd=folder)
+        assert status == 2
+        assert copying in out
+        assert "http.disable_mcp: must be true or false, got text" in err
+        assert f"there is no file {folder / 'gone.py'}" in err
+    status, _, err = threadloom_command("serve", cwd=folder)
+    assert status == 2
+    assert copying in err
+
+
+def test_dev_starts_without_the_env_file_and_says_so(app, tmp_path):
+    folder = app(
+        {"graphs": {"a": "./a.py:g"}, "env": "./.env"},
+        {"a.py": "from langgraph.graph import START, StateGraph\n" + GRAPH},
+    )
+    with running(folder, tmp_path / "data") as server:
+        assert httpx.get(f"{server.url}/ok").json()["ok"]
+        assert f"there is no file {folder / '.env'}, so its variables are not set" in server.log()
+
+
+def test_a_module_that_is_not_there_comes_with_what_installs_it(app):
+    files = {"a.py": "import our_tools", "src/our_tools/__init__.py": "", "pyproject.toml": "[project]"}
+    folder = app({"graphs": {"a": "./a.py:g"}, "dependencies": ["."]}, files)
+    _, _, err = threadloom_command("validate", "--load", cwd=folder)
+    assert "No module named 'our_tools'" in err
+    assert "It is in src. Install that project: pip install -e ." in err
 
 
 AUTH_FAULTS = {

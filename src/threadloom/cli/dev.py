@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 PORT = 2024
+PORTS_TRIED = 100
 GRACE_SECONDS = 2.0
 """What runs and streams get to end when the server is stopped, unless BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS is set. A run that
 is cut off goes on from its last checkpoint at the next start."""
@@ -46,7 +47,7 @@ def add(verbs: "Verbs") -> None:
     parser.add_argument(
         "--port",
         type=port_number,
-        help=f"the port to listen on, 0 for any free one (default: {PORT}, or a free one when that is taken)",
+        help=f"the port to listen on, 0 for any free one (default: {PORT}, or the next free one when that is taken)",
     )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="the data folder (default: .threadloom beside the configuration)"
@@ -96,7 +97,7 @@ def run(given: argparse.Namespace) -> int:
 
     started = dict(os.environ), str(Path.cwd())
     told = {"data": given.data, "jobs": given.jobs}
-    settings = load(given.config, started[0], told)
+    settings = load(given.config, started[0], told, env_file_required=False)
     file = settings.path
     configure_log(settings, given)
     if given.wait_for_client and given.debug_port is None:
@@ -126,7 +127,7 @@ def run(given: argparse.Namespace) -> int:
             return msgspec.structs.replace(settings, data=data, vars=variables)
 
         def read() -> "Settings":
-            return completed(load(file, started[0], told))
+            return completed(load(file, started[0], told, env_file_required=False))
 
         if _serve(completed(settings), read, listening, base, given):
             again.begin(listening, *started)
@@ -156,15 +157,20 @@ def configure_log(settings: "Settings", given: argparse.Namespace, name: str = "
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    """Listens on a port that was asked for, or on the usual one; when that is taken, on a free one."""
+    """Listens on a port that was asked for, or on the usual one; when that is taken, on the next free one.
+
+    Raises:
+        PortTaken: the port that was asked for, or all of `PORTS_TRIED` ports.
+    """
     if port is not None:
         return bind(host, port)
-    try:
-        return bind(host, PORT)
-    except PortTaken as taken:
-        listening = bind(host, 0)
-        log.warning("%s Serving on port %d instead.", str(taken).partition(" Stop")[0], listening.getsockname()[1])
-        return listening
+    for candidate in range(PORT, PORT + PORTS_TRIED - 1):
+        with contextlib.suppress(PortTaken):
+            listening = bind(host, candidate)
+            if candidate != PORT:
+                log.warning("Port %d on %s is in use by another program. Serving on port %d.", PORT, host, candidate)
+            return listening
+    return bind(host, PORT + PORTS_TRIED - 1)
 
 
 def bind(host: str, port: int) -> socket.socket:

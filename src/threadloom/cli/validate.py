@@ -25,30 +25,34 @@ def add(verbs: "Verbs") -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Prints what is found: warnings, then that the configuration is valid.
+    """Prints what is found: warnings, then that the configuration is valid. One fault does not hide the others.
 
     Raises:
         ConfigError: it cannot be used; the text lists every fault.
     """
-    from threadloom.config import load
+    from threadloom.config.load import name_of, read, report
+    from threadloom.errors import ConfigError
 
-    settings = load(given.config, os.environ)
+    settings, faults = read(given.config, os.environ, env_file_required=False)
     for warning in settings.warnings:
         print(f"Warning: {warning}")
+    told = []
     if given.load:
-        load_all(settings)
+        told = load_all(settings)
+    else:
+        faults = [*faults, *settings.missing_files()]
+    if faults:
+        told.insert(0, report(name_of(settings), faults))
+    if told:
+        raise ConfigError("\n".join(told))
     where = f"Configuration file {settings.path}" if settings.path else "The configuration in the environment"
     count = len(settings.graphs)
     print(f"{where} is valid. ({count} {'graph' if count == 1 else 'graphs'} {'loaded' if given.load else 'found'})")
     return 0
 
 
-def load_all(settings: "Settings") -> None:
-    """Imports all code that the configuration names.
-
-    Raises:
-        ConfigError: some of it cannot be used; the text lists everything that cannot.
-    """
+def load_all(settings: "Settings") -> list[str]:
+    """Imports all code that the configuration names, and lists what of it cannot be used."""
     from threadloom.auth.load import load_access
     from threadloom.clock import SystemClock
     from threadloom.encryption.keys import keys_of
@@ -82,5 +86,4 @@ def load_all(settings: "Settings") -> None:
             step()
         except ConfigError as error:
             faults.append(str(error))
-    if faults:
-        raise ConfigError("\n".join(faults))
+    return faults

@@ -215,7 +215,7 @@ def read_thread_ttl(block: Section) -> ThreadTtl:
 
 
 def _modules(block: Section, key: str) -> tuple[tuple[str, ...], ...] | bool | None:
-    value = block.raw(key)
+    value = block.raw_flag(key)
     if value is None or value is True:
         return value
     if not isinstance(value, list):

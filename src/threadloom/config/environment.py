@@ -138,7 +138,6 @@ def read_dotenv(path: Path, findings: Findings) -> dict[str, str]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        cause = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        findings.fault("env", f"cannot read {path}: {cause}")
+        findings.fault("env", f"cannot read {path}: {error}")
         return {}
     return {key: value or "" for key, value in dotenv_values(stream=io.StringIO(text)).items()}

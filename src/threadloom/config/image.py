@@ -52,7 +52,7 @@ def read_image(top: Section, packages: tuple[str, ...]) -> ImageSettings:
 
 
 def _kept_tools(top: Section) -> tuple[str, ...]:
-    value = top.raw("keep_pkg_tools")
+    value = top.raw_flag("keep_pkg_tools")
     if value is None or value is False:
         return ()
     if value is True:

@@ -43,17 +43,42 @@ REDIS = ("redis", "rediss", "unix")
 """What the addresses of services begin with, before `://`."""
 
 
-def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Reads the whole configuration.
+def load(
+    path: Path | None,
+    env: Mapping[str, str],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    env_file_required: bool = True,
+) -> Settings:
+    """Reads the whole configuration; see `read` for the arguments.
+
+    Raises:
+        ConfigError: it cannot be used. The text lists every fault with file, key and cause.
+    """
+    settings, faults = read(path, env, overrides, env_file_required=env_file_required)
+    if faults:
+        raise ConfigError(report(name_of(settings), [*faults, *settings.warnings]))
+    return settings
+
+
+def read(
+    path: Path | None,
+    env: Mapping[str, str],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    env_file_required: bool = True,
+) -> tuple[Settings, list[str]]:
+    """Reads the whole configuration, and lists its faults. With any, the settings are only good for looking for more.
 
     Args:
         path: the configuration file. None: the JSON that images carry in environment variables (`LANGSERVE_GRAPHS`,
             `LANGGRAPH_HTTP` …), or, without the first of them, `langgraph.json` in the working directory.
         env: the environment of the process.
         overrides: what the command line says: `data` (a path), `jobs`, `base_url`. None in it means not said.
+        env_file_required: whether an env file that is named and not there is a fault. Else it is a warning.
 
     Raises:
-        ConfigError: it cannot be used. The text lists every fault with file, key and cause.
+        ConfigError: the file cannot be read, or it is no JSON object.
     """
     findings = Findings()
     if path is None and env.get(BLOCKS["graphs"], "").strip():
@@ -63,11 +88,15 @@ def load(path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any]
         file = (path or Path(FILE_NAME)).absolute()
         root = file.parent
         document = read_document(file)
-    settings = _read(document, file, root, env, dict(overrides or {}), findings)
-    if findings.faults:
-        what = str(file) if file else "the configuration in the environment"
-        raise ConfigError(report(what, [*findings.faults, *findings.warnings]))
-    return settings
+    top = Section(document, "", findings)
+    own_env = _read_env(top.raw("env"), root, findings, required=env_file_required)
+    settings = _read(top, file, root, {**env, **own_env}, own_env, dict(overrides or {}))
+    return settings, findings.faults
+
+
+def name_of(settings: Settings) -> str:
+    """What a configuration is called in messages."""
+    return str(settings.path) if settings.path else "the configuration in the environment"
 
 
 def report(what: str, faults: list[str]) -> str:
@@ -120,16 +149,14 @@ def _blobs(env: Mapping[str, str], findings: Findings) -> dict[str, Any]:
 
 
 def _read(
-    document: dict[str, Any],
+    top: Section,
     file: Path | None,
     root: Path,
-    env: Mapping[str, str],
+    whole_env: Mapping[str, str],
+    own_env: dict[str, str],
     overrides: dict[str, Any],
-    findings: Findings,
 ) -> Settings:
-    top = Section(document, "", findings)
-    own_env = _read_env(top, root, findings)
-    whole_env = {**env, **own_env}
+    document, findings = top.value, top.findings
     for key in GUARDS:
         text = whole_env.get(BLOCKS[key], "")
         if not top.has(key) and text.strip():
@@ -182,12 +209,20 @@ def _read(
     return msgspec.structs.replace(settings, warnings=tuple(findings.warnings))
 
 
-def _read_env(top: Section, root: Path, findings: Findings) -> dict[str, str]:
-    value = top.raw("env")
+def _read_env(value: Any, root: Path, findings: Findings, *, required: bool) -> dict[str, str]:
     if value is None:
         return {}
     if isinstance(value, str):
-        return read_dotenv(root / value, findings)
+        file = root / value
+        if file.exists():
+            return read_dotenv(file, findings)
+        example = file.with_name(f"{file.name}.example")
+        cure = f". Make it from the example: cp {example} {file}" if example.exists() else ""
+        if required:
+            findings.fault("env", f"there is no file {file}{cure}")
+        else:
+            findings.warn("env", f"there is no file {file}, so its variables are not set{cure}")
+        return {}
     if not isinstance(value, dict):
         findings.fault("env", f"must be an object of variables or the path of an env file, got {kind(value)}")
         return {}

@@ -16,6 +16,9 @@ KINDS = {
 }
 
 
+TRUTHS = {"true": True, "false": False}
+
+
 def kind(value: object) -> str:
     """What a JSON value is, in words."""
     return "null" if value is None else KINDS.get(type(value), type(value).__name__)
@@ -92,8 +95,23 @@ class Section:
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
-        value: bool | None = self._get(key, bool, "true or false")
+        value = self.raw_flag(key)
+        if value is not None and not isinstance(value, bool):
+            self.fault(key, f"must be true or false, got {kind(value)}")
+            return default
         return default if value is None else value
+
+    def raw_flag(self, key: str) -> Any:
+        """The value as it is, where true or false may stand. The texts "true" and "false" count as these, with a warning:
+        tutorials of LangGraph print them so."""
+        value = self.raw(key)
+        if isinstance(value, str) and value.strip().lower() in TRUTHS:
+            taken = TRUTHS[value.strip().lower()]
+            self.findings.warn(
+                self.at(key), f"the text {value!r} is taken for {str(taken).lower()}; write it without quotes"
+            )
+            return taken
+        return value
 
     def integer(self, key: str, *, least: int = 0) -> int | None:
         value: int | None = self._get(key, int, "a whole number")

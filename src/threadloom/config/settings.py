@@ -266,6 +266,16 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     threadloom_studio_auth: bool = False
 
 
+def is_file(place: str) -> bool:
+    """Whether a place of code (what stands before the last colon) is a file, not a module."""
+    return "/" in place or place.endswith(".py")
+
+
+def _place(named: tuple[str, str]) -> tuple[str, str]:
+    key, spec = named
+    return key, spec.rpartition(":")[0]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the server is told, from `langgraph.json`, the environment and the command line.
 
@@ -302,6 +312,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     disable_persistence: bool = False
     warnings: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The code that is named: the key, and where it is, as `./path/to/file.py:variable` or `package.module:variable`."""
+        named = {f"graphs.{graph_id}": graph.path for graph_id, graph in self.graphs.items()}
+        others = {
+            "http.app": self.http.app,
+            "auth.path": self.auth.path if self.auth else None,
+            "encryption.path": self.encryption.path if self.encryption else None,
+            "priority.path": self.priority,
+            "store.path": self.store.path,
+            "store.index.embed": self.store.index.embed if self.store.index else None,
+        }
+        return named | {key: spec for key, spec in others.items() if spec is not None}
+
+    def missing_files(self) -> list[str]:
+        """What of the code that is named lies in files that are not there: a line each, with key and file."""
+        files = {key: self.root / place for key, place in map(_place, self.code.items()) if is_file(place)}
+        return [f"{key}: there is no file {file}" for key, file in files.items() if not file.is_file()]
 
     @property
     def jobs(self) -> int:

@@ -18,8 +18,10 @@ from types import ModuleType
 from typing import Any
 
 from threadloom.config import Settings
+from threadloom.config.settings import is_file
 from threadloom.errors import ConfigError
 from threadloom.graphs import process
+from threadloom.graphs.missing import cure
 
 log = logging.getLogger("threadloom.graphs")
 
@@ -86,7 +88,7 @@ def load_module(place: str, root: Path, what: str = "") -> ModuleType:
         LoadError: as `load_object`.
     """
     with _told_if_slow(f"{what} from {place}" if what else place):
-        if "/" in place or place.endswith(".py"):
+        if is_file(place):
             return _load_file(place, root)
         try:
             return importlib.import_module(place)
@@ -117,6 +119,8 @@ def explain(error: BaseException) -> str:
     lines += traceback.format_exception_only(error)
     if isinstance(error, SystemExit):
         lines.append("(the code called sys.exit() while it was imported)")
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        lines.append(cure(error.name, process.import_folders()))
     return "".join(lines).rstrip()
 
 

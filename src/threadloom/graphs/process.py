@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from threadloom.config import Settings
+from threadloom.config.settings import is_file
 
 FOREIGN = tuple(
     os.path.realpath(folder) + os.sep
@@ -34,7 +35,10 @@ _replaced: dict[str, str | None] = {}
 """What variables were before the configuration set them; None: they were not set."""
 
 _added: list[str] = []
-"""Entries of the import path that the configuration asked for."""
+"""Entries that were put on the import path for the configuration."""
+
+_wanted: list[Path] = []
+"""The folders that the configuration wants on the import path. Some may have been there before."""
 
 
 def prepare(settings: Settings) -> None:
@@ -54,7 +58,8 @@ def prepare(settings: Settings) -> None:
     for name, value in wanted.items():
         _replaced.setdefault(name, os.environ.get(name))
         os.environ[name] = value
-    root, *folders = dict.fromkeys(map(str, (settings.root, *settings.dependencies)))
+    _wanted[:] = dict.fromkeys((settings.root, *settings.dependencies))
+    root, *folders = map(str, _wanted)
     for entry in [entry for entry in _added if entry not in (root, *folders)]:
         _added.remove(entry)
         if entry in sys.path:
@@ -69,16 +74,15 @@ def prepare(settings: Settings) -> None:
     importlib.invalidate_caches()
 
 
+def import_folders() -> tuple[Path, ...]:
+    """The folders that the configuration wants on the import path, its own first."""
+    return tuple(_wanted)
+
+
 def app_folders(settings: Settings) -> tuple[Path, ...]:
     """The folders that hold the app's code: of the configuration, of `dependencies`, of each file that it names."""
-    specs = [graph.path for graph in settings.graphs.values()]
-    specs += [spec for spec in (settings.http.app, settings.store.path) if spec is not None]
-    specs += [block.path for block in (settings.auth, settings.encryption) if block is not None]
-    specs += [settings.priority] if settings.priority is not None else []
-    if settings.store.index is not None:
-        specs.append(settings.store.index.embed)
-    places = [spec.rpartition(":")[0] for spec in specs]
-    named = [(settings.root / place).resolve().parent for place in places if place.endswith(".py") or "/" in place]
+    places = [spec.rpartition(":")[0] for spec in settings.code.values()]
+    named = [(settings.root / place).resolve().parent for place in places if is_file(place)]
     return tuple(dict.fromkeys([settings.root.resolve(), *settings.dependencies, *named]))
 
 
