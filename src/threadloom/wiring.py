@@ -328,6 +328,10 @@ class Server:
             reload=lambda: self.reload,
         )
 
+    def ready(self) -> None:
+        """The server answers requests. Called on its event loop."""
+        self.watchdog.start()
+
     def drain(self) -> None:
         """The process was told to stop: it claims no more runs, and `/ok` says so."""
         if self._stops_at is None:
@@ -362,7 +366,6 @@ class Server:
                 backstage = self._make_backstage()
                 self.telemetry.start(backstage.queue, backstage.workers)
                 stack.push_async_callback(self.telemetry.stop)
-            self.watchdog.start()
             stack.callback(self.watchdog.stop)
             await self.worker.start()
             stack.push_async_callback(self._stop_worker)

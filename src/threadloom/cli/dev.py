@@ -221,13 +221,16 @@ def _serve(
     server = wiring.Server(settings, grace=None if told else GRACE_SECONDS)
     if not given.no_reload:
         server.beside.append(Reloader(server, read).run)
+
+    def ready() -> None:
+        print(banner(settings, base, watches=not given.no_reload, studio=given.studio_url), flush=True)
+        server.ready()
+
     return serve(
         server.app,
         listening,
         grace=settings.vars.bg_job_shutdown_grace_period_secs if told else GRACE_SECONDS,
-        on_ready=lambda: print(
-            banner(settings, base, watches=not given.no_reload, studio=given.studio_url), flush=True
-        ),
+        on_ready=ready,
         on_stop=server.drain,
         on_leave=server.leave,
         certificate=given.ssl_certfile,

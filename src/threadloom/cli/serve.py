@@ -161,11 +161,19 @@ def _serve(
     from threadloom.cli.server import serve
 
     server = wiring.Server(settings)
+
+    def ready() -> None:
+        if place is not None:
+            place.ready()
+        else:
+            print(shown, flush=True)
+        server.ready()
+
     return serve(
         Probes(server.app) if given.role == "worker" else server.app,
         listening,
         grace=settings.vars.bg_job_shutdown_grace_period_secs,
-        on_ready=place.ready if place is not None else lambda: print(shown, flush=True),
+        on_ready=ready,
         on_stop=server.drain,
         on_leave=server.leave,
         drain=settings.threadloom.drain_seconds,

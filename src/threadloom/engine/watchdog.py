@@ -1,17 +1,68 @@
-"""Names code that blocks the event loop, with its line, once a place."""
+"""Names code of the app that blocks the event loop, with its line. Says so when it is not the app but the machine."""
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
+
+import msgspec
+
+from threadloom.graphs.process import is_users
 
 log = logging.getLogger("threadloom.watchdog")
 
 LIMIT = 0.5
 """Seconds that the loop may stand still before it is told."""
+
+REPEAT_SECONDS = 60.0
+"""A standstill that is no line's fault is told at most once in this time."""
+
+NANOSECONDS = 1_000_000_000
+
+CURE = "Use async calls, asyncio.to_thread, or BG_JOB_ISOLATED_LOOPS=true. (Told once for this line.)"
+
+
+class Standstill(msgspec.Struct, frozen=True):
+    """What was measured of an event loop that stands still. All times are in seconds.
+
+    Attributes:
+        stalled: since it last moved.
+        watched_late: by how much the watching thread itself came too late.
+        cpu: processor time that the loop's thread used since; None where that cannot be measured.
+        process_cpu: processor time that the whole process used since.
+        queued: how long the loop's thread was ready to run and got no processor; None where that cannot be measured.
+    """
+
+    stalled: float
+    watched_late: float
+    cpu: float | None
+    process_cpu: float
+    queued: float | None
+
+    @property
+    def machine_is_busy(self) -> bool:
+        """Whether the process was not given a processor, or was stopped: then no code is to blame."""
+        most = self.stalled / 2
+        if self.queued is not None and self.queued >= most:
+            return True
+        return self.watched_late >= most and self.process_cpu < most
+
+    def explain(self) -> str:
+        """What the standstill was, where no line of the app is to blame."""
+        most = self.stalled / 2
+        stood = f"the event loop stood still for {self.stalled:.1f} s"
+        if not self.machine_is_busy:
+            if self.cpu is not None and self.cpu >= most:
+                return f"{stood}, busy with the server's own work"
+            if self.process_cpu >= most:
+                return f"{stood}: another thread of this process kept the interpreter busy"
+        return f"the machine is busy: {stood}, and the process used {self.process_cpu:.1f} s of processor time in it"
 
 
 class Watchdog:
@@ -23,51 +74,105 @@ class Watchdog:
 
     def __init__(self, limit: float = LIMIT) -> None:
         self._limit = limit
-        self._beat = time.monotonic()
         self._told: set[str] = set()
+        self._told_at = -REPEAT_SECONDS
         self._stop = threading.Event()
+        self._paused = 0
         self._thread: threading.Thread | None = None
+        self._loop_thread = 0
+        self._task: Path | None = None
+        self._beat = 0.0
+        self._process_cpu = 0.0
+        self._cpu: float | None = None
+        self._queued: float | None = None
 
     def start(self) -> None:
-        """Begins to watch the running loop."""
+        """Begins to watch the running loop, once the server is ready."""
         loop = asyncio.get_running_loop()
-        watched = threading.get_ident()
+        self._loop_thread = threading.get_ident()
+        self._task = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
 
         def beat() -> None:
-            self._beat = time.monotonic()
+            self._note_beat()
             if not self._stop.is_set():
                 loop.call_later(self._limit / 2, beat)
 
         beat()
-        self._thread = threading.Thread(target=self._watch, args=(watched,), name="threadloom-watchdog", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="threadloom-watchdog", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()
 
-    def _watch(self, watched: int) -> None:
-        while not self._stop.wait(self._limit / 2):
-            stalled = time.monotonic() - self._beat
-            if stalled < self._limit:
-                continue
-            frame = sys._current_frames().get(watched)
-            if frame is not None:
-                self._tell(frame, stalled)
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Tells of nothing meanwhile. Entered and left on the loop."""
+        self._paused += 1
+        try:
+            yield
+        finally:
+            self._paused -= 1
+            self._note_beat()
 
-    def _tell(self, frame: FrameType, stalled: float) -> None:
-        stack = traceback.extract_stack(frame)
-        own = [
-            entry for entry in stack if "site-packages" not in entry.filename and "/lib/python" not in entry.filename
-        ]
-        place = (own or stack)[-1]
-        name = f"{place.filename}:{place.lineno}"
-        if name in self._told:
-            return
-        self._told.add(name)
-        log.warning(
-            "%s in %s has blocked the server for %.1f s: no other request is served meanwhile. Use async calls, "
-            "asyncio.to_thread, or BG_JOB_ISOLATED_LOOPS=true. (Told once for this place.)",
-            place.name,
-            name,
-            stalled,
+    def _note_beat(self) -> None:
+        self._process_cpu = time.process_time()
+        self._cpu = self._thread_cpu()
+        self._queued = self._thread_queued()
+        self._beat = time.monotonic()
+
+    def _thread_cpu(self) -> float | None:
+        """Processor time of the loop's thread so far."""
+        if sys.platform != "linux":
+            return None
+        return time.clock_gettime(time.pthread_getcpuclockid(self._loop_thread))
+
+    def _thread_queued(self) -> float | None:
+        """How long the loop's thread has waited for a processor so far. Linux tells it, if its kernel was built so."""
+        try:
+            return int(self._task.read_text().split()[1]) / NANOSECONDS if self._task else None
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _watch(self) -> None:
+        wait = self._limit / 2
+        while True:
+            began = time.monotonic()
+            if self._stop.wait(wait):
+                return
+            late = time.monotonic() - began - wait
+            before = self._beat
+            stalled = time.monotonic() - before
+            if stalled < self._limit or self._paused:
+                continue
+            frame = sys._current_frames().get(self._loop_thread)
+            measured = self._measure(stalled, late)
+            if frame is not None and self._beat == before and not self._paused:
+                self._tell(frame, measured)
+
+    def _measure(self, stalled: float, late: float) -> Standstill:
+        cpu, queued = self._thread_cpu(), self._thread_queued()
+        return Standstill(
+            stalled=stalled,
+            watched_late=late,
+            cpu=None if cpu is None or self._cpu is None else cpu - self._cpu,
+            process_cpu=time.process_time() - self._process_cpu,
+            queued=None if queued is None or self._queued is None else queued - self._queued,
         )
+
+    def _tell(self, frame: FrameType, measured: Standstill) -> None:
+        own = [entry for entry in traceback.extract_stack(frame) if is_users(entry.filename)]
+        if not own or measured.machine_is_busy:
+            if time.monotonic() - self._told_at >= REPEAT_SECONDS:
+                self._told_at = time.monotonic()
+                log.warning("%s", measured.explain())
+            return
+        line = f"{own[-1].filename}:{own[-1].lineno}"
+        if line not in self._told:
+            self._told.add(line)
+            log.warning(
+                "%s in %s has blocked the server for %.1f s: no other request is served meanwhile. %s",
+                own[-1].name,
+                line,
+                measured.stalled,
+                CURE,
+            )

@@ -8,7 +8,6 @@ import hashlib
 import importlib
 import importlib.util
 import logging
-import os
 import sys
 import threading
 import traceback
@@ -114,7 +113,7 @@ def attribute(module: ModuleType, name: str, place: str) -> Any:
 
 def explain(error: BaseException) -> str:
     """An exception as its author wants to see it: the frames of the user's own files, then class and text."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if process.is_users(frame.filename)]
     lines = ["Traceback (most recent call last, your files only):\n", *traceback.format_list(frames)] if frames else []
     lines += traceback.format_exception_only(error)
     if isinstance(error, SystemExit):
@@ -122,10 +121,6 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         lines.append(cure(error.name, process.import_folders()))
     return "".join(lines).rstrip()
-
-
-def _is_users(file: str) -> bool:
-    return not file.startswith("<") and not os.path.realpath(file).startswith(process.FOREIGN)
 
 
 def _load_file(place: str, root: Path) -> ModuleType:
@@ -195,4 +190,6 @@ def _place(thread: int) -> str:
     """The innermost line of the user's own that a thread is at."""
     frame = sys._current_frames().get(thread)
     stack = traceback.extract_stack(frame) if frame is not None else []
-    return next((f"{f.filename}:{f.lineno} {f.line}" for f in reversed(stack) if _is_users(f.filename)), "unknown")
+    return next(
+        (f"{f.filename}:{f.lineno} {f.line}" for f in reversed(stack) if process.is_users(f.filename)), "unknown"
+    )

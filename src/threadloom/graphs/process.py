@@ -25,6 +25,9 @@ FOREIGN = tuple(
 )
 """Folders whose code is nobody's app, wherever they are."""
 
+LIBRARIES = ("site-packages", "dist-packages")
+"""Names of folders that hold installed libraries, also where the interpreter does not tell of them (`pip install --user`)."""
+
 IGNORED = frozenset({"node_modules", "__pycache__", "site-packages"})
 """Names of folders that hold no code of an app; nor do those that begin with a dot, and virtual environments."""
 
@@ -116,6 +119,14 @@ def _is_in(place: str, roots: tuple[str, ...]) -> bool:
             below = Path(place[len(root) :]).parts
             return not any(is_ignored(name) for name in below[:-1])
     return False
+
+
+def is_users(file: str) -> bool:
+    """Whether a file that code was read from is the app's, not Python's, a library's or ours."""
+    if file.startswith("<"):
+        return False
+    real = os.path.realpath(file)
+    return not real.startswith(FOREIGN) and not any(f"{os.sep}{name}{os.sep}" in real for name in LIBRARIES)
 
 
 def is_ignored(name: str) -> bool:

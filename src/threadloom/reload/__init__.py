@@ -68,7 +68,8 @@ class Reloader:
                 changed, self._pending = self._pending, set()
                 changed = {file for file in changed if self._matters(file)}
                 if changed := {file for file in changed if self._differs(file)}:
-                    await self._reload(changed)
+                    with self._server.watchdog.paused():  # imports hold the interpreter for long
+                        await self._reload(changed)
         finally:
             watching.cancel()
 
