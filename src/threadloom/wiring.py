@@ -11,12 +11,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from threadloom.api import loopback
 from threadloom.api.app import Edge, create_app
 from threadloom.api.encryption import Telling
 from threadloom.api.host import Host
-from threadloom.api.metrics import Metrics
+from threadloom.api.metrics import Metrics, Report
 from threadloom.api.parts import Backstage
+from threadloom.api.peers import Peers
 from threadloom.api.ui import Ui
 from threadloom.auth.authorize import OPEN, Guard
 from threadloom.auth.known import RunUsers
@@ -105,11 +108,21 @@ class Server:
         began: when loading users' code began, in seconds since 1970.
         lasting: users' modules that the parts use which no reload makes anew.
 
+    Args:
+        grace: seconds that runs get when it stops; None: what the settings say.
+        peers: the other processes that share its port, if there are any.
+
     Raises:
         ConfigError: a graph, the own app, the auth object or the embedding model cannot be loaded.
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, grace: float | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        grace: float | None = None,
+        peers: Peers | None = None,
+    ) -> None:
         parts = choose(settings)
         clock = clock or parts.clock
         self.clock = clock
@@ -133,6 +146,7 @@ class Server:
         self.store = self._make_store(clock)
         self._numbers = Numbers(clock)
         self._metrics = Metrics()
+        self._peers = peers
         self._users = RunUsers(self.broker)
         self.limits = Limits(settings.threadloom.limits, told_apart=settings.auth is not None)
         self.webhooks = Webhooks(settings, self.storage, clock, alone=self._alone)
@@ -325,8 +339,24 @@ class Server:
             probes=probes,
             queue=queue,
             workers=lambda: (worker.jobs, worker.active),
+            reports=self._reports,
             reload=lambda: self.reload,
         )
+
+    async def _reports(self, own: Report) -> Mapping[str, Report]:
+        """The figures of this process and of those that share its port."""
+        if self._peers is None:
+            return {"": own}
+        others = await self._peers.others()
+        reports = {self._peers.name: own}
+        for name, text in others.items():
+            with contextlib.suppress(msgspec.DecodeError):  # its process was killed while it answered
+                reports[name] = msgspec.json.decode(text, type=Report)
+        return reports
+
+    def _tell_peers(self) -> bytes:
+        places = (self.worker.jobs, self.worker.active)
+        return msgspec.json.encode(self._metrics.report(self.settings.vars.metric_prefix, places))
 
     def ready(self) -> None:
         """The server answers requests. Called on its event loop."""
@@ -367,6 +397,8 @@ class Server:
                 self.telemetry.start(backstage.queue, backstage.workers)
                 stack.push_async_callback(self.telemetry.stop)
             stack.callback(self.watchdog.stop)
+            if self._peers is not None:
+                await stack.enter_async_context(self._peers.answering(self._tell_peers))
             await self.worker.start()
             stack.push_async_callback(self._stop_worker)
             for background in self._background():

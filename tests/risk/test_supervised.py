@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +114,32 @@ def refused(client: httpx.Client) -> bool:
     except httpx.TransportError:
         return True
     return False
+
+
+def runs_counted(client: httpx.Client) -> dict[str, int]:
+    """How many runs of `telling` each process says it has executed, as one `/metrics` tells it."""
+    pattern = r'lg_api_runs_total\{process="(\d)",graph="telling",status="success"\} (\d+)'
+    return {process: int(count) for process, count in re.findall(pattern, client.get("/metrics").text)}
+
+
+def test_figures_are_those_of_all_whichever_is_asked(supervised: Supervised) -> None:
+    server = supervised.start()
+    executors = server.executors()
+    with client_of(server) as client:
+        told = [runs_counted(client) for _ in range(8)]
+        assert told == [told[0]] * 8
+        assert (len(told[0]), sum(told[0].values())) == (len(executors), 10)
+        figures = [client.get("/metrics", params={"format": "json"}).json() for _ in range(8)]
+        assert {json.dumps(each["api"]["runs_total"]) for each in figures} == {
+            json.dumps([{"graph": "telling", "status": "success", "count": 10}])
+        }
+        assert {each["workers"]["max"] for each in figures} == {200}
+        victim = server.children().pop()
+        os.kill(victim, signal.SIGKILL)
+        # Meanwhile, and when another has taken its place, whoever is asked answers.
+        assert sum(runs_counted(client).values()) in (*told[0].values(), 10)
+        started = re.compile(r'process_start_time_seconds\{process="\d"\}')
+        until(lambda: len(started.findall(client.get("/metrics").text)) == 2, "figures of another in its place")
 
 
 def test_one_that_is_killed_is_started_again_and_its_runs_end(supervised: Supervised) -> None:

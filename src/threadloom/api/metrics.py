@@ -1,4 +1,4 @@
-"""What is counted of requests, and how figures are shown to Prometheus."""
+"""What is counted of requests and runs, and how figures are shown to Prometheus, of one process or of several."""
 
 import gc
 import platform
@@ -6,9 +6,11 @@ import resource
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from threadloom.engine.observe import Ending, Tell
 from threadloom.types import Run
@@ -22,7 +24,77 @@ RUN_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 _STARTED = time.time()
 
+COUNTED = {"count", "seconds"}
+"""What of a JSON entry is a number to be added up; the rest are labels."""
+
 Labels = tuple[tuple[str, str | int], ...]
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One value of a figure. `suffix` is what follows the figure's name (`_bucket`, `_sum` …)."""
+
+    value: float
+    labels: Labels = ()
+    suffix: str = ""
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """What Prometheus calls a metric family: a name, what it means, and its values."""
+
+    name: str
+    text: str
+    kind: Literal["counter", "gauge", "histogram"]
+    samples: list[Sample]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What one process tells of itself: its figures, the same counts as JSON, and its places for runs (all, taken)."""
+
+    figures: list[Figure]
+    counts: dict[str, list[dict[str, Any]]]
+    workers: tuple[int, int]
+
+
+def render(figures: Iterable[Figure]) -> str:
+    """Prometheus' text format."""
+    lines = []
+    for figure in figures:
+        lines += [f"# HELP {figure.name} {figure.text}", f"# TYPE {figure.name} {figure.kind}"]
+        for sample in figure.samples:
+            labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sample.labels)
+            told = f"{{{labels}}}" if labels else ""
+            lines.append(f"{figure.name}{sample.suffix}{told} {_number(sample.value)}")
+    return "\n".join(lines) + "\n"
+
+
+def of_all(reports: Mapping[str, Report]) -> list[Figure]:
+    """The figures of several processes as one: each value has the label `process` with the name of its process.
+
+    The one process that has no others is named "", and its values have no such label.
+    """
+    found: dict[str, Figure] = {}
+    for process, report in reports.items():
+        for figure in report.figures:
+            whole = found.setdefault(figure.name, msgspec.structs.replace(figure, samples=[]))
+            named: Labels = (("process", process),) if process else ()
+            whole.samples.extend(Sample(one.value, (*named, *one.labels), one.suffix) for one in figure.samples)
+    return list(found.values())
+
+
+def added_up(reports: Iterable[Report]) -> Report:
+    """The counts and places of several processes added up. It has no figures."""
+    counts: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
+    most = active = 0
+    for report in reports:
+        most, active = most + report.workers[0], active + report.workers[1]
+        for kind, entries in report.counts.items():
+            whole = counts.setdefault(kind, {})
+            for entry in entries:
+                labels = tuple(pair for pair in entry.items() if pair[0] not in COUNTED)
+                same = whole.setdefault(labels, dict(labels))
+                for name in COUNTED & entry.keys():
+                    same[name] = round(same.get(name, 0) + entry[name], 6)
+    return Report([], {kind: list(whole.values()) for kind, whole in counts.items()}, (most, active))
 
 
 class Histogram:
@@ -53,19 +125,21 @@ class Histogram:
         self.seconds[labels] += seconds
         buckets[bisect_left(self._bounds, seconds)] += 1
 
-    def exposition(self, prefix: str) -> Iterable[str]:
-        """The lines of Prometheus' text format."""
-        name = prefix + self.name
-        yield f"# HELP {name} {self._text}"
-        yield f"# TYPE {name} histogram"
+    def figure(self, prefix: str) -> Figure:
+        """The histogram as Prometheus knows it."""
+        samples = []
         for labels, buckets in self._buckets.items():
-            told = _labels(labels)
             below = 0
             for bound, count in zip((*map(str, self._bounds), "+Inf"), buckets, strict=True):
                 below += count
-                yield f'{name}_bucket{{{told},le="{bound}"}} {below}'
-            yield f"{name}_sum{{{told}}} {self.seconds[labels]:.6f}"
-            yield f"{name}_count{{{told}}} {self.counts[labels]}"
+                samples.append(Sample(below, (*labels, ("le", bound)), "_bucket"))
+            samples.append(Sample(round(self.seconds[labels], 6), labels, "_sum"))
+            samples.append(Sample(self.counts[labels], labels, "_count"))
+        return Figure(prefix + self.name, self._text, "histogram", samples)
+
+    def total(self, name: str, text: str) -> Figure:
+        """How many there were, as a counter."""
+        return Figure(name, text, "counter", [Sample(count, labels) for labels, count in self.counts.items()])
 
 
 class Metrics:
@@ -104,69 +178,67 @@ class Metrics:
             ],
         }
 
-    def exposition(self, prefix: str, queue: Mapping[str, Any], workers: tuple[int, int]) -> str:
-        """All figures in Prometheus' text format. `prefix` goes before our own names."""
-        lines = [*_of_python(), *_of_process()]
-        for total, text, of in (
-            ("http_requests_total", "HTTP requests answered.", self._requests),
-            ("runs_total", "Attempts at runs that ended.", self._runs),
-        ):
-            name = prefix + total
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} counter"]
-            lines += [f"{name}{{{_labels(labels)}}} {count}" for labels, count in of.counts.items()]
-            lines += of.exposition(prefix)
+    def report(self, prefix: str, workers: tuple[int, int]) -> Report:
+        """What this process tells of itself. `prefix` goes before our own names."""
         most, active = workers
-        figures = {"max": most, "active": active, "available": max(most - active, 0)}
-        for what, number in figures.items():
-            lines += _gauge(f"{prefix}workers_{what}", f"Runs executed at once: {what}.", number)
-        for what, number in queue.items():
-            lines += _gauge(f"{prefix}queue_{what}", f"The queue of runs: {what}.", 0 if number is None else number)
-        return "\n".join(lines) + "\n"
+        places = {"max": most, "active": active, "available": max(most - active, 0)}
+        figures = [
+            *_of_python(),
+            *_of_process(),
+            self._requests.total(f"{prefix}http_requests_total", "HTTP requests answered."),
+            self._requests.figure(prefix),
+            self._runs.total(f"{prefix}runs_total", "Attempts at runs that ended."),
+            self._runs.figure(prefix),
+            *(_gauge(f"{prefix}workers_{what}", f"Runs executed at once: {what}.", n) for what, n in places.items()),
+        ]
+        return Report(figures, self.as_json(), workers)
 
 
-def _labels(labels: Labels) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
+def of_queue(prefix: str, queue: Mapping[str, Any]) -> list[Figure]:
+    """The figures of the queue, which all processes share."""
+    return [
+        _gauge(f"{prefix}queue_{what}", f"The queue of runs: {what}.", 0 if number is None else number)
+        for what, number in queue.items()
+    ]
 
 
 def _escaped(value: str | int) -> str:
     return str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _gauge(name: str, text: str, value: float) -> Iterable[str]:
-    return (f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {value}")
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:.6f}"
 
 
-def _of_python() -> Iterable[str]:
-    version = platform.python_version()
-    yield "# HELP python_info Python platform information."
-    yield "# TYPE python_info gauge"
-    yield f'python_info{{implementation="{platform.python_implementation()}",version="{version}"}} 1'
-    collected = [generation["collected"] for generation in gc.get_stats()]
-    yield "# HELP python_gc_objects_collected_total Objects collected during gc."
-    yield "# TYPE python_gc_objects_collected_total counter"
-    for generation, number in enumerate(collected):
-        yield f'python_gc_objects_collected_total{{generation="{generation}"}} {number}'
-    yield "# HELP python_gc_collections_total Number of times a generation was collected."
-    yield "# TYPE python_gc_collections_total counter"
-    for generation, figures in enumerate(gc.get_stats()):
-        yield f'python_gc_collections_total{{generation="{generation}"}} {figures["collections"]}'
+def _gauge(name: str, text: str, value: float) -> Figure:
+    return Figure(name, text, "gauge", [Sample(value)])
 
 
-def _of_process() -> Iterable[str]:
+def _of_python() -> Iterator[Figure]:
+    about = (("implementation", platform.python_implementation()), ("version", platform.python_version()))
+    yield Figure("python_info", "Python platform information.", "gauge", [Sample(1, about)])
+    for what, text in (
+        ("collected", "Objects collected during gc."),
+        ("collections", "Times a generation was collected."),
+    ):
+        name = "python_gc_objects_collected_total" if what == "collected" else "python_gc_collections_total"
+        numbers = enumerate(generation[what] for generation in gc.get_stats())
+        yield Figure(name, text, "counter", [Sample(number, (("generation", of),)) for of, number in numbers])
+
+
+def _of_process() -> Iterator[Figure]:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    yield "# HELP process_cpu_seconds_total User and system CPU time spent, in seconds."
-    yield "# TYPE process_cpu_seconds_total counter"
-    yield f"process_cpu_seconds_total {used.ru_utime + used.ru_stime:.2f}"
+    seconds = Sample(round(used.ru_utime + used.ru_stime, 2))
+    yield Figure("process_cpu_seconds_total", "User and system CPU time spent, in seconds.", "counter", [seconds])
     # The peak is in bytes on macOS and in kB elsewhere.
     peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    yield from _gauge("process_resident_memory_max_bytes", "Largest resident memory so far.", peak)
+    yield _gauge("process_resident_memory_max_bytes", "Largest resident memory so far.", peak)
     pages = Path("/proc/self/statm")
     if pages.exists():
         virtual, resident = (int(number) * resource.getpagesize() for number in pages.read_text().split()[:2])
-        yield from _gauge("process_virtual_memory_bytes", "Virtual memory.", virtual)
-        yield from _gauge("process_resident_memory_bytes", "Resident memory.", resident)
-        yield from _gauge("process_open_fds", "Open file descriptors.", len(list(Path("/proc/self/fd").iterdir())))
-    yield from _gauge(
-        "process_max_fds", "File descriptors that may be open.", resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    )
-    yield from _gauge("process_start_time_seconds", "Start of the process, in seconds since 1970.", round(_STARTED, 2))
+        yield _gauge("process_virtual_memory_bytes", "Virtual memory.", virtual)
+        yield _gauge("process_resident_memory_bytes", "Resident memory.", resident)
+        yield _gauge("process_open_fds", "Open file descriptors.", len(list(Path("/proc/self/fd").iterdir())))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    yield _gauge("process_max_fds", "File descriptors that may be open.", most)
+    yield _gauge("process_start_time_seconds", "Start of the process, in seconds since 1970.", round(_STARTED, 2))

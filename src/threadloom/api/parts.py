@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from threadloom.api.metrics import Report
+
 
 async def _no_queue() -> dict[str, Any]:
     return {"n_pending": 0, "n_running": 0}
@@ -11,6 +13,10 @@ async def _no_queue() -> dict[str, Any]:
 
 async def _ready() -> None:
     return
+
+
+async def _alone(report: Report) -> dict[str, Report]:
+    return {"": report}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +28,7 @@ class Backstage:
         probes: name of a backing service -> looks whether it answers; raises when it does not.
         queue: figures of the queue: `n_pending`, `n_running` and waiting times in seconds.
         workers: how many runs this process may execute at once, and how many it does.
+        reports: from this process's figures to those of all processes that share its port, by their names.
         flags: further entries of `flags` in `/info`.
         reload: what `/info` tells of reloading the app's code; None: it is not watched.
     """
@@ -30,5 +37,6 @@ class Backstage:
     probes: Mapping[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
     queue: Callable[[], Awaitable[Mapping[str, Any]]] = _no_queue
     workers: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    reports: Callable[[Report], Awaitable[Mapping[str, Report]]] = _alone
     flags: Mapping[str, Any] = field(default_factory=dict)
     reload: Callable[[], Mapping[str, Any] | None] = lambda: None

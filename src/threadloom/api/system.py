@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Scope
 import threadloom
 from threadloom.api.describe import page
 from threadloom.api.http import Call, Reply, answer
-from threadloom.api.metrics import CONTENT_TYPE, Metrics
+from threadloom.api.metrics import CONTENT_TYPE, Metrics, added_up, of_all, of_queue, render
 from threadloom.api.parts import Backstage
 from threadloom.api.routing import Operation, Param
 from threadloom.config.settings import Settings
@@ -98,12 +98,15 @@ class System:
         return Reply(self._info if reload is None else orjson.dumps({**self._facts(), "reload": reload}))
 
     async def show_metrics(self, call: Call) -> ASGIApp:
+        prefix = self.settings.vars.metric_prefix
         queue = await self.backstage.queue()
-        most, active = self.backstage.workers()
+        reports = await self.backstage.reports(self.metrics.report(prefix, self.backstage.workers()))
         if call.text("format") == "json":
+            total = added_up(reports.values())
+            most, active = total.workers
             workers = {"max": most, "active": active, "available": max(most - active, 0)}
-            return answer({"queue": queue, "api": self.metrics.as_json(), "workers": workers})
-        text = self.metrics.exposition(self.settings.vars.metric_prefix, queue, (most, active))
+            return answer({"queue": queue, "api": total.counts, "workers": workers})
+        text = render([*of_all(reports), *of_queue(prefix, queue)])
         return Reply(text.encode(), content_type=CONTENT_TYPE.encode())
 
     async def openapi(self, call: Call) -> ASGIApp:

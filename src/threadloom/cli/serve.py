@@ -157,10 +157,12 @@ def _serve(
 ) -> bool:
     """Serves; tells whether it is to begin again."""
     from threadloom import wiring
+    from threadloom.api.peers import Peers
     from threadloom.api.probes import Probes
     from threadloom.cli.server import serve
 
-    server = wiring.Server(settings)
+    peers = Peers(place.folder, str(place.number)) if place is not None else None
+    server = wiring.Server(settings, peers=peers)
 
     def ready() -> None:
         if place is not None:

@@ -12,14 +12,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from threadloom.cli import again
 
 VARIABLE = "THREADLOOM_PROCESS"
-"""Tells a child its number and its end of the line."""
+"""Tells a child its number, its end of the line, and the folder that it shares with the others."""
 
 LOOK_SECONDS = 0.1
 STEADY_SECONDS = 10.0
@@ -37,10 +39,11 @@ log = logging.getLogger("threadloom.supervisor")
 
 
 class Place:
-    """A child's place under its supervisor."""
+    """A child's place under its supervisor. `folder` is shared by all children; only their user may enter it."""
 
-    def __init__(self, number: int, line: socket.socket) -> None:
+    def __init__(self, number: int, line: socket.socket, folder: Path) -> None:
         self.number = number
+        self.folder = folder
         self._line = line
         line.set_inheritable(False)
         threading.Thread(target=self._watch, name="threadloom-supervisor", daemon=True).start()
@@ -61,15 +64,16 @@ def place() -> Place | None:
     told = os.environ.pop(VARIABLE, "")
     if not told:
         return None
-    number, _, line = told.partition(":")
-    return Place(int(number), socket.socket(fileno=int(line)))
+    number, line, folder = told.split(":", 2)
+    return Place(int(number), socket.socket(fileno=int(line)), Path(folder))
 
 
 class _Child:
     """One of the processes, through all its lives."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, folder: str) -> None:
         self.number = number
+        self._folder = folder
         self.process: subprocess.Popen[bytes] | None = None
         self.ready = False
         self._line: socket.socket | None = None
@@ -83,7 +87,7 @@ class _Child:
         environment = {
             **os.environ,
             again.VARIABLE: str(listening.fileno()),
-            VARIABLE: f"{self.number}:{theirs.fileno()}",
+            VARIABLE: f"{self.number}:{theirs.fileno()}:{self._folder}",
         }
         self.process = subprocess.Popen(
             [sys.executable, *sys.orig_argv[1:]],
@@ -132,7 +136,12 @@ def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: C
     Returns:
         the exit status: 0, or that of a process that could not even start.
     """
-    children = [_Child(number) for number in range(1, count + 1)]
+    with tempfile.TemporaryDirectory(prefix="threadloom-") as folder:
+        children = [_Child(number, folder) for number in range(1, count + 1)]
+        return _supervise(children, listening, grace, on_ready)
+
+
+def _supervise(children: list[_Child], listening: socket.socket, grace: float, on_ready: Callable[[], None]) -> int:
     # Only noted when they come: a child that is being started at that moment is to be told too.
     asked: list[int] = []
     before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in STOP_SIGNALS}
@@ -145,11 +154,15 @@ def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: C
                 if ended is None:
                     continue
                 if not started and not child.ready:
-                    log.error("process %d of %d could not start (%s); all end", child.number, count, _told(ended))
+                    log.error(
+                        "process %d of %d could not start (%s); all end", child.number, len(children), _told(ended)
+                    )
                     status = ended if ended > 0 else 1
                     asked.append(signal.SIGTERM)
                     break
-                log.warning("process %d of %d ended (%s); it is started again", child.number, count, _told(ended))
+                log.warning(
+                    "process %d of %d ended (%s); it is started again", child.number, len(children), _told(ended)
+                )
                 child.ready = False
             if not started and all(child.ready for child in children):
                 started = True
