@@ -13,6 +13,19 @@ class ConfigError(ThreadloomError):
     """A configuration or a graph cannot be used. The text names file, key and cause. Exit status 2."""
 
 
+class MissingPackageError(ConfigError):
+    """What is configured needs a package that is not installed.
+
+    Args:
+        wanted: what needs it, as the user knows it.
+        package: the package.
+        install: what pip is to install.
+    """
+
+    def __init__(self, wanted: str, package: str, install: str) -> None:
+        super().__init__(f"{wanted} needs the package {package}, which is not installed: pip install '{install}'")
+
+
 class StartError(ThreadloomError):
     """The server cannot start here: port taken, data folder in use. Exit status 1."""
 

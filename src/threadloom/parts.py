@@ -14,7 +14,7 @@ from threadloom.broker.base import Broker
 from threadloom.broker.local import LocalBroker
 from threadloom.clock import Clock, SharedClock, SystemClock
 from threadloom.config.settings import Settings
-from threadloom.errors import ConfigError, StorageError
+from threadloom.errors import ConfigError, MissingPackageError, StorageError
 from threadloom.services.state_update import LocalLocks, ThreadLocks
 from threadloom.storage.base import Storage
 from threadloom.storage.sqlite import SqliteStorage
@@ -55,7 +55,7 @@ def choose(settings: Settings) -> Parts:
     """The parts that the settings ask for: SQLite and memory for one process, PostgreSQL (and Redis) for any number.
 
     Raises:
-        ConfigError: they need a package that is not installed.
+        MissingPackageError: they need a package that is not installed.
     """
     if settings.postgres_uri is None:
         storage = SqliteStorage(settings.data, synchronous=settings.threadloom.synchronous)
@@ -63,12 +63,16 @@ def choose(settings: Settings) -> Parts:
     try:
         return _shared(settings, settings.postgres_uri)
     except ModuleNotFoundError as error:
-        wanted = {"asyncpg": "postgres", "cryptography": "postgres", "redis": "redis"}.get(error.name or "")
-        if wanted is None:
+        wanted = {
+            "asyncpg": ("PostgreSQL", "postgres"),
+            "cryptography": ("auth with PostgreSQL", "postgres"),
+            "redis": ("REDIS_URI", "redis"),
+        }
+        package = (error.name or "").partition(".")[0]
+        if package not in wanted:
             raise
-        raise ConfigError(
-            f"The package {error.name} is needed and not installed: pip install 'threadloom[{wanted}]'"
-        ) from error
+        what, extra = wanted[package]
+        raise MissingPackageError(what, package, f"threadloom[{extra}]") from error
 
 
 def _shared(settings: Settings, uri: str) -> Parts:

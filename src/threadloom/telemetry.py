@@ -21,6 +21,7 @@ from threadloom import log as logs
 from threadloom.api.http import Facts
 from threadloom.clock import SECOND
 from threadloom.engine.observe import Ending, Tell
+from threadloom.errors import MissingPackageError
 from threadloom.types import Run
 
 log = logging.getLogger("threadloom.telemetry")
@@ -59,11 +60,8 @@ def load_telemetry(env: Mapping[str, str]) -> "Telemetry | None":
     try:
         return Telemetry(wanted, env)
     except ImportError as error:
-        log.warning(
-            "NO TRACES OR METRICS ARE SENT, though OTEL_EXPORTER_OTLP_ENDPOINT is set: %s is not installed. "
-            "pip install 'threadloom[otel]', or set OTEL_SDK_DISABLED=true",
-            error.name or error,
-        )
+        missing = MissingPackageError("OTEL_EXPORTER_OTLP_ENDPOINT", error.name or str(error), "threadloom[otel]")
+        log.warning("NO TRACES OR METRICS ARE SENT: %s, or set OTEL_SDK_DISABLED=true", missing)
         return None
 
 

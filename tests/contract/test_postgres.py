@@ -1,8 +1,6 @@
 """What only a database has that many processes share: migrations, lost connections, locks, loops."""
 
 import asyncio
-import subprocess
-import sys
 import threading
 import time
 
@@ -124,12 +122,6 @@ async def test_a_database_that_cannot_be_used_is_told_in_words(postgres_uri, uri
     host = postgres_uri.split("@")[1].split("/")[0]
     with pytest.raises(StorageError, match=r"the database refused: .*(reached|nobody|not_there)"):
         await PostgresStorage(uri.format(uri=postgres_uri, host=host)).open()
-
-
-def test_a_missing_driver_is_told_in_words():
-    code = "import sys; sys.modules['asyncpg'] = None; import threadloom.storage.postgres"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install 'threadloom[postgres]'" in done.stderr
 
 
 # --- transactions ---

@@ -224,7 +224,7 @@ async def test_who_is_not_authenticated_is_refused():
         (Auth.exceptions.HTTPException(429, {"in": 7}, {"Retry-After": 7}), 429, {"in": 7}, {"Retry-After": "7"}),
         (HTTPException(429, "slow", {"Retry-After": "7"}), 429, "slow", {"Retry-After": "7"}),
         (Auth.exceptions.HTTPException(200, "come in"), 500, "Internal server error. The log tells more.", {}),
-        (AssertionError("the secret"), 500, "Internal server error. The log tells more.", {}),
+        (AssertionError("the secret"), 401, "Unauthorized", {}),
         (RuntimeError("the secret"), 500, "Internal server error. The log tells more.", {}),
     ],
     ids=repr,

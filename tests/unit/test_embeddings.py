@@ -76,5 +76,7 @@ def test_an_unknown_provider_is_refused():
 
 def test_without_langchain_the_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "langchain.embeddings", None)
-    with pytest.raises(ConfigError, match="pip install langchain"):
+    with pytest.raises(
+        ConfigError, match="which needs the package langchain, which is not installed: pip install 'langchain'"
+    ):
         load_embeddings("openai:text-embedding-3-small", lambda spec: plain)

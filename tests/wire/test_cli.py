@@ -322,6 +322,35 @@ def test_a_module_that_is_not_there_comes_with_what_installs_it(app):
     assert "It is in src. Install that project: pip install -e ." in err
 
 
+POSTGRES = {"DATABASE_URI": "postgresql://nobody@127.0.0.1:1/none"}
+MISSING = {
+    "PostgreSQL": ("asyncpg", ["serve"], POSTGRES, "PostgreSQL", "threadloom[postgres]"),
+    "Redis": ("redis", ["serve"], {**POSTGRES, "REDIS_URI": "redis://127.0.0.1:1"}, "REDIS_URI", "threadloom[redis]"),
+    "a key": ("cryptography", ["dev"], {"LANGGRAPH_AES_KEY": "k" * 16}, "LANGGRAPH_AES_KEY", "threadloom[encryption]"),
+    "import": ("asyncpg", ["import", "--from-postgres", "x"], {}, "--from-postgres", "threadloom[postgres]"),
+}
+
+
+@pytest.mark.parametrize(("package", "words", "env", "wanted", "install"), MISSING.values(), ids=MISSING)
+def test_a_package_that_is_not_installed_is_told_in_one_way(tmp_path, package, words, env, wanted, install):
+    code = f"import sys; sys.modules[{package!r}] = None; from threadloom.cli import main; sys.exit(main({words!r}))"
+    config = {"dependencies": ["."], "graphs": {"a": "./a.py:g"}}
+    (tmp_path / "langgraph.json").write_text(json.dumps(config))
+    (tmp_path / "a.py").write_text("from langgraph.graph import START, StateGraph\n" + GRAPH)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stderr
+    said = f"Error: {wanted} needs the package {package}, which is not installed: pip install '{install}'\n"
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 AUTH_FAULTS = {
     "no Auth": ("auth = 7", "./auth.py:auth must be a langgraph_sdk.Auth object, got int"),
     "gone": ("", "Failed to load ./auth.py:auth: there is no 'auth'"),

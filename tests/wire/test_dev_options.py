@@ -14,9 +14,7 @@ import pytest
 import trustme
 
 from tests.server import free_port
-from threadloom.cli.debugger import listen
 from threadloom.cli.dev import PORT, PORTS_TRIED
-from threadloom.errors import StartError
 
 CHAT = Path(__file__).parents[2] / "examples" / "chat"
 
@@ -67,12 +65,6 @@ def test_a_debugger_may_attach_and_is_waited_for(tmp_path):
             # An adapter speaks first, in the framing of the debug adapter protocol.
             assert debugger.recv(16).startswith(b"Content-Length: ")
         assert process.poll() is None
-
-
-def test_a_debugger_needs_its_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "debugpy", None)
-    with pytest.raises(StartError, match="pip install debugpy"):
-        listen(free_port(), wait=False, say=print)
 
 
 def test_waiting_needs_a_place_to_come_to():

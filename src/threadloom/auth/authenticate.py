@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import inspect
+import logging
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -16,6 +18,8 @@ from threadloom.auth.user import NoUserError, user_of
 from threadloom.clock import SECOND, Clock
 from threadloom.config.settings import AuthCache
 from threadloom.errors import ApiError, ConfigError, Denied
+
+log = logging.getLogger("threadloom.auth")
 
 SUPPORTED = (
     "authorization",
@@ -106,6 +110,11 @@ class Authenticator:
             raise
         except NoUserError as error:
             raise Denied(500, str(error)) from error
+        except AssertionError as error:
+            # A failed assert says that the caller may not come in. Its text may hold a credential, so it is not told.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            log.info("the authenticate handler refused: an assert failed in %s, line %s", where.filename, where.lineno)
+            raise Denied(401, UNAUTHORIZED) from error
         except Exception as error:
             refusal = denied(error)
             if refusal is not None:

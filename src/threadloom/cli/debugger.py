@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from threadloom.errors import StartError
+from threadloom.errors import MissingPackageError, StartError
 
 HOST = "127.0.0.1"
 PATIENCE = 5.0
@@ -19,12 +19,13 @@ def listen(port: int, *, wait: bool, say: Callable[[str], None]) -> None:
         say: where the user reads what happens.
 
     Raises:
-        StartError: debugpy is not installed, or the port cannot be had.
+        MissingPackageError: debugpy is not installed.
+        StartError: the port cannot be had.
     """
     try:
         import debugpy  # an optional package
     except ImportError as error:
-        raise StartError("--debug-port needs the package debugpy: pip install debugpy") from error
+        raise MissingPackageError("--debug-port", "debugpy", "debugpy") from error
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

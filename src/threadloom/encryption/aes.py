@@ -15,7 +15,7 @@ from typing import Any
 
 from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import SEALED, At, UndecipherableError
-from threadloom.errors import ConfigError
+from threadloom.errors import MissingPackageError
 
 TAG = "+aes-gcm"
 """Behind the type of a checkpoint's part that is sealed by us."""
@@ -28,8 +28,6 @@ FORM = b"\x01"
 NONCE = 12
 HEAD = 1 + 4 + NONCE
 
-_MISSING = "{name} is set, which needs the package `{package}`: pip install 'threadloom[encryption]'"
-
 
 class Key:
     """One AES key.
@@ -38,14 +36,14 @@ class Key:
         text: 16, 24 or 32 bytes of UTF-8.
 
     Raises:
-        ConfigError: the package `cryptography` is not there.
+        MissingPackageError: `cryptography` is not there.
     """
 
     def __init__(self, text: str) -> None:
         try:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
-            raise ConfigError(_MISSING.format(name="LANGGRAPH_AES_KEY", package="cryptography")) from None
+            raise MissingPackageError("LANGGRAPH_AES_KEY", "cryptography", "threadloom[encryption]") from None
         self.raw = text.encode()
         self.aead = AESGCM(self.raw)
         self.id = hmac.digest(self.raw, b"threadloom key id", hashlib.sha256)[:4]

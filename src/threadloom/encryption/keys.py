@@ -36,7 +36,7 @@ class Keys(msgspec.Struct, frozen=True):
 def keys_of(settings: Settings) -> Keys:
     """
     Raises:
-        ConfigError: a key is set, but the package `cryptography` is not there.
+        MissingPackageError: a key is set, but the package `cryptography` is not there.
     """
     variables = settings.vars
 

@@ -8,7 +8,7 @@ from langchain_core.embeddings import Embeddings
 from langgraph.store.base import ensure_embeddings
 
 from threadloom.config.settings import StoreIndex
-from threadloom.errors import ConfigError
+from threadloom.errors import ConfigError, MissingPackageError
 from threadloom.store.index import Index
 
 KEY = "store.index.embed"
@@ -49,8 +49,8 @@ def _provided(embed: str) -> Embeddings:
     try:
         init_embeddings = importlib.import_module("langchain.embeddings").init_embeddings
     except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"{KEY}: {embed!r} names a model of a provider, which needs the package langchain (pip install langchain)"
+        raise MissingPackageError(
+            f"{KEY}: {embed!r} names a model of a provider, which", "langchain", "langchain"
         ) from error
     try:
         model = init_embeddings(embed)

@@ -101,7 +101,9 @@ def files_of(modules: Mapping[str, ModuleType]) -> set[Path]:
     return {Path(os.path.realpath(file)) for file in found if file}
 
 
-def _is_own(module: ModuleType, roots: tuple[str, ...]) -> bool:
+def _is_own(module: object, roots: tuple[str, ...]) -> bool:
+    if not isinstance(module, ModuleType):  # None stands for a module that must not be imported
+        return False
     if module.__dict__.get("__name__") == "__main__":
         return False
     places = [module.__dict__.get("__file__")]

@@ -16,7 +16,7 @@ from langgraph.checkpoint.serde.types import TASKS
 from threadloom.checkpointer.small import small_size
 from threadloom.clock import from_iso
 from threadloom.codec import from_json, to_json
-from threadloom.errors import StorageError
+from threadloom.errors import MissingPackageError, StorageError
 from threadloom.ids import default_assistant_id
 from threadloom.moving.history import ORIGIN, History, own_id
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
@@ -54,9 +54,13 @@ class CheckpointTables:
     async def __aenter__(self) -> "CheckpointTables":
         """
         Raises:
+            MissingPackageError: asyncpg is not installed.
             StorageError: the database cannot be reached, or has no such tables.
         """
-        import asyncpg
+        try:
+            import asyncpg
+        except ModuleNotFoundError as error:
+            raise MissingPackageError("--from-postgres", "asyncpg", "threadloom[postgres]") from error
 
         try:
             self._connection = await asyncpg.connect(self._uri)

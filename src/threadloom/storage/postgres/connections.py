@@ -4,14 +4,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from threadloom.errors import StartError, StorageError
+from threadloom.errors import MissingPackageError, StorageError
 
 try:
     import asyncpg
 except ModuleNotFoundError as error:
-    raise StartError(
-        "PostgreSQL needs the package asyncpg, which is not installed: pip install 'threadloom[postgres]'"
-    ) from error
+    raise MissingPackageError("PostgreSQL", "asyncpg", "threadloom[postgres]") from error
 
 SCHEMA = "threadloom"
 """Where our tables are, apart from what else the database may hold."""
