@@ -5,17 +5,20 @@ Apart from `wiring` because it needs nothing of a server, and a command line tha
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from threadloom.errors import StorageError
+from threadloom.storage.sqlite import care as sqlite
 from threadloom.storage.sqlite.care import (
     FILE,
     Held,
     apply_requests,
     backup,
-    check,
     locked,
     request_restore,
     request_vacuum,
@@ -23,12 +26,13 @@ from threadloom.storage.sqlite.care import (
 )
 
 if TYPE_CHECKING:
-    from threadloom.config import Settings
+    from threadloom.config import Environment, Settings
     from threadloom.storage.base import Storage
     from threadloom.storage.transfer import Dump, Fill
 
 __all__ = [
     "FILE",
+    "Checked",
     "Held",
     "apply_requests",
     "backup",
@@ -108,11 +112,54 @@ def bring_up_to_date(settings: "Settings") -> tuple[int, int]:
     return before, examine(file)
 
 
-def check_database(uri: str) -> tuple[list[str], dict[str, int]]:
-    """Looks for damage in a PostgreSQL database: what is wrong, and how many there are of each kind. Raises as `check`."""
+class Checked(msgspec.Struct, frozen=True):
+    """What was found: faults, how many there are of each kind, and what was not looked into, with the reason."""
+
+    faults: list[str]
+    counts: dict[str, int]
+    left_out: list[str]
+
+
+def check(folder: Path, variables: "Environment", progress: Callable[[float], None]) -> Checked:
+    """Looks for damage in a data folder, whether or not somebody serves it.
+
+    Args:
+        variables: where keys of encrypted content are.
+        progress: is told which part of the encrypted content was looked at.
+
+    Raises:
+        StorageError: there is no database, or it cannot be read at all.
+    """
+    from threadloom.encryption.inspect import inspect
+    from threadloom.encryption.keys import keys_in
+
+    faults, counts = sqlite.check(folder)
+    try:
+        with sqlite.ciphertexts(folder) as ciphertexts:
+            more, left_out = asyncio.run(inspect(ciphertexts, keys_in(variables), progress))
+    except sqlite3.Error as error:
+        more, left_out = [], [f"encrypted content: {error}"]
+    return Checked([*faults, *more], counts, left_out)
+
+
+def check_database(uri: str, variables: "Environment", progress: Callable[[float], None]) -> Checked:
+    """Looks for damage in a PostgreSQL database, whoever uses it. Arguments as of `check`.
+
+    Raises:
+        StorageError: the database cannot be reached, or holds nothing of ours.
+        StartError: it is of another release.
+    """
+    from threadloom.encryption.inspect import inspect
+    from threadloom.encryption.keys import keys_in
     from threadloom.storage.postgres import care
 
-    return asyncio.run(care.check(uri))
+    async def all_of_it() -> Checked:
+        faults, counts = await care.check(uri)
+        async with care.ciphertexts(uri) as ciphertexts:
+            more, left_out = await inspect(ciphertexts, keys_in(variables), progress)
+        return Checked([*faults, *more], counts, left_out)
+
+    return asyncio.run(all_of_it())
 
 
 def copy_all(source: str, target: str, progress: Callable[[float], None], *, live: bool = False) -> Mapping[str, int]:
@@ -143,9 +190,9 @@ def copy_all(source: str, target: str, progress: Callable[[float], None], *, liv
 @contextlib.asynccontextmanager
 async def _dumping(place: str, live: bool) -> "AsyncIterator[Dump]":
     if place.startswith("sqlite:"):
-        from threadloom.storage.sqlite import transfer as sqlite
+        from threadloom.storage.sqlite import transfer
 
-        with sqlite.dumping(Path(place.removeprefix("sqlite:"))) as dump:
+        with transfer.dumping(Path(place.removeprefix("sqlite:"))) as dump:
             yield dump
         return
     from threadloom.storage.postgres import care
@@ -160,9 +207,9 @@ async def _dumping(place: str, live: bool) -> "AsyncIterator[Dump]":
 @contextlib.asynccontextmanager
 async def _filling(place: str) -> "AsyncIterator[Fill]":
     if place.startswith("sqlite:"):
-        from threadloom.storage.sqlite import transfer as sqlite
+        from threadloom.storage.sqlite import transfer
 
-        with sqlite.filling(Path(place.removeprefix("sqlite:"))) as fill:
+        with transfer.filling(Path(place.removeprefix("sqlite:"))) as fill:
             yield fill
         return
     from threadloom.storage.postgres import transfer as postgres

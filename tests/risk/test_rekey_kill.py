@@ -1,5 +1,6 @@
 """kill -9 while keys are changed: both keys together read everything, neither alone is accepted, and a second try ends it."""
 
+import asyncio
 import base64
 import os
 import signal
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from threadloom import upkeep
 from threadloom.checkpointer import Saver
+from threadloom.config import Environment
 from threadloom.encryption.aes import Key
 from threadloom.encryption.keys import Keys, check_keys
 from threadloom.encryption.storage import SealedStorage
@@ -97,6 +100,11 @@ async def test_a_change_of_keys_that_was_cut_off_loses_nothing(tmp_path):
 
     assert rekeying(data).wait() == 0
     assert resealed(data) == EVENTS
+    found = await asyncio.to_thread(upkeep.check, data, Environment(langgraph_aes_key=TWO), lambda part: None)
+    assert (found.faults, found.left_out) == ([], [])
+    found = await asyncio.to_thread(upkeep.check, data, Environment(langgraph_aes_key=ONE), lambda part: None)
+    [left_out] = found.left_out
+    assert left_out.startswith("encrypted content: LANGGRAPH_AES_KEY is not the key")
     storage = await opened(data, Keys(key=Key(TWO)))
     assert await read_all(storage) == before
     await storage.close()

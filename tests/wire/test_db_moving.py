@@ -35,6 +35,12 @@ def db(*words, uri=None, status=0, **variables):
     return done.stdout + done.stderr
 
 
+async def spoil(uri, statement):
+    connection = await asyncpg.connect(uri)
+    await connection.execute(statement)
+    await connection.close()
+
+
 async def test_migrating_says_what_it_did(uri):
     assert "holds nothing of Threadloom's" in db("check", uri=uri, status=1)
     made = db("migrate", uri=uri)
@@ -46,9 +52,7 @@ async def test_migrating_says_what_it_did(uri):
 
 async def test_damage_is_found(uri):
     db("migrate", uri=uri)
-    connection = await asyncpg.connect(uri)
-    await connection.execute("INSERT INTO threadloom.writes VALUES (1, 99, '', 'c', 't', 0, 'x', 'json', '', '')")
-    await connection.close()
+    await spoil(uri, "INSERT INTO threadloom.writes VALUES (1, 99, '', 'c', 't', 0, 'x', 'json', '', '')")
     assert "1 pending writes of no segment" in db("check", uri=uri, status=1)
 
 
@@ -126,6 +130,15 @@ async def test_keys_are_changed_when_no_server_runs(uri, tmp_path):
     assert "is not the key" in db("rekey", uri=uri, status=2, **new)
     assert "places were written anew" in db("rekey", uri=uri, **KEYS)
     assert db("rekey", uri=uri, **KEYS).startswith("0 places")
+    assert db("check", uri=uri, **new).endswith("No damage was found.\n")
+    for other, why in (({}, "LANGGRAPH_AES_KEY is not set"), (old, "LANGGRAPH_AES_KEY is not the key")):
+        told = db("check", uri=uri, **other)
+        assert f"Not looked into: encrypted content: {why}" in told
+        assert told.endswith("No damage was found in what was looked into.\n")
+    await spoil(uri, "UPDATE threadloom.writes SET data = set_byte(data, 30, 255 - get_byte(data, 30))")
+    told = db("check", uri=uri, status=1, **new)
+    assert "values of writes.data cannot be decrypted" in told
+    await spoil(uri, "UPDATE threadloom.writes SET data = set_byte(data, 30, 255 - get_byte(data, 30))")
     serving = server(new).start()
     try:
         assert await get_client(url=serving.url).threads.get_history(thread) == expected

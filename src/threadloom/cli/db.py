@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from threadloom.cli import again, db_moving
 from threadloom.cli.options import add_config, add_verb, whole_number
+from threadloom.cli.progress import working
 from threadloom.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
     from threadloom.cli.options import Verbs
+    from threadloom.upkeep import Checked
 
 WAIT_SECONDS = 300
 POLL_SECONDS = 0.1
@@ -108,7 +110,8 @@ def run_backup(given: argparse.Namespace) -> int:
     if target.exists() and not given.force:
         raise StartError(f"{target} is there already. Choose another name, or --force to replace it.")
     folder = folder_of(given)
-    upkeep.backup(folder, target, progress("copying"))
+    with working("copying") as progress:
+        upkeep.backup(folder, target, progress)
     print(f"{target}: {size(target.stat().st_size)}")
     return 0
 
@@ -117,8 +120,10 @@ def run_restore(given: argparse.Namespace) -> int:
     from threadloom import upkeep
 
     folder = folder_of(given)
-    upkeep.request_restore(folder, given.file, progress("copying"))
-    have_done(folder, given.wait)
+    with working("copying") as progress:
+        upkeep.request_restore(folder, given.file, progress)
+    with working("putting it in place"):
+        have_done(folder, given.wait)
     kept = sorted(folder.glob(f"{upkeep.FILE}.replaced-*[0-9]"))
     print(f"{given.file} is in place." + (f" The data that were there before: {kept[-1]}" if kept else ""))
     return 0
@@ -133,33 +138,41 @@ def run_vacuum(given: argparse.Namespace) -> int:
         raise StartError(f"There is no {upkeep.FILE} in {folder}")
     before = file.stat().st_size
     upkeep.request_vacuum(folder)
-    have_done(folder, given.wait)
+    with working("vacuuming"):
+        have_done(folder, given.wait)
     print(f"{file}: {size(before)} before, {size(file.stat().st_size)} now")
     return 0
 
 
 def run_check(given: argparse.Namespace) -> int:
-    faults, counts = _checked(given)
-    for name, count in counts.items():
+    with working("checking") as progress:
+        found = _checked(given, progress)
+    for name, count in found.counts.items():
         print(f"{name:<12} {count:>10}")
-    for fault in faults:
+    for fault in found.faults:
         print(f"Damage: {fault}", file=sys.stderr)
-    print("No damage was found." if not faults else f"{len(faults)} faults were found.")
-    return 1 if faults else 0
+    for what in found.left_out:
+        print(f"Not looked into: {what}")
+    if found.faults:
+        print(f"{len(found.faults)} faults were found.")
+    else:
+        print("No damage was found" + (" in what was looked into." if found.left_out else "."))
+    return 1 if found.faults else 0
 
 
-def _checked(given: argparse.Namespace) -> tuple[list[str], dict[str, int]]:
+def _checked(given: argparse.Namespace, progress: Callable[[float], None]) -> "Checked":
     """What a look at the data finds, wherever they are. Raises as `upkeep.check`, and ConfigError."""
     from threadloom import upkeep
+    from threadloom.config.environment import read_variables
+    from threadloom.config.load import load
+    from threadloom.config.sections import Findings
 
     if given.data is None:
-        from threadloom.config import load
-
         settings = load(given.config, os.environ, {})
         if settings.postgres_uri is not None:
-            return upkeep.check_database(settings.postgres_uri)
-        return upkeep.check(settings.data)
-    return upkeep.check(given.data.absolute())
+            return upkeep.check_database(settings.postgres_uri, settings.vars, progress)
+        return upkeep.check(settings.data, settings.vars, progress)
+    return upkeep.check(given.data.absolute(), read_variables(os.environ, Findings()), progress)
 
 
 def run_rekey(given: argparse.Namespace) -> int:
@@ -174,13 +187,14 @@ def run_rekey(given: argparse.Namespace) -> int:
         raise ConfigError("LANGGRAPH_AES_KEY is not set: it is what the data are to be encrypted with (or --decrypt).")
     if settings.postgres_uri is None and not (settings.data / upkeep.FILE).is_file():
         raise StartError(f"There is no {upkeep.FILE} in {settings.data}")
-    changed = upkeep.rekey(settings, progress("encrypting" if key is not None else "decrypting"))
+    with working("encrypting" if key is not None else "decrypting") as progress:
+        changed = upkeep.rekey(settings, progress)
     if settings.postgres_uri is not None:
         print(f"{changed} places were written anew. What was there before stays on the disk until VACUUM FULL.")
         return 0
     # What was there before is still in the file, in room that is free now.
     upkeep.request_vacuum(settings.data)
-    with upkeep.locked(settings.data):
+    with working("vacuuming"), upkeep.locked(settings.data):
         upkeep.apply_requests(settings.data)
     print(f"{changed} places were written anew.")
     copies = sorted(path.name for path in settings.data.glob(f"{upkeep.FILE}.*") if path.is_file())
@@ -217,17 +231,6 @@ def have_done(folder: Path, seconds: float) -> None:
         if time.monotonic() > deadline:
             raise StartError(f"The server did not come to it within {seconds:g} s. It will do it when it begins again.")
         time.sleep(POLL_SECONDS)
-
-
-def progress(what: str) -> Callable[[float], None]:
-    """Shows on a terminal how far a long work is."""
-    if not sys.stderr.isatty():
-        return lambda part: None
-
-    def show(part: float) -> None:
-        print(f"\r{what} {part:4.0%}", end="\n" if part >= 1 else "", file=sys.stderr, flush=True)
-
-    return show
 
 
 def size(bytes_: float) -> str:

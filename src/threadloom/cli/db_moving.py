@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threadloom.cli.options import add_config, add_verb
+from threadloom.cli.progress import working
 from threadloom.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ def run_migrate(given: argparse.Namespace) -> int:
 def run_copy(given: argparse.Namespace) -> int:
     """Raises ConfigError (no such place), StartError (in use, another release), StorageError (not empty, not reached)."""
     from threadloom import upkeep
-    from threadloom.cli.db import progress
 
     for option, place in (("--from", given.source), ("--to", given.target)):
         if not place.startswith(("sqlite:", "postgresql://", "postgres://")):
             raise ConfigError(f"{option} {place}: must be {PLACE}")
-    rows = upkeep.copy_all(given.source, given.target, progress("copying"), live=given.live)
+    with working("copying") as progress:
+        rows = upkeep.copy_all(given.source, given.target, progress, live=given.live)
     for table, count in rows.items():
         if count:
             print(f"{table:<20} {count:>10}")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threadloom.cli.db import progress
 from threadloom.cli.options import add_config, add_verb
+from threadloom.cli.progress import working
 from threadloom.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ async def _bring(settings: "Settings", given: argparse.Namespace, graph_id: str 
         )
         async with tables:
             read = reading(storage, server.generation.graphs)
-            return await bring_in(storage, tables, read, only=given.thread, progress=progress("reading"))
+            with working("importing") as progress:
+                return await bring_in(storage, tables, read, only=given.thread, progress=progress)
     finally:
         await storage.close()
 
@@ -132,9 +133,10 @@ async def _from_server(settings: "Settings", given: argparse.Namespace, headers:
     try:
         async with server.store, Source(given.from_url, headers) as source:
             bringing = Bringing(source, storage=storage, graphs=server.generation.graphs, store=server.store)
-            if given.thread:
-                return await bringing.some(given.thread, progress("reading"))
-            return await bringing.all(progress("reading"))
+            with working("importing") as progress:
+                if given.thread:
+                    return await bringing.some(given.thread, progress)
+                return await bringing.all(progress)
     finally:
         await storage.close()
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from threadloom.config import Settings
+from threadloom.config import Environment, Settings
 from threadloom.encryption.aes import AesCipher, Key
 from threadloom.errors import ConfigError
 from threadloom.storage.base import Storage, Tx
+from threadloom.storage.ciphertexts import Ciphertexts
 
 CURRENT = "aes"
 OLD = "aes.old"
@@ -34,11 +35,16 @@ class Keys(msgspec.Struct, frozen=True):
 
 
 def keys_of(settings: Settings) -> Keys:
-    """
+    """What the settings say of encryption. Raises as `keys_in`."""
+    return keys_in(settings.vars, handlers=settings.encryption is not None)
+
+
+def keys_in(variables: Environment, *, handlers: bool = False) -> Keys:
+    """The keys that environment variables give.
+
     Raises:
         MissingPackageError: a key is set, but the package `cryptography` is not there.
     """
-    variables = settings.vars
 
     def key(text: str | None) -> Key | None:
         return None if text is None else Key(text)
@@ -47,7 +53,7 @@ def keys_of(settings: Settings) -> Keys:
         key=key(variables.langgraph_aes_key),
         old=key(variables.langgraph_aes_key_old),
         json_keys=variables.langgraph_aes_json_keys,
-        handlers=settings.encryption is not None,
+        handlers=handlers,
     )
 
 
@@ -57,23 +63,24 @@ async def check_keys(storage: Storage, keys: Keys) -> None:
     Raises:
         ConfigError: a key (or the handlers) that content is sealed with is not given. Nothing was changed.
     """
-    noted = await storage.read(_notes)
-    wanted = _checked(noted, keys)
+    noted = await storage.read(lambda tx: notes(tx.ciphertexts))
+    wanted = checked(noted, keys)
     if wanted == noted:
         return
 
     async def work(tx: Tx) -> None:
-        for name, value in _checked(await _notes(tx), keys).items():
+        for name, value in checked(await notes(tx.ciphertexts), keys).items():
             await tx.ciphertexts.set_note(name, value)
 
     await storage.write(work)
 
 
-async def _notes(tx: Tx) -> dict[str, str | None]:
-    return {name: await tx.ciphertexts.note(name) for name in (CURRENT, OLD, HANDLERS)}
+async def notes(ciphertexts: Ciphertexts) -> dict[str, str | None]:
+    """What the database says that its content is sealed with, by the names above."""
+    return {name: await ciphertexts.note(name) for name in (CURRENT, OLD, HANDLERS)}
 
 
-def _checked(noted: dict[str, str | None], keys: Keys) -> dict[str, str | None]:
+def checked(noted: dict[str, str | None], keys: Keys) -> dict[str, str | None]:
     """The notes that are to stand from now on. Raises as `check_keys`."""
     given = {key.check_value() for key in (keys.key, keys.old) if key is not None}
     in_use = [value for value in (noted[CURRENT], noted[OLD]) if value is not None]

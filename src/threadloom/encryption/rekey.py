@@ -44,6 +44,7 @@ async def rekey(storage: Storage, keys: Keys, progress: Callable[[float], None])
                 break
             after, count = page
             changed += count
+            progress(number / len(COLUMNS))
 
     async def note(tx: Tx) -> None:
         await tx.ciphertexts.set_note(CURRENT, None if keys.key is None else keys.key.check_value())

@@ -1,11 +1,15 @@
 """Care of a PostgreSQL database: bringing it up to date, looking for damage. Backups are the database's own affair."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 from threadloom.errors import StartError, StorageError
 from threadloom.storage.named import load
+from threadloom.storage.postgres.ciphertexts import PostgresCiphertexts
 from threadloom.storage.postgres.connections import SERVER, connected, explained
 from threadloom.storage.postgres.migrate import migrate, migrations, version
+from threadloom.storage.postgres.session import SNAPSHOT, Session
 
 SQL = load(__package__, "care.sql")
 
@@ -67,6 +71,17 @@ async def check(uri: str) -> tuple[list[str], dict[str, int]]:
     ]
     counts = {_words(name, "count_"): count for name, count in counted.items() if name.startswith("count_")}
     return faults, {"schema": found, **counts}
+
+
+@contextlib.asynccontextmanager
+async def ciphertexts(uri: str) -> AsyncIterator[PostgresCiphertexts]:
+    """Sealed columns as they are at one moment, whoever uses the database. Only to be read.
+
+    Raises:
+        StorageError: the database cannot be reached.
+    """
+    async with explained(), connected(uri) as connection:
+        yield PostgresCiphertexts(Session(connection, SNAPSHOT))
 
 
 def _words(name: str, prefix: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from threadloom.errors import StartError, StorageError
 from threadloom.storage.named import load
+from threadloom.storage.sqlite.ciphertexts import SqliteCiphertexts
 from threadloom.storage.sqlite.migrate import migrations, version
 
 log = logging.getLogger("threadloom.storage")
@@ -246,6 +247,18 @@ def check(folder: Path) -> tuple[list[str], dict[str, int]]:
     except sqlite3.Error as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
     return faults, counts
+
+
+@contextlib.contextmanager
+def ciphertexts(folder: Path) -> Iterator[SqliteCiphertexts]:
+    """Sealed columns as they are at one moment, whether or not somebody serves the folder. Only to be read.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+    """
+    with _opened(folder / FILE) as connection:
+        connection.execute("BEGIN")
+        yield SqliteCiphertexts(connection)
 
 
 def _counted(connection: sqlite3.Connection, prefix: str) -> Iterator[tuple[str, int]]:
