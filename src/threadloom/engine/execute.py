@@ -212,7 +212,7 @@ class Execution:
             async for part in parts:
                 if first and part.method == "checkpoints" and not part.namespace:
                     first = False
-                    channels.turn = await turn_start(graph.checkpointer, part.data)
+                    channels.turn = await turn_start(graph.checkpointer, config, part.data)
                 channels.take(part)
                 if part.method != "messages":
                     for name, value, mode in translator.events(part.namespace, part.method, part.data):

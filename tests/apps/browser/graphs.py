@@ -16,9 +16,14 @@ takes = defaultdict(lambda: itertools.count(1))
 """How often a thread's model has answered the same messages."""
 
 
+def said_in(messages):
+    """The texts of the human messages."""
+    return [message.text for message in messages if isinstance(message, HumanMessage)]
+
+
 class Model(BaseChatModel):
-    """Says `heard <the human texts, joined by +>, take <n>` word by word. When the last text begins with `slowly`, each word waits
-    until the test permits it."""
+    """Says `heard <the human texts, joined by +>, take <n>` word by word. When the last human text begins with `slowly`, each
+    word waits until the test permits it."""
 
     thread_id: str
 
@@ -26,16 +31,17 @@ class Model(BaseChatModel):
     def _llm_type(self):
         return "scripted"
 
-    def _words(self, messages):
-        heard = "+".join(message.text for message in messages if isinstance(message, HumanMessage))
+    def _words(self, texts):
+        heard = "+".join(texts)
         return f"heard {heard}, take {next(takes[self.thread_id, heard])}".split(" ")
 
     def _generate(self, messages, stop=None, run_manager=None, **kwargs):
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(" ".join(self._words(messages))))])
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(" ".join(self._words(said_in(messages)))))])
 
     async def _astream(self, messages, stop=None, run_manager=None, **kwargs):
-        slowly = messages[-1].text.startswith("slowly")
-        for index, word in enumerate(self._words(messages)):
+        texts = said_in(messages)
+        slowly = texts[-1].startswith("slowly")
+        for index, word in enumerate(self._words(texts)):
             while slowly and gate.permitted.get(self.thread_id, 0) <= index:
                 await asyncio.sleep(0.01)
             yield ChatGenerationChunk(message=AIMessageChunk(content=word if index == 0 else " " + word))
@@ -51,14 +57,18 @@ async def delete(state: MessagesState):
     return {"messages": [AIMessage(f"deleted: {said}")]}
 
 
-def wanted(state: MessagesState):
-    return "delete" if state["messages"][-1].text == "delete" else "answer"
+def first(state: MessagesState):
+    return "delete" if "delete" in state["messages"][-1].text else "answer"
+
+
+def then(state: MessagesState):
+    return "answer" if said_in(state["messages"])[-1].startswith("slowly") else END
 
 
 builder = StateGraph(MessagesState)
 builder.add_node(answer)
 builder.add_node(delete)
-builder.add_conditional_edges(START, wanted, ["answer", "delete"])
+builder.add_conditional_edges(START, first, ["answer", "delete"])
 builder.add_edge("answer", END)
-builder.add_edge("delete", END)
+builder.add_conditional_edges("delete", then, ["answer", END])
 chat = builder.compile()

@@ -26,7 +26,11 @@ export function useSdkChat({ threadId, onThreadId }: ChatOptions): Chat {
     question: stream.interrupt?.value,
     isLoading: stream.isLoading,
     error: stream.error,
-    send: (text) => void stream.submit(human(text), { streamResumable: true }),
+    // On a branch that was switched to, its head is named, or else the hook shows the newest branch again.
+    send: (text) => {
+      const head = stream.branch === "" ? undefined : stream.history.at(-1)?.checkpoint;
+      void stream.submit(human(text), { streamResumable: true, ...(head && { checkpoint: head }) });
+    },
     answer: (value) => void stream.submit(null, { command: { resume: value } }),
     stop: () => void stream.stop(),
     fork: (checkpointId, text) =>
