@@ -4,7 +4,8 @@
 # make soak    what takes long: fifty kills, and the conformance suite against many processes, with and without Redis
 # make docs    check that the documentation names everything there is
 #
-# Needs Python 3.11 or newer with pip, and make. The JavaScript guide is tested with Node, the shell guide with curl and jq.
+# Needs Python 3.11 or newer with pip, and make. The JavaScript guide is tested with Node, the shell guide with curl and jq,
+# the React clients in Chromium.
 
 PYTHON ?= python3
 PORT ?= 2024

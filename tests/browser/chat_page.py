@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 FOLDER = Path(__file__).parent
@@ -23,6 +24,9 @@ FLAGS = (
 )
 PATIENCE_MS = 60_000
 """Far more than anything takes: it is not speed that is tested."""
+
+FAILED = pytest.StashKey[bool]()
+"""Where it is noted of a test that it failed."""
 
 expect.set_options(timeout=PATIENCE_MS)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat_page import ChatPage, build, chromium
+from tests.browser.chat_page import FAILED, ChatPage, build, chromium
 from tests.server import running
 
 APP = Path(__file__).parent.parent / "apps" / "browser"
@@ -49,7 +49,7 @@ def with_clients(*names):
 
 @pytest.fixture
 def visit(url, browser, request, tmp_path):
-    """Opens the page; afterwards nothing must have left the machine, and no script have failed. A screenshot of each page is
+    """Opens the page; afterwards nothing must have left the machine, and no script have failed. A picture of each page is
     kept when the test failed."""
     pages, outside, broken = [], [], []
 
@@ -67,18 +67,14 @@ def visit(url, browser, request, tmp_path):
         return ChatPage(page, url, at)
 
     yield opened
-    failed = request.node.stash.get(FAILED, False)
     for number, page in enumerate(pages):
-        if failed:
-            path = tmp_path / f"page-{number}.png"
-            page.screenshot(path=path)
-            print(f"screenshot: {path}")
+        if request.node.stash.get(FAILED, False):
+            picture = tmp_path / f"page-{number}.png"
+            page.screenshot(path=picture)
+            print(f"The page is pictured in {picture}")
         page.context.close()
     assert outside == []
     assert broken == []
-
-
-FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture

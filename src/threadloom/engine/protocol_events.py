@@ -274,7 +274,7 @@ def _checkpoint(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_turn(checkpoint: dict[str, Any], turn: str | None) -> dict[str, Any]:
-    """A checkpoint of the root graph, told so that clients edit messages where they should (docs/decisions/0015).
+    """A checkpoint of the root graph, told so that clients edit messages where they should (docs/decisions/0015-where-react-clients-fork.md).
 
     They note `parent_id` for the messages of the values that follow, as the checkpoint to fork at: it is where the turn began.
     They take values with a lower `step` than they saw for old ones, which on a fork they are not: it goes by another name.
