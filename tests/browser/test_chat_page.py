@@ -243,6 +243,7 @@ def test_stop_of_a_run_that_an_answer_began(chat):
     assert chat.stored() == ["slowly delete", "deleted: yes"]
 
 
+@with_clients("react", "sdk")
 def test_the_list_of_threads(chat):
     chat.says("first thing", answer="heard first thing, take 1")
     first = chat.thread_id
@@ -258,6 +259,7 @@ def test_the_list_of_threads(chat):
     assert chat.thread_id == first
 
 
+@with_clients("react", "sdk")
 def test_a_copy_goes_on_alone(chat):
     chat.says("one", answer="heard one, take 1")
     chat.says("two", answer="heard one+two, take 1")

@@ -5,7 +5,7 @@ import { defineConfig } from "vite";
 export default defineConfig(({ mode }) => ({
   base: "./",
   resolve: mode === "newest-sdk" ? { dedupe: ["@langchain/langgraph-sdk"] } : {},
-  build: { outDir: `dist/${mode}`, chunkSizeWarningLimit: 2000 },
+  build: { outDir: `dist/${mode}`, minify: false, chunkSizeWarningLimit: 4000 },
   esbuild: { jsx: "automatic" },
   logLevel: "error",
 }));

@@ -53,6 +53,11 @@ export function human(text: string): { messages: { type: "human"; content: strin
   return { messages: [{ type: "human", content: text }] };
 }
 
+/** Messages as the page shows them. */
+export function shown(messages: readonly { id?: string | undefined; type: string; content: unknown }[]): ChatMessage[] {
+  return messages.map(({ id = "", type, content }) => ({ id, type, text: textOf(content) }));
+}
+
 /** The text of a message's content: a string, or blocks. */
 export function textOf(content: unknown): string {
   if (typeof content === "string") return content;

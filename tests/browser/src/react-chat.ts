@@ -6,7 +6,7 @@
 
 import { useMessageMetadata, useStream } from "@langchain/react";
 import { checkpointBefore } from "./server";
-import { type Chat, type ChatOptions, type State, apiUrl, assistantId, human, textOf } from "./chat";
+import { type Chat, type ChatOptions, type State, apiUrl, assistantId, human, shown } from "./chat";
 
 const parameters = new URLSearchParams(window.location.search);
 
@@ -15,11 +15,7 @@ export function useReactChat({ threadId, onThreadId }: ChatOptions): Chat {
   const stream = useStream<State>({ apiUrl, assistantId, threadId, onThreadId, transport });
   return {
     threadId: stream.threadId,
-    messages: stream.messages.map((message) => ({
-      id: message.id ?? "",
-      type: message.type,
-      text: textOf(message.content),
-    })),
+    messages: shown(stream.messages),
     question: stream.interrupt?.value,
     isLoading: stream.isLoading,
     error: stream.error,

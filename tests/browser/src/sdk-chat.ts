@@ -1,7 +1,7 @@
 /** The chat over `@langchain/langgraph-sdk/react`: the classic endpoints. */
 
 import { useStream } from "@langchain/langgraph-sdk/react";
-import { type Chat, type ChatOptions, type State, apiUrl, assistantId, human, textOf } from "./chat";
+import { type Chat, type ChatOptions, type State, apiUrl, assistantId, human, shown } from "./chat";
 
 export function useSdkChat({ threadId, onThreadId }: ChatOptions): Chat {
   const stream = useStream<State>({
@@ -18,11 +18,7 @@ export function useSdkChat({ threadId, onThreadId }: ChatOptions): Chat {
   };
   return {
     threadId,
-    messages: stream.messages.map((message) => ({
-      id: message.id ?? "",
-      type: message.type,
-      text: textOf(message.content),
-    })),
+    messages: shown(stream.messages),
     question: stream.interrupt?.value,
     isLoading: stream.isLoading,
     error: stream.error,
