@@ -243,6 +243,33 @@ def test_stop_of_a_run_that_an_answer_began(chat):
     assert chat.stored() == ["slowly delete", "deleted: yes"]
 
 
+@with_clients("sdk")
+def test_stop_after_a_reload(chat):
+    chat.send("slowly please")
+    chat.permit(2)
+    expect(chat.texts.last).to_have_text("heard slowly")
+    chat.reload()
+    expect(chat.texts.last).to_have_text("heard slowly")
+    chat.stop_button.click()
+    chat.until(lambda: chat.newest_run()["status"] == "interrupted")
+    chat.sees("slowly please")
+
+
+@with_clients("react-newest-sdk")
+def test_a_question_that_another_tab_answers_is_asked_no_more(visit, client):
+    first = visit(client)
+    first.send("delete")
+    first.sees("delete")
+    second = visit(f"{client}&thread={first.thread_id}")
+    asked = [tab.page.get_by_role("alert") for tab in (first, second)]
+    for question in asked:
+        expect(question).to_contain_text("Delete it?")
+    asked[1].get_by_role("button", name="Approve").click()
+    for tab, question in zip((first, second), asked, strict=True):
+        tab.sees("delete", "deleted: yes")
+        expect(question).to_have_count(0)
+
+
 @with_clients("react", "sdk")
 def test_the_list_of_threads(chat):
     chat.says("first thing", answer="heard first thing, take 1")
