@@ -4,7 +4,8 @@
 # make soak    what takes long: fifty kills, and the conformance suite against many processes, with and without Redis
 # make docs    check that the documentation names everything there is
 #
-# Needs Python 3.11 or newer with pip, and make. The JavaScript guide is tested with Node, the shell guide with curl and jq.
+# Needs Python 3.11 or newer with pip, and make. The JavaScript guide is tested with Node, the shell guide with curl and jq,
+# the React clients in Chromium.
 
 PYTHON ?= python3
 PORT ?= 2024
@@ -15,6 +16,7 @@ SUITE ?= ../shared/conformance
 
 BIN := $(VENV)/bin
 JS := examples/copying_threads
+PAGE := tests/browser
 
 .PHONY: serve test check soak docs clean
 .DEFAULT_GOAL := serve
@@ -22,7 +24,7 @@ JS := examples/copying_threads
 serve: $(VENV)/.installed
 	$(BIN)/threadloom dev --config examples/chat/langgraph.json --port $(PORT) --no-reload --no-browser
 
-test: $(VENV)/.dev $(JS)/node_modules/.installed $(VENV)/.jq
+test: $(VENV)/.dev $(JS)/node_modules/.installed $(VENV)/.jq $(VENV)/.chromium $(PAGE)/dist/.built
 	PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: $(VENV)/.dev
@@ -44,7 +46,7 @@ soak: $(VENV)/.dev
 	done
 
 clean:
-	rm -rf $(VENV) $(JS)/node_modules build dist
+	rm -rf $(VENV) $(JS)/node_modules $(PAGE)/node_modules $(PAGE)/dist build dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -69,10 +71,28 @@ $(JS)/node_modules/.installed: $(JS)/package.json $(JS)/package-lock.json
 	@cd $(JS) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-$(VENV)/.jq: $(VENV)/.installed
-	@command -v jq >/dev/null || { \
-		echo "Installing jq, which the shell guide uses."; \
-		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq jq; \
-	} || { echo "The shell guide is tested with jq: install it."; exit 1; }
+$(PAGE)/node_modules/.installed: $(PAGE)/package.json $(PAGE)/package-lock.json
+	@command -v npm >/dev/null || { echo "The chat page of the browser tests is built with Node: install node and npm."; exit 1; }
+	cd $(PAGE) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
+
+$(PAGE)/dist/.built: $(PAGE)/node_modules/.installed $(PAGE)/index.html $(PAGE)/tsconfig.json $(PAGE)/vite.config.js $(wildcard $(PAGE)/src/*)
+	cd $(PAGE) && npm run --silent build
+	@touch $@
+
+$(VENV)/.jq: $(VENV)/.installed
+	@$(call debian_package,jq,which the shell guide uses)
+	@touch $@
+
+$(VENV)/.chromium: $(VENV)/.installed
+	@$(call debian_package,chromium,in which the chat page is tested)
+	@touch $@
+
+# Installs a command's Debian package of the same name, unless the command is there.
+define debian_package
+command -v $(1) >/dev/null || { \
+	echo "Installing $(1), $(2)."; \
+	SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq $(1); \
+} || { echo "$(1), $(2), is not there and cannot be installed: install it."; exit 1; }
+endef

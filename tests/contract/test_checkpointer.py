@@ -143,6 +143,33 @@ async def test_deleting_runs_and_pruning_by_unknown_strategy(saver):
         await saver.aprune(["t"], strategy="shorten")
 
 
+async def test_the_input_of_a_turn_is_found_from_any_of_its_steps(saver):
+    class State(TypedDict):
+        n: Annotated[int, operator.add]
+
+    builder = StateGraph(State)
+    builder.add_node("one", lambda state: {"n": 1})
+    builder.add_node("two", lambda state: {"n": 1})
+    builder.add_edge(START, "one")
+    builder.add_edge("one", "two")
+    graph = builder.compile(checkpointer=saver)
+    on = {"configurable": {"thread_id": "t"}}
+    await graph.ainvoke({"n": 0}, on)
+    await graph.ainvoke({"n": 0}, on)
+    history = [state async for state in graph.aget_state_history(on)]
+    ids = [state.config["configurable"]["checkpoint_id"] for state in history]
+    inputs = [ids[3], ids[7]]
+    assert [history[3].metadata["source"], history[7].metadata["source"]] == ["input", "input"]
+    assert [await saver.input_before(state.config) for state in history] == [inputs[0]] * 4 + [inputs[1]] * 4
+    # A branch that is newer in time goes back to its own input.
+    await graph.ainvoke({"n": 5}, history[4].config)
+    assert await saver.input_before(history[0].config) == inputs[0]
+    assert await saver.input_before({"configurable": {"thread_id": "t", "checkpoint_id": "nowhere"}}) is None
+    await graph.aupdate_state({"configurable": {"thread_id": "made"}}, {"n": 1}, as_node="one")
+    newest = (await graph.aget_state({"configurable": {"thread_id": "made"}})).config
+    assert await saver.input_before(newest) is None
+
+
 async def test_an_encrypting_serializer_leaves_no_value_in_the_clear(storage, tmp_path):
     class Reversed:
         """A cipher for tests: not the text itself is all it has to be."""

@@ -53,7 +53,21 @@ def test_values_wait_for_the_checkpoint_that_holds_them(told):
     assert told.events == []
     told.take("checkpoints", data=checkpoint("b", "a"))
     assert told.short == [("checkpoints", ()), ("values", ())]
-    assert told.events[0][2] == {"id": "b", "parent_id": "a", "step": 1, "source": "loop"}
+    assert told.events[0][2] == {"id": "b", "previous_id": "a", "superstep": 1, "source": "loop"}
+
+
+def test_a_checkpoint_of_the_root_names_where_its_turn_began(told):
+    told.channels.turn = "b"
+    for id_, parent in (("b", "a"), ("c", "b"), ("d", "c")):
+        told.take("checkpoints", data=checkpoint(id_, parent))
+    assert [event[2]["parent_id"] for event in told.events] == ["a", "b", "b"]
+
+
+def test_a_checkpoint_of_a_subgraph_names_its_parent(told):
+    told.channels.turn = "b"
+    told.take("tasks", CHILD, begun("x"))
+    told.take("checkpoints", CHILD, checkpoint("d", "c"))
+    assert told.events[-1][2] == {"id": "d", "parent_id": "c", "step": 1, "source": "loop"}
 
 
 def test_values_without_a_checkpoint_do_not_wait_for_one_elsewhere(told):

@@ -68,8 +68,36 @@ async def test_a_checkpoint_comes_just_before_its_values(http):
         state = (await http.post(f"/threads/{thread}/state/checkpoint", json={"checkpoint": place})).json()
         assert state["values"] == event["params"]["data"]
     chain = data(seen, "checkpoints")
-    assert [one.get("parent_id") for one in chain] == [None, *(one["id"] for one in chain[:-1])]
+    assert [one.get("previous_id") for one in chain] == [None, *(one["id"] for one in chain[:-1])]
     assert [one["source"] for one in chain] == ["input", "loop", "loop"]
+    assert [one["superstep"] for one in chain] == [-1, 0, 1]
+
+
+async def test_checkpoints_name_the_one_that_their_turn_began_at(http):
+    """`@langchain/react` 1.1 forks there to edit or repeat a message, and takes values with a lower `step` for old ones."""
+
+    async def turn(graph, input_, source, **config):
+        _, seen = await run_to_end(http, graph, input_, thread=thread, config={"configurable": config})
+        told = data(seen, "checkpoints")
+        assert not any("step" in one for one in told)
+        first, *others = told if source == "input" else (None, *told)
+        assert told[0]["source"] == source
+        (began,) = {one["parent_id"] for one in others}
+        assert first is None or first["id"] == began
+        return began, told[-1]["id"]
+
+    thread, _ = await run_to_end(http, "asking", {"n": 1})
+    _, seen = await run_to_end(http, "asking", "yes", thread=thread)  # the answer
+    asked = data(seen, "checkpoints")
+    state = (await http.get(f"/threads/{thread}/state/{asked[0]['parent_id']}")).json()
+    assert (state["metadata"]["source"], {one["parent_id"] for one in asked}) == ("input", {asked[0]["parent_id"]})
+
+    began, end = await turn("steps", {"n": 2}, "input")
+    assert (await turn("steps", None, "fork", checkpoint_id=began))[0] == began
+    again, _ = await turn("steps", {"n": 3}, "input", checkpoint_id=began)
+    assert again != began
+    last, _ = await turn("steps", {"n": 4}, "input", checkpoint_id=end)
+    assert last not in (began, again)
 
 
 async def test_updates_name_their_node(http):

@@ -4,7 +4,6 @@ Values are encoded on the caller's side. Small plain values stay in the checkpoi
 that later checkpoints refer to for as long as the channel does not change.
 """
 
-import asyncio
 import contextlib
 import copy
 import inspect
@@ -30,7 +29,16 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from threadloom.checkpointer.memory import ON_ITS_WAY, Known, Memory
 from threadloom.checkpointer.small import small_size
 from threadloom.checkpointer.trail import Trail
-from threadloom.checkpointer.work import Listing, config_of, deleting_run, named, pruning, walking
+from threadloom.checkpointer.work import (
+    Listing,
+    config_of,
+    deleting_run,
+    named,
+    off_the_loop,
+    pruning,
+    seeking_input,
+    walking,
+)
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
 from threadloom.storage.base import Storage, Tx
@@ -409,6 +417,11 @@ class Saver(BaseCheckpointSaver[str]):
                 history[channel]["seed"] = seeds[channel]
         return history
 
+    async def input_before(self, config: RunnableConfig) -> str | None:
+        """The nearest checkpoint with an input, from the root checkpoint that `config` names back (see `seeking_input`)."""
+        await self._own_puts(config)
+        return await self._storage.read(seeking_input(config), heavy=True)
+
     # --- whole threads ---
 
     async def adelete_thread(self, thread_id: str) -> None:
@@ -478,17 +491,3 @@ Saver.put_writes.__signature__ = inspect.signature(Saver.put_writes)  # type: ig
 def _known(put: CheckpointPut, era: int, checkpoint: Checkpoint) -> Known:
     versions = checkpoint["channel_versions"]
     return Known(era, {channel: (versions.get(channel), blob) for channel, blob in put.refs.items()})
-
-
-def off_the_loop(instead: str) -> None:
-    """
-    Raises:
-        RuntimeError: this thread runs an event loop, which must not wait for the database.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError(
-        f"A synchronous call to the checkpointer on the event loop: await `{instead}` (or a graph's async method) instead."
-    )

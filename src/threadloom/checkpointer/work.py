@@ -1,5 +1,6 @@
 """The saver's transactions, and how configs name checkpoints."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from threadloom.storage.lineage import CheckpointRow
 
 PAGE = 50
 """Checkpoints read at once by a listing."""
+
+MOST_STEPS = 32
+"""How far back an input is looked for. Each step reads a checkpoint with its values."""
 
 Reading = Callable[[Tx], Awaitable[Sequence[CheckpointRow]]]
 Writing = Callable[[Tx], Awaitable[None]]
@@ -39,6 +43,25 @@ def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:
                 return []
             cid = newest.cid
         return await tx.lineage.path(thread_id, ns, cid, channels)
+
+    return work
+
+
+def seeking_input(config: RunnableConfig) -> Callable[[Tx], Awaitable[str | None]]:
+    """Finds the nearest checkpoint with an input, among the root checkpoint that a config names and its ancestors: where its
+    turn began. None when there is none within `MOST_STEPS`, or the history was pruned."""
+    thread_id, _, cid = named(config)
+
+    async def work(tx: Tx) -> str | None:
+        at = cid
+        for _ in range(MOST_STEPS):
+            row = None if at is None else await tx.lineage.get(thread_id, "", at)
+            if row is None:
+                return None
+            if row.meta.get("source") == "input":
+                return row.cid
+            at = row.parent
+        return None
 
     return work
 
@@ -114,3 +137,17 @@ class Listing:
         if rows:
             self._before = rows[-1].cid
         return rows
+
+
+def off_the_loop(instead: str) -> None:
+    """
+    Raises:
+        RuntimeError: this thread runs an event loop, which must not wait for the database.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        f"A synchronous call to the checkpointer on the event loop: await `{instead}` (or a graph's async method) instead."
+    )

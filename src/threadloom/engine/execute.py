@@ -19,6 +19,7 @@ from threadloom.engine.events import Emitter
 from threadloom.engine.protocol_events import Channels
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.stream_modes import Translator, langgraph_modes
+from threadloom.engine.turn import turn_start
 from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
 from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
@@ -207,7 +208,11 @@ class Execution:
             **self._call(graph),
         )
         try:
+            first = True
             async for part in parts:
+                if first and part.method == "checkpoints" and not part.namespace:
+                    first = False
+                    channels.turn = await turn_start(graph.checkpointer, config, part.data)
                 channels.take(part)
                 if part.method != "messages":
                     for name, value, mode in translator.events(part.namespace, part.method, part.data):

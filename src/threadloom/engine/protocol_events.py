@@ -48,11 +48,15 @@ class Channels:
     anything else of it is told, a checkpoint comes just before the values it holds, a question after the values it was asked
     with.
 
+    `turn` is the checkpoint that the root graph's turn began at, to be set before its first checkpoint is taken. None: it is
+    not known.
+
     Args:
         tell: takes the events.
     """
 
     def __init__(self, tell: Tell) -> None:
+        self.turn: str | None = None
         self._tell = tell
         self._held: Part | None = None
         self._early: dict[Namespace, list[Part]] = {}
@@ -158,7 +162,8 @@ class Channels:
             case "custom":
                 self._tell("custom", namespace, _custom(data), None)
             case "checkpoints":
-                self._tell("checkpoints", namespace, _checkpoint(data), None)
+                told_of = _checkpoint(data)
+                self._tell("checkpoints", namespace, told_of if namespace else _of_turn(told_of, self.turn), None)
             case "tasks":
                 self._task(namespace, data)
             case "tools":
@@ -266,6 +271,21 @@ def _checkpoint(data: dict[str, Any]) -> dict[str, Any]:
     }
     parent = ((data.get("parent_config") or {}).get("configurable") or {}).get("checkpoint_id")
     return {**told_of, "parent_id": parent} if parent else told_of
+
+
+def _of_turn(checkpoint: dict[str, Any], turn: str | None) -> dict[str, Any]:
+    """A checkpoint of the root graph, told so that clients edit messages where they should.
+
+    They note `parent_id` for the messages of the values that follow, as the checkpoint to fork at: it is where the turn began.
+    They take values with a lower `step` than they saw for old ones, which on a fork they are not: it goes by another name.
+    See docs/decisions/0015-where-react-clients-fork.md.
+    """
+    told_of = {"id": checkpoint["id"], "source": checkpoint["source"], "superstep": checkpoint["step"]}
+    parent = checkpoint.get("parent_id")
+    if parent:
+        told_of["previous_id"] = parent
+    begun = parent if turn == checkpoint["id"] else turn
+    return {**told_of, "parent_id": begun} if begun else told_of
 
 
 def _whole(message: Any) -> Iterator[dict[str, Any]]:

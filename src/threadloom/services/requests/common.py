@@ -44,7 +44,7 @@ Checkpoint = Annotated[
             "properties": {
                 "checkpoint_id": {"type": "string"},
                 "checkpoint_ns": {"type": "string"},
-                "checkpoint_map": {"type": "object"},
+                "checkpoint_map": {"type": ["object", "null"]},
                 "thread_id": {"type": "string"},
             }
         },
@@ -131,7 +131,7 @@ def check_config(config: Object | UnsetType) -> None:
 
 
 def check_checkpoint(checkpoint: Object | UnsetType) -> None:
-    """Checks the members of a `checkpoint`: all are text, `checkpoint_map` is an object.
+    """Checks the members of a `checkpoint`: all are text, `checkpoint_map` is an object or null, as the SDKs' types have it.
 
     Raises:
         Invalid: one of them is not.
@@ -141,7 +141,7 @@ def check_checkpoint(checkpoint: Object | UnsetType) -> None:
     for key in ("checkpoint_id", "checkpoint_ns", "thread_id"):
         if key in checkpoint:
             check(checkpoint[key], str, f"checkpoint.{key}")
-    if "checkpoint_map" in checkpoint:
+    if checkpoint.get("checkpoint_map") is not None:
         check(checkpoint["checkpoint_map"], Object, "checkpoint.checkpoint_map")
 
 
