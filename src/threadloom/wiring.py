@@ -290,7 +290,13 @@ class Server:
             state=state,
             runs=runs,
             streams=RunStreamService(
-                storage=storage, guard=guard, broker=broker, numbers=numbers, runs=runs, limits=self.limits
+                storage=storage,
+                guard=guard,
+                broker=broker,
+                numbers=numbers,
+                runs=runs,
+                limits=self.limits,
+                end_event=settings.threadloom.end_event,
             ),
             assistants=assistants,
             items=ItemService(self.store, guard),

@@ -214,8 +214,8 @@ class Emitter:
         return bool(found)
 
 
-def closing(thread_id: str, run_id: str, status: str, numbers: Numbers) -> Event:
-    """The event that closes a run's stream; `status` is how the run ended."""
-    ms, n = numbers.next()
+def closing(thread_id: str, run_id: str, status: str, numbers: Numbers | None = None) -> Event:
+    """The event that closes a run's stream; `status` is how the run ended. Without `numbers` it has no id."""
+    ms, n = (0, 0) if numbers is None else numbers.next()
     data = to_json({"run_id": run_id, "status": status})
     return Event(thread_id=thread_id, run_id=run_id, name="end", data=data, ms=ms, n=n, last=True)
