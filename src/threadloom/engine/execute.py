@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
-from langgraph.errors import EmptyInputError
+from langgraph.errors import EmptyInputError, UnknownInterruptError
 from langgraph.types import Command, Send
 
 from threadloom import __version__
@@ -45,13 +45,14 @@ class Result(msgspec.Struct, kw_only=True):
     """How an attempt ended.
 
     `output_json` is what `wait` answers. `snapshot` is what the thread looks like now; None when it could not be read or
-    is not needed. A `cancelled` attempt was stopped from outside.
+    is not needed. A `cancelled` attempt was stopped from outside. `refusal` is why `strict_resume` refused an answer.
     """
 
     kind: Kind
     output_json: bytes = b"{}"
     error: dict[str, Any] | None = None
     snapshot: Snapshot | None = None
+    refusal: dict[str, Any] = {}
 
 
 class Execution:
@@ -150,8 +151,8 @@ class Execution:
     def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
         log.warning("run %s failed", self._run.run_id, exc_info=error)
         fault = told(error)
-        self._emitter.emit("error", fault)
-        return Result(kind=kind, output_json=to_json({"__error__": fault}), error=fault, snapshot=snapshot)
+        output = to_json({"__error__": fault})
+        return Result(kind=kind, output_json=output, error=fault, snapshot=snapshot, refusal=_refusal(error))
 
     # --- calling the graph ---
 
@@ -274,6 +275,8 @@ class Execution:
         # A whole Command of LangGraph's (RemoteGraph sends those) says null for what it does not ask for.
         asked = command.get("resume") is not None or not (given and "graph" in command)
         if "resume" in command and asked:
+            if self._emitter.channels:
+                await self._tell_answered(graph, config, command["resume"])
             given["resume"] = await self._resume(graph, config, command["resume"])
         update = given.get("update")
         alone = given.keys() == {"update"}
@@ -285,6 +288,16 @@ class Execution:
         ):
             return dict(update)  # as the input: LangGraph would start the graph with it and apply it once more
         return Command(**given) if given else _Nothing()
+
+    async def _tell_answered(self, graph: Graph, config: dict[str, Any], answer: Any) -> None:
+        """Tells every client of the thread which questions they need not ask any more."""
+        if isinstance(answer, dict) and answer and _names_interrupts(answer):
+            answered = list(answer)
+        else:
+            waiting = (await graph.aget_state(config)).interrupts
+            answered = [waiting[0].id] if len(waiting) == 1 else []
+        if answered:
+            self._emitter.tell("input.answered", (), {"interrupt_ids": answered})
 
     async def _resume(self, graph: Graph, config: dict[str, Any], answer: Any) -> Any:
         """The answer to a question, so that LangGraph takes it for what it is.
@@ -405,6 +418,14 @@ async def read_state(run: Run, graphs: Graphs, users: RunUsers) -> Snapshot:
     except Exception:
         log.exception("the state of thread %s cannot be read", run.thread_id)
         return EMPTY
+
+
+def _refusal(error: BaseException) -> dict[str, Any]:
+    """Why an answer was refused, as clients of the v2 protocol read it; empty for any other failure."""
+    if not isinstance(error, UnknownInterruptError):
+        return {}
+    ids = {"interrupt_ids": list(error.interrupt_ids), "pending_ids": list(error.pending_ids)}
+    return {"reason": error.reason, **ids}
 
 
 def _narrow(graph: Graph) -> bool:

@@ -254,7 +254,9 @@ def _status(error: Any) -> tuple[str, str | None]:
 
 
 def _custom(data: Any) -> Any:
-    return data if isinstance(data, dict) and "payload" in data else {"payload": data}
+    """What a node's writer was given: as it is when it says `payload` or, in a text, its `name`."""
+    ready = isinstance(data, dict) and ("payload" in data or isinstance(data.get("name"), str))
+    return data if ready else {"payload": data}
 
 
 def _checkpoint(data: dict[str, Any]) -> dict[str, Any]:

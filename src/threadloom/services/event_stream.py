@@ -7,6 +7,7 @@ import msgspec
 
 from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker, EventsMissed
+from threadloom.codec import to_json
 from threadloom.errors import NotFound
 from threadloom.services.event_filter import EventFilter
 from threadloom.services.limits import Limits, Place
@@ -175,10 +176,33 @@ async def readable(tx: Tx, thread_id: str, rule: Filter | None) -> None:
         raise NotFound(f"Thread with ID {thread_id} not found")
 
 
+class _Told(msgspec.Struct):
+    event: str = ""
+    interrupt_id: str = ""
+
+
+class _Params(msgspec.Struct):
+    namespace: list[str]
+    data: _Told
+
+
+def _event_id(event: Event) -> str:
+    """The id of an event. Of lives and questions it begins as the JavaScript SDK reads the run's id out of it (contract,
+    protocols §3)."""
+    if event.name not in ("lifecycle", "input.requested"):
+        return f"{event.run_id}:{event.seq}"
+    params = msgspec.json.decode(event.data, type=_Params)
+    if event.name == "lifecycle":
+        return f"synth:{event.run_id}:lc|{'|'.join(params.namespace)}|{params.data.event}"
+    if not params.data.interrupt_id:  # it was too large to be told
+        return f"{event.run_id}:{event.seq}"
+    return f"synth:{event.run_id}:input||{params.data.interrupt_id}"
+
+
 def envelope(event: Event) -> bytes:
     """An event as clients get it."""
-    return b'{"type":"event","event_id":"%b","seq":%d,"method":"%b","params":%b}' % (
-        f"{event.run_id}:{event.seq}".encode(),
+    return b'{"type":"event","event_id":%b,"seq":%d,"method":"%b","params":%b}' % (
+        to_json(_event_id(event)),
         event.seq,
         event.name.encode(),
         event.data,
