@@ -14,10 +14,11 @@ MiddlewareOrder = Literal["middleware_first", "auth_first"]
 
 
 class GraphSpec(msgspec.Struct, frozen=True):
-    """Where a graph is (`path`, a spec of code) and what its assistant says of itself."""
+    """Where a graph is (`path`, a spec of code), and description and config of its own assistant."""
 
     path: str
     description: str | None = None
+    config: dict[str, Any] = {}
 
 
 class Cors(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 from threadloom.auth.authorize import Guard
@@ -26,7 +26,7 @@ from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.storage.tasks import Task, TaskQuery
-from threadloom.types import ACTIVE, SYSTEM, Caller, CancelAction, Run, RunStatus
+from threadloom.types import ACTIVE, SYSTEM, Caller, CancelAction, Run, RunStatus, Ttl
 
 NO_THREAD = "Thread or assistant not found."
 NOTHING_TO_CANCEL = "No runs found to cancel."
@@ -58,6 +58,7 @@ class RunService:
         limits: how many runs a user may have.
         keep: seconds that what came of a stateless run is kept when it was stopped before it began.
         assign: the user's priority function, if there is one.
+        new_ttl: gives the time to live of a thread that a run makes, from the moment it is made.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class RunService:
         limits: Limits,
         keep: float,
         assign: Assign | None = None,
+        new_ttl: Callable[[int], Ttl | None] = lambda now: None,
     ) -> None:
+        self._new_ttl = new_ttl
         self._limits = limits
         self._keep = int(keep * SECOND)
         self._guard = guard
@@ -165,19 +168,20 @@ class RunService:
             if not permits(grant.assistant, assistant.metadata):
                 raise NotFound(NO_THREAD)
             request = grant.asked(request)
-        temporary = False
-        thread = None
+        temporary, thread, now = False, None, self._clock.now()
         await self._limits.admit_run(tx, caller, thread_id or "", request.multitask_strategy)
         if thread_id is None:
             temporary = request.on_completion == "delete"
-            thread = new_thread(own_thread or new_id(), request, assistant, self._clock.now(), priority)
+            ttl = None if temporary else self._new_ttl(now)
+            thread = new_thread(own_thread or new_id(), request, assistant, now, priority=priority, ttl=ttl)
             await tx.threads.insert(thread, fresh=True)
         else:
             thread = await tx.threads.get(thread_id, with_state=False)
             if thread is None:
                 if request.if_not_exists != "create":
                     raise NotFound(NO_THREAD)
-                thread = new_thread(thread_id, request, assistant, self._clock.now(), priority)
+                ttl = self._new_ttl(now)
+                thread = new_thread(thread_id, request, assistant, now, priority=priority, ttl=ttl)
                 await tx.threads.insert(thread)
             elif grant is not None and not permits(grant.thread, thread.metadata):
                 raise NotFound(NO_THREAD)
