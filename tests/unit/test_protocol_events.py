@@ -159,12 +159,13 @@ def test_updates_leave_out_what_is_langgraphs_own(told):
     [
         ({"payload": 1}, {"payload": 1}),
         ({"name": "n", "payload": None}, {"name": "n", "payload": None}),
-        ({"name": "n"}, {"payload": {"name": "n"}}),
+        ({"name": "n", "step": 1}, {"name": "n", "step": 1}),
+        ({"name": 1}, {"payload": {"name": 1}}),
         ("text", {"payload": "text"}),
         (None, {"payload": None}),
     ],
 )
-def test_custom_data_has_a_payload(told, written, shown):
+def test_custom_data_has_a_payload_or_a_name(told, written, shown):
     told.take("custom", (), written)
     assert told.events[0][2] == shown
 

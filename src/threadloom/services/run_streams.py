@@ -1,6 +1,5 @@
 """Watching runs: streams, waiting, joining (contract, runs §6 to §8)."""
 
-import re
 from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 
 import msgspec
@@ -17,16 +16,11 @@ from threadloom.services.permission import thread_seen
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_request import check_stateless
 from threadloom.services.runs import RunService
-from threadloom.services.stream_selection import Selection, namespaces_of, of_thread
+from threadloom.services.stream_selection import FROM_THE_START, Selection, namespaces_of, of_thread, place_after
 from threadloom.services.waiting import LONG_SILENCE, end_heard, heard_of
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.types import ACTIVE, CHECKPOINT_MARK, SYSTEM, Caller, Event, Outcome, Run
-
-_ID = re.compile(r"(\d+)-(\d+)")
-_FROM_THE_START = ("-1", "-", "0", "0-0")
-FROM_THE_START = (0, 0)
-"""The place before every event."""
 
 
 class EventStream:
@@ -196,7 +190,7 @@ class RunStreamService:
         run, outcome = await self._find(caller, thread_id, run_id)
         place = self._limits.open_stream(caller)
         wanted = self._selection(modes, namespaces)
-        after = _after(last_event_id)
+        after = place_after(last_event_id)
         resumable = bool(run and run.kwargs.get("resumable")) or outcome is not None
         if checkpoint_id and after in (None, FROM_THE_START):
             after = await self._after_checkpoint(run_id, checkpoint_id)
@@ -223,7 +217,7 @@ class RunStreamService:
             raise NotFound("Thread not found")
         place = self._limits.open_stream(caller)
         follower = await self._broker.follow(thread_id)
-        return EventStream(self._all(thread_id, follower, _after(last_event_id), modes, rule), place, ids=True)
+        return EventStream(self._all(thread_id, follower, place_after(last_event_id), modes, rule), place, ids=True)
 
     # --- how the batches come ---
 
@@ -329,14 +323,20 @@ class RunStreamService:
     async def _ended(
         self, run_id: str, after: tuple[int, int] | None, wanted: Selection, end: Run | Outcome | None
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """What is stored of a run that has ended, after an id; then its end."""
-        told = False
+        """What is stored of a run that has ended, after an id; then its end, unless that id is the end's."""
+        told = after is not None and await self._is_end(run_id, after)
         async for batch in self._stored(run_id, after):
             told = told or batch[-1].last
             if shown := wanted.of(batch):
                 yield shown
         if wanted.end_event and not told and end is not None:
             yield [closing(end.thread_id, run_id, end.status)]
+
+    async def _is_end(self, run_id: str, at: tuple[int, int]) -> bool:
+        """Whether the event with an id is the run's last."""
+        before = (at[0], at[1] - 1)
+        found = await self._storage.read(lambda tx: tx.events.of_run(run_id, after=before, limit=1))
+        return bool(found) and found[0].last and (found[0].ms, found[0].n) == at
 
     async def _closed(self, run_id: str, events: Sequence[Event], wanted: Selection) -> Sequence[Event]:
         """The last events of a run that has ended while its reader came, with its end."""
@@ -482,13 +482,3 @@ def _unreadable(why: str) -> bytes:
 
 async def _ready(output: bytes) -> bytes:
     return output
-
-
-def _after(last_event_id: str | None) -> tuple[int, int] | None:
-    """The place that an event id names; None without one, the end for a text that is none."""
-    if not last_event_id:
-        return None
-    if last_event_id in _FROM_THE_START:
-        return FROM_THE_START
-    match = _ID.fullmatch(last_event_id)
-    return (int(match[1]), int(match[2])) if match else (2**62, 0)

@@ -1,5 +1,6 @@
 """Which events of a run or thread its reader is given (contract, runs §7 and protocols §3)."""
 
+import re
 from collections.abc import Sequence, Set
 
 import msgspec
@@ -7,6 +8,12 @@ import msgspec
 from threadloom.codec import to_json
 from threadloom.services.event_filter import is_below
 from threadloom.types import CHECKPOINT_MARK, Event
+
+FROM_THE_START = (0, 0)
+"""The place before every event."""
+
+_ID = re.compile(r"(\d+)-(\d+)")
+_NAMES_OF_THE_START = ("-1", "-", "0", "0-0")
 
 _HIDDEN = frozenset({"state_update", CHECKPOINT_MARK})
 """Modes of events that no reader of a single run is given."""
@@ -43,6 +50,16 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         namespace = told_namespace or event.name.partition("|")[2]
         segments = namespace.split("|") if namespace else []
         return any(is_below(wanted, segments, depth=0) for wanted in self.namespaces)
+
+
+def place_after(last_event_id: str | None) -> tuple[int, int] | None:
+    """The place that an event id names; None without one, the end for a text that is none."""
+    if not last_event_id:
+        return None
+    if last_event_id in _NAMES_OF_THE_START:
+        return FROM_THE_START
+    match = _ID.fullmatch(last_event_id)
+    return (int(match[1]), int(match[2])) if match else (2**62, 0)
 
 
 def namespaces_of(values: Sequence[str]) -> list[tuple[str, ...]] | None:
