@@ -134,6 +134,11 @@ class Emitter:
         return [self._telling("lifecycle", (), {**phase, **name}, None) for phase in phases]
 
     @property
+    def replays(self) -> bool:
+        """Whether what is emitted is stored, so that readers can have it again."""
+        return self._stored
+
+    @property
     def stored(self) -> bool:
         """Whether something of this run is stored, so that how it ended must be."""
         return self._stored or self.channels
@@ -145,10 +150,7 @@ class Emitter:
 
     def _telling(self, method: str, namespace: Sequence[str], data: Any, node: str | None) -> Event:
         event = self._event(method, b"", CHANNELS)
-        params: dict[str, Any] = {"namespace": list(namespace), "timestamp": event.ms}
-        if node is not None:
-            params["node"] = node
-        params["data"] = data
+        params = channel_params(event.ms, namespace, data, node)
         event.data = to_lean_json(params)
         # How a run ends is told whatever its size: readers wait for it.
         if len(event.data) > self._largest and method != "lifecycle":
@@ -221,6 +223,12 @@ class Emitter:
         for event, stored in zip(batch, found, strict=False):
             event.seq = stored.seq
         return bool(found)
+
+
+def channel_params(ms: int, namespace: Sequence[str], data: Any, node: str | None = None) -> dict[str, Any]:
+    """The `params` of a v2 event (contract, protocols §3, "Event")."""
+    named = {} if node is None else {"node": node}
+    return {"namespace": list(namespace), "timestamp": ms, **named, "data": data}
 
 
 def closing(thread_id: str, run_id: str, status: str, numbers: Numbers | None = None) -> Event:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -18,10 +18,11 @@ from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
 from threadloom.engine.protocol_events import Channels
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
-from threadloom.engine.stream_modes import Translator, langgraph_modes
+from threadloom.engine.stream_modes import NamedEvent, Translator, langgraph_modes, mode_of_event
 from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
 from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
+from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.types import Run
 
@@ -163,7 +164,12 @@ class Execution:
             state = await graph.aget_state(_bare(config))
             self._values = state.values
             return
-        translator = Translator(self._kwargs["stream_mode"], self._run.thread_id)
+        translator = Translator(
+            self._kwargs["stream_mode"],
+            self._run.thread_id,
+            subgraphs=bool(self._kwargs.get("subgraphs")),
+            marks=self._emitter.replays,
+        )
         if self._emitter.channels:
             await self._stream_channels(graph, input_, config, translator)
         else:
@@ -180,15 +186,25 @@ class Execution:
 
     async def _stream_modes(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
         """A classic run: what happens goes out in the stream modes of the request."""
-        emit = self._emitter.emit
-        async for ns, mode, chunk in self._chunks(graph, input_, config):
-            if mode == "values" and not ns:
-                self._see(chunk)
-            if mode == "events":
-                emit("events", chunk, "events")
-                continue
-            for name, value, of_mode in translator.events(ns, mode, chunk):
-                emit(name, value, of_mode)
+        if translator.needs_reports:
+            config = with_reports(config, lambda ns, task: self._emit(translator.lives(ns, task)))
+        try:
+            async for ns, mode, chunk in self._chunks(graph, input_, config):
+                if mode == "values" and not ns:
+                    self._see(chunk)
+                if mode == "events":
+                    self._emitter.emit("events", chunk, mode_of_event(chunk))
+                else:
+                    self._emit(translator.events(ns, mode, chunk))
+        except BaseException as error:
+            self._emit(translator.finish(error))
+            raise
+        await asyncio.sleep(0)  # what subgraphs reported last is taken first
+        self._emit(translator.finish(None))
+
+    def _emit(self, events: Iterable[NamedEvent]) -> None:
+        for event in events:
+            self._emitter.emit(*event)
 
     async def _stream_channels(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
         """A v2 run: all that happens goes to the channels; who follows the run in the classic way is told as well."""
@@ -211,8 +227,7 @@ class Execution:
             async for part in parts:
                 channels.take(part)
                 if part.method != "messages":
-                    for name, value, mode in translator.events(part.namespace, part.method, part.data):
-                        self._emitter.emit(name, value, mode)
+                    self._emit(translator.events(part.namespace, part.method, part.data))
         except BaseException as error:
             channels.finish(error)
             raise
@@ -225,7 +240,7 @@ class Execution:
         subgraphs = bool(kwargs.get("subgraphs"))
         call = {
             **self._call(graph),
-            "stream_mode": langgraph_modes(kwargs["stream_mode"]),
+            "stream_mode": langgraph_modes(kwargs["stream_mode"], subgraphs=subgraphs, marks=self._emitter.replays),
             "subgraphs": subgraphs,
         }
         if _narrow(graph):

@@ -7,6 +7,7 @@ import msgspec
 
 from threadloom.clock import SECOND, Clock
 from threadloom.codec import to_json
+from threadloom.engine.admission import CANCELLED_PHASES
 from threadloom.engine.execute import Result
 from threadloom.engine.patience import patiently
 from threadloom.engine.snapshot import Snapshot
@@ -15,8 +16,6 @@ from threadloom.errors import LostLeaseError
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.queue import Standing
 from threadloom.types import Delivery, Event, Outcome, Run, Thread
-
-CANCELLED = "The run was cancelled"
 
 
 class Settled(msgspec.Struct, kw_only=True):
@@ -46,8 +45,7 @@ def ending(result: Result) -> list[dict[str, Any]]:
     if result.kind in ("error", "timeout"):
         return [{"event": "failed", "error": (result.error or {}).get("message"), **result.refusal}]
     if result.kind != "success":
-        # The Python SDK's iterators end on `completed` and `failed` alone, and a cancelled run did not complete.
-        return [{"event": "interrupted"}, {"event": "failed", "error": CANCELLED}]
+        return list(CANCELLED_PHASES)
     waits = result.snapshot is not None and result.snapshot.has_next
     return [{"event": "interrupted" if waits else "completed"}]
 
