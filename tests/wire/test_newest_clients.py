@@ -3,23 +3,18 @@ v2 events, answered and refused questions, ends of cancelled runs."""
 
 import asyncio
 import uuid
-from pathlib import Path
 
 import pytest
 from langgraph_sdk import get_client
 
-from tests.server import running
 from tests.wire.protocol_client import PATIENCE, command, data, ended, events, phase_of, run_to_end, start
 
 pytestmark = pytest.mark.anyio
 
-APP = Path(__file__).parent.parent / "apps" / "protocol"
-
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with running(APP, tmp_path_factory.mktemp("newest") / "data") as server:
-        yield server.url
+def url(protocol_url):
+    return protocol_url
 
 
 async def streamed(client, assistant, input=None, *, thread=None, namespaces=None, **more):

@@ -18,9 +18,8 @@ APP = Path(__file__).parent.parent / "apps" / "protocol"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with running(APP, tmp_path_factory.mktemp("protocol_socket") / "data") as server:
-        yield server.url
+def url(protocol_url):
+    return protocol_url
 
 
 async def test_everything_goes_through_one_socket(url):
