@@ -13,6 +13,23 @@ from tests.wire.protocol_client import start
 pytestmark = pytest.mark.anyio
 
 APP = Path(__file__).parent.parent / "apps" / "protocol"
+ENCRYPTION = '''"""Encrypts nothing, and refuses the outcome of one run that failed."""
+from langgraph_sdk import Encryption
+
+sealed = Encryption()
+refused = []
+
+@sealed.encrypt.json
+async def encrypt(ctx, data):
+    if (ctx.model, ctx.field) == ("run", "error") and data and not refused:
+        refused.append(data)
+        raise RuntimeError("not now")
+    return data
+
+@sealed.decrypt.json
+async def decrypt(ctx, data):
+    return data
+'''
 CONFIGS = {"steps": {"configurable": {"model_name": "openai"}, "tags": ["own"]}}
 
 
@@ -22,10 +39,12 @@ def url(tmp_path_factory):
     shutil.copytree(APP, folder / "app", ignore=shutil.ignore_patterns(".threadloom", "__pycache__"))
     config = json.loads((APP / "langgraph.json").read_text()) | {
         "threadloom": {"end_event": True},
+        "encryption": {"path": "./refusing.py:sealed"},
         "env": {"LANGGRAPH_CONFIG": json.dumps(CONFIGS)},
         "checkpointer": {"ttl": {"strategy": "keep_latest", "default_ttl": 60}},
     }
     (folder / "app" / "langgraph.json").write_text(json.dumps(config))
+    (folder / "app" / "refusing.py").write_text(ENCRYPTION)
     with running(folder / "app", folder / "data") as server:
         yield server.url
 
@@ -56,10 +75,16 @@ async def test_every_stream_of_a_run_ends_with_an_end_event(client, resumable):
         assert await join(last_event_id=parts[-1].id) == [], "it has had the end"
 
 
-async def test_a_failure_is_told_before_the_end(client):
-    seen = await told(client.runs.stream(None, "failing", input={}, stream_mode="values"))
-    assert [name for name, _ in seen[-2:]] == ["error", "end"]
-    assert seen[-1][1]["status"] == "error"
+async def test_a_failure_that_is_tried_again_is_told_once_before_the_end(client):
+    """The end of the first attempt cannot be stored."""
+    for attempts in ([1, 2], [1]):
+        seen = await told(client.runs.stream(None, "failing", input={}, stream_mode="values"))
+        assert [data["attempt"] for name, data in seen if name == "metadata"] == attempts
+        assert [name for name, _ in seen if name in ("error", "end")] == ["error", "end"]
+        assert seen[-2:] == [
+            ("error", {"error": "ValueError", "message": "planned failure"}),
+            ("end", {"run_id": seen[0][1]["run_id"], "status": "error"}),
+        ]
 
 
 async def test_the_own_assistant_of_a_graph_has_the_config_of_the_environment(client):
