@@ -55,6 +55,8 @@ FOLLOW = (
     CANCEL_ON_DISCONNECT,
 )
 EVENTS = "text/event-stream"
+STREAMED: dict[str, Any] = {"query": (NAMESPACE,), "media": EVENTS, "result": {}}
+"""What the operations that make a run and stream it have in common."""
 NO_STREAM: dict[int, dict[str, dict[str, Any]]] = {404: {EVENTS: {}}}
 NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {
     404: {"application/json": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("RunError", "Error")]}}
@@ -236,9 +238,7 @@ class Runs(Watching):
                 "/runs/stream",
                 self.stream,
                 "Make a run and stream its events",
-                query=(NAMESPACE,),
-                media=EVENTS,
-                result={},
+                **STREAMED,
                 **make,
             ),
             runs("POST", "/runs", self.create, "Make a run", result="Run", **make),
