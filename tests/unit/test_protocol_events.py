@@ -137,7 +137,7 @@ def test_a_question_is_told_after_the_values_it_came_with_and_once(told):
     told.take("values", (), {}, (question(),))
     asked = [event for event in told.events if event[0] == "input.requested"]
     assert [(tuple(ns), data) for _, ns, data, _ in asked] == [
-        (CHILD, {"interrupt_id": "i", "payload": "v", "value": "v"})
+        (CHILD, {"interrupt_id": "i", "namespace": list(CHILD), "payload": "v", "value": "v"})
     ]
     assert told.short.index(("input.requested", CHILD)) == told.short.index(("values", CHILD)) + 1
 

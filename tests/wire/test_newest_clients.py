@@ -96,6 +96,16 @@ async def test_messages_and_events_belong_to_a_namespace_though_their_names_do_n
         assert names(told) == ["metadata"]
 
 
+async def test_more_namespaces_than_can_be_told_apart_cheaply_are_refused(client, http):
+    thread = (await client.threads.create())["thread_id"]
+    many = [("namespace", str(number)) for number in range(101)]
+    for method, path in (("POST", "stream"), ("GET", f"{uuid.uuid4()}/stream")):
+        body = {"json": {"assistant_id": "steps", "input": {}}} if method == "POST" else {}
+        answer = await http.request(method, f"/threads/{thread}/runs/{path}", params=many, **body)
+        assert (answer.status_code, answer.json()["detail"][:10]) == (422, "namespace:")
+    assert await client.runs.list(thread) == []
+
+
 async def test_info_tells_that_namespaces_are_known(http):
     assert (await http.get("/info")).json()["flags"]["stream_namespaces"] is True
 
@@ -196,6 +206,7 @@ async def test_lives_and_questions_have_ids_that_name_the_run(http):
         if event["method"] == "lifecycle":
             wanted = f"synth:{run}:lc|{'|'.join(event['params']['namespace'])}|{data['event']}"
         elif event["method"] == "input.requested":
+            assert data["namespace"] == event["params"]["namespace"]
             wanted = f"synth:{run}:input||{data['interrupt_id']}"
         else:
             wanted = f"{run}:{event['seq']}"

@@ -170,7 +170,7 @@ class Channels:
         for interrupt_id, (namespace, value) in self._questions.items():
             self._asked.add(interrupt_id)
             # The Python SDK reads `value`, the specification and the JS SDK `payload`.
-            data = {"interrupt_id": interrupt_id, "payload": value, "value": value}
+            data = {"interrupt_id": interrupt_id, "namespace": list(namespace), "payload": value, "value": value}
             self._tell("input.requested", namespace, data, None)
         self._questions.clear()
 

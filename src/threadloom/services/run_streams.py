@@ -108,13 +108,13 @@ class RunStreamService:
         Args:
             namespaces: as `join_stream`.
         """
+        wanted = self._selection(None, namespaces)
         place = self._limits.open_stream(caller)
         try:
             run, follower = await self._make(caller, thread_id, request, events=True)
         except BaseException:
             place.close()
             raise
-        wanted = self._selection(None, namespaces)
         batches = self._follow(run, follower, wanted, cancel=request.on_disconnect == "cancel", fresh=True)
         return run, EventStream(batches, place, ids=request.stream_resumable)
 
@@ -186,14 +186,15 @@ class RunStreamService:
 
         Raises:
             NotFound, RunNotFound: as `join`.
+            Invalid: too many namespaces.
         """
-        run, outcome = await self._find(caller, thread_id, run_id)
-        place = self._limits.open_stream(caller)
         wanted = self._selection(modes, namespaces)
+        run, outcome = await self._find(caller, thread_id, run_id)
         after = place_after(last_event_id)
         resumable = bool(run and run.kwargs.get("resumable")) or outcome is not None
         if checkpoint_id and after in (None, FROM_THE_START):
             after = await self._after_checkpoint(run_id, checkpoint_id)
+        place = self._limits.open_stream(caller)
         if run is None or run.status not in ACTIVE:
             batches = self._ended(run_id, after, wanted, run or outcome)
         elif resumable and after is not None:

@@ -6,11 +6,15 @@ from collections.abc import Sequence, Set
 import msgspec
 
 from threadloom.codec import to_json
+from threadloom.errors import Invalid
 from threadloom.services.event_filter import is_below
 from threadloom.types import CHECKPOINT_MARK, Event
 
 FROM_THE_START = (0, 0)
 """The place before every event."""
+
+MOST_NAMESPACES = 100
+"""Namespaces that one reader of a run can ask for."""
 
 _ID = re.compile(r"(\d+)-(\d+)")
 _NAMES_OF_THE_START = ("-1", "-", "0", "0-0")
@@ -63,7 +67,13 @@ def place_after(last_event_id: str | None) -> tuple[int, int] | None:
 
 
 def namespaces_of(values: Sequence[str]) -> list[tuple[str, ...]] | None:
-    """The namespaces of a query, each with `|` between its segments; `""` is the root. None when there is none."""
+    """The namespaces of a query, each with `|` between its segments; `""` is the root. None when there is none.
+
+    Raises:
+        Invalid: there are more than `MOST_NAMESPACES`. Each event is compared with each.
+    """
+    if len(values) > MOST_NAMESPACES:
+        raise Invalid(f"namespace: at most {MOST_NAMESPACES} can be asked for, got {len(values)}")
     return [tuple(value.split("|")) if value else () for value in values] or None
 
 
