@@ -324,7 +324,8 @@ def test_bad_variables_are_named(write, name, text):
 
 def test_configs_of_own_assistants_are_read(write):
     config = {"configurable": {"model": "small"}, "recursion_limit": 7, "kept": None}
-    settings = load(write(PLAIN), {"LANGGRAPH_CONFIG": json.dumps({"agent": config, "other": {}})})
+    unset = {"metadata": None, "tags": None}
+    settings = load(write(PLAIN), {"LANGGRAPH_CONFIG": json.dumps({"agent": config | unset, "other": {}})})
     assert settings.graphs["agent"].config == config
     assert settings.warnings == ("LANGGRAPH_CONFIG.other: is no graph of this configuration",)
 

@@ -108,11 +108,13 @@ def _own_config(configs: Section, graph_id: str) -> dict[str, Any]:
     config = configs.section(graph_id)
     if config is None:
         return {}
-    config.mapping("configurable")
-    config.mapping("metadata")
-    config.texts("tags")
-    config.integer("recursion_limit", least=1)
-    return config.value
+    known = {
+        "configurable": config.mapping("configurable"),
+        "metadata": config.mapping("metadata"),
+        "tags": config.texts("tags") or None,
+        "recursion_limit": config.integer("recursion_limit", least=1),
+    }
+    return {key: value for key, value in config.value.items() if known.get(key, True) is not None}
 
 
 def read_cors(section: Section) -> Cors:

@@ -186,23 +186,23 @@ class _Params(msgspec.Struct):
     data: _Told
 
 
-def _event_id(event: Event) -> str:
-    """The id of an event. Of lives and questions it begins as the JavaScript SDK reads the run's id out of it (contract,
+def _event_id(event: Event) -> bytes:
+    """The id of an event, as JSON. Of lives and questions it is one that the JavaScript SDK reads the run's id out of (contract,
     protocols §3)."""
-    if event.name not in ("lifecycle", "input.requested"):
-        return f"{event.run_id}:{event.seq}"
-    params = msgspec.json.decode(event.data, type=_Params)
     if event.name == "lifecycle":
-        return f"synth:{event.run_id}:lc|{'|'.join(params.namespace)}|{params.data.event}"
-    if not params.data.interrupt_id:  # it was too large to be told
-        return f"{event.run_id}:{event.seq}"
-    return f"synth:{event.run_id}:input||{params.data.interrupt_id}"
+        params = msgspec.json.decode(event.data, type=_Params)
+        return to_json(f"synth:{event.run_id}:lc|{'|'.join(params.namespace)}|{params.data.event}")
+    if event.name == "input.requested":
+        params = msgspec.json.decode(event.data, type=_Params)
+        if params.data.interrupt_id:  # not there when the question was too large to be told
+            return to_json(f"synth:{event.run_id}:input||{params.data.interrupt_id}")
+    return f'"{event.run_id}:{event.seq}"'.encode()
 
 
 def envelope(event: Event) -> bytes:
     """An event as clients get it."""
     return b'{"type":"event","event_id":%b,"seq":%d,"method":"%b","params":%b}' % (
-        to_json(_event_id(event)),
+        _event_id(event),
         event.seq,
         event.name.encode(),
         event.data,
