@@ -139,18 +139,23 @@ METHODS = (
     "tools",
     "lifecycle",
     "input.requested",
+    "input.answered",
     "checkpoints",
     "tasks",
     "custom",
 )
 """What a v2 event can tell."""
 
+CHECKPOINT_MARK = "checkpoint"
+"""`mode` of a stored event that is shown to nobody: what follows it came after the root checkpoint whose id is its `name`."""
+
 
 class Event(msgspec.Struct, kw_only=True):
     """One event of a run, as streams send it.
 
     `name` is the event name on the wire (`values`, `updates|inner:<task>` …), `mode` the stream mode it belongs to
-    (`""` for `metadata`, `error`, `end`, which every reader gets). `ms` and `n` make the id `<ms>-<n>`, which always grows
+    (`""` for `metadata`, `error`, `end`, which every reader gets), with `|` and the namespace after it where the name does not
+    tell the namespace. `ms` and `n` make the id `<ms>-<n>`, which always grows
     within a thread. `seq` is its gapless place among the stored events of its thread, 0 when it was not stored.
     """
 

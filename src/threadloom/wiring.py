@@ -61,7 +61,7 @@ from threadloom.services.runs import RunService
 from threadloom.services.state import StateService
 from threadloom.services.state_update import StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
-from threadloom.services.threads import ThreadService
+from threadloom.services.threads import ThreadService, configured_ttl
 from threadloom.services.ttl import ThreadSweeper
 from threadloom.services.webhooks import DeliveryService, WebhookPolicy, Webhooks
 from threadloom.storage.base import Storage
@@ -262,6 +262,7 @@ class Server:
             limits=self.limits,
             assign=load_assign(settings),
             keep=settings.events_seconds,
+            new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),
         )
         thread_graphs = ThreadGraphs(storage=storage, graphs=graphs)
         writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._parts.locks)
@@ -290,7 +291,13 @@ class Server:
             state=state,
             runs=runs,
             streams=RunStreamService(
-                storage=storage, guard=guard, broker=broker, numbers=numbers, runs=runs, limits=self.limits
+                storage=storage,
+                guard=guard,
+                broker=broker,
+                numbers=numbers,
+                runs=runs,
+                limits=self.limits,
+                end_event=settings.threadloom.end_event,
             ),
             assistants=assistants,
             items=ItemService(self.store, guard),

@@ -103,17 +103,17 @@ async def test_going_back_keeps_the_versions(storage):
     assert len(await storage.read(lambda tx: tx.assistants.versions("a"))) == 2
 
 
-async def test_describing_a_version_touches_the_assistant_only_if_it_is_current(storage):
+async def test_restating_a_version_touches_the_assistant_only_if_it_is_current(storage):
     async def work(tx):
         await tx.assistants.insert(assistant(description="old"))
-        await tx.assistants.describe("a", 1, "new")
+        await tx.assistants.restate(assistant(description="new", config={"tags": ["t"]}, context={"a": 1}))
         first = await tx.assistants.get("a")
         await tx.assistants.add_version(first)
-        await tx.assistants.describe("a", 1, None)
+        await tx.assistants.restate(assistant(description=None))
         return first, await tx.assistants.get("a"), await tx.assistants.version("a", 1)
 
-    first, current, version = await storage.write(work)
-    assert (first.description, current.description, version.description) == ("new", "new", None)
+    shown = [(one.description, one.config, one.context) for one in await storage.write(work)]
+    assert shown == [("new", {"tags": ["t"]}, {"a": 1})] * 2 + [(None, {}, {})]
 
 
 async def test_delete_takes_the_versions_along(storage):

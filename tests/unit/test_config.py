@@ -314,11 +314,35 @@ def test_an_env_file_is_not_read_unless_named(write, tmp_path):
         ("PORT", "70000"),
         ("LANGGRAPH_THREAD_TTL", "[1]"),
         ("CORS_CONFIG", "{"),
+        ("LANGGRAPH_CONFIG", "[1]"),
         ("MOUNT_PREFIX", "api"),
     ],
 )
 def test_bad_variables_are_named(write, name, text):
     assert f"  - {name}: " in refused(write(PLAIN), {name: text})
+
+
+def test_configs_of_own_assistants_are_read(write):
+    config = {"configurable": {"model": "small"}, "recursion_limit": 7, "kept": None}
+    unset = {"metadata": None, "tags": None}
+    settings = load(write(PLAIN), {"LANGGRAPH_CONFIG": json.dumps({"agent": config | unset, "other": {}})})
+    assert settings.graphs["agent"].config == config
+    assert settings.warnings == ("LANGGRAPH_CONFIG.other: is no graph of this configuration",)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        (7, ""),
+        ({"configurable": []}, ".configurable"),
+        ({"metadata": 1}, ".metadata"),
+        ({"tags": "t"}, ".tags"),
+        ({"recursion_limit": 0}, ".recursion_limit"),
+    ],
+)
+def test_bad_configs_of_own_assistants_are_named(write, config, key):
+    env = {"LANGGRAPH_CONFIG": json.dumps({"agent": config})}
+    assert f"  - LANGGRAPH_CONFIG.agent{key}: " in refused(write(PLAIN), env)
 
 
 def test_http_and_cors_are_read(write):

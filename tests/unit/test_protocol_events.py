@@ -151,7 +151,7 @@ def test_a_question_is_told_after_the_values_it_came_with_and_once(told):
     told.take("values", (), {}, (question(),))
     asked = [event for event in told.events if event[0] == "input.requested"]
     assert [(tuple(ns), data) for _, ns, data, _ in asked] == [
-        (CHILD, {"interrupt_id": "i", "payload": "v", "value": "v"})
+        (CHILD, {"interrupt_id": "i", "namespace": list(CHILD), "payload": "v", "value": "v"})
     ]
     assert told.short.index(("input.requested", CHILD)) == told.short.index(("values", CHILD)) + 1
 
@@ -173,12 +173,13 @@ def test_updates_leave_out_what_is_langgraphs_own(told):
     [
         ({"payload": 1}, {"payload": 1}),
         ({"name": "n", "payload": None}, {"name": "n", "payload": None}),
-        ({"name": "n"}, {"payload": {"name": "n"}}),
+        ({"name": "n", "step": 1}, {"name": "n", "step": 1}),
+        ({"name": 1}, {"payload": {"name": 1}}),
         ("text", {"payload": "text"}),
         (None, {"payload": None}),
     ],
 )
-def test_custom_data_has_a_payload(told, written, shown):
+def test_custom_data_has_a_payload_or_a_name(told, written, shown):
     told.take("custom", (), written)
     assert told.events[0][2] == shown
 

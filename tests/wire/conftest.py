@@ -1,12 +1,23 @@
 """Clients of the server that a test module starts: its fixture `url` says where that is."""
 
 import shutil
+from pathlib import Path
 
 import httpx
 import pytest
 from langgraph_sdk import get_client
 
+from tests.server import running
 from tests.wire.javascript import SCRIPTS, packages
+
+PROTOCOL = Path(__file__).parent.parent / "apps" / "protocol"
+
+
+@pytest.fixture(scope="session")
+def protocol_url(tmp_path_factory):
+    """The server of `apps/protocol` that several modules share: each test works on threads of its own."""
+    with running(PROTOCOL, tmp_path_factory.mktemp("protocol") / "data") as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -27,16 +27,20 @@ ECHO = default_assistant_id("echo")
 
 
 class Configured:
-    """A registry that only knows names and descriptions."""
+    """A registry that only knows names, descriptions, and the config of the graph `echo`."""
 
-    def __init__(self, **descriptions):
+    def __init__(self, echo_config=None, **descriptions):
         self._descriptions = descriptions
+        self._echo_config = echo_config or {}
 
     def ids(self):
         return list(self._descriptions)
 
     def describe(self, graph_id):
         return self._descriptions[graph_id]
+
+    def config(self, graph_id):
+        return self._echo_config if graph_id == "echo" else {}
 
     @asynccontextmanager
     async def open(self, graph_id, **how):
@@ -86,6 +90,24 @@ async def test_a_description_that_somebody_changed_stays(storage):
     service = await start(storage, echo="new")
     assert (await service.get(SYSTEM, ECHO)).description == "theirs"
     assert (await service.set_latest(SYSTEM, ECHO, AssistantLatest(version=1))).description == "new"
+
+
+async def test_the_config_follows_the_configuration_until_somebody_changes_it(storage):
+    def config(model):
+        return {"configurable": {"model": model}, "tags": ["t"]}
+
+    for model in ("small", "large"):
+        service = await start(storage, echo=None, other=None, echo_config=config(model))
+        own = await service.get(SYSTEM, ECHO)
+        assert (own.config, own.context, own.version) == (config(model), {"model": model}, 1)
+    await service.patch(SYSTEM, ECHO, AssistantPatch(name="renamed"))
+    service = await start(storage, echo=None, other=None, echo_config=config("huge"))
+    assert (await service.get(SYSTEM, ECHO)).config == config("huge")
+    await service.patch(SYSTEM, ECHO, AssistantPatch(context={"model": "theirs"}))
+    service = await start(storage, echo=None, other=None, echo_config=config("small"))
+    assert (await service.get(SYSTEM, ECHO)).context == {"model": "theirs"}
+    assert (await service.set_latest(SYSTEM, ECHO, AssistantLatest(version=1))).context == {"model": "small"}
+    assert (await service.set_latest(SYSTEM, ECHO, AssistantLatest(version=2))).context == {"model": "huge"}
 
 
 async def test_assistants_of_a_graph_that_is_not_configured_are_hidden_but_kept(storage):

@@ -82,9 +82,10 @@ async def test_the_handshake_of_a_web_socket_is_refused_with_the_right_status(se
 
 async def test_the_web_socket_of_anothers_thread_is_not_found(server, bob, estate):
     url = f"ws{server.url.removeprefix('http')}/threads/{estate.thread}/stream/events"
-    with pytest.raises(websockets.InvalidStatus) as refused_:
-        await websockets.connect(url, additional_headers=bob.headers)
-    assert refused_.value.response.status_code == 404
+    async with websockets.connect(url, additional_headers=bob.headers) as socket:
+        with pytest.raises(websockets.ConnectionClosedError) as closed:
+            await socket.recv()
+    assert closed.value.rcvd.code == 4404
     async with websockets.connect(url, additional_headers=estate.ann.headers):
         pass
 

@@ -39,6 +39,9 @@ class OneGraph:
     def ids(self):
         return list(self.names)
 
+    def config(self, graph_id):
+        return {}
+
     def describe(self, graph_id):
         return None
 

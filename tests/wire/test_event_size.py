@@ -61,7 +61,7 @@ def test_an_error_stands_where_a_larger_event_would(http, resumable):
 def test_what_is_within_the_limit_passes(http):
     body = {"assistant_id": "agent", "input": {"size": 900}, "stream_mode": "updates"}
     names = [name for name, _ in events(http.post("/runs/stream", json=body))]
-    assert names == ["metadata", "updates", "updates", "end"]
+    assert names == ["metadata", "updates", "updates"]
 
 
 def test_who_only_waits_gets_all(http):

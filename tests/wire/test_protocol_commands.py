@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import running
 from tests.wire.protocol_client import command, data, ended, events, phase_of, run_to_end, start
 
 pytestmark = pytest.mark.anyio
@@ -15,9 +14,8 @@ APP = Path(__file__).parent.parent / "apps" / "protocol"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with running(APP, tmp_path_factory.mktemp("protocol_commands") / "data") as server:
-        yield server.url
+def url(protocol_url):
+    return protocol_url
 
 
 async def values(http, thread):

@@ -1,24 +1,19 @@
 """The v2 event stream through the stock Python SDK, by HTTP and by web socket."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from langgraph_sdk import get_client
 
-from tests.server import running
 from tests.wire.protocol_client import PATIENCE
 
 pytestmark = pytest.mark.anyio
-
-APP = Path(__file__).parent.parent / "apps" / "protocol"
 SAY = {"messages": [{"role": "user", "content": "hi you"}]}
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with running(APP, tmp_path_factory.mktemp("protocol_sdk") / "data") as server:
-        yield server.url
+def url(protocol_url):
+    return protocol_url
 
 
 @pytest.fixture(params=["sse", "websocket"])

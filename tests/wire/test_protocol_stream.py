@@ -19,9 +19,8 @@ SAY = {"messages": [{"role": "user", "content": "hi you"}]}
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with running(APP, tmp_path_factory.mktemp("protocol_stream") / "data") as server:
-        yield server.url
+def url(protocol_url):
+    return protocol_url
 
 
 def shape(event):

@@ -237,9 +237,9 @@ async def test_no_mode_tells_what_an_exception_was_not_meant_to_say(client, http
     thread = await new(client)
     told = await events(http, thread, "secretive", input={}, stream_mode=[mode])
     assert "hunter2" not in json.dumps(told)
-    assert told[-2] == ("error", {"error": "OwnError", "message": "An internal error occurred"})
+    assert told[-1] == ("error", {"error": "OwnError", "message": "An internal error occurred"})
     if mode == "tasks":
-        assert told[-3][1]["error"] == told[-2][1]
+        assert told[-2][1]["error"] == told[-1][1]
 
 
 async def test_a_state_written_by_hand_is_told_with_its_thread(client, http):

@@ -17,7 +17,7 @@ from threadloom.api.http import Facts, deny
 from threadloom.api.parse import load
 from threadloom.codec import to_json
 from threadloom.config.settings import HttpSettings
-from threadloom.errors import ApiError, BadRequest, Invalid, TooMany
+from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, TooMany
 from threadloom.ids import new_id, parse_id
 from threadloom.services import Services
 from threadloom.services.event_filter import EventFilter, read_filter
@@ -41,6 +41,13 @@ log = logging.getLogger(__name__)
 _PATH = re.compile(r"/threads/([^/]+)/stream/events")
 ENDED = "thread stream ended"
 MOST_SUBSCRIPTIONS = 1000
+
+REFUSED = 4000
+"""Plus the status that the event stream by HTTP would have: the code that closes a socket which is not served. It is accepted
+first, for a page cannot read the status of a handshake that is refused, and its client would try again."""
+
+REASON_BYTES = 123
+"""What the reason of a close may have."""
 
 TOGETHER_SECONDS = 0.02
 """Subscriptions that come so soon after each other are told together, in the order of events, and nothing before that. A client
@@ -89,13 +96,16 @@ class EventSockets:
         found = _PATH.fullmatch(route_path(scope))
         thread_id = parse_id(found[1]) if found else None
         if thread_id is None:
-            await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": 1011, "reason": ENDED})
+            await _refuse(send, 422, "The thread's id is no UUID")
             return
         try:
             rule = await self._services.events.may_read(caller, thread_id)
         except EXPECTED as error:
-            await deny(reply_to(error), scope, receive, send)
+            reply = reply_to(error)
+            if not 400 <= reply.status < 500:
+                await deny(reply, scope, receive, send)
+                return
+            await _refuse(send, reply.status, error.detail if isinstance(error, ApiError) else ENDED)
             return
         await send({"type": "websocket.accept"})
         await _Session(self._services, caller, thread_id, self._max_frame, send, rule).serve(receive)
@@ -150,7 +160,7 @@ class _Session:
             if pump.done() and pump.exception() is None:
                 gone = Refused("permission_denied", "The thread cannot be read any more")
                 await self._put(to_json(failure(None, gone)))
-                await self._send({"type": "websocket.close", "code": 1008, "reason": ENDED})
+                await self._send({"type": "websocket.close", "code": REFUSED + NotFound.status, "reason": ENDED})
             elif not reading.done() and not isinstance(pump.exception(), OSError):
                 log.error("the events of thread %s cannot be read", self._thread_id, exc_info=pump.exception())
                 gone = Refused("unknown_error", "The events of the thread cannot be read")
@@ -294,6 +304,13 @@ class _Session:
 
     async def _put(self, frame: bytes) -> None:
         await self._send({"type": "websocket.send", "text": frame.decode()})
+
+
+async def _refuse(send: Send, status: int, why: str) -> None:
+    """Accepts a web socket and closes it with the code for a status."""
+    reason = why.encode()[:REASON_BYTES].decode(errors="ignore")
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": REFUSED + status, "reason": reason})
 
 
 def _chosen(scope: Scope, wanted: Callable[[str], bool] | None) -> dict[str, str]:

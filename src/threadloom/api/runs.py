@@ -37,7 +37,26 @@ ACTION = Param(
     "action", {"enum": list(ACTIONS)}, "Whether the run's checkpoints stay (`interrupt`) or go (`rollback`)."
 )
 MODES = {"type": "array", "items": TEXT}
+NAMESPACE = Param(
+    "namespace",
+    {"type": "array", "items": TEXT},
+    "Only events of these graphs within the graph, each without those below it: segments of the form `node:task` with `|` "
+    "between them, empty for the root; without its task a segment matches every task of the node.",
+)
+FOLLOW = (
+    Param("stream_mode", MODES, "Only events of these modes."),
+    NAMESPACE,
+    Param(
+        "checkpoint_id",
+        TEXT,
+        "A resumable run is told from after this checkpoint on; whole if it is none of the run's. A `Last-Event-ID` that names "
+        "an event counts more.",
+    ),
+    CANCEL_ON_DISCONNECT,
+)
 EVENTS = "text/event-stream"
+STREAMED: dict[str, Any] = {"query": (NAMESPACE,), "media": EVENTS, "result": {}}
+"""What the operations that make a run and stream it have in common."""
 NO_STREAM: dict[int, dict[str, dict[str, Any]]] = {404: {EVENTS: {}}}
 NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {
     404: {"application/json": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("RunError", "Error")]}}
@@ -89,6 +108,8 @@ class Watching:
                 thread_id,
                 run_id,
                 modes=set(modes) or None,
+                namespaces=call.all("namespace"),
+                checkpoint_id=call.text("checkpoint_id"),
                 last_event_id=call.header(b"last-event-id"),
                 cancel_on_disconnect=call.flag("cancel_on_disconnect"),
             )
@@ -107,7 +128,9 @@ class Runs(Watching):
 
     async def stream(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
-        run, events = await self.services.streams.stream(call.caller, thread_id, await call.read(RunCreate))
+        run, events = await self.services.streams.stream(
+            call.caller, thread_id, await call.read(RunCreate), namespaces=call.all("namespace")
+        )
         path = f"/threads/{thread_id}/runs/{run.run_id}"
         return EventStream(events, places(path, path + "/stream"), ids=events.ids, seconds=self.heartbeat)
 
@@ -207,12 +230,16 @@ class Runs(Watching):
         )
         listed = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
         wait = Param("wait", FLAG, "Whether to answer only when the run has ended.")
-        follow = (Param("stream_mode", MODES, "Only events of these modes."), CANCEL_ON_DISCONNECT)
         watch = Param("stream_modes", {"type": "array", "items": {"enum": list(THREAD_MODES)}})
         return [
             runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result={}, **make),
             runs(
-                "POST", "/runs/stream", self.stream, "Make a run and stream its events", media=EVENTS, result={}, **make
+                "POST",
+                "/runs/stream",
+                self.stream,
+                "Make a run and stream its events",
+                **STREAMED,
+                **make,
             ),
             runs("POST", "/runs", self.create, "Make a run", result="Run", **make),
             runs("GET", "/runs", self.search, "List runs, newest first", query=listing, result=listed, errors=(404,)),
@@ -242,7 +269,7 @@ class Runs(Watching):
                 one + "/stream",
                 self.join_stream,
                 "Stream a run's events; `Last-Event-ID` resumes",
-                query=follow,
+                query=FOLLOW,
                 media=EVENTS,
                 result={},
                 errors=(404, 429),

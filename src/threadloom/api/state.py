@@ -68,7 +68,8 @@ class State:
         if limit <= 0:
             await self.services.threads.get(call.caller, thread_id)
             return answer([])
-        return answer(await self.services.state.history(call.caller, thread_id, query))
+        # The caller has the id in the path. Without it here, `map(del(.metadata.thread_id))` makes histories of copies equal.
+        return answer(await self.services.state.history(call.caller, thread_id, query, tell_thread=False))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
@@ -123,7 +124,7 @@ class State:
                 "GET",
                 "/history",
                 self.plain_history,
-                "List states, newest first",
+                "List states, newest first; checkpoints do not name the thread",
                 query=(*pages, SELECT),
                 result=listed,
                 errors=(404,),

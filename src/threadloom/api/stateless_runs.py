@@ -7,14 +7,14 @@ from starlette.types import ASGIApp
 
 from threadloom.api import parse
 from threadloom.api.http import Call, answer, nothing
-from threadloom.api.routing import Operation, Param
+from threadloom.api.routing import Operation
 from threadloom.api.runs import (
     ACTION,
     ACTIONS,
-    CANCEL_ON_DISCONNECT,
     EVENTS,
-    MODES,
+    FOLLOW,
     NO_STREAM,
+    STREAMED,
     Watching,
     places,
 )
@@ -33,7 +33,9 @@ class StatelessRuns(Watching):
         return answer(run_record(run), headers=places(f"/runs/{run.run_id}"))
 
     async def stream(self, call: Call) -> ASGIApp:
-        run, events = await self.services.streams.stream(call.caller, None, await call.read(RunCreate))
+        run, events = await self.services.streams.stream(
+            call.caller, None, await call.read(RunCreate), namespaces=call.all("namespace")
+        )
         path = f"/runs/{run.run_id}"
         return EventStream(events, places(path, path + "/stream"), ids=events.ids, seconds=self.heartbeat)
 
@@ -76,11 +78,15 @@ class StatelessRuns(Watching):
 
         make = {"body": RunCreate, "errors": (400, 404, 429)}
         listed = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
-        follow = (Param("stream_mode", MODES, "Only events of these modes."), CANCEL_ON_DISCONNECT)
         return [
             runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result={}, **make),
             runs(
-                "POST", "/runs/stream", self.stream, "Make a run and stream its events", media=EVENTS, result={}, **make
+                "POST",
+                "/runs/stream",
+                self.stream,
+                "Make a run and stream its events",
+                **STREAMED,
+                **make,
             ),
             runs("POST", "/runs", self.create, "Make a run", result="Run", **make),
             runs(
@@ -107,7 +113,7 @@ class StatelessRuns(Watching):
                 "/runs/{run_id}/stream",
                 self.join_stream,
                 "Stream a run's events; `Last-Event-ID` resumes",
-                query=follow,
+                query=FOLLOW,
                 media=EVENTS,
                 result={},
                 errors=(404, 429),

@@ -61,6 +61,7 @@ class System:
                 "langsmith_tracing_replicas": True,
                 "langsmith_tracing_session_on_runs": True,
                 "strict_resume": True,
+                "stream_namespaces": True,
                 **self.backstage.flags,
             },
             "host": {

@@ -93,6 +93,30 @@ def read_graphs(top: Section) -> dict[str, GraphSpec]:
     return found
 
 
+def with_configs(graphs: dict[str, GraphSpec], configs: Section) -> dict[str, GraphSpec]:
+    """The graphs with the config that `LANGGRAPH_CONFIG` gives the own assistant of each."""
+    for graph_id in configs.value:
+        if graph_id not in graphs:
+            configs.findings.warn(configs.at(graph_id), "is no graph of this configuration")
+    return {
+        graph_id: msgspec.structs.replace(spec, config=_own_config(configs, graph_id))
+        for graph_id, spec in graphs.items()
+    }
+
+
+def _own_config(configs: Section, graph_id: str) -> dict[str, Any]:
+    config = configs.section(graph_id)
+    if config is None:
+        return {}
+    known = {
+        "configurable": config.mapping("configurable"),
+        "metadata": config.mapping("metadata"),
+        "tags": config.texts("tags") or None,
+        "recursion_limit": config.integer("recursion_limit", least=1),
+    }
+    return {key: value for key, value in config.value.items() if known.get(key, True) is not None}
+
+
 def read_cors(section: Section) -> Cors:
     cors = Cors(
         allow_origins=section.texts("allow_origins"),

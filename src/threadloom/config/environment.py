@@ -78,8 +78,15 @@ BLOCKS: dict[str, str] = {
 }
 """Keys of `langgraph.json` and the variables that hold the same JSON when there is no file (images)."""
 
-OVERRIDES = ("CORS_ALLOW_ORIGINS", "CORS_CONFIG", "MOUNT_PREFIX", "LANGGRAPH_MOUNT_PREFIX", "LANGGRAPH_THREAD_TTL")
-"""Variables that win over one key of `langgraph.json`."""
+OVERRIDES = (
+    "CORS_ALLOW_ORIGINS",
+    "CORS_CONFIG",
+    "MOUNT_PREFIX",
+    "LANGGRAPH_MOUNT_PREFIX",
+    "LANGGRAPH_THREAD_TTL",
+    "LANGGRAPH_CONFIG",
+)
+"""Variables that win over one key of `langgraph.json`, or add to one."""
 
 LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 

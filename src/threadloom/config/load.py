@@ -21,6 +21,7 @@ from threadloom.config.blocks import (
     read_ui_config,
     read_webhooks,
     spec,
+    with_configs,
 )
 from threadloom.config.environment import BLOCKS, read_dotenv, read_variables
 from threadloom.config.image import read_dependencies, read_image
@@ -163,7 +164,7 @@ def _read(
             document[key] = _json_variable(BLOCKS[key], text, findings)
     from_env = {
         name: value
-        for name in ("CORS_CONFIG", "LANGGRAPH_THREAD_TTL")
+        for name in ("CORS_CONFIG", "LANGGRAPH_THREAD_TTL", "LANGGRAPH_CONFIG")
         if whole_env.get(name, "").strip() and (value := _json_variable(name, whole_env[name], findings)) is not None
     }
     checkpointer = read_checkpointer(top.section("checkpointer"))
@@ -171,6 +172,9 @@ def _read(
         checkpointer = msgspec.structs.replace(
             checkpointer, ttl=read_thread_ttl(Section(ttl, "LANGGRAPH_THREAD_TTL", findings))
         )
+    graphs = read_graphs(top)
+    if (configs := from_env.get("LANGGRAPH_CONFIG")) is not None:
+        graphs = with_configs(graphs, Section(configs, "LANGGRAPH_CONFIG", findings))
     variables = read_variables(whole_env, findings)
     if overrides.get("jobs") is not None:
         variables = msgspec.structs.replace(variables, n_jobs_per_worker=overrides["jobs"])
@@ -184,7 +188,7 @@ def _read(
     settings = Settings(
         root=root,
         path=file,
-        graphs=read_graphs(top),
+        graphs=graphs,
         dependencies=dependencies,
         env=own_env,
         env_file=document["env"] if isinstance(document.get("env"), str) else None,

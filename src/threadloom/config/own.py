@@ -18,6 +18,7 @@ def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
     drain = section.integer("drain_seconds")
     own = OwnSettings(
         checkpoint_thread_id=section.flag("checkpoint_thread_id", True),
+        end_event=section.flag("end_event"),
         webhook_secrets=_secrets(section, env),
         webhook_tries=section.integer("webhook_tries", least=1) or OwnSettings().webhook_tries,
         synchronous=section.one_of("synchronous", ("normal", "full"), "normal"),

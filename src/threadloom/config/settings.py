@@ -14,10 +14,11 @@ MiddlewareOrder = Literal["middleware_first", "auth_first"]
 
 
 class GraphSpec(msgspec.Struct, frozen=True):
-    """Where a graph is (`path`, a spec of code) and what its assistant says of itself."""
+    """Where a graph is (`path`, a spec of code), and description and config of its own assistant."""
 
     path: str
     description: str | None = None
+    config: dict[str, Any] = {}
 
 
 class Cors(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,10 +189,12 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
 class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: what no other server of this API has. `allowed_hosts`: names that the server answers to beside
     the loopback's (see `api.hosts`). `webhook_secrets`: each signs every delivery. `webhook_tries`: how often one is tried.
+    `end_event`: whether the stream of each run ends with an `end` event.
     `lease_seconds`: silence after which a worker's runs are taken up by others. `drain_seconds`: how long a process of `serve`
     that was told to stop still takes requests."""
 
     checkpoint_thread_id: bool = True
+    end_event: bool = False
     webhook_secrets: tuple[str, ...] = ()
     webhook_tries: int = 7
     synchronous: Synchronous = "normal"

@@ -287,7 +287,7 @@ class SealedEvents(Table):
 class SealedAssistants(Table):
     """`storage.base.Assistants`."""
 
-    PLAIN = ("lock", "describe", "delete", "count")
+    PLAIN = ("lock", "delete", "count")
 
     async def insert(self, assistant: Assistant) -> bool:
         inserted: bool = await self._inner.insert(self._sealed(assistant))
@@ -313,6 +313,9 @@ class SealedAssistants(Table):
 
     async def set_current(self, assistant: Assistant) -> None:
         await self._inner.set_current(self._sealed(assistant))
+
+    async def restate(self, assistant: Assistant) -> None:
+        await self._inner.restate(self._sealed(assistant))
 
     async def search(self, query: AssistantQuery) -> list[Assistant]:
         return self._opened(await self._inner.search(query))

@@ -4,13 +4,23 @@ from typing import Protocol
 
 import msgspec
 
+from threadloom.codec import to_json
+from threadloom.engine.events import channel_params
 from threadloom.engine.states import check, thread_status
 from threadloom.errors import Conflict
 from threadloom.storage.base import Tx
 from threadloom.storage.queue import Claim
-from threadloom.types import Outcome, Run
+from threadloom.types import CHANNELS, Event, Outcome, Run
 
 BUSY = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
+
+
+CANCELLED_PHASES: tuple[dict[str, str], ...] = (
+    {"event": "interrupted"},
+    {"event": "failed", "error": "The run was cancelled"},
+)
+"""How a v2 run that was cancelled tells of its end. The Python SDK's iterators end on `completed` and `failed` alone, and such a
+run did not complete."""
 
 
 class Admitted(msgspec.Struct, kw_only=True):
@@ -78,8 +88,17 @@ async def admit(tx: Tx, run: Run, starter: Starter) -> Admitted:
     return admitted
 
 
+def _lifecycle(run: Run, phase: dict[str, str], now: int) -> Event:
+    ms = now // 1000
+    data = to_json(channel_params(ms, (), {**phase, "graph_name": run.graph_id}))
+    return Event(thread_id=run.thread_id, run_id=run.run_id, name="lifecycle", data=data, mode=CHANNELS, ms=ms)
+
+
 async def end_pending(tx: Tx, run: Run, now: int, *, keep: bool) -> None:
-    """Ends a run that never started: interrupted and on record, or gone. Its thread's status is the caller's to set."""
+    """Ends a run that never started: interrupted and on record, or gone. Its thread's status is the caller's to set; readers of
+    the v2 event stream find its end stored."""
+    if run.kwargs.get("event_streaming"):
+        await tx.events.append([_lifecycle(run, phase, now) for phase in CANCELLED_PHASES])
     if not keep:
         await tx.runs.delete(run.run_id)
         return

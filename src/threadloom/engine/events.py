@@ -93,10 +93,8 @@ class Emitter:
         """One event; `mode` is the stream mode it belongs to, `""` for what every reader gets."""
         if not self._stored and not self._broker.watched(self._run.thread_id):
             return
-        data = to_json(value)
-        if len(data) > self._largest:
-            name, data, mode = "error", to_json(self._too_large(name, len(data))), ""
-        event = self._event(name, data, mode)
+        sized, data = self._sized(name, to_json(value))
+        event = self._event(sized, data, mode if sized == name else "")
         if self._stored:
             self._keep(event)
         elif self._holds():
@@ -119,16 +117,26 @@ class Emitter:
         if self._failure is not None:
             raise self._failure
 
-    def last(self, status: str) -> Event:
-        """The event that closes the run's stream. Made before the run is settled, published after."""
-        return closing(self._run.thread_id, self._run.run_id, status, self._numbers)
+    def closing(self, status: str, error: dict[str, Any] | None) -> list[Event]:
+        """The events that close the run's stream: what went wrong, if anything did, and the end. Made before the run is settled,
+        published after: a failure that is tried again is told to nobody."""
+        run = self._run
+        events = [] if error is None else [self._event(*self._sized("error", to_json(error)), "")]
+        return [*events, closing(run.thread_id, run.run_id, status, self._numbers)]
 
-    def last_lifecycle(self, phase: str, error: str | None) -> Event:
-        """How a v2 run tells that it ended: `completed`, `failed` or `interrupted`. To be stored and published as `last`."""
-        data: dict[str, Any] = {"event": phase, "graph_name": self._run.graph_id}
-        if error is not None:
-            data["error"] = error
-        return self._telling("lifecycle", (), data, None)
+    def closing_lifecycle(self, phases: Sequence[dict[str, Any]]) -> list[Event]:
+        """How a v2 run tells that it ended. To be stored and published as `closing`.
+
+        Args:
+            phases: the data of each event but the graph's name.
+        """
+        name = {"graph_name": self._run.graph_id}
+        return [self._telling("lifecycle", (), {**phase, **name}, None) for phase in phases]
+
+    @property
+    def replays(self) -> bool:
+        """Whether what is emitted is stored, so that readers can have it again."""
+        return self._stored
 
     @property
     def stored(self) -> bool:
@@ -142,16 +150,19 @@ class Emitter:
 
     def _telling(self, method: str, namespace: Sequence[str], data: Any, node: str | None) -> Event:
         event = self._event(method, b"", CHANNELS)
-        params: dict[str, Any] = {"namespace": list(namespace), "timestamp": event.ms}
-        if node is not None:
-            params["node"] = node
-        params["data"] = data
+        params = channel_params(event.ms, namespace, data, node)
         event.data = to_lean_json(params)
         # How a run ends is told whatever its size: readers wait for it.
         if len(event.data) > self._largest and method != "lifecycle":
             params["data"] = {"__error__": self._too_large(method, len(event.data))}
             event.data = to_lean_json(params)
         return event
+
+    def _sized(self, name: str, data: bytes) -> tuple[str, bytes]:
+        """Name and data of an event, or of the error in the place of one that is too large."""
+        if len(data) <= self._largest:
+            return name, data
+        return "error", to_json(self._too_large(name, len(data)))
 
     def _too_large(self, name: str, size: int) -> dict[str, str]:
         text = (
@@ -214,8 +225,14 @@ class Emitter:
         return bool(found)
 
 
-def closing(thread_id: str, run_id: str, status: str, numbers: Numbers) -> Event:
-    """The event that closes a run's stream; `status` is how the run ended."""
-    ms, n = numbers.next()
+def channel_params(ms: int, namespace: Sequence[str], data: Any, node: str | None = None) -> dict[str, Any]:
+    """The `params` of a v2 event (contract, protocols §3, "Event")."""
+    named = {} if node is None else {"node": node}
+    return {"namespace": list(namespace), "timestamp": ms, **named, "data": data}
+
+
+def closing(thread_id: str, run_id: str, status: str, numbers: Numbers | None = None) -> Event:
+    """The event that closes a run's stream; `status` is how the run ended. Without `numbers` it has no id."""
+    ms, n = (0, 0) if numbers is None else numbers.next()
     data = to_json({"run_id": run_id, "status": status})
     return Event(thread_id=thread_id, run_id=run_id, name="end", data=data, ms=ms, n=n, last=True)

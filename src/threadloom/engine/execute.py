@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
-from langgraph.errors import EmptyInputError
+from langgraph.errors import EmptyInputError, UnknownInterruptError
 from langgraph.types import Command, Send
 
 from threadloom import __version__
@@ -18,11 +18,12 @@ from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
 from threadloom.engine.protocol_events import Channels
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
-from threadloom.engine.stream_modes import Translator, langgraph_modes
+from threadloom.engine.stream_modes import NamedEvent, Translator, langgraph_modes, mode_of_event
 from threadloom.engine.turn import turn_start
 from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
 from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
+from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.types import Run
 
@@ -46,13 +47,14 @@ class Result(msgspec.Struct, kw_only=True):
     """How an attempt ended.
 
     `output_json` is what `wait` answers. `snapshot` is what the thread looks like now; None when it could not be read or
-    is not needed. A `cancelled` attempt was stopped from outside.
+    is not needed. A `cancelled` attempt was stopped from outside. `refusal` is why `strict_resume` refused an answer.
     """
 
     kind: Kind
     output_json: bytes = b"{}"
     error: dict[str, Any] | None = None
     snapshot: Snapshot | None = None
+    refusal: dict[str, Any] = {}
 
 
 class Execution:
@@ -151,8 +153,8 @@ class Execution:
     def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
         log.warning("run %s failed", self._run.run_id, exc_info=error)
         fault = told(error)
-        self._emitter.emit("error", fault)
-        return Result(kind=kind, output_json=to_json({"__error__": fault}), error=fault, snapshot=snapshot)
+        output = to_json({"__error__": fault})
+        return Result(kind=kind, output_json=output, error=fault, snapshot=snapshot, refusal=_refusal(error))
 
     # --- calling the graph ---
 
@@ -163,7 +165,12 @@ class Execution:
             state = await graph.aget_state(_bare(config))
             self._values = state.values
             return
-        translator = Translator(self._kwargs["stream_mode"], self._run.thread_id)
+        translator = Translator(
+            self._kwargs["stream_mode"],
+            self._run.thread_id,
+            subgraphs=bool(self._kwargs.get("subgraphs")),
+            marks=self._emitter.replays,
+        )
         if self._emitter.channels:
             await self._stream_channels(graph, input_, config, translator)
         else:
@@ -180,15 +187,25 @@ class Execution:
 
     async def _stream_modes(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
         """A classic run: what happens goes out in the stream modes of the request."""
-        emit = self._emitter.emit
-        async for ns, mode, chunk in self._chunks(graph, input_, config):
-            if mode == "values" and not ns:
-                self._see(chunk)
-            if mode == "events":
-                emit("events", chunk, "events")
-                continue
-            for name, value, of_mode in translator.events(ns, mode, chunk):
-                emit(name, value, of_mode)
+        if translator.needs_reports:
+            config = with_reports(config, lambda ns, task: self._emit(translator.lives(ns, task)))
+        try:
+            async for ns, mode, chunk in self._chunks(graph, input_, config):
+                if mode == "values" and not ns:
+                    self._see(chunk)
+                if mode == "events":
+                    self._emitter.emit("events", chunk, mode_of_event(chunk))
+                else:
+                    self._emit(translator.events(ns, mode, chunk))
+        except BaseException as error:
+            self._emit(translator.finish(error))
+            raise
+        await asyncio.sleep(0)  # what subgraphs reported last is taken first
+        self._emit(translator.finish(None))
+
+    def _emit(self, events: Iterable[NamedEvent]) -> None:
+        for event in events:
+            self._emitter.emit(*event)
 
     async def _stream_channels(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
         """A v2 run: all that happens goes to the channels; who follows the run in the classic way is told as well."""
@@ -215,8 +232,7 @@ class Execution:
                     channels.turn = await turn_start(graph.checkpointer, config, part.data)
                 channels.take(part)
                 if part.method != "messages":
-                    for name, value, mode in translator.events(part.namespace, part.method, part.data):
-                        self._emitter.emit(name, value, mode)
+                    self._emit(translator.events(part.namespace, part.method, part.data))
         except BaseException as error:
             channels.finish(error)
             raise
@@ -229,7 +245,7 @@ class Execution:
         subgraphs = bool(kwargs.get("subgraphs"))
         call = {
             **self._call(graph),
-            "stream_mode": langgraph_modes(kwargs["stream_mode"]),
+            "stream_mode": langgraph_modes(kwargs["stream_mode"], subgraphs=subgraphs, marks=self._emitter.replays),
             "subgraphs": subgraphs,
         }
         if _narrow(graph):
@@ -279,6 +295,8 @@ class Execution:
         # A whole Command of LangGraph's (RemoteGraph sends those) says null for what it does not ask for.
         asked = command.get("resume") is not None or not (given and "graph" in command)
         if "resume" in command and asked:
+            if self._emitter.channels:
+                await self._tell_answered(graph, config, command["resume"])
             given["resume"] = await self._resume(graph, config, command["resume"])
         update = given.get("update")
         alone = given.keys() == {"update"}
@@ -290,6 +308,16 @@ class Execution:
         ):
             return dict(update)  # as the input: LangGraph would start the graph with it and apply it once more
         return Command(**given) if given else _Nothing()
+
+    async def _tell_answered(self, graph: Graph, config: dict[str, Any], answer: Any) -> None:
+        """Tells every client of the thread which questions they need not ask any more."""
+        if isinstance(answer, dict) and answer and _names_interrupts(answer):
+            answered = list(answer)
+        else:
+            waiting = (await graph.aget_state(config)).interrupts
+            answered = [waiting[0].id] if len(waiting) == 1 else []
+        if answered:
+            self._emitter.tell("input.answered", (), {"interrupt_ids": answered})
 
     async def _resume(self, graph: Graph, config: dict[str, Any], answer: Any) -> Any:
         """The answer to a question, so that LangGraph takes it for what it is.
@@ -410,6 +438,14 @@ async def read_state(run: Run, graphs: Graphs, users: RunUsers) -> Snapshot:
     except Exception:
         log.exception("the state of thread %s cannot be read", run.thread_id)
         return EMPTY
+
+
+def _refusal(error: BaseException) -> dict[str, Any]:
+    """Why an answer was refused, as clients of the v2 protocol read it; empty for any other failure."""
+    if not isinstance(error, UnknownInterruptError):
+        return {}
+    ids = {"interrupt_ids": list(error.interrupt_ids), "pending_ids": list(error.pending_ids)}
+    return {"reason": error.reason, **ids}
 
 
 def _narrow(graph: Graph) -> bool:

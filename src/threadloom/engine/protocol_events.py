@@ -1,14 +1,12 @@
 """From what a graph streams in a v2 run to the events of the v2 event stream (contract, protocols §3, "Event")."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from threadloom.engine.subgraphs import Namespace, Phase, Subgraph, Subgraphs
 from threadloom.faults import told
-
-Namespace = tuple[str, ...]
 
 
 class Part(Protocol):
@@ -26,13 +24,6 @@ class Part(Protocol):
 
 Tell = Callable[[str, Sequence[str], Any, str | None], None]
 """Takes method, namespace, data and node of one event."""
-
-
-class _Space(msgspec.Struct):
-    """A subgraph that runs: its name, and the task of its parent graph that it runs in."""
-
-    graph_name: str
-    task_id: str
 
 
 class _Talk(msgspec.Struct):
@@ -60,8 +51,7 @@ class Channels:
         self._tell = tell
         self._held: Part | None = None
         self._early: dict[Namespace, list[Part]] = {}
-        self._spaces: dict[Namespace, _Space] = {}
-        self._callers: dict[str, str] = {}
+        self._subgraphs = Subgraphs(self._subgraph)
         self._talks: dict[str, _Talk] = {}
         self._questions: dict[str, tuple[Namespace, Any]] = {}
         self._asked: set[str] = set()
@@ -88,9 +78,7 @@ class Channels:
         self._ask()
         if error is not None:
             self._break_off(lambda talk: True, error)
-        status, text = _status(error)
-        for namespace in sorted(self._spaces, key=len, reverse=True):
-            self._end(namespace, status, text)
+        self._subgraphs.finish(error)
 
     def _release(self) -> None:
         held, self._held = self._held, None
@@ -100,7 +88,7 @@ class Channels:
     def _pass(self, part: Part) -> None:
         """Tells a part of the root or of a subgraph that has started; starts the subgraph first."""
         namespace = part.namespace
-        if namespace and namespace not in self._spaces:
+        if namespace and namespace not in self._subgraphs:
             if part.method in ("values", "checkpoints"):
                 # They come just before the first task, which tells the subgraph's name.
                 self._early.setdefault(namespace, []).append(part)
@@ -111,39 +99,24 @@ class Channels:
     # --- subgraphs ---
 
     def _start(self, namespace: Namespace, task: dict[str, Any]) -> None:
-        name, _, task_id = namespace[-1].partition(":")
-        agent = (task.get("metadata") or {}).get("lc_agent_name")
-        space = self._spaces[namespace] = _Space(agent or name, task_id)
-        data: dict[str, Any] = {"event": "started", "namespace": list(namespace), "graph_name": space.graph_name}
-        if task_id:
-            data["trigger_call_id"] = task_id
-        if agent and task_id in self._callers:
-            data["cause"] = {"type": "toolCall", "tool_call_id": self._callers[task_id]}
-        self._tell("lifecycle", namespace, data, None)
+        self._subgraphs.start(namespace, task)
         for part in self._early.pop(namespace, ()):
             self._say(part)
 
-    def _end(self, namespace: Namespace, status: str, error: str | None) -> None:
-        space = self._spaces.pop(namespace)
-        data: dict[str, Any] = {"event": status, "namespace": list(namespace), "graph_name": space.graph_name}
-        if error is not None:
-            data["error"] = error
-        self._tell("lifecycle", namespace, data, None)
-
-    def _end_of_task(self, namespace: Namespace, task: dict[str, Any]) -> None:
-        """Ends the subgraphs, and breaks off the messages, of a task that has ended."""
-        error = task.get("error")
-        if error is not None:
-            self._break_off(lambda talk: talk.namespace == namespace and talk.node == task.get("name"), error)
-        status, text = ("interrupted", None) if task.get("interrupts") else _status(error)
-        depth = len(namespace)
-        below = [
-            one
-            for one in self._spaces
-            if len(one) > depth and one[:depth] == namespace and one[depth].partition(":")[2] == task.get("id")
-        ]
-        for one in sorted(below, key=len, reverse=True):
-            self._end(one, status, text)
+    def _subgraph(self, phase: Phase, subgraph: Subgraph, error: Any) -> None:
+        data: dict[str, Any] = {
+            "event": phase,
+            "namespace": list(subgraph.namespace),
+            "graph_name": subgraph.graph_name,
+        }
+        if phase == "started":
+            if subgraph.task_id:
+                data["trigger_call_id"] = subgraph.task_id
+            if subgraph.is_agent and subgraph.tool_call_id is not None:
+                data["cause"] = {"type": "toolCall", "tool_call_id": subgraph.tool_call_id}
+        if phase == "failed":
+            data["error"] = told(error)["message"] if isinstance(error, BaseException) else str(error)
+        self._tell("lifecycle", subgraph.namespace, data, None)
 
     # --- one part ---
 
@@ -185,19 +158,10 @@ class Channels:
         if isinstance(data.get("error"), BaseException):
             told_of["error"] = told(data["error"])["message"]
         self._tell("tasks", namespace, told_of, None)
-        if "result" in data:
-            self._end_of_task(namespace, data)
-        else:
-            self._note_caller(data)
-
-    def _note_caller(self, task: dict[str, Any]) -> None:
-        """Notes which tool call a task works on: a subgraph that it starts was caused by that call."""
-        given = task.get("input")
-        calls = given if isinstance(given, list) else [given.get("tool_call")] if isinstance(given, dict) else []
-        for call in calls:
-            if isinstance(call, dict) and isinstance(call.get("id"), str):
-                self._callers[task["id"]] = call["id"]
-                return
+        error = data.get("error")
+        if "result" in data and error is not None:
+            self._break_off(lambda talk: talk.namespace == namespace and talk.node == data.get("name"), error)
+        self._subgraphs.task(namespace, data)
 
     # --- questions ---
 
@@ -211,7 +175,7 @@ class Channels:
         for interrupt_id, (namespace, value) in self._questions.items():
             self._asked.add(interrupt_id)
             # The Python SDK reads `value`, the specification and the JS SDK `payload`.
-            data = {"interrupt_id": interrupt_id, "payload": value, "value": value}
+            data = {"interrupt_id": interrupt_id, "namespace": list(namespace), "payload": value, "value": value}
             self._tell("input.requested", namespace, data, None)
         self._questions.clear()
 
@@ -250,16 +214,10 @@ class Channels:
                 self._of_model(run, talk, {"event": "error", "message": message or "The run was stopped"})
 
 
-def _status(error: Any) -> tuple[str, str | None]:
-    if error is None:
-        return "completed", None
-    if isinstance(error, asyncio.CancelledError):
-        return "interrupted", None
-    return "failed", told(error)["message"] if isinstance(error, BaseException) else str(error)
-
-
 def _custom(data: Any) -> Any:
-    return data if isinstance(data, dict) and "payload" in data else {"payload": data}
+    """What a node's writer was given: as it is when it says `payload` or, in a text, its `name`."""
+    ready = isinstance(data, dict) and ("payload" in data or isinstance(data.get("name"), str))
+    return data if ready else {"payload": data}
 
 
 def _checkpoint(data: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """How a run ends: its status, its outcome, its thread's record and the next in line change in one transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from threadloom.clock import SECOND, Clock
 from threadloom.codec import to_json
+from threadloom.engine.admission import CANCELLED_PHASES
 from threadloom.engine.execute import Result
 from threadloom.engine.patience import patiently
 from threadloom.engine.snapshot import Snapshot
@@ -39,12 +40,14 @@ def error_result(error: str, message: str) -> Result:
     return Result(kind="error", output_json=to_json({"__error__": fault}), error=fault)
 
 
-def ending(result: Result) -> tuple[str, str | None]:
-    """How a v2 run tells of its end: phase, and what went wrong."""
+def ending(result: Result) -> list[dict[str, Any]]:
+    """How a v2 run tells of its end: the data of its last `lifecycle` events."""
     if result.kind in ("error", "timeout"):
-        return "failed", (result.error or {}).get("message")
-    waits = result.kind != "success" or (result.snapshot is not None and result.snapshot.has_next)
-    return ("interrupted" if waits else "completed"), None
+        return [{"event": "failed", "error": (result.error or {}).get("message"), **result.refusal}]
+    if result.kind != "success":
+        return list(CANCELLED_PHASES)
+    waits = result.snapshot is not None and result.snapshot.has_next
+    return [{"event": "interrupted" if waits else "completed"}]
 
 
 class Settling:
@@ -61,14 +64,14 @@ class Settling:
         self._keep = int(keep * SECOND)
         self._delivery = delivery
 
-    async def settle(self, run: Run, result: Result, *, last: Event, stored: bool) -> Settled | None:
+    async def settle(self, run: Run, result: Result, *, closing: Sequence[Event], stored: bool) -> Settled | None:
         """Ends a running run with the result of its attempt.
 
         Gives None, and ends nothing, when a rollback was asked for meanwhile: it is kept even if the run was quicker
         (an interrupt comes too late then). Roll back and settle again.
 
         Args:
-            last: the closing event of its stream; stored with the rest when `stored`.
+            closing: the last events of its stream; stored with the rest when `stored`.
 
         Raises:
             LostLeaseError: the run is no longer this attempt's to end.
@@ -77,7 +80,7 @@ class Settling:
         done: Settled | None = None
         # Not before anything the run has told, so that whatever works on the thread next tells it after that. And no later
         # when it is tried again: the end that was first written down counts.
-        now = max(self._clock.now(), last.ms * 1000)
+        now = max(self._clock.now(), closing[-1].ms * 1000)
 
         async def work(tx: Tx) -> Settled | None:
             nonlocal done
@@ -89,7 +92,7 @@ class Settling:
             # A webhook tells what was asked for, and a node may have changed its input in place.
             asked = await tx.runs.get(run.run_id) if run.kwargs.get("webhook") else run
             current = msgspec.structs.replace(asked or run, cancel=held.cancel)
-            done = await self._end(tx, current, thread, result, last, stored, now)
+            done = await self._end(tx, current, thread, result, closing, stored, now)
             if self._delivery is not None:
                 done.delivery = self._delivery(done)
                 if done.delivery is not None:
@@ -161,10 +164,17 @@ class Settling:
         await patiently(lambda: self._storage.write(work))
 
     async def _end(
-        self, tx: Tx, run: Run, thread: Thread | None, result: Result, last: Event, stored: bool, now: int
+        self,
+        tx: Tx,
+        run: Run,
+        thread: Thread | None,
+        result: Result,
+        closing: Sequence[Event],
+        stored: bool,
+        now: int,
     ) -> Settled:
         if stored:
-            await tx.events.append([last])
+            await tx.events.append(closing)
             await tx.events.expire(run.run_id, now + self._keep)
         if result.kind == "rolled back":
             return await self._forget(tx, run, thread, result, now)

@@ -5,16 +5,26 @@ from typing import Any
 
 from langchain_core.messages import BaseMessageChunk, message_chunk_to_message
 
+from threadloom.engine.subgraphs import Phase, Subgraph, Subgraphs
+from threadloom.faults import told
+from threadloom.types import CHECKPOINT_MARK
+
 NamedEvent = tuple[str, Any, str]
 """Event name, value, and the stream mode it belongs to."""
 
 _LANGGRAPH_MODES = {"messages": "messages", "messages-tuple": "messages"}
 
 
-def langgraph_modes(requested: Iterable[str]) -> list[str]:
-    """The stream modes to ask LangGraph for. `values` is always among them: the run's output is read from it."""
-    wanted = ["values", *(_LANGGRAPH_MODES.get(mode, mode) for mode in requested if mode != "events")]
-    return list(dict.fromkeys(wanted))
+def langgraph_modes(requested: Iterable[str], *, subgraphs: bool, marks: bool) -> list[str]:
+    """The stream modes to ask LangGraph for. `values` is always among them: the run's output is read from it.
+
+    Args:
+        subgraphs, marks: as in `Translator`.
+    """
+    # Subgraphs that report (`graphs.reports`) need a stream writer, which LangGraph gives to the mode `custom` alone.
+    lives = {"lifecycle": "tasks" if subgraphs else "custom"}
+    wanted = ["values", *((_LANGGRAPH_MODES | lives).get(mode, mode) for mode in requested if mode != "events")]
+    return list(dict.fromkeys([*wanted, "checkpoints"] if marks else wanted))
 
 
 class Translator:
@@ -23,40 +33,80 @@ class Translator:
     Args:
         requested: stream modes of the request.
         thread_id: shown in the checkpoints of `debug` events.
+        subgraphs: whether chunks of subgraphs come too. Without them `needs_reports` may hold: the mode `lifecycle` is asked for,
+            and `lives` is to be told of all tasks.
+        marks: whether a mark follows each root checkpoint, by which a reader who has that one can go on.
     """
 
-    def __init__(self, requested: Iterable[str], thread_id: str) -> None:
+    def __init__(
+        self, requested: Iterable[str], thread_id: str, *, subgraphs: bool = False, marks: bool = False
+    ) -> None:
         self._requested = frozenset(requested)
+        self._marks = marks
+        self.needs_reports = "lifecycle" in self._requested and not subgraphs
+        self._lives: list[NamedEvent] = []
+        self._subgraphs = Subgraphs(self._subgraph) if "lifecycle" in self._requested else None
         self._thread_id = thread_id
         self._messages: dict[str | None, BaseMessageChunk | None] = {}
 
     def events(self, ns: tuple[str, ...], mode: str, chunk: Any) -> Iterator[NamedEvent]:
         """The events of one chunk of a LangGraph stream mode in a namespace (`()` for the root)."""
+        if mode == "tasks" and not self.needs_reports:
+            yield from self.lives(ns, chunk)
         if mode == "messages":
             if "messages-tuple" in self._requested:
                 yield _named("messages", ns), list(chunk), "messages-tuple"
             elif "messages" in self._requested:
-                yield from self._accumulated(*chunk)
+                yield from self._accumulated(_named("messages", ns), *chunk)
         elif mode in self._requested:
+            shown = chunk
             if mode == "checkpoints":
-                chunk = _checkpoint(chunk)
+                shown = _checkpoint(chunk)
             elif mode == "debug" and chunk["type"] == "checkpoint":
-                chunk = {**chunk, "payload": self._debug_checkpoint(chunk["payload"])}
-            yield _named(mode, ns), chunk, mode
+                shown = {**chunk, "payload": self._debug_checkpoint(chunk["payload"])}
+            yield _named(mode, ns), shown, mode
+        if mode == "checkpoints" and self._marks and not ns:
+            yield chunk["config"]["configurable"]["checkpoint_id"], None, CHECKPOINT_MARK
 
-    def _accumulated(self, message: Any, metadata: Any) -> Iterator[NamedEvent]:
+    def lives(self, ns: tuple[str, ...], task: dict[str, Any]) -> Iterator[NamedEvent]:
+        """What a task that begins or ends means for subgraphs, in the mode `lifecycle`."""
+        if self._subgraphs is not None:
+            self._subgraphs.task(ns, task)
+            yield from self._told_lives()
+
+    def finish(self, error: BaseException | None) -> Iterator[NamedEvent]:
+        """The events that are left when the graph has ended, by an error or without one."""
+        if self._subgraphs is not None:
+            self._subgraphs.finish(error)
+            self._subgraphs = None
+            yield from self._told_lives()
+
+    def _subgraph(self, phase: Phase, subgraph: Subgraph, error: Any) -> None:
+        data: dict[str, Any] = {"event": phase, "namespace": list(subgraph.namespace)}
+        if subgraph.tool_call_id is not None:
+            data["tool_call_id"] = subgraph.tool_call_id
+        if phase == "failed":
+            is_raised = isinstance(error, BaseException)
+            data["error"] = told(error) if is_raised else {"error": "Error", "message": str(error)}
+        self._lives.append((_named("lifecycle", subgraph.namespace), data, "lifecycle"))
+
+    def _told_lives(self) -> Iterator[NamedEvent]:
+        lives, self._lives = self._lives, []
+        yield from lives
+
+    def _accumulated(self, mode: str, message: Any, metadata: Any) -> Iterator[NamedEvent]:
         """`messages` mode: each message so far, announced once, whatever graph it came from."""
         if message.id not in self._messages:
             self._messages[message.id] = None
-            yield "messages/metadata", {message.id: {"metadata": metadata}}, "messages"
+            yield "messages/metadata", {message.id: {"metadata": metadata}}, mode
         if isinstance(message, BaseMessageChunk):
             before = self._messages[message.id]
             now = message if before is None else before + message
             assert isinstance(now, BaseMessageChunk)
             self._messages[message.id] = now
-            yield "messages/partial", [message_chunk_to_message(now)], "messages"
+            yield "messages/partial", [message_chunk_to_message(now)], mode
         else:
-            yield "messages/complete", [message], "messages"
+            yield "messages/complete", [message], mode
 
     def _debug_checkpoint(self, payload: dict[str, Any]) -> dict[str, Any]:
         payload = _checkpoint(payload)
@@ -83,6 +133,13 @@ class Translator:
         }
         inner = configurable.get("checkpoint_map")
         return {**place, "checkpoint_map": inner} if inner else place
+
+
+def mode_of_event(event: dict[str, Any]) -> str:
+    """The mode, with its namespace, of an event of LangChain's that was told by a node or within one."""
+    namespace: str = (event.get("metadata") or {}).get("langgraph_checkpoint_ns") or ""
+    above, _, _ = namespace.rpartition("|")
+    return f"events|{above}" if above else "events"
 
 
 def _named(mode: str, ns: tuple[str, ...]) -> str:

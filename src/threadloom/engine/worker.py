@@ -21,6 +21,7 @@ from threadloom.engine.loops import Loops
 from threadloom.engine.observe import Ending, Observer, Tell, log_run
 from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
 from threadloom.errors import LostLeaseError, StorageError
+from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
 from threadloom.log import run_context
 from threadloom.storage.base import Storage, Tx
@@ -403,7 +404,7 @@ class Worker:
         await self._settling.abandon(run)
         held.over = True
         held.tell_end("error", type(error).__name__)
-        self._broker.publish([self._emitter(run).last("error")])
+        self._broker.publish(self._emitter(run).closing("error", told(error)))
 
     def _emitter(self, run: Run) -> Emitter:
         return Emitter(
@@ -437,31 +438,32 @@ class Worker:
             attempts = f"The run's worker was lost {self._attempts} times; it is not tried again."
             result = error_result("RunLostError", attempts)
             result.snapshot = snapshot
-            emitter.emit("error", result.error)
         await self._settle(held, result, emitter)
 
     async def _settle(self, held: _Held, result: Result, emitter: Emitter) -> None:
         run = held.run
         await emitter.flush()
-        settled, lasts = await self._end(run, result, emitter)
+        settled, closing = await self._end(run, result, emitter)
         if settled is None:
             await self._settling.roll_back(run)
             snapshot = None if run.temporary else await read_state(run, held.graphs, self._users)
-            settled, lasts = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
+            settled, closing = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
         if settled is not None:
             held.over = True
             held.tell_end(settled.status, (settled.error or {}).get("error"))
             if self._after_run is not None:
                 await self._after_run(settled)
-        for last in lasts:
-            self._broker.publish([last])
+        for events in closing:
+            self._broker.publish(events)
 
-    async def _end(self, run: Run, result: Result, emitter: Emitter) -> tuple[Settled | None, list[Event]]:
-        """Settles a run; gives also what those who follow it are to be told then, of which the last is stored."""
-        lasts = [emitter.last("interrupted" if result.kind in ("cancelled", "rolled back") else result.kind)]
+    async def _end(self, run: Run, result: Result, emitter: Emitter) -> tuple[Settled | None, list[list[Event]]]:
+        """Settles a run; gives also what those who follow it are to be told then, of which the last batch is stored."""
+        status = "interrupted" if result.kind in ("cancelled", "rolled back") else result.kind
+        closing = [emitter.closing(status, result.error)]
         if emitter.channels:
-            lasts.append(emitter.last_lifecycle(*ending(result)))
-        return await self._settling.settle(run, result, last=lasts[-1], stored=emitter.stored), lasts
+            closing.append(emitter.closing_lifecycle(ending(result)))
+        settled = await self._settling.settle(run, result, closing=closing[-1], stored=emitter.stored)
+        return settled, closing
 
     # --- stopping one ---
 

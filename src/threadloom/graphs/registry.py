@@ -139,6 +139,11 @@ class Graphs:
         spec = self._settings.graphs.get(graph_id)
         return spec.description if spec is not None else None
 
+    def config(self, graph_id: str) -> dict[str, Any]:
+        """The config that the configuration gives to a graph's own assistant."""
+        spec = self._settings.graphs.get(graph_id)
+        return dict(spec.config) if spec is not None else {}
+
     @contextlib.asynccontextmanager
     async def open(
         self, graph_id: str, *, config: dict[str, Any] | None = None, access: Access, context: Any = None

@@ -11,7 +11,9 @@ AT_ONCE = frozenset(
 )
 """What a new generation is made from, and what means nothing to a server that runs."""
 
-OWN_AT_ONCE = frozenset({"checkpoint_thread_id", "webhook_secrets", "webhook_tries", "allowed_hosts", "limits"})
+OWN_AT_ONCE = frozenset(
+    {"checkpoint_thread_id", "end_event", "webhook_secrets", "webhook_tries", "allowed_hosts", "limits"}
+)
 """The same, of the block `threadloom`."""
 
 VARIABLES_AT_ONCE = frozenset(

@@ -46,6 +46,10 @@ class Graphs(Protocol):
         """What the configuration says of a graph."""
         ...
 
+    def config(self, graph_id: str) -> dict[str, Any]:
+        """The config that the configuration gives to the graph's own assistant."""
+        ...
+
     def open(
         self, graph_id: str, *, config: dict[str, Any] | None = None, access: Literal["assistants.read"]
     ) -> AbstractAsyncContextManager[AnyGraph]:
@@ -78,9 +82,9 @@ class AssistantService:
     # --- for the server itself ---
 
     async def ensure_defaults(self) -> None:
-        """Gives each graph its own assistant, and the description that the configuration has now.
+        """Gives each graph its own assistant, and the description and config that the configuration has now.
 
-        The first version of such an assistant belongs to the configuration. A description changed since then stays.
+        The first version of such an assistant belongs to the configuration. What was changed since then stays.
         """
         now = self._clock.now()
 
@@ -420,6 +424,7 @@ class AssistantService:
             raise NotFound(f"Graph '{graph_id}' not found. Expected one of: {list(self._graphs.ids())}")
 
     def _default(self, graph_id: str, now: int) -> Assistant:
+        config, context = mirrored(self._graphs.config(graph_id), {})
         return Assistant(
             assistant_id=default_assistant_id(graph_id),
             graph_id=graph_id,
@@ -428,6 +433,8 @@ class AssistantService:
             updated_at=now,
             name=graph_id,
             description=self._graphs.describe(graph_id),
+            config=config,
+            context=context,
             metadata={"created_by": "system"},
         )
 
@@ -463,10 +470,20 @@ async def _ensure_default(tx: Tx, wanted: Assistant) -> None:
     assert found is not None and first is not None
     if found.graph_id != wanted.graph_id:
         await tx.assistants.add_version(wanted)
-    elif first.description != wanted.description:
-        await tx.assistants.describe(wanted.assistant_id, 1, wanted.description)
-        if found.description == first.description:
-            await tx.assistants.describe(wanted.assistant_id, found.version, wanted.description)
+        return
+    stated = _with(first, wanted.description, wanted.config, wanted.context)
+    if stated == first:
+        return
+    await tx.assistants.restate(stated)
+    if found.version != first.version:
+        description = wanted.description if found.description == first.description else found.description
+        unchanged = (found.config, found.context) == (first.config, first.context)
+        config, context = (wanted.config, wanted.context) if unchanged else (found.config, found.context)
+        await tx.assistants.restate(_with(found, description, config, context))
+
+
+def _with(assistant: Assistant, description: str | None, config: dict[str, Any], context: dict[str, Any]) -> Assistant:
+    return msgspec.structs.replace(assistant, description=description, config=config, context=context)
 
 
 def _or(value: Any, otherwise: Any) -> Any:

@@ -8,9 +8,9 @@ import msgspec
 from threadloom.errors import BadRequest
 from threadloom.types import METHODS, Event
 
-CHANNELS = tuple(method.removesuffix(".requested") for method in METHODS)
+_INPUT = "input."
+CHANNELS = tuple(dict.fromkeys("input" if method.startswith(_INPUT) else method for method in METHODS))
 NO_CHANNELS = "channels is required and must be a non-empty array"
-_INPUT = "input.requested"
 _CUSTOM = "custom:"
 
 
@@ -42,15 +42,18 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
         if not self.namespaces:
             return True
         namespace = msgspec.json.decode(event.data, type=_Place).namespace
-        return any(self._below(prefix, namespace) for prefix in self.namespaces)
+        return any(is_below(prefix, namespace, self.depth) for prefix in self.namespaces)
 
-    def _below(self, prefix: tuple[str, ...], namespace: Sequence[str]) -> bool:
-        if len(prefix) > len(namespace):
+
+def is_below(prefix: tuple[str, ...], namespace: Sequence[str], depth: int | None) -> bool:
+    """Whether a namespace begins with a prefix and has at most `depth` segments more (None: any number). A segment of the prefix
+    without a task matches every task of that name."""
+    if len(prefix) > len(namespace):
+        return False
+    for wanted, segment in zip(prefix, namespace, strict=False):
+        if wanted != segment and (":" in wanted or segment.partition(":")[0] != wanted):
             return False
-        for wanted, segment in zip(prefix, namespace, strict=False):
-            if wanted != segment and (":" in wanted or segment.partition(":")[0] != wanted):
-                return False
-        return self.depth is None or len(namespace) - len(prefix) <= self.depth
+    return depth is None or len(namespace) - len(prefix) <= depth
 
 
 class _Named(msgspec.Struct):
@@ -82,7 +85,7 @@ def read_filter(body: Any) -> EventFilter:
             f"Allowed: {known}, or any ``custom:<name>``."
         )
     names = frozenset(channel.removeprefix(_CUSTOM) for channel in channels if channel.startswith(_CUSTOM))
-    methods = {_INPUT if channel == "input" else channel for channel in channels if channel in CHANNELS}
+    methods = {method for method in METHODS if ("input" if method.startswith(_INPUT) else method) in channels}
     return EventFilter(
         methods=frozenset(methods | {"custom"} if names else methods),
         names=None if "custom" in channels or not names else names,

@@ -7,6 +7,7 @@ import msgspec
 
 from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker, EventsMissed
+from threadloom.codec import to_json
 from threadloom.errors import NotFound
 from threadloom.services.event_filter import EventFilter
 from threadloom.services.limits import Limits, Place
@@ -175,10 +176,33 @@ async def readable(tx: Tx, thread_id: str, rule: Filter | None) -> None:
         raise NotFound(f"Thread with ID {thread_id} not found")
 
 
+class _Told(msgspec.Struct):
+    event: str = ""
+    interrupt_id: str = ""
+
+
+class _Params(msgspec.Struct):
+    namespace: list[str]
+    data: _Told
+
+
+def _event_id(event: Event) -> bytes:
+    """The id of an event, as JSON. Of lives and questions it is one that the JavaScript SDK reads the run's id out of (contract,
+    protocols §3)."""
+    if event.name == "lifecycle":
+        params = msgspec.json.decode(event.data, type=_Params)
+        return to_json(f"synth:{event.run_id}:lc|{'|'.join(params.namespace)}|{params.data.event}")
+    if event.name == "input.requested":
+        params = msgspec.json.decode(event.data, type=_Params)
+        if params.data.interrupt_id:  # not there when the question was too large to be told
+            return to_json(f"synth:{event.run_id}:input||{params.data.interrupt_id}")
+    return f'"{event.run_id}:{event.seq}"'.encode()
+
+
 def envelope(event: Event) -> bytes:
     """An event as clients get it."""
-    return b'{"type":"event","event_id":"%b","seq":%d,"method":"%b","params":%b}' % (
-        f"{event.run_id}:{event.seq}".encode(),
+    return b'{"type":"event","event_id":%b,"seq":%d,"method":"%b","params":%b}' % (
+        _event_id(event),
         event.seq,
         event.name.encode(),
         event.data,

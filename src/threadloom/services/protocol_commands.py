@@ -1,7 +1,7 @@
 """Carrying out the commands of the v2 protocol (contract, protocols §3, "Commands")."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import msgspec
 
@@ -19,10 +19,12 @@ from threadloom.services.protocol_params import (
     answers_of,
     command_of,
     config_of,
+    flag,
     invalid,
     metadata_of,
     namespace_of,
     refusal,
+    strategy_of,
     text,
 )
 from threadloom.services.protocol_tree import tree
@@ -33,7 +35,7 @@ from threadloom.services.runs import RunService
 from threadloom.services.state import StateService
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
-from threadloom.types import Caller, MultitaskStrategy, Thread
+from threadloom.types import Caller, Thread
 
 NO_THREAD = "There is no thread with this id that can be read"
 MODES: list[StreamMode] = ["values", "updates", "messages", "custom", "tasks", "checkpoints"]
@@ -110,6 +112,7 @@ class CommandService:
         answers = answers_of(params)
         request = _request(params, "")
         request.command = {**command_of(params), "resume": answers}
+        request.strict_resume = flag(params, "strict_resume")
 
         await self._known(caller, thread_id)
 
@@ -273,8 +276,6 @@ class CommandService:
 
 
 def _request(params: Params, assistant_id: str) -> RunCreate:
-    named = params.get("multitaskStrategy")
-    strategy = named if isinstance(named, str) and named in get_args(MultitaskStrategy) else "enqueue"
     request = RunCreate(
         assistant_id=assistant_id,
         config=config_of(params),
@@ -283,7 +284,7 @@ def _request(params: Params, assistant_id: str) -> RunCreate:
         stream_subgraphs=True,
         stream_resumable=True,
         if_not_exists="create",
-        multitask_strategy=cast(Literal["reject", "enqueue", "interrupt", "rollback"], strategy),
+        multitask_strategy=strategy_of(params),
     )
     tracer = params.get("langsmith_tracer")
     if isinstance(tracer, dict):

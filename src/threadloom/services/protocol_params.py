@@ -1,11 +1,12 @@
 """The commands of the v2 protocol: their envelope, and what may stand in their parameters (contract, protocols §3)."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from threadloom.errors import ApiError, Denied, ThreadloomError
 from threadloom.ids import parse_id
+from threadloom.types import MultitaskStrategy
 
 NOT_A_COMMAND = "Protocol commands must include an integer id and string method."
 NOT_JSON = "Protocol commands must be valid JSON."
@@ -85,6 +86,29 @@ def text(params: Params, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise invalid(f"{name} is required and must be a string")
     return value
+
+
+def flag(params: Params, name: str) -> bool:
+    """A parameter that is true or false; false when it is left out."""
+    value = params.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise invalid(f"{name} must be true or false")
+    return bool(value)
+
+
+def strategy_of(params: Params) -> MultitaskStrategy:
+    """What becomes of the thread's other runs: `multitask_strategy`, or `multitaskStrategy` as older clients write it. Texts that
+    name no strategy are as if left out.
+
+    Raises:
+        Refused: both are there and differ.
+    """
+    spellings = [params[name] for name in ("multitask_strategy", "multitaskStrategy") if params.get(name) is not None]
+    if len(spellings) == 2 and spellings[0] != spellings[1]:
+        raise invalid("multitask_strategy and multitaskStrategy differ")
+    named = spellings[0] if spellings else None
+    known: tuple[MultitaskStrategy, ...] = get_args(MultitaskStrategy)
+    return next((strategy for strategy in known if strategy == named), "enqueue")
 
 
 def config_of(params: Params) -> Params:

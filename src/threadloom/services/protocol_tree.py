@@ -24,7 +24,8 @@ def tree(lifecycle: Sequence[Event]) -> dict[str, Any] | None:
             parent = nodes.get(_above(namespace, nodes))
             if parent is not None and namespace:
                 parent["children"].append(node)
-        node["status"] = data["event"]
+        if not (node.get("status") == "interrupted" and data["event"] == "failed"):  # that only ends clients' iterators
+            node["status"] = data["event"]
         node["graph_name"] = data.get("graph_name", node.get("graph_name", ""))
     return nodes.get(())
 

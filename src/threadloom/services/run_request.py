@@ -10,7 +10,7 @@ from threadloom.ids import new_id
 from threadloom.services.permission import identity_of
 from threadloom.services.requests import RunCreate
 from threadloom.storage.base import Tx
-from threadloom.types import Assistant, Caller, Run, Thread
+from threadloom.types import Assistant, Caller, Run, Thread, Ttl
 
 BOTH = (
     "Cannot specify both configurable and context. Prefer setting context alone. "
@@ -154,7 +154,9 @@ def new_run(
     )
 
 
-def new_thread(thread_id: str, request: RunCreate, assistant: Assistant, now: int, priority: int | None) -> Thread:
+def new_thread(
+    thread_id: str, request: RunCreate, assistant: Assistant, now: int, *, priority: int | None, ttl: Ttl | None
+) -> Thread:
     """The thread that a run makes."""
     return Thread(
         thread_id=thread_id,
@@ -163,6 +165,7 @@ def new_thread(thread_id: str, request: RunCreate, assistant: Assistant, now: in
         state_updated_at=now,
         metadata=new_thread_metadata(request, assistant),
         priority=priority,
+        ttl=ttl,
     )
 
 

@@ -1,6 +1,5 @@
 """Watching runs: streams, waiting, joining (contract, runs §6 to §8)."""
 
-import re
 from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 
 import msgspec
@@ -17,13 +16,11 @@ from threadloom.services.permission import thread_seen
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_request import check_stateless
 from threadloom.services.runs import RunService
+from threadloom.services.stream_selection import FROM_THE_START, Selection, namespaces_of, of_thread, place_after
 from threadloom.services.waiting import LONG_SILENCE, end_heard, heard_of
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
-from threadloom.types import ACTIVE, SYSTEM, Caller, Event, Outcome, Run
-
-_ID = re.compile(r"(\d+)-(\d+)")
-_FROM_THE_START = ("-1", "-", "0", "0-0")
+from threadloom.types import ACTIVE, CHECKPOINT_MARK, SYSTEM, Caller, Event, Outcome, Run
 
 
 class EventStream:
@@ -76,7 +73,11 @@ NEVER = -1
 
 class RunStreamService:
     """How runs are watched; `runs` makes and stops them. Event streams count towards the `limits`: each method that opens one
-    raises TooMany."""
+    raises TooMany.
+
+    Args:
+        end_event: whether an `end` event closes the stream of each run (setting `end_event`).
+    """
 
     def __init__(
         self,
@@ -87,7 +88,9 @@ class RunStreamService:
         numbers: Numbers,
         runs: RunService,
         limits: Limits,
+        end_event: bool = False,
     ) -> None:
+        self._end_event = end_event
         self._limits = limits
         self._storage = storage
         self._guard = guard
@@ -97,15 +100,22 @@ class RunStreamService:
 
     # --- make and watch ---
 
-    async def stream(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, EventStream]:
-        """Makes a run and follows it from its first event. Raises as `RunService.create`."""
+    async def stream(
+        self, caller: Caller, thread_id: str | None, request: RunCreate, *, namespaces: Sequence[str] = ()
+    ) -> tuple[Run, EventStream]:
+        """Makes a run and follows it from its first event. Raises as `RunService.create`.
+
+        Args:
+            namespaces: as `join_stream`.
+        """
+        wanted = self._selection(None, namespaces)
         place = self._limits.open_stream(caller)
         try:
             run, follower = await self._make(caller, thread_id, request, events=True)
         except BaseException:
             place.close()
             raise
-        batches = self._follow(run, follower, cancel=request.on_disconnect == "cancel", fresh=True)
+        batches = self._follow(run, follower, wanted, cancel=request.on_disconnect == "cancel", fresh=True)
         return run, EventStream(batches, place, ids=request.stream_resumable)
 
     async def wait(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, Awaitable[bytes]]:
@@ -161,29 +171,38 @@ class RunStreamService:
         run_id: str,
         *,
         modes: Set[str] | None = None,
+        namespaces: Sequence[str] = (),
         last_event_id: str | None = None,
+        checkpoint_id: str | None = None,
         cancel_on_disconnect: bool = False,
     ) -> EventStream:
         """Follows a run from now on, or, when it is resumable, from after `last_event_id` (`-`, `-1`, `0`: from its start).
 
         Args:
             modes: only events of these stream modes (and how it ends); None gives all.
+            namespaces: only events of these graphs within the graph, as `namespaces_of` reads them; none gives all.
+            checkpoint_id: a resumable run is told from after this checkpoint on, or from its start when it is none of the
+                run's; unless `last_event_id` names an event.
 
         Raises:
             NotFound, RunNotFound: as `join`.
+            Invalid: too many namespaces.
         """
+        wanted = self._selection(modes, namespaces)
         run, outcome = await self._find(caller, thread_id, run_id)
-        place = self._limits.open_stream(caller)
-        after = _after(last_event_id)
+        after = place_after(last_event_id)
         resumable = bool(run and run.kwargs.get("resumable")) or outcome is not None
+        if checkpoint_id and after in (None, FROM_THE_START):
+            after = await self._after_checkpoint(run_id, checkpoint_id)
+        place = self._limits.open_stream(caller)
         if run is None or run.status not in ACTIVE:
-            batches = self._stored(run_id, after, modes)
+            batches = self._ended(run_id, after, wanted, run or outcome)
         elif resumable and after is not None:
             follower = await self._broker.follow(run.thread_id)
-            batches = self._resume(run, follower, after, modes, cancel_on_disconnect)
+            batches = self._resume(run, follower, after, wanted, cancel_on_disconnect)
         else:
             follower = await self._broker.follow(run.thread_id)
-            batches = self._follow(run, follower, modes=modes, cancel=cancel_on_disconnect)
+            batches = self._follow(run, follower, wanted, cancel=cancel_on_disconnect)
         return EventStream(batches, place, ids=resumable)
 
     async def thread_stream(
@@ -199,7 +218,7 @@ class RunStreamService:
             raise NotFound("Thread not found")
         place = self._limits.open_stream(caller)
         follower = await self._broker.follow(thread_id)
-        return EventStream(self._all(thread_id, follower, _after(last_event_id), modes, rule), place, ids=True)
+        return EventStream(self._all(thread_id, follower, place_after(last_event_id), modes, rule), place, ids=True)
 
     # --- how the batches come ---
 
@@ -207,8 +226,8 @@ class RunStreamService:
         self,
         run: Run,
         follower: Follower,
+        wanted: Selection,
         *,
-        modes: Set[str] | None = None,
         cancel: bool = False,
         place: "_Place | None" = None,
         fresh: bool = False,
@@ -224,15 +243,16 @@ class RunStreamService:
         try:
             if not fresh and await self._is_over(run.run_id):
                 ended = True
-                if place.seq is not None and (wanted := _of_modes(await self._missed(run, place), modes)):
-                    yield wanted
+                events = [] if place.seq is None else await self._missed(run, place)
+                if shown := wanted.of(await self._closed(run.run_id, events, wanted)):
+                    yield shown
                 return
             while not ended:
                 events = await self._heard(run, follower, place)
                 place.move(events[-1])
                 ended = any(event.last for event in events)
-                if wanted := _of_modes(events, modes):
-                    yield wanted
+                if shown := wanted.of(events):
+                    yield shown
         finally:
             follower.close()
             if cancel and not ended:
@@ -266,15 +286,15 @@ class RunStreamService:
         return await self._storage.read(lambda tx: tx.events.of_run(run.run_id, after=place.after))
 
     async def _resume(
-        self, run: Run, follower: Follower, after: tuple[int, int], modes: Set[str] | None, cancel: bool
+        self, run: Run, follower: Follower, after: tuple[int, int], wanted: Selection, cancel: bool
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Stored events after an id, then live ones. The follower was there first, so nothing falls between."""
         place = _Place(after=after, seq=NEVER)
         try:
-            async for batch in self._stored(run.run_id, after, None):
+            async for batch in self._stored(run.run_id, after):
                 place.move(batch[-1])
-                if wanted := _of_modes(batch, modes):
-                    yield wanted
+                if shown := wanted.of(batch):
+                    yield shown
                 if batch[-1].last:
                     follower.close()
                     cancel = False
@@ -284,16 +304,14 @@ class RunStreamService:
             if cancel:
                 await self._hang_up(run)
             raise
-        live = self._follow(run, follower, modes=modes, cancel=cancel, place=place)
+        live = self._follow(run, follower, wanted, cancel=cancel, place=place)
         try:
             async for batch in live:
                 yield batch
         finally:
             await live.aclose()
 
-    async def _stored(
-        self, run_id: str, after: tuple[int, int] | None, modes: Set[str] | None
-    ) -> AsyncGenerator[Sequence[Event], None]:
+    async def _stored(self, run_id: str, after: tuple[int, int] | None) -> AsyncGenerator[Sequence[Event], None]:
         """What is stored of a run after an id; nothing without one."""
         while after is not None:
             last = after
@@ -301,8 +319,45 @@ class RunStreamService:
             if not batch:
                 return
             after = (batch[-1].ms, batch[-1].n)
-            if wanted := _of_modes(batch, modes):
-                yield wanted
+            yield batch
+
+    async def _ended(
+        self, run_id: str, after: tuple[int, int] | None, wanted: Selection, end: Run | Outcome | None
+    ) -> AsyncGenerator[Sequence[Event], None]:
+        """What is stored of a run that has ended, after an id; then its end, unless that id is the end's."""
+        told = after is not None and await self._is_end(run_id, after)
+        async for batch in self._stored(run_id, after):
+            told = told or batch[-1].last
+            if shown := wanted.of(batch):
+                yield shown
+        if wanted.end_event and not told and end is not None:
+            yield [closing(end.thread_id, run_id, end.status)]
+
+    async def _is_end(self, run_id: str, at: tuple[int, int]) -> bool:
+        """Whether the event with an id is the run's last."""
+        before = (at[0], at[1] - 1)
+        found = await self._storage.read(lambda tx: tx.events.of_run(run_id, after=before, limit=1))
+        return bool(found) and found[0].last and (found[0].ms, found[0].n) == at
+
+    async def _closed(self, run_id: str, events: Sequence[Event], wanted: Selection) -> Sequence[Event]:
+        """The last events of a run that has ended while its reader came, with its end."""
+        if not wanted.end_event or any(event.last for event in events):
+            return events
+        run = await self._storage.read(lambda tx: tx.runs.get(run_id))
+        outcome = await self._storage.read(lambda tx: tx.runs.outcome(run_id)) if run is None else None
+        end = run or outcome
+        return events if end is None else [*events, closing(end.thread_id, run_id, end.status)]
+
+    async def _after_checkpoint(self, run_id: str, checkpoint_id: str) -> tuple[int, int]:
+        """The place of a run's events after a checkpoint; their start when it is none of the run's."""
+        async for batch in self._stored(run_id, FROM_THE_START):
+            for event in batch:
+                if event.mode == CHECKPOINT_MARK and event.name == checkpoint_id:
+                    return event.ms, event.n
+        return FROM_THE_START
+
+    def _selection(self, modes: Set[str] | None, namespaces: Sequence[str]) -> Selection:
+        return Selection(modes=modes, namespaces=namespaces_of(namespaces), end_event=self._end_event)
 
     async def _all(
         self, thread_id: str, follower: Follower, after: tuple[int, int] | None, modes: Set[str], rule: Filter | None
@@ -321,7 +376,7 @@ class RunStreamService:
                     return
                 after = last = (batch[-1].ms, batch[-1].n)
                 place.move(batch[-1])
-                if wanted := _of_thread(batch, modes):
+                if wanted := of_thread(batch, modes):
                     yield wanted
             while True:
                 heard = await follower.next(LONG_SILENCE) or await self._ends(thread_id, running)
@@ -334,7 +389,7 @@ class RunStreamService:
                 running.difference_update([event.run_id for event in events if event.last])
                 if not await self._still_seen(thread_id, rule):
                     return
-                if wanted := _of_thread(events, modes):
+                if wanted := of_thread(events, modes):
                     yield wanted
         finally:
             follower.close()
@@ -428,44 +483,3 @@ def _unreadable(why: str) -> bytes:
 
 async def _ready(output: bytes) -> bytes:
     return output
-
-
-def _after(last_event_id: str | None) -> tuple[int, int] | None:
-    """The place that an event id names; None without one, the end for a text that is none."""
-    if not last_event_id:
-        return None
-    if last_event_id in _FROM_THE_START:
-        return (0, 0)
-    match = _ID.fullmatch(last_event_id)
-    return (int(match[1]), int(match[2])) if match else (2**62, 0)
-
-
-def _of_modes(events: Sequence[Event], modes: Set[str] | None) -> Sequence[Event]:
-    """Events for a reader who asked for some modes: those, and how the run ends."""
-    events = [event for event in events if event.mode != "state_update"]
-    if modes is None:
-        return events
-    return [event for event in events if event.mode in modes or event.name in ("error", "end")]
-
-
-def _of_thread(events: Sequence[Event], modes: Set[str]) -> Sequence[Event]:
-    """Events for the reader of a thread: `run_modes`, `lifecycle` and `state_update` are unions of kinds of events."""
-    wanted: list[Event] = []
-    for event in events:
-        if event.last:
-            if modes & {"run_modes", "lifecycle"}:
-                wanted.append(_run_done(event))
-        elif event.mode == "state_update":
-            if "state_update" in modes:
-                wanted.append(event)
-        elif "run_modes" in modes or (event.name == "metadata" and "lifecycle" in modes):
-            wanted.append(event)
-    return wanted
-
-
-def _run_done(event: Event) -> Event:
-    """How the end of a run shows in its thread's stream."""
-    data = to_json({"status": "run_done", "run_id": event.run_id})
-    return Event(
-        thread_id=event.thread_id, run_id=event.run_id, name="metadata", data=data, ms=event.ms, n=event.n, last=True
-    )

@@ -1,6 +1,6 @@
 """Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 from threadloom.auth.authorize import Guard
@@ -26,7 +26,7 @@ from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.storage.tasks import Task, TaskQuery
-from threadloom.types import ACTIVE, SYSTEM, Caller, CancelAction, Run, RunStatus
+from threadloom.types import ACTIVE, CHANNELS, SYSTEM, Caller, CancelAction, Event, Run, RunStatus, Ttl
 
 NO_THREAD = "Thread or assistant not found."
 NOTHING_TO_CANCEL = "No runs found to cancel."
@@ -58,6 +58,7 @@ class RunService:
         limits: how many runs a user may have.
         keep: seconds that what came of a stateless run is kept when it was stopped before it began.
         assign: the user's priority function, if there is one.
+        new_ttl: gives the time to live of a thread that a run makes, from the moment it is made.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class RunService:
         limits: Limits,
         keep: float,
         assign: Assign | None = None,
+        new_ttl: Callable[[int], Ttl | None] = lambda now: None,
     ) -> None:
+        self._new_ttl = new_ttl
         self._limits = limits
         self._keep = int(keep * SECOND)
         self._guard = guard
@@ -165,19 +168,20 @@ class RunService:
             if not permits(grant.assistant, assistant.metadata):
                 raise NotFound(NO_THREAD)
             request = grant.asked(request)
-        temporary = False
-        thread = None
+        temporary, thread, now = False, None, self._clock.now()
         await self._limits.admit_run(tx, caller, thread_id or "", request.multitask_strategy)
         if thread_id is None:
             temporary = request.on_completion == "delete"
-            thread = new_thread(own_thread or new_id(), request, assistant, self._clock.now(), priority)
+            ttl = None if temporary else self._new_ttl(now)
+            thread = new_thread(own_thread or new_id(), request, assistant, now, priority=priority, ttl=ttl)
             await tx.threads.insert(thread, fresh=True)
         else:
             thread = await tx.threads.get(thread_id, with_state=False)
             if thread is None:
                 if request.if_not_exists != "create":
                     raise NotFound(NO_THREAD)
-                thread = new_thread(thread_id, request, assistant, self._clock.now(), priority)
+                ttl = self._new_ttl(now)
+                thread = new_thread(thread_id, request, assistant, now, priority=priority, ttl=ttl)
                 await tx.threads.insert(thread)
             elif grant is not None and not permits(grant.thread, thread.metadata):
                 raise NotFound(NO_THREAD)
@@ -216,7 +220,7 @@ class RunService:
         for run_id in admitted.cancel:
             self._broker.cancel(run_id)
         for run in admitted.ended:
-            self._end_stream(run.thread_id, run.run_id)
+            self._end_stream(run)
         if admitted.claimed is not None:
             self._starter.begin(admitted.claimed)
         else:
@@ -291,7 +295,7 @@ class RunService:
         follower = await self._broker.follow(thread_id, events=False)
         try:
 
-            async def work(tx: Tx) -> Run | None:
+            async def work(tx: Tx) -> tuple[Run, bool]:
                 run = await tx.runs.get(run_id)
                 if run is None or run.thread_id != thread_id:
                     raise NotFound(NOTHING_TO_CANCEL)
@@ -299,11 +303,11 @@ class RunService:
                     raise NotFound(NOTHING_TO_CANCEL)
                 if run.status not in ACTIVE:
                     raise NotFound(NOTHING_MATCHES)
-                return await self._stop(tx, run, action)
+                return run, await self._stop(tx, run, action)
 
-            running = await self._storage.write(work)
-            if running is None:
-                self._end_stream(thread_id, run_id)
+            run, running = await self._storage.write(work)
+            if not running:
+                self._end_stream(run)
                 self._broker.wake()
                 return
             self._broker.cancel(run_id)
@@ -333,7 +337,7 @@ class RunService:
             if rule is not None and await thread_seen(tx, thread_id, rule) is None:
                 return []
             return [
-                (run, await self._stop(tx, run, action) is not None)
+                (run, await self._stop(tx, run, action))
                 for run in await tx.runs.active(thread_id)
                 if (run.run_id in run_ids if run_ids is not None else status in (run.status, "all"))
             ]
@@ -350,7 +354,7 @@ class RunService:
                 if running:
                     self._broker.cancel(run.run_id)
                 else:
-                    self._end_stream(run.thread_id, run.run_id)
+                    self._end_stream(run)
         if not found:
             raise NotFound(
                 NOTHING_MATCHES if await self._any_known(thread_id, run_ids or (), rule) else NOTHING_TO_CANCEL
@@ -431,19 +435,19 @@ class RunService:
         active = await self._storage.read(lambda tx: tx.runs.active())
         return list(dict.fromkeys(run.thread_id for run in active))
 
-    async def _stop(self, tx: Tx, run: Run, action: CancelAction) -> Run | None:
-        """Asks a running run to stop and gives it back, or ends a pending one and gives None."""
+    async def _stop(self, tx: Tx, run: Run, action: CancelAction) -> bool:
+        """Asks a running run to stop, or ends a pending one. Gives whether it is running."""
         if run.status == "running":
             await tx.runs.request_cancel(run.run_id, action)
-            return run
+            return True
         now = self._clock.now()
         await end_pending(tx, run, now, keep=action == "interrupt")
         if run.temporary:
             await throw_away(tx, run.thread_id, now + self._keep)
-            return None
+            return False
         if not await tx.runs.count_active(run.thread_id):
             await tx.threads.update(run.thread_id, status=await status_now(tx, run.thread_id), updated_at=now)
-        return None
+        return False
 
     # --- shared ---
 
@@ -486,6 +490,8 @@ class RunService:
         if await thread_seen(tx, thread_id, rule) is None:
             raise NotFound(f"Thread with ID {thread_id} not found")
 
-    def _end_stream(self, thread_id: str, run_id: str) -> None:
+    def _end_stream(self, run: Run) -> None:
         """Tells the readers of a run that never started that it is over."""
-        self._broker.publish([closing(thread_id, run_id, "interrupted", self._numbers)])
+        self._broker.publish([closing(run.thread_id, run.run_id, "interrupted", self._numbers)])
+        if run.kwargs.get("event_streaming"):  # an event without a number makes them look at what is stored
+            self._broker.publish([Event(thread_id=run.thread_id, run_id=run.run_id, name="", data=b"", mode=CHANNELS)])

@@ -74,13 +74,18 @@ class StateService:
         config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             snapshot = await graph.aget_state(config, subgraphs=subgraphs)
-            state = self._shown(snapshot, thread_id)
+            state = self._shown(snapshot, thread_id, self._tell_thread)
         if snapshot.metadata is None and not any(place.values()):
             state = _empty()
         return selected(state, select)
 
-    async def history(self, caller: Caller, thread_id: str, query: HistoryQuery) -> list[dict[str, Any]]:
+    async def history(
+        self, caller: Caller, thread_id: str, query: HistoryQuery, *, tell_thread: bool = True
+    ) -> list[dict[str, Any]]:
         """States newest first, all branches, ready for `codec.to_json`.
+
+        Args:
+            tell_thread: False leaves the thread's id out of checkpoints, whatever the setting says.
 
         Raises:
             NotFound: the thread, or the graph it is tied to, is not there.
@@ -98,7 +103,7 @@ class StateService:
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             before = None if query.before is UNSET else str(query.before)
             async for snapshot in _pages(graph, config, wanted, before, query.limit):
-                state = self._shown(snapshot, thread_id)
+                state = self._shown(snapshot, thread_id, tell_thread and self._tell_thread)
                 if named is UNSET or "thread_id" in state["metadata"]:
                     states.append(selected(state, select))
                 if len(states) == query.limit:
@@ -128,14 +133,14 @@ class StateService:
             raise missing(thread_id)
         return thread
 
-    def _shown(self, snapshot: Any, thread_id: str) -> dict[str, Any]:
+    def _shown(self, snapshot: Any, thread_id: str, tell_thread: bool) -> dict[str, Any]:
         """A state as clients see it."""
-        checkpoint = self._checkpoint(snapshot.config, thread_id)
-        parent = self._checkpoint(snapshot.parent_config, thread_id)
+        checkpoint = _checkpoint(snapshot.config, thread_id, tell_thread)
+        parent = _checkpoint(snapshot.parent_config, thread_id, tell_thread)
         return {
             "values": snapshot.values,
             "next": list(snapshot.next),
-            "tasks": [self._task(task, thread_id) for task in snapshot.tasks],
+            "tasks": [self._task(task, thread_id, tell_thread) for task in snapshot.tasks],
             "metadata": _metadata(snapshot.metadata, thread_id),
             "created_at": snapshot.created_at,
             "checkpoint": checkpoint,
@@ -145,7 +150,7 @@ class StateService:
             "parent_checkpoint_id": (parent or {}).get("checkpoint_id"),
         }
 
-    def _task(self, task: Any, thread_id: str) -> dict[str, Any]:
+    def _task(self, task: Any, thread_id: str, tell_thread: bool) -> dict[str, Any]:
         inner = task.state
         whole = inner is not None and not isinstance(inner, dict)
         error = task.error
@@ -155,19 +160,20 @@ class StateService:
             "path": list(task.path),
             "error": error if error is None or isinstance(error, str) else repr(error),
             "interrupts": [_interrupt(interrupt) for interrupt in task.interrupts],
-            "checkpoint": None if whole else self._checkpoint(inner, thread_id),
-            "state": self._shown(inner, thread_id) if whole else None,
+            "checkpoint": None if whole else _checkpoint(inner, thread_id, tell_thread),
+            "state": self._shown(inner, thread_id, tell_thread) if whole else None,
             "result": task.result,
         }
 
-    def _checkpoint(self, config: Mapping[str, Any] | None, thread_id: str) -> dict[str, Any] | None:
-        """Where a checkpoint is. The id of the thread is that of the thread read, whoever made the checkpoint."""
-        if config is None:
-            return None
-        configurable = config["configurable"]
-        place = {key: configurable[key] for key in PLACE if configurable.get(key) is not None}
-        place.pop("thread_id", None)
-        return {"thread_id": thread_id, **place} if self._tell_thread else place
+
+def _checkpoint(config: Mapping[str, Any] | None, thread_id: str, tell_thread: bool) -> dict[str, Any] | None:
+    """Where a checkpoint is. The id of the thread is that of the thread read, whoever made the checkpoint."""
+    if config is None:
+        return None
+    configurable = config["configurable"]
+    place = {key: configurable[key] for key in PLACE if configurable.get(key) is not None}
+    place.pop("thread_id", None)
+    return {"thread_id": thread_id, **place} if tell_thread else place
 
 
 def selected(state: dict[str, Any], select: list[str] | None) -> dict[str, Any]:

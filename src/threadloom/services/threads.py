@@ -50,6 +50,11 @@ def new_ttl(minutes: float, strategy: Any, now: int) -> Ttl:
     return Ttl(minutes=minutes, strategy=strategy, expires_at=int(end))
 
 
+def configured_ttl(settings: TtlSettings, now: int) -> Ttl | None:
+    """The time to live that the settings give to a new thread, if any."""
+    return None if settings.default_ttl is None else new_ttl(settings.default_ttl, settings.strategy, now)
+
+
 async def forget(tx: Tx, thread_id: str, now: int) -> bool:
     """Removes a thread with its history, runs, crons, events and deliveries. False when there was none."""
     if not await tx.threads.delete(thread_id):
@@ -305,10 +310,9 @@ class ThreadService:
         """The time to live of a new thread: what was asked for, else what the settings say."""
         if asked is not UNSET and asked.ttl is not UNSET:
             return new_ttl(asked.ttl, asked.strategy, now)
-        if self._ttl.default_ttl is None:
-            return None
-        strategy = asked.strategy if asked is not UNSET else self._ttl.strategy
-        return new_ttl(self._ttl.default_ttl, strategy, now)
+        if asked is not UNSET and self._ttl.default_ttl is not None:
+            return new_ttl(self._ttl.default_ttl, asked.strategy, now)
+        return configured_ttl(self._ttl, now)
 
     def _changed_ttl(self, old: Ttl | None, asked: ThreadTtl, now: int) -> Ttl | None:
         """The new time to live of a thread. Without minutes the old ones (else the settings') start again."""

@@ -281,7 +281,7 @@ class Events(Protocol):
         ...
 
     async def expire(self, run_id: str, at: int) -> None:
-        """Lets the events of a run that ended go at a moment. Its v2 events `lifecycle` and `input.requested` stay."""
+        """Lets the events of a run that ended go at a moment. Its v2 events of lives and questions stay."""
         ...
 
     async def drop_of_run(self, run_id: str) -> None: ...
@@ -340,8 +340,8 @@ class Assistants(Protocol):
         """Writes an existing version's content and number into the current record."""
         ...
 
-    async def describe(self, assistant_id: str, version: int, description: str | None) -> None:
-        """Changes the description of one version in place, and the assistant's if that version is its current one."""
+    async def restate(self, assistant: Assistant) -> None:
+        """Changes description, config and context of a version in place, and the assistant's if that is its current one."""
         ...
 
     async def delete(self, assistant_id: str) -> bool:

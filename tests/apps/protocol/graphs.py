@@ -12,7 +12,7 @@ from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from langgraph.types import interrupt
+from langgraph.types import Command, Send, interrupt
 from langgraph_sdk.runtime import ServerRuntime
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -176,6 +176,37 @@ nested_ask = of_nodes(
 )
 failing = of_nodes(Steps, [(START, "child")], child=of_nodes(Steps, [(START, "fail")], fail=fail))
 failing_secretly = of_nodes(Steps, [(START, "fail")], fail=fail_secretly)
+
+
+@tool
+async def delegate(n: int) -> str:
+    """Lets another graph count."""
+    return str((await helper.ainvoke({"n": n}))["steps"])
+
+
+async def hand_on(state: Steps):
+    call = {"name": "delegate", "args": {"n": state["n"]}, "id": "call_delegate", "type": "tool_call"}
+    return Command(goto=Send("tools", [call]))
+
+
+async def name_progress(state: Steps):
+    get_stream_writer()({"name": "progress", "step": 1})
+    return {"steps": ["named"]}
+
+
+helper = of_nodes(Steps, [(START, "inner")], inner=inner)
+_builder = StateGraph(Steps)
+_builder.add_node("hand_on", hand_on, destinations=("tools",))
+_builder.add_node("tools", ToolNode([delegate], messages_key="steps"))
+_builder.add_edge(START, "hand_on")
+delegating = _builder.compile()
+naming = of_nodes(Steps, [(START, "name_progress")], name_progress=name_progress)
+asking_slow = StateGraph(Steps)
+asking_slow.add_node("ask", ask)
+asking_slow.add_node("tick", tick)
+asking_slow.add_edge(START, "ask")
+asking_slow.add_edge("ask", "tick")
+asking_slow.add_conditional_edges("tick", ticking, ["tick", END])
 
 
 class NoteState(BaseModel):

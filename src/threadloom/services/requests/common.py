@@ -13,7 +13,7 @@ Limit = Annotated[int, Meta(ge=1, le=1000, description="At most this many result
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1, description="Leave out this many results first.")]
 SortOrder = Literal["asc", "desc"]
 StreamMode = Literal[
-    "values", "updates", "messages", "messages-tuple", "tasks", "checkpoints", "debug", "custom", "events"
+    "values", "updates", "messages", "messages-tuple", "tasks", "checkpoints", "debug", "custom", "events", "lifecycle"
 ]
 Durability = Literal["async", "sync", "exit"]
 NodeNames = Annotated[

@@ -61,9 +61,10 @@ class PostgresAssistants:
     async def set_current(self, assistant: Assistant) -> None:
         await self._db.execute(SQL["update"], assistant.assistant_id, *_content(assistant), assistant.version)
 
-    async def describe(self, assistant_id: str, version: int, description: str | None) -> None:
-        await self.lock(assistant_id)
-        await self._db.execute(SQL["describe"], assistant_id, version, description)
+    async def restate(self, assistant: Assistant) -> None:
+        await self.lock(assistant.assistant_id)
+        content = (assistant.description, text(assistant.config), text(assistant.context))
+        await self._db.execute(SQL["restate"], assistant.assistant_id, assistant.version, *content)
 
     async def delete(self, assistant_id: str) -> bool:
         await self.lock(assistant_id)

@@ -62,12 +62,12 @@ SELECT assistant_id, graph_id, version, created_at, created_at, name, descriptio
 FROM assistant_versions
 WHERE assistant_id = $1 AND version = $2;
 
--- name: describe
--- Another description for a version, and for the assistant, if that version is its current one.
+-- name: restate
+-- Another description, config and context for a version, and for the assistant, if that version is its current one.
 WITH version AS (
-    UPDATE assistant_versions SET description = $3 WHERE assistant_id = $1 AND version = $2
+    UPDATE assistant_versions SET description = $3, config = $4, context = $5 WHERE assistant_id = $1 AND version = $2
 )
-UPDATE assistants SET description = $3 WHERE assistant_id = $1 AND version = $2;
+UPDATE assistants SET description = $3, config = $4, context = $5 WHERE assistant_id = $1 AND version = $2;
 
 -- name: delete
 -- The assistant with all its versions. Tells whether it was there.

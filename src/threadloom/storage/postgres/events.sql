@@ -34,7 +34,9 @@ SELECT floor FROM event_logs WHERE thread_id = $1;
 -- name: expire
 -- The events of a run that ended are kept until a moment, but what a v2 run told of its course and its questions stays: who
 -- comes later must learn of it.
-UPDATE events SET expires_at = $2 WHERE run_id = $1 AND NOT (mode = 'v2' AND name IN ('lifecycle', 'input.requested'));
+UPDATE events SET expires_at = $2 WHERE run_id = $1 AND NOT (
+    mode = 'v2' AND name IN ('lifecycle', 'input.requested', 'input.answered')
+);
 
 -- name: drop_of_run
 -- Forgets the events of a run, and notes up to where v2 events are gone.

@@ -64,10 +64,10 @@ class SqliteAssistants:
     async def set_current(self, assistant: Assistant) -> None:
         self._connection.execute(SQL["update"], _to_row(assistant))
 
-    async def describe(self, assistant_id: str, version: int, description: str | None) -> None:
-        wanted = {"assistant_id": assistant_id, "version": version, "description": description}
-        self._connection.execute(SQL["describe_version"], wanted)
-        self._connection.execute(SQL["describe_current"], wanted)
+    async def restate(self, assistant: Assistant) -> None:
+        row = _to_row(assistant)
+        self._connection.execute(SQL["restate_version"], row)
+        self._connection.execute(SQL["restate_current"], row)
 
     async def delete(self, assistant_id: str) -> bool:
         self._connection.execute(SQL["delete_versions"], (assistant_id,))

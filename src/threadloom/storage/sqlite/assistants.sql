@@ -46,13 +46,15 @@ SELECT assistant_id, graph_id, version, created_at, created_at, name, descriptio
 FROM assistant_versions
 WHERE assistant_id = ? AND version = ?;
 
--- name: describe_version
--- Another description for a version.
-UPDATE assistant_versions SET description = :description WHERE assistant_id = :assistant_id AND version = :version;
+-- name: restate_version
+-- Another description, config and context for a version.
+UPDATE assistant_versions SET description = :description, config = :config, context = :context
+WHERE assistant_id = :assistant_id AND version = :version;
 
--- name: describe_current
--- Another description for the assistant, if that version is its current one.
-UPDATE assistants SET description = :description WHERE assistant_id = :assistant_id AND version = :version;
+-- name: restate_current
+-- The same for the assistant, if that version is its current one.
+UPDATE assistants SET description = :description, config = :config, context = :context
+WHERE assistant_id = :assistant_id AND version = :version;
 
 -- name: delete
 -- The assistant alone.

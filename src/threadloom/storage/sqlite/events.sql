@@ -40,7 +40,9 @@ SELECT coalesce((SELECT seq FROM event_floors WHERE thread_id = ?), 0);
 -- name: expire
 -- The events of a run that ended are kept until a moment, but what a v2 run told of its course and its questions stays: who
 -- comes later must learn of it.
-UPDATE events SET expires_at = ?2 WHERE run_id = ?1 AND NOT (mode = 'v2' AND name IN ('lifecycle', 'input.requested'));
+UPDATE events SET expires_at = ?2 WHERE run_id = ?1 AND NOT (
+    mode = 'v2' AND name IN ('lifecycle', 'input.requested', 'input.answered')
+);
 
 -- name: raise_floor_of_run
 -- Notes that the v2 events of a run are about to go.
