@@ -200,7 +200,8 @@ class Execution:
         except BaseException as error:
             self._emit(translator.finish(error))
             raise
-        await asyncio.sleep(0)  # what subgraphs reported last is taken first
+        if translator.needs_reports:
+            await asyncio.sleep(0)  # what subgraphs reported last is taken first
         self._emit(translator.finish(None))
 
     def _emit(self, events: Iterable[NamedEvent]) -> None:
