@@ -5,6 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def separate(error: BaseException) -> BaseException:
+    """A failure that several wait for, as an exception of one waiter's own, caused by it.
+
+    One object that is raised again and again carries the traceback of each time.
+    """
+    made = type(error).__new__(type(error))
+    made.args = error.args
+    made.__dict__.update(error.__dict__)
+    made.__cause__ = error
+    return made
+
+
 class ThreadloomError(Exception):
     """The root of all our own errors."""
 
@@ -40,6 +52,14 @@ class UnreadableRunError(ThreadloomError, RuntimeError):
 
 class LostLeaseError(ThreadloomError):
     """A write came from a run attempt that no longer holds its run: it was cancelled, ended, or taken over."""
+
+
+class PutsFailedError(ThreadloomError):
+    """A run cannot end as it did: something that it had put was not stored. `failure` says why."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
 
 
 class StaleRefsError(ThreadloomError):
