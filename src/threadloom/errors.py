@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
-def separate(error: BaseException) -> BaseException:
+def separate(error: E) -> E:
     """A failure that several wait for, as an exception of one waiter's own, caused by it.
 
     One object that is raised again and again carries the traceback of each time.

@@ -127,7 +127,7 @@ def _moment(record: logging.LogRecord) -> datetime.datetime:
 class _Formatter(logging.Formatter):
     """A formatter whose tracebacks are of bounded length, and of bounded cost: a failure must not hold up the event loop."""
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+    def formatException(self, ei: Any) -> str:
         return exception_text(ei[1]) if ei[1] is not None else super().formatException(ei)
 
 

@@ -43,7 +43,9 @@ def cut(file: Path, part: float) -> None:
 def other_application(folder: Path, version: int) -> None:
     (folder / DATABASE).unlink()
     with contextlib.closing(sqlite3.connect(folder / DATABASE)) as connection:
-        connection.executescript(f"CREATE TABLE users (name); INSERT INTO users VALUES ('a'); PRAGMA user_version = {version}")
+        connection.executescript(
+            f"CREATE TABLE users (name); INSERT INTO users VALUES ('a'); PRAGMA user_version = {version}"
+        )
 
 
 def directory(file: Path) -> None:

@@ -45,9 +45,7 @@ def until(condition: object, what: str) -> None:
 def test_disk_full(tmp_path: Path) -> None:
     with running(APP, tmp_path / "data") as server, httpx.Client(base_url=server.url, timeout=LONG) as client:
         assert server.process is not None
-        kept, busy = (
-            client.post("/threads", json={"metadata": {"kept": True}}).json()["thread_id"] for _ in range(2)
-        )
+        kept, busy = (client.post("/threads", json={"metadata": {"kept": True}}).json()["thread_id"] for _ in range(2))
 
         def state() -> dict[str, list[str]]:
             values: dict[str, list[str]] = client.get(f"/threads/{busy}/state").json()["values"]

@@ -1,4 +1,4 @@
-"""No run fails of its storage, however many put at once beside heavy writes, and whoever looks at the server's frames meanwhile."""
+"""No run fails of its storage, however many put at once beside heavy writes, and whoever looks at the threads' frames."""
 
 import threading
 from pathlib import Path

@@ -95,9 +95,7 @@ class SqliteStorage:
     ) -> "asyncio.Future[None] | None":
         return self.database.defer(lambda connection: drive(work, self._tx(connection)), failed)
 
-    async def read(
-        self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True
-    ) -> T:
+    async def read(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
         if heavy:
             return await self.database.read_aside(lambda connection: drive(work, self._tx(connection)))
         return self.database.read(lambda connection: drive(work, self._tx(connection)), deferred=deferred)

@@ -249,7 +249,9 @@ def recognise(path: Path) -> None:
             f"{path} cannot be used: {error}. It was left as it is; `threadloom db restore` puts a backup in its place."
         ) from error
     if used and not ours:
-        raise StorageError(f"{path} is a database of another application. It was left as it is; name another data folder.")
+        raise StorageError(
+            f"{path} is a database of another application. It was left as it is; name another data folder."
+        )
 
 
 def check(folder: Path) -> tuple[list[str], dict[str, int]]:

@@ -7,7 +7,6 @@ commit can begin, which takes a few milliseconds, and the next commit begins at 
 """
 
 import contextlib
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -45,7 +44,7 @@ class WriteAheadLog:
 
     def __init__(self, path: Path, writing: threading.Lock) -> None:
         self._path = path
-        self._log = os.fspath(path) + "-wal"
+        self._log = path.with_name(path.name + "-wal")
         self._writing = writing
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="threadloom-log")
         self._work: Future[None] | None = None
@@ -58,7 +57,7 @@ class WriteAheadLog:
     def size(self) -> int:
         """Bytes of the log's file, 0 without one."""
         try:
-            return os.stat(self._log).st_size
+            return self._log.stat().st_size
         except OSError:
             return 0
 
