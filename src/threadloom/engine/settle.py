@@ -134,9 +134,9 @@ class Settling:
 
         await self._storage.write(work)
 
-    async def hand_back(self, run: Run, *, counts: bool = False) -> None:
-        """Lets a run that this process cannot end be claimed again, as soon as the database can be written. The attempt `counts`
-        when it may be why.
+    async def hand_back(self, run: Run, *, counts: bool = False, longer: Callable[[], bool] = lambda: False) -> None:
+        """Lets a run that this process cannot end be claimed again. The attempt `counts` when it may be why. `longer` tells
+        whether to go on trying while the database refuses.
 
         Raises:
             LostLeaseError: as `settle`.
@@ -147,7 +147,7 @@ class Settling:
             await tx.runs.requeue(run.run_id, attempt=run.attempt if counts else run.attempt - 1)
 
         # Nobody else does it where there is no other process, and its thread would be busy for ever.
-        await patiently(lambda: self._storage.write(work), always=True)
+        await patiently(lambda: self._storage.write(work), longer=longer)
 
     async def abandon(self, run: Run) -> None:
         """Ends a run that failed, without anything that would have to be encrypted or decrypted: there is no outcome.

@@ -344,12 +344,12 @@ class Worker:
         except StorageError:
             held.settle()
             log.exception("run %s goes back into the queue: the database failed", run.run_id)
-            await self._settling.hand_back(run, counts=True)
+            await self._settling.hand_back(run, counts=True, longer=lambda: not self._stopping)
         except UndecipherableError as error:
             held.settle()
             if run.attempt < self._attempts:
                 log.error("run %s goes back into the queue: %s", run.run_id, error.detail)
-                await self._settling.hand_back(run, counts=True)
+                await self._settling.hand_back(run, counts=True, longer=lambda: not self._stopping)
             else:
                 await self._abandon(held, error)
 
