@@ -5,9 +5,8 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from langgraph.errors import EmptyInputError, UnknownInterruptError
 from langgraph.types import Command, Send
 
@@ -18,6 +17,7 @@ from threadloom.checkpointer.trail import Trail
 from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
 from threadloom.engine.protocol_events import Channels
+from threadloom.engine.result import Kind, Result
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.stream_modes import NamedEvent, Translator, langgraph_modes, mode_of_event
 from threadloom.engine.turn import turn_start
@@ -39,25 +39,6 @@ Graph = Any
 _STRICT_RESUME = "__pregel_strict_resume"
 _NULL_TASK = "00000000-0000-0000-0000-000000000000"
 _RESUME = "__resume__"
-
-
-Kind = Literal["success", "error", "timeout", "cancelled", "rolled back"]
-
-
-class Result(msgspec.Struct, kw_only=True):
-    """How an attempt ended.
-
-    `output_json` is what `wait` answers. `snapshot` is what the thread looks like now; None when it could not be read or
-    is not needed. A `cancelled` attempt was stopped from outside. `refusal` is why `strict_resume` refused an answer. `trail` holds
-    what it put and did not wait for.
-    """
-
-    kind: Kind
-    output_json: bytes = b"{}"
-    error: dict[str, Any] | None = None
-    snapshot: Snapshot | None = None
-    refusal: dict[str, Any] = {}
-    trail: Trail | None = None
 
 
 class Execution:

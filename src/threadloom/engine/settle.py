@@ -8,8 +8,8 @@ import msgspec
 from threadloom.clock import SECOND, Clock
 from threadloom.codec import to_json
 from threadloom.engine.admission import CANCELLED_PHASES
-from threadloom.engine.execute import Result
 from threadloom.engine.patience import patiently
+from threadloom.engine.result import Result
 from threadloom.engine.snapshot import Snapshot
 from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
 from threadloom.errors import LostLeaseError

@@ -15,10 +15,11 @@ from threadloom.clock import SECOND, Clock
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import telling
 from threadloom.engine.events import KEEP, LARGEST, Emitter, Numbers
-from threadloom.engine.execute import Execution, Result, read_state
+from threadloom.engine.execute import Execution, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
 from threadloom.engine.observe import Ending, Observer, Tell, log_run
+from threadloom.engine.result import Result
 from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
 from threadloom.errors import LostLeaseError, PutsFailedError, StorageError
 from threadloom.faults import told
