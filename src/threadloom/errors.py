@@ -2,7 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+def separate(error: E) -> E:
+    """A failure that several wait for, as an exception of one waiter's own, caused by it.
+
+    One object that is raised again and again carries the traceback of each time.
+    """
+    made = type(error).__new__(type(error))
+    made.args = error.args
+    made.__dict__.update(error.__dict__)
+    made.__cause__ = error
+    return made
 
 
 class ThreadloomError(Exception):
@@ -40,6 +54,14 @@ class UnreadableRunError(ThreadloomError, RuntimeError):
 
 class LostLeaseError(ThreadloomError):
     """A write came from a run attempt that no longer holds its run: it was cancelled, ended, or taken over."""
+
+
+class PutsFailedError(ThreadloomError):
+    """A run cannot end as it did: something that it had put was not stored. `failure` says why."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
 
 
 class StaleRefsError(ThreadloomError):

@@ -8,6 +8,8 @@ import datetime
 import json
 import logging
 import sys
+import textwrap
+import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
 from logging.handlers import TimedRotatingFileHandler
@@ -22,6 +24,21 @@ _context: ContextVar[Mapping[str, str]] = ContextVar("threadloom_log_context", d
 
 NOISY = ("uvicorn", "httpx", "httpcore", "asyncio", "watchfiles", "urllib3")
 """Loggers of libraries that say more than a user wants to read: held to `server_level`."""
+
+FRAMES = 50
+"""Frames of one traceback that are shown, the innermost."""
+
+EXCEPTIONS = 8
+"""Exceptions shown of a chain or a group."""
+
+GROUPS = 2
+"""Levels of groups within groups that are shown."""
+
+TEXT = 4000
+"""Characters shown of an exception's message."""
+
+_CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
+_CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
 _COLORS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
@@ -107,7 +124,61 @@ def _moment(record: logging.LogRecord) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(record.created, datetime.UTC)
 
 
-class JsonFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """A formatter whose tracebacks are of bounded length, and of bounded cost: a failure must not hold up the event loop."""
+
+    def formatException(self, ei: Any) -> str:
+        return exception_text(ei[1]) if ei[1] is not None else super().formatException(ei)
+
+
+def exception_text(error: BaseException) -> str:
+    """An exception with its traceback and the exceptions that led to it, as Python prints it.
+
+    Of each the innermost `FRAMES` frames, of all at most `EXCEPTIONS` exceptions, `TEXT` characters of each message.
+    """
+    parts: list[str] = []
+    shown: set[int] = set()
+    following: BaseException | None = error
+    while following is not None:
+        if len(shown) == EXCEPTIONS:
+            parts.insert(0, "(Earlier exceptions are left out.)\n")
+            break
+        current = following
+        shown.add(id(current))
+        caused = current.__cause__ is not None
+        following = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        if following is not None and id(following) in shown:
+            following = None
+        parts.insert(0, _one_exception(current))
+        if following is not None:
+            parts.insert(0, _CAUSE if caused else _CONTEXT)
+    return "".join(parts).rstrip("\n")
+
+
+def _one_exception(error: BaseException, depth: int = 0) -> str:
+    lines = [_named(error)]
+    if isinstance(error, BaseExceptionGroup) and depth < GROUPS:
+        lines += [textwrap.indent(_one_exception(one, depth + 1), "  | ") for one in error.exceptions[:EXCEPTIONS]]
+    if error.__traceback__ is not None:
+        frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), limit=-FRAMES)
+        lines[:0] = ["Traceback (most recent call last):\n", *frames.format()]
+    return "".join(lines)
+
+
+def _named(error: BaseException) -> str:
+    """Class, message and notes. (Not `traceback.format_exception_only`: it goes through the tracebacks of the whole chain.)"""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        text = "\n".join([str(error), *map(str, getattr(error, "__notes__", None) or ())])
+    except BaseException:  # a graph's own exception may raise anything when it is asked for its text
+        text = "<exception str() failed>"
+    if len(text) > TEXT:
+        text = f"{text[:TEXT]}… ({len(text)} characters)"
+    return f"{name}: {text}\n" if text else f"{name}\n"
+
+
+class JsonFormatter(_Formatter):
     """One JSON object a line: timestamp, level, logger, event, ids, what else the line tells (`fields`), exception."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -130,7 +201,7 @@ class JsonFormatter(logging.Formatter):
             return json.dumps(line, skipkeys=True, default=str)
 
 
-class LineFormatter(logging.Formatter):
+class LineFormatter(_Formatter):
     """A line for people: local time, level, text, where it comes from, ids; an exception follows below."""
 
     def __init__(self, color: bool) -> None:

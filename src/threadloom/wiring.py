@@ -322,7 +322,7 @@ class Server:
             except (StorageError, TimeoutError) as error:
                 raise Unavailable(f"The database cannot be reached: {error}") from error
 
-        probes: dict[str, Callable[[], Awaitable[object]]] = {"database": probe}
+        probes: dict[str, Callable[[], Awaitable[object]]] = {"database": storage.probe}
         if not self._alone:
             probes["broker"] = self.broker.probe
 

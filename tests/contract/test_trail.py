@@ -13,7 +13,7 @@ from tests.contract.test_checkpointer import BIG, checkpoint, on, usage
 from tests.contract.test_lineage import claimed, ids
 from tests.storages import opened
 from threadloom.checkpointer import FENCE, Saver
-from threadloom.errors import LostLeaseError, StorageError
+from threadloom.errors import LostLeaseError, PutsFailedError, StorageError
 from threadloom.storage.sqlite import database
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +23,10 @@ pytestmark = pytest.mark.anyio
 def patient(monkeypatch):
     """Nothing is committed by itself."""
     monkeypatch.setattr(database, "DEFERRED_SECONDS", 600)
+
+
+async def nothing(tx):
+    """A commit, for all that was deferred to go along with."""
 
 
 def of(fence, thread="t", **configurable):
@@ -256,3 +260,48 @@ async def test_a_graph_leaves_the_same_history(storage):
         states = [state async for state in graph.aget_state_history(on(thread))]
         told[-1].append([(state.values["trail"] if state.values else None, state.next) for state in states])
     assert told[0] == told[1]
+
+
+async def test_a_failure_that_many_wait_for_does_not_grow(request, tmp_path, patient, monkeypatch):
+    async with opened("sqlite", request, tmp_path) as storage:
+        saver, run = Saver(storage), await claimed(storage)
+
+        async def refuse(self, put):
+            raise StorageError("full")
+
+        tracebacks = set()
+        with pytest.raises(StorageError, match="full"):
+            async with saver.trailing(run.fence):
+                monkeypatch.setattr("threadloom.storage.sqlite.lineage.SqliteLineage.put_writes", refuse)
+                await saver.aput_writes(of(run.fence, checkpoint_id="1"), [("x", 1)], "task")
+                await storage.write(nothing)
+                for number in range(50):
+                    with pytest.raises(StorageError, match="full") as refused:
+                        await saver.aput_writes(of(run.fence, checkpoint_id="1"), [("x", 1)], f"task {number}")
+                    tracebacks.add(len(refused.traceback))
+        assert len(tracebacks) == 1
+
+
+async def test_the_end_of_a_run_answers_for_what_it_left(request, tmp_path, patient, monkeypatch):
+    """In one commit with it: both are there or neither, and what goes with the thread is not stored."""
+    async with opened("sqlite", request, tmp_path) as storage:
+        saver, run = Saver(storage), await claimed(storage)
+        async with saver.trailing(run.fence) as trail:
+            await saver.aput(of(run.fence), checkpoint(1, x=1), {}, {"x": 1})
+            trail.leave()
+        trail.drop()
+        await storage.write(nothing)
+        trail.confirm()
+        assert await ids(storage, "t") == []
+
+        async def refuse(self, put):
+            raise StorageError("full")
+
+        monkeypatch.setattr("threadloom.storage.sqlite.lineage.SqliteLineage.put", refuse)
+        async with saver.trailing(run.fence) as trail:
+            await saver.aput(of(run.fence), checkpoint(2, x=1), {}, {"x": 1})
+            trail.leave()
+        await storage.write(nothing)
+        with pytest.raises(PutsFailedError) as failed:
+            trail.confirm()
+        assert isinstance(failed.value.failure, StorageError)

@@ -1,13 +1,14 @@
 """SQLite's write-ahead log gives its room back when nothing is written, and that holds nobody up."""
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from types import SimpleNamespace
 
 import pytest
 
-from threadloom.storage.sqlite import SqliteStorage, database
+from threadloom.storage.sqlite import SqliteStorage, database, wal
 
 pytestmark = pytest.mark.anyio
 
@@ -34,8 +35,8 @@ async def test_a_writer_that_comes_meanwhile_is_not_held_up(storage, monkeypatch
     asked = []
 
     class Connection:
-        def __init__(self, path):
-            self._real = sqlite3.connect(path)
+        def __init__(self, path, **options):
+            self._real = sqlite3.connect(path, **options)
 
         def execute(self, query):
             asked.append(query)
@@ -47,10 +48,10 @@ async def test_a_writer_that_comes_meanwhile_is_not_held_up(storage, monkeypatch
         def close(self):
             self._real.close()
 
-    monkeypatch.setattr(database, "sqlite3", SimpleNamespace(connect=Connection, Error=sqlite3.Error))
+    monkeypatch.setattr(wal, "sqlite3", SimpleNamespace(connect=Connection, Error=sqlite3.Error))
     for meanwhile in (True, False):
         asked.clear()
-        await asyncio.to_thread(storage.database._move_log, empty=True)
+        await asyncio.to_thread(storage.database.log.move, empty=True)
         assert any("TRUNCATE" in query for query in asked) is not meanwhile
 
 
@@ -62,6 +63,32 @@ async def test_who_begins_it_anew_waits_for_the_disk_and_the_event_loop_does_not
 
     here = threading.current_thread().name
     assert await storage.database.write(thread) == here
-    await asyncio.to_thread(storage.database._move_log)
+    await asyncio.to_thread(storage.database.log.move)
     assert await storage.database.write(thread) != here
     assert await storage.database.write(thread) == here
+
+
+async def test_it_begins_anew_once_a_reader_that_was_in_the_way_has_ended(monkeypatch, tmp_path):
+    monkeypatch.setattr(wal, "LOG_BYTES", 200_000)
+    monkeypatch.setattr(database, "KEPT_BYTES", 0)
+    storage = SqliteStorage(tmp_path)
+    await storage.open()
+
+    def insert(connection):
+        connection.execute("INSERT INTO made VALUES (?)", ("x" * 10_000,))
+
+    try:
+        writer, log = storage.database, storage.database.log
+        writer.submit(lambda connection: connection.execute("CREATE TABLE made (text)")).result(30)
+        with contextlib.closing(sqlite3.connect(writer.path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM made").fetchone()
+            for _ in range(60):
+                writer.submit(insert).result(30)
+            assert log.size() > 600_000
+        async with asyncio.timeout(60):
+            while log.size() > 200_000:
+                writer.submit(insert).result(30)
+                await asyncio.sleep(0.01)
+    finally:
+        await storage.close()

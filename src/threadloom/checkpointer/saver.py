@@ -271,22 +271,23 @@ class Saver(BaseCheckpointSaver[str]):
     # --- a run that does not wait ---
 
     @contextlib.asynccontextmanager
-    async def trailing(self, fence: int | None) -> AsyncIterator[None]:
+    async def trailing(self, fence: int | None) -> AsyncIterator[Trail]:
         """Until the block is left, the run that holds `fence` (None: who holds none) does not wait for what it puts; the end of
-        the block does.
+        the block does, unless it was told to leave that to others.
 
         Raises:
             LostLeaseError, StorageError: a put failed so. Only if the block itself raised nothing.
         """
         trail = self._trails[fence] = Trail(self._storage)
         try:
-            yield
+            yield trail
         except BaseException:
             with contextlib.suppress(Exception):
                 await trail.end()  # who reads the state now is to see all of it
             raise
         else:
-            await trail.end()
+            if not trail.is_left:
+                await trail.end()
         finally:
             del self._trails[fence]
 

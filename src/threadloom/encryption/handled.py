@@ -59,8 +59,11 @@ class HandledStorage:
     def defer(self, work: Callable[[SealedTx], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
         """Nothing can be handed in before the handlers have sealed it."""
 
-    async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
-        return await self._until_ready(work, lambda sealed: self._inner.read(sealed, heavy=heavy))
+    async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
+        return await self._until_ready(work, lambda sealed: self._inner.read(sealed, heavy=heavy, deferred=deferred))
+
+    async def probe(self) -> None:
+        await self._inner.probe()
 
     def write_now(self, work: Callable[[SealedTx], Awaitable[T]], *, single: bool = False) -> T:
         if single:

@@ -102,8 +102,11 @@ class SealedStorage:
     ) -> "asyncio.Future[None] | None":
         return self._inner.defer(lambda tx: work(SealedTx(tx, self._cipher)), failed)
 
-    async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False) -> T:
-        return await self._inner.read(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy)
+    async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
+        return await self._inner.read(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy, deferred=deferred)
+
+    async def probe(self) -> None:
+        await self._inner.probe()
 
     def write_now(self, work: Callable[[SealedTx], Awaitable[T]], *, single: bool = False) -> T:
         return self._inner.write_now(lambda tx: work(SealedTx(tx, self._cipher)), single=single)

@@ -10,7 +10,7 @@ from threadloom.broker.base import Broker
 from threadloom.clock import Clock
 from threadloom.codec import to_json, to_lean_json
 from threadloom.engine.patience import patiently
-from threadloom.errors import LostLeaseError, ThreadloomError
+from threadloom.errors import LostLeaseError, ThreadloomError, separate
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import CHANNELS, Event, Run
 
@@ -115,7 +115,7 @@ class Emitter:
             await self._flushing
         await self._flush()
         if self._failure is not None:
-            raise self._failure
+            raise separate(self._failure)
 
     def closing(self, status: str, error: dict[str, Any] | None) -> list[Event]:
         """The events that close the run's stream: what went wrong, if anything did, and the end. Made before the run is settled,

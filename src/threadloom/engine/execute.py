@@ -5,18 +5,19 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from langgraph.errors import EmptyInputError, UnknownInterruptError
 from langgraph.types import Command, Send
 
 from threadloom import __version__
 from threadloom.auth.known import RunUsers
 from threadloom.checkpointer import FENCE, NOTED
+from threadloom.checkpointer.trail import Trail
 from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
 from threadloom.engine.protocol_events import Channels
+from threadloom.engine.result import Kind, Result
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.stream_modes import NamedEvent, Translator, langgraph_modes, mode_of_event
 from threadloom.engine.turn import turn_start
@@ -38,23 +39,6 @@ Graph = Any
 _STRICT_RESUME = "__pregel_strict_resume"
 _NULL_TASK = "00000000-0000-0000-0000-000000000000"
 _RESUME = "__resume__"
-
-
-Kind = Literal["success", "error", "timeout", "cancelled", "rolled back"]
-
-
-class Result(msgspec.Struct, kw_only=True):
-    """How an attempt ended.
-
-    `output_json` is what `wait` answers. `snapshot` is what the thread looks like now; None when it could not be read or
-    is not needed. A `cancelled` attempt was stopped from outside. `refusal` is why `strict_resume` refused an answer.
-    """
-
-    kind: Kind
-    output_json: bytes = b"{}"
-    error: dict[str, Any] | None = None
-    snapshot: Snapshot | None = None
-    refusal: dict[str, Any] = {}
 
 
 class Execution:
@@ -115,6 +99,7 @@ class Execution:
         error: BaseException | None = None
         kind: Kind = "success"
         snapshot = None
+        left: Trail | None = None
         try:
             if run.unreadable:
                 raise UnreadableRunError(run.unreadable)
@@ -122,8 +107,12 @@ class Execution:
                 run.graph_id, config=config, access="threads.create_run", context=self._kwargs.get("context") or None
             ) as graph:
                 try:
-                    async with asyncio.timeout(self._timeout) as limit, self._storing(graph):
+                    async with asyncio.timeout(self._timeout) as limit, self._storing(graph) as trail:
                         await self._stream(graph, config)
+                        snapshot = self._seen_state(graph) if self._wants_snapshot else None
+                        if trail is not None and (snapshot is not None or not self._wants_snapshot):
+                            trail.leave()
+                            left = trail
                 except asyncio.CancelledError:
                     if not cancelled():
                         raise
@@ -132,8 +121,8 @@ class Execution:
                     self._pass_on(failure)
                     error = failure
                     kind = "timeout" if isinstance(failure, TimeoutError) and limit.expired() else "error"
-                if self._wants_snapshot:
-                    snapshot = self._seen_state(graph, kind) or await thread_state(graph, _bare(config))
+                if self._wants_snapshot and (snapshot is None or kind != "success"):
+                    snapshot = await thread_state(graph, _bare(config))
         except asyncio.CancelledError:
             if not cancelled():
                 raise
@@ -142,8 +131,13 @@ class Execution:
             self._pass_on(failure)
             kind, error = "error", failure
         if error is None:
-            return Result(kind=kind, output_json=self._output(), snapshot=snapshot)
+            return Result(kind=kind, output_json=self._output(), snapshot=snapshot, trail=left)
         return self._failed(kind, error, snapshot)
+
+    def refused(self, failure: Exception) -> Result:
+        """The result of an attempt that ended well, but what it put was not stored. Raises as `execute`."""
+        self._pass_on(failure)
+        return self._failed("error", failure, None)
 
     def _pass_on(self, failure: Exception) -> None:
         """Raises what is no fault of the graph's: the run is another attempt's now, or is to be tried again."""
@@ -180,7 +174,7 @@ class Execution:
         if self._values is None:  # it stopped, or had nothing to do, before it showed anything
             self._values = (await graph.aget_state(_bare(config))).values
 
-    def _storing(self, graph: Graph) -> contextlib.AbstractAsyncContextManager[None]:
+    def _storing(self, graph: Graph) -> contextlib.AbstractAsyncContextManager[Trail | None]:
         """Whether the graph waits for each checkpoint, or only its end does."""
         waits = (self._kwargs.get("durability") or "async") != "async"
         return contextlib.nullcontext() if waits else graph.checkpointer.trailing(self._run.fence)
@@ -390,11 +384,11 @@ class Execution:
 
     # --- what came of it ---
 
-    def _seen_state(self, graph: Graph, kind: Kind) -> Snapshot | None:
-        """The thread's state as the stream has shown it, which spares reading it. None where that may not be all of it."""
+    def _seen_state(self, graph: Graph) -> Snapshot | None:
+        """The thread's state as the stream of a run that ended well has shown it, which spares reading it. None where that may
+        not be all of it."""
         plain = (
-            kind == "success"
-            and self._kwargs.get("command") is None
+            self._kwargs.get("command") is None
             and isinstance(self._values, dict)
             and not self._interrupts
             and not isinstance(graph.stream_channels_asis, str)

@@ -12,15 +12,23 @@ DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between one try and the next."""
 
 
-async def patiently(act: Callable[[], Awaitable[T]]) -> T:
+async def patiently(act: Callable[[], Awaitable[T]], *, longer: Callable[[], bool] = lambda: False) -> T:
     """Does something, and again after a while when the database refuses. Only for what may be done twice.
 
+    Args:
+        longer: whether to go on after a quarter of a minute too; asked before each further try.
+
     Raises:
-        StorageError: it still refuses after a quarter of a minute.
+        StorageError: it still refuses after that time.
     """
     for delay in DELAYS:
         try:
             return await act()
         except StorageError:
             await asyncio.sleep(delay)
+    while longer():
+        try:
+            return await act()
+        except StorageError:
+            await asyncio.sleep(DELAYS[-1])
     return await act()

@@ -8,8 +8,8 @@ import msgspec
 from threadloom.clock import SECOND, Clock
 from threadloom.codec import to_json
 from threadloom.engine.admission import CANCELLED_PHASES
-from threadloom.engine.execute import Result
 from threadloom.engine.patience import patiently
+from threadloom.engine.result import Result
 from threadloom.engine.snapshot import Snapshot
 from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
 from threadloom.errors import LostLeaseError
@@ -75,8 +75,10 @@ class Settling:
 
         Raises:
             LostLeaseError: the run is no longer this attempt's to end.
+            PutsFailedError: nothing was ended, for what the attempt put was not stored.
         """
-
+        if result.trail is not None and run.temporary:
+            result.trail.drop()
         done: Settled | None = None
         # Not before anything the run has told, so that whatever works on the thread next tells it after that. And no later
         # when it is tried again: the end that was first written down counts.
@@ -84,6 +86,8 @@ class Settling:
 
         async def work(tx: Tx) -> Settled | None:
             nonlocal done
+            if result.trail is not None:
+                result.trail.confirm()
             # The thread before its run: on PostgreSQL that is its lock and the begin of the transaction in one.
             thread = await tx.threads.get(run.thread_id, with_state=False)
             held = await _held(tx, run)
@@ -130,8 +134,9 @@ class Settling:
 
         await self._storage.write(work)
 
-    async def hand_back(self, run: Run, *, counts: bool = False) -> None:
-        """Lets a run that this process cannot end be claimed again. The attempt `counts` when it may be why.
+    async def hand_back(self, run: Run, *, counts: bool = False, longer: Callable[[], bool] = lambda: False) -> None:
+        """Lets a run that this process cannot end be claimed again. The attempt `counts` when it may be why. `longer` tells
+        whether to go on trying while the database refuses.
 
         Raises:
             LostLeaseError: as `settle`.
@@ -141,7 +146,8 @@ class Settling:
             await _held(tx, run)
             await tx.runs.requeue(run.run_id, attempt=run.attempt if counts else run.attempt - 1)
 
-        await patiently(lambda: self._storage.write(work))
+        # Nobody else does it where there is no other process, and its thread would be busy for ever.
+        await patiently(lambda: self._storage.write(work), longer=longer)
 
     async def abandon(self, run: Run) -> None:
         """Ends a run that failed, without anything that would have to be encrypted or decrypted: there is no outcome.
@@ -179,7 +185,9 @@ class Settling:
         if result.kind == "rolled back":
             return await self._forget(tx, run, thread, result, now)
         status: Ending = "interrupted" if result.kind == "cancelled" else result.kind
-        await tx.runs.set_status(run.run_id, check(run.status, status), updated_at=now, ended_at=now)
+        ended = check(run.status, status)
+        if not run.temporary:  # the row of one goes with its thread, below
+            await tx.runs.set_status(run.run_id, ended, updated_at=now, ended_at=now)
         await tx.runs.put_outcome(
             Outcome(
                 run_id=run.run_id,

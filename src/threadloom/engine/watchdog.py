@@ -148,6 +148,7 @@ class Watchdog:
             measured = self._measure(stalled, late)
             if frame is not None and self._beat == before and not self._paused:
                 self._tell(frame, measured)
+            del frame  # kept until the next look, it would keep alive all that the loop had in its hands
 
     def _measure(self, stalled: float, late: float) -> Standstill:
         cpu, queued = self._thread_cpu(), self._thread_queued()

@@ -15,12 +15,13 @@ from threadloom.clock import SECOND, Clock
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import telling
 from threadloom.engine.events import KEEP, LARGEST, Emitter, Numbers
-from threadloom.engine.execute import Execution, Result, read_state
+from threadloom.engine.execute import Execution, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
 from threadloom.engine.observe import Ending, Observer, Tell, log_run
+from threadloom.engine.result import Result
 from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
-from threadloom.errors import LostLeaseError, StorageError
+from threadloom.errors import LostLeaseError, PutsFailedError, StorageError
 from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
 from threadloom.log import run_context
@@ -241,7 +242,7 @@ class Worker:
         while True:
             now = self._clock.now()
             free = self.jobs - len(self._held) - len(self._taken)
-            outlook = await self._storage.read(lambda tx: tx.runs.outlook(now))  # noqa: B023
+            outlook = await self._storage.read(lambda tx: tx.runs.outlook(now), deferred=False)  # noqa: B023
             if free <= 0:
                 break
             claimed = await self._claim_due(free, now) if outlook.claimable else []
@@ -344,12 +345,12 @@ class Worker:
         except StorageError:
             held.settle()
             log.exception("run %s goes back into the queue: the database failed", run.run_id)
-            await self._settling.hand_back(run, counts=True)
+            await self._settling.hand_back(run, counts=True, longer=lambda: not self._stopping)
         except UndecipherableError as error:
             held.settle()
             if run.attempt < self._attempts:
                 log.error("run %s goes back into the queue: %s", run.run_id, error.detail)
-                await self._settling.hand_back(run, counts=True)
+                await self._settling.hand_back(run, counts=True, longer=lambda: not self._stopping)
             else:
                 await self._abandon(held, error)
 
@@ -378,7 +379,12 @@ class Worker:
                 await self._settling.hand_back(run)
             raise
         held.settle()
-        await self._settle(held, result, emitter)
+        try:
+            await self._settle(held, result, emitter)
+        except PutsFailedError as refused:
+            result = execution.refused(refused.failure)
+            result.snapshot = None if run.temporary else await read_state(run, held.graphs, self._users)
+            await self._settle(held, result, emitter)
 
     async def _went_before(self, run: Run) -> bool:
         """Whether an earlier attempt has put checkpoints. Sees to it that the run's events come after all that the thread has

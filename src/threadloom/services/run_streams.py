@@ -9,7 +9,7 @@ from threadloom.broker.base import Broker, EventsLost, Follower
 from threadloom.codec import to_json
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.engine.events import Numbers, closing
-from threadloom.errors import ApiError, NotFound
+from threadloom.errors import ApiError, NotFound, StorageError, Unavailable
 from threadloom.ids import new_id
 from threadloom.services.limits import Limits, Place
 from threadloom.services.permission import thread_seen
@@ -426,8 +426,18 @@ class RunStreamService:
             return
 
     async def _is_over(self, run_id: str) -> bool:
+        """
+        Raises:
+            Unavailable: the run is not over, and cannot end: the database takes nothing.
+        """
         run = await self._storage.read(lambda tx: tx.runs.get(run_id))
-        return run is None or run.status not in ACTIVE
+        over = run is None or run.status not in ACTIVE
+        if not over:
+            try:
+                await self._storage.probe()
+            except StorageError as error:
+                raise Unavailable(f"{error}; the run goes on when there is room again: join it then") from error
+        return over
 
     async def _still_seen(self, thread_id: str, rule: Filter | None) -> bool:
         return rule is None or await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is not None

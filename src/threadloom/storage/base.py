@@ -478,8 +478,12 @@ class Storage(Protocol):
         """
         ...
 
-    async def read(self, work: Callable[[Tx], Awaitable[T]], *, heavy: bool = False) -> T:
-        """Runs `work` on one snapshot. `heavy` reads may take long and must not hold up others."""
+    async def read(self, work: Callable[[Tx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
+        """Runs `work` on one snapshot. `heavy`: it may take long. Not `deferred`: what was deferred need not be seen."""
+        ...
+
+    async def probe(self) -> None:
+        """Looks whether the database answers and, on SQLite, takes writes. Raises StorageError if not."""
         ...
 
     def write_now(self, work: Callable[[Tx], Awaitable[T]], *, single: bool = False) -> T:

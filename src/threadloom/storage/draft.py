@@ -63,7 +63,7 @@ class Draft:
         await asyncio.sleep(0)  # a long draft waits for nothing else: others go on in between
         return await work(_DraftTx(self._lineage))
 
-    async def read(self, work: Callable[[Any], Awaitable[T]], *, heavy: bool = False) -> T:
+    async def read(self, work: Callable[[Any], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
         return await work(_DraftTx(self._lineage))
 
     def new_blob_id(self) -> int:

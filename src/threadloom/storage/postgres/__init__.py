@@ -69,9 +69,12 @@ class PostgresStorage:
     def defer(self, work: Work[None], failed: Callable[[Exception], None]) -> None:
         """A transaction takes a connection of its own: nothing goes along with others."""
 
-    async def read(self, work: Work[T], *, heavy: bool = False) -> T:
+    async def read(self, work: Work[T], *, heavy: bool = False, deferred: bool = True) -> T:
         code = getattr(work, "__code__", None)
         return await self.database.read(lambda session: work(self._tx(session)), code, heavy=heavy)
+
+    async def probe(self) -> None:
+        await self.database.read(lambda session: session.fetchval(NOW), None)
 
     def write_now(self, work: Work[T], *, single: bool = False) -> T:
         """The same as `write`, for a thread that runs no event loop: blocks until it is committed."""

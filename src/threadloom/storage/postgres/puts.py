@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from threadloom.errors import LostLeaseError, StaleRefsError, StorageError
+from threadloom.errors import LostLeaseError, StaleRefsError, StorageError, separate
 from threadloom.storage.lineage import CheckpointPut, WritesPut
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
@@ -70,7 +70,7 @@ class _Item:
         if error is None:
             self._future.set_result(answer)
         else:
-            self._future.set_exception(error)
+            self._future.set_exception(separate(error))
 
 
 class Puts:

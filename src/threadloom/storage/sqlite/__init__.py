@@ -13,7 +13,8 @@ import orjson
 from threadloom.codec import contains
 from threadloom.errors import StorageError
 from threadloom.storage.driven import drive
-from threadloom.storage.sqlite.care import FILE, apply_requests, locked, set_aside
+from threadloom.storage.named import load
+from threadloom.storage.sqlite.care import FILE, apply_requests, locked, recognise, set_aside
 from threadloom.storage.sqlite.database import Database, Functions
 from threadloom.storage.sqlite.filters import permitted
 from threadloom.storage.sqlite.migrate import migrate
@@ -29,6 +30,8 @@ def _contains(document: str | bytes | None, wanted: str | bytes) -> bool:
     """The SQL function `contains(document, wanted)`: JSON containment; NULL contains nothing."""
     return document is not None and contains(orjson.loads(document), orjson.loads(wanted))
 
+
+PROBE = load(__package__, "care.sql")["probe"]
 
 FUNCTIONS: Functions = {"contains": (2, _contains), "permitted": (2, permitted), "casefold": (1, str.casefold)}
 """SQL functions of ours: JSON containment, what a caller may see, and text for case-blind comparison (SQLite's own know
@@ -58,6 +61,7 @@ class SqliteStorage:
         self._lock.enter_context(locked(self._folder))
         try:
             apply_requests(self._folder)
+            recognise(self.database.path)
             connection = self.database.connect()
             migrate(connection, before=self._set_aside)
             newest = connection.execute("SELECT coalesce(max(id), 0) FROM blobs").fetchone()[0]
@@ -91,10 +95,14 @@ class SqliteStorage:
     ) -> "asyncio.Future[None] | None":
         return self.database.defer(lambda connection: drive(work, self._tx(connection)), failed)
 
-    async def read(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False) -> T:
+    async def read(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
         if heavy:
             return await self.database.read_aside(lambda connection: drive(work, self._tx(connection)))
-        return self.database.read(lambda connection: drive(work, self._tx(connection)))
+        return self.database.read(lambda connection: drive(work, self._tx(connection)), deferred=deferred)
+
+    async def probe(self) -> None:
+        if not self.database.wrote_lately():
+            await self.database.write(lambda connection: connection.execute(PROBE) and None)
 
     def write_now(self, work: Callable[[SqliteTx], Awaitable[T]], *, single: bool = False) -> T:
         """The same as `write`, for a thread that is no event loop: blocks until it is committed."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from threadloom.errors import StartError, StorageError
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.ciphertexts import SqliteCiphertexts
+from threadloom.storage.sqlite.database import PAGE_BYTES
 from threadloom.storage.sqlite.migrate import migrations, version
 
 log = logging.getLogger("threadloom.storage")
@@ -186,14 +187,16 @@ def _put_in_place(folder: Path) -> None:
 
 
 def vacuum(path: Path) -> None:
-    """Writes the database anew, without the room that deleted things left. Needs that room once more on the disk meanwhile.
+    """Writes the database anew, without the room that deleted things left, in pages of the size that new databases have. Needs
+    that room once more on the disk meanwhile.
 
     Raises:
         sqlite3.Error: the disk is full, or the database is in use.
     """
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")  # with a write-ahead log the size of pages stays
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 # --- looking ---
@@ -225,6 +228,30 @@ def examine(path: Path) -> int:
             f"{path} was written by a newer release of Threadloom (schema {found}, this one knows {newest})."
         )
     return found
+
+
+def recognise(path: Path) -> None:
+    """Looks at a file before it is opened for good, which would change it: whether it is a database that this server may use.
+    One that is not there yet, or is empty, is.
+
+    Raises:
+        StorageError: it is damaged, no database, or another application's. It was not changed.
+    """
+    try:
+        if not path.exists() or (path.is_file() and not path.stat().st_size):
+            return
+        with _opened(path) as connection:
+            tables = connection.execute(SQL["tables_of_anybody"]).fetchone()[0]
+            ours = connection.execute(SQL["has_tables"]).fetchone()[0]
+            used = bool(tables or version(connection))
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(
+            f"{path} cannot be used: {error}. It was left as it is; `threadloom db restore` puts a backup in its place."
+        ) from error
+    if used and not ours:
+        raise StorageError(
+            f"{path} is a database of another application. It was left as it is; name another data folder."
+        )
 
 
 def check(folder: Path) -> tuple[list[str], dict[str, int]]:

@@ -150,8 +150,11 @@ class LineageCuts(LineageReads):
         return lookup
 
     def _newest_place(self, chain: Chain, ns: str, cid: str) -> int | None:
-        places = self._db.execute(self.CUTS["places_of"], (cid, ns))
-        return next((pos for pos, seg in places if depth(chain, seg, pos) is not None), None)
+        for pos, seg in self._db.execute(self.CUTS["places_of"], (cid, ns)):
+            if depth(chain, seg, pos) is not None:
+                place: int = pos
+                return place
+        return None
 
     def _node(self, pos: int) -> Node:
         _, ns, cid, parent, refs, small, meta = self._db.execute(self.CUTS["node"], (pos,)).fetchone()

@@ -14,13 +14,15 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from threadloom.errors import StorageError
+from threadloom.errors import StorageError, separate
+from threadloom.storage.sqlite.wal import KEPT_BYTES, WriteAheadLog
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -52,17 +54,20 @@ BATCH = 256
 TURN = 64
 """Operations that are committed at most in one turn of the event loop."""
 
-DEFERRED_SECONDS = 0.01
+PAGE_BYTES = 2048
+"""Size of a page of a new database. A commit writes each page it touches whole to the log, and a run touches some thirty: one of
+each table and index. An existing database keeps its size until `threadloom db vacuum`."""
+
+DEFERRED_SECONDS = 0.05
 """How long an operation that nobody waits for may wait for a commit to go along with."""
 
-CHECK_EVERY = 64
-"""Commits after which the size of the write-ahead log is looked at."""
+LATELY_SECONDS = 1.0
+"""Age of the newest commit up to which nobody needs to look whether the database takes writes."""
 
-LOG_BYTES = 8 * 1024 * 1024
-"""Size of the write-ahead log past which it is brought into the file, by a thread of its own."""
+NEVER = float("-inf")
 
 IDLE_SECONDS = 0.5
-"""Without a commit for so long, the log is brought into the file and emptied."""
+"""Without a commit for so long, the write-ahead log is brought into the file and emptied."""
 
 
 class Database:
@@ -97,9 +102,12 @@ class Database:
         self._ending = False
         """Whether the turn is going to be committed at its end: what was deferred may also wait."""
         self._deferred = False
-        self._commits = 0
-        self._log_begins = False
-        """Whether the next commit begins the log anew. It waits for the disk, so it is not for the event loop to make."""
+        self._deferred_since = 0.0
+        self._deferred_watched = False
+        """Whether a timer runs that looks after what was deferred."""
+        self._wrote_at = NEVER
+        """When the newest commit was made; NEVER when one was refused since."""
+        self.log = WriteAheadLog(path, self._writing)
         self._idle_watch: int | None = None
 
     def connect(self) -> sqlite3.Connection:
@@ -112,6 +120,7 @@ class Database:
             connection = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, cached_statements=512
             )
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -132,6 +141,7 @@ class Database:
         self._writer = self.connect()
         # What undoes one operation of a commit is kept in memory, not in a file made for each.
         self._writer.execute("PRAGMA temp_store = MEMORY")
+        self._writer.execute(f"PRAGMA journal_size_limit = {KEPT_BYTES}")
         self._thread = threading.Thread(target=self._write_forever, name="threadloom-writer", daemon=True)
         self._thread.start()
 
@@ -143,8 +153,9 @@ class Database:
             self._thread.join()
             self._thread = None
         self._pool.shutdown()
+        self.log.close()
         if self._opened:
-            self._move_log()
+            self.log.move()
         for connection in self._opened:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
@@ -165,6 +176,10 @@ class Database:
                     self._enqueue(self._take_turn())
             self._enqueue([Job(operation, future, alone=heavy)])
         return future
+
+    def wrote_lately(self) -> bool:
+        """Whether something was committed within a second, and nothing was refused since."""
+        return time.monotonic() - self._wrote_at < LATELY_SECONDS
 
     async def write(self, operation: Operation[T], *, heavy: bool = False) -> T:
         """Runs an operation on the writer and waits until it is committed; not undone by the caller's cancellation.
@@ -207,11 +222,25 @@ class Database:
         self._turn.append(Job(operation, future, failed=failed))
         if not self._deferred:
             self._deferred = True
-            loop.call_later(DEFERRED_SECONDS, self._end_turn)
+            self._deferred_since = loop.time()
+            if not self._deferred_watched:
+                self._deferred_watched = True
+                loop.call_later(DEFERRED_SECONDS, self._look_at_deferred, loop)
         if len(self._turn) >= TURN and not self._ending:
             self._ending = True
             loop.call_soon(self._end_turn)
         return future
+
+    def _look_at_deferred(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Commits what was deferred for as long as it may be. What came later than the timer was set waits for the next."""
+        self._deferred_watched = False
+        if self._deferred:
+            left = self._deferred_since + DEFERRED_SECONDS - loop.time()
+            if left <= 0:
+                self._end_turn()
+            else:
+                self._deferred_watched = True
+                loop.call_later(left, self._look_at_deferred, loop)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._idle_watch is None:
@@ -225,9 +254,10 @@ class Database:
             turn = self._take_turn()
             if not turn:
                 return
-            here = not (self._log_begins or self._queued) and self._writing.acquire(blocking=False)
+            # A commit that begins the log anew waits for the disk: it is not for the event loop to make.
+            here = not (self.log.begins or self._queued) and self._writing.acquire(blocking=False)
             if not here:
-                self._log_begins = False
+                self.log.begins = False
                 self._enqueue(turn)
         if here:
             try:
@@ -305,14 +335,14 @@ class Database:
                         done.append(_failed(job, error))
                     execute("RELEASE operation")
             execute("COMMIT")
+            self._wrote_at = time.monotonic()
         except Exception as error:
+            self._wrote_at = NEVER
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     execute("ROLLBACK")
-            done = [_failed(job, error) for job in batch]
-        self._commits += 1
-        if self._commits % CHECK_EVERY == 0:
-            self._look_at_log()
+            done = [_failed(job, error if len(batch) == 1 else separate(error)) for job in batch]
+        self.log.look()
         return done
 
     def _commit_deferred(self) -> None:
@@ -327,47 +357,28 @@ class Database:
             with contextlib.suppress(Exception):  # what cannot be committed is told to those who handed it in
                 self.submit(_nothing).result()
 
-    # --- the write-ahead log ---
-
-    def _look_at_log(self) -> None:
-        with contextlib.suppress(OSError, RuntimeError):
-            if self.path.with_name(self.path.name + "-wal").stat().st_size > LOG_BYTES:
-                self._pool.submit(self._move_log)
-
     def _look_whether_idle(self) -> None:
         """Looks again and again while there are commits; then empties the log, and sleeps until the next write."""
-        if self._idle_watch != self._commits and self._home is not None:
-            self._idle_watch = self._commits
+        if self._idle_watch != self.log.commits and self._home is not None:
+            self._idle_watch = self.log.commits
             self._home.call_later(IDLE_SECONDS, self._look_whether_idle)
             return
         self._idle_watch = None
-        with contextlib.suppress(RuntimeError):
-            self._pool.submit(self._move_log, empty=True)
-
-    def _move_log(self, *, empty: bool = False) -> None:
-        """Brings the log into the file, beside readers and the writer, so that the next commits start it anew.
-
-        Args:
-            empty: give its space back too, unless there were commits meanwhile: that holds up a writer until all is moved and on
-                the disk, which is not for long where nothing is left to be moved.
-        """
-        commits = self._commits
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path)) as connection:
-            _, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            self._log_begins = frames == moved
-            if empty and frames == moved and commits == self._commits:
-                connection.execute("PRAGMA busy_timeout = 0")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.log.look_idle()
 
     # --- reading ---
 
-    def read(self, operation: Operation[T]) -> T:
-        """Runs a reading operation now, on this thread's own connection and in one snapshot."""
+    def read(self, operation: Operation[T], *, deferred: bool = True) -> T:
+        """Runs a reading operation now, on this thread's own connection and in one snapshot.
+
+        Args:
+            deferred: commit first what was deferred.
+        """
         connection: sqlite3.Connection | None = getattr(self._readers, "connection", None)
         if connection is None:
             connection = self._readers.connection = self.connect()
             connection.execute("PRAGMA query_only = ON")
-        if self._deferred:
+        if deferred and self._deferred:
             self._commit_deferred()
         try:
             connection.execute("BEGIN")

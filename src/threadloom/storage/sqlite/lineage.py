@@ -62,6 +62,9 @@ class SqliteLineage(LineageCuts):
         seg, _ = self._own(put)
         pos = self._take(len(put.writes))
         thread_id, ns, cid = put.thread_id, put.ns, put.cid
+        # The cursor must not outlive the call as a local: it holds the prepared statement, and who looks at this thread's frames
+        # (a watchdog, a profiler) may be the last to let go of it, on another thread, which resets the statement while the next
+        # put is being executed: "bad parameter or other API misuse".
         stored = self._db.executemany(
             _WRITE,
             [
@@ -79,8 +82,8 @@ class SqliteLineage(LineageCuts):
                 )
                 for offset, write in enumerate(put.writes)
             ],
-        )
-        if put.run_id is not None and stored.rowcount:
+        ).rowcount
+        if put.run_id is not None and stored:
             self._db.execute(_SPAN, (put.run_id, thread_id, pos))
 
     def _own(self, put: CheckpointPut | WritesPut) -> tuple[int, int]:

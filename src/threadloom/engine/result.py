@@ -1,0 +1,26 @@
+"""How an attempt of a run ended."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from threadloom.checkpointer.trail import Trail
+from threadloom.engine.snapshot import Snapshot
+
+Kind = Literal["success", "error", "timeout", "cancelled", "rolled back"]
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """How an attempt ended.
+
+    `output_json` is what `wait` answers. `snapshot` is what the thread looks like now; None when it could not be read or
+    is not needed. A `cancelled` attempt was stopped from outside. `refusal` is why `strict_resume` refused an answer.
+    `trail` holds what it put and did not wait for.
+    """
+
+    kind: Kind
+    output_json: bytes = b"{}"
+    error: dict[str, Any] | None = None
+    snapshot: Snapshot | None = None
+    refusal: dict[str, Any] = {}
+    trail: Trail | None = None
