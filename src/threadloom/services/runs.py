@@ -345,7 +345,7 @@ class RunService:
         async def work(tx: Tx) -> list[tuple[Run, bool]]:
             return [stopped for one in portion for stopped in await stop(tx, one)]
 
-        threads = [thread_id] if thread_id is not None else await self._busy_threads()
+        threads = [thread_id] if thread_id is not None else await self._storage.read(lambda tx: tx.runs.busy_threads())
         found = False
         for start in range(0, len(threads), THREADS_AT_ONCE):
             portion = threads[start : start + THREADS_AT_ONCE]
@@ -392,7 +392,7 @@ class RunService:
             return
 
         async def work(tx: Tx) -> None:
-            if await tx.runs.count_active(thread_id):
+            if await tx.runs.has_active(thread_id):
                 raise Conflict(f"Thread {thread_id} is busy; run {run_id} can be deleted when its runs have ended")
             await tx.lineage.delete_run(thread_id, run_id)
             await tx.runs.delete(run_id)
@@ -406,7 +406,7 @@ class RunService:
 
         async def follow(tx: Tx) -> None:
             thread = await tx.threads.get(thread_id, with_state=False)
-            if thread is None or await tx.runs.count_active(thread_id):
+            if thread is None or await tx.runs.has_active(thread_id):
                 return
             await tx.threads.set_state(
                 thread_id,
@@ -430,11 +430,6 @@ class RunService:
                 except NotFound:
                     continue
 
-    async def _busy_threads(self) -> Sequence[str]:
-        """The threads with runs that are still to end, the longest waiting first."""
-        active = await self._storage.read(lambda tx: tx.runs.active())
-        return list(dict.fromkeys(run.thread_id for run in active))
-
     async def _stop(self, tx: Tx, run: Run, action: CancelAction) -> bool:
         """Asks a running run to stop, or ends a pending one. Gives whether it is running."""
         if run.status == "running":
@@ -445,7 +440,7 @@ class RunService:
         if run.temporary:
             await throw_away(tx, run.thread_id, now + self._keep)
             return False
-        if not await tx.runs.count_active(run.thread_id):
+        if not await tx.runs.has_active(run.thread_id):
             await tx.threads.update(run.thread_id, status=await status_now(tx, run.thread_id), updated_at=now)
         return False
 

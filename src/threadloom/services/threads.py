@@ -339,7 +339,7 @@ def taken(thread_id: str) -> Conflict:
 
 async def keep_latest(tx: Tx, thread_id: str) -> bool:
     """Forgets all but what a thread's latest state needs. False when it is not there or has active runs."""
-    if not await tx.threads.permitted(thread_id, None) or await tx.runs.count_active(thread_id):
+    if not await tx.threads.permitted(thread_id, None) or await tx.runs.has_active(thread_id):
         return False
     await tx.lineage.prune(thread_id)
     return True
