@@ -2,7 +2,7 @@
 
 import asyncio
 
-from threadloom.clock import SECOND
+from threadloom.clock import SECOND, SystemClock
 
 MORNING = 1_767_258_000 * SECOND
 """2026-01-01 09:00:00 UTC, a Thursday."""
@@ -47,3 +47,17 @@ class ManualClock:
         self._sleepers.append((self._passed + int(seconds * SECOND), event))
         self._slept.set()
         await event.wait()
+
+
+class SettableClock(SystemClock):
+    """The machine's clock, for a server that is to believe that somebody sets it."""
+
+    def __init__(self) -> None:
+        self._ahead = 0
+
+    def now(self) -> int:
+        return super().now() + self._ahead
+
+    def set(self, seconds: float) -> None:
+        """Sets the clock forward, or back, by some seconds."""
+        self._ahead += int(seconds * SECOND)

@@ -48,7 +48,7 @@ class ClockSteps:
         self._crons = crons
         self._webhooks = webhooks
         self._wake = wake
-        self._patience = patience
+        self.patience = patience
 
     async def run(self) -> None:
         """Looks for ever. What was reckoned before the clock was set back while no server ran is looked for at once."""
@@ -67,8 +67,8 @@ class ClockSteps:
                 log.warning("The clock was set %s by %.1f s", "back" if step < 0 else "forward", abs(step) / SECOND)
             if step < 0:
                 back = True
-                if self._patience:
-                    await self._clock.sleep(self._patience)
+                if self.patience:
+                    await self._clock.sleep(self.patience)
 
     async def reckon(self) -> None:
         """Reckons anew what was reckoned from moments that are yet to come.
