@@ -235,9 +235,12 @@ class Worker:
         self._begin(self._attempt(run), run, self._taken.pop(run.run_id, self._clock.steady() - self._leases.length))
 
     def _free_places(self, steady: int) -> int:
-        """How many more runs may begin. Places are kept for runs that are being made."""
-        self._taken = {run_id: at for run_id, at in self._taken.items() if steady - at < self._leases.length}
-        kept = sum(steady - at < PLACE_SECONDS * SECOND for at in self._taken.values())
+        """How many more runs may begin. Places are kept for runs that are being made. From any thread."""
+        taken = list(self._taken.items())
+        for run_id, at in taken:
+            if steady - at >= self._leases.length:
+                self._taken.pop(run_id, None)
+        kept = sum(steady - at < PLACE_SECONDS * SECOND for _, at in taken)
         return self.jobs - len(self._held) - kept
 
     # --- claiming ---

@@ -1,5 +1,6 @@
 """Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -37,6 +38,10 @@ NOTHING_MATCHES = (
 
 THREADS_AT_ONCE = 64
 """Threads whose runs are stopped in one transaction, which keeps others from all of them until it ends."""
+
+
+RUNS_AT_ONCE = 100
+"""Runs of a thread that is about to go that are read at once."""
 
 
 class UrlCheck(Protocol):
@@ -125,6 +130,7 @@ class RunService:
             check_stateless(request)
         asked = []
         for request in requests:
+            await asyncio.sleep(0)  # others have their turn
             grant = await self.granting.grant(caller, None, request)
             asked.append((request, grant, await self.priorities.of(caller, None, request, grant=grant)))
 
@@ -134,7 +140,7 @@ class RunService:
                 for request, grant, priority in asked
             ]
 
-        batch = await self._storage.write(work)
+        batch = await self._storage.write(work, heavy=True)
         for admitted in batch:
             self.admitted(admitted)
         return [admitted.run for admitted in batch]
@@ -349,7 +355,7 @@ class RunService:
         found = False
         for start in range(0, len(threads), THREADS_AT_ONCE):
             portion = threads[start : start + THREADS_AT_ONCE]
-            for run, running in await self._storage.write(work):
+            for run, running in await self._storage.write(work, heavy=True):
                 found = True
                 if running:
                     self._broker.cancel(run.run_id)
@@ -421,7 +427,7 @@ class RunService:
     async def stop_thread(self, thread_id: str) -> None:
         """Stops whatever runs on a thread that is about to go; returns when nothing does."""
         while True:
-            active = await self._storage.read(lambda tx: tx.runs.active(thread_id))
+            active = await self._storage.read(lambda tx: tx.runs.active(thread_id, limit=RUNS_AT_ONCE))
             if not active:
                 return
             for run in active:
