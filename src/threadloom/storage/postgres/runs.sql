@@ -2,10 +2,10 @@
 -- A new run, at the end of the queue. It is its thread's next when none runs or waits there. Gives its number.
 INSERT INTO runs (run_id, thread_id, assistant_id, created_at, metadata, kwargs, multitask_strategy, due, user_id, task_id,
     temporary, priority, status, updated_at, delayed_at, ready)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $13 = 'pending' AND $15::bigint IS NULL
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, CASE WHEN $13 = 'pending' AND $15::bigint IS NULL
     AND NOT EXISTS (SELECT 1 FROM runs WHERE thread_id || '' = $2 AND status = 'running')
     AND (SELECT seq FROM runs WHERE thread_id = $2 AND status = 'pending' AND delayed_at IS NULL
-         ORDER BY seq + 0 LIMIT 1) IS NULL)
+         ORDER BY seq + 0 LIMIT 1) IS NULL THEN 0 END)
 RETURNING seq;
 
 -- name: insert_claimed
@@ -54,7 +54,7 @@ SELECT * FROM tl_claim($1, $2, $3, $4, $5, $6);
 -- name: outlook
 -- Whether `claim` finds anything to do, and when the next run is due that waits for its time.
 SELECT
-    EXISTS (SELECT 1 FROM runs WHERE ready) OR EXISTS (SELECT 1 FROM runs WHERE delayed_at IS NOT NULL AND due <= $1),
+    EXISTS (SELECT 1 FROM runs WHERE ready <= $1) OR EXISTS (SELECT 1 FROM runs WHERE delayed_at IS NOT NULL AND due <= $1),
     (SELECT min(due) FROM runs WHERE delayed_at IS NOT NULL AND due > $1);
 
 -- name: delay_anew
@@ -175,6 +175,6 @@ SELECT
     (SELECT min(due) FROM due),
     (SELECT due FROM due ORDER BY due LIMIT 1 OFFSET (SELECT count(*) / 2 FROM due)),
     (SELECT min(due) FROM (
-        SELECT due FROM runs WHERE ready
+        SELECT due FROM runs WHERE ready IS NOT NULL
         UNION ALL SELECT due FROM runs d WHERE delayed_at IS NOT NULL AND due <= $1
             AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = d.thread_id AND a.status = 'running')) unblocked);

@@ -1,22 +1,25 @@
 -- The next run of each thread is marked, and a run that waits for its time is told apart from one that does not: only the former
 -- looks at the clock. Leases are watched, not compared with a clock.
+--
+-- Processes of the release before may go on for a while beside this: what they write of `ready` (when a run is due) is read as they
+-- mean it, and `tl_expired` stays for them.
 
 DROP INDEX runs_ready;
 DROP INDEX runs_ready_of_thread;
 DROP INDEX runs_pending_of_thread;
 DROP INDEX runs_leases;
 DROP INDEX runs_queue;
-ALTER TABLE runs DROP COLUMN ready;
-ALTER TABLE runs ADD COLUMN delayed_at bigint;                      -- of a pending run that waits until `due`: when that was reckoned
-ALTER TABLE runs ADD COLUMN ready boolean NOT NULL DEFAULT false;   -- its thread's next: true while nothing of the thread runs
+ALTER TABLE runs ADD COLUMN delayed_at bigint;      -- of a pending run that waits until `due`: when that was reckoned
 
 UPDATE runs SET delayed_at = created_at WHERE status = 'pending' AND due > created_at;
-UPDATE runs SET ready = true
+-- From now on: 0 of a thread's next run, while nothing of the thread runs; else NULL.
+UPDATE runs SET ready = NULL WHERE ready IS NOT NULL;
+UPDATE runs SET ready = 0
 WHERE seq IN (SELECT min(seq) FROM runs WHERE status = 'pending' AND delayed_at IS NULL GROUP BY thread_id)
   AND thread_id NOT IN (SELECT thread_id FROM runs WHERE status = 'running');
 
-CREATE INDEX runs_ready ON runs (priority, seq) WHERE ready;
-CREATE UNIQUE INDEX runs_ready_of_thread ON runs (thread_id) WHERE ready;
+CREATE INDEX runs_ready ON runs (priority, seq) WHERE ready IS NOT NULL;
+CREATE INDEX runs_ready_of_thread ON runs (thread_id) WHERE ready IS NOT NULL;
 CREATE INDEX runs_delayed ON runs (due, seq) WHERE delayed_at IS NOT NULL;
 -- As with `seq + 0` in 0005: only these indexes fit the queries that ask for the running run of a thread and for its first waiting
 -- one. Plans are made once, when the table may be nearly empty and all indexes look alike.
@@ -36,9 +39,9 @@ BEGIN
         SELECT seq INTO first FROM runs
         WHERE thread_id = thread AND status = 'pending' AND delayed_at IS NULL ORDER BY seq + 0 LIMIT 1;
     END IF;
-    UPDATE runs SET ready = false WHERE thread_id = thread AND ready AND seq IS DISTINCT FROM first;
+    UPDATE runs SET ready = NULL WHERE thread_id = thread AND ready IS NOT NULL AND seq IS DISTINCT FROM first;
     IF first IS NOT NULL THEN
-        UPDATE runs SET ready = true WHERE seq = first AND NOT ready;
+        UPDATE runs SET ready = 0 WHERE seq = first AND ready IS DISTINCT FROM 0;
     END IF;
 END
 $$;
@@ -51,10 +54,10 @@ DECLARE
     taken runs;
 BEGIN
     UPDATE runs SET status = 'running', attempt = attempt + 1, fence = nextval('fences'), worker = fence_owner,
-        lease = lease_end, started_at = coalesce(started_at, now), updated_at = now, ready = false, delayed_at = NULL
+        lease = lease_end, started_at = coalesce(started_at, now), updated_at = now, ready = NULL, delayed_at = NULL
     WHERE run_id = run AND status = 'pending' RETURNING * INTO taken;
     IF taken.seq IS NOT NULL THEN
-        UPDATE runs SET ready = false WHERE thread_id = taken.thread_id AND ready;
+        UPDATE runs SET ready = NULL WHERE thread_id = taken.thread_id AND ready IS NOT NULL;
         RETURN NEXT taken;
     END IF;
 END
@@ -71,9 +74,9 @@ BEGIN
         lease = CASE WHEN "new status" = 'running' THEN lease END,
         worker = CASE WHEN "new status" = 'running' THEN worker END,
         fence = CASE WHEN "new status" = 'running' THEN fence ELSE 0 END,
-        ready = false, delayed_at = NULL
+        ready = NULL, delayed_at = NULL
     WHERE run_id = run;
-    IF old.status = 'running' OR "new status" = 'pending' OR old.ready THEN
+    IF old.status = 'running' OR "new status" = 'pending' OR old.ready IS NOT NULL THEN
         PERFORM tl_ready(old.thread_id);
     END IF;
 END
@@ -86,7 +89,7 @@ DECLARE
     old record;
 BEGIN
     DELETE FROM runs WHERE run_id = run RETURNING thread_id, status, ready INTO old;
-    IF old.status = 'running' OR old.ready THEN
+    IF old.status = 'running' OR old.ready IS NOT NULL THEN
         PERFORM tl_ready(old.thread_id);
     END IF;
 END
@@ -141,14 +144,14 @@ BEGIN
     LOOP
         FOR candidate IN
             SELECT run_id, thread_id, priority, seq FROM runs
-            WHERE ready AND (priority, seq) > (seen_priority, seen_seq)
+            WHERE ready <= now AND (priority, seq) > (seen_priority, seen_seq)
               AND attempt >= attempts_from AND (attempts_below IS NULL OR attempt < attempts_below)
             ORDER BY priority, seq LIMIT 100
         LOOP
             seen_priority := candidate.priority;
             seen_seq := candidate.seq;
             CONTINUE WHEN NOT pg_try_advisory_xact_lock(tl_key(candidate.thread_id));
-            CONTINUE WHEN NOT EXISTS (SELECT 1 FROM runs WHERE seq = candidate.seq AND ready);
+            CONTINUE WHEN NOT EXISTS (SELECT 1 FROM runs WHERE seq = candidate.seq AND ready <= now);
             FOR taken IN SELECT * FROM tl_take(candidate.run_id, fence_owner, now, lease_end) LOOP
                 count := count + 1;
                 RETURN NEXT taken;
@@ -161,8 +164,6 @@ BEGIN
     END LOOP;
 END
 $$;
-
-DROP FUNCTION tl_expired(bigint);
 
 CREATE FUNCTION tl_still_held(run_ids text[], fences bigint[], leases bigint[]) RETURNS SETOF runs
 LANGUAGE plpgsql
