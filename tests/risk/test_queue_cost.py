@@ -91,6 +91,7 @@ async def costs(storage, waiting, where):
         found["claimed"] = claimed[0]
 
     async def looking(tx):
+        await tx.runs.count_active_of_user("somebody")
         await tx.runs.outlook(NOW)
         await tx.runs.leases()
 

@@ -31,8 +31,11 @@ SELECT thread_id FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'r
 
 -- name: count_active_of_user
 -- How many runs of a user are still to end, those of one thread left out.
-SELECT count(*) FROM runs INDEXED BY runs_active
-WHERE status IN ('pending', 'running') AND coalesce(user_id, '') = ?1 AND thread_id <> ?2;
+SELECT
+    (SELECT count(*) FROM runs INDEXED BY runs_pending_of_user
+     WHERE status = 'pending' AND user_id IS nullif(?1, '') AND thread_id <> ?2)
+    + (SELECT count(*) FROM runs INDEXED BY runs_one_running
+       WHERE status = 'running' AND user_id IS nullif(?1, '') AND thread_id <> ?2);
 
 -- name: outlook
 -- Whether `claim` finds anything to do, and when the next run is due that waits for its time.

@@ -14,4 +14,5 @@ DROP INDEX runs_queue;
 CREATE INDEX runs_ready ON runs (priority, seq) WHERE ready = 1;
 CREATE UNIQUE INDEX runs_ready_of_thread ON runs (thread_id) WHERE ready = 1;
 CREATE INDEX runs_delayed ON runs (due, seq) WHERE delayed_at IS NOT NULL;
+CREATE INDEX runs_pending_of_user ON runs (user_id, thread_id) WHERE status = 'pending';
 CREATE INDEX runs_waiting ON runs (thread_id, seq) WHERE status = 'pending' AND delayed_at IS NULL;
