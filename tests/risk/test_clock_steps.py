@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.clocks import MORNING, ManualClock, SettableClock
+from tests.contract.test_runs import run as made
 from tests.risk.cluster_tools import APP, Times
 from tests.storages import KINDS
 from threadloom.clock import MINUTE, SECOND, Silences, Steps
@@ -14,7 +15,7 @@ from threadloom.config import load
 from threadloom.engine.events import Numbers
 from threadloom.engine.lease import Sweeper
 from threadloom.services import schedule
-from threadloom.types import Delivery, Event, Run
+from threadloom.types import Delivery, Event
 from threadloom.wiring import Server
 
 pytestmark = pytest.mark.anyio
@@ -130,18 +131,7 @@ async def test_the_databases_clock_is_set_while_runs_are_executed(step, database
 
 
 def run(run_id, thread_id="t", delay=0, now=MORNING):
-    return Run(
-        run_id=run_id,
-        thread_id=thread_id,
-        assistant_id="a",
-        status="pending",
-        created_at=now,
-        updated_at=now,
-        metadata={},
-        kwargs={},
-        multitask_strategy="enqueue",
-        due=now + delay * SECOND,
-    )
+    return made(run_id, thread_id, now + delay * SECOND, created_at=now, updated_at=now)
 
 
 class Observer:

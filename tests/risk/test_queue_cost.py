@@ -3,12 +3,13 @@
 import pytest
 
 from tests.clocks import MORNING
+from tests.contract.test_runs import run as made
 from tests.storages import opened
 from threadloom.clock import SECOND
 from threadloom.engine.admission import NoStarter, admit
 from threadloom.engine.settle import Settling
 from threadloom.storage.driven import drive
-from threadloom.types import Run, Thread
+from threadloom.types import Thread
 
 pytestmark = pytest.mark.anyio
 
@@ -21,18 +22,8 @@ FROM pg_stat_xact_user_tables WHERE relname IN ('runs', 'threads', 'outcomes')
 
 
 def run(run_id, thread_id="t", delay=0):
-    return Run(
-        run_id=run_id,
-        thread_id=thread_id,
-        assistant_id="a",
-        status="pending",
-        created_at=MORNING,
-        updated_at=MORNING,
-        metadata={},
-        kwargs={"config": {"configurable": {"graph_id": "g"}}},
-        multitask_strategy="enqueue",
-        due=MORNING + delay * SECOND,
-    )
+    kwargs = {"config": {"configurable": {"graph_id": "g"}}}
+    return made(run_id, thread_id, MORNING + delay * SECOND, created_at=MORNING, updated_at=MORNING, kwargs=kwargs)
 
 
 async def counted(storage, work):
