@@ -61,6 +61,9 @@ class ClockSteps:
                     back = False
                 except StorageError:
                     log.exception("what waits for a moment could not be reckoned anew; trying again")
+                except Exception:
+                    log.exception("what waits for a moment could not be reckoned anew")
+                    back = False
             await self._clock.sleep(LOOK_SECONDS)
             step = steps.look()
             if step:

@@ -121,7 +121,7 @@ class SqliteRuns:
         if row is None:
             return None
         run = run_of(row)
-        self._make_ready(run.thread_id)
+        self._db.execute(SQL["not_ready"], (run.thread_id, None))
         return run
 
     def _take(self, run_id: str, worker: str, now: int, lease: int) -> tuple[Any, ...] | None:
@@ -134,8 +134,8 @@ class SqliteRuns:
     def _make_ready(self, thread_id: str) -> None:
         """Marks the next run of a thread, after something of its queue has changed."""
         following = self._db.execute(SQL["next_of_thread"], (thread_id,)).fetchone()
-        self._db.execute(SQL["not_ready"], (thread_id, following and following[0]))
         if following:
+            self._db.execute(SQL["not_ready"], (thread_id, *following))
             self._db.execute(SQL["make_ready"], following)
 
     async def delay_anew(self, now: int, ahead: int) -> int:

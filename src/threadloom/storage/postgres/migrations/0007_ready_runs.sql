@@ -39,8 +39,8 @@ BEGIN
         SELECT seq INTO first FROM runs
         WHERE thread_id = thread AND status = 'pending' AND delayed_at IS NULL ORDER BY seq + 0 LIMIT 1;
     END IF;
-    UPDATE runs SET ready = NULL WHERE thread_id = thread AND ready IS NOT NULL AND seq IS DISTINCT FROM first;
     IF first IS NOT NULL THEN
+        UPDATE runs SET ready = NULL WHERE thread_id = thread AND ready IS NOT NULL AND seq <> first;
         UPDATE runs SET ready = 0 WHERE seq = first AND ready IS DISTINCT FROM 0;
     END IF;
 END
