@@ -31,10 +31,11 @@ def where(request):
 
 
 @contextlib.asynccontextmanager
-async def serving(where, folder, *, jobs):
-    """A whole server in this process, on a real database, whose clock can be set."""
+async def serving(where, folder, *, jobs, ahead=0):
+    """A whole server in this process, on a real database, whose clock can be set, and is by `ahead` seconds when it starts."""
     env = {"N_JOBS_PER_WORKER": str(jobs), "CRON_SCHEDULER_SLEEP_TIME": "0.1", **where}
     clock = SettableClock()
+    clock.set(ahead)
     server = Server(load(APP, env, {} if where else {"data": folder}), clock=clock, grace=0)
     assert (server.settings.postgres_uri is None) == (not where)
     server.steps.patience = 0.1
@@ -100,9 +101,29 @@ async def test_set_back_under_load(where, tmp_path, monkeypatch):
 
 async def told(client, thread, run):
     """The ids of the events of a run."""
-    answer = await client.get(f"/threads/{thread}/runs/{run}/stream", headers={"Last-Event-ID": "-"})
+    return ids_of(await client.get(f"/threads/{thread}/runs/{run}/stream", headers={"Last-Event-ID": "-"}))
+
+
+def ids_of(answer):
     lines = [line for line in answer.text.splitlines() if line.startswith("id: ")]
     return [tuple(int(part) for part in line.removeprefix("id: ").split("-")) for line in lines]
+
+
+async def test_set_back_while_no_server_runs(tmp_path):
+    """What waits for its time waits for its delay once more, and the next event of a thread has a larger id than the last."""
+
+    async def stream(client, thread):
+        body = {"assistant_id": "counter", "input": {"n": 1}, "stream_resumable": True}
+        answer = await client.post(f"/threads/{thread}/runs/stream", json=body)
+        return ids_of(answer)
+
+    async with serving({}, tmp_path, jobs=4) as (client, _):
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        before = await stream(client, thread)
+        late, delayed = await start(client, after_seconds=2)
+    async with serving({}, tmp_path, jobs=4, ahead=-HOUR) as (client, _):
+        assert before[-1] < (await stream(client, thread))[0]
+        await ended(client, late, delayed)
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
