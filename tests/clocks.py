@@ -2,7 +2,7 @@
 
 import asyncio
 
-from threadloom.clock import SECOND
+from threadloom.clock import SECOND, SystemClock
 
 MORNING = 1_767_258_000 * SECOND
 """2026-01-01 09:00:00 UTC, a Thursday."""
@@ -13,17 +13,26 @@ class ManualClock:
 
     def __init__(self, moment: int = MORNING) -> None:
         self._moment = moment
+        self._passed = 0
         self._sleepers: list[tuple[int, asyncio.Event]] = []
         self._slept = asyncio.Event()
 
     def now(self) -> int:
         return self._moment
 
+    def steady(self) -> int:
+        return self._passed
+
+    def set(self, seconds: float) -> None:
+        """Sets the clock forward, or back, by some seconds, in which no time passes."""
+        self._moment += int(seconds * SECOND)
+
     def move(self, seconds: float) -> None:
         """Goes on by some seconds and wakes those whose time has come."""
         self._moment += int(seconds * SECOND)
+        self._passed += int(seconds * SECOND)
         for until, event in self._sleepers:
-            if until <= self._moment:
+            if until <= self._passed:
                 event.set()
         self._sleepers = [(until, event) for until, event in self._sleepers if not event.is_set()]
 
@@ -35,6 +44,20 @@ class ManualClock:
 
     async def sleep(self, seconds: float) -> None:
         event = asyncio.Event()
-        self._sleepers.append((self._moment + int(seconds * SECOND), event))
+        self._sleepers.append((self._passed + int(seconds * SECOND), event))
         self._slept.set()
         await event.wait()
+
+
+class SettableClock(SystemClock):
+    """The machine's clock, for a server that is to believe that somebody sets it."""
+
+    def __init__(self) -> None:
+        self._ahead = 0
+
+    def now(self) -> int:
+        return super().now() + self._ahead
+
+    def set(self, seconds: float) -> None:
+        """Sets the clock forward, or back, by some seconds."""
+        self._ahead += int(seconds * SECOND)

@@ -6,9 +6,9 @@ Moments are whole microseconds since 1970 (UTC) everywhere inside: they sort, su
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -20,7 +20,11 @@ class Clock(Protocol):
     """Where the server gets the time from."""
 
     def now(self) -> int:
-        """The moment, in microseconds since 1970 (UTC)."""
+        """The moment, in microseconds since 1970 (UTC). Somebody may set it back or forward at any time."""
+        ...
+
+    def steady(self) -> int:
+        """Microseconds since some moment, which nobody sets: what a length of time is measured by. Any thread may ask."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -33,6 +37,9 @@ class SystemClock:
 
     def now(self) -> int:
         return time.time_ns() // 1000
+
+    def steady(self) -> int:
+        return _steady()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -54,6 +61,9 @@ class SharedClock:
     def now(self) -> int:
         return _steady() + self._ahead
 
+    def steady(self) -> int:
+        return _steady()
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -71,6 +81,61 @@ class SharedClock:
 
 
 LOOKS = 5
+
+STEP = SECOND
+"""What a clock must have been set by to count as a step. Less is what the correction of clocks does all the time."""
+
+
+class Steps:
+    """Notices that a clock was set, by its own steady clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead = clock.now() - clock.steady()
+
+    def look(self) -> int:
+        """By how many microseconds the clock was set since the last look; below 0: back. 0: it was not."""
+        ahead = self._clock.now() - self._clock.steady()
+        step = ahead - self._ahead
+        self._ahead = ahead
+        return step if abs(step) >= STEP else 0
+
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Silences(Generic[K]):
+    """Watches signs of life that change as long as somebody lives, such as the leases of workers. Who is silent for too long by
+    the observer's own steady clock is taken for dead. The clocks of different processes are never compared, so a clock that is
+    set makes nobody silent, and nobody is silent who was seen for the first time.
+
+    Args:
+        length: microseconds without a change that make silent.
+        gap: what the time between two looks counts for at most (microseconds). An observer that was paused itself, perhaps
+            together with those it watches, has seen nothing of that time.
+    """
+
+    def __init__(self, length: int, gap: int) -> None:
+        self._length = length
+        self._gap = gap
+        self._answered: int | None = None
+        self._seen: dict[K, tuple[Hashable, int]] = {}
+
+    def look(self, asked: int, answered: int, signs: Mapping[K, Hashable]) -> list[K]:
+        """Takes down what is there now, and gives who is silent.
+
+        Args:
+            asked: the steady clock before the signs were asked for.
+            answered: the steady clock when they had come.
+            signs: the signs of all who are watched. Who is not among them any more is forgotten.
+        """
+        passed = 0 if self._answered is None else max(0, min(asked - self._answered, self._gap))
+        self._answered = answered
+        before, self._seen = self._seen, {}
+        for key, sign in signs.items():
+            last, silent = before.get(key, (None, 0))
+            self._seen[key] = (sign, silent + passed if key in before and last == sign else 0)
+        return [key for key, (_, silent) in self._seen.items() if silent >= self._length]
 
 
 def _steady() -> int:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("threadloom")
 
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 5.0
 """How often the clock is set by the database's."""
+
+CLOCK_NOTICED_SECONDS = 2 * LOOK_SECONDS
+"""In this time every process has noticed that the clock of the database was set."""
 
 MESSAGE = b"threadloom message"
 """What is sealed along with a message, so that it can be taken for nothing else."""

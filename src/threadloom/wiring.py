@@ -46,9 +46,10 @@ from threadloom.graphs.own_store import OwnStore
 from threadloom.graphs.priority import load_assign
 from threadloom.graphs.process import app_folders, own_modules, prepare
 from threadloom.graphs.registry import Graphs
-from threadloom.parts import choose
+from threadloom.parts import CLOCK_NOTICED_SECONDS, choose
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
+from threadloom.services.clock_steps import ClockSteps
 from threadloom.services.copying import CopyService
 from threadloom.services.crons import CronService, fire_forever
 from threadloom.services.erasing import EraseService
@@ -172,6 +173,14 @@ class Server:
         )
         self.sweeper = ThreadSweeper(storage=self.storage, clock=clock, settings=settings.checkpointer.ttl)
         self.retention = Retention(storage=self.storage, clock=clock, runs_days=settings.threadloom.retention.runs_days)
+        self.steps = ClockSteps(
+            storage=self.storage,
+            clock=clock,
+            crons=lambda: self.generation.services.crons,
+            webhooks=self.webhooks,
+            wake=self.broker.wake,
+            patience=0.0 if self._alone else CLOCK_NOTICED_SECONDS,
+        )
         self.watchdog = Watchdog()
         self.lasting = own_modules(app_folders(settings))
         self.generation = self.generate(settings)
@@ -418,6 +427,7 @@ class Server:
 
     def _background(self) -> list[Coroutine[Any, Any, None]]:
         tasks = [
+            self.steps.run(),
             self.sweeper.run(),
             self.retention.run(),
             self.webhooks.run(),

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.encryptions import CIPHERS
-from threadloom.storage.base import CronQuery
+from threadloom.storage.crons import CronQuery
 from threadloom.types import Cron
 
 pytestmark = pytest.mark.anyio

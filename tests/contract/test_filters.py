@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.contract.test_crons import cron
 from tests.contract.test_deliveries import delivery
 from tests.contract.test_threads import thread
-from threadloom.storage.base import AssistantQuery, CronQuery, ThreadQuery
+from threadloom.storage.base import AssistantQuery, ThreadQuery
+from threadloom.storage.crons import CronQuery
 from threadloom.storage.deliveries import DeliveryQuery
 from threadloom.storage.filters import AllOf, AnyOf, Contains, Equals, permits
 from threadloom.storage.tasks import TaskQuery

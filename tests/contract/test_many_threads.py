@@ -158,7 +158,7 @@ async def test_a_batch_makes_a_thousand_runs(storage):
             await admit(tx, run(f"r-{name}", name), NoStarter())
 
     await storage.write(batch)
-    assert len(await storage.read(lambda tx: tx.runs.active())) == MANY
+    assert len(await storage.read(lambda tx: tx.runs.busy_threads())) == MANY
 
 
 async def test_lost_runs_are_taken_up_some_at_a_time(storage):
@@ -168,7 +168,7 @@ async def test_lost_runs_are_taken_up_some_at_a_time(storage):
     found = 0
 
     async def take_up(tx):
-        lost = await tx.runs.expired(1000)
+        lost = await tx.runs.still_held(await tx.runs.leases())
         for one in lost:
             await tx.runs.requeue(one.run_id, attempt=one.attempt)
         return len(lost)

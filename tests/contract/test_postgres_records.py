@@ -51,18 +51,20 @@ async def test_a_thread_that_is_being_changed_holds_up_no_claim(storage, postgre
 async def test_a_thread_that_is_being_changed_is_passed_over_when_lost_runs_are_looked_for(storage, postgres_uri):
     await put(storage, run("a", "t"), run("b", "u"))
     await claim(storage)
+    leases = await storage.read(lambda tx: tx.runs.leases())
     async with meanwhile(postgres_uri, "SELECT pg_advisory_xact_lock(tl_key('t'))"):
         async with asyncio.timeout(60):
-            assert [one.run_id for one in await storage.write(lambda tx: tx.runs.expired(999))] == ["b"]
+            assert [one.run_id for one in await storage.write(lambda tx: tx.runs.still_held(leases))] == ["b"]
 
 
 async def test_leases_are_renewed_beside_a_long_transaction(storage, postgres_uri):
-    """The lease of the run that is being changed stays ours too; it is extended the next time."""
+    """The lease of the run that is being changed stays ours too, and is said not to be extended yet."""
     await put(storage, run("a", "t"), run("b", "u"))
     held = [(one.run_id, one.fence) for one in await claim(storage, now=100)]
     async with meanwhile(postgres_uri, "UPDATE runs SET cancel = 'interrupt' WHERE run_id = 'a'"):
         async with asyncio.timeout(60):
-            assert sorted(await storage.write(lambda tx: tx.runs.renew(held, 500))) == [("a", None), ("b", None)]
+            kept = await storage.write(lambda tx: tx.runs.renew(held, 500))
+            assert {one.run_id: one.extended for one in kept} == {"a": False, "b": True}
     leases = [(await storage.read(lambda tx, r=r: tx.runs.get(r))).lease for r in "ab"]
     assert leases == [130, 500]
 

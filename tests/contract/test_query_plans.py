@@ -31,7 +31,15 @@ WHOLE = {
 }
 """Queries that may read all they find, and why."""
 
-SMALL = {"runs_active", "runs_one_running", "runs_pending", "runs_queue", "deliveries_due"}
+SMALL = {
+    "runs_active",
+    "runs_one_running",
+    "runs_ready",
+    "runs_delayed",
+    "runs_waiting",
+    "runs_pending_of_user",
+    "deliveries_due",
+}
 """Indexes that hold only what is still to end."""
 
 FILES = (

@@ -5,14 +5,16 @@ import random
 
 import pytest
 
-from threadloom.storage.queue import Claim, Outlook, Standing
+from threadloom.storage.queue import Claim, Lease, Outlook, Renewal, Standing
 from threadloom.types import Outcome, Run
 
 pytestmark = pytest.mark.anyio
 
 
-def run(run_id="r", thread_id="t", due=10, **fields):
-    fields = {"status": "pending", "created_at": due, "updated_at": due, "metadata": {}, "kwargs": {}} | fields
+def run(run_id="r", thread_id="t", due=None, **fields):
+    """A run that begins as soon as it can, or one made at 10 that waits until `due`."""
+    fields = {"status": "pending", "created_at": 10, "updated_at": 10, "metadata": {}, "kwargs": {}} | fields
+    due = fields["created_at"] if due is None else due
     return Run(run_id=run_id, thread_id=thread_id, assistant_id="a", multitask_strategy="enqueue", due=due, **fields)
 
 
@@ -59,11 +61,13 @@ async def test_runs_of_a_thread_come_newest_first_and_active_ones_oldest_first(s
             [one.run_id for one in await tx.runs.of_thread("t", limit=1, offset=1)],
             [one.run_id for one in await tx.runs.of_thread("t", status="success")],
             [one.run_id for one in await tx.runs.active("t")],
-            [one.run_id for one in await tx.runs.active()],
-            await tx.runs.count_active("t"),
+            [one.run_id for one in await tx.runs.active("t", limit=1)],
+            await tx.runs.busy_threads(),
+            await tx.runs.has_active("t"),
+            await tx.runs.has_active("v"),
         )
 
-    expected = (["d", "b", "a"], ["b"], ["b"], ["a", "d"], ["a", "c", "d"], 2)
+    expected = (["d", "b", "a"], ["b"], ["b"], ["a", "d"], ["a"], ["t", "u"], True, False)
     assert await storage.read(work) == expected
 
 
@@ -76,7 +80,7 @@ async def test_a_claim_gives_attempt_fence_and_lease(storage):
     assert await claim(storage) == []
 
 
-async def test_a_thread_has_one_running_run_and_the_oldest_due_comes_first(storage):
+async def test_a_thread_has_one_running_run_and_the_first_made_that_is_due_comes_first(storage):
     await put(storage, run("a", "t", 30), run("b", "t", 20), run("c", "u", 25), run("later", "v", 101))
     assert await storage.read(lambda tx: tx.runs.outlook(100)) == Outlook(True, 101)
     assert await claim_ids(storage, now=19) == []
@@ -94,18 +98,18 @@ async def test_of_two_that_are_due_the_first_made_goes_first(storage):
     assert await claim_ids(storage, now=30) == ["a"]
 
 
-async def test_the_smallest_priority_goes_first_and_of_those_the_oldest(storage):
+async def test_the_smallest_priority_goes_first_and_of_those_the_first_made(storage):
     await put(
         storage,
         run("late", "t", 10, priority=5),
         run("plain", "u", 30),
-        run("older", "v", 20),
+        run("later", "v", 20),
         run("urgent", "w", 40, priority=-5),
         run("not yet", "x", 101, priority=-5),
     )
     assert (await get(storage, "urgent")).priority == -5
     assert await claim_ids(storage, limit=1) == ["urgent"]
-    assert await claim_ids(storage, limit=2) == ["older", "plain"]
+    assert await claim_ids(storage, limit=2) == ["plain", "later"]
     assert await claim_ids(storage) == ["late"]
     assert await claim_ids(storage, now=101) == ["not yet"]
 
@@ -144,7 +148,7 @@ async def test_a_run_is_made_in_a_workers_hands(storage):
     assert await claim_ids(storage) == []
     after = await storage.write(lambda tx: tx.runs.insert(run("other", "u"), Claim("w", 21, 50)))
     assert (after.fence > claimed.fence, after.order > claimed.order) == (True, True)
-    assert await storage.write(lambda tx: tx.runs.renew([("r", claimed.fence)], 90)) == [("r", None)]
+    assert await storage.write(lambda tx: tx.runs.renew([("r", claimed.fence)], 90)) == [Renewal("r", None)]
 
 
 async def test_how_a_run_stands(storage):
@@ -165,7 +169,7 @@ async def test_leases_are_renewed_for_those_who_hold_them(storage):
     await end(storage, "c")
     held = [("a", a.fence), ("b", b.fence), ("c", c.fence), ("a", a.fence + 9), ("none", 1)]
     kept = await storage.write(lambda tx: tx.runs.renew(held, 500))
-    assert sorted(kept) == [("a", None), ("b", "interrupt")]
+    assert sorted(kept, key=lambda one: one.run_id) == [Renewal("a", None), Renewal("b", "interrupt")]
     assert [(await get(storage, one)).lease for one in "abc"] == [500, 500, None]
     assert await storage.write(lambda tx: tx.runs.renew([], 500)) == []
 
@@ -180,13 +184,16 @@ async def test_a_rollback_is_not_softened(storage):
         assert (await get(storage)).cancel == expected
 
 
-async def test_expired_leases_are_found_and_given_back(storage):
+async def test_leases_that_nobody_renews_are_found_and_given_back(storage):
     await put(storage, run("a"), run("b", "u"), run("waits", "t"))
-    await claim(storage, now=100, limit=1)
-    await claim(storage, now=120, limit=1)
-    for look in (storage.read, storage.write):
-        assert [one.run_id for one in await look(lambda tx: tx.runs.expired(131))] == ["a"]
-        assert [one.run_id for one in await look(lambda tx: tx.runs.expired(None))] == ["a", "b"]
+    a, b = await claim(storage, now=100, limit=2)
+    leases = await storage.read(lambda tx: tx.runs.leases())
+    assert leases == [Lease("a", a.fence, 130), Lease("b", b.fence, 130)]
+    # Renewed by a clock that was set back far, and still told apart from before.
+    await storage.write(lambda tx: tx.runs.renew([("b", b.fence)], 7))
+    assert (await get(storage, "b")).lease == 131
+    wrong = [Lease("a", a.fence + 9, 130), Lease("waits", 0, 130), Lease("none", 1, 130)]
+    assert [one.run_id for one in await storage.write(lambda tx: tx.runs.still_held([*wrong, *leases]))] == ["a"]
     await storage.write(lambda tx: tx.runs.requeue("a", attempt=1))
     given = await get(storage, "a")
     assert (given.status, given.attempt, given.fence, given.lease, given.started_at) == ("pending", 1, 0, None, 100)
@@ -208,7 +215,7 @@ async def test_deleted_runs_are_gone(storage):
     await storage.write(lambda tx: tx.runs.delete("a"))
     assert await claim_ids(storage) == ["b", "c"]
     await storage.write(lambda tx: tx.runs.delete_of_thread("t"))
-    assert [one.run_id for one in await storage.read(lambda tx: tx.runs.active())] == ["c"]
+    assert await storage.read(lambda tx: tx.runs.busy_threads()) == ["u"]
 
 
 async def test_outcomes_come_and_go(storage):
@@ -255,7 +262,7 @@ class Queue:
             )
 
         found = sorted(
-            (one["priority"], one["due"], one["seq"], run_id)
+            (one["priority"], one["seq"], run_id)
             for run_id, one in self.runs.items()
             if one["status"] == "pending" and one["due"] <= now and comes_first(run_id, one["thread"], one["seq"])
         )
@@ -282,9 +289,9 @@ async def test_the_queue_does_what_it_is_meant_to(storage, seed):
         ):
             case "insert":
                 made += 1
-                thread, due = f"t{chance.randrange(4)}", now + chance.choice((-5, 0, 0, 0, 5, 20))
+                thread, due = f"t{chance.randrange(4)}", now + chance.choice((0, 0, 0, 0, 5, 20))
                 priority = chance.choice((0, 0, 0, -5, 3))
-                await tx.runs.insert(run(f"r{made:03}", thread, due, priority=priority))
+                await tx.runs.insert(run(f"r{made:03}", thread, due, created_at=now, priority=priority))
                 queue.runs[f"r{made:03}"] = {
                     "thread": thread,
                     "priority": priority,
@@ -294,7 +301,8 @@ async def test_the_queue_does_what_it_is_meant_to(storage, seed):
                 }
             case "claim":
                 limit = chance.randint(1, 3)
-                assert (await tx.runs.outlook(now)).claimable == bool(Queue.claim(copy(queue), now, 1))
+                if Queue.claim(copy(queue), now, 1):
+                    assert (await tx.runs.outlook(now)).claimable
                 assert [one.run_id for one in await tx.runs.claim("w", now, now + 30, limit)] == queue.claim(now, limit)
             case "take" if run_id := queue.some(chance, "pending"):
                 one = queue.runs[run_id]
@@ -302,7 +310,7 @@ async def test_the_queue_does_what_it_is_meant_to(storage, seed):
                     other["thread"] == one["thread"] and other["status"] == "running" for other in queue.runs.values()
                 ):
                     assert (await tx.runs.take(run_id, "w", now, now + 30)).run_id == run_id
-                    one["status"] = "running"
+                    one["status"], one["due"] = "running", 0
             case "end" if run_id := queue.some(chance, "running"):
                 await tx.runs.set_status(run_id, "success", updated_at=now, ended_at=now)
                 queue.runs[run_id]["status"] = "success"

@@ -106,7 +106,8 @@ class House:
         return await self.storage.read(lambda tx: tx.threads.search(ThreadQuery(metadata=metadata, limit=100)))
 
     async def made(self):
-        return await self.storage.read(lambda tx: tx.runs.active())
+        threads = await self.storage.read(lambda tx: tx.runs.busy_threads())
+        return [run for thread in threads for run in await self.storage.read(lambda tx, t=thread: tx.runs.active(t))]
 
     async def end(self, run, status: RunStatus = "success"):
         await self.storage.write(lambda tx: tx.runs.set_status(run.run_id, status, updated_at=self.clock.now()))

@@ -21,7 +21,8 @@ from threadloom.api.runs import (
 from threadloom.api.sse import EventStream, LateJson
 from threadloom.errors import Invalid
 from threadloom.services.records import run_record
-from threadloom.services.requests import CancelRuns, RunCreate
+from threadloom.services.requests import CancelRuns, RunCreate, bounds
+from threadloom.services.requests.bounds import check_count
 from threadloom.types import CancelAction
 
 
@@ -45,7 +46,10 @@ class StatelessRuns(Watching):
         return LateJson(output, places(path, path + "/join"), seconds=self.heartbeat)
 
     async def batch(self, call: Call) -> ASGIApp:
-        requests: list[RunCreate] = parse.shape(await call.json(), list[RunCreate])
+        body = await call.json()
+        if isinstance(body, list):
+            check_count(len(body), bounds.BATCH, "request body")
+        requests: list[RunCreate] = parse.shape(body, list[RunCreate])
         if not requests:
             raise Invalid("request body: a batch needs at least one run (got [])")
         runs = await self.services.runs.create_batch(call.caller, requests)

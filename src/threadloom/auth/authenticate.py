@@ -152,14 +152,14 @@ class Cache:
     def get(self, key: bytes) -> Any:
         """The user, if not too long ago; else None."""
         until, user = self._users.get(key, (0, None))
-        if until <= self._clock.now():
+        if until <= self._clock.steady():
             self._users.pop(key, None)
             return None
         return user
 
     def put(self, key: bytes, user: Any) -> None:
         """Keeps a user; the oldest go when there are too many."""
-        self._users[key] = (self._clock.now() + self._keep, user)
+        self._users[key] = (self._clock.steady() + self._keep, user)
         self._users.move_to_end(key)
         while len(self._users) > self._size:
             self._users.popitem(last=False)

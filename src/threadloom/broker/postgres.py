@@ -15,7 +15,8 @@ from typing import Any
 
 import asyncpg
 
-from threadloom.broker.linked import GONE_SECONDS, LinkLost, Topic
+from threadloom.broker.linked import BEAT_SECONDS, GONE_SECONDS, LinkLost, Topic
+from threadloom.clock import SECOND, Clock, Silences, SystemClock
 
 EVERYBODY = "threadloom"
 """The channel of words for all processes. Each process has one of its own beside it."""
@@ -42,7 +43,10 @@ CREATE UNLOGGED TABLE IF NOT EXISTS live_inbox (
 
 SEEN = "UPDATE live_processes SET seen = now() WHERE process = $1 RETURNING process"
 ENTER = "INSERT INTO live_processes (process, seen) VALUES ($1, now()) ON CONFLICT DO NOTHING"
-DROP_DEAD = "DELETE FROM live_processes WHERE seen < now() - make_interval(secs => $1)"
+LIVE = "SELECT process, seen FROM live_processes"
+DROP_DEAD = """
+DELETE FROM live_processes p USING unnest($1::text[], $2::timestamptz[]) AS dead (process, seen)
+WHERE p.process = dead.process AND p.seen = dead.seen"""
 LEAVE = "DELETE FROM live_processes WHERE process = $1"
 FOLLOW = """
 INSERT INTO live_follows (process, kind, thread_id) SELECT $1, * FROM unnest($2::text[], $3::text[]) ON CONFLICT DO NOTHING"""
@@ -68,15 +72,21 @@ WHERE i.process = $1 AND i.sender = taken.sender AND i.number <= taken.upto"""
 class PostgresLink:
     """`Link` over PostgreSQL: one connection to listen on, and up to two to speak.
 
+    A process that is not heard of is taken for dead by who has seen no sign of it for long enough: a database whose clock is set
+    makes nobody dead.
+
     Args:
         uri: where the database is, `postgresql://…`.
+        clock: measures that time.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, clock: Clock | None = None) -> None:
         self.name = "PostgreSQL"
         self._uri = uri
         self._process = ""
         self._pool: Any = None
+        self._clock = clock or SystemClock()
+        self._silences: Silences[str] = Silences(int(GONE_SECONDS * SECOND), int(2 * BEAT_SECONDS * SECOND))
 
     async def open(self, process: str) -> None:
         self._process = process
@@ -108,7 +118,11 @@ class PostgresLink:
             known = await connection.fetchval(SEEN, self._process) is not None
             if not known:
                 await connection.execute(ENTER, self._process)
-            await connection.execute(DROP_DEAD, GONE_SECONDS)
+            asked = self._clock.steady()
+            live = {row["process"]: row["seen"] for row in await connection.fetch(LIVE)}
+            dead = self._silences.look(asked, self._clock.steady(), live)
+            if dead:
+                await connection.execute(DROP_DEAD, dead, [live[process] for process in dead])
         return known
 
     async def follow(self, topics: Collection[Topic]) -> None:

@@ -17,8 +17,9 @@ from threadloom.encryption.tables import (
     SealedTasks,
     SealedThreads,
 )
-from threadloom.storage.base import Assistants, Crons, Events, Runs, Storage, Threads, Tx
+from threadloom.storage.base import Assistants, Events, Runs, Storage, Threads, Tx
 from threadloom.storage.ciphertexts import Ciphertexts
+from threadloom.storage.crons import Crons
 from threadloom.storage.deliveries import Deliveries
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage

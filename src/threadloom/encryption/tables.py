@@ -11,8 +11,9 @@ import msgspec
 from threadloom.codec import contains, from_json
 from threadloom.encryption.cipher import At, Cipher
 from threadloom.encryption.records import Sealer
-from threadloom.storage.base import AssistantQuery, CronQuery, ThreadQuery
-from threadloom.storage.queue import Claim
+from threadloom.storage.base import AssistantQuery, ThreadQuery
+from threadloom.storage.crons import CronQuery
+from threadloom.storage.queue import Claim, Lease
 from threadloom.storage.tasks import Task, TaskQuery
 from threadloom.types import METHODS, Assistant, Cron, Delivery, Event, Outcome, Run, RunStatus, Thread, ThreadStatus
 
@@ -132,7 +133,10 @@ class SealedRuns(Table):
     """`storage.base.Runs`."""
 
     PLAIN = (
-        "count_active",
+        "has_active",
+        "busy_threads",
+        "delay_anew",
+        "leases",
         "count_active_of_user",
         "standing",
         "holds",
@@ -163,8 +167,8 @@ class SealedRuns(Table):
     ) -> list[Run]:
         return self._opened(await self._inner.of_thread(thread_id, status=status, limit=limit, offset=offset))
 
-    async def active(self, thread_id: str | None = None) -> list[Run]:
-        return self._opened(await self._inner.active(thread_id))
+    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
+        return self._opened(await self._inner.active(thread_id, limit=limit))
 
     async def claim(
         self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
@@ -174,8 +178,8 @@ class SealedRuns(Table):
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
         return self._one(await self._inner.take(run_id, worker, now, lease))
 
-    async def expired(self, now: int | None) -> list[Run]:
-        return self._opened(await self._inner.expired(now))
+    async def still_held(self, leases: Sequence[Lease]) -> list[Run]:
+        return self._opened(await self._inner.still_held(leases))
 
     async def put_outcome(self, outcome: Outcome) -> None:
         sealed = self._sealer.outcome(outcome)
@@ -205,6 +209,7 @@ class SealedDeliveries(Table):
         "next_due",
         "note",
         "release",
+        "due_anew",
         "delete_of_run",
         "delete_of_thread",
         "drop_expired",
@@ -253,7 +258,7 @@ class SealedEvents(Table):
     async def append(self, events: Sequence[Event]) -> list[Event]:
         sealed = [self._sealer.event(event) for event in events]
         for event, stored in zip(events, await self._inner.append(sealed), strict=True):
-            event.seq = stored.seq
+            event.seq, event.ms, event.n = stored.seq, stored.ms, stored.n
         return list(events)
 
     async def of_run(self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
@@ -346,6 +351,10 @@ class SealedCrons(Table):
 
     async def due(self, now: int, limit: int) -> list[Cron]:
         return self._opened(await self._inner.due(now, limit), self._sealer.readable_cron)
+
+    async def reckoned_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
+        found = await self._inner.reckoned_after(moment, beyond=beyond, limit=limit)
+        return self._opened(found, self._sealer.readable_cron)
 
     async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:
         error = self._sealer.words("cron", "last_error", error)

@@ -68,23 +68,23 @@ async def admit(tx: Tx, run: Run, starter: Starter) -> Admitted:
         Conflict: the strategy is `reject` and the thread is busy. Nothing was changed.
     """
     strategy = run.multitask_strategy
-    others = await tx.runs.active(run.thread_id)
+    busy = await tx.runs.has_active(run.thread_id)
     admitted = Admitted(run=run)
-    if others and strategy == "reject":
+    if busy and strategy == "reject":
         raise Conflict(BUSY)
-    if strategy in ("interrupt", "rollback"):
-        for other in others:
+    if busy and strategy in ("interrupt", "rollback"):
+        for other in await tx.runs.active(run.thread_id):
             if other.status == "running":
                 await tx.runs.request_cancel(other.run_id, strategy)
                 admitted.cancel.append(other.run_id)
             else:
                 await end_pending(tx, other, run.created_at, keep=strategy == "interrupt")
                 admitted.ended.append(other)
-    claim = None if others or run.due > run.created_at else starter.place(run)
+    claim = None if busy or run.due > run.created_at else starter.place(run)
     stored = await tx.runs.insert(run, claim)
     if claim is not None:
         admitted.claimed = stored
-    await tx.threads.update(run.thread_id, status=thread_status(active=1, has_next=False), updated_at=run.created_at)
+    await tx.threads.update(run.thread_id, status=thread_status(active=True, has_next=False), updated_at=run.created_at)
     return admitted
 
 

@@ -2,15 +2,16 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from threadloom.clock import SECOND, Clock
+from threadloom.clock import SECOND, Clock, Silences
 from threadloom.engine.states import check
 from threadloom.errors import ThreadloomError
 from threadloom.storage.base import Storage, Tx
-from threadloom.types import CancelAction, Run
+from threadloom.storage.queue import Lease, Renewal
+from threadloom.types import Run
 
 log = logging.getLogger("threadloom.lease")
 
@@ -23,15 +24,27 @@ RENEW_SECONDS = 5.0
 RENEWALS = 4
 """Leases are renewed at least so often before they are over."""
 
+SOON_SECONDS = 0.2
+"""After this a lease is renewed that could not be renewed because its run was just being changed."""
+
+SWEEPS = 10
+"""Looks for lost runs while a lease lasts."""
+
+SWEPT_AT_ONCE = 200
+"""Lost runs that are taken up in one transaction."""
+
 
 class LeaseKeeper:
-    """Renews the leases of the runs that this process holds.
+    """Renews the leases of the runs that this process holds. How long they last it measures by its steady clock.
 
     Args:
         seconds: how long a lease lasts.
         alone: whether nobody else can take a run, however late a lease is renewed.
         lost: called (on the keeper's thread) with a run id whose lease is no longer ours.
         cancelled: called with a run id that was asked to stop.
+
+    Attributes:
+        length: of a lease, in microseconds.
     """
 
     def __init__(
@@ -46,12 +59,12 @@ class LeaseKeeper:
     ) -> None:
         self._storage = storage
         self._clock = clock
-        self._length = int(seconds * SECOND)
+        self.length = int(seconds * SECOND)
         self._pause = min(RENEW_SECONDS, seconds / RENEWALS)
         self._alone = alone
         self._lost = lost
         self._cancelled = cancelled
-        self._held: dict[str, _Lease] = {}
+        self._held: dict[str, _Hold] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="threadloom-leases", daemon=True)
@@ -67,95 +80,145 @@ class LeaseKeeper:
 
     def end(self, now: int) -> int:
         """When a lease taken now is over."""
-        return now + self._length
+        return now + self.length
 
-    def hold(self, run: Run) -> None:
+    def hold(self, run: Run, since: int) -> None:
+        """Renews the lease of a run from now on.
+
+        Args:
+            since: the steady clock before the run was claimed.
+        """
         with self._lock:
-            self._held[run.run_id] = _Lease(run.fence, run.lease or 0)
+            self._held[run.run_id] = _Hold(run.fence, since + self.length)
 
     def holds(self, run: Run) -> bool:
         """Whether a run is ours beyond doubt: its lease is not over. A process that was paused finds out here."""
         lease = self._held.get(run.run_id)
-        return self._alone or (lease is not None and lease.fence == run.fence and self._clock.now() < lease.end)
+        return self._alone or (lease is not None and lease.fence == run.fence and self._clock.steady() < lease.end)
 
     def release(self, run: Run) -> None:
         with self._lock:
             self._held.pop(run.run_id, None)
 
-    def renew(self) -> None:
-        """Renews all held leases once."""
+    def renew(self) -> bool:
+        """Renews all held leases once. False: some could not be renewed just now."""
         with self._lock:
             held = [(run_id, lease.fence) for run_id, lease in self._held.items()]
         if not held:
-            return
-        end = self.end(self._clock.now())
+            return True
+        end, over = self.end(self._clock.now()), self._clock.steady() + self.length
 
-        async def work(tx: Tx) -> list[tuple[str, CancelAction | None]]:
+        async def work(tx: Tx) -> list[Renewal]:
             return await tx.runs.renew(held, end)
 
-        kept = dict(self._storage.write_now(work))
+        kept = {renewal.run_id: renewal for renewal in self._storage.write_now(work)}
         with self._lock:
             for run_id, fence in held:
-                if run_id in kept and (lease := self._held.get(run_id)) and lease.fence == fence:
-                    lease.end = end
+                if (
+                    run_id in kept
+                    and kept[run_id].extended
+                    and (lease := self._held.get(run_id))
+                    and lease.fence == fence
+                ):
+                    lease.end = over
         for run_id, _ in held:
             if run_id not in kept:
                 self._lost(run_id)
-            elif kept[run_id]:
+            elif kept[run_id].cancel:
                 self._cancelled(run_id)
+        return all(renewal.extended for renewal in kept.values())
 
     def _drop_overdue(self) -> None:
         """Gives up what others may have taken by now, since it could not be renewed in time."""
-        now = self._clock.now()
+        now = self._clock.steady()
         with self._lock:
             overdue = [run_id for run_id, lease in self._held.items() if lease.end <= now]
         for run_id in overdue:
             self._lost(run_id)
 
     def _keep(self) -> None:
-        while not self._stop.wait(self._pause):
+        wait = self._pause
+        while not self._stop.wait(wait):
+            wait = self._pause
             try:
-                self.renew()
+                if not self.renew():
+                    wait = min(wait, SOON_SECONDS)
             except ThreadloomError:
                 log.exception("leases could not be renewed")
                 if not self._alone:
                     self._drop_overdue()
 
 
-class _Lease(msgspec.Struct):
+class _Hold(msgspec.Struct):
+    """A lease of ours: until when it lasts by the steady clock."""
+
     fence: int
     end: int
 
 
 class Swept:
-    """What `sweep` found: runs that may be claimed again, and those that must be ended instead."""
+    """What a sweep found: runs that may be claimed again, and those that must be ended instead."""
 
     def __init__(self) -> None:
         self.requeued: list[Run] = []
         self.to_end: list[Run] = []
 
 
-async def sweep(storage: Storage, now: int | None, *, worker: str, lease: int, attempts: int, clock: Clock) -> Swept:
-    """Takes up runs whose worker is gone: back into the queue, or, when they were asked to stop or their attempts are
-    used up, into the hands of `worker` to be ended. However many sweep at once, each run is taken up by one of them.
+class Sweeper:
+    """Takes up runs whose worker is gone: back into the queue, or, when they were asked to stop or their attempts are used up,
+    into the hands of `worker` to be ended. However many sweep at once, each run is taken up by one of them.
+
+    A worker is gone when this process has itself seen no renewal for the length of a lease (decision 15).
 
     Args:
-        now: leases that are over at this moment; None voids all (nobody else can hold one).
+        seconds: how long a lease lasts.
+        attempts: how often a run is tried.
     """
-    if not await storage.read(lambda tx: tx.runs.expired(now)):
-        return Swept()
 
-    async def work(tx: Tx) -> Swept:
+    def __init__(self, *, storage: Storage, clock: Clock, worker: str, seconds: float, attempts: int) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._worker = worker
+        self._attempts = attempts
+        self._length = int(seconds * SECOND)
+        self.every = seconds / SWEEPS
+        """Seconds from one look to the next, about."""
+        self._silences: Silences[tuple[str, int]] = Silences(self._length, int(2 * self.every * SECOND))
+
+    async def sweep(self, *, everything: bool = False) -> Swept:
+        """One look.
+
+        Args:
+            everything: all leases are void, for nobody else can hold one.
+        """
+        asked = self._clock.steady()
+        leases = await self._storage.read(lambda tx: tx.runs.leases())
         swept = Swept()
-        for run in await tx.runs.expired(now):
-            check(run.status, "pending")
-            await tx.runs.requeue(run.run_id, attempt=run.attempt)
-            if run.cancel or run.attempt >= attempts:
-                claimed = await tx.runs.take(run.run_id, worker, clock.now(), lease)
-                if claimed:
-                    swept.to_end.append(claimed)
-            else:
-                swept.requeued.append(run)
+        if everything:
+            over = leases
+        else:
+            signs = {(one.run_id, one.fence): one.end for one in leases}
+            silent = set(self._silences.look(asked, self._clock.steady(), signs))
+            over = [one for one in leases if (one.run_id, one.fence) in silent]
+        for start in range(0, len(over), SWEPT_AT_ONCE):
+            await self._take_up(over[start : start + SWEPT_AT_ONCE], swept)
         return swept
 
-    return await storage.write(work)
+    async def _take_up(self, leases: Sequence[Lease], swept: Swept) -> None:
+        async def work(tx: Tx) -> tuple[list[Run], list[Run]]:
+            requeued, to_end = [], []
+            for run in await tx.runs.still_held(leases):
+                check(run.status, "pending")
+                await tx.runs.requeue(run.run_id, attempt=run.attempt)
+                if run.cancel or run.attempt >= self._attempts:
+                    now = self._clock.now()
+                    claimed = await tx.runs.take(run.run_id, self._worker, now, now + self._length)
+                    if claimed:
+                        to_end.append(claimed)
+                else:
+                    requeued.append(run)
+            return requeued, to_end
+
+        requeued, to_end = await self._storage.write(work)
+        swept.requeued += requeued
+        swept.to_end += to_end

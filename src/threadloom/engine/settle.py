@@ -163,7 +163,7 @@ class Settling:
             if run.temporary:
                 await throw_away(tx, run.thread_id, now + self._keep)
                 return
-            active = await tx.runs.count_active(run.thread_id)
+            active = await tx.runs.has_active(run.thread_id)
             status = thread_status(active=active, has_next=False, failed=True)
             await tx.threads.update(run.thread_id, status=status, updated_at=now, state_updated_at=now)
 
@@ -239,7 +239,7 @@ class Settling:
         """Lets the thread's record follow the end of one of its runs."""
         if thread is None:
             return
-        active = await tx.runs.count_active(run.thread_id)
+        active = await tx.runs.has_active(run.thread_id)
         await tx.threads.update(
             run.thread_id,
             status=thread_status(active=active, has_next=has_next, failed=failed),

@@ -16,7 +16,7 @@ from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import telling
 from threadloom.engine.events import KEEP, LARGEST, Emitter, Numbers
 from threadloom.engine.execute import Execution, read_state
-from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
+from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, Sweeper
 from threadloom.engine.loops import Loops
 from threadloom.engine.observe import Ending, Observer, Tell, log_run
 from threadloom.engine.result import Result
@@ -25,7 +25,7 @@ from threadloom.errors import LostLeaseError, PutsFailedError, StorageError
 from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
 from threadloom.log import run_context
-from threadloom.storage.base import Storage, Tx
+from threadloom.storage.base import Storage, ThreadQuery, Tx
 from threadloom.storage.queue import Claim
 from threadloom.types import Event, Run
 
@@ -34,8 +34,11 @@ log = logging.getLogger("threadloom.worker")
 LOOK_SECONDS = 1.0
 """How often a worker that is not alone looks for runs unasked."""
 
-SWEEPS = 10
-"""Looks for lost runs while a lease lasts."""
+DELAY_SECONDS = 30.0
+"""How often a worker that is alone looks unasked whether a delayed run is due: the machine may sleep, or its clock be set."""
+
+PLACE_SECONDS = 1.0
+"""How long a place is kept for a run that is being made: its transaction may have failed."""
 
 AfterRun = Callable[[Settled], Awaitable[None]]
 """Called once a run has ended, before those who wait for it are told: webhooks."""
@@ -152,7 +155,7 @@ class Worker:
         self._leases = LeaseKeeper(
             storage=storage, clock=clock, seconds=lease, alone=alone, lost=self._lose, cancelled=self._cancel
         )
-        self._sweep_every = lease / SWEEPS
+        self._sweeper = Sweeper(storage=storage, clock=clock, worker=self.id, seconds=lease, attempts=attempts)
         self._loops = Loops(isolated)
         self._held: dict[str, _Held] = {}
         self._taken: dict[str, int] = {}
@@ -175,6 +178,8 @@ class Worker:
     async def start(self) -> None:
         """Takes up what an earlier process left, then claims for ever in the background."""
         self._broker.on_cancel(self._cancel)
+        if self._alone:
+            await self._after_all_before()
         if self._alone or self.jobs:
             await self._sweep(everything=self._alone)
         if self.jobs:
@@ -182,6 +187,12 @@ class Worker:
             self._claiming = asyncio.create_task(self._claim_forever())
             if not self._alone:
                 self._sweeping = asyncio.create_task(self._sweep_forever())
+
+    async def _after_all_before(self) -> None:
+        """Lets no event of this process be numbered before one of an earlier process, even if the clock was set back since."""
+        newest = await self._storage.read(lambda tx: tx.threads.search(ThreadQuery(limit=1, sort_by="updated_at")))
+        for thread in newest:
+            self._numbers.after(thread.updated_at)
 
     def drain(self) -> None:
         """Claims no more. What is under way goes on until `stop`."""
@@ -210,21 +221,28 @@ class Worker:
 
     def place(self, run: Run) -> Claim | None:
         """See `admission.Starter`: a run that can begin at once needs no second transaction to be claimed."""
-        now = self._clock.now()
-        # A transaction that failed after this leaves its place taken; it is given back here.
-        self._taken = {taken: at for taken, at in self._taken.items() if now - at < SECOND}
-        full = len(self._held) + len(self._taken) >= self.jobs
+        now, steady = self._clock.now(), self._clock.steady()
+        full = self._free_places(steady) <= 0
         self._others_wait = self._others_wait or full
         # A place that became free is for those who wait, in their order.
         if self._claiming is None or self._stopping or self._others_wait:
             return None
-        self._taken[run.run_id] = now
+        self._taken[run.run_id] = steady
         return Claim(self.id, now, self._leases.end(now))
 
     def begin(self, run: Run) -> None:
         """See `admission.Starter`."""
-        self._taken.pop(run.run_id, None)
-        self._begin(self._attempt(run), run)
+        # One that is not known any more took longer than its lease lasts.
+        self._begin(self._attempt(run), run, self._taken.pop(run.run_id, self._clock.steady() - self._leases.length))
+
+    def _free_places(self, steady: int) -> int:
+        """How many more runs may begin. Places are kept for runs that are being made. From any thread."""
+        taken = list(self._taken.items())
+        for run_id, at in taken:
+            if steady - at >= self._leases.length:
+                self._taken.pop(run_id, None)
+        kept = sum(steady - at < PLACE_SECONDS * SECOND for _, at in taken)
+        return self.jobs - len(self._held) - kept
 
     # --- claiming ---
 
@@ -240,14 +258,14 @@ class Worker:
     async def _claim(self) -> float | None:
         """Claims what is due, and tells after how many seconds to look again."""
         while True:
-            now = self._clock.now()
-            free = self.jobs - len(self._held) - len(self._taken)
+            now, steady = self._clock.now(), self._clock.steady()
+            free = self._free_places(steady)
             outlook = await self._storage.read(lambda tx: tx.runs.outlook(now), deferred=False)  # noqa: B023
             if free <= 0:
                 break
             claimed = await self._claim_due(free, now) if outlook.claimable else []
             for run in claimed:
-                self._begin(self._attempt(run), run)
+                self._begin(self._attempt(run), run, steady)
             self._others_wait = len(claimed) == free
             if not self._others_wait:
                 break
@@ -255,7 +273,7 @@ class Worker:
         due = outlook.next_due
         wait = None if due is None else max(0.0, (due - self._clock.now()) / SECOND)
         if self._alone:
-            return wait
+            return wait and min(wait, DELAY_SECONDS)
         look = LOOK_SECONDS * random.uniform(0.8, 1.2)
         return look if wait is None else min(look, wait)
 
@@ -276,34 +294,27 @@ class Worker:
 
     async def _sweep_forever(self) -> None:
         while True:
-            await self._clock.sleep(self._sweep_every * random.uniform(0.5, 1.5))
+            await self._clock.sleep(self._sweeper.every * random.uniform(0.5, 1.5))
             try:
                 await self._sweep(everything=False)
             except StorageError:
                 log.exception("runs of lost workers cannot be looked for")
 
     async def _sweep(self, *, everything: bool) -> None:
-        now = self._clock.now()
-        swept = await sweep(
-            self._storage,
-            None if everything else now,
-            worker=self.id,
-            lease=self._leases.end(now),
-            attempts=self._attempts,
-            clock=self._clock,
-        )
+        steady = self._clock.steady()
+        swept = await self._sweeper.sweep(everything=everything)
         for run in swept.requeued:
             log.info("run %s goes on: its worker was lost in attempt %s", run.run_id, run.attempt)
         for run in swept.to_end:
-            self._begin(self._give_up(run), run)
+            self._begin(self._give_up(run), run, steady)
         if swept.requeued:
             self._broker.wake()
 
     # --- one run ---
 
-    def _begin(self, work: Coroutine[Any, Any, None], run: Run) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None], run: Run, since: int) -> None:
         held = self._held[run.run_id] = _Held(run, self._graphs())
-        self._leases.hold(run)
+        self._leases.hold(run, since)
         if run.run_id in self._cancelled_early:
             self._cancel(run.run_id)
         future = self._loops.run(self._watched(work, held))
@@ -483,7 +494,7 @@ class Worker:
 
     def _remember(self, run_id: str) -> None:
         """A run may be cancelled when its claim is committed, but its worker has not heard of that yet."""
-        now = self._clock.now()
+        now = self._clock.steady()
         self._cancelled_early = {early: at for early, at in self._cancelled_early.items() if now - at < 10 * SECOND}
         self._cancelled_early[run_id] = now
 

@@ -26,7 +26,8 @@ from threadloom.services.permission import metadata_left, seen, thread_seen, unr
 from threadloom.services.priorities import Priorities
 from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronSearch, RunCreate
 from threadloom.services.run_grant import Granting
-from threadloom.storage.base import CronQuery, Storage, Tx
+from threadloom.storage.base import Storage, Tx
+from threadloom.storage.crons import CronQuery
 from threadloom.storage.filters import Filter, permits
 from threadloom.types import UNREADABLE, Assistant, Caller, Cron
 
@@ -300,6 +301,23 @@ class CronService:
         for cron in due:
             fired += await self._fire(cron, now)
         return fired
+
+    async def set_back(self, now: int, ahead: int) -> None:
+        """Reckons the dates of crons anew after the clock was set back: those that were reckoned more than `ahead` after now."""
+        beyond = ""
+        while True:
+            found = await self._storage.read(
+                lambda tx: tx.crons.reckoned_after(now + ahead, beyond=beyond, limit=AT_ONCE)  # noqa: B023
+            )
+            for cron in found:
+                expected, beyond = cron.next_run_date, cron.cron_id
+                date = schedule.set_back(cron.schedule, cron.timezone, cron.end_time, cron.last_fired_at, now)
+                if expected is not None and date is not None and date < expected:
+                    await self._storage.write(
+                        lambda tx: tx.crons.advance(cron.cron_id, expected=expected, following=date)  # noqa: B023
+                    )
+            if len(found) < AT_ONCE:
+                return
 
     async def _fire(self, cron: Cron, now: int) -> bool:
         """Makes one run of a due cron and moves its date on from now. False: no run was made, or another process did."""

@@ -87,7 +87,7 @@ class EraseService:
         idle = [
             one
             for one in copies
-            if await tx.threads.permitted(one, family.rules[one]) and not await tx.runs.count_active(one)
+            if await tx.threads.permitted(one, family.rules[one]) and not await tx.runs.has_active(one)
         ]
         await self._forget(tx, idle)
         return idle
@@ -98,7 +98,7 @@ class EraseService:
             return ()
         rest = await family.read(tx)
         for doomed in rest:
-            if doomed not in family.rules or await tx.runs.count_active(doomed):
+            if doomed not in family.rules or await tx.runs.has_active(doomed):
                 return ()
         await self._forget(tx, rest)
         return rest

@@ -1,5 +1,6 @@
 """Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -37,6 +38,10 @@ NOTHING_MATCHES = (
 
 THREADS_AT_ONCE = 64
 """Threads whose runs are stopped in one transaction, which keeps others from all of them until it ends."""
+
+
+RUNS_AT_ONCE = 100
+"""Runs of a thread that is about to go that are read at once."""
 
 
 class UrlCheck(Protocol):
@@ -125,6 +130,7 @@ class RunService:
             check_stateless(request)
         asked = []
         for request in requests:
+            await asyncio.sleep(0)  # others have their turn
             grant = await self.granting.grant(caller, None, request)
             asked.append((request, grant, await self.priorities.of(caller, None, request, grant=grant)))
 
@@ -134,7 +140,7 @@ class RunService:
                 for request, grant, priority in asked
             ]
 
-        batch = await self._storage.write(work)
+        batch = await self._storage.write(work, heavy=True)
         for admitted in batch:
             self.admitted(admitted)
         return [admitted.run for admitted in batch]
@@ -345,11 +351,11 @@ class RunService:
         async def work(tx: Tx) -> list[tuple[Run, bool]]:
             return [stopped for one in portion for stopped in await stop(tx, one)]
 
-        threads = [thread_id] if thread_id is not None else await self._busy_threads()
+        threads = [thread_id] if thread_id is not None else await self._storage.read(lambda tx: tx.runs.busy_threads())
         found = False
         for start in range(0, len(threads), THREADS_AT_ONCE):
             portion = threads[start : start + THREADS_AT_ONCE]
-            for run, running in await self._storage.write(work):
+            for run, running in await self._storage.write(work, heavy=True):
                 found = True
                 if running:
                     self._broker.cancel(run.run_id)
@@ -392,7 +398,7 @@ class RunService:
             return
 
         async def work(tx: Tx) -> None:
-            if await tx.runs.count_active(thread_id):
+            if await tx.runs.has_active(thread_id):
                 raise Conflict(f"Thread {thread_id} is busy; run {run_id} can be deleted when its runs have ended")
             await tx.lineage.delete_run(thread_id, run_id)
             await tx.runs.delete(run_id)
@@ -406,7 +412,7 @@ class RunService:
 
         async def follow(tx: Tx) -> None:
             thread = await tx.threads.get(thread_id, with_state=False)
-            if thread is None or await tx.runs.count_active(thread_id):
+            if thread is None or await tx.runs.has_active(thread_id):
                 return
             await tx.threads.set_state(
                 thread_id,
@@ -421,7 +427,7 @@ class RunService:
     async def stop_thread(self, thread_id: str) -> None:
         """Stops whatever runs on a thread that is about to go; returns when nothing does."""
         while True:
-            active = await self._storage.read(lambda tx: tx.runs.active(thread_id))
+            active = await self._storage.read(lambda tx: tx.runs.active(thread_id, limit=RUNS_AT_ONCE))
             if not active:
                 return
             for run in active:
@@ -429,11 +435,6 @@ class RunService:
                     await self.cancel(SYSTEM, thread_id, run.run_id, action="rollback", wait=True)
                 except NotFound:
                     continue
-
-    async def _busy_threads(self) -> Sequence[str]:
-        """The threads with runs that are still to end, the longest waiting first."""
-        active = await self._storage.read(lambda tx: tx.runs.active())
-        return list(dict.fromkeys(run.thread_id for run in active))
 
     async def _stop(self, tx: Tx, run: Run, action: CancelAction) -> bool:
         """Asks a running run to stop, or ends a pending one. Gives whether it is running."""
@@ -445,7 +446,7 @@ class RunService:
         if run.temporary:
             await throw_away(tx, run.thread_id, now + self._keep)
             return False
-        if not await tx.runs.count_active(run.thread_id):
+        if not await tx.runs.has_active(run.thread_id):
             await tx.threads.update(run.thread_id, status=await status_now(tx, run.thread_id), updated_at=now)
         return False
 

@@ -9,11 +9,14 @@ from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadDateError, croniter
 
-from threadloom.clock import SECOND, from_iso
+from threadloom.clock import MINUTE, SECOND, from_iso
 from threadloom.errors import BadRequest, Invalid
 
 LONGEST = 1000
 """Characters of a schedule. Nobody writes as many; reading more takes time."""
+
+SELDOM = 3 * 60 * MINUTE
+"""A cron fires seldom if it does so less often than once in this time."""
 
 _START = 1_000_000_000 * SECOND
 """Any moment to try a schedule from."""
@@ -88,6 +91,21 @@ def following(schedule: str, timezone: str | None, end_time: str | None, after: 
     except BadRequest:
         return None
     return None if has_ended(end_time, found) else found
+
+
+def set_back(schedule: str, timezone: str | None, end_time: str | None, fired: int | None, now: int) -> int | None:
+    """When a cron fires next after the clock was set back: dates that come a second time count again, as with cron daemons,
+    for a cron that fires often. One that fires seldom (`SELDOM`) and has fired on such a date does not repeat it, unless the
+    clock was wrong by more than that.
+
+    Args:
+        fired: when it fired last.
+    """
+    if fired is not None and now < fired <= now + SELDOM:
+        found = following(schedule, timezone, end_time, fired)
+        if found is None or found - fired > SELDOM:
+            return found
+    return following(schedule, timezone, end_time, now)
 
 
 def _iterator(schedule: str, timezone: str | None, after: int) -> croniter:

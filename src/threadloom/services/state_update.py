@@ -28,6 +28,9 @@ COPY = "__copy__"
 ATTEMPTS = 10
 """How often an update is made anew because a run came in between, before the caller is told."""
 
+NAMED_RUNS = 10
+"""Runs that are named when they are in the way of an update."""
+
 
 class ThreadLocks(Protocol):
     """One at a time for each thread."""
@@ -198,7 +201,7 @@ class _Work:
 
 
 async def _no_active_runs(tx: Tx, thread_id: str) -> None:
-    active = await tx.runs.active(thread_id) if await tx.runs.count_active(thread_id) else []
+    active = await tx.runs.active(thread_id, limit=NAMED_RUNS)
     if active:
         ids = ", ".join(run.run_id for run in active)
         raise Conflict(f"Thread with ID {thread_id} has in-flight runs: {ids}")

@@ -1,5 +1,6 @@
 """Threads: made, read, changed, found, deleted, pruned (contract, threads §3 to §5, §11, §13)."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from threadloom.services.requests import (
     ThreadSearch,
     ThreadTtl,
 )
+from threadloom.services.requests.common import check_metadata
 from threadloom.storage.base import Storage, ThreadQuery, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.types import Caller, Thread, Ttl
@@ -153,6 +155,7 @@ class ThreadService:
 
         Raises:
             NotFound: there is no such thread.
+            Invalid: it would have more metadata than may be.
         """
         value = {"thread_id": thread_id, "metadata": {} if request.metadata is UNSET else dict(request.metadata)}
         rule = await self._guard.ask(caller, "threads", "update", value)
@@ -164,6 +167,7 @@ class ThreadService:
                 return None
             now = max(self._clock.now(), thread.updated_at + 1)
             thread.metadata.update(metadata)
+            check_metadata(thread.metadata)
             if request.ttl is not UNSET:
                 thread.ttl = self._changed_ttl(thread.ttl, request.ttl, now)
                 await tx.threads.set_ttl(thread_id, thread.ttl)
@@ -231,6 +235,7 @@ class ThreadService:
             raise NotFound(NOT_ALL)
         pruned = 0
         for thread_id in thread_ids:
+            await asyncio.sleep(0)  # others have their turn
             if request.strategy == "delete":
                 pruned += await self._delete(thread_id, rule)
             else:
@@ -339,7 +344,7 @@ def taken(thread_id: str) -> Conflict:
 
 async def keep_latest(tx: Tx, thread_id: str) -> bool:
     """Forgets all but what a thread's latest state needs. False when it is not there or has active runs."""
-    if not await tx.threads.permitted(thread_id, None) or await tx.runs.count_active(thread_id):
+    if not await tx.threads.permitted(thread_id, None) or await tx.runs.has_active(thread_id):
         return False
     await tx.lineage.prune(thread_id)
     return True

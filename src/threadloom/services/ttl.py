@@ -45,7 +45,7 @@ class ThreadSweeper:
             ttl = await tx.threads.ttl(thread_id)
             if ttl is None or ttl.expires_at > now:
                 return False
-            if await tx.runs.count_active(thread_id):
+            if await tx.runs.has_active(thread_id):
                 return False
             if ttl.strategy == "delete":
                 return await forget(tx, thread_id, now)

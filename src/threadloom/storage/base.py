@@ -21,17 +21,17 @@ from typing import Any, Literal, Protocol, TypeVar
 import msgspec
 
 from threadloom.storage.ciphertexts import Ciphertexts
+from threadloom.storage.crons import Crons
 from threadloom.storage.deliveries import Deliveries
 from threadloom.storage.filters import Filter
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage
-from threadloom.storage.queue import Claim, Outlook, QueueFigures, Standing
+from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing
 from threadloom.storage.tasks import Tasks
 from threadloom.types import (
     METHODS,
     Assistant,
     CancelAction,
-    Cron,
     Event,
     Outcome,
     Run,
@@ -153,11 +153,13 @@ class Runs(Protocol):
         """Newest first."""
         ...
 
-    async def active(self, thread_id: str | None = None) -> list[Run]:
-        """Pending and running ones, of one thread or of all, oldest first."""
+    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
+        """Pending and running ones, oldest first."""
         ...
 
-    async def count_active(self, thread_id: str) -> int: ...
+    async def has_active(self, thread_id: str) -> bool: ...
+
+    async def busy_threads(self) -> list[str]: ...
 
     async def count_active_of_user(self, user_id: str, *, besides: str | None = None) -> int:
         """How many runs of a user are still to end, those of one thread left out."""
@@ -166,16 +168,20 @@ class Runs(Protocol):
     async def claim(
         self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
     ) -> list[Run]:
-        """Makes up to `limit` due pending runs running, each of a thread that has no other running: the smallest
-        priority first, and of those the oldest due.
+        """Makes up to `limit` due pending runs running, each of a thread that has no other running: the smallest priority
+        first, and of those the first made. Of one thread the first made goes first, whatever its priority.
 
-        Of one thread the first made goes first, whatever its priority. Each gets attempt + 1, a new fence and the lease.
-        `attempts`: only those that had at least so many, and less than so many, attempts before.
+        Each gets attempt + 1, a new fence and the lease. `attempts`: only those that had at least so many, and less than so
+        many, attempts before. A run that was due once stays so, however clocks are set.
         """
         ...
 
     async def outlook(self, now: int) -> Outlook:
         """A cheap look before `claim` writes, and how long one may wait for the next."""
+        ...
+
+    async def delay_anew(self, now: int, ahead: int) -> int:
+        """Begins the delay of some runs again, if it was reckoned more than `ahead` after now. Gives how many; 0: no more."""
         ...
 
     async def standing(self, run_id: str) -> Standing | None:
@@ -190,12 +196,14 @@ class Runs(Protocol):
         """Whether a run is running under this fence. It stays so until the transaction ends."""
         ...
 
-    async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
-        """Extends the leases of (run id, fence) pairs still held; gives back those with what was asked of them."""
+    async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[Renewal]:
+        """Extends the leases of (run id, fence) pairs, as far as they are still held."""
         ...
 
-    async def expired(self, now: int | None) -> list[Run]:
-        """Running runs whose lease is over; all running ones when `now` is None (nobody else can hold one)."""
+    async def leases(self) -> list[Lease]: ...
+
+    async def still_held(self, leases: Sequence[Lease]) -> list[Run]:
+        """The runs of leases that were not renewed since, and will not be in this transaction; a portion if there are many."""
         ...
 
     async def set_status(
@@ -351,66 +359,6 @@ class Assistants(Protocol):
     async def search(self, query: AssistantQuery) -> list[Assistant]: ...
 
     async def count(self, query: AssistantQuery) -> int: ...
-
-
-class CronQuery(msgspec.Struct, kw_only=True):
-    """Which crons, in which order. Nulls come last in ascending order.
-
-    `where` is what the caller may see at all, `threads` of whose threads: of the crons that have one, only those with such a
-    thread count.
-    """
-
-    where: Filter | None = None
-    threads: Filter | None = None
-    assistant_id: str | None = None
-    thread_id: str | None = None
-    enabled: bool | None = None
-    metadata: Mapping[str, Any] | None = None
-    limit: int = 10
-    offset: int = 0
-    sort_by: str = "created_at"
-    descending: bool = True
-
-
-class Crons(Protocol):
-    """Crons. Whoever moves `next_run_date` on with `advance` is the one that fires."""
-
-    async def insert(self, cron: Cron) -> None: ...
-
-    async def get(self, cron_id: str) -> Cron | None: ...
-
-    async def update(self, cron: Cron) -> None:
-        """Writes what a caller can change, and the next date; what `advance` and `note` write stays."""
-        ...
-
-    async def due(self, now: int, limit: int) -> list[Cron]:
-        """Enabled crons whose date has come, the longest overdue first."""
-        ...
-
-    async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
-        """Moves the date on if it is still the expected one and the cron still enabled. False: another one did it.
-
-        `fired_at` is the moment of the firing, if this is one.
-        """
-        ...
-
-    async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:
-        """Writes down what the latest firing led to."""
-        ...
-
-    async def delete(self, cron_id: str) -> bool: ...
-
-    async def delete_of_thread(self, thread_id: str) -> int:
-        """Removes the crons of a thread that goes. Gives how many."""
-        ...
-
-    async def delete_of_assistant(self, assistant_id: str) -> int:
-        """Removes the crons of an assistant that goes. Gives how many."""
-        ...
-
-    async def search(self, query: CronQuery) -> list[Cron]: ...
-
-    async def count(self, query: CronQuery) -> int: ...
 
 
 class Tx(Protocol):

@@ -54,6 +54,10 @@ class Deliveries(Protocol):
         """Makes all claimed ones due now: nobody is left who could hold a claim."""
         ...
 
+    async def due_anew(self, now: int, ahead: int, until: int) -> None:
+        """Makes those due now whose date was reckoned more than `ahead` after now, and lets no claim last longer than `until`."""
+        ...
+
     async def delete_of_run(self, run_id: str, now: int) -> None:
         """Removes those of a run. One that is still pending is made first, and goes then."""
         ...

@@ -14,8 +14,25 @@ class Standing(msgspec.Struct, frozen=True):
     cancel: CancelAction | None
 
 
+class Lease(msgspec.Struct, frozen=True):
+    """The lease of a running run. `end` is when it is over by the clock of who holds it, and it grows with each renewal: others
+    do not compare it with a clock of theirs, they watch whether it changes."""
+
+    run_id: str
+    fence: int
+    end: int
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """A run that is still held, and what was asked of it. `extended`: its lease was renewed; else try again soon."""
+
+    run_id: str
+    cancel: CancelAction | None
+    extended: bool = True
+
+
 class Outlook(msgspec.Struct, frozen=True):
-    """Whether `Runs.claim` would find anything, and when the next pending run is due that is not due yet."""
+    """Whether `Runs.claim` has anything to do, and when the next pending run is due that is not due yet."""
 
     claimable: bool
     next_due: int | None
@@ -53,3 +70,8 @@ def claimed(run: Run, claim: Claim, fence: int, metadata: bytes | str, kwargs: b
         started_at=claim.now,
         updated_at=claim.now,
     )
+
+
+def delayed_at(run: Run) -> int | None:
+    """Of a new run that must wait for its time: since when. None: it begins as soon as it can, whatever the clock says."""
+    return run.created_at if run.status == "pending" and run.due > run.created_at else None

@@ -27,7 +27,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "runs": (
         *("seq", "run_id", "thread_id", "assistant_id", "status", "created_at", "updated_at", "metadata", "kwargs"),
         *("multitask_strategy", "due", "attempt", "fence", "worker", "lease", "cancel", "started_at", "ended_at"),
-        *("user_id", "priority"),
+        *("user_id", "priority", "delayed_at"),
     ),
     "outcomes": ("run_id", "thread_id", "status", "output", "error", "metadata", "expires_at"),
     "events": ("thread_id", "seq", "run_id", "ms", "n", "name", "mode", "last", "data", "expires_at"),

@@ -14,6 +14,7 @@ from threadloom.services.requests.common import (
     SortOrder,
     canonical,
     check_config,
+    check_metadata,
 )
 
 AssistantField = Literal[
@@ -47,6 +48,7 @@ class AssistantCreate(Struct, kw_only=True):
         if self.assistant_id is not UNSET:
             self.assistant_id = canonical("assistant", self.assistant_id)
         check_config(self.config)
+        check_metadata(self.metadata)
 
 
 class AssistantPatch(Struct, kw_only=True):
@@ -61,6 +63,7 @@ class AssistantPatch(Struct, kw_only=True):
 
     def __post_init__(self) -> None:
         check_config(self.config)
+        check_metadata(self.metadata)
 
 
 class AssistantCount(Struct, kw_only=True):

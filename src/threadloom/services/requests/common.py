@@ -7,6 +7,8 @@ from msgspec import Meta, Struct, UnsetType
 
 from threadloom.errors import Invalid
 from threadloom.ids import parse_id
+from threadloom.services.requests import bounds
+from threadloom.services.requests.bounds import check_count, check_size
 
 Object = dict[str, Any]
 Limit = Annotated[int, Meta(ge=1, le=1000, description="At most this many results.")]
@@ -111,6 +113,16 @@ def check(value: Any, type_: Any, place: str) -> Any:
         raise Invalid(f"{place}: {refused} (got {value!r:.200})") from None
 
 
+def check_metadata(metadata: Object | UnsetType, field: str = "metadata") -> None:
+    """Holds metadata to their bound: they are stored with a run several times, and searched in.
+
+    Raises:
+        Invalid: there are too many.
+    """
+    if metadata:
+        check_size(metadata, bounds.METADATA, field)
+
+
 def check_config(config: Object | UnsetType) -> None:
     """Checks the known keys of a `config`; `2.0` becomes 2 in place.
 
@@ -124,6 +136,7 @@ def check_config(config: Object | UnsetType) -> None:
     for key in ("configurable", "metadata"):
         if key in config:
             check(config[key], Object, f"config.{key}")
+    check_metadata(config.get("metadata", {}), "config.metadata")
     limit = config.get("recursion_limit", 0)
     if isinstance(limit, float) and limit.is_integer():
         config["recursion_limit"] = limit = int(limit)
@@ -149,10 +162,13 @@ def check_command(command: Object | None) -> None:
     """Checks `goto` and `update` of a command.
 
     Raises:
-        Invalid: one of them is of the wrong kind.
+        Invalid: one of them is of the wrong kind, or too long.
     """
     if not command:
         return
+    for key, bound in (("goto", bounds.GOTO), ("update", bounds.UPDATES)):
+        if isinstance(value := command.get(key), list):
+            check_count(len(value), bound, f"command.{key}")
     if command.get("goto") is not None:
         goto = command["goto"]
         kind: Any = str | list[str]

@@ -22,6 +22,7 @@ from threadloom.services.requests.common import (
     Webhook,
     canonical,
     check_config,
+    check_metadata,
 )
 from threadloom.types import MultitaskStrategy
 
@@ -72,6 +73,7 @@ class CronPatch(Struct, kw_only=True):
 
     def __post_init__(self) -> None:
         check_config(self.config)
+        check_metadata(self.metadata)
 
 
 class CronCreate(CronPatch, kw_only=True):

@@ -19,6 +19,7 @@ from threadloom.services.requests.common import (
     check_checkpoint,
     check_command,
     check_config,
+    check_metadata,
 )
 from threadloom.types import MultitaskStrategy
 
@@ -83,6 +84,7 @@ class RunCreate(Struct, kw_only=True):
         modes: list[StreamMode] = [self.stream_mode] if isinstance(self.stream_mode, str) else self.stream_mode
         self.stream_mode = list(dict.fromkeys(modes)) or ["values"]
         check_config(self.config)
+        check_metadata(self.metadata)
         check_checkpoint(self.checkpoint)
         check_command(self.command)
         if not self.checkpoint_id:

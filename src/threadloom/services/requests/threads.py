@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from threadloom.errors import Invalid
+from threadloom.services.requests import bounds
+from threadloom.services.requests.bounds import check_count
 from threadloom.services.requests.common import (
     Checkpoint,
     Filter,
@@ -19,6 +21,7 @@ from threadloom.services.requests.common import (
     check,
     check_checkpoint,
     check_command,
+    check_metadata,
     state_fields,
 )
 from threadloom.types import ThreadStatus, TtlStrategy
@@ -63,11 +66,13 @@ class ThreadCreate(Struct, kw_only=True):
     metadata: Metadata = {}
     if_exists: Literal["raise", "do_nothing"] = "raise"
     ttl: ThreadTtl | UnsetType = UNSET
-    supersteps: list[Superstep] = []
+    supersteps: Annotated[list[Superstep], Meta(max_length=bounds.UPDATES.most)] = []
 
     def __post_init__(self) -> None:
         if self.thread_id is not UNSET:
             self.thread_id = canonical("thread", self.thread_id) if self.thread_id else UNSET
+        check_metadata(self.metadata)
+        check_count(sum(len(step.updates) for step in self.supersteps), bounds.UPDATES, "supersteps")
 
 
 class ThreadPatch(Struct, kw_only=True):
@@ -75,6 +80,9 @@ class ThreadPatch(Struct, kw_only=True):
 
     metadata: Metadata | UnsetType = UNSET
     ttl: ThreadTtl | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        check_metadata(self.metadata)
 
 
 class ThreadCount(Struct, kw_only=True):
@@ -115,10 +123,11 @@ class ThreadSearch(ThreadCount, kw_only=True):
 class ThreadPrune(Struct, kw_only=True):
     """Threads to delete, or whose older checkpoints are to go."""
 
-    thread_ids: list[str]
+    thread_ids: Annotated[list[str], Meta(extra_json_schema={"maxItems": bounds.PRUNE.most})]
     strategy: TtlStrategy = "delete"
 
     def __post_init__(self) -> None:
+        check_count(len(self.thread_ids), bounds.PRUNE, "thread_ids")
         self.thread_ids = [canonical("thread", one) for one in self.thread_ids]
 
 
@@ -133,6 +142,7 @@ class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.thread_id is not UNSET:
             self.thread_id = canonical("thread", self.thread_id) if self.thread_id else UNSET
+        check_metadata(self.metadata)
 
 
 class StateAt(Struct, kw_only=True):

@@ -135,6 +135,11 @@ class Webhooks:
         """Says that a delivery may be due now."""
         self._woken.set()
 
+    async def due_anew(self, now: int, ahead: int) -> None:
+        """Makes due what was to be told at a moment that was reckoned more than `ahead` after now: the clock was set back."""
+        await self._storage.write(lambda tx: tx.deliveries.due_anew(now, ahead, _claim_end(now)))
+        self.wake()
+
     async def run(self) -> None:
         """Delivers what comes due, for ever."""
         while True:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from threadloom.clock import from_iso
-from threadloom.storage.base import CronQuery
+from threadloom.storage.crons import CronQuery
 from threadloom.storage.named import load
 from threadloom.storage.postgres.documents import searchable, text
 from threadloom.storage.postgres.filters import Arguments, condition
@@ -53,6 +53,9 @@ class PostgresCrons:
 
     async def due(self, now: int, limit: int) -> list[Cron]:
         return [_from_row(row) for row in await self._db.fetch(SQL["due"], now, limit)]
+
+    async def reckoned_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
+        return [_from_row(row) for row in await self._db.fetch(SQL["reckoned_after"], moment, beyond, limit)]
 
     async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
         await self._lock(cron_id)

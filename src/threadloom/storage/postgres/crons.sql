@@ -30,6 +30,12 @@ WHERE cron_id = $1;
 -- Enabled crons whose date has come.
 SELECT * FROM crons WHERE enabled AND next_run_date IS NOT NULL AND next_run_date <= $1 ORDER BY next_run_date, seq LIMIT $2;
 
+-- name: reckoned_after
+-- Enabled crons that were fired or changed after a moment and have a date, by id.
+SELECT * FROM crons
+WHERE enabled AND next_run_date IS NOT NULL AND (last_fired_at > $1 OR updated_at > $1) AND cron_id > $2
+ORDER BY cron_id LIMIT $3;
+
 -- name: advance
 -- The next date, for the one who finds the old one still there.
 UPDATE crons

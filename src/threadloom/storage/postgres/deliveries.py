@@ -76,6 +76,9 @@ class PostgresDeliveries:
     async def release(self, now: int) -> None:
         await self._db.execute(SQL["release"], now)
 
+    async def due_anew(self, now: int, ahead: int, until: int) -> None:
+        await self._db.execute(SQL["due_anew"], now, ahead, until)
+
     async def delete_of_run(self, run_id: str, now: int) -> None:
         await self._db.execute(SQL["delete_of_run"], run_id, now)
 

@@ -45,6 +45,12 @@ RETURNING *;
 -- All claims, given up.
 UPDATE deliveries SET worker = NULL, due = $1 WHERE worker IS NOT NULL AND status = 'pending';
 
+-- name: due_anew
+-- After the clock was set back: what was to be told later by then is told now, and claims end as if they were made now.
+UPDATE deliveries
+SET due = CASE WHEN worker IS NULL THEN $1::bigint ELSE $3::bigint END, updated_at = CASE WHEN worker IS NULL THEN $1::bigint ELSE updated_at END
+WHERE status = 'pending' AND ((worker IS NULL AND updated_at > $1::bigint + $2::bigint) OR (worker IS NOT NULL AND due > $3::bigint + $2::bigint));
+
 -- name: delete_of_run
 -- Those of a run, but for pending ones, which go when they are made.
 WITH gone AS (DELETE FROM deliveries WHERE run_id = $1 AND status <> 'pending')

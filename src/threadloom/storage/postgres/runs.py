@@ -4,7 +4,7 @@ Whatever changes a run that is still to end, or rests on what it reads of one, h
 transaction ends. So the rules on the runs of one thread happen one after the other, as they do on SQLite.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -14,7 +14,7 @@ from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.documents import text
 from threadloom.storage.postgres.session import Session
-from threadloom.storage.queue import Claim, Outlook, QueueFigures, Standing, claimed
+from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, claimed, delayed_at
 from threadloom.storage.tasks import GOES_ON
 from threadloom.types import ACTIVE, CancelAction, Outcome, Run, RunStatus
 
@@ -48,7 +48,7 @@ class PostgresRuns:
             run.priority,
         )
         if claim is None:
-            run.order = await self._db.fetchval(SQL["insert"], *values, run.status, run.updated_at)
+            run.order = await self._db.fetchval(SQL["insert"], *values, run.status, run.updated_at, delayed_at(run))
             return run
         run.order, fence = await self._db.fetchrow(SQL["insert_claimed"], *values, claim.worker, claim.now, claim.lease)
         return claimed(run, claim, fence, metadata, kwargs)
@@ -68,16 +68,16 @@ class PostgresRuns:
         await self._db.lock_thread(thread_id)
         return [run_of(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, status, limit, offset)]
 
-    async def active(self, thread_id: str | None = None) -> list[Run]:
-        if thread_id is None:
-            return [run_of(row) for row in await self._db.fetch(SQL["active"])]
+    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
         await self._db.lock_thread(thread_id)
-        return [run_of(row) for row in await self._db.fetch(SQL["active_of_thread"], thread_id)]
+        return [run_of(row) for row in await self._db.fetch(SQL["active_of_thread"], thread_id, limit)]
 
-    async def count_active(self, thread_id: str) -> int:
+    async def has_active(self, thread_id: str) -> bool:
         await self._db.lock_thread(thread_id)
-        number: int = await self._db.fetchval(SQL["count_active"], thread_id)
-        return number
+        return bool(await self._db.fetchval(SQL["has_active"], thread_id))
+
+    async def busy_threads(self) -> list[str]:
+        return [row[0] for row in await self._db.fetch(SQL["busy_threads"])]
 
     async def count_active_of_user(self, user_id: str, *, besides: str | None = None) -> int:
         if self._db.writes:
@@ -110,16 +110,23 @@ class PostgresRuns:
     async def holds(self, run_id: str, fence: int) -> bool:
         return bool(await self._db.fetchval(SQL["holds" if self._db.writes else "holds_now"], run_id, fence))
 
-    async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
+    async def delay_anew(self, now: int, ahead: int) -> int:
+        number: int = await self._db.fetchval(SQL["delay_anew"], now, ahead)
+        return number
+
+    async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[Renewal]:
         pairs = list(held)
         run_ids, fences = [escaped(run_id) for run_id, _ in pairs], [fence for _, fence in pairs]
-        return [(row[0], row[1]) for row in await self._db.fetch(SQL["renew"], run_ids, fences, lease)]
+        return [Renewal(*row) for row in await self._db.fetch(SQL["renew"], run_ids, fences, lease)]
 
-    async def expired(self, now: int | None) -> list[Run]:
-        """In a transaction that writes, those whose threads are just being changed are passed over: the next look finds them."""
-        if not self._db.writes:
-            return [run_of(row) for row in await self._db.fetch(SQL["expired"], now)]
-        found = [run_of(row) for row in await self._db.fetch(SQL["expired_now"], now)]
+    async def leases(self) -> list[Lease]:
+        return [Lease(*row) for row in await self._db.fetch(SQL["leases"])]
+
+    async def still_held(self, leases: Sequence[Lease]) -> list[Run]:
+        """Those whose threads are just being changed are passed over: the next look finds them."""
+        run_ids = [escaped(one.run_id) for one in leases]
+        fences, ends = [one.fence for one in leases], [one.end for one in leases]
+        found = [run_of(row) for row in await self._db.fetch(SQL["still_held"], run_ids, fences, ends)]
         self._db.holds(run.thread_id for run in found)
         return found
 

@@ -1,10 +1,11 @@
 -- name: insert
--- A new run, at the end of the queue. Gives its number.
+-- A new run, at the end of the queue. It is its thread's next when none runs or waits there. Gives its number.
 INSERT INTO runs (run_id, thread_id, assistant_id, created_at, metadata, kwargs, multitask_strategy, due, user_id, task_id,
-    temporary, priority, status, updated_at, ready)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, CASE WHEN $13 = 'pending' AND NOT EXISTS (
-    SELECT 1 FROM runs WHERE thread_id = $2 AND status IN ('pending', 'running') AND (status = 'running' OR due <= $8)
-) THEN $8::bigint END)
+    temporary, priority, status, updated_at, delayed_at, ready)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, CASE WHEN $13 = 'pending' AND $15::bigint IS NULL
+    AND NOT EXISTS (SELECT 1 FROM runs WHERE thread_id || '' = $2 AND status = 'running')
+    AND (SELECT seq FROM runs WHERE thread_id = $2 AND status = 'pending' AND delayed_at IS NULL
+         ORDER BY seq + 0 LIMIT 1) IS NULL THEN 0 END)
 RETURNING seq;
 
 -- name: insert_claimed
@@ -28,15 +29,15 @@ SELECT * FROM runs WHERE thread_id = $1 AND ($2::text IS NULL OR status = $2) OR
 
 -- name: active_of_thread
 -- Runs of a thread that are still to end, oldest first.
-SELECT * FROM runs WHERE thread_id = $1 AND status IN ('pending', 'running') ORDER BY seq;
+SELECT * FROM runs WHERE thread_id = $1 AND status IN ('pending', 'running') ORDER BY seq LIMIT $2;
 
--- name: active
--- All runs that are still to end, oldest first.
-SELECT * FROM runs WHERE status IN ('pending', 'running') ORDER BY seq;
+-- name: has_active
+-- Whether a run of a thread is still to end.
+SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $1 AND status IN ('pending', 'running'));
 
--- name: count_active
--- How many runs of a thread are still to end.
-SELECT count(*) FROM runs WHERE thread_id = $1 AND status IN ('pending', 'running');
+-- name: busy_threads
+-- The threads with runs that are still to end, the one whose first run was made first at the beginning.
+SELECT thread_id FROM runs WHERE status IN ('pending', 'running') GROUP BY thread_id ORDER BY min(seq);
 
 -- name: lock_user
 -- Whatever rests on how many runs a user has happens one after the other.
@@ -51,8 +52,21 @@ SELECT count(*) FROM runs WHERE status IN ('pending', 'running') AND user_id = $
 SELECT * FROM tl_claim($1, $2, $3, $4, $5, $6);
 
 -- name: outlook
--- Whether there is a due pending run that is its thread's next, and when the next one is due that waits only for its time.
-SELECT EXISTS (SELECT 1 FROM runs WHERE ready <= $1), (SELECT min(ready) FROM runs WHERE ready > $1);
+-- Whether `claim` finds anything to do, and when the next run is due that waits for its time.
+SELECT
+    EXISTS (SELECT 1 FROM runs WHERE ready <= $1) OR EXISTS (SELECT 1 FROM runs WHERE delayed_at IS NOT NULL AND due <= $1),
+    (SELECT min(due) FROM runs WHERE delayed_at IS NOT NULL AND due > $1);
+
+-- name: delay_anew
+-- The delays that were reckoned from moments that are yet to come begin again; those of runs that somebody is changing are left
+-- to the next look. Gives how many.
+WITH ahead AS (
+    SELECT seq FROM runs WHERE delayed_at IS NOT NULL AND delayed_at > $1 + $2::bigint LIMIT 256 FOR NO KEY UPDATE SKIP LOCKED
+), anew AS (
+    UPDATE runs r SET due = $1 + (r.due - r.delayed_at), delayed_at = $1 FROM ahead
+    WHERE r.seq = ahead.seq AND r.delayed_at > $1 RETURNING 1
+)
+SELECT count(*) FROM anew;
 
 -- name: take
 -- Makes a pending run running, in the hands of a worker.
@@ -71,8 +85,8 @@ SELECT true FROM runs WHERE run_id = $1 AND fence = $2 AND status = 'running' FO
 SELECT true FROM runs WHERE run_id = $1 AND fence = $2 AND status = 'running';
 
 -- name: renew
--- Extends leases that are still held; tells what was asked of the runs. A run that is just being changed stays ours without
--- being extended: whoever changes it must not hold up the others, and the next renewal comes before the lease is over.
+-- Extends leases that are still held; tells what was asked of the runs, and whether the lease was extended. A run that is just
+-- being changed stays ours without that: whoever changes it must not hold up the others. However clocks are set, a lease grows.
 WITH held AS (
     SELECT r.seq, r.run_id, r.fence, r.cancel
     FROM unnest($1::text[], $2::bigint[]) AS h (run_id, fence) JOIN runs r ON r.run_id = h.run_id AND r.fence = h.fence
@@ -80,21 +94,21 @@ WITH held AS (
 ), free AS (
     SELECT r.seq FROM runs r WHERE r.seq IN (SELECT seq FROM held) FOR NO KEY UPDATE SKIP LOCKED
 ), extended AS (
-    UPDATE runs r SET lease = $3 FROM free JOIN held ON held.seq = free.seq
+    UPDATE runs r SET lease = greatest(r.lease + 1, $3) FROM free JOIN held ON held.seq = free.seq
     WHERE r.seq = free.seq AND r.fence = held.fence AND r.status = 'running'
     RETURNING r.run_id, r.cancel
 )
-SELECT run_id, cancel FROM extended
+SELECT run_id, cancel, true FROM extended
 UNION ALL
-SELECT run_id, cancel FROM held WHERE seq NOT IN (SELECT seq FROM free);
+SELECT run_id, cancel, false FROM held WHERE seq NOT IN (SELECT seq FROM free);
 
--- name: expired
--- Running runs whose lease is over, or all running ones when no moment is given.
-SELECT * FROM runs WHERE status = 'running' AND ($1::bigint IS NULL OR lease < $1) ORDER BY seq;
+-- name: leases
+-- The leases of all running runs.
+SELECT run_id, fence, lease FROM runs WHERE status = 'running' ORDER BY seq;
 
--- name: expired_now
--- The same, only of threads that nobody else is changing; locks those threads.
-SELECT * FROM tl_expired($1);
+-- name: still_held
+-- The runs of these leases that have not been renewed since, of threads that nobody else is changing; locks those threads.
+SELECT * FROM tl_still_held($1, $2, $3);
 
 -- name: set_status
 -- A new status; a run that is no longer running holds no lease and no fence.
@@ -152,13 +166,15 @@ WHERE r.ended_at < $1 AND r.status NOT IN ('pending', 'running')
 ORDER BY r.ended_at LIMIT $2;
 
 -- name: queue
--- For the figures: how many wait and run, and since when due ones wait: the first, the one in the middle, the first that could begin.
-WITH due AS MATERIALIZED (SELECT due FROM runs WHERE status = 'pending' AND due <= $1)
+-- For the figures: how many wait and run, and since when those wait whose time has come: the first, the one in the middle, the
+-- first that could begin.
+WITH due AS MATERIALIZED (SELECT due FROM runs WHERE status = 'pending' AND (delayed_at IS NULL OR due <= $1))
 SELECT
     (SELECT count(*) FROM runs WHERE status = 'pending'),
     (SELECT count(*) FROM runs WHERE status = 'running'),
     (SELECT min(due) FROM due),
     (SELECT due FROM due ORDER BY due LIMIT 1 OFFSET (SELECT count(*) / 2 FROM due)),
-    (SELECT min(p.ready) FROM runs p
-     WHERE p.ready <= $1
-       AND NOT EXISTS (SELECT 1 FROM runs e WHERE e.thread_id = p.thread_id AND e.ready <= $1 AND e.seq + 0 < p.seq));
+    (SELECT min(due) FROM (
+        SELECT due FROM runs WHERE ready IS NOT NULL
+        UNION ALL SELECT due FROM runs d WHERE delayed_at IS NOT NULL AND due <= $1
+            AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = d.thread_id AND a.status = 'running')) unblocked);

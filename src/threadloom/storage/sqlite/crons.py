@@ -8,7 +8,7 @@ import orjson
 
 from threadloom.clock import from_iso
 from threadloom.codec import to_json
-from threadloom.storage.base import CronQuery
+from threadloom.storage.crons import CronQuery
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
 from threadloom.types import Cron
@@ -45,6 +45,10 @@ class SqliteCrons:
 
     async def due(self, now: int, limit: int) -> list[Cron]:
         return [_from_row(row) for row in self._connection.execute(SQL["due"], {"now": now, "limit": limit})]
+
+    async def reckoned_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
+        wanted = {"moment": moment, "beyond": beyond, "limit": limit}
+        return [_from_row(row) for row in self._connection.execute(SQL["reckoned_after"], wanted)]
 
     async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
         wanted = {"cron_id": cron_id, "expected": expected, "following": following, "fired_at": fired_at}

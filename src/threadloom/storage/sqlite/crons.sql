@@ -33,6 +33,14 @@ WHERE enabled AND next_run_date <= :now
 ORDER BY next_run_date, seq
 LIMIT :limit;
 
+-- name: reckoned_after
+-- Enabled crons that were fired or changed after a moment and have a date, by id.
+SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
+    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error, user
+FROM crons
+WHERE enabled AND next_run_date IS NOT NULL AND (last_fired_at > :moment OR updated_at > :moment) AND cron_id > :beyond
+ORDER BY cron_id LIMIT :limit;
+
 -- name: advance
 -- The next date, for the one who finds the old one still there.
 UPDATE crons

@@ -71,6 +71,9 @@ class SqliteDeliveries:
     async def release(self, now: int) -> None:
         self._connection.execute(SQL["release"], (now,))
 
+    async def due_anew(self, now: int, ahead: int, until: int) -> None:
+        self._connection.execute(SQL["due_anew"], (now, ahead, until))
+
     async def delete_of_run(self, run_id: str, now: int) -> None:
         self._connection.execute(SQL["delete_of_run"], (run_id,))
         self._connection.execute(SQL["expire_of_run"], (run_id, now))

@@ -46,6 +46,12 @@ RETURNING delivery_id, run_id, thread_id, url, body, status, due, worker, claims
 -- All claims, given up.
 UPDATE deliveries INDEXED BY deliveries_due SET worker = NULL, due = ? WHERE worker IS NOT NULL AND status = 'pending';
 
+-- name: due_anew
+-- After the clock was set back: what was to be told later by then is told now, and claims end as if they were made now.
+UPDATE deliveries INDEXED BY deliveries_due
+SET due = CASE WHEN worker IS NULL THEN ?1 ELSE ?3 END, updated_at = CASE WHEN worker IS NULL THEN ?1 ELSE updated_at END
+WHERE status = 'pending' AND ((worker IS NULL AND updated_at > ?1 + ?2) OR (worker IS NOT NULL AND due > ?3 + ?2));
+
 -- name: delete_of_run
 -- Those of a run, but for pending ones.
 DELETE FROM deliveries WHERE run_id = ? AND status <> 'pending';

@@ -19,12 +19,17 @@ class SqliteEvents:
         self._db = connection
 
     async def append(self, events: Sequence[Event]) -> list[Event]:
+        """Ids that would not grow, because the clock was set back since, are moved past the thread's last one."""
         if not events:
             return []
-        seq = self._db.execute(SQL["last_seq"], (events[0].thread_id,)).fetchone()[0]
+        seq, ms, n = self._db.execute(SQL["last"], (events[0].thread_id,)).fetchone()
+        last = (ms or 0, n or 0)
         for event in events:
             seq += 1
             event.seq = seq
+            if (event.ms, event.n) <= last:
+                event.ms, event.n = last[0], last[1] + 1
+            last = (event.ms, event.n)
         self._db.executemany(
             SQL["append"],
             [(e.thread_id, e.seq, e.run_id, e.ms, e.n, e.name, e.mode, e.last, e.data) for e in events],

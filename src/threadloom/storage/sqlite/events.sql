@@ -1,9 +1,10 @@
--- name: last_seq
--- The number of a thread's newest stored event, also if it is gone.
+-- name: last
+-- The number of a thread's newest stored event, also if it is gone, and the id of the newest that is there.
 SELECT max(
     coalesce((SELECT max(seq) FROM events WHERE thread_id = ?1), 0),
     coalesce((SELECT seq FROM event_floors WHERE thread_id = ?1), 0)
-);
+), (SELECT ms FROM events WHERE thread_id = ?1 ORDER BY seq DESC LIMIT 1),
+(SELECT n FROM events WHERE thread_id = ?1 ORDER BY seq DESC LIMIT 1);
 
 -- name: append
 -- One event at its place in its thread's log.

@@ -1,20 +1,23 @@
 """Runs, their queue and their outcomes, on SQLite."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.named import load
-from threadloom.storage.queue import Claim, Outlook, QueueFigures, Standing, claimed
+from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, claimed, delayed_at
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
 SQL = load(__package__, "runs.sql")
 
 NO_LEVEL = -(2**15)
 """More urgent than any run."""
+
+AT_ONCE = 256
+"""Delayed runs that are looked at in one go."""
 
 
 class SqliteRuns:
@@ -48,6 +51,7 @@ class SqliteRuns:
                 claim and claim.worker,
                 run.lease,
                 run.started_at,
+                delayed_at(run),
             ),
         )
         given.order = run.order = cursor.lastrowid or 0
@@ -63,14 +67,17 @@ class SqliteRuns:
         rows = self._db.execute(SQL["of_thread"], (thread_id, status, -1 if limit is None else limit, offset))
         return [run_of(row) for row in rows]
 
-    async def active(self, thread_id: str | None = None) -> list[Run]:
-        if thread_id is None:
-            return [run_of(row) for row in self._db.execute(SQL["active"])]
-        return [run_of(row) for row in self._db.execute(SQL["active_of_thread"], (thread_id,))]
+    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
+        return [
+            run_of(row)
+            for row in self._db.execute(SQL["active_of_thread"], (thread_id, -1 if limit is None else limit))
+        ]
 
-    async def count_active(self, thread_id: str) -> int:
-        number: int = self._db.execute(SQL["count_active"], (thread_id,)).fetchone()[0]
-        return number
+    async def has_active(self, thread_id: str) -> bool:
+        return bool(self._db.execute(SQL["has_active"], (thread_id,)).fetchone()[0])
+
+    async def busy_threads(self) -> list[str]:
+        return [thread_id for (thread_id,) in self._db.execute(SQL["busy_threads"])]
 
     async def count_active_of_user(self, user_id: str, *, besides: str | None = None) -> int:
         number: int = self._db.execute(SQL["count_active_of_user"], (user_id, besides or "")).fetchone()[0]
@@ -79,26 +86,62 @@ class SqliteRuns:
     async def claim(
         self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
     ) -> list[Run]:
-        claimed: list[Run] = []
+        taken: list[Run] = []
+        more = True
+        while more and len(taken) < limit:
+            more = self._release(now)
+            taken += self._claim_ready(worker, now, lease, limit - len(taken), attempts)
+        return taken
+
+    def _release(self, now: int) -> bool:
+        """Takes runs whose time has come into the queue. True: there may be more of them."""
+        due = self._db.execute(SQL["come_due"], (now, AT_ONCE)).fetchall()
+        for (run_id,) in due:
+            (thread_id,) = self._db.execute(SQL["release"], (run_id,)).fetchone()
+            self._make_ready(thread_id)
+        return len(due) == AT_ONCE
+
+    def _claim_ready(
+        self, worker: str, now: int, lease: int, limit: int, attempts: tuple[int, int | None]
+    ) -> list[Run]:
+        taken: list[Run] = []
         level = NO_LEVEL
-        # One priority after the other: runs of one that are not due yet must not be walked past to get to the next.
-        while (
-            len(claimed) < limit and (level := self._db.execute(SQL["next_level"], (level,)).fetchone()[0]) is not None
-        ):
-            found = self._db.execute(SQL["to_claim"], (now, limit - len(claimed), *attempts, level)).fetchall()
-            for (run_id,) in found:
-                run = await self.take(run_id, worker, now, lease)
-                if run:
-                    claimed.append(run)
-        return claimed
+        while len(taken) < limit and (level := self._db.execute(SQL["next_level"], (level,)).fetchone()[0]) is not None:
+            found = self._db.execute(SQL["to_claim"], (limit - len(taken), *attempts, level)).fetchall()
+            rows = [self._take(run_id, worker, now, lease) for (run_id,) in found]
+            taken += [run_of(row) for row in rows if row]
+        return taken
 
     async def outlook(self, now: int) -> Outlook:
         claimable, due = self._db.execute(SQL["outlook"], (now,)).fetchone()
         return Outlook(bool(claimable), due)
 
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
-        row = self._db.execute(SQL["claim"], (run_id, self._next_fence(), worker, lease, now)).fetchone()
-        return run_of(row) if row else None
+        row = self._take(run_id, worker, now, lease)
+        if row is None:
+            return None
+        run = run_of(row)
+        self._db.execute(SQL["not_ready"], (run.thread_id, None))
+        return run
+
+    def _take(self, run_id: str, worker: str, now: int, lease: int) -> tuple[Any, ...] | None:
+        """Claims a run. If it was not its thread's next, another run is still taken for that."""
+        row: tuple[Any, ...] | None = self._db.execute(
+            SQL["claim"], (run_id, self._next_fence(), worker, lease, now)
+        ).fetchone()
+        return row
+
+    def _make_ready(self, thread_id: str) -> None:
+        """Marks the next run of a thread, after something of its queue has changed."""
+        following = self._db.execute(SQL["next_of_thread"], (thread_id,)).fetchone()
+        if following:
+            self._db.execute(SQL["not_ready"], (thread_id, *following))
+            self._db.execute(SQL["make_ready"], following)
+
+    async def delay_anew(self, now: int, ahead: int) -> int:
+        found = self._db.execute(SQL["reckoned_ahead"], (now + ahead, AT_ONCE)).fetchall()
+        self._db.executemany(SQL["delay_anew"], [(run_id, now) for (run_id,) in found])
+        return len(found)
 
     def _next_fence(self) -> int:
         """Larger than every fence that a run may still hold. One connection writes, so it can count by itself."""
@@ -113,28 +156,37 @@ class SqliteRuns:
     async def holds(self, run_id: str, fence: int) -> bool:
         return self._db.execute(SQL["holds"], (run_id, fence)).fetchone() is not None
 
-    async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[tuple[str, CancelAction | None]]:
-        kept: list[tuple[str, CancelAction | None]] = []
+    async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[Renewal]:
+        kept: list[Renewal] = []
         for run_id, fence in held:
             row = self._db.execute(SQL["renew"], (run_id, fence, lease)).fetchone()
             if row:
-                kept.append((run_id, row[0]))
+                kept.append(Renewal(run_id, row[0]))
         return kept
 
-    async def expired(self, now: int | None) -> list[Run]:
-        return [run_of(row) for row in self._db.execute(SQL["expired"], (now,))]
+    async def leases(self) -> list[Lease]:
+        return [Lease(*row) for row in self._db.execute(SQL["leases"])]
+
+    async def still_held(self, leases: Sequence[Lease]) -> list[Run]:
+        rows = [self._db.execute(SQL["held"], (one.run_id, one.fence, one.end)).fetchone() for one in leases]
+        return [run_of(row) for row in rows if row]
 
     async def set_status(self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None) -> None:
-        self._db.execute(SQL["set_status"], (run_id, status, updated_at, ended_at))
+        self._changed(self._db.execute(SQL["set_status"], (run_id, status, updated_at, ended_at)))
 
     async def requeue(self, run_id: str, *, attempt: int) -> None:
-        self._db.execute(SQL["requeue"], (run_id, attempt))
+        self._changed(self._db.execute(SQL["requeue"], (run_id, attempt)))
+
+    def _changed(self, changed: sqlite3.Cursor) -> None:
+        """A run has left or entered its thread's queue; the cursor tells which thread."""
+        for (thread_id,) in changed.fetchall():
+            self._make_ready(thread_id)
 
     async def request_cancel(self, run_id: str, action: CancelAction) -> None:
         self._db.execute(SQL["request_cancel"], (run_id, action))
 
     async def delete(self, run_id: str) -> None:
-        self._db.execute(SQL["delete"], (run_id,))
+        self._changed(self._db.execute(SQL["delete"], (run_id,)))
 
     async def delete_of_thread(self, thread_id: str) -> None:
         self._db.execute(SQL["delete_of_thread"], (thread_id,))
@@ -205,6 +257,8 @@ def run_of(row: tuple[Any, ...]) -> Run:
         ended_at,
         user_id,
         priority,
+        _delayed_at,
+        _ready,
     ) = row
     return Run(
         run_id=run_id,

@@ -1,8 +1,13 @@
 -- name: insert
--- A new run, at the end of the queue or already in a worker's hands.
+-- A new run, at the end of the queue or already in a worker's hands. It is its thread's next when none runs or waits there.
 INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due,
-    user_id, priority, attempt, fence, worker, lease, started_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    user_id, priority, attempt, fence, worker, lease, started_at, delayed_at, ready)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+    CASE WHEN ?4 = 'pending' AND ?18 IS NULL THEN
+        NOT EXISTS (SELECT 1 FROM runs INDEXED BY runs_one_running WHERE thread_id = ?2 AND status = 'running')
+        AND NOT EXISTS (
+            SELECT 1 FROM runs INDEXED BY runs_waiting WHERE thread_id = ?2 AND status = 'pending' AND delayed_at IS NULL)
+    ELSE 0 END);
 
 -- name: get
 -- One run by id.
@@ -14,43 +19,71 @@ SELECT * FROM runs WHERE thread_id = ?1 AND (?2 IS NULL OR status = ?2) ORDER BY
 
 -- name: active_of_thread
 -- Runs of a thread that are still to end, oldest first.
-SELECT * FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running') ORDER BY seq;
+SELECT * FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running') ORDER BY seq LIMIT ?;
 
--- name: active
--- All runs that are still to end, oldest first.
-SELECT * FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running') ORDER BY seq;
+-- name: has_active
+-- Whether a run of a thread is still to end.
+SELECT EXISTS (SELECT 1 FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running'));
 
--- name: count_active
--- How many runs of a thread are still to end.
-SELECT count(*) FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running');
+-- name: busy_threads
+-- The threads with runs that are still to end, the one whose first run was made first at the beginning.
+SELECT thread_id FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running') GROUP BY thread_id ORDER BY min(seq);
 
 -- name: count_active_of_user
 -- How many runs of a user are still to end, those of one thread left out.
-SELECT count(*) FROM runs INDEXED BY runs_active
-WHERE status IN ('pending', 'running') AND coalesce(user_id, '') = ?1 AND thread_id <> ?2;
+SELECT
+    (SELECT count(*) FROM runs INDEXED BY runs_pending_of_user
+     WHERE status = 'pending' AND user_id IS nullif(?1, '') AND thread_id <> ?2)
+    + (SELECT count(*) FROM runs INDEXED BY runs_one_running
+       WHERE status = 'running' AND user_id IS nullif(?1, '') AND thread_id <> ?2);
 
 -- name: outlook
--- Whether there is a due pending run that is its thread's next, and when the next one is due that waits only for its time.
-SELECT EXISTS (
-    SELECT 1 FROM runs p
-    WHERE status = 'pending' AND due <= ?1
-      AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
-      AND NOT EXISTS (
-          SELECT 1 FROM runs e
-          WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq)
-), (SELECT min(due) FROM runs WHERE status = 'pending' AND due > ?1);
+-- Whether `claim` finds anything to do, and when the next run is due that waits for its time.
+SELECT
+    EXISTS (SELECT 1 FROM runs INDEXED BY runs_ready WHERE ready = 1)
+    OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ?1),
+    (SELECT min(due) FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due > ?1);
 
 -- name: next_level
--- The most urgent priority of pending runs that are less urgent than one.
-SELECT min(priority) FROM runs WHERE status = 'pending' AND priority > ?;
+-- The most urgent priority of runs that could begin and are less urgent than one.
+SELECT min(priority) FROM runs INDEXED BY runs_ready WHERE ready = 1 AND priority > ?;
 
 -- name: to_claim
--- Due pending runs of one priority, the first of each thread that has none running, with ?3 to below ?4 attempts behind them.
-SELECT run_id FROM runs p
-WHERE status = 'pending' AND priority = ?5 AND due <= ?1 AND attempt >= ?3 AND (?4 IS NULL OR attempt < ?4)
-  AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
-  AND NOT EXISTS (SELECT 1 FROM runs e WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq)
-ORDER BY due, seq LIMIT ?2;
+-- Runs of one priority that could begin, the first made first, with ?2 to below ?3 attempts behind them.
+SELECT run_id FROM runs INDEXED BY runs_ready
+WHERE ready = 1 AND priority = ?4 AND attempt >= ?2 AND (?3 IS NULL OR attempt < ?3)
+ORDER BY seq LIMIT ?1;
+
+-- name: come_due
+-- Runs whose time has come, the longest due first.
+SELECT run_id FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ? ORDER BY due, seq LIMIT ?;
+
+-- name: release
+-- From now on a run waits for its turn alone, whatever the clock says.
+UPDATE runs SET delayed_at = NULL WHERE run_id = ? RETURNING thread_id;
+
+-- name: reckoned_ahead
+-- Runs whose delay was reckoned from a moment that is yet to come.
+SELECT run_id FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND delayed_at > ? LIMIT ?;
+
+-- name: delay_anew
+-- The delay of a run begins again.
+UPDATE runs SET due = ?2 + (due - delayed_at), delayed_at = ?2 WHERE run_id = ?1 AND delayed_at > ?2;
+
+-- name: not_ready
+-- No run of a thread is the next any more, unless it is one.
+UPDATE runs INDEXED BY runs_ready_of_thread SET ready = 0 WHERE thread_id = ?1 AND ready = 1 AND seq IS NOT ?2;
+
+-- name: next_of_thread
+-- The first run of a thread that waits for its turn, while none runs there.
+SELECT seq FROM runs INDEXED BY runs_waiting
+WHERE thread_id = ?1 AND status = 'pending' AND delayed_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND status = 'running')
+ORDER BY seq LIMIT 1;
+
+-- name: make_ready
+-- It is its thread's next.
+UPDATE runs SET ready = 1 WHERE seq = ? AND ready = 0;
 
 -- name: last_fence
 -- The largest fence that was ever given out and may still be held.
@@ -59,7 +92,7 @@ SELECT max((SELECT max(next) FROM fences), (SELECT coalesce(max(fence), 0) FROM 
 -- name: claim
 -- Makes a pending run running, in the hands of a worker.
 UPDATE runs SET status = 'running', attempt = attempt + 1, fence = ?2, worker = ?3, lease = ?4,
-    started_at = coalesce(started_at, ?5), updated_at = ?5
+    started_at = coalesce(started_at, ?5), updated_at = ?5, ready = 0, delayed_at = NULL
 WHERE run_id = ?1 AND status = 'pending' RETURNING *;
 
 -- name: standing
@@ -71,23 +104,27 @@ SELECT status, fence, cancel FROM runs WHERE run_id = ?;
 SELECT 1 FROM runs WHERE run_id = ? AND fence = ? AND status = 'running';
 
 -- name: renew
--- Extends a lease that is still held; tells what was asked of the run.
-UPDATE runs SET lease = ?3 WHERE run_id = ?1 AND fence = ?2 AND status = 'running' RETURNING cancel;
+-- Extends a lease that is still held; tells what was asked of the run. However clocks are set, it grows.
+UPDATE runs SET lease = max(lease + 1, ?3) WHERE run_id = ?1 AND fence = ?2 AND status = 'running' RETURNING cancel;
 
--- name: expired
--- Running runs whose lease is over, or all running ones when no moment is given.
-SELECT * FROM runs INDEXED BY runs_one_running WHERE status = 'running' AND (?1 IS NULL OR lease < ?1) ORDER BY seq;
+-- name: leases
+-- The leases of all running runs.
+SELECT run_id, fence, lease FROM runs INDEXED BY runs_one_running WHERE status = 'running' ORDER BY seq;
+
+-- name: held
+-- A running run, if its lease has not been renewed since.
+SELECT * FROM runs WHERE run_id = ? AND fence = ? AND lease = ? AND status = 'running';
 
 -- name: set_status
 -- A new status; a run that is no longer running holds no lease and no fence.
-UPDATE runs SET status = ?2, updated_at = ?3, ended_at = coalesce(?4, ended_at),
+UPDATE runs SET status = ?2, updated_at = ?3, ended_at = coalesce(?4, ended_at), ready = 0, delayed_at = NULL,
     lease = CASE WHEN ?2 = 'running' THEN lease END, worker = CASE WHEN ?2 = 'running' THEN worker END,
     fence = CASE WHEN ?2 = 'running' THEN fence ELSE 0 END
-WHERE run_id = ?1;
+WHERE run_id = ?1 RETURNING thread_id;
 
 -- name: requeue
 -- A running run goes back to its place in the queue.
-UPDATE runs SET status = 'pending', attempt = ?2, lease = NULL, worker = NULL, fence = 0 WHERE run_id = ?1;
+UPDATE runs SET status = 'pending', attempt = ?2, lease = NULL, worker = NULL, fence = 0 WHERE run_id = ?1 RETURNING thread_id;
 
 -- name: request_cancel
 -- Asks a running run to stop; a rollback is never softened again.
@@ -95,7 +132,7 @@ UPDATE runs SET cancel = ?2 WHERE run_id = ?1 AND status = 'running' AND coalesc
 
 -- name: delete
 -- Removes a run's row.
-DELETE FROM runs WHERE run_id = ?;
+DELETE FROM runs WHERE run_id = ? RETURNING thread_id;
 
 -- name: delete_of_thread
 -- Removes the rows of all runs of a thread.
@@ -130,15 +167,18 @@ WHERE r.ended_at < ?1 AND r.status NOT IN ('pending', 'running')
 ORDER BY r.ended_at LIMIT ?2;
 
 -- name: queue
--- For the figures: how many wait and run, and since when due ones wait: the first, the one in the middle, the first that could begin.
-WITH due AS (SELECT due, seq, thread_id FROM runs WHERE status = 'pending' AND due <= ?1)
+-- For the figures: how many wait and run, and since when those wait whose time has come: the first, the one in the middle, the
+-- first that could begin.
+WITH due AS (
+    SELECT due FROM runs INDEXED BY runs_waiting WHERE status = 'pending' AND delayed_at IS NULL
+    UNION ALL SELECT due FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ?1
+)
 SELECT
-    (SELECT count(*) FROM runs WHERE status = 'pending'),
-    (SELECT count(*) FROM runs WHERE status = 'running'),
+    (SELECT count(*) FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running') AND status = 'pending'),
+    (SELECT count(*) FROM runs INDEXED BY runs_one_running WHERE status = 'running'),
     (SELECT min(due) FROM due),
     (SELECT due FROM due ORDER BY due LIMIT 1 OFFSET (SELECT count(*) / 2 FROM due)),
-    (SELECT min(due) FROM due p
-     WHERE NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = p.thread_id AND a.status = 'running')
-       AND NOT EXISTS (
-           SELECT 1 FROM runs e
-           WHERE e.thread_id = p.thread_id AND e.status = 'pending' AND e.due <= ?1 AND e.seq < p.seq));
+    (SELECT min(due) FROM (
+        SELECT due FROM runs INDEXED BY runs_ready WHERE ready = 1
+        UNION ALL SELECT due FROM runs d INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ?1
+            AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = d.thread_id AND a.status = 'running')));

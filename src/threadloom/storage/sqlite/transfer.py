@@ -29,6 +29,12 @@ SELECT max(
 )
 """
 
+READY = """
+UPDATE runs SET ready = 1
+WHERE seq IN (SELECT min(seq) FROM runs WHERE status = 'pending' AND delayed_at IS NULL GROUP BY thread_id)
+  AND thread_id NOT IN (SELECT thread_id FROM runs WHERE status = 'running')
+"""
+
 
 class SqliteDump:
     """A file as it is at this moment. See `storage.transfer.Dump`."""
@@ -65,6 +71,7 @@ class SqliteFill:
     async def end(self, numbers: Numbers) -> None:
         self._connection.execute("UPDATE positions SET next = ?", (numbers.position,))
         self._connection.execute("UPDATE fences SET next = ?", (numbers.fence,))
+        self._connection.execute(READY)
 
     async def rows(self, table: str) -> AsyncIterator[Sequence[Row]]:
         for rows in _rows(self._connection, table):
