@@ -1,0 +1,91 @@
+"""How much one request may ask for, so that answering it keeps nobody else waiting. `docs/limits.md` is this table in words.
+
+A request costs what its parts multiply to: each condition of a filter is looked for in each record, each path is followed in
+each thread. Each part therefore has a bound. Lists and texts get theirs as `msgspec.Meta` of their types, so that the interface
+description shows them; what no type can say is checked by `check_count` and `check_filter`.
+"""
+
+from typing import Any
+
+import msgspec
+
+from threadloom.errors import Invalid
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """A limit. `most` is in what `unit` says; `fields` are those that it holds for, as requests name them."""
+
+    most: int
+    unit: str
+    fields: str
+
+
+DEPTH = Bound(200, "levels of nesting", "any JSON body")
+IDS = Bound(1000, "entries", "`ids` of a search, `run_ids` of a cancel")
+FILTER = Bound(
+    100, "keys and list members, at all levels", "`metadata` and `values` of searches and history, store `filter`"
+)
+FILTER_TEXT = Bound(65_536, "characters in all", "the same filters")
+SELECT = Bound(100, "entries", "`select`, and `keys` of `state.get`")
+PATHS = Bound(10, "entries", "`extract`")
+PATH = Bound(1000, "characters", "a path of `extract` or of a store item's `index`")
+STEPS = Bound(32, "steps", "a path of `extract`")
+INDEX = Bound(100, "entries", "`index` of a store item")
+INDEXED = Bound(
+    4_000_000, "bytes to embed", "paths of `index` (each name within braces counts) times the size of `value`"
+)
+LABELS = Bound(100, "labels", "a `namespace` of the store, `namespace_prefix`, `prefix`, `suffix`")
+MODES = Bound(100, "entries", "`stream_mode`")
+NODES = Bound(1000, "entries", "`interrupt_before`, `interrupt_after`")
+TAGS = Bound(100, "entries", "`config.tags`")
+CONTEXT = Bound(1000, "entries", "`config.configurable`, `context`")
+UPDATES = Bound(1000, "entries", "`command.update` as a list, `updates` of a superstep, `values` of a state as a list")
+KEYS = Bound(100, "entries", "`feedback_keys`")
+CHECKPOINT_MAP = Bound(1000, "entries", "`checkpoint_map`")
+NAME = Bound(1000, "characters", "`name` of a search for assistants, `timezone`, `end_time`, `schedule`")
+QUERY = Bound(65_536, "characters", "`query` of a store search")
+CHANNELS = Bound(100, "entries", "`channels` of an event stream")
+NAMESPACES = Bound(100, "entries", "`namespaces` of an event stream, `namespace` of a run's stream")
+SEGMENTS = Bound(100, "segments", "`namespace` of a v2 command, and one of `namespaces`")
+SUBSCRIPTIONS = Bound(1000, "subscriptions", "one web socket")
+ANSWERS = Bound(1000, "entries", "`responses` of `input.respond`")
+
+TABLE: dict[str, Bound] = {name.lower(): bound for name, bound in list(globals().items()) if isinstance(bound, Bound)}
+"""All of them, by name."""
+
+
+def check_count(count: int, bound: Bound, field: str) -> None:
+    """Holds a count to a bound.
+
+    Raises:
+        Invalid: it is more; the text names field and limit.
+    """
+    if count > bound.most:
+        raise Invalid(f"{field}: {count} {bound.unit} are more than the limit of {bound.most}")
+
+
+def check_filter(wanted: Any, field: str) -> None:
+    """Holds a filter, a JSON value, to `FILTER` and `FILTER_TEXT`. Looks at no more of it than these allow.
+
+    Raises:
+        Invalid: it is larger; the text names field and limit.
+    """
+    if not wanted or not isinstance(wanted, dict | list):
+        return
+    count = characters = 0
+    left: list[Any] = [wanted]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            characters += len(item)
+            continue
+        if isinstance(item, dict):
+            count += len(item)
+            check_count(count, FILTER, field)
+            characters += sum(map(len, item))
+            left.extend(item.values())
+        elif isinstance(item, list):
+            count += len(item)
+            check_count(count, FILTER, field)
+            left.extend(item)
+    check_count(characters, FILTER_TEXT, field)
