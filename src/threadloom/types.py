@@ -222,16 +222,18 @@ class Cron(msgspec.Struct, kw_only=True):
 class Delivery(msgspec.Struct, kw_only=True):
     """Telling a webhook of a run's end, as often as it takes.
 
-    `body_json` is what is told, but for the moment of telling. `due` is when the next try may begin; while `worker` makes one,
-    it is when the claim is over. `claims` grows with every claim: who notes how a try went must hold the newest. After
-    `tries_left` more tries in vain it has failed. `tries` tells how the latest ones went: `at` (a moment), `status` (of the
-    answer) or `error`. Once it is not pending it is kept until `expires_at`.
+    `host` is the one of `url`; "" if that is a path of the server's own. `body_json` is what is told, but for the moment of
+    telling. `due` is when the next try may begin; while `worker` makes one, it is when the claim is over. `claims` grows with
+    every claim: who notes how a try went must hold the newest. After `tries_left` more tries in vain it has failed. `tries`
+    tells how the latest ones went: `at` (a moment), `status` (of the answer) or `error`. Once it is not pending it is kept
+    until `expires_at`.
     """
 
     delivery_id: str
     run_id: str
     thread_id: str
     url: str
+    host: str = ""
     body_json: bytes
     created_at: int
     updated_at: int

@@ -270,6 +270,7 @@ class Server:
             starter=self.worker,
             limits=self.limits,
             assign=load_assign(settings),
+            asks_for_threads=settings.threadloom.auth.implicit_threads == "create",
             keep=settings.events_seconds,
             new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),
         )

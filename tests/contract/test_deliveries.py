@@ -61,6 +61,36 @@ async def test_what_is_due_is_claimed_once_the_longest_overdue_first(storage):
     assert await claim(storage, 100) == ["c", "a", "b"]
 
 
+async def test_hosts_can_be_passed_over_however_much_waits_for_them(storage):
+    await put(
+        storage,
+        *(delivery(f"dead{n}", host="dead.example", due=1 + n) for n in range(30)),
+        *(delivery(f"slow{n}", host="slow.example", due=2) for n in range(3)),
+        delivery("own", due=40),
+        delivery("a", host="a.example", due=35),
+        delivery("b", host="b.example", due=33),
+        delivery("later", host="b.example", due=50),
+    )
+    passed = ["dead.example", "slow.example"]
+
+    async def next_due(*passed):
+        return await storage.read(lambda tx: tx.deliveries.next_due(passed))
+
+    async def claim_beside(now, limit):
+        claimed = await storage.write(lambda tx: tx.deliveries.claim("w", now, 100, limit, passed))
+        return [one.delivery_id for one in claimed]
+
+    assert await next_due() == 1
+    assert await next_due("dead.example") == 2
+    assert await next_due(*passed) == 33
+    assert await claim_beside(32, 9) == []
+    assert await claim_beside(45, 1) == ["b"]
+    assert await claim_beside(45, 9) == ["a", "own"]
+    assert await next_due(*passed, "") == 50
+    assert await next_due(*passed, "", "a.example", "b.example") is None
+    assert len(await claim(storage, 90, limit=100)) == 34
+
+
 async def test_only_the_newest_claim_may_write_how_a_try_went(storage):
     await put(storage, delivery())
     [first] = await storage.write(lambda tx: tx.deliveries.claim("one", 10, 20, 1))

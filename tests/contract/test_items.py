@@ -254,6 +254,14 @@ async def test_items_without_vectors_come_after_and_page_with_the_rest(storage):
         assert found == some[offset : offset + 2]
 
 
+async def test_a_filter_may_have_more_conditions_than_a_database_takes(storage):
+    """The routes bound filters; what graphs ask for comes here as it is."""
+    many = {f"k{n}": n for n in range(1200)}
+    await put(storage, item("all", value=many))
+    await put(storage, item("most", value=many | {"k1199": "other"}))
+    assert await keys(storage, filter=many) == ["all"]
+
+
 @pytest.mark.parametrize("every", [2, 20, 75])
 async def test_conditions_that_many_or_few_items_meet_give_the_nearest_that_do(storage, every, monkeypatch):
     """What many items meet is found among the nearest; what few meet is looked for by itself."""

@@ -207,20 +207,6 @@ async def test_any_origin_may_call_by_default():
         assert preflight.status_code == 200
 
 
-@pytest.mark.parametrize(("host", "allowed"), [("127.0.0.1", True), ("10.0.0.5", False)])
-async def test_a_public_page_may_reach_a_server_on_loopback_only(host, allowed):
-    edge = app(services())
-    asked = {
-        "origin": "https://page",
-        "access-control-request-method": "GET",
-        "access-control-request-private-network": "true",
-    }
-    async with client(edge) as http:
-        http.base_url = f"http://{host}:2024"
-        answer = await http.options("/ok", headers=asked)
-    assert (answer.headers.get("access-control-allow-private-network") == "true") is allowed
-
-
 async def test_configured_origins_get_page_headers_where_they_stand():
     class Threads:
         async def search(self, caller, request):

@@ -197,7 +197,7 @@ async def test_calls_from_inside_get_the_mount_prefix():
 
 async def test_calls_from_inside_stream_as_things_come():
     class Streams:
-        async def stream(self, caller, thread_id, request):
+        async def stream(self, caller, thread_id, request, *, namespaces=()):
             batches = Batches([event(1)], [event(2)], hold=True)
             batches.ids = True
             self.batches = batches

@@ -2,7 +2,7 @@
 
 import pytest
 
-from threadloom.services.extract import extracted
+from threadloom.services.extract import extracted, parse_path
 from threadloom.types import Thread
 
 
@@ -14,7 +14,7 @@ def of(path, values=None, **fields):
         state_updated_at=0,
         **{"metadata": {}, "values_json": values} | fields,
     )
-    return extracted(thread, {"it": path})["it"]
+    return extracted(thread, {"it": parse_path(path)})["it"]
 
 
 VALUES = b'{"n":2,"log":["x","y"],"deep":{"a":[[1,2],[{"b":null,"c":"d"}]]},"":1,"a b":3,"0":"zero"}'

@@ -75,6 +75,12 @@ async def test_a_server_on_the_loopback_answers_to_its_names(host):
         ("127.0.0.1.evil.example",),
         ("192.168.1.5:2024",),
         ("[::2]:2024",),
+        ("[::1].evil.example",),
+        ("[::1].evil.example:2024",),
+        ("[::1]evil.example",),
+        ("[::1",),
+        ("[localhost]",),
+        ("a[::1]",),
         ("",),
         ("localhost", "evil.example"),
         (),
@@ -139,7 +145,16 @@ async def test_a_web_socket_by_another_name_is_refused():
 
 @pytest.mark.parametrize(
     ("text", "host"),
-    [("a:80", "a"), ("A.b.", "a.b"), ("[::1]:80", "::1"), ("::1", "::1"), ("a:b", "a:b"), ("a:", "a"), ("a.:80", "a")],
+    [
+        ("a:80", "a"),
+        ("A.b.", "a.b"),
+        ("[::1]:80", "::1"),
+        ("::1", "::1"),
+        ("a:b", "a:b"),
+        ("a:", "a"),
+        ("a.:80", "a"),
+        ("[::1].a", "[::1].a"),
+    ],
 )
 def test_the_host_of_a_header(text, host):
     assert host_of(text) == host

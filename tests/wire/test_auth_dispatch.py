@@ -217,7 +217,7 @@ TABLE = [
                 "message": {"messageId": "m", "role": "user", "parts": [{"kind": "data", "data": {"texts": ["x"]}}]}
             },
         },
-        ["assistants.read", "threads.create_run", "threads.read", "threads.search"],
+        ["assistants.read", "threads.create_run", "threads.read", "threads.create", "threads.search"],
     ),
     (
         "POST",

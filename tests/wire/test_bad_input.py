@@ -138,6 +138,91 @@ async def test_ids_that_are_no_uuids_are_refused_everywhere(http, operation):
     )
 
 
+def places(value):
+    """Every way to name a checkpoint, with something that is no text in place of its id."""
+    at, run, command = "/threads/{thread}", {"assistant_id": "echo", "input": {}}, {"assistant_id": "echo"}
+    config = {"config": {"configurable": {"checkpoint_id": value}}}
+    for path in ("/runs", "/runs/wait", "/runs/stream"):
+        for named in ({"checkpoint_id": value}, {"checkpoint": {"checkpoint_id": value}}, config):
+            yield at + path, run | named
+    yield at + "/runs", run | {"config": {"configurable": {"checkpoint_map": {"checkpoint_id": value}}}}
+    yield at + "/runs", run | {"checkpoint": {"checkpoint_map": {"checkpoint_id": value}}}
+    yield "/runs", run | config
+    yield "/runs/batch", [run | config]
+    yield "/runs/crons", run | config | {"schedule": "0 0 1 1 *"}
+    yield at + "/runs/crons", run | config | {"schedule": "0 0 1 1 *"}
+    yield "/assistants", {"graph_id": "echo"} | config
+    yield at + "/state", {"values": {}, "checkpoint_id": value}
+    yield at + "/state", {"values": {}, "checkpoint": {"checkpoint_id": value}}
+    yield at + "/state/checkpoint", {"checkpoint": {"checkpoint_id": value}}
+    for before in ({"checkpoint_id": value}, {"configurable": {"checkpoint_id": value}}):
+        yield at + "/history", {"before": before}
+    yield at + "/history", {"checkpoint": {"checkpoint_id": value}}
+    yield at + "/copy", {"checkpoint_id": value}
+    yield at + "/commands", {"id": 1, "method": "run.start", "params": command | config}
+    yield at + "/commands", {"id": 1, "method": "run.start", "params": command | {"input": {}} | config}
+
+
+@pytest.mark.parametrize("value", [5, 0, 1.5, True, False, [], ["x"], {}, {"a": 1}], ids=str)
+async def test_a_checkpoint_id_is_a_text_wherever_it_stands(http, value):
+    thread = (await http.post("/threads", json={})).json()["thread_id"]
+    for path, body in places(value):
+        answer = await http.post(path.format(thread=thread), json=body)
+        where = f"{path} {body}: {answer.status_code} {answer.text}"
+        if path.endswith("/commands"):
+            assert answer.json()["error"] == "invalid_argument", where
+        else:
+            assert answer.status_code == 422, where
+        assert "checkpoint" in answer.text, where
+
+
+@pytest.mark.parametrize("limit", [0, -1, -(2**63)])
+async def test_a_recursion_limit_below_one_is_refused_everywhere(http, limit):
+    config = {"config": {"recursion_limit": limit}}
+    cron = (await http.post("/runs/crons", json={"assistant_id": "echo", "schedule": "0 0 1 1 *"})).json()["cron_id"]
+    assistant = (await http.post("/assistants", json={"graph_id": "echo"})).json()["assistant_id"]
+    for method, path, body in (
+        ("POST", "/runs", {"assistant_id": "echo"}),
+        ("POST", "/assistants", {"graph_id": "echo"}),
+        ("PATCH", f"/assistants/{assistant}", {}),
+        ("POST", "/runs/crons", {"assistant_id": "echo", "schedule": "0 0 1 1 *"}),
+        ("PATCH", f"/runs/crons/{cron}", {}),
+    ):
+        answer = await http.request(method, path, json=body | config)
+        assert (answer.status_code, "config.recursion_limit" in answer.text) == (422, True), answer.text
+
+
+async def test_keys_by_which_langgraph_steers_itself_are_taken_from_nobody(http):
+    inner = {"__pregel_resuming": True, "__pregel_send": 1, "__pregel_checkpointer": {}, "mine": 1}
+    said = {"config": {"configurable": inner}}
+    run = {"assistant_id": "echo", "input": {}, "on_completion": "keep"}
+    assistant = (await http.post("/assistants", json={"graph_id": "echo"} | said)).json()
+    assert assistant["config"]["configurable"] == {"mine": 1}
+    cron = (await http.post("/runs/crons", json={"assistant_id": "echo", "schedule": "0 0 1 1 *"} | said)).json()
+    made = [
+        cron["payload"],
+        (await http.post("/runs", json=run | said)).json()["kwargs"],
+        (await http.post("/runs", json=run | {"context": inner})).json()["kwargs"],
+        (await http.post("/runs", json=run | {"assistant_id": assistant["assistant_id"]})).json()["kwargs"],
+    ]
+    thread = (await http.post("/threads", json={})).json()["thread_id"]
+    start = {"id": 1, "method": "run.start", "params": {"assistant_id": "echo", "input": {}} | said}
+    assert (await http.post(f"/threads/{thread}/commands", json=start)).json()["type"] == "success"
+    made.append((await http.get(f"/threads/{thread}/runs")).json()[0]["kwargs"])
+    for kwargs in made:
+        configurable = kwargs["config"]["configurable"]
+        assert configurable["mine"] == 1
+        assert not [key for key in configurable if key.startswith("__pregel_")]
+
+
+async def test_an_assistant_says_nothing_of_where_its_runs_start(http):
+    said = {"config": {"configurable": {"checkpoint_id": new_id(), "checkpoint_ns": "elsewhere:1"}}}
+    assistant = (await http.post("/assistants", json={"graph_id": "echo"} | said)).json()["assistant_id"]
+    answer = await http.post("/runs/wait", json={"assistant_id": assistant, "input": {}})
+    assert answer.status_code == 200
+    assert "__error__" not in answer.json()
+
+
 async def test_a_body_over_the_limit_is_413_and_one_of_ten_megabytes_passes(http):
     async def parts():
         for _ in range(12):

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,10 +24,11 @@ from threadloom.api.events import Events
 from threadloom.api.events_socket import EventSockets
 from threadloom.api.gate import Authenticator, Gate, stand_between
 from threadloom.api.hosts import Hosts, misdirected
-from threadloom.api.http import Facts, HungUp, Reply, Span, error_body
+from threadloom.api.http import Facts, HungUp, Reply, Span, deny, error_body
 from threadloom.api.loopback import TRUSTED
 from threadloom.api.mcp import Mcp
 from threadloom.api.metrics import Metrics
+from threadloom.api.origins import EXPOSED, Origins
 from threadloom.api.own_app import OwnApp, OwnContext, own_cors
 from threadloom.api.parts import Backstage
 from threadloom.api.routing import Operation
@@ -44,11 +44,7 @@ from threadloom.config.settings import HttpSettings, Settings
 from threadloom.ids import new_id
 from threadloom.services import Services
 
-EXPOSED = ("x-pagination-total", "x-pagination-next", "content-location", "location", "x-request-id")
-"""Headers that pages of other origins may read."""
-
 _PAGE_HEADERS = frozenset(name.encode() for name in EXPOSED[:4])
-_LOOPBACK_HOSTS = ("127.", "::1", "localhost")
 
 
 class Spans(Protocol):
@@ -160,7 +156,7 @@ def create_app(
     gated = sockets if sockets is None or gate is None else gate.around(sockets)
     if gate is None and telling is not None:
         inner, gated = telling.around(inner), gated and telling.around(gated)
-    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings), gated, spans)
+    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings), gated, spans, Origins.of(settings))
 
 
 def _lets_studio_in(settings: Settings) -> bool:
@@ -196,6 +192,7 @@ class Edge:
         hosts: the names that requests from outside may use for this server; None: any.
         gated: our web sockets, as those get to them who may.
         spans: makes traces of requests.
+        origins: whose pages may use the server; None: as the block `http` says.
 
     Attributes:
         prefix: the mount prefix.
@@ -214,6 +211,7 @@ class Edge:
         hosts: Hosts | None = None,
         gated: ASGIApp | None = None,
         spans: Spans | None = None,
+        origins: Origins | None = None,
     ) -> None:
         self._spans = spans
         self._hosts = hosts
@@ -228,9 +226,8 @@ class Edge:
         self.state: dict[str, Any] = {}
         brought = None if user_app is None else own_cors(user_app)
         self._own_cors = http.cors_configured or brought is not None
-        self._app = _cors(app, http) if brought is None else brought(app)
-        # A public page may only reach into a private network where the server asks for it: on the developer's machine.
-        self._local_app = self._app if self._own_cors else _cors(app, http, private_network=True)
+        self._origins = origins or Origins(http)
+        self._app = self._origins.around(app, brought)
         if brought is not None and http.cors_configured:
             log.warning("http.cors has no effect: the app of http.app has a CORSMiddleware of its own")
 
@@ -251,7 +248,7 @@ class Edge:
             logs.unbind(bound)
 
     async def _trace(
-        self, spans: Spans, scope: Scope, receive: Receive, send: Send, facts: Facts, origin: bool
+        self, spans: Spans, scope: Scope, receive: Receive, send: Send, facts: Facts, origin: bytes | None
     ) -> None:
         """Serves it on a trace."""
         span = facts.span = spans.begin(scope)
@@ -265,14 +262,18 @@ class Edge:
                 span.end(0, time.perf_counter() - began)
             span.leave()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, facts: Facts, origin: bool) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, facts: Facts, origin: bytes | None) -> None:
         request_id = facts.request_id
         if self._hosts is None or facts.trusted or self._hosts.pass_(scope["headers"]):
-            app = self._below(scope, origin)
+            refused = None if origin is None or facts.trusted else self._origins.refusal(scope, origin)
+            app = refused or self._below(scope, origin)
         else:
-            app = misdirected
+            refused, app = None, misdirected
         if scope["type"] == "websocket":
-            await app(scope, receive, send)
+            if refused is None:
+                await app(scope, receive, send)
+            else:
+                await deny(refused, scope, receive, send)
             return
         began = time.perf_counter()
         status = 0
@@ -280,7 +281,7 @@ class Edge:
         # Without an origin there is nothing for the CORS layer to do but to say so.
         added = (
             [(b"x-request-id", request_id.encode())]
-            if origin
+            if origin is not None and refused is None
             else [(b"vary", b"Origin"), (b"x-request-id", request_id.encode())]
         )
 
@@ -289,7 +290,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message.get("headers", ()), *added]
-                message["headers"] = _with_page_headers(headers) if origin and self._own_cors else headers
+                message["headers"] = _with_page_headers(headers) if origin is not None and self._own_cors else headers
             elif not message.get("more_body"):
                 # Counted before it is sent, so that the client's next look at the figures finds its request there.
                 ended = True
@@ -319,7 +320,7 @@ class Edge:
         if facts.span is not None:
             facts.span.end(status, seconds)
 
-    def _below(self, scope: Scope, origin: bool) -> ASGIApp:
+    def _below(self, scope: Scope, origin: bytes | None) -> ASGIApp:
         """Who answers: the app below the prefix (behind CORS), or at the root only a few routes of ours."""
         prefix = self.prefix
         if prefix:
@@ -334,11 +335,7 @@ class Edge:
             if self._sockets is not None and self._gated_sockets is not None and self._sockets.knows(scope):
                 return self._gated_sockets
             return self._raw if self.user_app is not None else _nowhere
-        if not origin:
-            return self._raw
-        server = scope.get("server")
-        local = server is not None and str(server[0]).startswith(_LOOPBACK_HOSTS)
-        return self._local_app if local else self._app
+        return self._raw if origin is None else self._app
 
     @asynccontextmanager
     async def own_lifespan(self) -> AsyncIterator[None]:
@@ -351,33 +348,18 @@ class Edge:
             yield
 
 
-def _told(scope: Scope) -> tuple[str, bool]:
-    """The request's id (the caller's, if it is a short printable text, or one of our own), and whether it has an origin."""
+def _told(scope: Scope) -> tuple[str, bytes | None]:
+    """The request's id (the caller's, if it is a short printable text, or one of our own), and its origin, if it has one."""
     request_id = ""
-    origin = False
+    origin: bytes | None = None
     for name, value in scope["headers"]:
         if name == b"origin":
-            origin = True
+            origin = value if origin is None else origin + b", " + value
         elif name == b"x-request-id":
             text: str = value.decode("latin-1")
             if len(text) <= 200 and text.isascii() and text.isprintable():
                 request_id = text
     return request_id or new_id(), origin
-
-
-def _cors(app: ASGIApp, http: HttpSettings, *, private_network: bool = False) -> ASGIApp:
-    cors = http.cors
-    return CORSMiddleware(
-        app,
-        allow_origins=cors.allow_origins,
-        allow_methods=cors.allow_methods,
-        allow_headers=cors.allow_headers,
-        allow_credentials=cors.allow_credentials,
-        allow_origin_regex=cors.allow_origin_regex,
-        allow_private_network=private_network,
-        expose_headers=cors.expose_headers if http.cors_configured else EXPOSED,
-        max_age=cors.max_age,
-    )
 
 
 def _with_page_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

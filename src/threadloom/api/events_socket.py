@@ -33,6 +33,7 @@ from threadloom.services.protocol_params import (
     success,
     text,
 )
+from threadloom.services.requests.bounds import SUBSCRIPTIONS
 from threadloom.storage.filters import Filter
 from threadloom.types import Caller, Event
 
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 
 _PATH = re.compile(r"/threads/([^/]+)/stream/events")
 ENDED = "thread stream ended"
-MOST_SUBSCRIPTIONS = 1000
 
 REFUSED = 4000
 """Plus the status that the event stream by HTTP would have: the code that closes a socket which is not served. It is accepted
@@ -66,7 +66,6 @@ class EventSockets:
 
     def __init__(self, services: Services, http: HttpSettings, max_frame: int) -> None:
         self._services = services
-        self._http = http
         self._max_frame = max_frame
         self._wanted = header_filter(http.configurable_headers)
 
@@ -77,9 +76,6 @@ class EventSockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one web socket until the client leaves it."""
         await receive()
-        if not self._may_come_from(scope):
-            await send({"type": "websocket.close", "code": 1008})
-            return
         facts: Facts = scope["threadloom"]
         caller = msgspec.structs.replace(facts.caller, headers=_chosen(scope, self._wanted))
         try:
@@ -109,17 +105,6 @@ class EventSockets:
             return
         await send({"type": "websocket.accept"})
         await _Session(self._services, caller, thread_id, self._max_frame, send, rule).serve(receive)
-
-    def _may_come_from(self, scope: Scope) -> bool:
-        """Whether the page that opens the socket may, if it is a page: browsers do not ask, as they do before requests."""
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get(b"origin")
-        cors = self._http.cors
-        if origin is None or "*" in cors.allow_origins or origin in cors.allow_origins:
-            return True
-        if cors.allow_origin_regex is not None and re.fullmatch(cors.allow_origin_regex, origin):
-            return True
-        return bool(origin.partition("://")[2] == headers.get(b"host"))
 
 
 class _Session:
@@ -271,11 +256,11 @@ class _Session:
         await self._succeed(command, {})
 
     def _filter(self, command: Command) -> EventFilter:
-        if len(self._subscriptions) >= MOST_SUBSCRIPTIONS:
-            raise invalid(f"A web socket can have {MOST_SUBSCRIPTIONS} subscriptions at most")
+        if len(self._subscriptions) >= SUBSCRIPTIONS.most:
+            raise invalid(f"A web socket can have {SUBSCRIPTIONS.most} subscriptions at most")
         try:
             return read_filter(command.params)
-        except BadRequest as error:
+        except (BadRequest, Invalid) as error:
             raise invalid(error.detail) from error
 
     async def _begin(self, command: Command, wanted: EventFilter, result: Callable[[int], dict[str, Any]]) -> None:

@@ -9,11 +9,12 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.errors import Invalid
+from threadloom.services.requests.bounds import DEPTH
 from threadloom.services.requests.store import EXACT
 
 T = TypeVar("T")
 
-MAX_DEPTH = 200
+MAX_DEPTH = DEPTH.most
 """Deepest nesting of a body. Encoders stop at 254 levels, and stored values get wrapped in a few more."""
 
 _ENCODER_DEPTH = 254

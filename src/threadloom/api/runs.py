@@ -12,6 +12,7 @@ from threadloom.errors import Invalid, NotFound
 from threadloom.services import Services
 from threadloom.services.records import run_record
 from threadloom.services.requests import RunCreate
+from threadloom.services.requests.bounds import SELECT, check_count
 from threadloom.services.run_streams import RunNotFound
 from threadloom.types import CancelAction, RunStatus
 
@@ -146,6 +147,7 @@ class Runs(Watching):
         offset = call.whole("offset", 0)
         status = cast(RunStatus | None, call.word("status", STATUSES))
         select = call.all("select")
+        check_count(len(select), SELECT, "select")
         unknown = [name for name in select if name not in FIELDS]
         if unknown:
             raise Invalid(f"Invalid select columns: {unknown}. Expected: {', '.join(FIELDS)}")

@@ -233,6 +233,7 @@ def _serve(
         on_ready=ready,
         on_stop=server.drain,
         on_leave=server.leave,
+        keep_alive=settings.threadloom.keep_alive_seconds,
         certificate=given.ssl_certfile,
         key=given.ssl_keyfile,
     )

@@ -179,6 +179,7 @@ def _serve(
         on_stop=server.drain,
         on_leave=server.leave,
         drain=settings.threadloom.drain_seconds,
+        keep_alive=settings.threadloom.keep_alive_seconds,
         certificate=given.ssl_certfile,
         key=given.ssl_keyfile,
     )

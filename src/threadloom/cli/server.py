@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from threadloom.cli import again
+from threadloom.cli.connections import Connections, HttpProtocol
 from threadloom.errors import StartError, ThreadloomError
 
 Message = MutableMapping[str, Any]
@@ -33,6 +34,7 @@ def serve(
     on_stop: Callable[[], None] = lambda: None,
     on_leave: Callable[[], None] = lambda: None,
     drain: float = 0,
+    keep_alive: int,
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> bool:
@@ -45,6 +47,7 @@ def serve(
         on_stop: called on the event loop as soon as the process was told to stop.
         on_leave: called on the event loop when no more requests are taken.
         drain: seconds that requests are still taken after SIGTERM, so that balancers hear of it first.
+        keep_alive: seconds that a connection without a request stays open.
         certificate, key: files for HTTPS.
 
     Returns:
@@ -58,11 +61,12 @@ def serve(
     config = uvicorn.Config(
         watched,
         loop="uvloop" if sys.platform != "win32" else "auto",
-        http="httptools",
+        http=HttpProtocol,
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=max(1, round(grace)),
         ssl_certfile=certificate,
         ssl_keyfile=key,
@@ -93,6 +97,7 @@ class _Server(uvicorn.Server):
         drain: float,
     ) -> None:
         super().__init__(config)
+        self.server_state = self._connections = Connections()
         self._listening = listening
         self._on_ready = on_ready
         self._on_stop = on_stop
@@ -124,8 +129,7 @@ class _Server(uvicorn.Server):
         first = self._told is None
         if first:
             self._told = time.monotonic()
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._on_stop)
+            self._begin_drain()
         if first and self.started and self._loop is not None and sig == signal.SIGTERM and self._drain:
             self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, super().handle_exit, sig, frame)
         else:
@@ -148,9 +152,14 @@ class _Server(uvicorn.Server):
             return  # it stops
         self.again = True
         self._told = time.monotonic()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._on_stop)
+        self._begin_drain()
         self.should_exit = True
+
+    def _begin_drain(self) -> None:
+        """The server is going to stop; called in a signal's handler."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._connections.drain)
+            self._loop.call_soon_threadsafe(self._on_stop)
 
 
 class _WatchedLifespan:

@@ -1,13 +1,20 @@
 """Names of hosts: what a `Host` header names, which names mean this machine, and which fit a pattern."""
 
 import contextlib
+import re
 from ipaddress import IPv6Address, ip_address
+
+_BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?")
 
 
 def host_of(text: str) -> str:
-    """The host of `host`, `host:port` or `[address]:port`, in lower case, without brackets, port and last dot."""
-    if text.startswith("["):
-        name = text[1:].partition("]")[0]
+    """The host of `host`, `host:port` or `[address]:port`, in lower case, without brackets, port and last dot.
+
+    What has none of these forms is given as it is, brackets and all, so that it is no name that anything fits.
+    """
+    bracketed = _BRACKETED.fullmatch(text.strip())
+    if bracketed is not None:
+        name = bracketed[1]
     else:
         name, colon, port = text.rpartition(":")
         if not colon or ":" in name or not (port.isdigit() or not port):

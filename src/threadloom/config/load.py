@@ -259,6 +259,9 @@ def _tell_idle(document: dict[str, Any], findings: Findings) -> None:
         for key in ("middleware_order", "enable_custom_route_auth"):
             if isinstance(http, dict) and http.get(key):
                 findings.warn(f"http.{key}", "has no effect without auth")
+        own = document.get("threadloom")
+        if isinstance(own, dict) and own.get("auth"):
+            findings.warn("threadloom.auth", "has no effect without auth")
 
 
 def _check_services(variables: Environment, root: Path, findings: Findings) -> Path | None:

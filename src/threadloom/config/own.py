@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from threadloom.config.blocks import fill_in
 from threadloom.config.sections import Section
-from threadloom.config.settings import LimitSettings, OwnSettings, RetentionSettings
+from threadloom.config.settings import LimitSettings, OwnAuthSettings, OwnSettings, RetentionSettings
 
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f]*:[0-9a-f:.]*")
 """A name, `*.name`, `*`, or an address; no scheme and no port."""
+
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\s*]+")
+"""A scheme, a host and maybe a port, as browsers send them; no path. `null` is a page without an origin, `*` any."""
 
 
 def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
@@ -25,11 +28,22 @@ def read_own(section: Section | None, env: Mapping[str, str]) -> OwnSettings:
         retention=_retention(section.section("retention")),
         limits=_limits(section.section("limits")),
         allowed_hosts=_hosts(section, "allowed_hosts"),
+        allowed_origins=_origins(section, "allowed_origins"),
         lease_seconds=section.number("lease_seconds", above=1) or OwnSettings().lease_seconds,
         drain_seconds=OwnSettings().drain_seconds if drain is None else drain,
+        keep_alive_seconds=section.integer("keep_alive_seconds", least=1) or OwnSettings().keep_alive_seconds,
+        auth=_auth(section.section("auth")),
     )
     section.done()
     return own
+
+
+def _auth(section: Section | None) -> OwnAuthSettings:
+    if section is None:
+        return OwnAuthSettings()
+    read = OwnAuthSettings(section.one_of("implicit_threads", ("create", "run"), "create"))
+    section.done()
+    return read
 
 
 def _retention(section: Section | None) -> RetentionSettings:
@@ -87,3 +101,13 @@ def _hosts(section: Section, key: str) -> tuple[str, ...]:
                 key, f'{host!r} is no host; write a name without scheme, port and path, as "agents.example.com"'
             )
     return hosts
+
+
+def _origins(section: Section, key: str) -> tuple[str, ...]:
+    origins = tuple(origin.lower().rstrip("/") for origin in section.texts(key))
+    for origin in origins:
+        if not ORIGIN.fullmatch(origin):
+            section.fault(
+                key, f'{origin!r} is no origin; write scheme, host and maybe port, as "https://app.example.com"'
+            )
+    return origins

@@ -186,12 +186,20 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     streams_per_user: int | None = None
 
 
+class OwnAuthSettings(msgspec.Struct, frozen=True):
+    """What handlers of `auth` are asked beside what the reference asks. `implicit_threads`: of a run that makes a thread which
+    stays, whether the thread may be made too (`create`), or only the run (`run`)."""
+
+    implicit_threads: Literal["create", "run"] = "create"
+
+
 class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: what no other server of this API has. `allowed_hosts`: names that the server answers to beside
     the loopback's (see `api.hosts`). `webhook_secrets`: each signs every delivery. `webhook_tries`: how often one is tried.
     `end_event`: whether the stream of each run ends with an `end` event.
     `lease_seconds`: silence after which a worker's runs are taken up by others. `drain_seconds`: how long a process of `serve`
-    that was told to stop still takes requests."""
+    that was told to stop still takes requests. `keep_alive_seconds`: how long a connection without a request stays open.
+    `allowed_origins`: origins whose pages may use the server beside those of `http.cors` (see `api.origins`)."""
 
     checkpoint_thread_id: bool = True
     end_event: bool = False
@@ -201,8 +209,11 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     lease_seconds: float = 30
     drain_seconds: int = 5
+    keep_alive_seconds: int = 120
+    auth: OwnAuthSettings = OwnAuthSettings()
 
 
 class UvSource(msgspec.Struct, frozen=True, kw_only=True):

@@ -224,8 +224,8 @@ class SealedDeliveries(Table):
     async def get(self, delivery_id: str) -> Delivery | None:
         return self._one(await self._inner.get(delivery_id))
 
-    async def claim(self, worker: str, now: int, until: int, limit: int) -> list[Delivery]:
-        return self._opened(await self._inner.claim(worker, now, until, limit))
+    async def claim(self, worker: str, now: int, until: int, limit: int, passed: Sequence[str] = ()) -> list[Delivery]:
+        return self._opened(await self._inner.claim(worker, now, until, limit, passed))
 
     async def again(self, delivery_id: str, now: int, left: int) -> Delivery | None:
         return self._one(await self._inner.again(delivery_id, now, left))

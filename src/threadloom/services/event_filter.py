@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 
 from threadloom.errors import BadRequest
+from threadloom.services.requests import bounds
+from threadloom.services.requests.bounds import check_count
 from threadloom.types import METHODS, Event
 
 _INPUT = "input."
@@ -73,10 +75,12 @@ def read_filter(body: Any) -> EventFilter:
 
     Raises:
         BadRequest: `channels` is missing, empty, or names what is no channel.
+        Invalid: there are too many channels or namespaces, or too long ones.
     """
     channels = body.get("channels") if isinstance(body, dict) else None
     if not isinstance(channels, list) or not channels:
         raise BadRequest(NO_CHANNELS)
+    check_count(len(channels), bounds.CHANNELS, "channels")
     unknown = [str(channel) for channel in channels if not _is_channel(channel)]
     if unknown:
         known = ", ".join(CHANNELS)
@@ -106,6 +110,8 @@ def _namespaces(given: Any) -> tuple[tuple[str, ...], ...]:
         return ()
     if not all(isinstance(segment, str) for one in given for segment in one):
         return ()
+    check_count(len(given), bounds.NAMESPACES, "namespaces")
+    check_count(max(map(len, given), default=0), bounds.SEGMENTS, "namespaces")
     return tuple(tuple(one) for one in given)
 
 

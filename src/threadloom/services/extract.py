@@ -13,8 +13,11 @@ _ROOT = re.compile(r"[^.\[]*")
 _DIGITS = 18
 """Digits of an index that are worth reading; no list is longer."""
 
+Path = tuple[str, list[str | int]]
+"""A root, and the steps from it."""
 
-def parse_path(path: str) -> tuple[str, list[str | int]] | None:
+
+def parse_path(path: str) -> Path | None:
     """A path's root and its steps: text for `.key`, a number for `[int]`. Empty keys are skipped.
 
     Returns None when it cannot be parsed, which is the path of nothing.
@@ -50,16 +53,19 @@ def follow(document: Any, steps: list[str | int]) -> Any:
     return document
 
 
-def extracted(thread: Thread, paths: Mapping[str, str]) -> dict[str, Any]:
-    """`{alias: value}` of one thread. Roots are `values`, `metadata`, `config` and `interrupts`."""
+def extracted(thread: Thread, paths: Mapping[str, Path | None]) -> dict[str, Any]:
+    """`{alias: value}` of one thread. Roots are `values`, `metadata`, `config` and `interrupts`.
+
+    Args:
+        paths: as `parse_path` gives them.
+    """
     found: dict[str, Any] = {}
     documents: dict[str, Any] = {"metadata": thread.metadata, "config": thread.config}
     for alias, path in paths.items():
-        parsed = parse_path(path)
-        if parsed is None:
+        if path is None:
             found[alias] = None
             continue
-        root, steps = parsed
+        root, steps = path
         if root not in documents:
             documents[root] = _state(thread, root)
         found[alias] = follow(documents[root], steps)

@@ -28,7 +28,8 @@ from threadloom.services.protocol_params import (
     text,
 )
 from threadloom.services.protocol_tree import tree
-from threadloom.services.requests import RunCreate
+from threadloom.services.requests import RunCreate, bounds
+from threadloom.services.requests.bounds import check_count
 from threadloom.services.requests.common import StreamMode
 from threadloom.services.run_grant import Assistants, Grant
 from threadloom.services.runs import RunService
@@ -211,6 +212,7 @@ class CommandService:
         keys = params.get("keys")
         if keys is not None and (not isinstance(keys, list) or not all(isinstance(key, str) for key in keys)):
             raise invalid("keys must be an array of strings")
+        check_count(len(keys or ()), bounds.SELECT, "keys")
         namespace = namespace_of(params)
         await self._known(caller, thread_id)
         seq = await self._storage.read(lambda tx: tx.events.last_channel_seq(thread_id))

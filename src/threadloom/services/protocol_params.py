@@ -6,6 +6,8 @@ import msgspec
 
 from threadloom.errors import ApiError, Denied, ThreadloomError
 from threadloom.ids import parse_id
+from threadloom.services.requests import bounds
+from threadloom.services.requests.bounds import check_count
 from threadloom.types import MultitaskStrategy
 
 NOT_A_COMMAND = "Protocol commands must include an integer id and string method."
@@ -146,6 +148,7 @@ def namespace_of(params: Params) -> list[str]:
         return []
     if not isinstance(namespace, list) or not all(isinstance(segment, str) for segment in namespace):
         raise invalid("namespace must be an array of strings")
+    check_count(len(namespace), bounds.SEGMENTS, "namespace")
     return namespace
 
 
@@ -156,6 +159,7 @@ def answers_of(params: Params) -> Params:
         entries = params["responses"]
         if not isinstance(entries, list) or not entries:
             raise invalid("responses must be a non-empty array")
+        check_count(len(entries), bounds.ANSWERS, "responses")
     answers: Params = {}
     for entry in entries:
         if not isinstance(entry, dict):

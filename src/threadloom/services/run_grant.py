@@ -10,12 +10,12 @@ from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
 from threadloom.errors import NotFound
 from threadloom.ids import new_id
-from threadloom.services.permission import left, metadata_left
+from threadloom.services.permission import both, left, metadata_left, thread_seen
 from threadloom.services.requests import RunCreate
-from threadloom.services.run_request import SERVERS, new_run
+from threadloom.services.run_request import NO_THREAD, SERVERS, new_run, new_thread
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
-from threadloom.types import Assistant, Caller, Run, Thread
+from threadloom.types import Assistant, Caller, Run, Thread, Ttl
 
 
 class Assistants(Protocol):
@@ -28,6 +28,13 @@ class Assistants(Protocol):
     def is_own(self, assistant_id: str) -> bool: ...
 
 
+class NewThread(msgspec.Struct, frozen=True):
+    """A thread that a run may make: the id it gets if the run has no thread yet, and what handlers left of its metadata."""
+
+    thread_id: str
+    metadata: dict[str, Any]
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """A run that may be made, if its thread and its assistant fit.
 
@@ -36,6 +43,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         metadata: what it gets in place of the request's.
         before, after: its `kwargs` as handlers saw and as they left them; the difference is made to the run's.
         thread, assistant: the rules that its thread and its assistant must fit.
+        asks_for_threads: whether it takes a grant of its own to make a thread that stays.
+        new_thread: that grant: id and metadata of the thread; None where the run's thread was there, or is temporary.
     """
 
     run_id: str
@@ -45,6 +54,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     thread: Filter | None
     reading: Filter | None
     assistant: Filter | None
+    asks_for_threads: bool
+    new_thread: "NewThread | None" = None
 
     def asked(self, request: RunCreate) -> RunCreate:
         """The request with the metadata that handlers left."""
@@ -69,10 +80,43 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         left(run.kwargs, "stream_mode", list)
 
 
-class Granting:
-    """Asks handlers whether a run may be made."""
+def made_thread(
+    grant: Grant | None,
+    thread_id: str | None,
+    request: RunCreate,
+    assistant: Assistant,
+    now: int,
+    priority: int | None,
+    ttl: Ttl | None,
+    *,
+    temporary: bool = False,
+) -> Thread:
+    """The thread that a run makes; without an id it gets the granted one, or a fresh one.
 
-    def __init__(self, *, storage: Storage, guard: Guard, assistants: Assistants, clock: Clock) -> None:
+    Raises:
+        NotFound: it was not granted, for when handlers were asked the thread was there.
+    """
+    granted = grant.new_thread if grant is not None else None
+    if granted is not None:
+        request = msgspec.structs.replace(request, metadata=granted.metadata)
+        thread_id = thread_id or granted.thread_id
+    elif grant is not None and grant.asks_for_threads and not temporary:
+        raise NotFound(NO_THREAD)
+    return new_thread(thread_id or new_id(), request, assistant, now, priority=priority, ttl=ttl)
+
+
+class Granting:
+    """Asks handlers whether a run may be made.
+
+    Args:
+        asks_for_threads: whether a run that makes a thread which stays also needs to be granted that thread
+            (`threadloom.auth.implicit_threads`).
+    """
+
+    def __init__(
+        self, *, storage: Storage, guard: Guard, assistants: Assistants, clock: Clock, asks_for_threads: bool
+    ) -> None:
+        self._asks_for_threads = asks_for_threads
         self._storage = storage
         self._guard = guard
         self._assistants = assistants
@@ -119,15 +163,36 @@ class Granting:
         reading = None
         if reads is not None:
             reading = await self._guard.ask(caller, "threads", "read", {"thread_id": reads})
+        metadata = metadata_left(caller, value)
+        new_thread = None
+        if self._asks_for_threads and await self._makes_thread(thread_id, request, both(of_thread, reading)):
+            new_thread = await self._new_thread(caller, thread_id or reads or new_id(), metadata)
         return Grant(
             run_id=run_id,
-            metadata=metadata_left(caller, value),
+            metadata=metadata,
             before=before,
             after=left(value, "kwargs", dict),
             thread=of_thread,
             reading=reading,
             assistant=of_assistant,
+            asks_for_threads=self._asks_for_threads,
+            new_thread=new_thread,
         )
+
+    async def _makes_thread(self, thread_id: str | None, request: RunCreate, rule: Filter | None) -> bool:
+        """Whether a run makes a thread that stays, as far as its caller can tell: who is refused a new thread must not learn
+        by it whether somebody else has one with that id."""
+        if thread_id is None:
+            return request.on_completion != "delete"
+        if request.if_not_exists != "create":
+            return False
+        return await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None
+
+    async def _new_thread(self, caller: Caller, thread_id: str, metadata: dict[str, Any]) -> NewThread:
+        """What the caller may make as a thread. Raises `Denied` as the handler of `threads.create` does."""
+        value = {"thread_id": thread_id, "metadata": copy.deepcopy(metadata), "if_exists": "do_nothing"}
+        await self._guard.ask(caller, "threads", "create", value)
+        return NewThread(thread_id, metadata_left(caller, value))
 
     async def _known(self, assistant_id: str, tx: Tx) -> Assistant | None:
         try:

@@ -1,5 +1,6 @@
 """From a request to a run: whose config, context and metadata count (contract, runs §2, §5)."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec import UNSET
@@ -9,9 +10,11 @@ from threadloom.errors import BadRequest, Invalid
 from threadloom.ids import new_id
 from threadloom.services.permission import identity_of
 from threadloom.services.requests import RunCreate
+from threadloom.services.requests.common import is_inner
 from threadloom.storage.base import Tx
 from threadloom.types import Assistant, Caller, Run, Thread, Ttl
 
+NO_THREAD = "Thread or assistant not found."
 BOTH = (
     "Cannot specify both configurable and context. Prefer setting context alone. "
     "Context was introduced in LangGraph 0.6.0 and is the long term planned replacement for configurable."
@@ -20,6 +23,9 @@ BOTH = (
 
 IDENTITY = ("user_id", "langgraph_auth_user", "langgraph_auth_user_id", "langgraph_auth_permissions")
 """Entries of `configurable` that tell for whom a run is. Where there is auth, nobody else may say so."""
+
+CHECKPOINT_KEYS = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
+"""Entries of `configurable` that say where in a history a run starts. Only its request may."""
 
 SERVERS = (
     "run_id",
@@ -93,17 +99,15 @@ def new_run(
     identity = identity_of(caller)
     if caller.user is None:
         del identity["user_id"]  # then anybody may say so
-    ours = {"checkpoint_id", "checkpoint_ns", "checkpoint_map", "thread_id", *IDENTITY[1:]}
-    if not request.context:
-        ours |= identity.keys()
+    ours = {*CHECKPOINT_KEYS, "thread_id", *IDENTITY[1:]}
     context = {
-        **{key: value for key, value in assistant.context.items() if key not in IDENTITY[1:]},
-        **{key: value for key, value in said.items() if key not in ours},
+        **_without(assistant.context, {*CHECKPOINT_KEYS, *IDENTITY[1:]}),
+        **_without(said, ours if request.context else {*ours, *identity}),
     }
     configurable = {
         "user_id": caller.user_id,
-        **caller.headers,
-        **assistant.config.get("configurable", {}),
+        **_without(caller.headers, CHECKPOINT_KEYS),
+        **_without(assistant.config.get("configurable", {}), CHECKPOINT_KEYS),
         **context,
         **_place(request),
         "run_id": run_id,
@@ -174,6 +178,11 @@ def new_thread_metadata(request: RunCreate, assistant: Assistant) -> dict[str, A
     return {**_unclaimed(request.metadata), "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
 
 
+def _without(said: Mapping[str, Any], ours: Collection[str]) -> dict[str, Any]:
+    """What was said of `configurable` but for what only the server, or another field of the request, says."""
+    return {key: value for key, value in said.items() if key not in ours and not is_inner(key)}
+
+
 def _unclaimed(metadata: dict[str, Any]) -> dict[str, Any]:
     """The metadata without the ids that only the server says, as in `threads.create`."""
     return {key: value for key, value in metadata.items() if key not in ("thread_id", "run_id")}
@@ -204,7 +213,7 @@ def _place(request: RunCreate) -> dict[str, Any]:
     place: dict[str, Any] = {}
     configurable = request.config.get("configurable") or {}
     for source in (configurable, {} if request.checkpoint is UNSET else request.checkpoint):
-        for key in ("checkpoint_id", "checkpoint_ns", "checkpoint_map"):
+        for key in CHECKPOINT_KEYS:
             if source.get(key):
                 place[key] = source[key]
     if request.checkpoint_id is not UNSET:

@@ -15,13 +15,12 @@ from threadloom.engine.settle import throw_away
 from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.graphs.priority import Assign
 from threadloom.graphs.registry import Graphs
-from threadloom.ids import new_id
 from threadloom.services.limits import Limits
 from threadloom.services.permission import both, thread_seen
 from threadloom.services.priorities import Priorities
 from threadloom.services.requests import RunCreate
-from threadloom.services.run_grant import Assistants, Grant, Granting
-from threadloom.services.run_request import check_context, check_stateless, checkpoint_of, new_run, new_thread, tie
+from threadloom.services.run_grant import Assistants, Grant, Granting, made_thread
+from threadloom.services.run_request import NO_THREAD, check_context, check_stateless, checkpoint_of, new_run, tie
 from threadloom.services.thread_status import status_now
 from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
@@ -29,7 +28,6 @@ from threadloom.storage.filters import Filter, permits
 from threadloom.storage.tasks import Task, TaskQuery
 from threadloom.types import ACTIVE, CHANNELS, SYSTEM, Caller, CancelAction, Event, Run, RunStatus, Ttl
 
-NO_THREAD = "Thread or assistant not found."
 NOTHING_TO_CANCEL = "No runs found to cancel."
 NOTHING_MATCHES = (
     "No matching runs to cancel. Please verify the thread ID and run IDs are correct, and the runs haven't been deleted "
@@ -64,6 +62,7 @@ class RunService:
         keep: seconds that what came of a stateless run is kept when it was stopped before it began.
         assign: the user's priority function, if there is one.
         new_ttl: gives the time to live of a thread that a run makes, from the moment it is made.
+        asks_for_threads: see `Granting`.
     """
 
     def __init__(
@@ -83,13 +82,16 @@ class RunService:
         keep: float,
         assign: Assign | None = None,
         new_ttl: Callable[[int], Ttl | None] = lambda now: None,
+        asks_for_threads: bool = True,
     ) -> None:
         self._new_ttl = new_ttl
         self._limits = limits
         self._keep = int(keep * SECOND)
         self._guard = guard
         self._users = users
-        self.granting = Granting(storage=storage, guard=guard, assistants=assistants, clock=clock)
+        self.granting = Granting(
+            storage=storage, guard=guard, assistants=assistants, clock=clock, asks_for_threads=asks_for_threads
+        )
         self.priorities = Priorities(storage=storage, assistants=assistants, assign=assign)
         self._starter = starter
         self._storage = storage
@@ -179,7 +181,7 @@ class RunService:
         if thread_id is None:
             temporary = request.on_completion == "delete"
             ttl = None if temporary else self._new_ttl(now)
-            thread = new_thread(own_thread or new_id(), request, assistant, now, priority=priority, ttl=ttl)
+            thread = made_thread(grant, own_thread, request, assistant, now, priority, ttl, temporary=temporary)
             await tx.threads.insert(thread, fresh=True)
         else:
             thread = await tx.threads.get(thread_id, with_state=False)
@@ -187,7 +189,7 @@ class RunService:
                 if request.if_not_exists != "create":
                     raise NotFound(NO_THREAD)
                 ttl = self._new_ttl(now)
-                thread = new_thread(thread_id, request, assistant, now, priority=priority, ttl=ttl)
+                thread = made_thread(grant, thread_id, request, assistant, now, priority, ttl)
                 await tx.threads.insert(thread)
             elif grant is not None and not permits(grant.thread, thread.metadata):
                 raise NotFound(NO_THREAD)

@@ -11,9 +11,7 @@ from croniter import CroniterBadDateError, croniter
 
 from threadloom.clock import MINUTE, SECOND, from_iso
 from threadloom.errors import BadRequest, Invalid
-
-LONGEST = 1000
-"""Characters of a schedule. Nobody writes as many; reading more takes time."""
+from threadloom.services.requests.bounds import NAME
 
 SELDOM = 3 * 60 * MINUTE
 """A cron fires seldom if it does so less often than once in this time."""
@@ -29,13 +27,13 @@ def check_schedule(schedule: str) -> None:
         Invalid: it cannot.
     """
     try:
-        if len(schedule) > LONGEST:
-            raise ValueError(f"it is longer than {LONGEST} characters")
+        if len(schedule) > NAME.most:
+            raise ValueError(f"it is longer than {NAME.most} characters")
         _iterator(schedule, None, _START).get_next(datetime)
     except CroniterBadDateError:
         return
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
-        shown = schedule if len(schedule) <= LONGEST else f"{schedule[:LONGEST]}…"
+        shown = schedule if len(schedule) <= NAME.most else f"{schedule[: NAME.most]}…"
         raise Invalid(
             f"Invalid cron schedule: '{shown}'. Expected 5 fields (minute hour day month weekday), "
             f"6 with seconds last or 7 with the year last: {error}"

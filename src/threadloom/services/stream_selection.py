@@ -6,15 +6,13 @@ from collections.abc import Sequence, Set
 import msgspec
 
 from threadloom.codec import to_json
-from threadloom.errors import Invalid
 from threadloom.services.event_filter import is_below
+from threadloom.services.requests import bounds
+from threadloom.services.requests.bounds import check_count
 from threadloom.types import CHECKPOINT_MARK, Event
 
 FROM_THE_START = (0, 0)
 """The place before every event."""
-
-MOST_NAMESPACES = 100
-"""Namespaces that one reader of a run can ask for."""
 
 _ID = re.compile(r"(\d+)-(\d+)")
 _NAMES_OF_THE_START = ("-1", "-", "0", "0-0")
@@ -70,10 +68,9 @@ def namespaces_of(values: Sequence[str]) -> list[tuple[str, ...]] | None:
     """The namespaces of a query, each with `|` between its segments; `""` is the root. None when there is none.
 
     Raises:
-        Invalid: there are more than `MOST_NAMESPACES`. Each event is compared with each.
+        Invalid: there are too many. Each event is compared with each.
     """
-    if len(values) > MOST_NAMESPACES:
-        raise Invalid(f"namespace: at most {MOST_NAMESPACES} can be asked for, got {len(values)}")
+    check_count(len(values), bounds.NAMESPACES, "namespace")
     return [tuple(value.split("|")) if value else () for value in values] or None
 
 

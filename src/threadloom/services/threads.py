@@ -11,7 +11,7 @@ from threadloom.clock import MINUTE, Clock
 from threadloom.config.settings import ThreadTtl as TtlSettings
 from threadloom.errors import ApiError, Conflict, NotFound
 from threadloom.ids import new_id
-from threadloom.services.extract import extracted
+from threadloom.services.extract import extracted, parse_path
 from threadloom.services.permission import both, metadata_left, seen, thread_seen
 from threadloom.services.records import thread_record, users_metadata
 from threadloom.services.requests import (
@@ -193,7 +193,8 @@ class ThreadService:
     async def search(self, caller: Caller, request: ThreadSearch) -> tuple[list[dict[str, Any]], int | None, int]:
         """The records found, the offset of the next page (None on the last), and how many are known so far."""
         select = set(request.select)
-        roots = {path.split(".")[0].split("[")[0] for path in request.extract.values()}
+        paths = {alias: parse_path(path) for alias, path in request.extract.items()}
+        roots = {path[0] for path in paths.values() if path is not None}
         query = await self._query(caller, request, limit=request.limit, offset=request.offset)
         query.ids = request.ids or None
         query.limit = request.limit + 1
@@ -208,8 +209,9 @@ class ThreadService:
             row = thread_record(thread)
             if select:
                 row = {key: value for key, value in row.items() if key in select}
-            if request.extract:
-                row["extracted"] = extracted(thread, request.extract)
+            if paths:
+                row["extracted"] = extracted(thread, paths)
+                await asyncio.sleep(0)  # a state is read for it, which may be large
             rows.append(row)
         known = request.offset + len(rows) + more
         return rows, (request.offset + request.limit if more else None), known

@@ -30,12 +30,13 @@ class Deliveries(Protocol):
 
     async def get(self, delivery_id: str) -> Delivery | None: ...
 
-    async def next_due(self) -> int | None:
-        """When the first pending one is due, which may be over."""
+    async def next_due(self, passed: Sequence[str] = ()) -> int | None:
+        """When the first pending one is due, which may be over. Those of the hosts in `passed` do not count."""
         ...
 
-    async def claim(self, worker: str, now: int, until: int, limit: int) -> list[Delivery]:
-        """Claims up to `limit` pending ones that are due, the longest overdue first."""
+    async def claim(self, worker: str, now: int, until: int, limit: int, passed: Sequence[str] = ()) -> list[Delivery]:
+        """Claims up to `limit` pending ones that are due, the longest overdue first, but for those of the hosts in `passed`.
+        What it costs does not grow with the number of deliveries that wait for these."""
         ...
 
     async def note(self, delivery: Delivery) -> bool:

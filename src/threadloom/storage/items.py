@@ -17,6 +17,10 @@ Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte"]
 OPERATORS: dict[str, Operator] = {"$eq": "eq", "$ne": "ne", "$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
 
 
+NARROWING = 20
+"""Conditions of a search that become SQL, at most, which limits the size of an expression; `matches` decides by all of them."""
+
+
 class UnsupportedOperator(BadRequest, ValueError):
     """A filter uses an operator that there is not. A `ValueError` too: that is what graphs know."""
 

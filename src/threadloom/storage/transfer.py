@@ -46,7 +46,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     ),
     "deliveries": (
         *("seq", "delivery_id", "run_id", "thread_id", "url", "body", "status", "due", "worker", "claims"),
-        *("tries_left", "tries", "created_at", "updated_at", "expires_at"),
+        *("tries_left", "tries", "created_at", "updated_at", "expires_at", "host"),
     ),
     "items": ("id", "ns", "key", "created_at", "updated_at", "ttl_minutes", "expires_at", "value"),
     "item_vectors": ("id", "item", "ns", "dims", "expires_at", "vector"),

@@ -49,6 +49,8 @@ async def decide(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> Any:
     label = ctx.user.get("label")
     if label:
         asked[label].append({"of": name, "value": _told(value)})
+    if f"no {name}" in ctx.permissions:  # what is known of a user when a cron of his fires
+        raise Auth.exceptions.HTTPException(403, f"no {name} for you")
     rule = next((rules[key] for key in (name, ctx.resource, "*") if key in rules), None)
     if rule is None:
         if ctx.resource == "store":

@@ -4,12 +4,14 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from threadloom.services.requests import bounds
+from threadloom.services.requests.bounds import check_filter
 from threadloom.services.requests.common import (
     Config,
+    Context,
     Filter,
     Limit,
     Metadata,
-    Object,
     Offset,
     SortOrder,
     canonical,
@@ -38,7 +40,7 @@ class AssistantCreate(Struct, kw_only=True):
     graph_id: str
     assistant_id: str | UnsetType = UNSET
     config: Config = {}
-    context: Object = {}
+    context: Context = {}
     metadata: Metadata = {}
     name: str = ""
     description: str | None = None
@@ -56,7 +58,7 @@ class AssistantPatch(Struct, kw_only=True):
 
     graph_id: str | UnsetType = UNSET
     config: Config | UnsetType = UNSET
-    context: Object | UnsetType = UNSET
+    context: Context | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
     name: str | UnsetType = UNSET
     description: str | UnsetType | None = UNSET
@@ -71,7 +73,10 @@ class AssistantCount(Struct, kw_only=True):
 
     metadata: Filter | UnsetType = UNSET
     graph_id: str | UnsetType = UNSET
-    name: str | UnsetType = UNSET
+    name: Annotated[str, Meta(max_length=bounds.NAME.most)] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        check_filter(self.metadata, "metadata")
 
 
 class AssistantSearch(AssistantCount, kw_only=True):
@@ -81,7 +86,7 @@ class AssistantSearch(AssistantCount, kw_only=True):
     offset: Offset = 0
     sort_by: Literal["assistant_id", "created_at", "updated_at", "name", "graph_id"] = "created_at"
     sort_order: SortOrder = "desc"
-    select: list[AssistantField] = field(default_factory=list)
+    select: Annotated[list[AssistantField], Meta(max_length=bounds.SELECT.most)] = field(default_factory=list)
 
 
 class AssistantVersions(Struct, kw_only=True):
@@ -90,6 +95,9 @@ class AssistantVersions(Struct, kw_only=True):
     metadata: Filter | UnsetType = UNSET
     limit: Limit = 10
     offset: Offset = 0
+
+    def __post_init__(self) -> None:
+        check_filter(self.metadata, "metadata")
 
 
 class AssistantLatest(Struct, kw_only=True):

@@ -1,7 +1,8 @@
 """How much one request may ask for, so that answering it keeps nobody else waiting. `docs/limits.md` is this table in words.
 
-A request costs what its parts multiply to. Each part therefore has a bound. Lists get theirs as `msgspec.Meta` of their types, so
-that the interface description shows them; what no type can say is checked by `check_count` and `check_size`.
+A request costs what its parts multiply to: each condition of a filter is looked for in each record, each path is followed in
+each thread. Each part therefore has a bound. Lists and texts get theirs as `msgspec.Meta` of their types, so that the interface
+description shows them; what no type can say is checked by `check_count`, `check_size` and `check_filter`.
 """
 
 from typing import Any
@@ -23,7 +24,35 @@ BATCH = Bound(500, "runs", "`POST /runs/batch`")
 PRUNE = Bound(5000, "entries", "`thread_ids` of a prune")
 METADATA = Bound(10_000, "keys and list members, at all levels", "`metadata` of threads and runs")
 GOTO = Bound(100, "entries", "`command.goto`")
-UPDATES = Bound(1000, "entries", "`supersteps`, their `updates` in all, `command.update`")
+DEPTH = Bound(200, "levels of nesting", "any JSON body")
+IDS = Bound(1000, "entries", "`ids` of a search, `run_ids` of a cancel")
+FILTER = Bound(
+    100, "keys and list members, at all levels", "`metadata` and `values` of searches and history, store `filter`"
+)
+FILTER_TEXT = Bound(65_536, "characters in all", "the same filters")
+SELECT = Bound(100, "entries", "`select`, and `keys` of `state.get`")
+PATHS = Bound(10, "entries", "`extract`")
+PATH = Bound(1000, "characters", "a path of `extract` or of a store item's `index`")
+STEPS = Bound(32, "steps", "a path of `extract`")
+INDEX = Bound(100, "entries", "`index` of a store item")
+INDEXED = Bound(
+    4_000_000, "bytes to embed", "paths of `index` (each name within braces counts) times the size of `value`"
+)
+LABELS = Bound(100, "labels", "a `namespace` of the store, `namespace_prefix`, `prefix`, `suffix`")
+MODES = Bound(100, "entries", "`stream_mode`")
+NODES = Bound(1000, "entries", "`interrupt_before`, `interrupt_after`")
+TAGS = Bound(100, "entries", "`config.tags`")
+CONTEXT = Bound(1000, "entries", "`config.configurable`, `context`")
+UPDATES = Bound(1000, "entries", "`supersteps`, their `updates` in all; `command.update` and `values` of a state as lists")
+KEYS = Bound(100, "entries", "`feedback_keys`")
+CHECKPOINT_MAP = Bound(1000, "entries", "`checkpoint_map`")
+NAME = Bound(1000, "characters", "`name` of a search for assistants, `timezone`, `end_time`, `schedule`")
+QUERY = Bound(65_536, "characters", "`query` of a store search")
+CHANNELS = Bound(100, "entries", "`channels` of an event stream")
+NAMESPACES = Bound(100, "entries", "`namespaces` of an event stream, `namespace` of a run's stream")
+SEGMENTS = Bound(100, "segments", "`namespace` of a v2 command, and one of `namespaces`")
+SUBSCRIPTIONS = Bound(1000, "subscriptions", "one web socket")
+ANSWERS = Bound(1000, "entries", "`responses` of `input.respond`")
 
 TABLE: dict[str, Bound] = {name.lower(): bound for name, bound in list(globals().items()) if isinstance(bound, Bound)}
 """All of them, by name."""
@@ -39,17 +68,33 @@ def check_count(count: int, bound: Bound, field: str) -> None:
         raise Invalid(f"{field}: {count} {bound.unit} are more than the limit of {bound.most}")
 
 
-def check_size(value: Any, bound: Bound, field: str) -> None:
-    """Holds the keys and list members of a JSON value to a bound. Looks at no more of it than that allows.
+def check_size(value: Any, bound: Bound, field: str, text: Bound | None = None) -> None:
+    """Holds the keys and list members of a JSON value to a bound, and its characters to another if there is one. Looks at no more
+    of it than these allow.
 
     Raises:
         Invalid: there are more; the text names field and limit.
     """
-    count = 0
+    count = characters = 0
     left: list[Any] = [value]
     while left:
         item = left.pop()
-        if isinstance(item, dict | list):
+        if isinstance(item, str):
+            characters += len(item)
+        elif isinstance(item, dict):
             count += len(item)
             check_count(count, bound, field)
-            left.extend(item.values() if isinstance(item, dict) else item)
+            characters += sum(map(len, item))
+            left.extend(item.values())
+        elif isinstance(item, list):
+            count += len(item)
+            check_count(count, bound, field)
+            left.extend(item)
+    if text is not None:
+        check_count(characters, text, field)
+
+
+def check_filter(wanted: Any, field: str) -> None:
+    """Holds a filter, a JSON value, to `FILTER` and `FILTER_TEXT`. Raises as `check_size`."""
+    if wanted:
+        check_size(wanted, FILTER, field, FILTER_TEXT)

@@ -17,10 +17,13 @@ SortOrder = Literal["asc", "desc"]
 StreamMode = Literal[
     "values", "updates", "messages", "messages-tuple", "tasks", "checkpoints", "debug", "custom", "events", "lifecycle"
 ]
+StreamModes = StreamMode | Annotated[list[StreamMode], Meta(max_length=bounds.MODES.most)]
 Durability = Literal["async", "sync", "exit"]
 NodeNames = Annotated[
-    Literal["*"] | list[str], Meta(description='Names of nodes, or "*" for all. Unknown names do nothing.')
+    Literal["*"] | Annotated[list[str], Meta(max_length=bounds.NODES.most)],
+    Meta(description='Names of nodes, or "*" for all. Unknown names do nothing.'),
 ]
+Context = Annotated[Object, Meta(max_length=bounds.CONTEXT.most)]
 Metadata = Annotated[Object, Meta(description="Any JSON object of the caller's.")]
 Filter = Annotated[Object, Meta(description="Containment: all that is given must be found, deeply, with equal values.")]
 Webhook = Annotated[str, Meta(min_length=1, max_length=65536, description="Called with the run when it has ended.")]
@@ -84,6 +87,7 @@ def state_fields(select: str | list[str]) -> list[str] | None:
     """
     parts = [select] if isinstance(select, str) else select
     names = [name.strip() for part in parts for name in part.split(",") if name.strip()]
+    check_count(len(names), bounds.SELECT, "select")
     for name in names:
         if name not in STATE_FIELDS and not (name.startswith("values.") and len(name) > len("values.")):
             raise Invalid(f"select: {name!r} is none of {', '.join(STATE_FIELDS)} or values.<key>")
@@ -95,7 +99,9 @@ def check_labels(labels: list[str]) -> None:
 
     Raises:
         BadLabel: with the first such label in its text.
+        Invalid: there are too many.
     """
+    check_count(len(labels), bounds.LABELS, "namespace")
     for label in labels:
         if not label or "." in label:
             raise BadLabel(f"Namespace label '{label}' must be a non-empty string without periods")
@@ -124,7 +130,7 @@ def check_metadata(metadata: Object | UnsetType, field: str = "metadata") -> Non
 
 
 def check_config(config: Object | UnsetType) -> None:
-    """Checks the known keys of a `config`; `2.0` becomes 2 in place.
+    """Checks the known keys of a `config`. In place, `2.0` becomes 2, and LangGraph's inner keys go (see `is_inner`).
 
     Raises:
         Invalid: a known key is of the wrong kind.
@@ -132,30 +138,55 @@ def check_config(config: Object | UnsetType) -> None:
     if not config:
         return
     if "tags" in config:
-        check(config["tags"], list[str], "config.tags")
+        check(config["tags"], Annotated[list[str], Meta(max_length=bounds.TAGS.most)], "config.tags")
     for key in ("configurable", "metadata"):
         if key in config:
             check(config[key], Object, f"config.{key}")
     check_metadata(config.get("metadata", {}), "config.metadata")
-    limit = config.get("recursion_limit", 0)
+    configurable = config.get("configurable", {})
+    check_count(len(configurable), bounds.CONTEXT, "config.configurable")
+    for key in [key for key in configurable if is_inner(key)]:
+        del configurable[key]
+    _check_checkpoint_keys(configurable, "config.configurable", str | None)
+    limit = config.get("recursion_limit", 1)
     if isinstance(limit, float) and limit.is_integer():
         config["recursion_limit"] = limit = int(limit)
-    check(limit, Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)], "config.recursion_limit")
+    check(limit, Annotated[int, Meta(ge=1, le=2**63 - 1)], "config.recursion_limit")
 
 
 def check_checkpoint(checkpoint: Object | UnsetType) -> None:
-    """Checks the members of a `checkpoint`: all are text, `checkpoint_map` is an object or null, as the SDKs' types have it.
+    """Checks the members of a `checkpoint`: all are text, `checkpoint_map` is an object of texts or null, as the SDKs' types
+    have it.
 
     Raises:
         Invalid: one of them is not.
     """
     if not checkpoint:
         return
-    for key in ("checkpoint_id", "checkpoint_ns", "thread_id"):
-        if key in checkpoint:
-            check(checkpoint[key], str, f"checkpoint.{key}")
-    if checkpoint.get("checkpoint_map") is not None:
-        check(checkpoint["checkpoint_map"], Object, "checkpoint.checkpoint_map")
+    _check_checkpoint_keys(checkpoint, "checkpoint", str)
+    if "thread_id" in checkpoint:
+        check(checkpoint["thread_id"], str, "checkpoint.thread_id")
+
+
+def _check_checkpoint_keys(place: Object, name: str, text: Any) -> None:
+    """Checks what names a checkpoint, where it is there. `text` is the type of its id and namespace."""
+    for key in ("checkpoint_id", "checkpoint_ns"):
+        if key in place:
+            check(place[key], text, f"{name}.{key}")
+    if place.get("checkpoint_map") is not None:
+        check(
+            place["checkpoint_map"],
+            Annotated[dict[str, str], Meta(max_length=bounds.CHECKPOINT_MAP.most)],
+            f"{name}.checkpoint_map",
+        )
+
+
+def is_inner(key: str) -> bool:
+    """Whether an entry of `configurable` is one by which LangGraph steers itself (`__pregel_resuming`, `__pregel_send` ...).
+
+    A caller's are dropped and not refused: `RemoteGraph` as a node sends the config of the graph around it, with these.
+    """
+    return key.startswith("__pregel_")
 
 
 def check_command(command: Object | None) -> None:
@@ -179,7 +210,7 @@ def check_command(command: Object | None) -> None:
         check(goto, kind, "command.goto")
     update = command.get("update")
     if isinstance(update, list):
-        check(update, list[tuple[str, Any]], "command.update")
+        check(update, Annotated[list[tuple[str, Any]], Meta(max_length=bounds.UPDATES.most)], "command.update")
     else:
         check(update, Object | None, "command.update")
 

@@ -8,8 +8,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from threadloom.services.requests import bounds
+from threadloom.services.requests.bounds import check_filter
 from threadloom.services.requests.common import (
     Config,
+    Context,
     Durability,
     Filter,
     Limit,
@@ -18,7 +21,7 @@ from threadloom.services.requests.common import (
     Object,
     Offset,
     SortOrder,
-    StreamMode,
+    StreamModes,
     Webhook,
     canonical,
     check_config,
@@ -45,8 +48,11 @@ CronField = Literal[
 Schedule = Annotated[
     str, Meta(description="Five fields; a sixth is seconds, a seventh the year. Or `@hourly` and so on.")
 ]
-Timezone = Annotated[str, Meta(description="IANA name; null is UTC.")]
-EndTime = Annotated[str, Meta(description="ISO 8601 moment after which it does not fire; null is never.")]
+Timezone = Annotated[str, Meta(max_length=bounds.NAME.most, description="IANA name; null is UTC.")]
+EndTime = Annotated[
+    str,
+    Meta(max_length=bounds.NAME.most, description="ISO 8601 moment after which it does not fire; null is never."),
+]
 
 
 class CronPatch(Struct, kw_only=True):
@@ -58,13 +64,13 @@ class CronPatch(Struct, kw_only=True):
     input: Object | list[Any] | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
     config: Config | UnsetType = UNSET
-    context: Object | UnsetType = UNSET
+    context: Context | UnsetType = UNSET
     webhook: Webhook | UnsetType = UNSET
     interrupt_before: NodeNames | UnsetType = UNSET
     interrupt_after: NodeNames | UnsetType = UNSET
     on_run_completed: Literal["delete", "keep"] | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
-    stream_mode: StreamMode | list[StreamMode] | UnsetType = UNSET
+    stream_mode: StreamModes | UnsetType = UNSET
     stream_subgraphs: bool | UnsetType = UNSET
     stream_resumable: bool | UnsetType = UNSET
     durability: Durability | UnsetType = UNSET
@@ -94,6 +100,7 @@ class CronCount(Struct, kw_only=True):
     metadata: Filter | UnsetType = UNSET
 
     def __post_init__(self) -> None:
+        check_filter(self.metadata, "metadata")
         if self.thread_id is not UNSET:
             self.thread_id = canonical("thread", self.thread_id)
 
@@ -107,4 +114,4 @@ class CronSearch(CronCount, kw_only=True):
         "cron_id", "assistant_id", "thread_id", "next_run_date", "end_time", "created_at", "updated_at"
     ] = "created_at"
     sort_order: SortOrder = "desc"
-    select: list[CronField] = field(default_factory=list)
+    select: Annotated[list[CronField], Meta(max_length=bounds.SELECT.most)] = field(default_factory=list)

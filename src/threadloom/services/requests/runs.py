@@ -6,14 +6,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from threadloom.errors import Invalid
 from threadloom.ids import parse_id
+from threadloom.services.requests import bounds
 from threadloom.services.requests.common import (
     Checkpoint,
     Config,
+    Context,
     Durability,
     Metadata,
     NodeNames,
     Object,
     StreamMode,
+    StreamModes,
     Webhook,
     canonical,
     check_checkpoint,
@@ -51,15 +54,15 @@ class RunCreate(Struct, kw_only=True):
     checkpoint_id: str | UnsetType | None = UNSET
     metadata: Metadata = {}
     config: Config = {}
-    context: Object = {}
+    context: Context = {}
     webhook: Webhook | UnsetType = UNSET
     interrupt_before: NodeNames | UnsetType = UNSET
     interrupt_after: NodeNames | UnsetType = UNSET
-    stream_mode: StreamMode | list[StreamMode] = []
+    stream_mode: StreamModes = []
     stream_subgraphs: bool = False
     stream_resumable: bool = False
     on_disconnect: Literal["continue", "cancel"] = "continue"
-    feedback_keys: list[str] | UnsetType = UNSET
+    feedback_keys: Annotated[list[str], Meta(max_length=bounds.KEYS.most)] | UnsetType = UNSET
     multitask_strategy: MultitaskStrategy = "enqueue"
     if_not_exists: Literal["reject", "create"] = "reject"
     after_seconds: Annotated[float, Meta(le=CENTURY, description="Earliest start, in seconds from now.")] = 0.0
@@ -101,7 +104,7 @@ class CancelRuns(Struct, kw_only=True):
 
     status: Literal["pending", "running", "all"] | UnsetType = UNSET
     thread_id: str | UnsetType = UNSET
-    run_ids: list[str] | UnsetType = UNSET
+    run_ids: Annotated[list[str], Meta(max_length=bounds.IDS.most)] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         named = self.thread_id is not UNSET and self.run_ids is not UNSET

@@ -4,10 +4,17 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from threadloom.codec import to_json
 from threadloom.errors import BadRequest, Invalid
+from threadloom.services.requests import bounds
+from threadloom.services.requests.bounds import check_count, check_filter
 from threadloom.services.requests.common import Limit, Object, Offset, check_labels
 
 Namespace = Annotated[list[str], Meta(description="Labels from the root down; none is empty or holds a period.")]
+Paths = Annotated[
+    list[Annotated[str, Meta(max_length=bounds.PATH.most)]],
+    Meta(max_length=bounds.INDEX.most),
+]
 Minutes = Annotated[float, Meta(description="Minutes to live.")]
 
 
@@ -22,12 +29,17 @@ class ItemPut(Struct, kw_only=True):
     namespace: Namespace
     key: str
     value: Object
-    index: Annotated[bool | list[str] | None, Meta(description="null, false, or the paths to embed.")] = None
+    index: Annotated[bool | Paths | None, Meta(description="null, false, or the paths to embed.")] = None
     ttl: Minutes | None = None
 
     def __post_init__(self) -> None:
         if self.index is True:
             raise Invalid("index: must be null, false or a list of paths (got true)")
+        if isinstance(self.index, list):
+            self.index = list(dict.fromkeys(self.index))
+            chosen = sum(1 + path.count(",") for path in self.index)
+            if chosen > 1:  # each may be all of the value
+                check_count(chosen * len(to_json(self.value)), bounds.INDEXED, "index")
         if not self.namespace:
             raise BadRequest("Namespace cannot be empty.")
         check_labels(self.namespace)
@@ -58,12 +70,15 @@ class ItemSearch(Struct, kw_only=True):
         Annotated[Object, Meta(description="Top-level fields of the value: equal, or $eq $ne $gt $gte $lt $lte.")]
         | None
     ) = None
-    query: Annotated[str, Meta(description="Orders by likeness; needs an index.")] | None = None
+    query: (
+        Annotated[str, Meta(max_length=bounds.QUERY.most, description="Orders by likeness; needs an index.")] | None
+    ) = None
     limit: Limit = 10
     offset: Offset = 0
     refresh_ttl: bool | None = None
 
     def __post_init__(self) -> None:
+        check_filter(self.filter, "filter")
         self.namespace_prefix = self.namespace_prefix or []
         check_labels(self.namespace_prefix)
 

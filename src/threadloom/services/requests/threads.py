@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from threadloom.errors import Invalid
 from threadloom.services.requests import bounds
-from threadloom.services.requests.bounds import check_count
+from threadloom.services.requests.bounds import check_count, check_filter
 from threadloom.services.requests.common import (
     Checkpoint,
     Filter,
@@ -56,7 +56,7 @@ class NodeUpdate(Struct, kw_only=True):
 class Superstep(Struct, kw_only=True):
     """Updates that are applied together, as one checkpoint."""
 
-    updates: list[NodeUpdate]
+    updates: Annotated[list[NodeUpdate], Meta(max_length=bounds.UPDATES.most)]
 
 
 class ThreadCreate(Struct, kw_only=True):
@@ -92,22 +92,30 @@ class ThreadCount(Struct, kw_only=True):
     values: Filter | UnsetType = UNSET
     status: ThreadStatus | UnsetType = UNSET
 
+    def __post_init__(self) -> None:
+        check_filter(self.metadata, "metadata")
+        check_filter(self.values, "values")
+
 
 class ThreadSearch(ThreadCount, kw_only=True):
     """Which threads to find, and what to show of them. Empty lists mean no filter, or all fields."""
 
-    ids: list[str] = field(default_factory=list)
+    ids: Annotated[list[str], Meta(max_length=bounds.IDS.most)] = field(default_factory=list)
     limit: Limit = 10
     offset: Offset = 0
     sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] = "updated_at"
     sort_order: SortOrder = "desc"
-    select: list[ThreadField] = field(default_factory=list)
+    select: Annotated[list[ThreadField], Meta(max_length=bounds.SELECT.most)] = field(default_factory=list)
     extract: Annotated[
-        dict[str, str],
-        Meta(max_length=10, description="Alias to path (`values.a[0].b`); found under `extracted` in the answer."),
+        dict[str, Annotated[str, Meta(max_length=bounds.PATH.most)]],
+        Meta(
+            max_length=bounds.PATHS.most,
+            description="Alias to path (`values.a[0].b`); found under `extracted` in the answer.",
+        ),
     ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.ids = [canonical("thread", one) for one in self.ids]
         for alias, path in self.extract.items():
             if not _ALIAS.match(alias):
@@ -118,6 +126,7 @@ class ThreadSearch(ThreadCount, kw_only=True):
                 raise Invalid(f"Extract path for '{alias}' must be a non-empty string")
             if re.split(r"[.\[]", path, maxsplit=1)[0] not in EXTRACT_ROOTS:
                 raise Invalid(f"Extract path '{path}' must start with one of: {', '.join(EXTRACT_ROOTS)}")
+            check_count(path.count(".") + path.count("["), bounds.STEPS, f"extract.{alias}")
 
 
 class ThreadPrune(Struct, kw_only=True):
@@ -169,6 +178,8 @@ class StateUpdate(Struct, kw_only=True):
     checkpoint_id: str | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
+        if isinstance(self.values, list):
+            check_count(len(self.values), bounds.UPDATES, "values")
         check_checkpoint(self.checkpoint)
 
 
@@ -190,6 +201,7 @@ class HistoryQuery(Struct, kw_only=True):
     select: StateFields | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
+        check_filter(self.metadata, "metadata")
         check_checkpoint(self.checkpoint)
         self.select = state_fields(self.select or [])
         before = self.before

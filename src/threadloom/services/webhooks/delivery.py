@@ -5,6 +5,7 @@ a try. A receiver may get the same delivery twice (the process died before it wr
 """
 
 import asyncio
+import functools
 import logging
 import uuid
 from types import TracebackType
@@ -21,6 +22,7 @@ from threadloom.ids import new_id
 from threadloom.services.webhooks.payload import payload, sent
 from threadloom.services.webhooks.policy import WebhookPolicy
 from threadloom.services.webhooks.post import TIMEOUT, Poster
+from threadloom.services.webhooks.shares import HostShares, host_of
 from threadloom.storage.base import Storage
 from threadloom.types import Delivery
 
@@ -33,10 +35,13 @@ CLAIM_SECONDS = 3 * TIMEOUT
 """How long a claim holds: a try and its note are long done by then, or their process is gone."""
 
 MOST = 100
-"""Tries that a process makes at once."""
+"""Tries that a process makes at once; `shares` says how many of them at one host."""
 
 LOOK_SECONDS = 15.0
 """How often is looked for deliveries that another process left."""
+
+CONTESTED_SECONDS = 0.1
+"""How soon is looked again when another process claims what is due."""
 
 FAREWELL = 5.0
 """Seconds that tries under way get when the server stops."""
@@ -62,6 +67,7 @@ class Webhooks:
         self._home: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._shares = HostShares(MOST)
 
     def obey(self, settings: Settings) -> None:
         """Follows these settings from the next delivery on."""
@@ -103,12 +109,14 @@ class Webhooks:
         if not url or self._disabled:
             return None
         now = self._clock.now()
-        claimed = self._home is not None and len(self._under_way) < MOST
+        host = host_of(url)
+        claimed = self._home is not None and self._shares.may_start(host)
         return Delivery(
             delivery_id=new_id(),
             run_id=settled.run.run_id,
             thread_id=settled.run.thread_id,
             url=url,
+            host=host,
             body_json=payload(settled, now),
             created_at=now,
             updated_at=now,
@@ -152,20 +160,22 @@ class Webhooks:
             await self._wait(seconds)
 
     async def _take_due(self) -> float:
-        """Begins what is due. Gives the seconds until it is worth looking again."""
-        room = MOST - len(self._under_way)
-        now = self._clock.now()
-        due = await self._storage.read(lambda tx: tx.deliveries.next_due())
-        if due is not None and due <= now and room > 0:
+        """Begins what is due. Gives the seconds until it is worth looking again; the end of a try wakes sooner."""
+        while (batch := self._shares.batch()) > 0:
+            now, full = self._clock.now(), self._shares.saturated()
+            due = await self._storage.read(lambda tx: tx.deliveries.next_due(full))  # noqa: B023
+            if due is None:
+                break
+            if due > now:
+                return min(max(due - self._clock.now(), 0) / SECOND, LOOK_SECONDS)
             claimed = await self._storage.write(
-                lambda tx: tx.deliveries.claim(self.id, now, _claim_end(now), room),
+                lambda tx: tx.deliveries.claim(self.id, now, _claim_end(now), batch, full)  # noqa: B023
             )
             for delivery in claimed:
                 self._begin(delivery)
-            due = await self._storage.read(lambda tx: tx.deliveries.next_due())
-        if due is None or room <= 0:
-            return LOOK_SECONDS
-        return min(max(due - self._clock.now(), 0) / SECOND, LOOK_SECONDS)
+            if not claimed:
+                return CONTESTED_SECONDS
+        return LOOK_SECONDS
 
     async def _wait(self, seconds: float) -> None:
         waits = [asyncio.ensure_future(wait) for wait in (self._clock.sleep(seconds), self._woken.wait())]
@@ -180,10 +190,12 @@ class Webhooks:
     def _begin(self, delivery: Delivery) -> None:
         task = asyncio.ensure_future(self._deliver(delivery))
         self._under_way.add(task)
-        task.add_done_callback(self._ended)
+        self._shares.start(delivery.host)
+        task.add_done_callback(functools.partial(self._ended, delivery.host))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, host: str, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
+        self._shares.end(host)
         if not task.cancelled() and (error := task.exception()):
             log.error("a webhook could not be told", exc_info=error)
         self.wake()

@@ -19,6 +19,13 @@ INTERNAL = "http://localhost"
 """Stands before a relative URL. The call does not leave the process, and is a stranger's: without credentials or trust."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_USED = (IPv6Network("2000::/3"), IPv6Network("fc00::/7"))
+"""What IPv6 hosts have as addresses: global ones, and those of private networks. The rest of the space is reserved, or has
+forms of IPv4 addresses in it that are out of use (`::127.0.0.1`, `::ffff:0:127.0.0.1`)."""
+
+_ISATAP = 0x0000_5EFE
+"""The upper half of an interface's id that has an IPv4 address in its lower half; one bit may be set or not."""
+
 _LOCAL_NAMES = ("localhost", ".localhost")
 Address = IPv4Address | IPv6Address
 
@@ -35,6 +42,7 @@ class WebhookPolicy:
 
     def __init__(self, settings: WebhookSettings) -> None:
         self._rules: WebhookUrlRules = settings.url
+        self._lookups: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
 
     async def check(self, url: str) -> None:
         """Lets a URL pass.
@@ -59,10 +67,36 @@ class WebhookPolicy:
             return Target(_parsed(INTERNAL + url), ())
         parsed = _parsed(url)
         host = _check_form(parsed, rules)
-        addresses = await _addresses(host, parsed.port or (443 if parsed.scheme == "https" else 80))
+        addresses = await self._addresses(host, parsed.port or (443 if parsed.scheme == "https" else 80))
         for address in addresses:
             _check_address(address, rules)
         return Target(parsed, tuple(dict.fromkeys(map(str, addresses))))
+
+    async def _addresses(self, host: str, port: int) -> list[Address]:
+        """What a host's name means. Who asks for one that is being looked up waits for that answer: a name whose server does not
+        answer must not take all the threads that look names up.
+
+        Raises:
+            Invalid: the name cannot be resolved.
+        """
+        with contextlib.suppress(ValueError):
+            return [ip_address(host)]
+        place = (host, port)
+        if place not in self._lookups:
+            self._lookups[place] = asyncio.ensure_future(_looked_up(host, port))
+            self._lookups[place].add_done_callback(lambda task: self._forget(place, task))
+        found: list[Address] = []
+        with contextlib.suppress(OSError, UnicodeError, TimeoutError):
+            async with asyncio.timeout(RESOLVE_SECONDS):
+                found = await asyncio.shield(self._lookups[place])
+        if not found:
+            raise Invalid("Webhook host blocked: DNS resolution failed")
+        return found
+
+    def _forget(self, place: tuple[str, int], task: asyncio.Task[list[Address]]) -> None:
+        del self._lookups[place]
+        if not task.cancelled():
+            task.exception()  # everybody who waited for it may have gone
 
 
 def _parsed(url: str) -> httpx.URL:
@@ -95,16 +129,9 @@ def _check_form(url: httpx.URL, rules: WebhookUrlRules) -> str:
     return host
 
 
-async def _addresses(host: str, port: int) -> list[Address]:
-    with contextlib.suppress(ValueError):
-        return [ip_address(host)]
-    try:
-        async with asyncio.timeout(RESOLVE_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError):
-        found = []
-    if not found:
-        raise Invalid("Webhook host blocked: DNS resolution failed")
+async def _looked_up(host: str, port: int) -> list[Address]:
+    """Raises OSError or UnicodeError when the name cannot be resolved."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
@@ -117,6 +144,11 @@ def _check_address(address: Address, rules: WebhookUrlRules) -> None:
         return
     if plain.is_link_local or plain.is_multicast or plain.is_unspecified:
         raise Invalid("Webhook host blocked: blocked IP range")
+    if isinstance(plain, IPv6Address):
+        if not any(plain in network for network in _USED):
+            raise Invalid("Webhook host blocked: blocked IP range")
+        for carried in _carried(plain):
+            _check_address(carried, rules)
     if not plain.is_global and rules.disable_private_ips:
         raise Invalid("Webhook host blocked: private IP range (webhooks.url.disable_private_ips)")
 
@@ -125,6 +157,18 @@ def _unwrapped(address: Address) -> Address:
     """The IPv4 address that an IPv6 one stands for, if it does."""
     if isinstance(address, IPv6Address):
         if address in _NAT64:
-            return IPv4Address(int(address) & 0xFFFF_FFFF)
+            return _low(address)
         return address.ipv4_mapped or address.sixtofour or address
     return address
+
+
+def _carried(address: IPv6Address) -> list[IPv4Address]:
+    """The IPv4 addresses that packets to an IPv6 one may be sent to in a tunnel (Teredo, ISATAP)."""
+    carried = list(address.teredo or ())
+    if int(address) >> 32 & 0xFDFF_FFFF == _ISATAP:
+        carried.append(_low(address))
+    return carried
+
+
+def _low(address: IPv6Address) -> IPv4Address:
+    return IPv4Address(int(address) & 0xFFFF_FFFF)

@@ -1,6 +1,6 @@
 """Deliveries in PostgreSQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ SQL = load(__package__, "deliveries.sql")
 
 COLUMNS = (
     "delivery_id, run_id, thread_id, url, ''::bytea AS body, status, due, worker, claims, tries_left, tries, created_at,"
-    " updated_at, expires_at"
+    " updated_at, expires_at, host"
 )
 """A row without its body."""
 
@@ -44,17 +44,23 @@ class PostgresDeliveries:
             delivery.created_at,
             delivery.updated_at,
             delivery.expires_at,
+            delivery.host,
         )
 
     async def get(self, delivery_id: str) -> Delivery | None:
         return await self._one("get", delivery_id)
 
-    async def next_due(self) -> int | None:
-        due: int | None = await self._db.fetchval(SQL["next_due"])
+    async def next_due(self, passed: Sequence[str] = ()) -> int | None:
+        asked = (
+            self._db.fetchval(SQL["next_due_beside"], list(passed)) if passed else self._db.fetchval(SQL["next_due"])
+        )
+        due: int | None = await asked
         return due
 
-    async def claim(self, worker: str, now: int, until: int, limit: int) -> list[Delivery]:
-        return [_delivery(row) for row in await self._db.fetch(SQL["claim"], worker, now, until, limit)]
+    async def claim(self, worker: str, now: int, until: int, limit: int, passed: Sequence[str] = ()) -> list[Delivery]:
+        values: tuple[Any, ...] = (worker, now, until, limit)
+        name, values = ("claim_beside", (*values, list(passed))) if passed else ("claim", values)
+        return [_delivery(row) for row in await self._db.fetch(SQL[name], *values)]
 
     async def note(self, delivery: Delivery) -> bool:
         noted = await self._db.fetchval(
@@ -133,4 +139,5 @@ def _delivery(row: Mapping[str, Any]) -> Delivery:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         expires_at=row["expires_at"],
+        host=row["host"],
     )

@@ -4,8 +4,8 @@
 -- A new delivery.
 INSERT INTO deliveries
     (delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-     expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+     expires_at, host)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: get
 -- One delivery with its body.
@@ -19,6 +19,42 @@ SELECT min(due) FROM deliveries WHERE status = 'pending';
 -- Pending ones that are due, for the one who claims them; what another process is claiming is passed over.
 WITH found AS (
     SELECT delivery_id, due FROM deliveries WHERE status = 'pending' AND due <= $2 ORDER BY due, seq LIMIT $4
+    FOR NO KEY UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE deliveries d SET worker = $1, due = $3, claims = claims + 1 FROM found WHERE d.delivery_id = found.delivery_id
+    RETURNING d.*, found.due AS was_due
+)
+SELECT * FROM claimed ORDER BY was_due, seq;
+
+-- name: next_due_beside
+-- When the first pending one is due, hosts in a list aside. Goes from host to host through the index.
+WITH RECURSIVE hosts (host) AS (
+    (SELECT host FROM deliveries WHERE status = 'pending' ORDER BY host LIMIT 1)
+    UNION ALL
+    SELECT next.host FROM hosts CROSS JOIN LATERAL (
+        SELECT host FROM deliveries WHERE status = 'pending' AND host > hosts.host ORDER BY host LIMIT 1
+    ) next
+)
+SELECT min(first.due) FROM hosts CROSS JOIN LATERAL (
+    SELECT due FROM deliveries WHERE status = 'pending' AND host = hosts.host ORDER BY due LIMIT 1
+) first WHERE hosts.host <> ALL ($1::text[]);
+
+-- name: claim_beside
+-- As `claim`, hosts in a list aside.
+WITH RECURSIVE hosts (host) AS (
+    (SELECT host FROM deliveries WHERE status = 'pending' ORDER BY host LIMIT 1)
+    UNION ALL
+    SELECT next.host FROM hosts CROSS JOIN LATERAL (
+        SELECT host FROM deliveries WHERE status = 'pending' AND host > hosts.host ORDER BY host LIMIT 1
+    ) next
+), candidates AS (
+    SELECT first.seq FROM hosts CROSS JOIN LATERAL (
+        SELECT seq, due FROM deliveries WHERE status = 'pending' AND host = hosts.host AND due <= $2
+        ORDER BY due, seq LIMIT $4
+    ) first WHERE hosts.host <> ALL ($5::text[]) ORDER BY first.due, first.seq LIMIT $4
+), found AS (
+    SELECT delivery_id, due FROM deliveries
+    WHERE seq IN (SELECT seq FROM candidates) AND status = 'pending' AND due <= $2
     FOR NO KEY UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE deliveries d SET worker = $1, due = $3, claims = claims + 1 FROM found WHERE d.delivery_id = found.delivery_id

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from threadloom.storage.items import Condition, ItemQuery, matches, reader
+from threadloom.storage.items import NARROWING, Condition, ItemQuery, matches, reader
 from threadloom.storage.named import load
 from threadloom.storage.postgres.documents import NoDocument, dump, operand
 from threadloom.storage.postgres.filters import Arguments, field_of
@@ -247,7 +247,9 @@ def _without_vector(dims: int, arguments: Arguments) -> str:
 def _narrowed(wanted: Sequence[Condition], arguments: Arguments, table: str = "") -> str:
     """SQL that lets every match through, and few others, where the database surely compares as we do: plain equality, and
     numbers that a double holds."""
-    return "".join(f" AND {sql}" for one in wanted if (sql := _narrow(one, f"tl_document({table}value)", arguments)))
+    return "".join(
+        f" AND {sql}" for one in wanted[:NARROWING] if (sql := _narrow(one, f"tl_document({table}value)", arguments))
+    )
 
 
 def _narrow(condition: Condition, document: str, arguments: Arguments) -> str | None:

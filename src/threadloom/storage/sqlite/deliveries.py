@@ -37,18 +37,21 @@ class SqliteDeliveries:
             delivery.created_at,
             delivery.updated_at,
             delivery.expires_at,
+            delivery.host,
         )
         self._connection.execute(SQL["insert"], row)
 
     async def get(self, delivery_id: str) -> Delivery | None:
         return self._one("get", (delivery_id,))
 
-    async def next_due(self) -> int | None:
-        due: int | None = self._connection.execute(SQL["next_due"]).fetchone()[0]
+    async def next_due(self, passed: Sequence[str] = ()) -> int | None:
+        name, values = ("next_due_beside", (_list(passed),)) if passed else ("next_due", ())
+        due: int | None = self._connection.execute(SQL[name], values).fetchone()[0]
         return due
 
-    async def claim(self, worker: str, now: int, until: int, limit: int) -> list[Delivery]:
-        due = self._connection.execute(SQL["due"], (now, limit)).fetchall()
+    async def claim(self, worker: str, now: int, until: int, limit: int, passed: Sequence[str] = ()) -> list[Delivery]:
+        name, values = ("due_beside", (now, limit, _list(passed))) if passed else ("due", (now, limit))
+        due = self._connection.execute(SQL[name], values).fetchall()
         claimed = [self._one("claim", (delivery_id, worker, until)) for (delivery_id,) in due]
         return [delivery for delivery in claimed if delivery is not None]
 
@@ -113,6 +116,10 @@ def _filters(query: DeliveryQuery) -> tuple[str, dict[str, Any]]:
     return (f"\nWHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
+def _list(hosts: Sequence[str]) -> str:
+    return to_json(list(hosts)).decode()
+
+
 def _delivery(row: Sequence[Any]) -> Delivery:
     return Delivery(
         delivery_id=row[0],
@@ -129,4 +136,5 @@ def _delivery(row: Sequence[Any]) -> Delivery:
         created_at=row[11],
         updated_at=row[12],
         expires_at=row[13],
+        host=row[14],
     )

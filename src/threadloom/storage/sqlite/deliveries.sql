@@ -4,18 +4,47 @@
 -- A new delivery.
 INSERT INTO deliveries
     (delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-     expires_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+     expires_at, host)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: get
 -- One delivery with its body.
 SELECT delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-    expires_at
+    expires_at, host
 FROM deliveries WHERE delivery_id = ?;
 
 -- name: next_due
 -- When the first pending one is due.
 SELECT min(due) FROM deliveries WHERE status = 'pending';
+
+-- name: next_due_beside
+-- When the first pending one is due, hosts in a list aside. Goes from host to host through the index.
+WITH RECURSIVE hosts (host) AS (
+    SELECT min(host) FROM deliveries INDEXED BY deliveries_host WHERE status = 'pending'
+    UNION ALL
+    SELECT (SELECT min(d.host) FROM deliveries d INDEXED BY deliveries_host WHERE d.status = 'pending' AND d.host > hosts.host)
+    FROM hosts WHERE host IS NOT NULL
+)
+SELECT min((
+    SELECT min(d.due) FROM deliveries d INDEXED BY deliveries_host WHERE d.status = 'pending' AND d.host = hosts.host
+)) FROM hosts WHERE host IS NOT NULL AND host NOT IN (SELECT value FROM json_each(?));
+
+-- name: due_beside
+-- Pending ones that are due, hosts in a list aside.
+WITH RECURSIVE hosts (host) AS (
+    SELECT min(host) FROM deliveries INDEXED BY deliveries_host WHERE status = 'pending'
+    UNION ALL
+    SELECT (SELECT min(d.host) FROM deliveries d INDEXED BY deliveries_host WHERE d.status = 'pending' AND d.host > hosts.host)
+    FROM hosts WHERE host IS NOT NULL
+)
+SELECT d.delivery_id
+FROM hosts CROSS JOIN deliveries d
+WHERE hosts.host IS NOT NULL AND hosts.host NOT IN (SELECT value FROM json_each(?3)) AND d.seq IN (
+    SELECT l.seq FROM deliveries l INDEXED BY deliveries_host
+    WHERE l.status = 'pending' AND l.host = hosts.host AND l.due <= ?1
+    ORDER BY l.due, l.seq LIMIT ?2
+)
+ORDER BY d.due, d.seq LIMIT ?2;
 
 -- name: due
 -- Pending ones that are due.
@@ -25,7 +54,7 @@ SELECT delivery_id FROM deliveries WHERE status = 'pending' AND due <= ? ORDER B
 -- One that is due, for the one who claims it.
 UPDATE deliveries SET worker = ?2, due = ?3, claims = claims + 1 WHERE delivery_id = ?1
 RETURNING delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-    expires_at;
+    expires_at, host;
 
 -- name: note
 -- How a try went, from the one who holds the newest claim.
@@ -40,7 +69,7 @@ SET expires_at = CASE status WHEN 'pending' THEN expires_at END, status = 'pendi
     updated_at = ?2
 WHERE delivery_id = ?1 AND worker IS NULL
 RETURNING delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-    expires_at;
+    expires_at, host;
 
 -- name: release
 -- All claims, given up.
@@ -75,7 +104,7 @@ DELETE FROM deliveries WHERE expires_at <= ? AND status <> 'pending';
 -- name: search
 -- Deliveries without their bodies; filters and order are put behind it.
 SELECT delivery_id, run_id, thread_id, url, x'' AS body, status, due, worker, claims, tries_left, tries, created_at,
-    updated_at, expires_at
+    updated_at, expires_at, host
 FROM deliveries;
 
 -- name: count

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from threadloom.storage.items import Condition, ItemQuery, matches, reader
+from threadloom.storage.items import NARROWING, Condition, ItemQuery, matches, reader
 from threadloom.storage.named import load
 from threadloom.storage.vectors import Fetched, Ids, VectorCache, nearest, parse_ids
 from threadloom.types import Item
@@ -218,7 +218,7 @@ def _narrowed(wanted: Sequence[Condition]) -> tuple[str, dict[str, Any]]:
     It knows only what SQLite surely compares as we do: plain names, texts without NUL, numbers that a double holds.
     """
     sql, values = "", {}
-    for number, condition in enumerate(wanted):
+    for number, condition in enumerate(wanted[:NARROWING]):
         operand = condition.operand
         if not _PLAIN.fullmatch(condition.field) or condition.operator == "ne":
             continue

@@ -1,0 +1,186 @@
+"""HTTP connections: how long an idle one is kept, and what the head of a request may cost before anybody reads it."""
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Request line and headers together, trailers included. nginx allows 40 kB, Apache 800 kB, Node 16 kB."""
+
+MAX_HEADERS = 1000
+"""A thousand empty ones are small, and each layer of the server looks through all of them."""
+
+HEAD_SECONDS = 30.0
+"""Seconds from the first byte of a head to its last."""
+
+LINGER_SECONDS = 2.0
+"""How long what a refused client still sends is read and dropped. A socket that is closed with unread data resets the
+connection, and the client may lose the answer that says why."""
+
+_TOO_LARGE = (
+    f"The request's line and headers are larger than {MAX_HEAD_BYTES} bytes, or more than {MAX_HEADERS} headers"
+)
+_TOO_SLOW = f"The request's line and headers did not arrive within {HEAD_SECONDS:g} seconds"
+
+
+class Connections(ServerState):
+    """What the connections of a server share.
+
+    Attributes:
+        draining: whether the server is about to stop. Each answer then asks the client to close its connection, so that
+            no request is sent on one that is closed a moment later.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draining = False
+
+    def drain(self) -> None:
+        """Says that the server is about to stop, also to requests that are not answered yet."""
+        self.draining = True
+        for connection in self.connections:
+            if isinstance(connection, HttpProtocol):
+                connection.close_after_answer()
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with bounds on the head of a request: its size (431) and the time that it takes (408).
+
+    The parser hands over parts of a head when they are complete, and keeps an incomplete one however long it is. So the bytes
+    that are read are counted, which costs nothing for each header; the parts are only when the reads are large.
+    """
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._reading = 0
+        self._in_head = self._began = False
+        self._first_read = 0
+        """Size of the read in which the head began; not all of it need be the head's."""
+        self._head_bytes = 0
+        """Size of the reads after that one, which are the head's as long as it has not ended."""
+        self._progress = False
+        self._silent_bytes = 0
+        """What came outside of heads without being a body's: empty lines, trailers, extensions of chunks."""
+        self._too_large = False
+        self._done = False
+        """Whether what comes in is no longer for the parser: it was refused, or the connection is a web socket's."""
+        self._deadline: asyncio.TimerHandle | None = None
+
+    # --- the connection ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # Browsers and balancers open connections before they need them; such a one is idle like any other.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._done:
+            return
+        self._reading = len(data)
+        self._progress = False
+        super().data_received(data)
+        if self._done or self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head_bytes += 0 if self._began else len(data)
+            self._began = False
+        else:
+            self._silent_bytes = 0 if self._progress else self._silent_bytes + len(data)
+        if self._too_large or self._head_bytes > MAX_HEAD_BYTES or self._silent_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, b"Request Header Fields Too Large", _TOO_LARGE)
+        elif self._deadline is None and (self._in_head or self._is_idle()):
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def handle_websocket_upgrade(self) -> None:
+        if not self._too_large:  # else it is refused as soon as all that was read is parsed
+            self._done = True
+            self._stop_clock()
+            super().handle_websocket_upgrade()
+
+    def close_after_answer(self) -> None:
+        """Lets the answer to the newest request, if one is under way, end the connection."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    # --- the parser's events ---
+
+    def on_message_begin(self) -> None:
+        self._in_head = self._began = True
+        self._first_read = self._reading
+        self._head_bytes = self._silent_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._progress = True
+        self._stop_clock()
+        self._too_large = self._too_large or self._is_too_large()
+        if not self._too_large:
+            super().on_headers_complete()
+            if isinstance(self.server_state, Connections) and self.server_state.draining:
+                self.close_after_answer()
+
+    def on_body(self, body: bytes) -> None:
+        self._progress = True
+        if not self._too_large:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._progress = True
+        if not self._too_large:
+            super().on_message_complete()
+
+    # --- refusing ---
+
+    def _is_too_large(self) -> bool:
+        """Whether the head that is complete is larger than it may be."""
+        if len(self.headers) > MAX_HEADERS:
+            return True
+        if self._first_read + self._head_bytes + self._reading <= MAX_HEAD_BYTES:
+            return False
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES
+
+    def _is_idle(self) -> bool:
+        """Whether no request is answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self._in_head:
+            self._refuse(408, b"Request Timeout", _TOO_SLOW)
+        elif not self.transport.is_closing():
+            self.transport.close()  # empty lines, or the rest of a body that was answered
+
+    def _refuse(self, status: int, reason: bytes, detail: str) -> None:
+        """Answers and closes. An earlier request of the connection is still answered, if all of it has come."""
+        self._done = True
+        self._stop_clock()
+        self._unset_keepalive_if_required()
+        if not self._is_idle():
+            if self.cycle.more_body:
+                self.transport.close()
+            else:
+                self.close_after_answer()
+            return
+        body = json.dumps({"detail": detail}).encode()
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status, reason, len(body), body)
+        )
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
