@@ -236,7 +236,7 @@ def _of_turn(checkpoint: dict[str, Any], turn: str | None) -> dict[str, Any]:
 
     They note `parent_id` for the messages of the values that follow, as the checkpoint to fork at: it is where the turn began.
     They take values with a lower `step` than they saw for old ones, which on a fork they are not: it goes by another name.
-    See docs/decisions/0015-where-react-clients-fork.md.
+    See docs/decisions/0016-where-react-clients-fork.md.
     """
     told_of = {"id": checkpoint["id"], "source": checkpoint["source"], "superstep": checkpoint["step"]}
     parent = checkpoint.get("parent_id")
