@@ -17,9 +17,10 @@ from threadloom.encryption.tables import (
     SealedTasks,
     SealedThreads,
 )
-from threadloom.storage.base import Assistants, Crons, Events, Runs, Storage, Threads, Tx
+from threadloom.storage.base import Assistants, Crons, Runs, Storage, Threads, Tx
 from threadloom.storage.ciphertexts import Ciphertexts
 from threadloom.storage.deliveries import Deliveries
+from threadloom.storage.events import Events
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage
 from threadloom.storage.tasks import Tasks
