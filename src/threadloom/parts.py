@@ -62,7 +62,13 @@ def choose(settings: Settings) -> Parts:
     """
     if settings.postgres_uri is None:
         storage = SqliteStorage(settings.data, synchronous=settings.threadloom.synchronous)
-        return Parts(storage=storage, broker=LocalBroker(), locks=LocalLocks(), clock=SystemClock(), alone=True)
+        return Parts(
+            storage=storage,
+            broker=LocalBroker(reader_bytes=settings.threadloom.limits.reader_bytes),
+            locks=LocalLocks(),
+            clock=SystemClock(),
+            alone=True,
+        )
     try:
         return _shared(settings, settings.postgres_uri)
     except ModuleNotFoundError as error:
@@ -141,13 +147,14 @@ def _sealed(link: "Link", settings: Settings) -> Broker:
     from threadloom.broker.linked import LinkedBroker
     from threadloom.encryption.aes import NONCE, Key
 
+    reader_bytes = settings.threadloom.limits.reader_bytes
     if settings.vars.langgraph_aes_key is None:
         if settings.encryption is not None:
             raise ConfigError(
                 "encryption: messages between processes would go in clear, for handlers are not asked for them. Set "
                 "LANGGRAPH_AES_KEY beside the handlers."
             )
-        return LinkedBroker(link)
+        return LinkedBroker(link, reader_bytes=reader_bytes)
     aead = Key(settings.vars.langgraph_aes_key).aead
 
     def seal(body: bytes) -> bytes:
@@ -157,7 +164,7 @@ def _sealed(link: "Link", settings: Settings) -> Broker:
     def unseal(body: bytes) -> bytes:
         return bytes(aead.decrypt(body[:NONCE], body[NONCE:], MESSAGE))
 
-    return LinkedBroker(link, seal=seal, unseal=unseal)
+    return LinkedBroker(link, seal=seal, unseal=unseal, reader_bytes=reader_bytes)
 
 
 async def _set_forever(clock: SharedClock) -> None:

@@ -163,6 +163,7 @@ class Server:
             timeout=variables.bg_job_timeout_secs,
             keep=settings.events_seconds,
             log_size=variables.lsd_protocol_v2_buffer_size,
+            replay_bytes=settings.threadloom.limits.replay_bytes,
             event_size=variables.max_stream_chunk_size_bytes,
             isolated=variables.bg_job_isolated_loops,
             alone=self._alone,
@@ -171,7 +172,9 @@ class Server:
             after_run=self.webhooks.after_run,
             observer=all_of([log_run, self._metrics.observe, *([self.telemetry.observe] if self.telemetry else [])]),
         )
-        self.sweeper = ThreadSweeper(storage=self.storage, clock=clock, settings=settings.checkpointer.ttl)
+        self.sweeper = ThreadSweeper(
+            storage=self.storage, clock=clock, settings=settings.checkpointer.ttl, gone=self.broker.gone
+        )
         self.retention = Retention(storage=self.storage, clock=clock, runs_days=settings.threadloom.retention.runs_days)
         self.steps = ClockSteps(
             storage=self.storage,
@@ -226,7 +229,9 @@ class Server:
         await self.app.change(generation.edge, lambda: self.worker.needs(before.graphs))
         self.generation = generation
         self.webhooks.obey(generation.settings)
-        self.limits.obey(generation.settings.threadloom.limits, told_apart=generation.settings.auth is not None)
+        limits = generation.settings.threadloom.limits
+        self.limits.obey(limits, told_apart=generation.settings.auth is not None)
+        self.broker.reader_bytes, self.worker.replay_bytes = limits.reader_bytes, limits.replay_bytes
         gc.unfreeze()
         _set_apart()
 
@@ -283,6 +288,7 @@ class Server:
             ttl=settings.checkpointer.ttl,
             supersteps=writer.supersteps,
             stop_runs=runs.stop_thread,
+            gone=broker.gone,
         )
         assistants.delete_thread = threads.delete
         state = StateService(
@@ -297,7 +303,9 @@ class Server:
         return Services(
             threads=threads,
             copying=CopyService(storage=storage, guard=guard, clock=clock, graphs=thread_graphs),
-            erasing=EraseService(storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread),
+            erasing=EraseService(
+                storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone
+            ),
             state=state,
             runs=runs,
             streams=RunStreamService(

@@ -3,94 +3,25 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Callable
 
-import asyncpg
 import pytest
-import redis.asyncio
 
-from tests.proxy import Proxy
-from threadloom.broker import linked, local
-from threadloom.broker.base import Broker, EventsLost, Follower, ReaderTooSlow
+from tests.contract.brokers import KINDS, SECONDS, Pair, Source, got, opened, silent
+from threadloom.broker import linked
+from threadloom.broker.base import GONE, Broker, EventsLost, Follower
 from threadloom.broker.linked import LinkedBroker
 from threadloom.broker.local import LocalBroker
 from threadloom.broker.postgres import PostgresLink
-from threadloom.broker.redis import RedisLink
 from threadloom.errors import Unavailable
 from threadloom.types import CHANNELS, Event
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 60
 
-
-@dataclass
-class Pair:
-    """Two brokers that share what carries their messages; `between` is the connection of the first to it.
-
-    `forget` makes what carries the messages forget all.
-    """
-
-    one: Broker
-    other: Broker
-    between: Proxy | None = None
-    forget: Callable[[], Awaitable[None]] | None = None
-
-
-@contextlib.asynccontextmanager
-async def _postgres(uri: str) -> AsyncIterator[Pair]:
-    async def forget() -> None:
-        connection = await asyncpg.connect(uri)
-        await connection.execute("TRUNCATE live_processes CASCADE")
-        await connection.close()
-
-    def link(port: int) -> PostgresLink:
-        place = urlsplit(uri)
-        return PostgresLink(place._replace(netloc=f"{place.username}@127.0.0.1:{port}").geturl())
-
-    place = urlsplit(uri)
-    assert place.hostname and place.port
-    with Proxy([(place.hostname, place.port)]) as between:
-        one, other = LinkedBroker(link(between.port)), LinkedBroker(link(place.port))
-        yield Pair(one, other, between, forget)
-
-
-@contextlib.asynccontextmanager
-async def _redis(uri: str, *, cluster: bool = False) -> AsyncIterator[Pair]:
-    async def forget() -> None:
-        client = redis.asyncio.Redis.from_url(uri)
-        await client.flushall()
-        await client.aclose()
-
-    place = urlsplit(uri)
-    assert place.hostname and place.port
-    with Proxy([(place.hostname, place.port)]) as between:
-        port = place.port if cluster else between.port  # a cluster tells where its nodes are: the way there is its own
-        one = LinkedBroker(RedisLink(f"redis://127.0.0.1:{port}", prefix="t:", cluster=cluster))
-        other = LinkedBroker(RedisLink(uri, prefix="t:", cluster=cluster))
-        yield Pair(one, other, None if cluster else between, forget)
-
-
-@pytest.fixture(params=["local", "postgres", "redis", "redis cluster"])
+@pytest.fixture(params=KINDS)
 async def pair(request, monkeypatch) -> AsyncIterator[Pair]:
-    monkeypatch.setattr(linked, "LINGER_SECONDS", 0.05)
-    monkeypatch.setattr(linked, "BEAT_SECONDS", 0.3)
-    async with contextlib.AsyncExitStack() as stack:
-        if request.param == "local":
-            both = LocalBroker()
-            pair = Pair(both, both)
-        elif request.param == "postgres":
-            pair = await stack.enter_async_context(_postgres(request.getfixturevalue("postgres_uri")))
-        elif request.param == "redis":
-            pair = await stack.enter_async_context(_redis(request.getfixturevalue("redis_uri")))
-        else:
-            uri = request.getfixturevalue("redis_cluster_uri")
-            pair = await stack.enter_async_context(_redis(uri, cluster=True))
-        for broker in {id(pair.one): pair.one, id(pair.other): pair.other}.values():
-            await broker.open()
-            stack.push_async_callback(broker.close)
+    async with opened(request.param, request, monkeypatch) as pair:
         yield pair
 
 
@@ -100,46 +31,10 @@ joined = pytest.mark.parametrize("pair", ["postgres", "redis"], indirect=True)
 between_processes = pytest.mark.parametrize("pair", ["postgres", "redis", "redis cluster"], indirect=True)
 
 
-class Source:
-    """Makes the events of one run."""
-
-    def __init__(self, thread_id: str, run_id: str = "run") -> None:
-        self._thread_id = thread_id
-        self._run_id = run_id
-        self._n = 0
-
-    def event(self, data: bytes = b"1", *, mode: str = "values", last: bool = False) -> Event:
-        self._n += 1
-        return Event(
-            thread_id=self._thread_id,
-            run_id=self._run_id,
-            name="values",
-            data=data,
-            mode=mode,
-            ms=1,
-            n=self._n,
-            last=last,
-        )
-
-
-async def got(follower: Follower, number: int) -> list[Event]:
-    """The next events of a follower, as many as that."""
-    events: list[Event] = []
-    async with asyncio.timeout(SECONDS):
-        while len(events) < number:
-            events += await follower.next()
-    assert len(events) == number
-    return events
-
-
-async def silent(follower: Follower) -> bool:
-    return not await follower.next(0.2)
-
-
 async def test_events_come_in_order_whatever_their_size(pair: Pair) -> None:
     source = Source("t")
     follower = await pair.other.follow("t")
-    sent = [source.event(b"x" * (n * n * 40)) for n in range(100)]
+    sent = [source.event(b"x" * (n * n * 20)) for n in range(100)]
     for event in sent:
         pair.one.publish([event])
         if event.n % 7 == 0:
@@ -251,18 +146,14 @@ async def test_published_and_followed_on_other_threads(pair: Pair) -> None:
     assert [event.n for event in heard] == list(range(1, 501))
 
 
-async def test_a_reader_that_is_too_slow_is_dropped(pair: Pair, monkeypatch) -> None:
-    monkeypatch.setattr(local, "BACKLOG", 100_000)
-    source = Source("t")
-    slow, quick = await pair.other.follow("t"), await pair.other.follow("t")
-    for _ in range(20):
-        pair.one.publish([source.event(b"x" * 10_000)])
-        await got(quick, 1)
-    with pytest.raises(ReaderTooSlow):
-        await slow.next()
-    with pytest.raises(ReaderTooSlow):
-        await slow.next()
-    assert await silent(quick)
+async def test_the_end_of_a_thread_is_told(pair: Pair) -> None:
+    plain, channels = await pair.other.follow("t"), await pair.other.follow("t", channels=True)
+    ends = await pair.other.follow("t", events=False)
+    pair.one.publish([Source("t").event()])
+    pair.one.gone("t", "run")
+    assert [event.name for event in await got(plain, 2)] == ["values", GONE]
+    assert [event.name for event in await got(channels, 1)] == [GONE]
+    assert await silent(ends)
 
 
 async def test_cancellations_are_heard_everywhere(pair: Pair) -> None:

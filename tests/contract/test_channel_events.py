@@ -8,7 +8,7 @@ import pytest
 from tests.clocks import ManualClock
 from tests.encryptions import CIPHERS
 from threadloom.auth.authorize import OPEN
-from threadloom.broker import local
+from threadloom.broker.base import ReaderTooSlow
 from threadloom.broker.local import LocalBroker
 from threadloom.config.settings import LimitSettings
 from threadloom.engine.events import Emitter, Numbers
@@ -191,8 +191,9 @@ async def test_what_is_told_out_of_order_is_read_in_order(storage, broker, servi
     await feed.aclose()
 
 
-async def test_a_reader_that_fell_behind_reads_on_from_the_storage(storage, broker, service, monkeypatch):
-    monkeypatch.setattr(local, "BACKLOG", 100)
+async def fallen_behind(storage, broker, service):
+    """A reader that has fetched one event, and for which more of the other fifty wait than may."""
+    broker.reader_bytes = 100
     feed = await service.open(SYSTEM, "t", ALL)
     telling = await emitter(storage, broker)
     telling.tell("lifecycle", (), {"event": "running"})
@@ -201,8 +202,53 @@ async def test_a_reader_that_fell_behind_reads_on_from_the_storage(storage, brok
     for n in range(50):
         telling.tell("values", (), {"n": n})
         await telling.flush()
+    return feed
+
+
+async def test_a_reader_that_fell_behind_reads_on_from_the_storage(storage, broker, service):
+    feed = await fallen_behind(storage, broker, service)
     assert [one.seq for one in await take(feed, 50)] == list(range(2, 52))
     await feed.aclose()
+
+
+async def test_a_reader_that_fell_behind_the_log_is_told(storage, broker, service):
+    feed = await fallen_behind(storage, broker, service)
+    await storage.write(lambda tx: tx.events.trim("t", 10))
+    with pytest.raises(ReaderTooSlow, match="no longer stored"):
+        await take(feed, 50)
+
+
+async def test_pages_are_bounded_in_bytes(storage):
+    size = 10_000
+    large = b'{"namespace":[],"data":"%b"}' % (b"x" * size)  # what sealing adds is little beside it
+    await put(storage, *(msgspec.structs.replace(event("values", n), data=large) for n in range(1, 6)))
+
+    async def page(most):
+        return [one.seq for one in await storage.read(lambda tx: tx.events.of_channels("t", after=0, size=most))]
+
+    assert await page(None) == await page(1000 * size) == [1, 2, 3, 4, 5]
+    assert await page(1) == [1]
+    assert len(await page(3 * size)) == 3
+
+
+async def test_the_log_of_a_run_is_bounded_in_bytes(storage, broker):
+    telling = await emitter(storage, broker, replay_bytes=10_000)
+    for n in range(40):
+        telling.tell("values", (), {"n": n, "blob": "x" * 1000})
+        await telling.flush()
+    kept = await numbers(storage)
+    assert kept[-1] == 40
+    assert 7 <= len(kept) <= 12
+    assert kept == list(range(kept[0], 41))
+
+
+async def test_what_follows_a_thread_ends_with_it(storage, broker, service):
+    feed = await service.open(SYSTEM, "t", ALL)
+    waiting = asyncio.create_task(take(feed, 1))
+    await asyncio.sleep(0.05)
+    broker.gone("t")
+    with pytest.raises(StopAsyncIteration):
+        await waiting
 
 
 async def test_a_reader_is_told_of_what_is_gone(storage, broker, service):

@@ -78,7 +78,9 @@ def eraser(storage, stop=None):
     async def nothing_runs(thread_id):
         return
 
-    return EraseService(storage=storage, guard=Willing(), clock=ManualClock(), stop_runs=stop or nothing_runs)
+    return EraseService(
+        storage=storage, guard=Willing(), clock=ManualClock(), stop_runs=stop or nothing_runs, gone=lambda _: None
+    )
 
 
 async def family(storage):

@@ -76,7 +76,12 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
                     "webhook_secret": ["whsec_?"],
                     "webhook_tries": 0,
                     "retention": {"deliveries_days": -1},
-                    "limits": {"runs_per_user": 0, "streams_per_user": "many"},
+                    "limits": {
+                        "runs_per_user": 0,
+                        "streams_per_user": "many",
+                        "reader_bytes": 1,
+                        "replay_bytes": "1 GB",
+                    },
                 },
             }
         )
@@ -109,6 +114,8 @@ def test_all_faults_are_told_at_once_with_file_key_and_cause(write, tmp_path):
         "threadloom.retention.deliveries_days",
         "threadloom.limits.runs_per_user",
         "threadloom.limits.streams_per_user",
+        "threadloom.limits.reader_bytes",
+        "threadloom.limits.replay_bytes",
     ):
         assert f"  - {place}: " in told, place
     assert "JavaScript" in told

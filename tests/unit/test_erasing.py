@@ -47,7 +47,7 @@ async def erase(storage, guard, thread_id="a"):
         stopped.append(thread_id)
 
     stopped = []
-    service = EraseService(storage=storage, guard=guard, clock=ManualClock(), stop_runs=stop)
+    service = EraseService(storage=storage, guard=guard, clock=ManualClock(), stop_runs=stop, gone=lambda _: None)
     try:
         return sorted(await service.erase(ANN, thread_id))
     except Exception:

@@ -25,6 +25,7 @@ class House:
         self.storage = storage
         self.clock = ManualClock()
         self.stopped = []
+        self.gone = []
 
     def threads(self, **settings):
         async def stop(thread_id):
@@ -37,10 +38,13 @@ class House:
             ttl=Settings(**settings),
             supersteps=None,
             stop_runs=stop,
+            gone=self.gone.append,
         )
 
     def sweeper(self, **settings):
-        return ThreadSweeper(storage=self.storage, clock=self.clock, settings=Settings(**settings))
+        return ThreadSweeper(
+            storage=self.storage, clock=self.clock, settings=Settings(**settings), gone=self.gone.append
+        )
 
     async def made(self, minutes=10, strategy="delete", **settings):
         request = ThreadCreate(ttl=ThreadTtl(ttl=minutes, strategy=strategy))

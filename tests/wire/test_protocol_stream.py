@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import websockets
 
 from tests.server import running
 from tests.wire.protocol_client import PATIENCE, command, data, ended, events, phase_of, run_to_end, start
@@ -358,6 +359,32 @@ async def test_the_log_is_as_long_as_the_settings_say(tmp_path):
                 await stream.until(ended)
     assert [notice["error"] for notice in stream.notices] == ["resume_gap"]
     assert len(stream.seen) < 20
+
+
+async def test_deleting_a_thread_ends_all_that_follows_it(http, url):
+    """Also by a prune, and while a run is under way."""
+    for way in ("delete", "prune"):
+        thread = (await http.post("/threads", json={})).json()["thread_id"]
+        await start(http, thread, "slow", {"n": 6})
+        address = f"{url.replace('http', 'ws')}/threads/{thread}/stream/events"
+        async with (
+            http.stream("GET", f"/threads/{thread}/stream", timeout=PATIENCE) as plain,
+            events(http, thread) as channels,
+            websockets.connect(address) as socket,
+            asyncio.timeout(PATIENCE),
+        ):
+            await channels.until(lambda event: data([event], "updates"))
+            if way == "delete":
+                assert (await http.delete(f"/threads/{thread}")).is_success
+            else:
+                assert (await http.post("/threads/prune", json={"thread_ids": [thread]})).is_success
+            began = asyncio.get_running_loop().time()
+            await plain.aread()
+            with pytest.raises(AssertionError, match="the stream ended"):
+                await channels.until(lambda event: False)
+            assert "cannot be read any more" in await socket.recv()
+            await socket.wait_closed()
+            assert asyncio.get_running_loop().time() - began < 10
 
 
 async def test_events_outlive_a_restart_and_a_kill(tmp_path):

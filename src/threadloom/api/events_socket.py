@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from threadloom.api.errors import EXPECTED, reply_to
 from threadloom.api.events import gap_notice
 from threadloom.api.http import Facts, deny
 from threadloom.api.parse import load
+from threadloom.broker.base import EventsMissed
 from threadloom.codec import to_json
 from threadloom.config.settings import HttpSettings
 from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, TooMany
@@ -107,6 +108,16 @@ class EventSockets:
         await _Session(self._services, caller, thread_id, self._max_frame, send, rule).serve(receive)
 
 
+class _Missed(msgspec.Struct):
+    """What a new subscription missed: stored events that it wants, up to a number."""
+
+    wanted: EventFilter
+    upto: int
+
+    def has(self, event: Event) -> bool:
+        return self.wanted.since < event.seq <= self.upto and self.wanted.passes(event)
+
+
 class _Session:
     """One web socket: its subscriptions, and how far it was told."""
 
@@ -128,7 +139,7 @@ class _Session:
         self._subscriptions: dict[str, EventFilter] = {}
         self._position = 0
         self._told = 0
-        self._missed: dict[int, Event] = {}
+        self._fresh: list[_Missed] = []
         self._settled = asyncio.Event()
         self._settled.set()
         # Whoever holds it sends; what is replayed goes out before what comes after it.
@@ -149,6 +160,8 @@ class _Session:
             elif not reading.done() and not isinstance(pump.exception(), OSError):
                 log.error("the events of thread %s cannot be read", self._thread_id, exc_info=pump.exception())
                 gone = Refused("unknown_error", "The events of the thread cannot be read")
+                if isinstance(pump.exception(), EventsMissed):
+                    gone = Refused("unknown_error", str(pump.exception()))
                 await self._put(to_json(failure(None, gone)))
                 await self._send({"type": "websocket.close", "code": 1011, "reason": ENDED})
         finally:
@@ -192,10 +205,23 @@ class _Session:
     async def _settle(self) -> None:
         """Sends what new subscriptions missed, each event once; then what happens may be told on."""
         async with self._turn:
-            for seq in sorted(self._missed):
-                await self._put(envelope(self._missed.pop(seq)))
-                self._told = max(self._told, seq)
+            fresh, self._fresh = self._fresh, []
+            if fresh:
+                await self._replay(fresh)
         self._settled.set()
+
+    async def _replay(self, fresh: "Sequence[_Missed]") -> None:
+        """Sends what several subscriptions missed, in one order."""
+        everything = EventFilter(
+            methods=frozenset().union(*(missed.wanted.methods for missed in fresh)),
+            since=min(missed.wanted.since for missed in fresh),
+        )
+        upto = max(missed.upto for missed in fresh)
+        async for batch in self._services.events.replay(self._thread_id, everything, upto):
+            for event in batch:
+                if any(missed.has(event) for missed in fresh):
+                    await self._put(envelope(event))
+                    self._told = max(self._told, event.seq)
 
     async def _answer(self, frame: bytes) -> None:
         try:
@@ -271,15 +297,18 @@ class _Session:
             raise Refused("permission_denied", error.detail) from error
         await feed.aclose()
         async with self._turn:
-            missed = await self._services.events.replay(self._thread_id, wanted, self._position)
+            missed = 0
+            async for batch in self._services.events.replay(self._thread_id, wanted, self._position):
+                missed += len(batch)
             subscription_id = new_id()
-            told = {"subscription_id": subscription_id, **result(len(missed))}
+            told = {"subscription_id": subscription_id, **result(missed)}
             if feed.gap and "restored" in told:
                 told["restored"] = False
             await self._put(to_json(success(command, told, self._told)))
             if feed.gap:
                 await self._put(gap_notice(wanted))
-            self._missed.update((event.seq, event) for event in missed)
+            if missed:
+                self._fresh.append(_Missed(wanted, self._position))
             self._settled.clear()
             self._subscriptions[subscription_id] = wanted
 

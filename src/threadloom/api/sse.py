@@ -13,6 +13,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from threadloom.api.http import JSON, RawHeaders
+from threadloom.broker.base import EventsMissed
 from threadloom.errors import ApiError
 from threadloom.types import Event
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 LEAVING = "threadloom.leaving"
 """Key in the scope of an `asyncio.Event`: the process takes no more requests and is about to end."""
+
+PIECE = 256 * 1024
+"""Bytes of a stream that are sent at once."""
 
 HEARTBEAT_SECONDS = 5.0
 """Silence after which a sign of life is sent."""
@@ -43,6 +47,8 @@ def error_frame(error: Exception) -> bytes:
     """An `error` event for what ended a stream early; only errors meant for callers tell their text."""
     if isinstance(error, ApiError):
         told = {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
+    elif isinstance(error, EventsMissed):
+        told = {"error": type(error).__name__, "message": str(error)}
     else:
         told = {"error": type(error).__name__, "message": "An internal error occurred"}
     return b"event: error\r\ndata: %b\r\n\r\n" % orjson.dumps(told)
@@ -137,9 +143,17 @@ class EventStream(Lasting):
         try:
             async for batch in self.batches:
                 if batch:
-                    await self.put(send, b"".join([self.shown(event) for event in batch]))
+                    body = b"".join([self.shown(event) for event in batch])
+                    if len(body) <= PIECE:
+                        await self.put(send, body)
+                        continue
+                    # What is sent in one piece is held until the client has taken it, however slowly.
+                    for start in range(0, len(body), PIECE):
+                        await self.put(send, body[start : start + PIECE])
         except Exception as error:
-            if not isinstance(error, ApiError):
+            if isinstance(error, EventsMissed):
+                log.warning("an event stream ended early: %s", error)
+            elif not isinstance(error, ApiError):
                 log.exception("an event stream ended early")
             await self.put(send, error_frame(error))
         await self.put(send, b"", last=True)

@@ -1,9 +1,38 @@
 """What every broker does. Losing a message costs time, never data: the tables of the storage are the truth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from threadloom.types import Event
+from threadloom.errors import ThreadloomError
+from threadloom.types import CHANNELS, Event
+
+READER_BYTES = 8 * 1024 * 1024
+"""Bytes of events that may wait for one follower, unless the settings say otherwise."""
+
+READER_PACE = 10 * 1024 * 1024
+"""Bytes a second at which followers must take events for a run to wait for them."""
+
+EVENT_BYTES = 256
+"""What an event takes up beside its data."""
+
+LOST = "lost"
+"""`mode` of what stands in the place of events that were dropped; its data say why. No event has such a mode."""
+
+GONE = "gone"
+"""`name` of the event that ends whatever follows a thread: the thread was deleted."""
+
+
+def size_of(events: Iterable[Event]) -> int:
+    """Bytes of memory that events take up."""
+    size = 0
+    for event in events:  # it is mostly one
+        size += len(event.data) + EVENT_BYTES
+    return size
+
+
+def of_channels(event: Event) -> bool:
+    """Whether an event, or what stands for dropped ones, belongs to the channels of a v2 run."""
+    return event.mode == CHANNELS or (event.mode == LOST and event.name == CHANNELS)
 
 
 class Follower(Protocol):
@@ -11,7 +40,10 @@ class Follower(Protocol):
 
     async def next(self, seconds: float | None = None) -> Sequence[Event]:
         """The events that came since the last call, oldest first; waits for at least one, or gives none after `seconds` of
-        silence. Those of one run keep their order; none is missing, none comes twice. One call at a time.
+        silence. Those of one run keep their order; none is missing, none comes twice. One call at a time. Of many that wait
+        it gives some, so that what its caller holds is bounded too.
+
+        An error says once that events are missing; from then on no further ones are.
 
         Raises:
             ReaderTooSlow: so many were not fetched that they were dropped.
@@ -22,8 +54,8 @@ class Follower(Protocol):
     def close(self) -> None: ...
 
 
-class EventsMissed(Exception):
-    """A follower has not got all events, and what it missed is no longer held for it."""
+class EventsMissed(ThreadloomError):
+    """A follower has not got all events, and what it missed is no longer held for it. The text names the cause, for clients."""
 
 
 class ReaderTooSlow(EventsMissed):
@@ -31,7 +63,16 @@ class ReaderTooSlow(EventsMissed):
 
 
 class EventsLost(EventsMissed):
-    """The messages on their way to this process were lost: what carries them lost its memory, or gave this process up."""
+    """Events on their way to this process were lost.
+
+    Args:
+        cause: why, in words for clients.
+        run_id: the only run whose events were; empty: those of any.
+    """
+
+    def __init__(self, cause: str = "Messages between processes were lost", run_id: str = "") -> None:
+        super().__init__(cause)
+        self.run_id = run_id
 
 
 class Broker(Protocol):
@@ -39,9 +80,11 @@ class Broker(Protocol):
 
     Attributes:
         process: the name of this process among others; empty where there are no others.
+        reader_bytes: bytes of events that may wait for a follower before it is told that it is too slow; may be changed.
     """
 
     process: str
+    reader_bytes: int
 
     async def open(self) -> None: ...
 
@@ -86,10 +129,25 @@ class Broker(Protocol):
         ...
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Hands events of one thread to all who follow it, in order. Never waits for a reader.
+        """Hands events of one run to all who follow its thread, in order. Never waits for a reader.
 
         All of them, or none, are events of channels.
         """
+        ...
+
+    async def catch_up(self, thread_id: str, run_id: str, size: int) -> None:
+        """Lets a run that publishes much wait until little of it is still on its way, and its followers keep up.
+
+        The wait is bounded: for what carries messages some seconds, for followers as long as `size` bytes take at
+        READER_PACE; one that was too slow for that is not waited for until it has caught up.
+
+        Args:
+            size: bytes that the run published since the last call.
+        """
+        ...
+
+    def gone(self, thread_id: str, run_id: str = "") -> None:
+        """Says that a thread was deleted: its followers get the event GONE, after all that a run on it has published."""
         ...
 
     def send(self, process: str, letter: bytes) -> None:

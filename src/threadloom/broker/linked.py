@@ -13,15 +13,17 @@ import contextlib
 import logging
 import time
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
-from threadloom.broker.local import LocalBroker, LocalFollower
+from threadloom.broker.base import READER_BYTES, of_channels
+from threadloom.broker.local import LOOK_SECONDS, LocalBroker, LocalFollower
+from threadloom.broker.outbox import Key, Outbox
 from threadloom.errors import StartError, Unavailable
-from threadloom.types import CHANNELS, Event
+from threadloom.types import Event
 
 log = logging.getLogger("threadloom.broker")
 
@@ -48,8 +50,11 @@ FAREWELL_SECONDS = 3.0
 RETRY_SECONDS = 0.05
 """How soon a lost link is tried again; then less and less often, down to every two seconds."""
 
-OUTBOX_BYTES = 64 * 1024 * 1024
-"""Events that wait for a link that cannot be reached. Beyond that they are dropped, and all followers told so."""
+SENT_BYTES = 1024 * 1024
+"""Bytes of a run's events that may wait to be sent while it goes on."""
+
+WAIT_SECONDS = 5.0
+"""How long a run waits until no more than that do. Then they are dropped, and its followers told."""
 
 LETTER = "letter"
 """`mode` of what stands for a letter in a parcel; events have no such mode."""
@@ -115,6 +120,7 @@ class LinkedBroker(LocalBroker):
     Args:
         link: what carries the messages.
         seal, unseal: what parcels go through on their way out and in.
+        reader_bytes: as `LocalBroker`.
     """
 
     def __init__(
@@ -123,8 +129,9 @@ class LinkedBroker(LocalBroker):
         *,
         seal: Callable[[bytes], bytes] = lambda body: body,
         unseal: Callable[[bytes], bytes] = lambda body: body,
+        reader_bytes: int = READER_BYTES,
     ) -> None:
-        super().__init__()
+        super().__init__(reader_bytes=reader_bytes)
         self._seal, self._unseal = seal, unseal
         self.process = uuid.uuid4().hex
         self._link = link
@@ -132,8 +139,8 @@ class LinkedBroker(LocalBroker):
         self._beaten = 0.0
         self._closing = False
         # What is to be sent.
-        self._outbox: deque[Sequence[Event]] = deque()
-        self._outbox_bytes = 0
+        self._outbox = Outbox()
+        self._trouble: LinkLost | None = None
         self._words: dict[str, None] = {}
         self._letters: list[tuple[str, bytes]] = []
         self._sent = 0
@@ -204,8 +211,6 @@ class LinkedBroker(LocalBroker):
             super().wake()
         elif what == "cancel":
             super().cancel(argument)
-        elif what == "lost":
-            self.lose()
 
     # --- letters ---
 
@@ -304,14 +309,28 @@ class LinkedBroker(LocalBroker):
 
     def _publish(self, events: Sequence[Event]) -> None:
         self.deliver(events)
-        self._outbox.append(events)
-        self._outbox_bytes += sum(len(event.data) for event in events)
-        if self._outbox_bytes > OUTBOX_BYTES:
-            log.warning("%s cannot be reached: events that others follow are dropped", self._link.name)
-            self._outbox.clear()
-            self._outbox_bytes = 0
-            self._words["lost"] = None
+        if (too_much := self._outbox.put(events)) is not None:
+            self._drop(too_much)
         self._stir()
+
+    def _drop(self, key: Key) -> None:
+        """Drops what a run has waiting to be sent. Nobody but its followers elsewhere notices."""
+        name = self._link.name
+        why = f"{name} cannot be reached" if self._trouble else f"the run tells more than {name} carries"
+        size = self._outbox.drop(key, f"Events of the run were lost between processes: {why}")
+        thread_id, run_id, _ = key
+        if size:
+            log.warning("events of run %s (thread %s) are dropped, %d bytes: %s", run_id, thread_id, size, why)
+
+    async def _catch_up(self, thread_id: str, run_id: str, size: int) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + WAIT_SECONDS
+        while self._outbox.waiting(thread_id, run_id) > SENT_BYTES:
+            if loop.time() >= deadline:
+                for key in self._outbox.keys_of(thread_id, run_id):
+                    self._drop(key)
+            await asyncio.sleep(LOOK_SECONDS)
+        await super()._catch_up(thread_id, run_id, size)
 
     def _stir(self) -> None:
         self._quiet.clear()
@@ -321,11 +340,10 @@ class LinkedBroker(LocalBroker):
         while True:
             if not (self._outbox or self._words or self._letters):
                 self._quiet.set()
-            await self._something.wait()
+                await self._something.wait()
             self._something.clear()
             words, self._words = self._words, {}
-            batches, self._outbox = list(self._outbox), deque()
-            self._outbox_bytes = 0
+            batches = self._outbox.take()
             letters, self._letters = self._letters, []
             if words:
                 await self._surely(lambda: self._link.announce(list(words)))  # noqa: B023
@@ -406,13 +424,17 @@ class LinkedBroker(LocalBroker):
         delay = RETRY_SECONDS
         while True:
             try:
-                return await act()
+                done = await act()
             except LinkLost as lost:
                 if self._closing:
                     raise
+                self._trouble = lost
                 log.debug("%s is lost, trying again: %s", self._link.name, lost)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
+            else:
+                self._trouble = None
+                return done
 
 
 def _topics(batches: Iterable[Sequence[Event]]) -> set[Topic]:
@@ -420,7 +442,7 @@ def _topics(batches: Iterable[Sequence[Event]]) -> set[Topic]:
     topics: set[Topic] = set()
     for events in batches:
         thread_id = events[0].thread_id
-        if events[0].mode == CHANNELS:
+        if of_channels(events[0]):
             topics.add(("channels", thread_id))
         else:
             topics.add(("all", thread_id))
@@ -434,7 +456,7 @@ def _sorted(
 ) -> Iterable[tuple[str, Sequence[Event]]]:
     """Who gets what of a batch."""
     thread_id = events[0].thread_id
-    if events[0].mode == CHANNELS:
+    if of_channels(events[0]):
         return [(process, events) for process in followers.get(("channels", thread_id), ())]
     everything = set(followers.get(("all", thread_id), ()))
     wanted: list[tuple[str, Sequence[Event]]] = [(process, events) for process in everything]

@@ -1,15 +1,41 @@
 """The broker within one process: plain memory."""
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from threadloom.broker.base import EventsLost, EventsMissed, ReaderTooSlow
+from threadloom.broker.base import (
+    EVENT_BYTES,
+    GONE,
+    LOST,
+    READER_BYTES,
+    READER_PACE,
+    EventsLost,
+    EventsMissed,
+    ReaderTooSlow,
+    of_channels,
+    size_of,
+)
 from threadloom.types import CHANNELS, Event
 
-BACKLOG = 64 * 1024 * 1024
-"""Bytes that may wait for one follower before it is given up."""
+PORTION = 256 * 1024
+"""Bytes of events that a follower is given at once, or one event."""
+
+BEHIND = 1024 * 1024
+"""Bytes that wait for a follower which a run need not wait for."""
+
+LOOK_SECONDS = 0.002
+"""How often is looked whether followers have caught up."""
+
+
+TOO_SLOW = (
+    "The reader was too slow: more than {} bytes of events waited for it. Events of a run made with stream_resumable are stored, "
+    "and its readers may be as slow as they like"
+)
+
+log = logging.getLogger("threadloom.broker")
 
 
 class LocalFollower:
@@ -19,12 +45,29 @@ class LocalFollower:
         self._broker = broker
         self._waiting: deque[Event] = deque()
         self._bytes = 0
+        self._limit = broker.reader_bytes
         self._arrived: asyncio.Future[None] | None = None
         self._missed: EventsMissed | None = None
+        self._too_slow = False
+        self._marked = False
         self.loop = asyncio.get_running_loop()
         self.thread_id = thread_id
         self.events = events
         self.channels = channels
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is to be told that events are missing, and gets none before it was."""
+        return self._missed is not None
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits for it that a run should wait."""
+        return self._bytes > BEHIND and not self._too_slow
+
+    def give_up(self) -> None:
+        """Lets no run wait for it until it has fetched all there is."""
+        self._too_slow = True
 
     def put(self, events: Sequence[Event]) -> None:
         if self._missed is not None:
@@ -32,16 +75,25 @@ class LocalFollower:
         wanted = events if self.events else [event for event in events if event.last]
         if not wanted:
             return
+        idle = not self._waiting
+        self._marked = self._marked or wanted[0].mode == LOST  # it comes alone
         self._waiting.extend(wanted)
-        self._bytes += sum(len(event.data) for event in wanted)
-        if self._bytes > BACKLOG:
-            self.miss(ReaderTooSlow())
+        self._bytes += size_of(wanted)
+        # Whoever has fetched all there was gets the next events whatever their size.
+        if self._bytes > self._limit and not idle:
+            log.warning(
+                "a reader of thread %s is too slow: more than %d bytes of events waited for it, and were dropped",
+                self.thread_id,
+                self._limit,
+            )
+            self.miss(ReaderTooSlow(TOO_SLOW.format(self._limit)))
         else:
             self._wake()
 
     def miss(self, missed: EventsMissed) -> None:
         """Drops what waits: something of it, or after it, is gone."""
         self._missed = missed
+        self._marked = False
         self._waiting.clear()
         self._bytes = 0
         self._wake()
@@ -62,13 +114,33 @@ class LocalFollower:
                 if end is not None:
                     end.cancel()
         if self._missed is not None:
-            missed = self._missed
-            if isinstance(missed, EventsLost):
-                self._missed = None  # from here on nothing is missing again
+            missed, self._missed = self._missed, None
             raise missed
-        events = list(self._waiting)  # none when the time was over
-        self._waiting.clear()
-        self._bytes = 0
+        if self._bytes <= PORTION and not self._marked:
+            everything = list(self._waiting)  # none when the time was over
+            self._waiting.clear()
+            self._bytes = 0
+            self._too_slow = False
+            return everything
+        return self._portion()
+
+    def _portion(self) -> Sequence[Event]:
+        """The first of many events, up to where others were dropped."""
+        events: list[Event] = []
+        size = 0
+        while self._waiting and size < PORTION:
+            if self._waiting[0].mode == LOST:
+                if not events:
+                    lost = self._waiting.popleft()
+                    self._bytes -= size_of((lost,))
+                    raise EventsLost(lost.data.decode(), lost.run_id)
+                break
+            event = self._waiting.popleft()
+            events.append(event)
+            size += len(event.data) + EVENT_BYTES
+        self._bytes -= size
+        if not self._waiting:
+            self._too_slow = self._marked = False
         return events
 
     def close(self) -> None:
@@ -76,11 +148,16 @@ class LocalFollower:
 
 
 class LocalBroker:
-    """`Broker` for one process. Waiters live on the loop that `open` ran on, a follower on the loop that made it."""
+    """`Broker` for one process. Waiters live on the loop that `open` ran on, a follower on the loop that made it.
+
+    Args:
+        reader_bytes: bytes of events that may wait for one follower before it is given up.
+    """
 
     process = ""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reader_bytes: int = READER_BYTES) -> None:
+        self.reader_bytes = reader_bytes
         self._followers: dict[str, list[LocalFollower]] = {}
         self._lock = threading.Lock()
         self._listeners: list[Callable[[str], None]] = []
@@ -130,10 +207,34 @@ class LocalBroker:
                     del self._followers[follower.thread_id]
 
     def watched(self, thread_id: str) -> bool:
-        return any(follower.events and not follower.channels for follower in self._followers.get(thread_id, ()))
+        return any(
+            follower.events and not follower.channels and not follower.missed
+            for follower in self._followers.get(thread_id, ())
+        )
 
     def publish(self, events: Sequence[Event]) -> None:
         self.at_home(self.deliver, events)
+
+    async def catch_up(self, thread_id: str, run_id: str, size: int) -> None:
+        if self._home is None or asyncio.get_running_loop() is self._home:
+            await self._catch_up(thread_id, run_id, size)
+        else:
+            # It comes after all that was published there before.
+            there = asyncio.run_coroutine_threadsafe(self._catch_up(thread_id, run_id, size), self._home)
+            await asyncio.wrap_future(there)
+
+    async def _catch_up(self, thread_id: str, run_id: str, size: int) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + size / READER_PACE
+        while slow := [follower for follower in self._followers.get(thread_id, ()) if follower.behind]:
+            if loop.time() >= deadline:
+                for follower in slow:
+                    follower.give_up()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def gone(self, thread_id: str, run_id: str = "") -> None:
+        for mode in ("", CHANNELS):
+            self.publish([Event(thread_id=thread_id, run_id=run_id, name=GONE, data=b"{}", mode=mode)])
 
     def send(self, process: str, letter: bytes) -> None:
         """Nobody is there to get it."""
@@ -143,7 +244,8 @@ class LocalBroker:
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Hands events of one thread to its followers in this process. On the home loop."""
-        channels = events[0].mode == CHANNELS
+        mode = events[0].mode
+        channels = mode == CHANNELS or (mode == LOST and of_channels(events[0]))
         for follower in tuple(self._followers.get(events[0].thread_id, ())):
             if follower.channels is channels:
                 if follower.loop is self._home:

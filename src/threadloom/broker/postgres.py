@@ -27,6 +27,9 @@ LOOK_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 """Silence after which the server is taken for lost."""
 
+INBOX_BYTES = 4 * 1024 * 1024
+"""Bytes of parcels that are fetched at once, or one parcel. Senders take turns."""
+
 LOCK = 0x7468_7265_6164_6C70
 """Key of the advisory lock under which the tables are made."""
 
@@ -63,7 +66,16 @@ WITH put AS (
     JOIN live_processes p USING (process) ON CONFLICT DO NOTHING RETURNING process)
 SELECT pg_notify($5 || '_' || process, '') FROM put"""
 ANNOUNCE = "SELECT pg_notify($1, word) FROM unnest($2::text[]) AS word"
-INBOX = "SELECT sender, number, body FROM live_inbox WHERE process = $1 ORDER BY sender, number LIMIT 1000"
+INBOX = """
+WITH waiting AS (
+    SELECT sender, number, row_number() OVER (PARTITION BY sender ORDER BY number) AS turn, octet_length(body) AS size
+    FROM live_inbox WHERE process = $1
+), first AS (
+    SELECT sender, number, turn, sum(size) OVER (ORDER BY turn, sender) - size AS before FROM waiting
+    ORDER BY turn, sender LIMIT 1000
+)
+SELECT i.sender, i.number, i.body FROM first JOIN live_inbox i USING (sender, number)
+WHERE i.process = $1 AND first.before < $2 ORDER BY first.turn, first.sender"""
 TAKEN = """
 DELETE FROM live_inbox i USING unnest($2::text[], $3::bigint[]) AS taken (sender, upto)
 WHERE i.process = $1 AND i.sender = taken.sender AND i.number <= taken.upto"""
@@ -159,7 +171,7 @@ class PostgresLink:
                 await connection.add_listener(f"{EVERYBODY}_{self._process}", lambda *_: bell.set())
                 while True:
                     bell.clear()
-                    rows = await connection.fetch(INBOX, self._process)
+                    rows = await connection.fetch(INBOX, self._process, INBOX_BYTES)
                     taken: dict[str, int] = {}
                     for sender, number, body in rows:
                         take(sender, number, body)

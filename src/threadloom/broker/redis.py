@@ -22,8 +22,8 @@ ANSWER_SECONDS = 10.0
 LOOK_MILLISECONDS = 3000
 """How long one look into the inbox waits. Less than ANSWER_SECONDS."""
 
-AT_ONCE = 1000
-"""Parcels that are read at once."""
+AT_ONCE = 8
+"""Parcels that are read at once. Each is a `linked` round at most: some megabytes in all, but for single events."""
 
 SECONDS = int(GONE_SECONDS)
 SENDER, NUMBER, BODY = b"sender", b"number", b"body"

@@ -8,6 +8,9 @@ from threadloom.config.blocks import fill_in
 from threadloom.config.sections import Section
 from threadloom.config.settings import LimitSettings, OwnAuthSettings, OwnSettings, RetentionSettings
 
+LEAST_BYTES = 64 * 1024
+"""What a buffer of events must hold at least."""
+
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f]*:[0-9a-f:.]*")
 """A name, `*.name`, `*`, or an address; no scheme and no port."""
 
@@ -65,6 +68,8 @@ def _limits(section: Section | None) -> LimitSettings:
     read = LimitSettings(
         runs_per_user=section.integer("runs_per_user", least=1),
         streams_per_user=section.integer("streams_per_user", least=1),
+        reader_bytes=section.integer("reader_bytes", least=LEAST_BYTES) or LimitSettings().reader_bytes,
+        replay_bytes=section.integer("replay_bytes", least=LEAST_BYTES) or LimitSettings().replay_bytes,
     )
     section.done()
     return read

@@ -180,10 +180,13 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What one user may have at once: runs that are still to end, open event streams. None: any number."""
+    """What one user may have at once: runs that are still to end, open event streams; None: any number. `reader_bytes`: events
+    that may wait in memory for one reader of a stream. `replay_bytes`: stored events that one run keeps for replay."""
 
     runs_per_user: int | None = None
     streams_per_user: int | None = None
+    reader_bytes: int = 8 * 1024 * 1024
+    replay_bytes: int = 256 * 1024 * 1024
 
 
 class OwnAuthSettings(msgspec.Struct, frozen=True):

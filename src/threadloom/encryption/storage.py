@@ -17,10 +17,11 @@ from threadloom.encryption.tables import (
     SealedTasks,
     SealedThreads,
 )
-from threadloom.storage.base import Assistants, Events, Runs, Storage, Threads, Tx
+from threadloom.storage.base import Assistants, Runs, Storage, Threads, Tx
 from threadloom.storage.ciphertexts import Ciphertexts
 from threadloom.storage.crons import Crons
 from threadloom.storage.deliveries import Deliveries
+from threadloom.storage.events import Events
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage
 from threadloom.storage.tasks import Tasks

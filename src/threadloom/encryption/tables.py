@@ -13,6 +13,7 @@ from threadloom.encryption.cipher import At, Cipher
 from threadloom.encryption.records import Sealer
 from threadloom.storage.base import AssistantQuery, ThreadQuery
 from threadloom.storage.crons import CronQuery
+from threadloom.storage.events import PAGE_BYTES
 from threadloom.storage.queue import Claim, Lease
 from threadloom.storage.tasks import Task, TaskQuery
 from threadloom.types import METHODS, Assistant, Cron, Delivery, Event, Outcome, Run, RunStatus, Thread, ThreadStatus
@@ -261,11 +262,15 @@ class SealedEvents(Table):
             event.seq, event.ms, event.n = stored.seq, stored.ms, stored.n
         return list(events)
 
-    async def of_run(self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
-        return self._opened(await self._inner.of_run(run_id, after=after, limit=limit))
+    async def of_run(
+        self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
+    ) -> list[Event]:
+        return self._opened(await self._inner.of_run(run_id, after=after, limit=limit, size=size))
 
-    async def of_thread(self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
-        return self._opened(await self._inner.of_thread(thread_id, after=after, limit=limit))
+    async def of_thread(
+        self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
+    ) -> list[Event]:
+        return self._opened(await self._inner.of_thread(thread_id, after=after, limit=limit, size=size))
 
     async def of_channels(
         self,
@@ -276,10 +281,11 @@ class SealedEvents(Table):
         methods: Collection[str] = METHODS,
         run_id: str | None = None,
         limit: int = 1000,
+        size: int | None = PAGE_BYTES,
     ) -> list[Event]:
         return self._opened(
             await self._inner.of_channels(
-                thread_id, after=after, upto=upto, methods=methods, run_id=run_id, limit=limit
+                thread_id, after=after, upto=upto, methods=methods, run_id=run_id, limit=limit, size=size
             )
         )
 

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from threadloom.broker.base import Broker
+from threadloom.broker.base import EVENT_BYTES, Broker, size_of
 from threadloom.clock import Clock
 from threadloom.codec import to_json, to_lean_json
 from threadloom.engine.patience import patiently
@@ -21,6 +22,21 @@ LARGEST = 128 * 1024 * 1024
 
 KEEP = 10_000
 """Stored events that a thread keeps, unless the settings say otherwise."""
+
+REPLAY_BYTES = 256 * 1024 * 1024
+"""Bytes of a run's stored events that are kept, unless the settings say otherwise."""
+
+UNSTORED_BYTES = 4 * 1024 * 1024
+"""Bytes of events that wait to be stored before a run waits for them."""
+
+STORED_BYTES = 512 * 1024
+"""Bytes of events that are stored in one transaction, or one event: nobody else writes meanwhile."""
+
+PUBLISHED_BYTES = 1024 * 1024
+"""Bytes of events that a run publishes before it looks whether others keep up."""
+
+AT_ONCE = 100
+"""Events that a run emits before others have their turn on its event loop, though there are more."""
 
 
 class Numbers:
@@ -61,6 +77,7 @@ class Emitter:
     Args:
         holds: whether the run is still ours. What it tells after that nobody gets.
         keep: stored events that the thread keeps.
+        replay_bytes: bytes of this run's stored events that are kept; the oldest go first.
         largest: bytes that an event's data may have. In the place of a larger one stands an error that says so; the run goes on.
     """
 
@@ -74,6 +91,7 @@ class Emitter:
         holds: Callable[[], bool] = lambda: True,
         keep: int = KEEP,
         largest: int = LARGEST,
+        replay_bytes: int = REPLAY_BYTES,
     ) -> None:
         self._holds = holds
         self._largest = largest
@@ -85,6 +103,10 @@ class Emitter:
         self.channels = bool(run.kwargs.get("event_streaming"))
         self._stored = bool(run.kwargs.get("resumable")) and not self.channels
         self._buffer: list[Event] = []
+        self._unstored = 0
+        self._published = 0
+        self._since = 0
+        self._log = _Log(replay_bytes)
         self._flushing: asyncio.Task[None] | None = None
         self._failure: ThreadloomError | None = None
         self._newest = 0
@@ -98,11 +120,27 @@ class Emitter:
         if self._stored:
             self._keep(event)
         elif self._holds():
+            self._published += len(data) + EVENT_BYTES
             self._broker.publish([event])
 
     def tell(self, method: str, namespace: Sequence[str], data: Any, node: str | None = None) -> None:
         """One event on a channel of the v2 event stream (contract, protocols §3, "Event")."""
         self._keep(self._telling(method, namespace, data, node))
+
+    @property
+    def ahead(self) -> bool:
+        """Whether so much was emitted that the run is to wait (`catch_up`) before it emits more."""
+        return self._since >= AT_ONCE or self._published > PUBLISHED_BYTES or self._unstored > UNSTORED_BYTES
+
+    async def catch_up(self) -> None:
+        """Lets others go on, and what was emitted be stored and sent. What goes wrong with storing, `flush` tells."""
+        self._since = 0
+        await asyncio.sleep(0)
+        if self._unstored > UNSTORED_BYTES and self._flushing is not None:
+            await asyncio.shield(self._flushing)  # a run that is cancelled here still stores what it told
+        if self._published > PUBLISHED_BYTES:
+            size, self._published = self._published, 0
+            await self._broker.catch_up(self._run.thread_id, self._run.run_id, size)
 
     async def flush(self) -> None:
         """Waits until all that was emitted is stored and handed on.
@@ -145,6 +183,7 @@ class Emitter:
 
     def _keep(self, event: Event) -> None:
         self._buffer.append(event)
+        self._unstored += len(event.data) + EVENT_BYTES
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
@@ -173,20 +212,26 @@ class Emitter:
 
     def _event(self, name: str, data: bytes, mode: str) -> Event:
         ms, n = self._numbers.next()
+        self._since += 1
         run = self._run
         return Event(thread_id=run.thread_id, run_id=run.run_id, name=name, data=data, mode=mode, ms=ms, n=n)
 
     async def _flush(self) -> None:
         while self._buffer:
-            batch, self._buffer = self._buffer, []
-            if self._failure is not None:
-                continue
+            batch, self._buffer, size = self._buffer, [], self._unstored
+            if size > STORED_BYTES:
+                batch, self._buffer = _first(batch, STORED_BYTES)
+                size = size_of(batch)
             try:
-                await self._store(batch)
+                if self._failure is None:
+                    await self._store(batch)
+                    self._log.add(batch[-1].seq, size)
+                    self._broker.publish(batch)
+                    self._published += size
             except ThreadloomError as failure:
                 self._failure = failure
-                continue
-            self._broker.publish(batch)
+            finally:
+                self._unstored -= size
 
     async def _store(self, batch: Sequence[Event]) -> None:
         """Stores events, once, even if the database fell silent without telling whether it had stored them."""
@@ -199,8 +244,9 @@ class Emitter:
             if not await tx.runs.holds(run.run_id, run.fence):
                 raise LostLeaseError(f"run {run.run_id} was taken over or removed")
             stored = await tx.events.append(batch)
-            if stored[-1].seq // every != (stored[0].seq - 1) // every:
-                await tx.events.trim(run.thread_id, self._most)
+            newest = stored[-1].seq
+            if too_much or newest // every != (stored[0].seq - 1) // every:
+                await tx.events.trim(run.thread_id, max(1, min(self._most, newest - too_much)))
 
         async def store() -> None:
             nonlocal tried
@@ -210,6 +256,7 @@ class Emitter:
                 tried = True
 
         every = min(1000, self._most)
+        too_much = self._log.too_much()
         await patiently(store)
         self._newest = batch[-1].seq
 
@@ -217,9 +264,11 @@ class Emitter:
         """Whether the events are stored. If so, they get their numbers."""
         run, first = self._run, batch[0]
         if self.channels:
-            found = await tx.events.of_channels(run.thread_id, after=self._newest, run_id=run.run_id, limit=len(batch))
+            found = await tx.events.of_channels(
+                run.thread_id, after=self._newest, run_id=run.run_id, limit=len(batch), size=None
+            )
         else:
-            found = await tx.events.of_run(run.run_id, after=(first.ms, first.n - 1), limit=len(batch))
+            found = await tx.events.of_run(run.run_id, after=(first.ms, first.n - 1), limit=len(batch), size=None)
         for event, stored in zip(batch, found, strict=False):
             event.seq = stored.seq
         return bool(found)
@@ -229,6 +278,39 @@ def channel_params(ms: int, namespace: Sequence[str], data: Any, node: str | Non
     """The `params` of a v2 event (contract, protocols §3, "Event")."""
     named = {} if node is None else {"node": node}
     return {"namespace": list(namespace), "timestamp": ms, **named, "data": data}
+
+
+def _first(events: list[Event], size: int) -> tuple[list[Event], list[Event]]:
+    """The first events up to a size, and the rest."""
+    for number, event in enumerate(events, 1):
+        size -= len(event.data) + EVENT_BYTES
+        if size <= 0:
+            return events[:number], events[number:]
+    return events, []
+
+
+class _Log:
+    """How much of a run's events is stored: their numbers and sizes, without what was trimmed off."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._sizes: deque[tuple[int, int]] = deque()
+        self._bytes = 0
+
+    def add(self, newest: int, size: int) -> None:
+        """Notes a batch that was stored: the number of its last event, and its bytes."""
+        self._sizes.append((newest, size))
+        self._bytes += size
+
+    def too_much(self) -> int:
+        """The number up to which events are to go, for the run has too many bytes; 0: none. They are taken for gone."""
+        gone = 0
+        # A quarter goes at once, so that not each batch has to take some away.
+        if self._bytes > self._most:
+            while self._sizes and self._bytes > self._most * 3 // 4:
+                gone, size = self._sizes.popleft()
+                self._bytes -= size
+        return gone
 
 
 def closing(thread_id: str, run_id: str, status: str, numbers: Numbers | None = None) -> Event:

@@ -191,6 +191,8 @@ class Execution:
                     self._emitter.emit("events", chunk, mode_of_event(chunk))
                 else:
                     self._emit(translator.events(ns, mode, chunk))
+                if self._emitter.ahead:
+                    await self._emitter.catch_up()
         except BaseException as error:
             self._emit(translator.finish(error))
             raise
@@ -228,6 +230,8 @@ class Execution:
                 channels.take(part)
                 if part.method != "messages":
                     self._emit(translator.events(part.namespace, part.method, part.data))
+                if self._emitter.ahead:
+                    await self._emitter.catch_up()
         except BaseException as error:
             channels.finish(error)
             raise

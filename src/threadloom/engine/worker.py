@@ -14,7 +14,7 @@ from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import telling
-from threadloom.engine.events import KEEP, LARGEST, Emitter, Numbers
+from threadloom.engine.events import KEEP, LARGEST, REPLAY_BYTES, Emitter, Numbers
 from threadloom.engine.execute import Execution, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, Sweeper
 from threadloom.engine.loops import Loops
@@ -107,6 +107,7 @@ class Worker:
         keep: seconds that the events of a run are kept after its end.
         log_size: stored events that a thread keeps.
         event_size: bytes that an event may have.
+        replay_bytes: bytes of stored events that a run keeps; may be changed.
         isolated: whether runs get event loops of their own.
         alone: whether no other process can hold a lease, so that all are void at start.
         delivery: makes what the webhook of a run that ends is told.
@@ -129,6 +130,7 @@ class Worker:
         keep: float,
         log_size: int = KEEP,
         event_size: int = LARGEST,
+        replay_bytes: int = REPLAY_BYTES,
         isolated: bool = False,
         alone: bool = True,
         delivery: MakeDelivery | None = None,
@@ -150,7 +152,7 @@ class Worker:
         self._after_run = after_run
         self._observer = observer
         self._log_size = log_size
-        self._event_size = event_size
+        self._event_size, self.replay_bytes = event_size, replay_bytes
         self._settling = Settling(storage=storage, clock=clock, keep=keep, delivery=delivery)
         self._leases = LeaseKeeper(
             storage=storage, clock=clock, seconds=lease, alone=alone, lost=self._lose, cancelled=self._cancel
@@ -432,6 +434,7 @@ class Worker:
             holds=lambda: self._leases.holds(run),
             keep=self._log_size,
             largest=self._event_size,
+            replay_bytes=self.replay_bytes,
         )
 
     async def _give_up(self, run: Run) -> None:
@@ -472,6 +475,8 @@ class Worker:
                 await self._after_run(settled)
         for events in closing:
             self._broker.publish(events)
+        if settled is not None and run.temporary:
+            self._broker.gone(run.thread_id, run.run_id)
 
     async def _end(self, run: Run, result: Result, emitter: Emitter) -> tuple[Settled | None, list[list[Event]]]:
         """Settles a run; gives also what those who follow it are to be told then, of which the last batch is stored."""

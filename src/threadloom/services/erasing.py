@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
@@ -29,9 +29,13 @@ class EraseService:
     Args:
         guard: what callers may do. Copies that the caller may not delete stand in the way of erasing.
         stop_runs: stops the runs of a thread that is about to go.
+        gone: is told the id of each thread that was deleted.
     """
 
-    def __init__(self, *, storage: Storage, guard: Guard, clock: Clock, stop_runs: StopRuns) -> None:
+    def __init__(
+        self, *, storage: Storage, guard: Guard, clock: Clock, stop_runs: StopRuns, gone: Callable[[str], None]
+    ) -> None:
+        self._gone = gone
         self._storage = storage
         self._guard = guard
         self._clock = clock
@@ -58,6 +62,7 @@ class EraseService:
                 await self._stop_runs(doomed)
             await self._forget_most(known, family)
             if rest := await self._storage.write(lambda tx: self._forget_rest(tx, family), heavy=True):
+                self._tell(rest)
                 erased = [*rest, *family.gone]
                 log.info("thread %s was erased with %d copies", thread_id, len(erased) - 1)
                 return erased
@@ -80,7 +85,9 @@ class EraseService:
         for end in range(len(known), AT_ONCE, -AT_ONCE):
             portion = known[max(end - AT_ONCE, 1) : end]
             work = functools.partial(self._forget_idle, portion, family)
-            family.gone += await self._storage.write(work, heavy=True)
+            gone = await self._storage.write(work, heavy=True)
+            self._tell(gone)
+            family.gone += gone
 
     async def _forget_idle(self, copies: Sequence[str], family: "_Family", tx: Tx) -> Sequence[str]:
         """Removes those copies that still may be and on which nothing runs. Gives them."""
@@ -102,6 +109,10 @@ class EraseService:
                 return ()
         await self._forget(tx, rest)
         return rest
+
+    def _tell(self, gone: Sequence[str]) -> None:
+        for thread_id in gone:
+            self._gone(thread_id)
 
     async def _forget(self, tx: Tx, doomed: Sequence[str]) -> None:
         now = self._clock.now()

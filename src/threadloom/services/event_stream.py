@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 import msgspec
 
 from threadloom.auth.authorize import Guard
-from threadloom.broker.base import Broker, EventsMissed
+from threadloom.broker.base import GONE, Broker, EventsMissed, ReaderTooSlow
 from threadloom.codec import to_json
 from threadloom.errors import NotFound
 from threadloom.services.event_filter import EventFilter
@@ -44,8 +44,11 @@ class EventFeed:
 
 
 class _Page(msgspec.Struct):
+    """Stored events; `last` is how far they go, `floor` up to where some may be gone."""
+
     events: list[Event]
     last: int
+    floor: int = 0
 
 
 class EventStreamService:
@@ -87,44 +90,57 @@ class EventStreamService:
         """The number of the thread's newest event."""
         return await self._storage.read(lambda tx: tx.events.last_channel_seq(thread_id))
 
-    async def replay(self, thread_id: str, wanted: EventFilter, upto: int) -> list[Event]:
-        """The stored events after `wanted.since`, up to a number."""
-        events: list[Event] = []
+    async def replay(self, thread_id: str, wanted: EventFilter, upto: int) -> AsyncGenerator[Sequence[Event], None]:
+        """The stored events after `wanted.since`, up to a number, in batches."""
         after = wanted.since
         while after < upto:
             page = await self._page(thread_id, after, wanted.methods, upto)
-            events += [event for event in page.events if wanted.passes(event)]
+            if events := [event for event in page.events if wanted.passes(event)]:
+                yield events
             after = page.last
-        return events
 
     async def follow(
         self, thread_id: str, after: int, methods: frozenset[str] = frozenset(METHODS), rule: Filter | None = None
     ) -> AsyncGenerator[Sequence[Event], None]:
-        """All events of some methods after a number, without gap or double, for ever; with a rule, until the thread does not
-        fit it any more: it may be given away, and another one may get its id."""
+        """All events of some methods after a number, without gap or double, until the thread is deleted; with a rule, until the
+        thread does not fit it any more: it may be given away, and another one may get its id.
+
+        Raises:
+            ReaderTooSlow: events that it was still to give are stored no more.
+        """
         follower = await self._broker.follow(thread_id, channels=True)
+        floor: int | None = None
+        existed = False
         try:
             while True:
                 page = await self._page(thread_id, after, methods)
-                full = len(page.events) == PAGE
+                if floor is None:
+                    floor = page.floor
+                elif page.floor > max(after, floor):
+                    raise ReaderTooSlow("The reader was too slow: what it was to get next is no longer stored")
                 after = page.last
                 if page.events:
                     if not await self._still_readable(thread_id, rule):
                         return
                     yield page.events
-                while not full:
+                while not page.events:
                     try:
-                        fresh = [event for event in await follower.next(LONG_SILENCE) if event.seq > after]
+                        heard = await follower.next(LONG_SILENCE)
                     except EventsMissed:
-                        follower.close()
-                        follower = await self._broker.follow(thread_id, channels=True)
                         break
+                    if any(event.name == GONE for event in heard):
+                        return
+                    fresh = [event for event in heard if event.seq > after]
                     if not fresh:
+                        exists = await self._exists(thread_id)
+                        if existed and not exists:
+                            return
+                        existed = exists
                         newest = await self.newest(thread_id)
                         if newest == after:
                             continue
                         if newest < after:
-                            after = 0  # the thread was deleted, and another one has its id
+                            after, floor = 0, None  # the thread was deleted, and another one has its id
                         break
                     # Runs follow each other, and the last word of one may reach us after the first of the next.
                     if [event.seq for event in fresh] != list(range(after + 1, after + 1 + len(fresh))):
@@ -152,9 +168,12 @@ class EventStreamService:
         async def work(tx: Tx) -> _Page:
             last = await tx.events.last_channel_seq(thread_id) if upto is None else upto
             events = await tx.events.of_channels(thread_id, after=after, upto=last, methods=methods, limit=PAGE)
-            return _Page(events, events[-1].seq if len(events) == PAGE else max(last, after))
+            return _Page(events, events[-1].seq if events else max(last, after), await tx.events.floor(thread_id))
 
         return await self._storage.read(work)
+
+    async def _exists(self, thread_id: str) -> bool:
+        return await self._storage.read(lambda tx: tx.threads.permitted(thread_id, None))
 
     async def _still_readable(self, thread_id: str, rule: Filter | None) -> bool:
         if rule is None:

@@ -199,7 +199,7 @@ class CommandService:
 
         async def work(tx: Tx) -> tuple[dict[str, Any] | None, int]:
             told = await tx.events.of_channels(
-                thread_id, after=0, methods=("lifecycle",), run_id=run_id, limit=1_000_000
+                thread_id, after=0, methods=("lifecycle",), run_id=run_id, limit=1_000_000, size=None
             )
             return tree(told), await tx.events.last_channel_seq(thread_id)
 
@@ -326,7 +326,7 @@ async def _waiting(tx: Tx, thread: Thread) -> set[str]:
             answers = command["resume"]
             waiting = waiting - answers.keys() if isinstance(answers, dict) else set()
         for event in await tx.events.of_channels(
-            thread.thread_id, after=0, methods=("input.requested",), run_id=run.run_id
+            thread.thread_id, after=0, methods=("input.requested",), run_id=run.run_id, size=None
         ):
             waiting.add(from_json(event.data)["data"]["interrupt_id"])
     return waiting

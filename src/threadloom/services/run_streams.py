@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 import msgspec
 
 from threadloom.auth.authorize import Guard
-from threadloom.broker.base import Broker, EventsLost, Follower
+from threadloom.broker.base import GONE, Broker, EventsLost, EventsMissed, Follower, ReaderTooSlow
 from threadloom.codec import to_json
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.engine.events import Numbers, closing
@@ -53,11 +53,12 @@ class RunNotFound(NotFound):
 class _Place(msgspec.Struct):
     """How far a reader of a run has come: id and number in the log of the last event that it got.
 
-    Without a number it has begun in the middle, wherever that was.
+    Without a number it has begun in the middle, wherever that was. `behind`: more than it got may be stored.
     """
 
     after: tuple[int, int] = (0, 0)
     seq: int | None = None
+    behind: bool = False
 
     def move(self, event: Event) -> None:
         self.after, self.seq = (event.ms, event.n), event.seq
@@ -236,15 +237,19 @@ class RunStreamService:
         follower was there.
 
         Raises:
-            EventsLost: some of its events are gone for good.
+            EventsMissed: some of its events are gone for good.
         """
         place = place or _Place(seq=NEVER if fresh else None)
         ended = False
         try:
             if not fresh and await self._is_over(run.run_id):
-                ended = True
-                events = [] if place.seq is None else await self._missed(run, place)
-                if shown := wanted.of(await self._closed(run.run_id, events, wanted)):
+                ended, told = True, False
+                while place.seq is not None and (missed := await self._missed(run, place)):
+                    place.move(missed[-1])
+                    told = any(event.last for event in missed)
+                    if shown := wanted.of(missed):
+                        yield shown
+                if not told and (shown := wanted.of(await self._closed(run.run_id, [], wanted))):
                     yield shown
                 return
             while not ended:
@@ -253,6 +258,9 @@ class RunStreamService:
                 ended = any(event.last for event in events)
                 if shown := wanted.of(events):
                     yield shown
+        except EventsMissed:
+            cancel = False  # the reader did not hang up: it may come back
+            raise
         finally:
             follower.close()
             if cancel and not ended:
@@ -263,27 +271,48 @@ class RunStreamService:
         something and before it told, and the next one goes on after that; or it told the end to nobody.
 
         Raises:
-            EventsLost: it missed something that is not stored.
+            EventsMissed: it missed something that is not stored, or not any more.
         """
         stored = bool(run.kwargs.get("resumable")) and not run.kwargs.get("event_streaming")
         over = False
         while True:
+            if place.behind:
+                if events := await self._missed(run, place):
+                    return events
+                place.behind = False
             try:
                 events = await heard_of(follower, run.run_id, place.after)
-            except EventsLost:
+            except EventsMissed:
                 if not stored:
                     raise
-                events = ()
-            if stored and not (events and place.comes_before(events[0])):
-                events = await self._missed(run, place) or events
+                place.behind = True
+                continue
+            whole = not stored or (events and place.comes_before(events[0]))
+            if not whole and (missed := await self._missed(run, place)):
+                place.behind = not events or missed[-1].seq < events[-1].seq
+                return missed
             if events:
                 return events
             if over:
-                raise EventsLost
+                raise EventsLost("How the run ended was told to nobody")
             over = await self._is_over(run.run_id)
 
     async def _missed(self, run: Run, place: "_Place") -> Sequence[Event]:
-        return await self._storage.read(lambda tx: tx.events.of_run(run.run_id, after=place.after))
+        """A page of what is stored of a run after a place.
+
+        Raises:
+            ReaderTooSlow: some of it is stored no more.
+        """
+
+        async def work(tx: Tx) -> Sequence[Event]:
+            events = await tx.events.of_run(run.run_id, after=place.after)
+            if events and place.seq is not None and place.seq != NEVER and not place.comes_before(events[0]):
+                [oldest] = await tx.events.of_thread(run.thread_id, limit=1)
+                if oldest.seq > place.seq + 1:
+                    raise ReaderTooSlow("The reader was too slow: what it was to get next is no longer stored")
+            return events
+
+        return await self._storage.read(work)
 
     async def _resume(
         self, run: Run, follower: Follower, after: tuple[int, int], wanted: Selection, cancel: bool
@@ -379,7 +408,13 @@ class RunStreamService:
                 if wanted := of_thread(batch, modes):
                     yield wanted
             while True:
-                heard = await follower.next(LONG_SILENCE) or await self._ends(thread_id, running)
+                heard = await follower.next(LONG_SILENCE)
+                if not heard:
+                    if await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None:
+                        return
+                    heard = await self._ends(thread_id, running)
+                if any(event.name == GONE for event in heard):
+                    return
                 events = [event for event in heard if (event.ms, event.n) > last]
                 if stored := [event for event in events if event.seq]:
                     if not place.comes_before(stored[0]):
@@ -396,8 +431,14 @@ class RunStreamService:
 
     async def _between(self, thread_id: str, place: _Place, event: Event) -> list[Event]:
         """What is stored of a thread between a place and an event, and was told to nobody."""
-        found = await self._storage.read(lambda tx: tx.events.of_thread(thread_id, after=place.after))
-        return [one for one in found if one.seq < event.seq]
+        found: list[Event] = []
+        after = place.after
+        while page := await self._storage.read(lambda tx: tx.events.of_thread(thread_id, after=after)):  # noqa: B023
+            found += [one for one in page if one.seq < event.seq]
+            if page[-1].seq >= event.seq:
+                break
+            after = (page[-1].ms, page[-1].n)
+        return found
 
     async def _output(self, run: Run, follower: Follower, *, cancel: bool, fresh: bool = False) -> bytes:
         ended = False

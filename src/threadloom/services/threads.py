@@ -78,6 +78,7 @@ class ThreadService:
         ttl: settings of the time to live of new threads.
         supersteps: applies the supersteps of a create request.
         stop_runs: stops the runs of a thread that is about to go.
+        gone: is told the id of each thread that was deleted.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class ThreadService:
         ttl: TtlSettings,
         supersteps: ApplySupersteps,
         stop_runs: StopRuns,
+        gone: Callable[[str], None],
     ) -> None:
+        self._gone = gone
         self._storage = storage
         self._guard = guard
         self._clock = clock
@@ -289,7 +292,10 @@ class ThreadService:
                 return False
             return await forget(tx, thread_id, self._clock.now())
 
-        return await self._storage.write(work, heavy=True)
+        deleted = await self._storage.write(work, heavy=True)
+        if deleted:
+            self._gone(thread_id)
+        return deleted
 
     async def _keep_latest(self, thread_id: str, rule: Filter | None) -> bool:
         async def work(tx: Tx) -> bool:

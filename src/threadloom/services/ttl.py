@@ -1,6 +1,7 @@
 """Threads whose time to live is over go, or shrink to their latest state (contract, threads §11)."""
 
 import logging
+from collections.abc import Callable
 
 from threadloom.clock import Clock
 from threadloom.config.settings import ThreadTtl
@@ -13,9 +14,14 @@ MINUTE_SECONDS = 60
 
 
 class ThreadSweeper:
-    """Sweeps expired threads away, at most `settings.sweep_limit` at a time, every `settings.sweep_interval_minutes`."""
+    """Sweeps expired threads away, at most `settings.sweep_limit` at a time, every `settings.sweep_interval_minutes`.
 
-    def __init__(self, *, storage: Storage, clock: Clock, settings: ThreadTtl) -> None:
+    Args:
+        gone: is told the id of each thread that was deleted.
+    """
+
+    def __init__(self, *, storage: Storage, clock: Clock, settings: ThreadTtl, gone: Callable[[str], None]) -> None:
+        self._gone = gone
         self._storage = storage
         self._clock = clock
         self._settings = settings
@@ -41,16 +47,24 @@ class ThreadSweeper:
         return swept
 
     async def _sweep_one(self, thread_id: str, now: int) -> bool:
+        deleted = False
+
         async def work(tx: Tx) -> bool:
+            nonlocal deleted
+            deleted = False
             ttl = await tx.threads.ttl(thread_id)
             if ttl is None or ttl.expires_at > now:
                 return False
             if await tx.runs.has_active(thread_id):
                 return False
             if ttl.strategy == "delete":
-                return await forget(tx, thread_id, now)
+                deleted = await forget(tx, thread_id, now)
+                return deleted
             # Its time starts again, so that what is added from now on is pruned in its turn.
             await tx.threads.set_ttl(thread_id, new_ttl(ttl.minutes, "keep_latest", now))
             return await keep_latest(tx, thread_id)
 
-        return await self._storage.write(work, heavy=True)
+        swept = await self._storage.write(work, heavy=True)
+        if deleted:
+            self._gone(thread_id)
+        return swept

@@ -23,7 +23,12 @@ async def heard_of(follower: Follower, run_id: str, after: tuple[int, int] = (0,
     deadline = loop.time() + SILENCE
     while True:
         left = max(0.0, deadline - loop.time())
-        heard = await follower.next(left)
+        try:
+            heard = await follower.next(left)
+        except EventsLost as lost:
+            if lost.run_id in ("", run_id):
+                raise
+            continue
         events = [event for event in heard if event.run_id == run_id and (event.ms, event.n) > after]
         if events or not left:
             return events

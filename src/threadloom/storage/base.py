@@ -15,7 +15,7 @@ Storage stores. It knows nothing of status rules, strategies or HTTP.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -23,16 +23,15 @@ import msgspec
 from threadloom.storage.ciphertexts import Ciphertexts
 from threadloom.storage.crons import Crons
 from threadloom.storage.deliveries import Deliveries
+from threadloom.storage.events import Events
 from threadloom.storage.filters import Filter
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage
 from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing
 from threadloom.storage.tasks import Tasks
 from threadloom.types import (
-    METHODS,
     Assistant,
     CancelAction,
-    Event,
     Outcome,
     Run,
     RunStatus,
@@ -249,55 +248,6 @@ class Runs(Protocol):
 
     async def queue(self, now: int) -> QueueFigures:
         """How many runs are still to end, and since when those wait that could begin."""
-        ...
-
-
-class Events(Protocol):
-    """Stored events: one gapless log a thread."""
-
-    async def append(self, events: Sequence[Event]) -> list[Event]:
-        """Stores events of one thread in order and gives them back with their `seq`."""
-        ...
-
-    async def of_run(self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
-        """Events of a run whose `(ms, n)` is greater, oldest first."""
-        ...
-
-    async def of_thread(self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
-        """Events of all runs of a thread whose `(ms, n)` is greater, oldest first."""
-        ...
-
-    async def of_channels(
-        self,
-        thread_id: str,
-        *,
-        after: int,
-        upto: int | None = None,
-        methods: Collection[str] = METHODS,
-        run_id: str | None = None,
-        limit: int = 1000,
-    ) -> list[Event]:
-        """The v2 events of a thread (or of one of its runs) with `after < seq <= upto`, oldest first."""
-        ...
-
-    async def last_channel_seq(self, thread_id: str) -> int:
-        """The number of the newest v2 event that the thread ever had, 0 before the first."""
-        ...
-
-    async def floor(self, thread_id: str) -> int:
-        """The number up to which v2 events of the thread may be gone."""
-        ...
-
-    async def expire(self, run_id: str, at: int) -> None:
-        """Lets the events of a run that ended go at a moment. Its v2 events of lives and questions stay."""
-        ...
-
-    async def drop_of_run(self, run_id: str) -> None: ...
-
-    async def drop_expired(self, now: int) -> int: ...
-
-    async def trim(self, thread_id: str, keep: int) -> None:
-        """Keeps the newest `keep` events of a thread; 0: the thread is gone, and its numbers may start anew."""
         ...
 
 

@@ -7,6 +7,7 @@ are stored while a run goes on, and nothing else on the thread rests on them.
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from threadloom.storage.events import PAGE_BYTES
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.session import Session
@@ -44,11 +45,15 @@ class PostgresEvents:
                 event.ms, event.n = moved[place], moved[len(events) + place]
         return list(events)
 
-    async def of_run(self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
-        return [_event(row) for row in await self._db.fetch(SQL["of_run"], run_id, *after, limit)]
+    async def of_run(
+        self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
+    ) -> list[Event]:
+        return [_event(row) for row in await self._db.fetch(SQL["of_run"], run_id, *after, limit, size)]
 
-    async def of_thread(self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
-        return [_event(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, *after, limit)]
+    async def of_thread(
+        self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
+    ) -> list[Event]:
+        return [_event(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, *after, limit, size)]
 
     async def of_channels(
         self,
@@ -59,9 +64,11 @@ class PostgresEvents:
         methods: Collection[str] = METHODS,
         run_id: str | None = None,
         limit: int = 1000,
+        size: int | None = PAGE_BYTES,
     ) -> list[Event]:
         bounds = (thread_id, after, NEWEST if upto is None else upto)
-        return [_event(row) for row in await self._db.fetch(SQL["of_channels"], *bounds, list(methods), run_id, limit)]
+        rows = await self._db.fetch(SQL["of_channels"], *bounds, list(methods), run_id, limit, size)
+        return [_event(row) for row in rows]
 
     async def last_channel_seq(self, thread_id: str) -> int:
         number: int = await self._db.fetchval(SQL["last_channel_seq"], thread_id)

@@ -1,10 +1,12 @@
 """Stored events, one gapless log a thread, on SQLite."""
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from threadloom.storage.events import PAGE_BYTES
 from threadloom.storage.named import load
 from threadloom.types import METHODS, Event
 
@@ -36,11 +38,15 @@ class SqliteEvents:
         )
         return list(events)
 
-    async def of_run(self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
-        return [_event(row) for row in self._db.execute(SQL["of_run"], (run_id, *after, limit))]
+    async def of_run(
+        self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
+    ) -> list[Event]:
+        return _page(self._db.execute(SQL["of_run"], (run_id, *after, limit)), size)
 
-    async def of_thread(self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000) -> list[Event]:
-        return [_event(row) for row in self._db.execute(SQL["of_thread"], (thread_id, *after, limit))]
+    async def of_thread(
+        self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
+    ) -> list[Event]:
+        return _page(self._db.execute(SQL["of_thread"], (thread_id, *after, limit)), size)
 
     async def of_channels(
         self,
@@ -51,10 +57,11 @@ class SqliteEvents:
         methods: Collection[str] = METHODS,
         run_id: str | None = None,
         limit: int = 1000,
+        size: int | None = PAGE_BYTES,
     ) -> list[Event]:
         bounds = (thread_id, after, NEWEST if upto is None else upto)
         rows = self._db.execute(SQL["of_channels"], (*bounds, json.dumps(sorted(methods)), run_id, limit))
-        return [_event(row) for row in rows]
+        return _page(rows, size)
 
     async def last_channel_seq(self, thread_id: str) -> int:
         return int(self._db.execute(SQL["last_channel_seq"], (thread_id,)).fetchone()[0])
@@ -79,6 +86,22 @@ class SqliteEvents:
         else:
             self._db.execute(SQL["drop_floor"], (thread_id,))
         self._db.execute(SQL["trim"], (thread_id, keep))
+
+
+def _page(rows: sqlite3.Cursor, size: int | None) -> list[Event]:
+    """The first events of a query, up to a size. The rest is not read."""
+    events: list[Event] = []
+    left = size
+    # A statement that is not read to its end would keep the connection at its snapshot for as long as anybody holds the cursor.
+    with contextlib.closing(rows):
+        for row in rows:
+            event = _event(row)
+            events.append(event)
+            if left is not None:
+                left -= len(event.data)
+                if left <= 0:
+                    break
+    return events
 
 
 def _event(row: tuple[Any, ...]) -> Event:
