@@ -49,7 +49,7 @@ async def count(user):
     return (await user.http.post("/threads/count", json={})).json()
 
 
-@pytest.mark.parametrize(("path", "body"), ways(), ids=lambda part: part if isinstance(part, str) else "")
+@pytest.mark.parametrize(("path", "body"), list(ways()), ids=lambda part: part if isinstance(part, str) else "")
 async def test_whom_threads_create_refuses_gets_no_thread_by_a_run(ann, path, body):
     refused = ann.told(threads__create=REFUSED)
     assistant = (await ann.http.post("/assistants", json={"graph_id": "plain"})).json()["assistant_id"]

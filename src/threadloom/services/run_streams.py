@@ -2,16 +2,15 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 
-import msgspec
-
 from threadloom.auth.authorize import Guard
-from threadloom.broker.base import GONE, Broker, EventsLost, EventsMissed, Follower, ReaderTooSlow
+from threadloom.broker.base import GONE, Broker, EventsLost, EventsMissed, Follower
 from threadloom.codec import to_json
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.engine.events import Numbers, closing
 from threadloom.errors import ApiError, NotFound, StorageError, Unavailable
 from threadloom.ids import new_id
 from threadloom.services.limits import Limits, Place
+from threadloom.services.log_place import NEVER, LogPlace, missed_by
 from threadloom.services.permission import thread_seen
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_request import check_stateless
@@ -48,28 +47,6 @@ class EventStream:
 
 class RunNotFound(NotFound):
     """A run to join that is not there: 404 with the body that a failed run has."""
-
-
-class _Place(msgspec.Struct):
-    """How far a reader of a run has come: id and number in the log of the last event that it got.
-
-    Without a number it has begun in the middle, wherever that was. `behind`: more than it got may be stored.
-    """
-
-    after: tuple[int, int] = (0, 0)
-    seq: int | None = None
-    behind: bool = False
-
-    def move(self, event: Event) -> None:
-        self.after, self.seq = (event.ms, event.n), event.seq
-
-    def comes_before(self, event: Event) -> bool:
-        """Whether nothing that is stored lies between it and an event."""
-        return self.seq is None or event.seq == self.seq + 1
-
-
-NEVER = -1
-"""A number that no stored event follows: what comes first is to be compared with what is stored."""
 
 
 class RunStreamService:
@@ -230,7 +207,7 @@ class RunStreamService:
         wanted: Selection,
         *,
         cancel: bool = False,
-        place: "_Place | None" = None,
+        place: LogPlace | None = None,
         fresh: bool = False,
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Events of a run from a place on (None: from now on) until its last. Unless it is `fresh`, it may have ended before the
@@ -239,12 +216,12 @@ class RunStreamService:
         Raises:
             EventsMissed: some of its events are gone for good.
         """
-        place = place or _Place(seq=NEVER if fresh else None)
+        place = place or LogPlace(seq=NEVER if fresh else None)
         ended = False
         try:
             if not fresh and await self._is_over(run.run_id):
                 ended, told = True, False
-                while place.seq is not None and (missed := await self._missed(run, place)):
+                while place.seq is not None and (missed := await missed_by(self._storage, run, place)):
                     place.move(missed[-1])
                     told = any(event.last for event in missed)
                     if shown := wanted.of(missed):
@@ -266,7 +243,7 @@ class RunStreamService:
             if cancel and not ended:
                 await self._hang_up(run)
 
-    async def _heard(self, run: Run, follower: Follower, place: "_Place") -> Sequence[Event]:
+    async def _heard(self, run: Run, follower: Follower, place: LogPlace) -> Sequence[Event]:
         """What a follower of a run hears next. What it missed is read where it is stored: a worker may die after it stored
         something and before it told, and the next one goes on after that; or it told the end to nobody.
 
@@ -277,7 +254,7 @@ class RunStreamService:
         over = False
         while True:
             if place.behind:
-                if events := await self._missed(run, place):
+                if events := await missed_by(self._storage, run, place):
                     return events
                 place.behind = False
             try:
@@ -288,7 +265,7 @@ class RunStreamService:
                 place.behind = True
                 continue
             whole = not stored or (events and place.comes_before(events[0]))
-            if not whole and (missed := await self._missed(run, place)):
+            if not whole and (missed := await missed_by(self._storage, run, place)):
                 place.behind = not events or missed[-1].seq < events[-1].seq
                 return missed
             if events:
@@ -297,28 +274,11 @@ class RunStreamService:
                 raise EventsLost("How the run ended was told to nobody")
             over = await self._is_over(run.run_id)
 
-    async def _missed(self, run: Run, place: "_Place") -> Sequence[Event]:
-        """A page of what is stored of a run after a place.
-
-        Raises:
-            ReaderTooSlow: some of it is stored no more.
-        """
-
-        async def work(tx: Tx) -> Sequence[Event]:
-            events = await tx.events.of_run(run.run_id, after=place.after)
-            if events and place.seq is not None and place.seq != NEVER and not place.comes_before(events[0]):
-                [oldest] = await tx.events.of_thread(run.thread_id, limit=1)
-                if oldest.seq > place.seq + 1:
-                    raise ReaderTooSlow("The reader was too slow: what it was to get next is no longer stored")
-            return events
-
-        return await self._storage.read(work)
-
     async def _resume(
         self, run: Run, follower: Follower, after: tuple[int, int], wanted: Selection, cancel: bool
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Stored events after an id, then live ones. The follower was there first, so nothing falls between."""
-        place = _Place(after=after, seq=NEVER)
+        place = LogPlace(after=after, seq=NEVER)
         try:
             async for batch in self._stored(run.run_id, after):
                 place.move(batch[-1])
@@ -393,7 +353,7 @@ class RunStreamService:
     ) -> AsyncGenerator[Sequence[Event], None]:
         """All events of a thread. With a rule, only as long as the thread fits it: another one may get its id."""
         last = (0, 0)
-        place = _Place()
+        place = LogPlace()
         running: set[str] = set()
         try:
             while after is not None:
@@ -429,7 +389,7 @@ class RunStreamService:
         finally:
             follower.close()
 
-    async def _between(self, thread_id: str, place: _Place, event: Event) -> list[Event]:
+    async def _between(self, thread_id: str, place: LogPlace, event: Event) -> list[Event]:
         """What is stored of a thread between a place and an event, and was told to nobody."""
         found: list[Event] = []
         after = place.after
