@@ -64,6 +64,18 @@ USER_AT = "__user_at__"
 """Key of a run's kwargs: the process that knows the whole user of the run (`auth.known`). Nobody is shown it."""
 
 
+GIVEN = "given"
+"""Key of a run's kwargs: what was known when the answer that it brings was given (`engine.answers.Given`). Nobody is shown it."""
+
+
+def names_questions(answer: Any) -> bool:
+    """Whether an answer names its questions: all its keys, if it has any, are ids of interrupts."""
+    return isinstance(answer, dict) and all(len(key) == 32 and set(key) <= _HEX for key in answer)
+
+
+_HEX = frozenset("0123456789abcdef")
+
+
 class Run(msgspec.Struct, kw_only=True):
     """One execution of an assistant on a thread. The row is also its place in the queue.
 
@@ -107,7 +119,12 @@ class Run(msgspec.Struct, kw_only=True):
     @property
     def shown_kwargs(self) -> dict[str, Any]:
         """What it was started with, as clients see it."""
-        return {key: value for key, value in self.kwargs.items() if key != USER_AT}
+        return {key: value for key, value in self.kwargs.items() if key not in (USER_AT, GIVEN)}
+
+    @property
+    def was_begun_before(self) -> bool:
+        """Whether an earlier attempt has begun it."""
+        return self.started_at != self.updated_at
 
     @property
     def temporary(self) -> bool:

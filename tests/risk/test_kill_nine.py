@@ -12,6 +12,7 @@ from tests.server import Server
 
 APP = Path(__file__).parents[1] / "apps" / "risk"
 FINAL = {"success", "error", "timeout", "interrupted"}
+STEPS = 6
 
 
 def settle(url: str, thread_id: str, run_id: str, seconds: float = 120) -> str:
@@ -88,19 +89,30 @@ def test_used_up_attempts_end_as_error_and_leave_the_thread_usable(tmp_path: Pat
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_nothing_acknowledged_is_lost(tmp_path: Path, seed: int) -> None:
-    """Killed at random moments under load: every acknowledged thread, update and run is there and ends as it should."""
+    """Killed at random moments under load: every acknowledged thread and run is there and ends as it should, and no step
+    that somebody had seen, or that the run itself had waited for (`durability: sync`), is executed or stored twice."""
     chance = random.Random(seed)
-    server = Server(APP, tmp_path / "data").start()
+    journal = tmp_path / "journal"
+    server = Server(APP, tmp_path / "data", env={"RISK_JOURNAL": str(journal)}).start()
     acknowledged: list[tuple[str, str]] = []
+    seen: dict[str, int] = {}
     try:
         for _ in range(2):
+            first = len(acknowledged)
             stop_at = time.monotonic() + chance.uniform(0.2, 1.0)
             with httpx.Client(base_url=server.url) as client:
-                while time.monotonic() < stop_at:
-                    thread = client.post("/threads", json={"metadata": {"n": len(acknowledged)}}).json()["thread_id"]
-                    body = {"assistant_id": "steps", "input": {"todo": 3, "pause": 0.02}}
+                while time.monotonic() < stop_at and len(acknowledged) < first + 30:
+                    number = len(acknowledged)
+                    thread = client.post("/threads", json={"metadata": {"n": number}}).json()["thread_id"]
+                    body = {
+                        "assistant_id": "steps",
+                        "input": {"todo": STEPS, "pause": 0.03},
+                        "durability": "sync" if number % 3 else "async",
+                    }
                     run = client.post(f"/threads/{thread}/runs", json=body).json()["run_id"]
                     acknowledged.append((thread, run))
+                for thread, run in acknowledged[first:][::-1][:8]:
+                    seen[run] = done_by(client, thread)
             server.kill()
             server.start()
         assert len(acknowledged) > 4
@@ -108,11 +120,38 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, seed: int) -> None:
             assert settle(server.url, thread, run) == "success"
             record = httpx.get(f"{server.url}/threads/{thread}").json()
             assert (record["metadata"]["n"], record["status"]) == (number, "idle")
-            assert record["values"]["done"] == ["0", "1", "2"]
+            assert record["values"]["done"] == [str(step) for step in range(STEPS)]
             runs = httpx.get(f"{server.url}/threads/{thread}/runs").json()
             assert [one["run_id"] for one in runs] == [run]
+            history = httpx.get(f"{server.url}/threads/{thread}/history?limit=100").json()
+            assert sorted(
+                len(state["values"].get("done", [])) for state in history if state["next"] != ["__start__"]
+            ) == [*range(STEPS + 1)]
+        begun = begun_steps(journal)
+        assert any(len(steps) > 1 for steps in begun.values()), "no run was killed at work"
+        for number, (_, run) in enumerate(acknowledged):
+            times = Counter(step for steps in begun[run].values() for step in steps)
+            assert all(times[step] == 1 for step in range(seen.get(run, 0))), (begun[run], seen.get(run))
+            if number % 3:
+                for attempt, steps in begun[run].items():
+                    following = begun[run].get(attempt + 1, steps)
+                    assert following[0] >= steps[-1] or following is steps, begun[run]
     finally:
         server.kill()
+
+
+def done_by(client: httpx.Client, thread: str) -> int:
+    """How many steps a thread shows as done."""
+    return len((client.get(f"/threads/{thread}/state").json()["values"] or {}).get("done", []))
+
+
+def begun_steps(journal: Path) -> dict[str, dict[int, list[int]]]:
+    """The steps that were begun, by run and attempt."""
+    begun: dict[str, dict[int, list[int]]] = {}
+    for line in journal.read_text().splitlines():
+        run, step, attempt, _ = line.split()
+        begun.setdefault(run, {}).setdefault(int(attempt), []).append(int(step))
+    return begun
 
 
 def test_resumable_stream_survives_the_restart(tmp_path: Path) -> None:

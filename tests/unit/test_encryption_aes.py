@@ -105,7 +105,9 @@ def test_a_check_value_tells_keys_apart_and_nothing_else():
 
 def test_a_missing_package_is_told_with_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
-    with pytest.raises(ConfigError, match=r"needs the package cryptography, .*: pip install 'threadloom\[encryption\]'"):
+    with pytest.raises(
+        ConfigError, match=r"needs the package cryptography, .*: pip install 'threadloom\[encryption\]'"
+    ):
         Key("x" * 16)
 
 

@@ -2,10 +2,14 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from langgraph.checkpoint.base import Checkpoint
+
+from threadloom.checkpointer.shown import SENDS
+from threadloom.storage.lineage import CheckpointPut
 
 KEPT_CHECKPOINTS = 4096
 """Checkpoints whose blob references a process remembers. About 1 kB each."""
@@ -25,6 +29,12 @@ class Known(msgspec.Struct):
 
     era: int
     refs: dict[str, tuple[Any, int]]
+
+
+def known_of(put: CheckpointPut, era: int, checkpoint: Checkpoint) -> Known:
+    """What a checkpoint refers to, once it is put in an era."""
+    versions = checkpoint["channel_versions"]
+    return Known(era, {channel: (versions.get(channel), blob) for channel, blob in put.refs.items()})
 
 
 class Lru(Generic[K, V]):
@@ -60,14 +70,23 @@ class Memory:
     def __init__(self) -> None:
         self.refs: Lru[Place, Known] = Lru(KEPT_CHECKPOINTS)
         self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
+        self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
         self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
 
     def put_begins(
-        self, thread_id: str, ns: str, cid: str, parents: Mapping[str, str] | None
+        self,
+        thread_id: str,
+        ns: str,
+        cid: str,
+        parents: Mapping[str, str] | None,
+        changed: Sequence[str] | None = None,
     ) -> list[tuple[str, str]] | None:
         """Notes that a checkpoint is on its way; gives what was seen before it and is to stand after it.
 
         LangGraph stores in the background: steps that start from a root checkpoint may be faster than its own put.
+
+        Args:
+            changed: the channels that differ from those of the checkpoint before; None when that is not known.
         """
         early = None
         if ns:
@@ -77,6 +96,7 @@ class Memory:
                 self._early.put((thread_id, root), [*seen, (ns, cid)])
         else:
             early = self._early.pop((thread_id, cid))
+            self._changed.put(thread_id, (SENDS,) if changed is None else changed)
         self.refs.put((thread_id, ns, cid), Known(ON_ITS_WAY, {}))
         return early
 
@@ -84,3 +104,12 @@ class Memory:
         """Notes that pending writes of a checkpoint are on their way."""
         if not ns and self.refs.get((thread_id, ns, cid)) is None and self._early.get((thread_id, cid)) is None:
             self._early.put((thread_id, cid), [])
+
+    def may_go_on(self, thread_id: str, triggers: Container[str]) -> bool:
+        """Whether the root checkpoint that was put here last on a thread may have tasks to do.
+
+        Args:
+            triggers: the channels that begin tasks.
+        """
+        changed = self._changed.get(thread_id)
+        return changed is None or any(channel == SENDS or channel in triggers for channel in changed)

@@ -8,7 +8,7 @@ import contextlib
 import copy
 import inspect
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -26,7 +26,8 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.base import PendingWrite as GraphWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from threadloom.checkpointer.memory import ON_ITS_WAY, Known, Memory
+from threadloom.checkpointer.memory import ON_ITS_WAY, Known, Memory, known_of
+from threadloom.checkpointer.shown import is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.checkpointer.small import small_size
 from threadloom.checkpointer.trail import Trail
 from threadloom.checkpointer.work import (
@@ -42,7 +43,7 @@ from threadloom.checkpointer.work import (
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
 from threadloom.storage.base import Storage, Tx
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
 
 RUN_ID = "run_id"
 """Key of `configurable`: the run that writes."""
@@ -101,7 +102,7 @@ class Saver(BaseCheckpointSaver[str]):
         put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
         trail = self._trails.get(put.fence)
         if trail is not None:
-            known = _known(put, ON_ITS_WAY, checkpoint)
+            known = known_of(put, ON_ITS_WAY, checkpoint)
             if trail.put(self._putting(put, known, checkpoint, new_versions)):
                 if trail.is_long:
                     await trail.end()
@@ -111,7 +112,7 @@ class Saver(BaseCheckpointSaver[str]):
         except StaleRefsError:
             put = self._with_all_values(put, checkpoint, new_versions)
             era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
-        return self._remember(put, _known(put, era, checkpoint))
+        return self._remember(put, known_of(put, era, checkpoint))
 
     def _putting(
         self, put: CheckpointPut, known: Known, checkpoint: Checkpoint, new_versions: ChannelVersions
@@ -130,7 +131,7 @@ class Saver(BaseCheckpointSaver[str]):
             except StaleRefsError:
                 # What was built on `known` meanwhile finds it stale too.
                 whole = self._with_all_values(put, checkpoint, new_versions)
-                self._remember(whole, _known(whole, await tx.lineage.put(whole), checkpoint))
+                self._remember(whole, known_of(whole, await tx.lineage.put(whole), checkpoint))
 
         return work
 
@@ -149,7 +150,7 @@ class Saver(BaseCheckpointSaver[str]):
         except StaleRefsError:
             put = self._with_all_values(put, checkpoint, new_versions)
             era = self._storage.write_now(lambda tx: tx.lineage.put(put), single=True)
-        return self._remember(put, _known(put, era, checkpoint))
+        return self._remember(put, known_of(put, era, checkpoint))
 
     def _checkpoint_put(
         self,
@@ -181,7 +182,7 @@ class Saver(BaseCheckpointSaver[str]):
             meta=to_json(meta),
             small=small,
             era=known.era if known is not None and len(blobs) < len(refs) else None,
-            early=self._memory.put_begins(thread_id, ns, cid, meta.get("parents")),
+            early=self._memory.put_begins(thread_id, ns, cid, meta.get("parents"), checkpoint.get("updated_channels")),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
         )
@@ -255,15 +256,11 @@ class Saver(BaseCheckpointSaver[str]):
         cid: str = configurable["checkpoint_id"]
         self._memory.writes_begin(thread_id, ns, cid)
         run_id = configurable.get(RUN_ID)
-        dumps = self.serde.dumps_typed
         return WritesPut(
             thread_id=thread_id,
             ns=ns,
             cid=cid,
-            writes=[
-                PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, *dumps(value), task_path)
-                for idx, (channel, value) in enumerate(writes)
-            ],
+            writes=kept_writes(writes, task_id, task_path, self.serde.dumps_typed),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
         )
@@ -291,6 +288,10 @@ class Saver(BaseCheckpointSaver[str]):
         finally:
             del self._trails[fence]
 
+    def may_go_on(self, thread_id: str, triggers: Container[str]) -> bool:
+        """See `Memory.may_go_on`."""
+        return self._memory.may_go_on(thread_id, triggers)
+
     async def _own_puts(self, config: RunnableConfig | None) -> None:
         """A run reads what it has put."""
         fence = (config or {}).get("configurable", {}).get(FENCE)
@@ -307,7 +308,9 @@ class Saver(BaseCheckpointSaver[str]):
             lambda tx: tx.lineage.get(thread_id, ns, cid) if cid else tx.lineage.latest(thread_id, ns),
             heavy=self._memory.big.get(thread_id) is not None,
         )
-        return None if row is None else self._tuple(row)
+        if row is None:
+            return None
+        return await self._shown(row) if is_shown(config) else self._tuple(row)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, for worker threads."""
@@ -335,7 +338,7 @@ class Saver(BaseCheckpointSaver[str]):
         while (page := listing.next_page()) is not None:
             rows = listing.add(await self._storage.read(page, heavy=True))
             for row in rows:
-                yield self._tuple(row)
+                yield await self._shown(row) if is_shown(config) else self._tuple(row)
 
     def list(
         self,
@@ -350,6 +353,11 @@ class Saver(BaseCheckpointSaver[str]):
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
             yield from map(self._tuple, listing.add(self._storage.read_now(page)))
+
+    async def _shown(self, row: CheckpointRow) -> CheckpointTuple:
+        thread_id, latest = row.thread_id, self._storage.read
+        row = await without_answered(row, self.serde, lambda ns: latest(lambda tx: tx.lineage.latest(thread_id, ns)))
+        return with_goto(self._tuple(row), self.get_next_version)
 
     def _tuple(self, row: CheckpointRow) -> CheckpointTuple:
         loads = self.serde.loads_typed
@@ -372,7 +380,7 @@ class Saver(BaseCheckpointSaver[str]):
             checkpoint=checkpoint,
             metadata=metadata,
             parent_config=None if row.parent is None else config_of(row.thread_id, row.ns, row.parent),
-            pending_writes=[(write.task_id, write.channel, loads((write.type, write.data))) for write in row.writes],
+            pending_writes=opened_writes(row.writes, loads),
         )
 
     async def aget_delta_channel_history(
@@ -487,8 +495,3 @@ class Saver(BaseCheckpointSaver[str]):
 # LangGraph asks at each run what these take; unless it is written down, that is worked out anew each time.
 Saver.aput_writes.__signature__ = inspect.signature(Saver.aput_writes)  # type: ignore[attr-defined]
 Saver.put_writes.__signature__ = inspect.signature(Saver.put_writes)  # type: ignore[attr-defined]
-
-
-def _known(put: CheckpointPut, era: int, checkpoint: Checkpoint) -> Known:
-    versions = checkpoint["channel_versions"]
-    return Known(era, {channel: (versions.get(channel), blob) for channel, blob in put.refs.items()})

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from langgraph.errors import EmptyInputError, UnknownInterruptError
+from langgraph.errors import UnknownInterruptError
 from langgraph.types import Command, Send
 
 from threadloom import __version__
@@ -15,6 +15,7 @@ from threadloom.auth.known import RunUsers
 from threadloom.checkpointer import FENCE, NOTED
 from threadloom.checkpointer.trail import Trail
 from threadloom.codec import to_json
+from threadloom.engine.answers import Answers
 from threadloom.engine.events import Emitter
 from threadloom.engine.protocol_events import Channels
 from threadloom.engine.result import Kind, Result
@@ -36,9 +37,7 @@ USER = "langgraph_auth_user"
 Graph = Any
 """A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
 
-_STRICT_RESUME = "__pregel_strict_resume"
 _NULL_TASK = "00000000-0000-0000-0000-000000000000"
-_RESUME = "__resume__"
 
 
 class Execution:
@@ -294,9 +293,13 @@ class Execution:
         # A whole Command of LangGraph's (RemoteGraph sends those) says null for what it does not ask for.
         asked = command.get("resume") is not None or not (given and "graph" in command)
         if "resume" in command and asked:
-            if self._emitter.channels:
-                await self._tell_answered(graph, config, command["resume"])
-            given["resume"] = await self._resume(graph, config, command["resume"])
+            resolved = await Answers(self._run, graph, config, self._call(graph)).resolve(command["resume"])
+            if resolved.questions and self._emitter.channels:
+                self._emitter.tell("input.answered", (), {"interrupt_ids": resolved.questions})
+            if resolved.found:
+                given["resume"] = resolved.resume
+            elif not given:
+                return None if resolved.asks else _Nothing()
         update = given.get("update")
         alone = given.keys() == {"update"}
         if (
@@ -307,42 +310,6 @@ class Execution:
         ):
             return dict(update)  # as the input: LangGraph would start the graph with it and apply it once more
         return Command(**given) if given else _Nothing()
-
-    async def _tell_answered(self, graph: Graph, config: dict[str, Any], answer: Any) -> None:
-        """Tells every client of the thread which questions they need not ask any more."""
-        if isinstance(answer, dict) and answer and _names_interrupts(answer):
-            answered = list(answer)
-        else:
-            waiting = (await graph.aget_state(config)).interrupts
-            answered = [waiting[0].id] if len(waiting) == 1 else []
-        if answered:
-            self._emitter.tell("input.answered", (), {"interrupt_ids": answered})
-
-    async def _resume(self, graph: Graph, config: dict[str, Any], answer: Any) -> Any:
-        """The answer to a question, so that LangGraph takes it for what it is.
-
-        From a checkpoint whose question was answered before, LangGraph would repeat the old answer; a sibling of that
-        checkpoint asks anew. `null` and `{}` are no answers to LangGraph unless they name their question.
-
-        Raises:
-            EmptyInputError: the thread has never run; LangGraph would start it as if the answer were an input.
-        """
-        configurable = config["configurable"]
-        saved = await graph.checkpointer.aget_tuple(config)
-        if saved is None:
-            raise EmptyInputError("There is nothing to resume: the thread has not run yet")
-        if configurable.get("checkpoint_id") and any(
-            channel == _RESUME for _, channel, _ in saved.pending_writes or ()
-        ):
-            fork = await graph.aupdate_state(config, None, as_node="__copy__")
-            configurable["checkpoint_id"] = fork["configurable"]["checkpoint_id"]
-            if isinstance(answer, dict) and len(answer) == 1 and _names_interrupts(answer):
-                answer = next(iter(answer.values()))
-        if answer is None or (answer == {} and not configurable.get(_STRICT_RESUME)):
-            state = await graph.aget_state(config)
-            if len(state.interrupts) == 1:
-                return {state.interrupts[0].id: answer}
-        return answer
 
     async def _settle_update(self, graph: Graph, config: dict[str, Any]) -> None:
         """Makes an update on a finished thread a step of its own, lest it lies there as a pending write that makes later
@@ -362,8 +329,6 @@ class Execution:
         configurable[FENCE] = run.fence
         configurable[NOTED] = _noted({**(self._kwargs.get("context") or {}), **given.get("metadata", {})})
         configurable[USER] = self._users.of(run.run_id, configurable.get(USER))
-        if self._kwargs.get("strict_resume"):
-            configurable[_STRICT_RESUME] = True
         if self._resumed:
             for key in ("checkpoint_id", "checkpoint_map"):
                 configurable.pop(key, None)
@@ -397,8 +362,7 @@ class Execution:
             and not self._interrupts
             and not isinstance(graph.stream_channels_asis, str)
             and not _narrow(graph)
-            and not (self._kwargs.get("interrupt_before") or self._kwargs.get("interrupt_after"))
-            and not (graph.interrupt_before_nodes or graph.interrupt_after_nodes)
+            and not graph.checkpointer.may_go_on(self._run.thread_id, graph.trigger_to_nodes)
         )
         if not plain:
             return None
@@ -468,10 +432,6 @@ def _noted(said: dict[str, Any]) -> dict[str, Any]:
         for key, value in said.items()
         if not isinstance(value, str | int | float) and not key.startswith("__")
     }
-
-
-def _names_interrupts(answer: dict[str, Any]) -> bool:
-    return all(len(key) == 32 and all(char in "0123456789abcdef" for char in key) for key in answer)
 
 
 def _bare(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """What a thread's record shows of its state, read through the graph."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from threadloom.checkpointer import SHOWN
 from threadloom.codec import to_json
 
 
@@ -15,6 +17,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     has_next: bool
 
 
+def shown(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a state that is read to be shown: with all its tasks, and without the questions that were answered."""
+    return {**config, "configurable": {**config["configurable"], SHOWN: True}}
+
+
 EMPTY = Snapshot(values_json=None, interrupts_json=b"{}", has_next=False)
 """A thread without a checkpoint."""
 
@@ -24,7 +31,7 @@ async def thread_state(graph: Any, config: dict[str, Any]) -> Snapshot:
 
     `interrupts_json` is `{task_id: [{"id", "value"}, …]}` of the questions that still wait.
     """
-    state = await graph.aget_state(config)
+    state = await graph.aget_state(shown(config))
     if state.metadata is None:
         return EMPTY
     interrupts = {

@@ -402,7 +402,7 @@ class Worker:
     async def _went_before(self, run: Run) -> bool:
         """Whether an earlier attempt has put checkpoints. Sees to it that the run's events come after all that the thread has
         told so far, whatever the clocks of those who told it."""
-        again = run.started_at != run.updated_at
+        again = run.was_begun_before
         if self._alone and not again:
             return False
 

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from threadloom.engine.snapshot import EMPTY, Snapshot
-from threadloom.engine.states import thread_status
 from threadloom.ids import parse_id
+from threadloom.services.thread_status import show_state
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import CheckpointPut, WritesPut
 from threadloom.types import Thread
@@ -51,13 +51,8 @@ async def show(storage: Storage, thread: Thread, read: Show) -> None:
         return
 
     async def work(tx: Tx) -> None:
-        await tx.threads.set_state(
-            thread.thread_id,
-            values_json=snapshot.values_json,
-            interrupts_json=snapshot.interrupts_json,
-            error=thread.error,
-        )
-        await tx.threads.update(thread.thread_id, status=thread_status(active=0, has_next=snapshot.has_next))
+        status = await show_state(tx, thread.thread_id, snapshot, error=thread.error)
+        await tx.threads.update(thread.thread_id, status=status)
 
     await storage.write(work)
 

@@ -7,7 +7,7 @@ from threadloom.clock import from_iso
 from threadloom.errors import ApiError, Conflict, NotFound
 from threadloom.ids import new_id, parse_id
 from threadloom.services.a2a_card import agent_card
-from threadloom.services.a2a_input import answers, graph_input, questions
+from threadloom.services.a2a_input import answers, graph_input
 from threadloom.services.a2a_tasks import (
     Asked,
     Standing,
@@ -32,6 +32,7 @@ from threadloom.services.a2a_wire import (
     optional_text,
     said,
 )
+from threadloom.services.given import questions_of
 from threadloom.services.requests import RunCreate, StateUpdate
 from threadloom.storage.tasks import GOES_ON, TaskQuery, TaskState
 from threadloom.types import ACTIVE, Assistant, Caller, Event, Run, Thread
@@ -189,7 +190,7 @@ class A2aService:
 
     async def _waiting(self, asked: Asked, thread: Thread) -> str | None:
         """The task of this agent that waits for an answer on a thread."""
-        if thread.status != "interrupted" or not questions(thread):
+        if thread.status != "interrupted" or not questions_of(thread):
             return None
         newest = next(iter(await self._tasks.runs(asked.caller, thread.thread_id)), None)
         if newest is None or newest.assistant_id != asked.assistant.assistant_id:

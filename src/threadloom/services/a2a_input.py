@@ -1,7 +1,7 @@
 """What a message becomes: a graph's input, or the answer to what a thread asks."""
 
-from threadloom.codec import from_json
 from threadloom.services.a2a_wire import Object, Said, invalid
+from threadloom.services.given import questions_of
 from threadloom.services.input_schema import fields, takes_messages
 from threadloom.types import Thread
 
@@ -31,7 +31,7 @@ def answers(message: Said, thread: Thread) -> Object:
     Raises:
         A2aError: several questions wait, and the message does not say which it answers.
     """
-    asked = questions(thread)
+    asked = questions_of(thread)
     data, content = message.data, message.content
     if data and content is None and set(data) <= set(asked):
         return data
@@ -40,9 +40,3 @@ def answers(message: Said, thread: Thread) -> Object:
     if content is None:
         return {asked[0]: data}
     return {asked[0]: {**data, "content": content} if data else content}
-
-
-def questions(thread: Thread) -> list[str]:
-    """The ids of the questions that a thread waits for answers to."""
-    interrupts = from_json(thread.interrupts_json) if thread.interrupts_json else {}
-    return [one["id"] for of_task in interrupts.values() for one in of_task]

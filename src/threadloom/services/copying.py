@@ -17,6 +17,7 @@ from threadloom.services.permission import metadata_left, thread_seen
 from threadloom.services.records import users_metadata
 from threadloom.services.requests import ThreadCopy
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
+from threadloom.services.thread_status import show_state
 from threadloom.services.threads import may_read, new_ttl, taken
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.draft import Draft
@@ -152,15 +153,15 @@ class CopyService:
             thread.status = thread_status(active=0, has_next=shown.has_next)
             thread.values_json, thread.interrupts_json = shown.values_json, shown.interrupts_json
             return thread
-        thread.error = source.error
+        thread.error = source.error if source.status != "busy" else None
         thread.status = source.status
         if source.status == "busy":
-            # A checkpoint under a run nearly always has tasks to do; `_settle` looks.
+            # A checkpoint under a run nearly always has tasks to do; `_settle` looks, and shows its values.
             thread.status = thread_status(active=0, has_next=newest is not None)
         return thread
 
     async def _settle(self, caller: Caller, thread: Thread) -> Thread:
-        """Gives the copy of a busy thread the status that its newest checkpoint tells."""
+        """Lets the copy of a busy thread show its own newest state: the source's record shows the one before the run."""
         graph_id = graph_of(thread)
         snapshot = EMPTY
         if graph_id is not None:
@@ -169,18 +170,17 @@ class CopyService:
                     snapshot = await thread_state(graph, _config(thread.thread_id))
             except Exception:
                 log.warning("the state of copy %s cannot be read through its graph", thread.thread_id, exc_info=True)
-        status = thread_status(active=0, has_next=snapshot.has_next)
-        if status == thread.status:
-            return thread
+                return thread
 
-        async def work(tx: Tx) -> None:
+        async def work(tx: Tx) -> Thread | None:
             now = await tx.threads.get(thread.thread_id, with_state=False)
             if now is not None and now.updated_at == thread.updated_at:
+                status = await show_state(tx, thread.thread_id, snapshot, error=None)
                 await tx.threads.update(thread.thread_id, status=status)
+                return await tx.threads.get(thread.thread_id)
+            return None
 
-        await self._storage.write(work)
-        thread.status = status
-        return thread
+        return await self._storage.write(work) or thread
 
     async def _state_at(self, caller: Caller, thread_id: str, at: str, rule: Filter | None) -> Snapshot:
         """What a thread showed at one of its checkpoints, before the tasks of that checkpoint had run.
@@ -216,7 +216,7 @@ class _Granted(msgspec.Struct, frozen=True):
 
 
 class _Copied(msgspec.Struct, frozen=True):
-    """A copy, and whether its status is still to be read from its newest checkpoint."""
+    """A copy, and whether what it shows is still to be read from its newest checkpoint."""
 
     thread: Thread
     unsettled: bool

@@ -12,6 +12,7 @@ from threadloom.errors import ApiError, Invalid, NotFound
 from threadloom.ids import new_id
 from threadloom.services.event_filter import read_filter
 from threadloom.services.event_stream import readable
+from threadloom.services.given import questions_of
 from threadloom.services.protocol_params import (
     Command,
     Params,
@@ -305,13 +306,7 @@ async def _waits(tx: Tx, thread_id: str) -> bool:
     if thread is None or thread.status != "interrupted":
         return False
     shown = await tx.threads.get(thread_id)
-    return shown is not None and bool(_questions(shown))
-
-
-def _questions(thread: Thread) -> set[str]:
-    """The ids of the interrupts that the thread's record shows."""
-    shown = from_json(thread.interrupts_json or b"{}")
-    return {interrupt["id"] for interrupts in shown.values() for interrupt in interrupts}
+    return shown is not None and bool(questions_of(shown))
 
 
 async def _waiting(tx: Tx, thread: Thread) -> set[str]:
@@ -319,7 +314,7 @@ async def _waiting(tx: Tx, thread: Thread) -> set[str]:
 
     A run that has asked but is not settled yet counts as well: clients answer as soon as they are asked.
     """
-    waiting = _questions(thread)
+    waiting = set(questions_of(thread))
     for run in await tx.runs.active(thread.thread_id):
         command = run.kwargs.get("command") or {}
         if "resume" in command:

@@ -1,6 +1,7 @@
 """Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -15,13 +16,14 @@ from threadloom.engine.settle import throw_away
 from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.graphs.priority import Assign
 from threadloom.graphs.registry import Graphs
+from threadloom.services.given import note_given
 from threadloom.services.limits import Limits
 from threadloom.services.permission import both, thread_seen
 from threadloom.services.priorities import Priorities
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_grant import Assistants, Grant, Granting, made_thread
 from threadloom.services.run_request import NO_THREAD, check_context, check_stateless, checkpoint_of, new_run, tie
-from threadloom.services.thread_status import status_now
+from threadloom.services.thread_status import show_state, status_now, tell_stopped
 from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
@@ -221,6 +223,7 @@ class RunService:
             run.kwargs["config"]["configurable"]["cron_id"] = cron_id
         if not temporary:
             await tie(tx, thread, request, assistant)
+        await note_given(tx, run, checkpoint_id)
         return await admit(tx, run, self._starter)
 
     def admitted(self, admitted: Admitted) -> None:
@@ -317,6 +320,7 @@ class RunService:
             if not running:
                 self._end_stream(run)
                 self._broker.wake()
+                await self._rest(run)
                 return
             self._broker.cancel(run_id)
             while wait and not await end_heard(follower, run_id):
@@ -354,7 +358,7 @@ class RunService:
             return [stopped for one in portion for stopped in await stop(tx, one)]
 
         threads = [thread_id] if thread_id is not None else await self._storage.read(lambda tx: tx.runs.busy_threads())
-        found = False
+        found, ended = False, dict[str, Run]()
         for start in range(0, len(threads), THREADS_AT_ONCE):
             portion = threads[start : start + THREADS_AT_ONCE]
             for run, running in await self._storage.write(work, heavy=True):
@@ -362,12 +366,15 @@ class RunService:
                 if running:
                     self._broker.cancel(run.run_id)
                 else:
+                    ended[run.thread_id] = run
                     self._end_stream(run)
         if not found:
             raise NotFound(
                 NOTHING_MATCHES if await self._any_known(thread_id, run_ids or (), rule) else NOTHING_TO_CANCEL
             )
         self._broker.wake()
+        for run in ended.values():
+            await self._rest(run)
 
     async def abandon(self, caller: Caller, thread_id: str, run_id: str) -> None:
         """Says of a run that ended with a question that it was interrupted: nobody is going to answer.
@@ -416,13 +423,9 @@ class RunService:
             thread = await tx.threads.get(thread_id, with_state=False)
             if thread is None or await tx.runs.has_active(thread_id):
                 return
-            await tx.threads.set_state(
-                thread_id,
-                values_json=snapshot.values_json,
-                interrupts_json=snapshot.interrupts_json,
-                error=thread.error,
-            )
-            await tx.threads.update(thread_id, state_updated_at=now, updated_at=now)
+            later = [other for other in await tx.runs.of_thread(thread_id, limit=1) if other.order > run.order]
+            status = await show_state(tx, thread_id, snapshot, error=thread.error if later else None)
+            await tx.threads.update(thread_id, status=status, state_updated_at=now, updated_at=now)
 
         await self._storage.write(follow)
 
@@ -433,10 +436,8 @@ class RunService:
             if not active:
                 return
             for run in active:
-                try:
+                with contextlib.suppress(NotFound):
                     await self.cancel(SYSTEM, thread_id, run.run_id, action="rollback", wait=True)
-                except NotFound:
-                    continue
 
     async def _stop(self, tx: Tx, run: Run, action: CancelAction) -> bool:
         """Asks a running run to stop, or ends a pending one. Gives whether it is running."""
@@ -447,10 +448,13 @@ class RunService:
         await end_pending(tx, run, now, keep=action == "interrupt")
         if run.temporary:
             await throw_away(tx, run.thread_id, now + self._keep)
-            return False
-        if not await tx.runs.has_active(run.thread_id):
+        elif not await tx.runs.has_active(run.thread_id):
             await tx.threads.update(run.thread_id, status=await status_now(tx, run.thread_id), updated_at=now)
         return False
+
+    async def _rest(self, run: Run) -> None:
+        """What follows for a thread whose pending run was ended."""
+        await tell_stopped(self._storage, run.thread_id, lambda: read_state(run, self._graphs, self._users))
 
     # --- shared ---
 

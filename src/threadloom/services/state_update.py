@@ -12,12 +12,12 @@ from msgspec import UNSET
 
 from threadloom.clock import Clock
 from threadloom.engine.snapshot import Snapshot, thread_state
-from threadloom.engine.states import thread_status
 from threadloom.errors import BadRequest, Conflict, NotFound, StaleRefsError, ThreadloomError
 from threadloom.services import requests
 from threadloom.services.permission import seen, thread_seen
 from threadloom.services.requests import NodeUpdate, Superstep
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
+from threadloom.services.thread_status import show_state
 from threadloom.services.threads import missing, taken
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.draft import Draft
@@ -181,12 +181,8 @@ class StateWriter:
             if current.state_updated_at != thread.state_updated_at or not await work.draft.rooted(tx):
                 return None
         await work.draft.store(tx)
-        snapshot = work.snapshot
-        await tx.threads.set_state(
-            thread_id, values_json=snapshot.values_json, interrupts_json=snapshot.interrupts_json, error=None
-        )
+        status = await show_state(tx, thread_id, work.snapshot, error=None)
         now = max(self._clock.now(), current.updated_at + 1, current.state_updated_at + 1)
-        status = thread_status(active=0, has_next=snapshot.has_next)
         await tx.threads.update(thread_id, status=status, updated_at=now, state_updated_at=now)
         return await tx.threads.get(thread_id)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypedDict
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
 
 
 class Steps(TypedDict, total=False):
@@ -123,3 +124,19 @@ def sample_frames() -> None:
 
 if os.environ.get("RISK_SAMPLER"):
     threading.Thread(target=sample_frames, daemon=True).start()
+
+
+class Asked(TypedDict, total=False):
+    """`said` are questions with their answers."""
+
+    said: Annotated[list[list[str]], operator.add]
+
+
+async def ask(state: Asked) -> dict[str, Any]:
+    question = f"round {len(state['said'])}"
+    answer = interrupt(question)
+    await asyncio.sleep(0.01)
+    return {"said": [[question, answer]]}
+
+
+asking = StateGraph(Asked).add_node("ask", ask).add_edge(START, "ask").add_edge("ask", "ask").compile()

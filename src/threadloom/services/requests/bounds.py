@@ -43,7 +43,9 @@ MODES = Bound(100, "entries", "`stream_mode`")
 NODES = Bound(1000, "entries", "`interrupt_before`, `interrupt_after`")
 TAGS = Bound(100, "entries", "`config.tags`")
 CONTEXT = Bound(1000, "entries", "`config.configurable`, `context`")
-UPDATES = Bound(1000, "entries", "`supersteps`, their `updates` in all; `command.update` and `values` of a state as lists")
+UPDATES = Bound(
+    1000, "entries", "`supersteps`, their `updates` in all; `command.update` and `values` of a state as lists"
+)
 KEYS = Bound(100, "entries", "`feedback_keys`")
 CHECKPOINT_MAP = Bound(1000, "entries", "`checkpoint_map`")
 NAME = Bound(1000, "characters", "`name` of a search for assistants, `timezone`, `end_time`, `schedule`")
