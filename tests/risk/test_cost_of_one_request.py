@@ -54,6 +54,14 @@ def listing(name, **more):
 
 
 CASES = {
+    "batch": [("request body", "POST", "/runs/batch", lambda size: [{"assistant_id": "none"}] * size)],
+    "prune": [("thread_ids", "POST", "/threads/prune", lambda size: {"thread_ids": [THREAD] * size})],
+    "metadata": [
+        ("metadata", "POST", "/threads", lambda size: {"metadata": wide(size)}),
+        ("metadata", *RUNS, lambda size: {"assistant_id": "none", "metadata": wide(size)}),
+        ("config.metadata", *RUNS, lambda size: {"assistant_id": "none", "config": {"metadata": wide(size)}}),
+    ],
+    "goto": [("command.goto", *RUNS, lambda size: {"assistant_id": "none", "command": {"goto": ["x"] * size}})],
     "depth": [("nested", *SEARCH, lambda size: {"metadata": {"a": nested(size - 2)}})],
     "ids": [
         ("ids", *SEARCH, lambda size: {"ids": [str(uuid.uuid4()) for _ in range(size)]}),
