@@ -26,6 +26,7 @@ from threadloom.graphs.registry import Graphs
 from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.types import Run
+from threadloom.usercode import is_cancelled_from_outside
 
 log = logging.getLogger("threadloom.run")
 
@@ -124,31 +125,34 @@ class Execution:
                 try:
                     async with asyncio.timeout(self._timeout) as limit, self._storing(graph):
                         await self._stream(graph, config)
-                except asyncio.CancelledError:
-                    if not cancelled():
-                        raise
-                    kind = "cancelled"
-                except Exception as failure:
-                    self._pass_on(failure)
-                    error = failure
-                    kind = "timeout" if isinstance(failure, TimeoutError) and limit.expired() else "error"
+                except BaseException as failure:
+                    kind = self._kind_of(failure, cancelled())
+                    error = None if kind == "cancelled" else failure
+                    if isinstance(failure, TimeoutError) and limit.expired():
+                        kind = "timeout"
                 if self._wants_snapshot:
                     snapshot = self._seen_state(graph, kind) or await thread_state(graph, _bare(config))
-        except asyncio.CancelledError:
-            if not cancelled():
-                raise
-            kind = "cancelled"
-        except Exception as failure:
-            self._pass_on(failure)
-            kind, error = "error", failure
+        except BaseException as failure:
+            kind = self._kind_of(failure, cancelled())
+            error = None if kind == "cancelled" else failure
         if error is None:
             return Result(kind=kind, output_json=self._output(), snapshot=snapshot)
         return self._failed(kind, error, snapshot)
 
-    def _pass_on(self, failure: Exception) -> None:
-        """Raises what is no fault of the graph's: the run is another attempt's now, or is to be tried again."""
+    def _kind_of(self, failure: BaseException, cancelled: bool) -> Kind:
+        """What an attempt ends as by what was raised in it, which may be anything: users' code ran.
+
+        Raises:
+            BaseException: `failure`, if it is no fault of the graph's: the run is another attempt's now, or is to be tried again.
+        """
+        if isinstance(failure, asyncio.CancelledError):
+            if cancelled:
+                return "cancelled"
+            if is_cancelled_from_outside():
+                raise failure
         if isinstance(failure, LostLeaseError) or (isinstance(failure, StorageError) and not self._last):
             raise failure
+        return "error"
 
     def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
         log.warning("run %s failed", self._run.run_id, exc_info=error)

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
+from threadloom.usercode import run_forever
+
 
 class Loops:
     """Executes coroutines.
@@ -35,6 +37,7 @@ class Loops:
 
     def _new(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
-        threading.Thread(target=loop.run_forever, name=f"threadloom-loop-{len(self._all)}", daemon=True).start()
+        name = f"threadloom-loop-{len(self._all)}"
+        threading.Thread(target=run_forever, args=(loop,), name=name, daemon=True).start()
         self._all.append(loop)
         return loop

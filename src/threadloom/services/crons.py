@@ -29,6 +29,7 @@ from threadloom.services.run_grant import Granting
 from threadloom.storage.base import CronQuery, Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.types import UNREADABLE, Assistant, Caller, Cron
+from threadloom.usercode import text_of
 
 log = logging.getLogger(__name__)
 
@@ -343,7 +344,7 @@ class CronService:
 
     async def _failed(self, cron: Cron, expected: int, following: int | None, now: int, error: Exception) -> None:
         """Writes down why a firing made no run, and lets it go."""
-        text = error.detail if isinstance(error, ApiError) else f"{type(error).__name__}: {error}"
+        text = error.detail if isinstance(error, ApiError) else f"{type(error).__name__}: {text_of(error)}"
         log.warning(
             "Cron %s made no run: %s", cron.cron_id, text, exc_info=None if isinstance(error, ApiError) else error
         )

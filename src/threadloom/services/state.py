@@ -17,6 +17,7 @@ from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.threads import missing
 from threadloom.storage.base import Storage
 from threadloom.types import Caller, Event, Thread
+from threadloom.usercode import repr_of
 
 PLACE = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 """What a checkpoint is told by, in this order."""
@@ -158,7 +159,7 @@ class StateService:
             "id": task.id,
             "name": task.name,
             "path": list(task.path),
-            "error": error if error is None or isinstance(error, str) else repr(error),
+            "error": error if error is None or isinstance(error, str) else repr_of(error),
             "interrupts": [_interrupt(interrupt) for interrupt in task.interrupts],
             "checkpoint": None if whole else _checkpoint(inner, thread_id, tell_thread),
             "state": self._shown(inner, thread_id, tell_thread) if whole else None,

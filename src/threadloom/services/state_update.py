@@ -23,6 +23,7 @@ from threadloom.storage.base import Storage, Tx
 from threadloom.storage.draft import Draft
 from threadloom.storage.filters import Filter
 from threadloom.types import Caller, Thread
+from threadloom.usercode import contained, text_of
 
 COPY = "__copy__"
 ATTEMPTS = 10
@@ -151,15 +152,16 @@ class StateWriter:
         async with self._graphs.open(caller, thread, graph_id, "threads.update") as graph:
             drafted = graph.copy({"checkpointer": graph.checkpointer.over(draft)})
             try:
-                _check_destinations(drafted, steps)
-                await _find(drafted, configurable)
-                config = await drafted.abulk_update_state({"configurable": configurable}, steps)
-                newest = {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": ""}}
-                snapshot = await thread_state(drafted, newest)
+                with contained():
+                    _check_destinations(drafted, steps)
+                    await _find(drafted, configurable)
+                    config = await drafted.abulk_update_state({"configurable": configurable}, steps)
+                    newest = {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": ""}}
+                    snapshot = await thread_state(drafted, newest)
             except ThreadloomError:
                 raise
             except Exception as error:
-                raise BadRequest(str(error) or type(error).__name__) from error
+                raise BadRequest(text_of(error) or type(error).__name__) from error
         return _Work(draft, config, snapshot)
 
     async def _commit(self, tx: Tx, *, thread: Thread, work: "_Work", rule: Filter | None, new: bool) -> Thread | None:

@@ -10,6 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langgraph.store.base import get_text_at_path, tokenize_path
 
 from threadloom.errors import ApiError
+from threadloom.usercode import contained
 
 log = logging.getLogger("threadloom.store")
 
@@ -54,7 +55,8 @@ class Index:
         if not texts:
             return {}
         try:
-            vectors = await self._embeddings.aembed_documents(list(texts))
+            with contained():
+                vectors = await self._embeddings.aembed_documents(list(texts))
         except Exception as error:
             raise self._failed(error) from error
         if not hasattr(vectors, "__len__"):
@@ -66,7 +68,8 @@ class Index:
     async def queries(self, texts: Sequence[str]) -> dict[str, bytes]:
         """The vector of each text that is searched for. Raises as `documents`."""
         try:
-            vectors = await asyncio.gather(*(self._embeddings.aembed_query(text) for text in texts))
+            with contained():
+                vectors = await asyncio.gather(*(self._embeddings.aembed_query(text) for text in texts))
         except Exception as error:
             raise self._failed(error) from error
         return {text: self._packed(vector) for text, vector in zip(texts, vectors, strict=True)}
