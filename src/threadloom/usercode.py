@@ -45,13 +45,11 @@ class contained:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and is_exit(error):
-            raise UserCodeExit(error) from error
-
-
-def is_exit(error: BaseException) -> bool:
-    """Whether an exception passes `except Exception` and is not a cancellation."""
-    return not isinstance(error, Exception | asyncio.CancelledError)
+        if error is None or isinstance(error, Exception):
+            return
+        if isinstance(error, asyncio.CancelledError) and is_cancelled_from_outside():
+            return
+        raise UserCodeExit(error) from error
 
 
 def is_cancelled_from_outside() -> bool:

@@ -22,6 +22,7 @@ from threadloom.engine.stream_modes import NamedEvent, Translator, langgraph_mod
 from threadloom.engine.turn import turn_start
 from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
 from threadloom.faults import told
+from threadloom.graphs import reading
 from threadloom.graphs.registry import Graphs
 from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
@@ -94,6 +95,7 @@ class Execution:
         self._wants_snapshot = snapshot
         self._kwargs = run.kwargs
         self._values: Any = None
+        self._began = False
         self._interrupts: dict[str, Any] = {}
         self._output_channels: str | Sequence[str] = ()
 
@@ -152,6 +154,8 @@ class Execution:
                 raise failure
         if isinstance(failure, LostLeaseError) or (isinstance(failure, StorageError) and not self._last):
             raise failure
+        if isinstance(failure, GeneratorExit):
+            raise failure  # it may be this coroutine that is closed: whoever runs it ends the run
         return "error"
 
     def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
@@ -166,9 +170,23 @@ class Execution:
         self._output_channels = graph.output_channels
         input_ = await self._input(graph, config)
         if isinstance(input_, _Nothing):
-            state = await graph.aget_state(_bare(config))
+            state = await reading.read_state(graph, _bare(config))
             self._values = state.values
             return
+        try:
+            await self._stream_once(graph, input_, config)
+        except Exception:
+            if self._began or input_ is None or isinstance(input_, Command):
+                raise
+            if not await reading.clear_refused(graph, config, self._run.run_id):
+                raise
+            await self._stream_once(graph, input_, config)
+        if isinstance(input_, Command) and input_.update is not None:
+            await self._settle_update(graph, _bare(config))
+        if self._values is None:  # it stopped, or had nothing to do, before it showed anything
+            self._values = (await reading.read_state(graph, _bare(config))).values
+
+    async def _stream_once(self, graph: Graph, input_: Any, config: dict[str, Any]) -> None:
         translator = Translator(
             self._kwargs["stream_mode"],
             self._run.thread_id,
@@ -179,10 +197,6 @@ class Execution:
             await self._stream_channels(graph, input_, config, translator)
         else:
             await self._stream_modes(graph, input_, config, translator)
-        if isinstance(input_, Command) and input_.update is not None:
-            await self._settle_update(graph, _bare(config))
-        if self._values is None:  # it stopped, or had nothing to do, before it showed anything
-            self._values = (await graph.aget_state(_bare(config))).values
 
     def _storing(self, graph: Graph) -> contextlib.AbstractAsyncContextManager[None]:
         """Whether the graph waits for each checkpoint, or only its end does."""
@@ -195,6 +209,7 @@ class Execution:
             config = with_reports(config, lambda ns, task: self._emit(translator.lives(ns, task)))
         try:
             async for ns, mode, chunk in self._chunks(graph, input_, config):
+                self._began = True
                 if mode == "values" and not ns:
                     self._see(chunk)
                 if mode == "events":
@@ -215,6 +230,7 @@ class Execution:
         """A v2 run: all that happens goes to the channels; who follows the run in the classic way is told as well."""
 
         def seen(part: Part) -> None:
+            self._began = True
             if part.method == "values" and not part.namespace:
                 self._values = part.data
                 self._interrupts |= {interrupt.id: interrupt for interrupt in part.interrupts}
@@ -293,6 +309,8 @@ class Execution:
         if command.get("update") is not None:
             pairs = command["update"]
             given["update"] = [tuple(pair) for pair in pairs] if isinstance(pairs, list) else pairs
+            update = given["update"]
+            await reading.check_update(graph, config, update.items() if isinstance(update, dict) else update)
         if command.get("goto"):
             goto = command["goto"]
             given["goto"] = [_destination(one) for one in goto] if isinstance(goto, list) else _destination(goto)

@@ -9,6 +9,7 @@ from typing import Any
 
 from threadloom.config.settings import Settings
 from threadloom.errors import ApiError, ConfigError
+from threadloom.faults import told
 from threadloom.graphs.load import load_configured
 from threadloom.usercode import contained
 
@@ -74,7 +75,7 @@ class Assign:
                     answer = await answer
         except Exception as error:
             log.exception("The priority function %s failed", self._name)
-            raise ApiError(f"The priority function {self._name} failed: {type(error).__name__}") from error
+            raise ApiError(f"The priority function {self._name} failed: {told(error)['error']}") from error
         try:
             return priority_of(answer)
         except ValueError as error:

@@ -10,6 +10,7 @@ from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker
 from threadloom.codec import contains, to_json
 from threadloom.engine.events import Numbers
+from threadloom.graphs.reading import read_history, read_state
 from threadloom.services.permission import both, thread_seen
 from threadloom.services.requests import HistoryQuery, StateUpdate
 from threadloom.services.state_update import StateWriter
@@ -74,7 +75,7 @@ class StateService:
         place = _place(checkpoint)
         config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
-            snapshot = await graph.aget_state(config, subgraphs=subgraphs)
+            snapshot = await read_state(graph, config, subgraphs=subgraphs)
             state = self._shown(snapshot, thread_id, self._tell_thread)
         if snapshot.metadata is None and not any(place.values()):
             state = _empty()
@@ -195,9 +196,8 @@ async def _pages(
     """The history in pages, the first no longer than `limit`: a reader who stops there has read no more."""
     page = min(limit, PAGE)
     while True:
-        bound = None if before is None else {"configurable": {**config["configurable"], "checkpoint_id": before}}
         found = 0
-        async for snapshot in graph.aget_state_history(config, filter=wanted or None, before=bound, limit=page):
+        async for snapshot in read_history(graph, config, filter=wanted or None, before=before, limit=page):
             yield snapshot
             found += 1
             before = snapshot.config["configurable"]["checkpoint_id"]

@@ -10,6 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langgraph.store.base import get_text_at_path, tokenize_path
 
 from threadloom.errors import ApiError
+from threadloom.faults import told
 from threadloom.usercode import contained
 
 log = logging.getLogger("threadloom.store")
@@ -91,7 +92,7 @@ class Index:
     def _failed(self, error: Exception) -> EmbeddingError:
         # Only the kind is told: the text may hold what is between the server and its model.
         log.error("The embedding function %s failed", self._name, exc_info=error)
-        return EmbeddingError(f"The embedding function {self._name} failed: {type(error).__name__}")
+        return EmbeddingError(f"The embedding function {self._name} failed: {told(error)['error']}")
 
     def _unfit(self, why: str) -> EmbeddingError:
         log.error("The embedding function %s %s", self._name, why)
