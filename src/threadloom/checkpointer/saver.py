@@ -6,6 +6,7 @@ that later checkpoints refer to for as long as the channel does not change.
 
 import contextlib
 import copy
+import functools
 import inspect
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from langgraph.checkpoint.base import PendingWrite as GraphWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from threadloom.checkpointer.memory import ON_ITS_WAY, Known, Memory
+from threadloom.checkpointer.serde import ValueSerializer, dumps_channel
 from threadloom.checkpointer.small import small_size
 from threadloom.checkpointer.trail import Trail
 from threadloom.checkpointer.work import (
@@ -66,11 +68,11 @@ class Saver(BaseCheckpointSaver[str]):
 
     Args:
         storage: where everything goes.
-        serde: turns values into bytes and back; LangGraph's own by default.
+        serde: turns values into bytes and back; `ValueSerializer` by default.
     """
 
     def __init__(self, storage: Storage, *, serde: SerializerProtocol | None = None) -> None:
-        super().__init__(serde=serde)
+        super().__init__(serde=serde or ValueSerializer())
         self._storage = storage
         self._memory = Memory()
         self._trails: dict[int | None, Trail] = {}
@@ -206,9 +208,9 @@ class Saver(BaseCheckpointSaver[str]):
             if ref is not None and channel not in new_versions and ref[0] == versions.get(channel):
                 refs[channel] = ref[1]
             else:
-                type_, data = self.serde.dumps_typed(value)
-                refs[channel] = self._storage.new_blob_id()
-                blobs.append(Blob(refs[channel], type_, data))
+                blob = Blob(self._storage.new_blob_id(), *dumps_channel(self.serde, channel, value))
+                refs[channel] = blob.id
+                blobs.append(blob)
         body_type, body = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
         return body_type, body, refs, blobs, small
 
@@ -255,13 +257,13 @@ class Saver(BaseCheckpointSaver[str]):
         cid: str = configurable["checkpoint_id"]
         self._memory.writes_begin(thread_id, ns, cid)
         run_id = configurable.get(RUN_ID)
-        dumps = self.serde.dumps_typed
+        dumps = functools.partial(dumps_channel, self.serde)
         return WritesPut(
             thread_id=thread_id,
             ns=ns,
             cid=cid,
             writes=[
-                PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, *dumps(value), task_path)
+                PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, *dumps(channel, value), task_path)
                 for idx, (channel, value) in enumerate(writes)
             ],
             run_id=None if run_id is None else str(run_id),
