@@ -223,9 +223,13 @@ def _message(message: BaseMessage) -> dict[str, Any]:
 
 
 def _lean(value: Any) -> Any:
-    if isinstance(value, BaseMessage):
-        return {name: field for name, field in _plain(value).items() if name == "content" or _says(field)}
-    return _plain(value)
+    if not isinstance(value, BaseMessage):
+        return _plain(value)
+    try:
+        fields = _message(value)
+    except Exception:
+        return repr_of(value)
+    return {name: field for name, field in fields.items() if name == "content" or _says(field)}
 
 
 def _says(field: Any) -> bool:

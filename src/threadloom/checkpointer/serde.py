@@ -7,14 +7,26 @@ from typing import Any, Literal, cast
 import msgspec
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer, _create_msgpack_ext_hook
+from ormsgpack import OPT_NON_STR_KEYS, unpackb
 
-from threadloom.checkpointer.values import CONSTRUCTORS, Unreadable, UnstorableError, pack
+from threadloom.checkpointer.values import (
+    CONSTRUCTORS,
+    OPTION,
+    Unreadable,
+    UnstorableError,
+    default,
+    pack_slowly,
+    packb,
+)
 from threadloom.config.settings import Serde
 from threadloom.usercode import text_of
 
 log = logging.getLogger("threadloom.checkpointer")
 
 Allowed = tuple[tuple[str, ...], ...] | Literal[True] | None
+
+_ORDINARY = frozenset({dict, list, str, int, float, bool, tuple})
+"""Types whose values are plainly msgpack."""
 
 SETTING = "checkpointer.serde.pickle_fallback"
 
@@ -37,16 +49,23 @@ class ValueSerializer(JsonPlusSerializer):
         Raises:
             UnstorableError: something in it cannot be stored.
         """
-        if obj is None:
-            return "null", b""
-        if isinstance(obj, bytes):
-            return "bytes", obj
-        if isinstance(obj, bytearray):
-            return "bytearray", bytes(obj)
-        if isinstance(obj, Unreadable):
-            return obj.type, obj.data
+        if type(obj) not in _ORDINARY:
+            if obj is None:
+                return "null", b""
+            if isinstance(obj, bytes):
+                return "bytes", obj
+            if isinstance(obj, bytearray):
+                return "bytearray", bytes(obj)
+            if isinstance(obj, Unreadable):
+                return obj.type, obj.data
         try:
-            return "msgpack", pack(obj)
+            return "msgpack", packb(obj, default=default, option=OPTION)
+        except TypeError as error:
+            return self._dumps_slowly(obj, error)
+
+    def _dumps_slowly(self, obj: Any, refusal: TypeError) -> tuple[str, bytes]:
+        try:
+            return "msgpack", pack_slowly(obj, refusal)
         except UnstorableError as error:
             if not self.pickle_fallback:
                 raise
@@ -58,6 +77,8 @@ class ValueSerializer(JsonPlusSerializer):
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """The value of type and bytes; `Unreadable` in place of one that cannot be had."""
         try:
+            if data[0] == "msgpack":
+                return unpackb(data[1], ext_hook=self._unpack_ext_hook, option=OPT_NON_STR_KEYS)
             return super().loads_typed(data)
         except Exception as error:
             if data[0] == "pickle" and not self.pickle_fallback:

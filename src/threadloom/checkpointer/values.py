@@ -21,6 +21,11 @@ from langgraph.store.base import Item
 
 from threadloom.usercode import repr_of, text_of
 
+OPTION = jsonplus._option
+EXT_PYDANTIC_V2 = jsonplus.EXT_PYDANTIC_V2
+packb = ormsgpack.packb
+Ext = ormsgpack.Ext
+
 DEEPEST = 200
 """Levels of a value in which what stands beside its keys and integers is still looked for."""
 
@@ -78,26 +83,33 @@ def pack(value: Any) -> bytes:
         UnstorableError: something in it cannot be stored.
     """
     try:
-        return ormsgpack.packb(value, default=_default, option=jsonplus._option)
+        return packb(value, default=default, option=OPTION)
     except TypeError as error:
-        if "ecursion" in text_of(error):
-            raise UnstorableError("it is nested too deeply, or contains itself") from None
-    return _pack_slowly(value)
+        return pack_slowly(value, error)
 
 
-def _pack_slowly(value: Any) -> bytes:
-    """The same for what msgpack has no form for by itself: large integers and odd keys. Finds out what is at fault."""
+def pack_slowly(value: Any, refusal: TypeError) -> bytes:
+    """The same for what msgpack has no form for by itself: large integers and odd keys. Finds out what is at fault.
+
+    Args:
+        refusal: what ormsgpack says.
+
+    Raises:
+        UnstorableError: as `pack`.
+    """
+    if "ecursion" in text_of(refusal):
+        raise UnstorableError("it is nested too deeply, or contains itself") from None
     causes: list[Exception] = []
 
-    def default(found: Any) -> Any:
+    def noting(found: Any) -> Any:
         try:
-            return _default(found)
+            return default(found)
         except Exception as error:
             causes.append(error)
             raise
 
     try:
-        return ormsgpack.packb(_wrapped(value, 0), default=default, option=jsonplus._option)
+        return packb(_wrapped(value, 0), default=noting, option=OPTION)
     except (TypeError, RecursionError) as error:
         cause = causes[0] if causes else error
         if isinstance(cause, UnstorableError):
@@ -105,26 +117,34 @@ def _pack_slowly(value: Any) -> bytes:
         raise UnstorableError(text_of(cause)) from error
 
 
-def _call(module: str, name: str, *args: Any) -> ormsgpack.Ext:
-    return ormsgpack.Ext(jsonplus.EXT_CONSTRUCTOR_POS_ARGS, pack((module, name, args)))
+def _call(module: str, name: str, *args: Any) -> Any:
+    return Ext(jsonplus.EXT_CONSTRUCTOR_POS_ARGS, pack((module, name, args)))
 
 
-def _named(value: Any, code: int, content: Any, *more: Any) -> ormsgpack.Ext:
+def _named(value: Any, code: int, content: Any) -> Any:
     """A value by its class and what its class is called with."""
     cls = value.__class__
+    return Ext(code, pack((cls.__module__, cls.__name__, content)))
+
+
+def _name_of_generic(cls: type) -> str:
+    """The name by which a generic model with parameters is found in its module: the one without them, mostly."""
     name = cls.__name__
-    if "[" in name and not hasattr(sys.modules.get(cls.__module__), name):
-        # A generic model with parameters is no name of its module; the model without them is.
-        name = name.partition("[")[0]
-    return ormsgpack.Ext(code, pack((cls.__module__, name, content, *more)))
+    return name if hasattr(sys.modules.get(cls.__module__), name) else name.partition("[")[0]
 
 
-def _default(value: Any) -> Any:
-    """What LangGraph's serializer would write, with all that is within a value written here too."""
+def default(value: Any) -> Any:
+    """What LangGraph's serializer would write, with all that is within a value written here too: for `ormsgpack.packb`.
+
+    Raises:
+        TypeError: it cannot be stored.
+    """
     if isinstance(value, _DeltaSnapshot):
-        return ormsgpack.Ext(jsonplus.EXT_DELTA_SNAPSHOT, pack(value.value))
+        return Ext(jsonplus.EXT_DELTA_SNAPSHOT, pack(value.value))
     if hasattr(value, "model_dump") and callable(value.model_dump):
-        return _named(value, jsonplus.EXT_PYDANTIC_V2, value.model_dump(), "model_validate_json")
+        cls = value.__class__
+        name = cls.__name__ if "[" not in cls.__name__ else _name_of_generic(cls)
+        return Ext(EXT_PYDANTIC_V2, pack((cls.__module__, name, value.model_dump(), "model_validate_json")))
     write = _WRITERS.get(type(value))
     if write is not None:
         return write(value)

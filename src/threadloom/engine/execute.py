@@ -26,6 +26,7 @@ from threadloom.graphs import reading
 from threadloom.graphs.registry import Graphs
 from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
+from threadloom.graphs.untracked import Untracked, untracked
 from threadloom.types import Run
 from threadloom.usercode import is_cancelled_from_outside
 
@@ -98,6 +99,7 @@ class Execution:
         self._began = False
         self._interrupts: dict[str, Any] = {}
         self._output_channels: str | Sequence[str] = ()
+        self._untracked: Untracked | None = None
 
     async def execute(self, cancelled: Callable[[], bool]) -> Result:
         """Runs the graph to its end and emits all that happens.
@@ -168,6 +170,7 @@ class Execution:
 
     async def _stream(self, graph: Graph, config: dict[str, Any]) -> None:
         self._output_channels = graph.output_channels
+        self._untracked = untracked(graph)
         input_ = await self._input(graph, config)
         if isinstance(input_, _Nothing):
             state = await reading.read_state(graph, _bare(config))
@@ -212,6 +215,8 @@ class Execution:
                 self._began = True
                 if mode == "values" and not ns:
                     self._see(chunk)
+                if self._untracked is not None and self._emitter.stored:
+                    chunk = self._untracked.without(ns, mode, chunk)
                 if mode == "events":
                     self._emitter.emit("events", chunk, mode_of_event(chunk))
                 else:
@@ -232,7 +237,7 @@ class Execution:
         def seen(part: Part) -> None:
             self._began = True
             if part.method == "values" and not part.namespace:
-                self._values = part.data
+                self._values = part.data if self._untracked is None else self._untracked.of_root(part.data)
                 self._interrupts |= {interrupt.id: interrupt for interrupt in part.interrupts}
 
         channels = Channels(self._emitter.tell)
@@ -250,6 +255,8 @@ class Execution:
                 if first and part.method == "checkpoints" and not part.namespace:
                     first = False
                     channels.turn = await turn_start(graph.checkpointer, config, part.data)
+                if self._untracked is not None:
+                    part = part._replace(data=self._untracked.without(part.namespace, part.method, part.data))
                 channels.take(part)
                 if part.method != "messages":
                     self._emit(translator.events(part.namespace, part.method, part.data))
@@ -429,6 +436,8 @@ class Execution:
 
     def _see(self, chunk: Any) -> None:
         """Notes the newest values and questions of the root."""
+        if self._untracked is not None:
+            chunk = self._untracked.of_root(chunk)
         if isinstance(chunk, dict) and "__interrupt__" in chunk:
             for interrupt in chunk["__interrupt__"]:
                 self._interrupts[interrupt.id] = interrupt
