@@ -1,15 +1,12 @@
 """What all tests share. One suite, many implementations: every test that takes `storage` runs on each storage there is."""
 
-import asyncio
 import signal
-import uuid
-from urllib.parse import urlsplit
 
-import asyncpg
 import httpx
 import pytest
 
 from tests import postgres_server, redis_server
+from tests.databases import database_of
 from tests.estate import Estate
 from tests.storages import KINDS, opened
 from tests.users import User
@@ -65,16 +62,8 @@ async def storage(request, tmp_path, cipher):
 @pytest.fixture
 def database(postgres_uri):
     """The address of a database of the test's own."""
-    name = f"made_{uuid.uuid4().hex}"
-
-    async def run(statement):
-        connection = await asyncpg.connect(postgres_uri)
-        await connection.execute(statement)
-        await connection.close()
-
-    asyncio.run(run(f"CREATE DATABASE {name} STRATEGY file_copy"))
-    yield urlsplit(postgres_uri)._replace(path=f"/{name}").geturl()
-    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+    with database_of(postgres_uri) as uri:
+        yield uri
 
 
 # --- a server of `tests/apps/auth`, which a module starts as its fixture `server` ---

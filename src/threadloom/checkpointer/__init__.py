@@ -1,5 +1,6 @@
 """LangGraph's checkpoint saver over our storage."""
 
-from threadloom.checkpointer.saver import FENCE, NOTED, RUN_ID, Saver
+from threadloom.checkpointer.saver import Saver
+from threadloom.checkpointer.work import FENCE, NOTED, RUN_ID, UNNAMED
 
-__all__ = ["FENCE", "NOTED", "RUN_ID", "Saver"]
+__all__ = ["FENCE", "NOTED", "RUN_ID", "UNNAMED", "Saver"]

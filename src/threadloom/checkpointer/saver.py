@@ -32,6 +32,10 @@ from threadloom.checkpointer.serde import ValueSerializer, dumps_channel
 from threadloom.checkpointer.small import small_size
 from threadloom.checkpointer.trail import Trail
 from threadloom.checkpointer.work import (
+    FENCE,
+    NOTED,
+    RUN_ID,
+    UNNAMED,
     Listing,
     config_of,
     deleting_run,
@@ -45,15 +49,6 @@ from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite, WritesPut
-
-RUN_ID = "run_id"
-"""Key of `configurable`: the run that writes."""
-
-FENCE = "__run_fence"
-"""Key of `configurable`: what the run must still hold to write. Never stored, never shown."""
-
-NOTED = "__run_noted"
-"""Key of `configurable`: further metadata of each checkpoint. Never shown as such."""
 
 BIG_STATE = 64 * 1024
 """Bytes of a state from which on a thread's reads leave the event loop."""
@@ -169,6 +164,8 @@ class Saver(BaseCheckpointSaver[str]):
         meta: dict[str, Any] = {**noted, **get_serializable_checkpoint_metadata(config, metadata)}
         meta.pop("thread_id", None)
         run_id = configurable.get(RUN_ID) or meta.get(RUN_ID)
+        if configurable.get(UNNAMED):
+            meta.pop(RUN_ID, None)
         known = None if parent is None else self._memory.refs.get((thread_id, ns, parent))
         body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, known)
         return CheckpointPut(

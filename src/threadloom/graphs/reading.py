@@ -18,6 +18,7 @@ from langgraph.pregel import Pregel
 from langgraph.pregel._checkpoint import achannels_from_checkpoint
 from langgraph.types import StateSnapshot
 
+from threadloom.checkpointer import UNNAMED
 from threadloom.errors import ThreadloomError
 from threadloom.usercode import UserCodeExit, contained
 
@@ -119,7 +120,9 @@ async def clear_refused(graph: Graph, config: dict[str, Any], run_id: str) -> bo
     usable = await mended(graph, config)
     if usable is None:
         return False
-    made = await usable[0].aupdate_state(usable[1], None, as_node=END)
+    # LangGraph takes an input at a checkpoint of the same run for a second try, and goes on without it.
+    update = {**usable[1], "configurable": {**usable[1]["configurable"], UNNAMED: True}}
+    made = await usable[0].aupdate_state(update, None, as_node=END)
     if config["configurable"].get("checkpoint_id"):
         config["configurable"]["checkpoint_id"] = made["configurable"]["checkpoint_id"]
     log.warning("run %s begins after a checkpoint that its graph refuses", run_id)
