@@ -173,7 +173,8 @@ def default(value: Any) -> Any:
         args = (value.node, value.arg) if timeout is None else (value.node, value.arg, timeout)
         return _named(value, jsonplus.EXT_CONSTRUCTOR_POS_ARGS, args)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        names = [field.name for field in dataclasses.fields(value)]
+        fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
         return _named(value, jsonplus.EXT_CONSTRUCTOR_KW_ARGS, fields)
     if isinstance(value, Item):
         fields = {name: getattr(value, name) for name in Item.__slots__}

@@ -60,7 +60,7 @@ def boom(kind: str | None) -> None:
 class State(TypedDict, total=False):
     kind: str
     ok: str
-    many: Annotated[list[Any], lambda old, new: old + ["ok"] if new != ["boom"] else boom("exit")]
+    many: Annotated[list[Any], lambda old, new: [*old, "ok"] if new != ["boom"] else boom("exit")]
 
 
 async def anode(state: State) -> State:
@@ -91,7 +91,7 @@ async def slow(state: State) -> State:
 
 
 @tool
-async def raising(kind: str) -> str:
+async def raising(kind: str | None) -> str:
     """Raises what it is told to."""
     boom(kind)
     return "fine"
@@ -121,12 +121,7 @@ in_a_tool = (
     .compile()
 )
 in_parallel = (
-    StateGraph(State)
-    .add_node("n", anode)
-    .add_node("slow", slow)
-    .add_edge(START, "n")
-    .add_edge(START, "slow")
-    .compile()
+    StateGraph(State).add_node("n", anode).add_node("slow", slow).add_edge(START, "n").add_edge(START, "slow").compile()
 )
 in_an_edge = (
     StateGraph(State)

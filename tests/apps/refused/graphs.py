@@ -159,7 +159,6 @@ VALUES: dict[str, Any] = {
     "deque": lambda: collections.deque([1, 2]),
     "uuid": lambda: uuid.UUID(int=1),
     "bytes": lambda: [b"ab", bytearray(b"ab")],
-    "error": lambda: [ValueError("x")],
     "enum": lambda: [Phase.A],
 }
 
@@ -184,12 +183,7 @@ def ask(state: Kept) -> dict[str, Any]:
 
 
 holds = (
-    StateGraph(Kept)
-    .add_node("put", put)
-    .add_node("ask", ask)
-    .add_edge(START, "put")
-    .add_edge("put", "ask")
-    .compile()
+    StateGraph(Kept).add_node("put", put).add_node("ask", ask).add_edge(START, "put").add_edge("put", "ask").compile()
 )
 
 
@@ -236,4 +230,3 @@ secretive = (
     .compile()
 )
 secretive_inside = StateGraph(Secretive).add_node("inner", secretive).add_edge(START, "inner").compile()
-
