@@ -28,7 +28,7 @@ from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.graphs.untracked import Untracked, untracked
 from threadloom.types import Run
-from threadloom.usercode import is_cancelled_from_outside
+from threadloom.usercode import contained, is_cancelled_from_outside
 
 log = logging.getLogger("threadloom.run")
 
@@ -460,15 +460,21 @@ class Execution:
 
 async def read_state(run: Run, graphs: Graphs, users: RunUsers) -> Snapshot:
     """What the run's thread looks like now; the empty state when its graph cannot be had."""
+    return await known_state(run, graphs, users) or EMPTY
+
+
+async def known_state(run: Run, graphs: Graphs, users: RunUsers) -> Snapshot | None:
+    """What the run's thread looks like now; None when its graph cannot be had, so that its record stays as it is."""
     configurable = {**run.kwargs["config"]["configurable"], "checkpoint_ns": ""}
     configurable[USER] = users.of(run.run_id, configurable.get(USER))
     config = _bare({"configurable": configurable, "metadata": {}})
     try:
-        async with graphs.open(run.graph_id, config=config, access="threads.read") as graph:
-            return await thread_state(graph, config)
+        with contained():
+            async with graphs.open(run.graph_id, config=config, access="threads.read") as graph:
+                return await thread_state(graph, config)
     except Exception:
         log.exception("the state of thread %s cannot be read", run.thread_id)
-        return EMPTY
+        return None
 
 
 def _refusal(error: BaseException) -> dict[str, Any]:

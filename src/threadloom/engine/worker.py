@@ -14,7 +14,7 @@ from threadloom.clock import SECOND, Clock
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import telling
 from threadloom.engine.events import KEEP, LARGEST, Emitter, Numbers
-from threadloom.engine.execute import Execution, Result, read_state
+from threadloom.engine.execute import Execution, Result, known_state
 from threadloom.engine.held import Held
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
@@ -303,7 +303,7 @@ class Worker:
         emitter = self._emitter(run)
         emitter.emit("error", fault)
         result = error_result(fault["error"], fault["message"])
-        result.snapshot = None if run.temporary else await read_state(run, held.graphs, self._users)
+        result.snapshot = None if run.temporary else await known_state(run, held.graphs, self._users)
         await self._settle(held, result, emitter)
 
     async def _attempt(self, run: Run) -> None:
@@ -400,7 +400,7 @@ class Worker:
         await self._went_before(run)
         emitter = self._emitter(run)
         # Reading the state calls the user's code once more; if that is what kills workers, it has had its chance.
-        snapshot = await read_state(run, held.graphs, self._users) if run.attempt <= self._attempts + 1 else None
+        snapshot = await known_state(run, held.graphs, self._users) if run.attempt <= self._attempts + 1 else None
         if run.cancel:
             output = (snapshot and snapshot.values_json) or b"{}"
             result = Result(kind="cancelled", output_json=output, snapshot=snapshot)
@@ -416,7 +416,7 @@ class Worker:
         settled, closing = await self._end(run, result, emitter)
         if settled is None:
             await self._settling.roll_back(run)
-            snapshot = None if run.temporary else await read_state(run, held.graphs, self._users)
+            snapshot = None if run.temporary else await known_state(run, held.graphs, self._users)
             settled, closing = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
         if settled is not None:
             held.over = True
