@@ -54,7 +54,10 @@ class contained:
 
 def is_cancelled_from_outside() -> bool:
     """Whether somebody asked this task to stop. If not, a `CancelledError` in it is one that users' code raised."""
-    task = asyncio.current_task()
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # a thread without an event loop
+        return False
     return task is not None and task.cancelling() > 0
 
 

@@ -83,7 +83,7 @@ class ValueSerializer(JsonPlusSerializer):
         except Exception as error:
             if data[0] == "pickle" and not self.pickle_fallback:
                 return Unreadable(*data, f"{SETTING} is not true")
-            log.warning("a stored value cannot be read", exc_info=error)
+            log.warning("a stored value cannot be read: %s", type(error).__name__)
             return Unreadable(*data, text_of(error))
 
 

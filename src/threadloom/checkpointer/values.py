@@ -60,12 +60,18 @@ class UnstorableError(TypeError):
 class Unreadable:
     """Stands for a stored value that cannot be read now: its class is gone, or reading it is not allowed.
 
-    Stored again, it is the value as it was: nothing is lost by going on from it.
+    Stored again, it is the value as it was: nothing is lost by going on from it. Where a question stood, it looks like one.
 
     Args:
         type, data: as stored.
         why: what went wrong.
     """
+
+    id = ""
+
+    @property
+    def value(self) -> str:
+        return repr(self)
 
     def __init__(self, type: str, data: bytes, why: str) -> None:
         self.type = type

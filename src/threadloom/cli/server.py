@@ -78,7 +78,7 @@ def serve(
         loop = runner.get_loop()
         run_until_done(loop, loop.create_task(server.serve(sockets=[listening.dup()])))
     finally:
-        with contextlib.suppress(SystemExit):  # of users' tasks that are cancelled now
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):  # of users' tasks that are cancelled now
             runner.close()
     if not server.started:
         raise watched.failure() or StartError("the server was stopped before it was ready")

@@ -20,7 +20,7 @@ from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
 from threadloom.engine.observe import Observer, log_run
 from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
-from threadloom.errors import LostLeaseError, StorageError
+from threadloom.errors import LostLeaseError, StorageError, ThreadloomError
 from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
 from threadloom.log import run_context
@@ -285,7 +285,11 @@ class Worker:
             except asyncio.CancelledError:
                 if not (held.lost or self._stopping):
                     raise
+            except ThreadloomError:
+                raise  # the database failed: whoever takes the run up when its lease is over tries it again
             except BaseException as error:
+                if held.over or self._stopping:
+                    raise
                 await self._break_off(held, error)
             finally:
                 held.tell_end("lost" if held.lost else "requeued")
@@ -296,8 +300,6 @@ class Worker:
         A `GeneratorExit` of users' code closes every coroutine of its task but the outermost, so only here can be waited.
         """
         held.settle()
-        if held.over:
-            raise error
         log.error("run %s is broken off", held.run.run_id, exc_info=error)
         run, fault = held.run, told(error)
         emitter = self._emitter(run)

@@ -20,6 +20,7 @@ from langgraph.types import StateSnapshot
 
 from threadloom.checkpointer import UNNAMED
 from threadloom.errors import ThreadloomError
+from threadloom.faults import told
 from threadloom.usercode import UserCodeExit, contained
 
 log = logging.getLogger("threadloom.graphs")
@@ -151,7 +152,9 @@ def _is_ours(error: Exception) -> bool:
 async def _read_leniently(graph: Graph, config: Mapping[str, Any], subgraphs: bool, error: Exception) -> Any:
     configurable = config["configurable"]
     log.warning(
-        "the state of thread %s is shown without what its graph refuses", configurable["thread_id"], exc_info=error
+        "the state of thread %s is shown without what its graph refuses (%s)",
+        configurable["thread_id"],
+        told(error)["error"],
     )
     reading = _Reading(graph, config)
     snapshot = await reading.state()
@@ -255,8 +258,8 @@ class _Reading:
             errors |= dict.fromkeys(kept, error)  # each could be, but not all of them in one step
         self.refused = bool(errors)
         accepted = [write for write in pending if write[0] not in errors or write[1] in _CONTROL]
-        told = {task_id for task_id, channel, _ in accepted if channel == ERROR}
-        accepted += [(task_id, ERROR, error) for task_id, error in errors.items() if task_id not in told | {_NULL_TASK}]
+        has_error = {task_id for task_id, channel, _ in accepted if channel == ERROR} | {_NULL_TASK}
+        accepted += [(task_id, ERROR, error) for task_id, error in errors.items() if task_id not in has_error]
         return accepted
 
 
