@@ -147,14 +147,15 @@ def test_a_cron_goes_on(http):
         assert http.delete(f"/runs/crons/{one}").status_code == 204
 
 
-def test_isolated_loops_go_on_too(tmp_path):
-    with (
-        running(APP, tmp_path / "data", env={"BG_JOB_ISOLATED_LOOPS": "true"}) as server,
-        httpx.Client(base_url=server.url, timeout=60) as http,
-    ):
-        for kind in ("exit", "keyboard", "generator"):
-            assert run(http, "on_the_loop", kind)[1] == "error"
-            assert run(http, "beside_it", kind)[2]["ok"] == "True"
+def test_isolated_loops_go_on_too_until_a_lifespan_raises_at_the_end(tmp_path):
+    env = {"BG_JOB_ISOLATED_LOOPS": "true", "LIFESPAN_END": "exit"}
+    with running(APP, tmp_path / "data", env=env) as server:
+        with httpx.Client(base_url=server.url, timeout=60) as http:
+            for kind in ("exit", "keyboard", "generator"):
+                assert run(http, "on_the_loop", kind)[1] == "error"
+                assert run(http, "beside_it", kind)[2]["ok"] == "True"
+        server.stop()
+        assert "UserCodeExit" in server.log()
 
 
 def test_a_lifespan_that_raises_is_told_at_the_start(tmp_path):
@@ -163,12 +164,6 @@ def test_a_lifespan_that_raises_is_told_at_the_start(tmp_path):
     assert server.process is not None
     assert server.process.wait(60) in (1, 2)
     assert "SystemExit" in server.log()
-
-
-def test_a_lifespan_that_raises_at_its_end(tmp_path):
-    with running(APP, tmp_path / "data", env={"LIFESPAN_END": "exit"}) as server:
-        server.stop()
-        assert "SystemExit" in server.log()
 
 
 def test_a_run_that_ends_its_process_is_tried_a_few_times_only(tmp_path):
