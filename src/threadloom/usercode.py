@@ -7,6 +7,7 @@ the first two also end the event loop that runs it, and the server with it.
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -62,29 +63,33 @@ def is_cancelled_from_outside() -> bool:
 
 
 def run_until_done(loop: asyncio.AbstractEventLoop, main: "asyncio.Task[Any]") -> Any:
-    """Runs an event loop until a task is done, whatever other tasks and callbacks raise meanwhile. Gives the task's result.
+    """Runs an event loop until a task is done, whatever other tasks and callbacks raise meanwhile, even if they stop the loop.
+    Gives the task's result.
 
     Raises:
         BaseException: what the task itself raised; KeyboardInterrupt also for a Ctrl-C that nobody handles.
     """
-    while True:
+    while not main.done():
         try:
             return loop.run_until_complete(main)
         except _ENDS_LOOP as error:
             if main.done() or _is_pressed(error):
                 raise
             _log(error)
+        except RuntimeError:  # of asyncio: the loop was stopped
+            if main.done() or loop.is_closed():
+                raise
+            log.error("users' code stopped the event loop; the server goes on")
+    return main.result()
 
 
-def run_forever(loop: asyncio.AbstractEventLoop) -> None:
-    """Runs an event loop until it is stopped, whatever its tasks and callbacks raise."""
-    while True:
+def run_forever(loop: asyncio.AbstractEventLoop, is_over: Callable[[], bool]) -> None:
+    """Runs an event loop until it is stopped and `is_over`, whatever its tasks and callbacks raise or stop."""
+    while not (is_over() or loop.is_closed()):
         try:
             loop.run_forever()
         except _ENDS_LOOP as error:
             _log(error)
-        else:
-            return
 
 
 def _is_pressed(error: BaseException) -> bool:

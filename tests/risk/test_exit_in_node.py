@@ -90,7 +90,7 @@ def test_a_reducer_that_raises(http):
 
 
 def test_what_nobody_waits_for(http):
-    for kind in RAISED:
+    for kind in (*RAISED, "stop_loop"):
         _, status, output = run(http, "beside_it", kind)
         assert (status, output["ok"]) == ("success", "True")
 
@@ -154,6 +154,7 @@ def test_isolated_loops_go_on_too_until_a_lifespan_raises_at_the_end(tmp_path):
             for kind in ("exit", "keyboard", "generator"):
                 assert run(http, "on_the_loop", kind)[1] == "error"
                 assert run(http, "beside_it", kind)[2]["ok"] == "True"
+            assert run(http, "beside_it", "stop_loop")[2]["ok"] == "True"
         server.stop()
         assert "UserCodeExit" in server.log()
 

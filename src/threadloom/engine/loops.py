@@ -20,6 +20,7 @@ class Loops:
         self._isolated = isolated
         self._idle: list[asyncio.AbstractEventLoop] = []
         self._all: list[asyncio.AbstractEventLoop] = []
+        self._closed = False
 
     def run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
         """Starts `work`; the future lives on the calling loop."""
@@ -32,12 +33,13 @@ class Loops:
 
     def close(self) -> None:
         """Stops the loops. What still blocks on one is left behind."""
+        self._closed = True
         for loop in self._all:
             loop.call_soon_threadsafe(loop.stop)
 
     def _new(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
         name = f"threadloom-loop-{len(self._all)}"
-        threading.Thread(target=run_forever, args=(loop,), name=name, daemon=True).start()
+        threading.Thread(target=run_forever, args=(loop, lambda: self._closed), name=name, daemon=True).start()
         self._all.append(loop)
         return loop

@@ -51,6 +51,8 @@ def boom(kind: str | None) -> None:
             raise Unprintable
         case "unrepresentable":
             raise Unrepresentable
+        case "stop_loop":
+            asyncio.get_running_loop().stop()
         case "dies":
             os._exit(9)
         case _:
