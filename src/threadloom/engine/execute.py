@@ -16,8 +16,9 @@ from threadloom.auth.known import RunUsers
 from threadloom.checkpointer import FENCE, NOTED
 from threadloom.codec import to_json
 from threadloom.engine.events import Emitter
+from threadloom.engine.known import USER, bare, noted
 from threadloom.engine.protocol_events import Channels
-from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
+from threadloom.engine.snapshot import Snapshot, thread_state
 from threadloom.engine.stream_modes import NamedEvent, Translator, langgraph_modes, mode_of_event
 from threadloom.engine.turn import turn_start
 from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
@@ -28,12 +29,9 @@ from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.graphs.untracked import Untracked, untracked
 from threadloom.types import Run
-from threadloom.usercode import contained, is_cancelled_from_outside
+from threadloom.usercode import is_cancelled_from_outside
 
 log = logging.getLogger("threadloom.run")
-
-USER = "langgraph_auth_user"
-"""Key of `configurable` that carries the user: whole while the graph runs, what is kept of it where it is stored."""
 
 Graph = Any
 """A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
@@ -135,7 +133,7 @@ class Execution:
                     if isinstance(failure, TimeoutError) and limit.expired():
                         kind = "timeout"
                 if self._wants_snapshot:
-                    snapshot = self._seen_state(graph, kind) or await thread_state(graph, _bare(config))
+                    snapshot = self._seen_state(graph, kind) or await thread_state(graph, bare(config))
         except BaseException as failure:
             kind = self._kind_of(failure, cancelled())
             error = None if kind == "cancelled" else failure
@@ -173,7 +171,7 @@ class Execution:
         self._untracked = untracked(graph)
         input_ = await self._input(graph, config)
         if isinstance(input_, _Nothing):
-            state = await reading.read_state(graph, _bare(config))
+            state = await reading.read_state(graph, bare(config))
             self._values = state.values
             return
         try:
@@ -185,9 +183,9 @@ class Execution:
                 raise
             await self._stream_once(graph, input_, config)
         if isinstance(input_, Command) and input_.update is not None:
-            await self._settle_update(graph, _bare(config))
+            await self._settle_update(graph, bare(config))
         if self._values is None:  # it stopped, or had nothing to do, before it showed anything
-            self._values = (await reading.read_state(graph, _bare(config))).values
+            self._values = (await reading.read_state(graph, bare(config))).values
 
     async def _stream_once(self, graph: Graph, input_: Any, config: dict[str, Any]) -> None:
         translator = Translator(
@@ -390,7 +388,7 @@ class Execution:
         given = self._kwargs["config"]
         configurable = dict(given["configurable"])
         configurable[FENCE] = run.fence
-        configurable[NOTED] = _noted({**(self._kwargs.get("context") or {}), **given.get("metadata", {})})
+        configurable[NOTED] = noted({**(self._kwargs.get("context") or {}), **given.get("metadata", {})})
         configurable[USER] = self._users.of(run.run_id, configurable.get(USER))
         if self._kwargs.get("strict_resume"):
             configurable[_STRICT_RESUME] = True
@@ -458,25 +456,6 @@ class Execution:
         return to_json({**values, **questions} if isinstance(values, dict) else questions)
 
 
-async def read_state(run: Run, graphs: Graphs, users: RunUsers) -> Snapshot:
-    """What the run's thread looks like now; the empty state when its graph cannot be had."""
-    return await known_state(run, graphs, users) or EMPTY
-
-
-async def known_state(run: Run, graphs: Graphs, users: RunUsers) -> Snapshot | None:
-    """What the run's thread looks like now; None when its graph cannot be had, so that its record stays as it is."""
-    configurable = {**run.kwargs["config"]["configurable"], "checkpoint_ns": ""}
-    configurable[USER] = users.of(run.run_id, configurable.get(USER))
-    config = _bare({"configurable": configurable, "metadata": {}})
-    try:
-        with contained():
-            async with graphs.open(run.graph_id, config=config, access="threads.read") as graph:
-                return await thread_state(graph, config)
-    except Exception:
-        log.exception("the state of thread %s cannot be read", run.thread_id)
-        return None
-
-
 def _refusal(error: BaseException) -> dict[str, Any]:
     """Why an answer was refused, as clients of the v2 protocol read it; empty for any other failure."""
     if not isinstance(error, UnknownInterruptError):
@@ -499,25 +478,8 @@ def _destination(goto: Any) -> Any:
     return Send(goto["node"], goto["input"]) if isinstance(goto, dict) else goto
 
 
-def _noted(said: dict[str, Any]) -> dict[str, Any]:
-    """What a run says that belongs into its checkpoints' metadata and is no scalar: LangGraph takes only those along."""
-    return {
-        key: value
-        for key, value in said.items()
-        if not isinstance(value, str | int | float) and not key.startswith("__")
-    }
-
-
 def _names_interrupts(answer: dict[str, Any]) -> bool:
     return all(len(key) == 32 and all(char in "0123456789abcdef" for char in key) for key in answer)
-
-
-def _bare(config: dict[str, Any]) -> dict[str, Any]:
-    """The same config, at the thread's newest checkpoint."""
-    configurable = {
-        key: value for key, value in config["configurable"].items() if key not in ("checkpoint_id", "checkpoint_map")
-    }
-    return {"configurable": {**configurable, "checkpoint_ns": ""}, "metadata": config["metadata"]}
 
 
 def _is_made(schema: Any) -> bool:

@@ -14,8 +14,9 @@ from threadloom.clock import SECOND, Clock
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import telling
 from threadloom.engine.events import KEEP, LARGEST, Emitter, Numbers
-from threadloom.engine.execute import Execution, Result, known_state
+from threadloom.engine.execute import Execution, Result
 from threadloom.engine.held import Held
+from threadloom.engine.known import known_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, sweep
 from threadloom.engine.loops import Loops
 from threadloom.engine.observe import Observer, log_run

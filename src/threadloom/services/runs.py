@@ -9,7 +9,7 @@ from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.engine.admission import Admitted, Starter, admit, end_pending
 from threadloom.engine.events import Numbers, closing
-from threadloom.engine.execute import read_state
+from threadloom.engine.known import read_state
 from threadloom.engine.settle import throw_away
 from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.graphs.priority import Assign
