@@ -116,7 +116,7 @@ class Channels:
             if subgraph.is_agent and subgraph.tool_call_id is not None:
                 data["cause"] = {"type": "toolCall", "tool_call_id": subgraph.tool_call_id}
         if phase == "failed":
-            data["error"] = told(error)["message"] if isinstance(error, BaseException) else str(error)
+            data["error"] = told(error)["message"] if isinstance(error, BaseException) else text_of(error)
         self._tell("lifecycle", subgraph.namespace, data, None)
 
     # --- one part ---
