@@ -5,8 +5,14 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import fractions
+import ipaddress
 import math
+import operator
+import re
+import sys
 import uuid
+import zoneinfo
 from collections import deque
 from collections.abc import Callable, Mapping, Set
 from pathlib import PurePath
@@ -16,8 +22,30 @@ import orjson
 from langchain_core.messages import BaseMessage
 
 from threadloom.faults import told
+from threadloom.usercode import repr_of, text_of
 
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+DEEPEST = 200
+"""Levels of a value that are shown where orjson refuses it."""
+
+LONGEST_RANGE = 100_000
+"""Numbers of a range that are shown one by one."""
+
+LONGEST_INTEGER = 10_000
+"""Bits of an integer that is written with all its digits: Python itself refuses to write a few more."""
+
+_BY_TEXT = (
+    *(uuid.UUID, PurePath, zoneinfo.ZoneInfo, datetime.tzinfo, complex),
+    *(ipaddress.IPv4Address, ipaddress.IPv4Interface, ipaddress.IPv4Network),
+    *(ipaddress.IPv6Address, ipaddress.IPv6Interface, ipaddress.IPv6Network),
+)
+"""Types that stand by their text."""
+
+_OPTIONS = (
+    orjson.OPT_NON_STR_KEYS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATACLASS  # orjson itself ends the process over a field in a slot that was never set
+)
 
 Fragment = orjson.Fragment
 """JSON text that is spliced in as it is."""
@@ -26,16 +54,16 @@ Fragment = orjson.Fragment
 def to_json(value: Any) -> bytes:
     """A value as compact JSON, whatever a graph may hold.
 
-    Dates are ISO texts, UUIDs and enums stand by value, dataclasses, pydantic models and messages are objects, sets and
-    tuples lists, bytes base64, decimals numbers, durations seconds; NaN and infinities are null; exceptions are told as
-    those of runs are. What has no JSON shape at
-    all stands as its `repr`.
+    Dates are ISO texts, UUIDs, paths, addresses and enums stand by value, dataclasses, pydantic models, named tuples and messages
+    are objects, sets, tuples, ranges and arrays lists, bytes base64, decimals and fractions numbers, complex numbers texts,
+    durations seconds; NaN and infinities are null; exceptions are told as those of runs are. What has no JSON shape at all stands
+    as its `repr`. Never raises.
     """
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except (TypeError, UnicodeEncodeError, RecursionError):
         # Rare: integers beyond 64 bits, lone surrogates, odd keys, very deep values.
-        return orjson.dumps(_tame(value, 0), default=_plain, option=_OPTIONS)
+        return orjson.dumps(_Tame(_plain).of(value), default=_plain, option=_OPTIONS)
 
 
 def to_lean_json(value: Any) -> bytes:
@@ -43,7 +71,19 @@ def to_lean_json(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_lean, option=_OPTIONS)
     except (TypeError, UnicodeEncodeError, RecursionError):
-        return orjson.dumps(_tame(value, 0, _lean), default=_lean, option=_OPTIONS)
+        return orjson.dumps(_Tame(_lean).of(value), default=_lean, option=_OPTIONS)
+
+
+def to_exact_json(value: Any) -> bytes:
+    """As `to_json`, but nothing is made up, and integers are exact whatever their length: for what is to be read back.
+
+    Raises:
+        ValueError: something in it has no JSON form: a function, a text with a lone surrogate, a value that contains itself.
+    """
+    try:
+        return orjson.dumps(value, default=_shaped, option=_OPTIONS)
+    except (TypeError, UnicodeEncodeError, RecursionError):
+        return orjson.dumps(_Tame(_shaped, exact=True).of(value), default=_shaped, option=_OPTIONS)
 
 
 def from_json(text: bytes | str) -> Any:
@@ -71,45 +111,103 @@ def contains(document: Any, wanted: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What orjson cannot encode itself, in terms it can."""
+    """What orjson cannot encode itself, in terms it can; the `repr` of what has no shape, or whose own code fails."""
+    try:
+        return _message(value) if isinstance(value, BaseMessage) else _shaped(value)
+    except Exception:
+        return repr_of(value)
+
+
+def _shaped(value: Any) -> Any:
+    """What orjson cannot encode itself, in terms it can.
+
+    Raises:
+        TypeError: it has no JSON shape.
+    """
     if isinstance(value, BaseMessage):
         return _message(value)
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
-    if isinstance(value, decimal.Decimal):
-        number = float(value)
-        return number if math.isfinite(number) else None
+    if isinstance(value, decimal.Decimal | fractions.Fraction):
+        return _number(value)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool | int | float):
         return float(value) if isinstance(value, float) else int(value)
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return value._asdict()
     if isinstance(value, Set | deque | tuple):
+        return list(value)
+    if isinstance(value, range) and len(value) <= LONGEST_RANGE:
         return list(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode()
-    if isinstance(value, uuid.UUID | PurePath):
+    if isinstance(value, _BY_TEXT):
         return str(value)
+    if isinstance(value, re.Pattern):
+        return value.pattern
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, list):
         return list(value)
     if isinstance(value, BaseException):
         return told(value)
+    if isinstance(value, type):
+        raise TypeError(f"Type is not JSON serializable: {value!r}")
+    return _of_parts(value)
+
+
+def _of_parts(value: Any) -> Any:
+    """An object that says itself what it consists of.
+
+    Raises:
+        TypeError: it does not.
+    """
     if hasattr(value, "_asdict"):
         return value._asdict()
     if hasattr(value, "model_dump"):
-        return _dumped(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if hasattr(value, "to_json") and callable(value.to_json) and not isinstance(value, type):
+        return value.model_dump()
+    if hasattr(value, "__pydantic_model__") or hasattr(value, "__fields__"):
+        return value.dict()
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value) if not field.name.startswith("_")]
+        return {name: getattr(value, name, None) for name in names}
+    if hasattr(value, "to_json") and callable(value.to_json):
         return value.to_json()
+    if getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
+        return _moments(value)
     if hasattr(value, "tolist") and callable(value.tolist):
-        return value.tolist()
-    return repr(value)
+        listed = value.tolist()
+        # What is more exact than Python's own float stays what it is.
+        return float(listed) if type(listed) is type(value) else listed
+    if type(value).__name__ == "Send" and type(value).__module__ == "langgraph.types":
+        return {"node": value.node, "arg": value.arg}
+    raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
+
+
+def _number(value: decimal.Decimal | fractions.Fraction) -> float | None:
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _moments(value: Any) -> Any:
+    """Dates of numpy's as ISO texts, and its durations in seconds, whatever their unit; alone or in an array."""
+    numpy = sys.modules["numpy"]
+    if value.dtype.kind == "M":
+        texts = numpy.datetime_as_string(value).tolist()
+        return _each(texts, lambda text: None if text == "NaT" else text)
+    return _each((value / numpy.timedelta64(1, "s")).tolist(), lambda seconds: seconds)
+
+
+def _each(items: Any, shown: Callable[[Any], Any]) -> Any:
+    return [_each(item, shown) for item in items] if isinstance(items, list) else shown(items)
 
 
 def _message(message: BaseMessage) -> dict[str, Any]:
@@ -125,40 +223,100 @@ def _message(message: BaseMessage) -> dict[str, Any]:
 
 
 def _lean(value: Any) -> Any:
-    if isinstance(value, BaseMessage):
-        return {name: field for name, field in _message(value).items() if name == "content" or _says(field)}
-    return _plain(value)
+    if not isinstance(value, BaseMessage):
+        return _plain(value)
+    try:
+        fields = _message(value)
+    except Exception:
+        return repr_of(value)
+    return {name: field for name, field in fields.items() if name == "content" or _says(field)}
 
 
 def _says(field: Any) -> bool:
     return bool(field) if isinstance(field, dict | list) else field is not None
 
 
-def _dumped(value: Any) -> Any:
-    try:
-        return value.model_dump()
-    except Exception:
-        return repr(value)
+class _Tame:
+    """Makes the same value without what orjson refuses: integers beyond 64 bits, lone surrogates, odd keys, bottomless nesting.
 
+    Args:
+        plain: gives the shape of what is no plain data.
+        exact: whether to refuse what cannot be written exactly, instead of showing it as well as can be.
+    """
 
-def _tame(value: Any, depth: int, plain: Callable[[Any], Any] = _plain) -> Any:
-    """The same value without what orjson refuses: integers beyond 64 bits, lone surrogates, bottomless nesting."""
-    if depth > 200:
-        return repr(value)[:200]
-    if isinstance(value, bool) or value is None:
+    def __init__(self, plain: Callable[[Any], Any], *, exact: bool = False) -> None:
+        self._plain = plain
+        self._exact = exact
+        self._around: set[int] = set()
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """
+        Raises:
+            ValueError: exactly, it cannot be written.
+        """
+        if value is None or isinstance(value, bool | float):
+            return value if type(value) in (bool, float, type(None)) else self._plain(value)
+        if isinstance(value, int):
+            return self._integer(int(value))
+        if isinstance(value, str):
+            return self._text(value)
+        if depth > DEEPEST or id(value) in self._around:
+            return self._broken_off(value, "is nested too deeply" if depth > DEEPEST else "contains itself")
+        self._around.add(id(value))
+        try:
+            if isinstance(value, Mapping):
+                return {self._key(key): self.of(item, depth + 1) for key, item in value.items()}
+            if isinstance(value, list | Set | deque) or (isinstance(value, tuple) and not hasattr(value, "_asdict")):
+                return [self.of(item, depth + 1) for item in value]
+            return self.of(self._plain(value), depth + 1)
+        except Exception as error:
+            if not self._exact:
+                return repr_of(value)
+            raise error if isinstance(error, ValueError) else ValueError(text_of(error)) from error
+        finally:
+            self._around.discard(id(value))
+
+    def _integer(self, value: int) -> Any:
+        if -(2**63) <= value < 2**64:
+            return value
+        if self._exact and value.bit_length() <= LONGEST_INTEGER:
+            return Fragment(str(value).encode())
+        try:
+            if not self._exact:
+                return float(value)
+        except OverflowError:
+            return hex(value) if value.bit_length() <= LONGEST_INTEGER else f"<an integer of {value.bit_length()} bits>"
+        raise ValueError(f"an integer of {value.bit_length()} bits has no JSON form")
+
+    def _text(self, value: str) -> str:
+        value = str.__str__(value)
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            if self._exact:
+                raise ValueError(str(error)) from None
+            return value.encode("utf-8", "replace").decode()
         return value
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**64 else float(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(_tame(_key(key), depth)): _tame(item, depth + 1, plain) for key, item in value.items()}
-    if isinstance(value, list | tuple | Set | deque):
-        return [_tame(item, depth + 1, plain) for item in value]
-    return _tame(plain(value), depth + 1, plain)
 
+    def _key(self, key: Any) -> str:
+        """A key as orjson writes it, and of those that it refuses the text."""
+        if isinstance(key, str):
+            return self._text(key)
+        try:
+            return str(next(iter(orjson.loads(orjson.dumps({key: None}, option=_OPTIONS)))))
+        except (TypeError, UnicodeEncodeError):
+            pass
+        shape = key.value if isinstance(key, enum.Enum) else key
+        if hasattr(shape, "__index__"):
+            shape = operator.index(shape)
+            return str(shape) if shape.bit_length() <= LONGEST_INTEGER else hex(shape)
+        if self._exact:
+            raise ValueError(f"a key of type {type(key).__name__} has no JSON form")
+        if isinstance(shape, datetime.datetime | datetime.date | datetime.time):
+            return shape.isoformat()
+        return self._text(text_of(shape))
 
-def _key(key: Any) -> str:
-    return key if isinstance(key, str) else str(key)
+    def _broken_off(self, value: Any, why: str) -> str:
+        if self._exact:
+            raise ValueError(f"a value {why}")
+        return f"<{type(value).__name__}: {why}>"

@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import operator
+from fractions import Fraction
 from typing import Annotated, Any, TypedDict
 
+import numpy as np
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -61,6 +63,9 @@ async def test_values_of_every_kind_come_back(storage, saver):
         "list": [1, {"a": [2, 3]}],
         "bytes": b"\x00\xff",
         "set": {1, 2},
+        "huge": 2**70,
+        "numbers": [np.float64(1.5), np.int32(2), Fraction(1, 3), 1 + 2j, range(3), -(2**99)],
+        "odd keys": {np.int64(1): 2, 2**70: 3, (1, 2): 4, "\ud800": 5},
     }
     stored = await saver.aput(on("t"), checkpoint(1, **values), {"step": 1}, dict.fromkeys(values, 1))
     for config in (stored, on("t")):

@@ -43,6 +43,7 @@ from threadloom.api.webhooks import Webhooks
 from threadloom.config.settings import HttpSettings, Settings
 from threadloom.ids import new_id
 from threadloom.services import Services
+from threadloom.usercode import contained
 
 _PAGE_HEADERS = frozenset(name.encode() for name in EXPOSED[:4])
 
@@ -298,7 +299,8 @@ class Edge:
             await send(message)
 
         try:
-            await app(scope, receive, answered)
+            with contained():  # the own app's routes and middleware run in it
+                await app(scope, receive, answered)
         except (HungUp, ClientDisconnect):
             pass
         except Exception as error:

@@ -14,6 +14,7 @@ from threadloom.api.routing import Matcher, Operation
 from threadloom.config.settings import CREDENTIALS, HeaderRules
 from threadloom.log import bind
 from threadloom.services.requests import BadLabel
+from threadloom.usercode import contained
 
 LOGGED = frozenset({"thread_id", "run_id"})
 """Parameters of a path that the log and traces tell of their request."""
@@ -89,7 +90,8 @@ class Dispatcher:
             bind(**facts.ids)
         if self._wanted is not None:
             facts.caller = msgspec.structs.replace(facts.caller, headers=self._chosen(scope, self._wanted))
-        return await operation.handler(Call(scope, receive, params, self._max_body))
+        with contained():  # handlers, factories and reducers of the user's run in it
+            return await operation.handler(Call(scope, receive, params, self._max_body))
 
     def _unmatched(self, scope: Scope, path: str, methods: set[str]) -> ASGIApp:
         # Beside an own app, what is not a system route's method might as well be the app's: nobody has it.

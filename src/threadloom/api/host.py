@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from threadloom.api.app import Edge
 from threadloom.api.loopback import connect, within
 from threadloom.api.sse import LEAVING
+from threadloom.usercode import contained
 
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
@@ -155,7 +156,7 @@ class _Served:
         self.edge.state = before.edge.state
 
     async def _live(self, entered: asyncio.Event) -> None:
-        with within(self.edge, self.edge.prefix):
+        with within(self.edge, self.edge.prefix), contained():
             async with self.edge.own_lifespan():
                 entered.set()
                 await self._left.wait()

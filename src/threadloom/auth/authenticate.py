@@ -18,6 +18,7 @@ from threadloom.auth.user import NoUserError, user_of
 from threadloom.clock import SECOND, Clock
 from threadloom.config.settings import AuthCache
 from threadloom.errors import ApiError, ConfigError, Denied
+from threadloom.usercode import contained, text_of
 
 log = logging.getLogger("threadloom.auth")
 
@@ -96,20 +97,12 @@ class Authenticator:
     async def _asked(self, connection: Connection) -> Any:
         try:
             given = {name: await connection.give(name) for name in self._names}
-            async with AsyncExitStack() as stack:
-                if self._dependencies is not None:
-                    given |= await self._dependencies.solve(await connection.give("request"), stack)
-                if self._is_async:
-                    returned = await self._handler(**given)
-                else:
-                    returned = await asyncio.to_thread(self._handler, **given)
-                    if inspect.isawaitable(returned):
-                        returned = await returned
-            user = user_of(returned)
+            with contained():
+                user = await self._called(connection, given)
         except ApiError:
             raise
         except NoUserError as error:
-            raise Denied(500, str(error)) from error
+            raise Denied(500, text_of(error)) from error
         except AssertionError as error:
             # A failed assert says that the caller may not come in. Its text may hold a credential, so it is not told.
             where = traceback.extract_tb(error.__traceback__)[-1]
@@ -124,6 +117,19 @@ class Authenticator:
         if not user.is_authenticated and not isinstance(user, Auth.types.StudioUser):
             raise Denied(401, UNAUTHORIZED)
         return user
+
+    async def _called(self, connection: Connection, given: dict[str, Any]) -> Any:
+        """The user that the handler gives. Raises what the handler and its dependencies raise."""
+        async with AsyncExitStack() as stack:
+            if self._dependencies is not None:
+                given |= await self._dependencies.solve(await connection.give("request"), stack)
+            if self._is_async:
+                returned = await self._handler(**given)
+            else:
+                returned = await asyncio.to_thread(self._handler, **given)
+                if inspect.isawaitable(returned):
+                    returned = await returned
+        return user_of(returned)
 
 
 class Cache:

@@ -12,6 +12,7 @@ from threadloom.auth.rules import rule
 from threadloom.errors import Denied
 from threadloom.storage.filters import Filter
 from threadloom.types import Caller
+from threadloom.usercode import contained, text_of
 
 log = logging.getLogger("threadloom.auth")
 
@@ -136,9 +137,10 @@ class Authorizer:
             action=cast(Any, action),
         )
         try:
-            result = await handler(ctx=context, value=value)
+            with contained():
+                result = await handler(ctx=context, value=value)
         except AssertionError as error:
-            raise Denied(403, str(error) or FORBIDDEN) from error
+            raise Denied(403, text_of(error) or FORBIDDEN) from error
         except Exception as error:
             refusal = denied(error)
             if refusal is not None:

@@ -1,6 +1,7 @@
 """LangGraph's checkpoint saver over our storage."""
 
-from threadloom.checkpointer.saver import FENCE, NOTED, RUN_ID, Saver
+from threadloom.checkpointer.saver import Saver
 from threadloom.checkpointer.shown import SHOWN, question_id
+from threadloom.checkpointer.work import FENCE, NOTED, RUN_ID, UNNAMED
 
-__all__ = ["FENCE", "NOTED", "RUN_ID", "SHOWN", "Saver", "question_id"]
+__all__ = ["FENCE", "NOTED", "RUN_ID", "SHOWN", "UNNAMED", "Saver", "question_id"]

@@ -6,6 +6,7 @@ that later checkpoints refer to for as long as the channel does not change.
 
 import contextlib
 import copy
+import functools
 import inspect
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping, Sequence
@@ -27,10 +28,15 @@ from langgraph.checkpoint.base import PendingWrite as GraphWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from threadloom.checkpointer.memory import ON_ITS_WAY, Known, Memory, known_of
+from threadloom.checkpointer.serde import ValueSerializer, dumps_channel
 from threadloom.checkpointer.shown import is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.checkpointer.small import small_size
 from threadloom.checkpointer.trail import Trail
 from threadloom.checkpointer.work import (
+    FENCE,
+    NOTED,
+    RUN_ID,
+    UNNAMED,
     Listing,
     config_of,
     deleting_run,
@@ -45,15 +51,6 @@ from threadloom.errors import StaleRefsError
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
 
-RUN_ID = "run_id"
-"""Key of `configurable`: the run that writes."""
-
-FENCE = "__run_fence"
-"""Key of `configurable`: what the run must still hold to write. Never stored, never shown."""
-
-NOTED = "__run_noted"
-"""Key of `configurable`: further metadata of each checkpoint. Never shown as such."""
-
 BIG_STATE = 64 * 1024
 """Bytes of a state from which on a thread's reads leave the event loop."""
 
@@ -67,11 +64,11 @@ class Saver(BaseCheckpointSaver[str]):
 
     Args:
         storage: where everything goes.
-        serde: turns values into bytes and back; LangGraph's own by default.
+        serde: turns values into bytes and back; `ValueSerializer` by default.
     """
 
     def __init__(self, storage: Storage, *, serde: SerializerProtocol | None = None) -> None:
-        super().__init__(serde=serde)
+        super().__init__(serde=serde or ValueSerializer())
         self._storage = storage
         self._memory = Memory()
         self._trails: dict[int | None, Trail] = {}
@@ -168,6 +165,8 @@ class Saver(BaseCheckpointSaver[str]):
         meta: dict[str, Any] = {**noted, **get_serializable_checkpoint_metadata(config, metadata)}
         meta.pop("thread_id", None)
         run_id = configurable.get(RUN_ID) or meta.get(RUN_ID)
+        if configurable.get(UNNAMED):
+            meta.pop(RUN_ID, None)
         known = None if parent is None else self._memory.refs.get((thread_id, ns, parent))
         body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, known)
         return CheckpointPut(
@@ -207,9 +206,9 @@ class Saver(BaseCheckpointSaver[str]):
             if ref is not None and channel not in new_versions and ref[0] == versions.get(channel):
                 refs[channel] = ref[1]
             else:
-                type_, data = self.serde.dumps_typed(value)
-                refs[channel] = self._storage.new_blob_id()
-                blobs.append(Blob(refs[channel], type_, data))
+                blob = Blob(self._storage.new_blob_id(), *dumps_channel(self.serde, channel, value))
+                refs[channel] = blob.id
+                blobs.append(blob)
         body_type, body = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
         return body_type, body, refs, blobs, small
 
@@ -260,7 +259,7 @@ class Saver(BaseCheckpointSaver[str]):
             thread_id=thread_id,
             ns=ns,
             cid=cid,
-            writes=kept_writes(writes, task_id, task_path, self.serde.dumps_typed),
+            writes=kept_writes(writes, task_id, task_path, functools.partial(dumps_channel, self.serde)),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
         )

@@ -1,18 +1,135 @@
 """Which classes stored values may be rebuilt into: `checkpointer.serde`."""
 
+import logging
+import pickle
 from typing import Any, Literal, cast
 
 import msgspec
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer, _create_msgpack_ext_hook
+from ormsgpack import OPT_NON_STR_KEYS, unpackb
 
+from threadloom.checkpointer.values import (
+    CONSTRUCTORS,
+    OPTION,
+    Unreadable,
+    UnstorableError,
+    default,
+    pack_slowly,
+    packb,
+)
 from threadloom.config.settings import Serde
+from threadloom.usercode import text_of
+
+log = logging.getLogger("threadloom.checkpointer")
 
 Allowed = tuple[tuple[str, ...], ...] | Literal[True] | None
 
+_ORDINARY = frozenset({dict, list, str, int, float, bool, tuple})
+"""Types whose values are plainly msgpack."""
+
+SETTING = "checkpointer.serde.pickle_fallback"
+
+
+class ValueSerializer(JsonPlusSerializer):
+    """LangGraph's serializer, which also knows what `values` does. The default of every saver of ours."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        allowed = self._allowed_msgpack_modules
+        if allowed is True:
+            self._unpack_ext_hook = _create_msgpack_ext_hook(cast(Any, _Everything()))
+        else:
+            self._allowed_msgpack_modules = (allowed or set()) | CONSTRUCTORS
+            self._unpack_ext_hook = _create_msgpack_ext_hook(self._allowed_msgpack_modules)
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """Type and bytes of a value.
+
+        Raises:
+            UnstorableError: something in it cannot be stored.
+        """
+        if type(obj) not in _ORDINARY:
+            if obj is None:
+                return "null", b""
+            if isinstance(obj, bytes):
+                return "bytes", obj
+            if isinstance(obj, bytearray):
+                return "bytearray", bytes(obj)
+            if isinstance(obj, Unreadable):
+                return obj.type, obj.data
+        try:
+            return "msgpack", packb(obj, default=default, option=OPTION)
+        except TypeError as error:
+            return self._dumps_slowly(obj, error)
+
+    def _dumps_slowly(self, obj: Any, refusal: TypeError) -> tuple[str, bytes]:
+        try:
+            return "msgpack", pack_slowly(obj, refusal)
+        except UnstorableError as error:
+            if not self.pickle_fallback:
+                raise
+            try:
+                return "pickle", pickle.dumps(obj)
+            except Exception as failure:
+                raise UnstorableError(f"{error}; pickle says: {text_of(failure)}") from failure
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """The value of type and bytes; `Unreadable` in place of one that cannot be had."""
+        try:
+            if data[0] == "msgpack":
+                return unpackb(data[1], ext_hook=self._unpack_ext_hook, option=OPT_NON_STR_KEYS)
+            return super().loads_typed(data)
+        except Exception as error:
+            if data[0] == "pickle" and not self.pickle_fallback:
+                return Unreadable(*data, f"{SETTING} is not true")
+            log.warning("a stored value cannot be read: %s", type(error).__name__)
+            return Unreadable(*data, text_of(error))
+
+
+class _Everything:
+    """The classes that may be rebuilt where all may be. Each is named once in the log."""
+
+    def __init__(self) -> None:
+        self._named: set[tuple[str, ...]] = set(CONSTRUCTORS)
+
+    def __contains__(self, path: tuple[str, ...]) -> bool:
+        if path not in self._named and len(self._named) < 1000:
+            self._named.add(path)
+            log.warning(
+                "stored values are rebuilt into %s; checkpointer.serde.allowed_msgpack_modules can name the classes"
+                " for which that is meant",
+                ".".join(path),
+            )
+        return True
+
+
+_NO_STATE_KEY = {
+    "__interrupt__": "The value of an interrupt",
+    "__resume__": "The answer to an interrupt",
+    "__return__": "What a task returned",
+    "__pregel_tasks": "What a Send carries",
+}
+
+
+def dumps_channel(serde: SerializerProtocol, channel: str, value: Any) -> tuple[str, bytes]:
+    """Type and bytes of what is written to a channel.
+
+    Raises:
+        UnstorableError: it cannot be stored. The text says which state key it is, and what can be done.
+    """
+    try:
+        return serde.dumps_typed(value)
+    except UnstorableError as error:
+        what = _NO_STATE_KEY.get(channel, f"State key {channel!r}")
+        raise UnstorableError(
+            f"{what} cannot be stored: {error}. Give it as data (dicts, lists, text, numbers), declare the key as an"
+            f" UntrackedValue, or set {SETTING} to true, which pickles such values."
+        ) from error
+
 
 def make_serde(settings: Serde) -> SerializerProtocol:
-    """LangGraph's serializer, as it is configured. A value of a class that is not allowed is read as the plain data within it."""
+    """The serializer, as it is configured. A value of a class that is not allowed is read as the plain data within it."""
     more: dict[str, Any] = {}
     if settings.allowed_msgpack_modules is not msgspec.UNSET:
         allowed = cast(Allowed, settings.allowed_msgpack_modules)
@@ -20,7 +137,7 @@ def make_serde(settings: Serde) -> SerializerProtocol:
             # LangGraph wants module and name; a path may be given in any number of parts.
             allowed = tuple((".".join(path[:-1]), path[-1]) for path in allowed)
         more["allowed_msgpack_modules"] = allowed
-    return JsonPlusSerializer(
+    return ValueSerializer(
         pickle_fallback=settings.pickle_fallback,
         allowed_json_modules=cast(Allowed, settings.allowed_json_modules),
         **more,

@@ -44,11 +44,11 @@ def _is_loose_answer(task_id: str, channel: str) -> bool:
 
 
 def kept_writes(
-    writes: Sequence[tuple[str, Any]], task_id: str, path: str, dumps: Callable[[Any], tuple[str, bytes]]
+    writes: Sequence[tuple[str, Any]], task_id: str, path: str, dumps: Callable[[str, Any], tuple[str, bytes]]
 ) -> list[PendingWrite]:
-    """The writes of a task as they are stored."""
+    """The writes of a task as they are stored. `dumps` takes a channel and what is written to it."""
     return [
-        PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, *dumps(value), path)
+        PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, *dumps(channel, value), path)
         for idx, (channel, value) in enumerate(writes)
         if not _is_loose_answer(task_id, channel)
     ]

@@ -10,6 +10,18 @@ from langgraph.checkpoint.base import get_checkpoint_id
 from threadloom.storage.base import Tx
 from threadloom.storage.lineage import CheckpointRow
 
+RUN_ID = "run_id"
+"""Key of `configurable`: the run that writes."""
+
+FENCE = "__run_fence"
+"""Key of `configurable`: what the run must still hold to write. Never stored, never shown."""
+
+NOTED = "__run_noted"
+"""Key of `configurable`: further metadata of each checkpoint. Never shown as such."""
+
+UNNAMED = "__run_unnamed"
+"""Key of `configurable`: true for a checkpoint that is to begin a run, so that its metadata must not name the run."""
+
 PAGE = 50
 """Checkpoints read at once by a listing."""
 

@@ -16,6 +16,7 @@ import uvicorn
 from threadloom.cli import again
 from threadloom.cli.connections import Connections, HttpProtocol
 from threadloom.errors import StartError, ThreadloomError
+from threadloom.usercode import run_until_done
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -76,8 +77,13 @@ def serve(
     except (OSError, ValueError) as error:
         raise StartError(f"HTTPS cannot be served with {certificate} and {key}: {error}") from error
     server = _Server(config, listening, on_ready, on_stop, on_leave, grace, drain)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve(sockets=[listening.dup()]))
+    runner = asyncio.Runner(loop_factory=config.get_loop_factory())
+    try:
+        loop = runner.get_loop()
+        run_until_done(loop, loop.create_task(server.serve(sockets=[listening.dup()])))
+    finally:
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):  # of users' tasks that are cancelled now
+            runner.close()
     if not server.started:
         raise watched.failure() or StartError("the server was stopped before it was ready")
     return server.again

@@ -11,6 +11,7 @@ from langgraph_sdk.encryption.types import DecryptResult, EncryptionContext
 
 from threadloom.encryption.cipher import At, UndecipherableError
 from threadloom.errors import ConfigError
+from threadloom.usercode import contained
 
 log = logging.getLogger("threadloom.encryption")
 
@@ -87,7 +88,8 @@ class Handlers:
         if self._context is None:
             return dict(told)
         try:
-            made = await self._context(user, EncryptionContext(metadata=dict(told)))
+            with contained():
+                made = await self._context(user, EncryptionContext(metadata=dict(told)))
         except Exception as error:
             log.error("the encryption's context handler failed", exc_info=error)
             raise UndecipherableError("The encryption's context handler failed") from error
@@ -121,7 +123,8 @@ class Handlers:
             raise UndecipherableError(f"{name} cannot be decrypted: there is no handler {verb}.{kind}")
         context = EncryptionContext(model=call.at.model, field=call.at.field, metadata=dict(call.context))
         try:
-            given = await handler(context, dict(call.data) if kind == "json" else call.data)
+            with contained():
+                given = await handler(context, dict(call.data) if kind == "json" else call.data)
         except Exception as error:
             log.error("the handler %s.%s failed for %s", verb, kind, name, exc_info=error)
             raise UndecipherableError(f"{name} cannot be {verb}ed: the handler {verb}.{kind} failed") from error

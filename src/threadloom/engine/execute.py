@@ -17,22 +17,23 @@ from threadloom.checkpointer.trail import Trail
 from threadloom.codec import to_json
 from threadloom.engine.answers import Answers
 from threadloom.engine.events import Emitter
+from threadloom.engine.known import USER, bare, noted
 from threadloom.engine.protocol_events import Channels
 from threadloom.engine.result import Kind, Result
-from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
+from threadloom.engine.snapshot import Snapshot, thread_state
 from threadloom.engine.stream_modes import NamedEvent, Translator, langgraph_modes, mode_of_event
 from threadloom.engine.turn import turn_start
 from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
 from threadloom.faults import told
+from threadloom.graphs import reading
 from threadloom.graphs.registry import Graphs
 from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
+from threadloom.graphs.untracked import Untracked, untracked
 from threadloom.types import Run
+from threadloom.usercode import is_cancelled_from_outside
 
 log = logging.getLogger("threadloom.run")
-
-USER = "langgraph_auth_user"
-"""Key of `configurable` that carries the user: whole while the graph runs, what is kept of it where it is stored."""
 
 Graph = Any
 """A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
@@ -76,8 +77,10 @@ class Execution:
         self._wants_snapshot = snapshot
         self._kwargs = run.kwargs
         self._values: Any = None
+        self._began = False
         self._interrupts: dict[str, Any] = {}
         self._output_channels: str | Sequence[str] = ()
+        self._untracked: Untracked | None = None
 
     async def execute(self, cancelled: Callable[[], bool]) -> Result:
         """Runs the graph to its end and emits all that happens.
@@ -112,36 +115,40 @@ class Execution:
                         if trail is not None and (snapshot is not None or not self._wants_snapshot):
                             trail.leave()
                             left = trail
-                except asyncio.CancelledError:
-                    if not cancelled():
-                        raise
-                    kind = "cancelled"
-                except Exception as failure:
-                    self._pass_on(failure)
-                    error = failure
-                    kind = "timeout" if isinstance(failure, TimeoutError) and limit.expired() else "error"
+                except BaseException as failure:
+                    kind = self._kind_of(failure, cancelled())
+                    error = None if kind == "cancelled" else failure
+                    if isinstance(failure, TimeoutError) and limit.expired():
+                        kind = "timeout"
                 if self._wants_snapshot and (snapshot is None or kind != "success"):
-                    snapshot = await thread_state(graph, _bare(config))
-        except asyncio.CancelledError:
-            if not cancelled():
-                raise
-            kind = "cancelled"
-        except Exception as failure:
-            self._pass_on(failure)
-            kind, error = "error", failure
+                    snapshot = await thread_state(graph, bare(config))
+        except BaseException as failure:
+            kind = self._kind_of(failure, cancelled())
+            error = None if kind == "cancelled" else failure
         if error is None:
             return Result(kind=kind, output_json=self._output(), snapshot=snapshot, trail=left)
         return self._failed(kind, error, snapshot)
 
     def refused(self, failure: Exception) -> Result:
         """The result of an attempt that ended well, but what it put was not stored. Raises as `execute`."""
-        self._pass_on(failure)
-        return self._failed("error", failure, None)
+        return self._failed(self._kind_of(failure, False), failure, None)
 
-    def _pass_on(self, failure: Exception) -> None:
-        """Raises what is no fault of the graph's: the run is another attempt's now, or is to be tried again."""
+    def _kind_of(self, failure: BaseException, cancelled: bool) -> Kind:
+        """What an attempt ends as by what was raised in it, which may be anything: users' code ran.
+
+        Raises:
+            BaseException: `failure`, if it is no fault of the graph's: the run is another attempt's now, or is to be tried again.
+        """
+        if isinstance(failure, asyncio.CancelledError):
+            if cancelled:
+                return "cancelled"
+            if is_cancelled_from_outside():
+                raise failure
         if isinstance(failure, LostLeaseError) or (isinstance(failure, StorageError) and not self._last):
             raise failure
+        if isinstance(failure, GeneratorExit):
+            raise failure  # it may be this coroutine that is closed: whoever runs it ends the run
+        return "error"
 
     def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
         log.warning("run %s failed", self._run.run_id, exc_info=error)
@@ -153,11 +160,26 @@ class Execution:
 
     async def _stream(self, graph: Graph, config: dict[str, Any]) -> None:
         self._output_channels = graph.output_channels
+        self._untracked = untracked(graph)
         input_ = await self._input(graph, config)
         if isinstance(input_, _Nothing):
-            state = await graph.aget_state(_bare(config))
+            state = await reading.read_state(graph, bare(config))
             self._values = state.values
             return
+        try:
+            await self._stream_once(graph, input_, config)
+        except Exception:
+            if self._began or input_ is None or isinstance(input_, Command):
+                raise
+            if not await reading.clear_refused(graph, config, self._run.run_id):
+                raise
+            await self._stream_once(graph, input_, config)
+        if isinstance(input_, Command) and input_.update is not None:
+            await self._settle_update(graph, bare(config))
+        if self._values is None:  # it stopped, or had nothing to do, before it showed anything
+            self._values = (await reading.read_state(graph, bare(config))).values
+
+    async def _stream_once(self, graph: Graph, input_: Any, config: dict[str, Any]) -> None:
         translator = Translator(
             self._kwargs["stream_mode"],
             self._run.thread_id,
@@ -168,10 +190,6 @@ class Execution:
             await self._stream_channels(graph, input_, config, translator)
         else:
             await self._stream_modes(graph, input_, config, translator)
-        if isinstance(input_, Command) and input_.update is not None:
-            await self._settle_update(graph, _bare(config))
-        if self._values is None:  # it stopped, or had nothing to do, before it showed anything
-            self._values = (await graph.aget_state(_bare(config))).values
 
     def _storing(self, graph: Graph) -> contextlib.AbstractAsyncContextManager[Trail | None]:
         """Whether the graph waits for each checkpoint, or only its end does."""
@@ -184,8 +202,11 @@ class Execution:
             config = with_reports(config, lambda ns, task: self._emit(translator.lives(ns, task)))
         try:
             async for ns, mode, chunk in self._chunks(graph, input_, config):
+                self._began = True
                 if mode == "values" and not ns:
                     self._see(chunk)
+                if self._untracked is not None and self._emitter.stored:
+                    chunk = self._untracked.without(ns, mode, chunk)
                 if mode == "events":
                     self._emitter.emit("events", chunk, mode_of_event(chunk))
                 else:
@@ -207,8 +228,9 @@ class Execution:
         """A v2 run: all that happens goes to the channels; who follows the run in the classic way is told as well."""
 
         def seen(part: Part) -> None:
+            self._began = True
             if part.method == "values" and not part.namespace:
-                self._values = part.data
+                self._values = part.data if self._untracked is None else self._untracked.of_root(part.data)
                 self._interrupts |= {interrupt.id: interrupt for interrupt in part.interrupts}
 
         channels = Channels(self._emitter.tell)
@@ -226,6 +248,8 @@ class Execution:
                 if first and part.method == "checkpoints" and not part.namespace:
                     first = False
                     channels.turn = await turn_start(graph.checkpointer, config, part.data)
+                if self._untracked is not None:
+                    part = part._replace(data=self._untracked.without(part.namespace, part.method, part.data))
                 channels.take(part)
                 if part.method != "messages":
                     self._emit(translator.events(part.namespace, part.method, part.data))
@@ -287,6 +311,8 @@ class Execution:
         if command.get("update") is not None:
             pairs = command["update"]
             given["update"] = [tuple(pair) for pair in pairs] if isinstance(pairs, list) else pairs
+            update = given["update"]
+            await reading.check_update(graph, config, update.items() if isinstance(update, dict) else update)
         if command.get("goto"):
             goto = command["goto"]
             given["goto"] = [_destination(one) for one in goto] if isinstance(goto, list) else _destination(goto)
@@ -327,7 +353,7 @@ class Execution:
         given = self._kwargs["config"]
         configurable = dict(given["configurable"])
         configurable[FENCE] = run.fence
-        configurable[NOTED] = _noted({**(self._kwargs.get("context") or {}), **given.get("metadata", {})})
+        configurable[NOTED] = noted({**(self._kwargs.get("context") or {}), **given.get("metadata", {})})
         configurable[USER] = self._users.of(run.run_id, configurable.get(USER))
         if self._resumed:
             for key in ("checkpoint_id", "checkpoint_map"):
@@ -370,6 +396,8 @@ class Execution:
 
     def _see(self, chunk: Any) -> None:
         """Notes the newest values and questions of the root."""
+        if self._untracked is not None:
+            chunk = self._untracked.of_root(chunk)
         if isinstance(chunk, dict) and "__interrupt__" in chunk:
             for interrupt in chunk["__interrupt__"]:
                 self._interrupts[interrupt.id] = interrupt
@@ -388,19 +416,6 @@ class Execution:
             return to_json(values)
         questions = {"__interrupt__": list(self._interrupts.values())}
         return to_json({**values, **questions} if isinstance(values, dict) else questions)
-
-
-async def read_state(run: Run, graphs: Graphs, users: RunUsers) -> Snapshot:
-    """What the run's thread looks like now; the empty state when its graph cannot be had."""
-    configurable = {**run.kwargs["config"]["configurable"], "checkpoint_ns": ""}
-    configurable[USER] = users.of(run.run_id, configurable.get(USER))
-    config = _bare({"configurable": configurable, "metadata": {}})
-    try:
-        async with graphs.open(run.graph_id, config=config, access="threads.read") as graph:
-            return await thread_state(graph, config)
-    except Exception:
-        log.exception("the state of thread %s cannot be read", run.thread_id)
-        return EMPTY
 
 
 def _refusal(error: BaseException) -> dict[str, Any]:
@@ -423,23 +438,6 @@ class _Nothing:
 
 def _destination(goto: Any) -> Any:
     return Send(goto["node"], goto["input"]) if isinstance(goto, dict) else goto
-
-
-def _noted(said: dict[str, Any]) -> dict[str, Any]:
-    """What a run says that belongs into its checkpoints' metadata and is no scalar: LangGraph takes only those along."""
-    return {
-        key: value
-        for key, value in said.items()
-        if not isinstance(value, str | int | float) and not key.startswith("__")
-    }
-
-
-def _bare(config: dict[str, Any]) -> dict[str, Any]:
-    """The same config, at the thread's newest checkpoint."""
-    configurable = {
-        key: value for key, value in config["configurable"].items() if key not in ("checkpoint_id", "checkpoint_map")
-    }
-    return {"configurable": {**configurable, "checkpoint_ns": ""}, "metadata": config["metadata"]}
 
 
 def _is_made(schema: Any) -> bool:

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
+from threadloom.usercode import run_forever
+
 
 class Loops:
     """Executes coroutines.
@@ -18,6 +20,7 @@ class Loops:
         self._isolated = isolated
         self._idle: list[asyncio.AbstractEventLoop] = []
         self._all: list[asyncio.AbstractEventLoop] = []
+        self._closed = False
 
     def run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
         """Starts `work`; the future lives on the calling loop."""
@@ -30,11 +33,13 @@ class Loops:
 
     def close(self) -> None:
         """Stops the loops. What still blocks on one is left behind."""
+        self._closed = True
         for loop in self._all:
             loop.call_soon_threadsafe(loop.stop)
 
     def _new(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
-        threading.Thread(target=loop.run_forever, name=f"threadloom-loop-{len(self._all)}", daemon=True).start()
+        name = f"threadloom-loop-{len(self._all)}"
+        threading.Thread(target=run_forever, args=(loop, lambda: self._closed), name=name, daemon=True).start()
         self._all.append(loop)
         return loop

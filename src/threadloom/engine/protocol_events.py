@@ -7,6 +7,7 @@ import msgspec
 
 from threadloom.engine.subgraphs import Namespace, Phase, Subgraph, Subgraphs
 from threadloom.faults import told
+from threadloom.usercode import text_of
 
 
 class Part(Protocol):
@@ -115,7 +116,7 @@ class Channels:
             if subgraph.is_agent and subgraph.tool_call_id is not None:
                 data["cause"] = {"type": "toolCall", "tool_call_id": subgraph.tool_call_id}
         if phase == "failed":
-            data["error"] = told(error)["message"] if isinstance(error, BaseException) else str(error)
+            data["error"] = told(error)["message"] if isinstance(error, BaseException) else text_of(error)
         self._tell("lifecycle", subgraph.namespace, data, None)
 
     # --- one part ---
@@ -208,7 +209,7 @@ class Channels:
 
     def _break_off(self, which: Callable[[_Talk], bool], error: Any) -> None:
         """Tells of messages that will not be finished."""
-        message = told(error)["message"] if isinstance(error, BaseException) else str(error)
+        message = told(error)["message"] if isinstance(error, BaseException) else text_of(error)
         for run, talk in list(self._talks.items()):
             if which(talk):
                 self._of_model(run, talk, {"event": "error", "message": message or "The run was stopped"})

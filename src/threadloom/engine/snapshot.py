@@ -7,6 +7,7 @@ import msgspec
 
 from threadloom.checkpointer import SHOWN
 from threadloom.codec import to_json
+from threadloom.graphs.reading import read_state
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,11 +28,11 @@ EMPTY = Snapshot(values_json=None, interrupts_json=b"{}", has_next=False)
 
 
 async def thread_state(graph: Any, config: dict[str, Any]) -> Snapshot:
-    """Reads the state that `config` addresses (a thread's newest, or one checkpoint) through its graph.
+    """Reads the state that `config` addresses (a thread's newest, or one checkpoint) through its graph, whatever it refuses.
 
     `interrupts_json` is `{task_id: [{"id", "value"}, …]}` of the questions that still wait.
     """
-    state = await graph.aget_state(shown(config))
+    state = await read_state(graph, shown(config))
     if state.metadata is None:
         return EMPTY
     interrupts = {

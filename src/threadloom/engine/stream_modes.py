@@ -8,6 +8,7 @@ from langchain_core.messages import BaseMessageChunk, message_chunk_to_message
 from threadloom.engine.subgraphs import Phase, Subgraph, Subgraphs
 from threadloom.faults import told
 from threadloom.types import CHECKPOINT_MARK
+from threadloom.usercode import text_of
 
 NamedEvent = tuple[str, Any, str]
 """Event name, value, and the stream mode it belongs to."""
@@ -87,7 +88,7 @@ class Translator:
             data["tool_call_id"] = subgraph.tool_call_id
         if phase == "failed":
             is_raised = isinstance(error, BaseException)
-            data["error"] = told(error) if is_raised else {"error": "Error", "message": str(error)}
+            data["error"] = told(error) if is_raised else {"error": "Error", "message": text_of(error)}
         self._lives.append((_named("lifecycle", subgraph.namespace), data, "lifecycle"))
 
     def _told_lives(self) -> Iterator[NamedEvent]:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -15,13 +14,15 @@ from threadloom.clock import SECOND, Clock
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import telling
 from threadloom.engine.events import KEEP, LARGEST, REPLAY_BYTES, Emitter, Numbers
-from threadloom.engine.execute import Execution, read_state
+from threadloom.engine.execute import Execution
+from threadloom.engine.held import Held
+from threadloom.engine.known import known_state, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, Sweeper
 from threadloom.engine.loops import Loops
-from threadloom.engine.observe import Ending, Observer, Tell, log_run
+from threadloom.engine.observe import Observer, log_run
 from threadloom.engine.result import Result
 from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
-from threadloom.errors import LostLeaseError, PutsFailedError, StorageError
+from threadloom.errors import LostLeaseError, PutsFailedError, StorageError, ThreadloomError
 from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
 from threadloom.log import run_context
@@ -42,54 +43,6 @@ PLACE_SECONDS = 1.0
 
 AfterRun = Callable[[Settled], Awaitable[None]]
 """Called once a run has ended, before those who wait for it are told: webhooks."""
-
-
-class _Held:
-    """A run in this worker's hands, with the graphs that were served when it began: it ends on the code it began with."""
-
-    def __init__(self, run: Run, graphs: Graphs) -> None:
-        self.run = run
-        self.graphs = graphs
-        self.task: asyncio.Task[Any] | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.cancelled = False
-        self.lost = False
-        self.over = False
-        self._began = time.perf_counter()
-        self._tell: Tell | None = None
-        self._stopped = False
-        self._executing = False
-
-    def stop(self) -> None:
-        """Cancels the execution, from any thread: now, or as soon as it begins. A run that is being settled ends as it will."""
-        self._stopped = True
-        if self.loop is not None:
-            self.loop.call_soon_threadsafe(self._cancel)
-
-    def observe(self, observer: Observer) -> None:
-        """Lets somebody look on from here to the end."""
-        self._began = time.perf_counter()
-        self._tell = observer(self.run)
-
-    def tell_end(self, status: str, error: str | None = None) -> None:
-        """Tells who looks on how this attempt ended. The first word counts."""
-        tell, self._tell = self._tell, None
-        if tell is not None:
-            tell(Ending(status, error, time.perf_counter() - self._began))
-
-    def execute(self) -> None:
-        """From here on it can be stopped."""
-        self._executing = True
-        if self._stopped:
-            self._cancel()
-
-    def settle(self) -> None:
-        """From here on it can be stopped no more."""
-        self._executing = False
-
-    def _cancel(self) -> None:
-        if self._executing and self.task is not None:
-            self.task.cancel()
 
 
 class Worker:
@@ -159,7 +112,7 @@ class Worker:
         )
         self._sweeper = Sweeper(storage=storage, clock=clock, worker=self.id, seconds=lease, attempts=attempts)
         self._loops = Loops(isolated)
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._taken: dict[str, int] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
         self._cancelled_early: dict[str, int] = {}
@@ -315,7 +268,7 @@ class Worker:
     # --- one run ---
 
     def _begin(self, work: Coroutine[Any, Any, None], run: Run, since: int) -> None:
-        held = self._held[run.run_id] = _Held(run, self._graphs())
+        held = self._held[run.run_id] = Held(run, self._graphs())
         self._leases.hold(run, since)
         if run.run_id in self._cancelled_early:
             self._cancel(run.run_id)
@@ -333,7 +286,7 @@ class Worker:
         # What may be claimed now this worker finds itself, unless it claims no more.
         self._broker.wake(elsewhere=self._stopping)
 
-    async def _watched(self, work: Coroutine[Any, Any, None], held: _Held) -> None:
+    async def _watched(self, work: Coroutine[Any, Any, None], held: Held) -> None:
         held.task = asyncio.current_task()
         held.loop = asyncio.get_running_loop()
         configurable = held.run.kwargs["config"]["configurable"]
@@ -347,8 +300,28 @@ class Worker:
             except asyncio.CancelledError:
                 if not (held.lost or self._stopping):
                     raise
+            except ThreadloomError:
+                raise  # the database failed: whoever takes the run up when its lease is over tries it again
+            except BaseException as error:
+                if held.over or self._stopping:
+                    raise
+                await self._break_off(held, error)
             finally:
                 held.tell_end("lost" if held.lost else "requeued")
+
+    async def _break_off(self, held: Held, error: BaseException) -> None:
+        """Ends a run whose attempt came to no result of its own, lest it runs for ever.
+
+        A `GeneratorExit` of users' code closes every coroutine of its task but the outermost, so only here can be waited.
+        """
+        held.settle()
+        log.error("run %s is broken off", held.run.run_id, exc_info=error)
+        run, fault = held.run, told(error)
+        emitter = self._emitter(run)
+        emitter.emit("error", fault)
+        result = error_result(fault["error"], fault["message"])
+        result.snapshot = None if run.temporary else await known_state(run, held.graphs, self._users)
+        await self._settle(held, result, emitter)
 
     async def _attempt(self, run: Run) -> None:
         """Executes a claimed run and settles it; when the database fails, lets it be tried again."""
@@ -367,7 +340,7 @@ class Worker:
             else:
                 await self._abandon(held, error)
 
-    async def _execute(self, held: _Held) -> None:
+    async def _execute(self, held: Held) -> None:
         run = held.run
         emitter = self._emitter(run)
         await self._users.fetch(run)
@@ -416,7 +389,7 @@ class Worker:
         self._numbers.after(max(changed, run.updated_at + SECOND if again else 0))
         return wrote
 
-    async def _abandon(self, held: _Held, error: UndecipherableError) -> None:
+    async def _abandon(self, held: Held, error: UndecipherableError) -> None:
         """Ends a run whose end cannot be told: what came of it can be neither encrypted nor read."""
         run = held.run
         log.error("run %s ends without a word of what came of it: %s", run.run_id, error.detail)
@@ -445,12 +418,12 @@ class Worker:
         except UndecipherableError as error:
             await self._abandon(held, error)
 
-    async def _give_up_in_words(self, held: _Held) -> None:
+    async def _give_up_in_words(self, held: Held) -> None:
         run = held.run
         await self._went_before(run)
         emitter = self._emitter(run)
         # Reading the state calls the user's code once more; if that is what kills workers, it has had its chance.
-        snapshot = await read_state(run, held.graphs, self._users) if run.attempt <= self._attempts + 1 else None
+        snapshot = await known_state(run, held.graphs, self._users) if run.attempt <= self._attempts + 1 else None
         if run.cancel:
             output = (snapshot and snapshot.values_json) or b"{}"
             result = Result(kind="cancelled", output_json=output, snapshot=snapshot)
@@ -460,13 +433,13 @@ class Worker:
             result.snapshot = snapshot
         await self._settle(held, result, emitter)
 
-    async def _settle(self, held: _Held, result: Result, emitter: Emitter) -> None:
+    async def _settle(self, held: Held, result: Result, emitter: Emitter) -> None:
         run = held.run
         await emitter.flush()
         settled, closing = await self._end(run, result, emitter)
         if settled is None:
             await self._settling.roll_back(run)
-            snapshot = None if run.temporary else await read_state(run, held.graphs, self._users)
+            snapshot = None if run.temporary else await known_state(run, held.graphs, self._users)
             settled, closing = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
         if settled is not None:
             held.over = True

@@ -15,6 +15,7 @@ from langgraph_sdk import runtime as sdk
 from pydantic import BaseModel
 
 from threadloom.errors import ApiError, ConfigError
+from threadloom.usercode import contained
 
 Graph = Pregel[Any, Any, Any, Any]
 Access = Literal["threads.create_run", "threads.update", "threads.read", "assistants.read"]
@@ -103,16 +104,17 @@ class Factory:
         if self._runtime_name is not None:
             given[self._runtime_name] = self._runtime(config, access, store, context)
         in_order = [given.pop(name) for name in self._positional]
-        made = self._call(*in_order, **given)
-        if inspect.isawaitable(made):
-            made = await made
-        if not isinstance(made, Pregel | StateGraph):
-            if hasattr(made, "__aenter__"):
-                made = await stack.enter_async_context(made)
-            elif hasattr(made, "__enter__"):
-                made = stack.enter_context(made)
-        if isinstance(made, StateGraph):
-            made = made.compile()
+        with contained():
+            made = self._call(*in_order, **given)
+            if inspect.isawaitable(made):
+                made = await made
+            if not isinstance(made, Pregel | StateGraph):
+                if hasattr(made, "__aenter__"):
+                    made = await stack.enter_async_context(made)
+                elif hasattr(made, "__enter__"):
+                    made = stack.enter_context(made)
+            if isinstance(made, StateGraph):
+                made = made.compile()
         if not isinstance(made, Pregel):
             raise GraphInvalid(
                 f"Graph '{self._graph_id}' is not valid. Review graph registration. "

@@ -9,6 +9,7 @@ from langgraph.store.base import BaseStore, Op, Result
 
 from threadloom.errors import ConfigError
 from threadloom.graphs.load import explain
+from threadloom.usercode import contained
 
 
 class OwnStore(BaseStore):
@@ -50,6 +51,10 @@ class OwnStore(BaseStore):
 
     async def _made(self) -> Any:
         """What the spec gives in the end, entered."""
+        with contained():
+            return await self._called()
+
+    async def _called(self) -> Any:
         found = self._found
         if isinstance(found, type) or (callable(found) and not _usable(found)):
             found = found()
@@ -64,13 +69,16 @@ class OwnStore(BaseStore):
 
     async def __aexit__(self, *error: Any) -> None:
         self._store = None
-        await self._stack.aclose()
+        with contained():
+            await self._stack.aclose()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        return self._entered().batch(ops)
+        with contained():
+            return self._entered().batch(ops)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        return await self._entered().abatch(ops)
+        with contained():
+            return await self._entered().abatch(ops)
 
     def _entered(self) -> BaseStore:
         if self._store is None:

@@ -9,7 +9,9 @@ from typing import Any
 
 from threadloom.config.settings import Settings
 from threadloom.errors import ApiError, ConfigError
+from threadloom.faults import told
 from threadloom.graphs.load import load_configured
+from threadloom.usercode import contained
 
 log = logging.getLogger("threadloom.graphs")
 
@@ -67,12 +69,13 @@ class Assign:
             cron_id=cron_id,
         )
         try:
-            answer = self._function(context)
-            if inspect.isawaitable(answer):
-                answer = await answer
+            with contained():
+                answer = self._function(context)
+                if inspect.isawaitable(answer):
+                    answer = await answer
         except Exception as error:
             log.exception("The priority function %s failed", self._name)
-            raise ApiError(f"The priority function {self._name} failed: {type(error).__name__}") from error
+            raise ApiError(f"The priority function {self._name} failed: {told(error)['error']}") from error
         try:
             return priority_of(answer)
         except ValueError as error:

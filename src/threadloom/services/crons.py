@@ -20,6 +20,7 @@ from threadloom.auth.user import kept
 from threadloom.clock import Clock
 from threadloom.encryption.context import telling
 from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, StorageError
+from threadloom.faults import told
 from threadloom.ids import new_id
 from threadloom.services import schedule
 from threadloom.services.permission import metadata_left, seen, thread_seen, unreadable
@@ -30,6 +31,7 @@ from threadloom.storage.base import Storage, Tx
 from threadloom.storage.crons import CronQuery
 from threadloom.storage.filters import Filter, permits
 from threadloom.types import UNREADABLE, Assistant, Caller, Cron
+from threadloom.usercode import text_of
 
 log = logging.getLogger(__name__)
 
@@ -361,7 +363,7 @@ class CronService:
 
     async def _failed(self, cron: Cron, expected: int, following: int | None, now: int, error: Exception) -> None:
         """Writes down why a firing made no run, and lets it go."""
-        text = error.detail if isinstance(error, ApiError) else f"{type(error).__name__}: {error}"
+        text = error.detail if isinstance(error, ApiError) else f"{told(error)['error']}: {text_of(error)}"
         log.warning(
             "Cron %s made no run: %s", cron.cron_id, text, exc_info=None if isinstance(error, ApiError) else error
         )

@@ -2,16 +2,16 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from threadloom.auth.user import kept
 from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import UndecipherableError
-from threadloom.errors import Denied
+from threadloom.errors import Denied, NotFound
 from threadloom.storage.base import Tx
 from threadloom.storage.filters import AllOf, Filter, permits
-from threadloom.types import Caller, Thread
+from threadloom.types import Caller, Run, Thread
 
 log = logging.getLogger("threadloom.auth")
 
@@ -34,6 +34,31 @@ def seen(record: R | None, rule: Filter | None) -> R | None:
 async def thread_seen(tx: Tx, thread_id: str, rule: Filter | None) -> Thread | None:
     """The record of a thread without its state, if it is there and the rule permits it."""
     return seen(await tx.threads.get(thread_id, with_state=False), rule)
+
+
+async def known_thread(tx: Tx, thread_id: str, rule: Filter | None) -> Thread:
+    """The record of a thread without its state. Raises NotFound where `thread_seen` gives None."""
+    thread = await thread_seen(tx, thread_id, rule)
+    if thread is None:
+        raise NotFound(f"Thread with ID {thread_id} not found")
+    return thread
+
+
+async def known_run(tx: Tx, thread_id: str, run_id: str, rule: Filter | None) -> Run:
+    """A run of a thread. Raises NotFound if the thread may not be seen, or has no such run."""
+    await known_thread(tx, thread_id, rule)
+    run = await tx.runs.get(run_id)
+    if run is None or run.thread_id != thread_id:
+        raise NotFound("Run not found")
+    return run
+
+
+async def any_known_run(tx: Tx, thread_id: str | None, run_ids: Sequence[str], rule: Filter | None) -> bool:
+    """Whether one of these runs is on the thread, as far as the caller may see it."""
+    if thread_id is None or await thread_seen(tx, thread_id, rule) is None:
+        return False
+    runs = [await tx.runs.get(run_id) for run_id in run_ids]
+    return any(run is not None and run.thread_id == thread_id for run in runs)
 
 
 @contextlib.contextmanager

@@ -11,14 +11,14 @@ from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.engine.admission import Admitted, Starter, admit, end_pending
 from threadloom.engine.events import Numbers, closing
-from threadloom.engine.execute import read_state
+from threadloom.engine.known import read_state
 from threadloom.engine.settle import throw_away
 from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.graphs.priority import Assign
 from threadloom.graphs.registry import Graphs
 from threadloom.services.given import note_given
 from threadloom.services.limits import Limits
-from threadloom.services.permission import both, thread_seen
+from threadloom.services.permission import any_known_run, both, known_run, known_thread, thread_seen
 from threadloom.services.priorities import Priorities
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_grant import Assistants, Grant, Granting, made_thread
@@ -253,7 +253,7 @@ class RunService:
             run = await tx.runs.get(run_id)
             unknown = run is None or run.thread_id != thread_id
             if unknown or rule is not None:
-                await self._thread_exists(tx, thread_id, rule)
+                await known_thread(tx, thread_id, rule)
             if run is None or unknown:
                 raise NotFound("Not Found")
             return run
@@ -270,7 +270,7 @@ class RunService:
         )
 
         async def work(tx: Tx) -> "list[Run]":
-            await self._thread_exists(tx, thread_id, rule)
+            await known_thread(tx, thread_id, rule)
             return await tx.runs.of_thread(thread_id, status=status, limit=limit, offset=offset)
 
         return await self._storage.read(work)
@@ -369,9 +369,8 @@ class RunService:
                     ended[run.thread_id] = run
                     self._end_stream(run)
         if not found:
-            raise NotFound(
-                NOTHING_MATCHES if await self._any_known(thread_id, run_ids or (), rule) else NOTHING_TO_CANCEL
-            )
+            known = await self._storage.read(lambda tx: any_known_run(tx, thread_id, run_ids or (), rule))
+            raise NotFound(NOTHING_MATCHES if known else NOTHING_TO_CANCEL)
         self._broker.wake()
         for run in ended.values():
             await self._rest(run)
@@ -401,7 +400,7 @@ class RunService:
             NotFound: thread or run unknown.
         """
         rule = await self._guard.ask(caller, "threads", "delete", {"run_id": run_id, "thread_id": thread_id})
-        run = await self._known(thread_id, run_id, rule)
+        run = await self._storage.read(lambda tx: known_run(tx, thread_id, run_id, rule))
         if run.status in ACTIVE:
             await self.cancel(SYSTEM, thread_id, run_id, action="rollback", wait=True)
             return
@@ -471,31 +470,6 @@ class RunService:
         about = {"run_ids": None if run_ids is None else list(run_ids), "status": status}
         value = {"thread_id": thread_id, "action": action, "metadata": about}
         return await self._guard.ask(caller, "threads", "update", value)
-
-    async def _known(self, thread_id: str, run_id: str, rule: Filter | None) -> Run:
-        async def work(tx: Tx) -> Run:
-            await self._thread_exists(tx, thread_id, rule)
-            run = await tx.runs.get(run_id)
-            if run is None or run.thread_id != thread_id:
-                raise NotFound("Run not found")
-            return run
-
-        return await self._storage.read(work)
-
-    async def _any_known(self, thread_id: str | None, run_ids: Sequence[str], rule: Filter | None) -> bool:
-        """Whether one of these runs is on the thread, as far as the caller may see it."""
-
-        async def work(tx: Tx) -> bool:
-            if thread_id is None or await thread_seen(tx, thread_id, rule) is None:
-                return False
-            runs = [await tx.runs.get(run_id) for run_id in run_ids]
-            return any(run is not None and run.thread_id == thread_id for run in runs)
-
-        return await self._storage.read(work)
-
-    async def _thread_exists(self, tx: Tx, thread_id: str, rule: Filter | None) -> None:
-        if await thread_seen(tx, thread_id, rule) is None:
-            raise NotFound(f"Thread with ID {thread_id} not found")
 
     def _end_stream(self, run: Run) -> None:
         """Tells the readers of a run that never started that it is over."""

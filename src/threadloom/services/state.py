@@ -11,6 +11,7 @@ from threadloom.broker.base import Broker
 from threadloom.codec import contains, to_json
 from threadloom.engine.events import Numbers
 from threadloom.engine.snapshot import shown
+from threadloom.graphs.reading import read_history, read_state
 from threadloom.services.permission import both, thread_seen
 from threadloom.services.requests import HistoryQuery, StateUpdate
 from threadloom.services.state_update import StateWriter
@@ -18,6 +19,7 @@ from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.threads import missing
 from threadloom.storage.base import Storage
 from threadloom.types import Caller, Event, Thread
+from threadloom.usercode import repr_of
 
 PLACE = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 """What a checkpoint is told by, in this order."""
@@ -74,7 +76,7 @@ class StateService:
         place = _place(checkpoint)
         config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
-            snapshot = await graph.aget_state(shown(config), subgraphs=subgraphs)
+            snapshot = await read_state(graph, shown(config), subgraphs=subgraphs)
             state = self._shown(snapshot, thread_id, self._tell_thread)
         if snapshot.metadata is None and not any(place.values()):
             state = _empty()
@@ -159,7 +161,7 @@ class StateService:
             "id": task.id,
             "name": task.name,
             "path": list(task.path),
-            "error": error if error is None or isinstance(error, str) else repr(error),
+            "error": error if error is None or isinstance(error, str) else repr_of(error),
             "interrupts": [_interrupt(interrupt) for interrupt in task.interrupts],
             "checkpoint": None if whole else _checkpoint(inner, thread_id, tell_thread),
             "state": self._shown(inner, thread_id, tell_thread) if whole else None,
@@ -195,9 +197,8 @@ async def _pages(
     """The history in pages, the first no longer than `limit`: a reader who stops there has read no more."""
     page = min(limit, PAGE)
     while True:
-        bound = None if before is None else {"configurable": {**config["configurable"], "checkpoint_id": before}}
         found = 0
-        async for snapshot in graph.aget_state_history(shown(config), filter=wanted or None, before=bound, limit=page):
+        async for snapshot in read_history(graph, shown(config), filter=wanted or None, before=before, limit=page):
             yield snapshot
             found += 1
             before = snapshot.config["configurable"]["checkpoint_id"]

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from threadloom.clock import Clock
 from threadloom.engine.snapshot import Snapshot, thread_state
 from threadloom.errors import BadRequest, Conflict, NotFound, StaleRefsError, ThreadloomError
+from threadloom.graphs.reading import mended, read_state
 from threadloom.services import requests
 from threadloom.services.permission import seen, thread_seen
 from threadloom.services.requests import NodeUpdate, Superstep
@@ -23,6 +24,7 @@ from threadloom.storage.base import Storage, Tx
 from threadloom.storage.draft import Draft
 from threadloom.storage.filters import Filter
 from threadloom.types import Caller, Thread
+from threadloom.usercode import UserCodeExit, contained, text_of
 
 COPY = "__copy__"
 ATTEMPTS = 10
@@ -154,15 +156,18 @@ class StateWriter:
         async with self._graphs.open(caller, thread, graph_id, "threads.update") as graph:
             drafted = graph.copy({"checkpointer": graph.checkpointer.over(draft)})
             try:
-                _check_destinations(drafted, steps)
-                await _find(drafted, configurable)
-                config = await drafted.abulk_update_state({"configurable": configurable}, steps)
-                newest = {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": ""}}
-                snapshot = await thread_state(drafted, newest)
+                with contained():
+                    _check_destinations(drafted, steps)
+                    await _find(drafted, configurable)
+                    config = await _updated(drafted, {"configurable": configurable}, steps)
+                    newest = {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": ""}}
+                    snapshot = await thread_state(drafted, newest)
+            except UserCodeExit as error:
+                raise BadRequest(text_of(error)) from error
             except ThreadloomError:
                 raise
             except Exception as error:
-                raise BadRequest(str(error) or type(error).__name__) from error
+                raise BadRequest(text_of(error) or type(error).__name__) from error
         return _Work(draft, config, snapshot)
 
     async def _commit(self, tx: Tx, *, thread: Thread, work: "_Work", rule: Filter | None, new: bool) -> Thread | None:
@@ -194,6 +199,23 @@ class _Work:
         self.draft = draft
         self.config = config
         self.snapshot = snapshot
+
+
+async def _updated(graph: Graph, config: dict[str, Any], steps: Sequence[Sequence[StateUpdate]]) -> dict[str, Any]:
+    """Applies updates; gives the config of the last checkpoint made.
+
+    A state that the graph itself refuses can be updated too: that is how it is put right.
+    """
+    try:
+        made: dict[str, Any] = await graph.abulk_update_state(config, steps)
+    except ThreadloomError:
+        raise
+    except Exception:
+        usable = await mended(graph, config)
+        if usable is None:
+            raise
+        made = await usable[0].abulk_update_state(usable[1], steps)
+    return made
 
 
 async def _no_active_runs(tx: Tx, thread_id: str) -> None:
@@ -232,7 +254,7 @@ async def _find(graph: Graph, configurable: Mapping[str, Any]) -> None:
             raise BadRequest(f"Subgraph {names} not found")
     checkpoint_id = configurable.get("checkpoint_id")
     if checkpoint_id:
-        state = await graph.aget_state({"configurable": dict(configurable)})
+        state = await read_state(graph, {"configurable": dict(configurable)})
         if state.metadata is None:
             raise NotFound(f"Checkpoint {checkpoint_id} not found")
 

@@ -29,6 +29,7 @@ from langgraph.store.base import (
 )
 
 from threadloom.clock import MINUTE, SECOND, Clock
+from threadloom.codec import to_exact_json
 from threadloom.errors import StorageError
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.items import ItemQuery, conditions
@@ -274,7 +275,7 @@ def _apart(store: Store, ops: list[Op]) -> list[Result]:
 
 
 def _encoded(value: Any) -> bytes:
-    """A value as JSON, exactly: integers of any length, floats as they are.
+    """A value as JSON, as states show it, and exactly: integers of any length, floats as they are.
 
     Raises:
         ValueError: it is no mapping, or something in it has no JSON form.
@@ -282,18 +283,9 @@ def _encoded(value: Any) -> bytes:
     if not isinstance(value, Mapping):
         raise ValueError(f"value must be a mapping, got {type(value).__name__}")
     try:
-        return msgspec.json.encode(dict(value), enc_hook=_plain)
-    except (TypeError, RecursionError, UnicodeEncodeError) as error:
+        return to_exact_json(value if type(value) is dict else dict(value))
+    except ValueError as error:
         raise ValueError(f"value cannot be stored as JSON: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    """Pydantic models (messages too) are stored by their fields; nothing else is made up for what JSON does not know."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def _life(minutes: float | None) -> int | None:

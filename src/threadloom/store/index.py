@@ -10,6 +10,8 @@ from langchain_core.embeddings import Embeddings
 from langgraph.store.base import get_text_at_path, tokenize_path
 
 from threadloom.errors import ApiError
+from threadloom.faults import told
+from threadloom.usercode import contained
 
 log = logging.getLogger("threadloom.store")
 
@@ -54,7 +56,8 @@ class Index:
         if not texts:
             return {}
         try:
-            vectors = await self._embeddings.aembed_documents(list(texts))
+            with contained():
+                vectors = await self._embeddings.aembed_documents(list(texts))
         except Exception as error:
             raise self._failed(error) from error
         if not hasattr(vectors, "__len__"):
@@ -66,7 +69,8 @@ class Index:
     async def queries(self, texts: Sequence[str]) -> dict[str, bytes]:
         """The vector of each text that is searched for. Raises as `documents`."""
         try:
-            vectors = await asyncio.gather(*(self._embeddings.aembed_query(text) for text in texts))
+            with contained():
+                vectors = await asyncio.gather(*(self._embeddings.aembed_query(text) for text in texts))
         except Exception as error:
             raise self._failed(error) from error
         return {text: self._packed(vector) for text, vector in zip(texts, vectors, strict=True)}
@@ -88,7 +92,7 @@ class Index:
     def _failed(self, error: Exception) -> EmbeddingError:
         # Only the kind is told: the text may hold what is between the server and its model.
         log.error("The embedding function %s failed", self._name, exc_info=error)
-        return EmbeddingError(f"The embedding function {self._name} failed: {type(error).__name__}")
+        return EmbeddingError(f"The embedding function {self._name} failed: {told(error)['error']}")
 
     def _unfit(self, why: str) -> EmbeddingError:
         log.error("The embedding function %s %s", self._name, why)

@@ -1,0 +1,95 @@
+"""State keys that are kept nowhere: those whose channel is LangGraph's `UntrackedValue`.
+
+LangGraph leaves them out of checkpoints. What it streams has them, and so would whatever is stored of that.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from langgraph.channels import UntrackedValue
+from langgraph.pregel import Pregel
+
+DEEPEST_EVENT = 4
+"""Levels of the data of a callback event in which keys are looked for."""
+
+
+class Untracked:
+    """The untracked keys of a graph and its subgraphs.
+
+    Args:
+        by_names: the keys, by the names of the nodes that a subgraph is in; `()` is the graph itself.
+    """
+
+    def __init__(self, by_names: Mapping[tuple[str, ...], Collection[str]]) -> None:
+        self._by_names = by_names
+        self._all = frozenset(key for keys in by_names.values() for key in keys)
+
+    def without(self, namespace: Sequence[str], mode: str, chunk: Any) -> Any:
+        """What a stream mode gave, without untracked keys."""
+        if mode == "events":
+            return {**chunk, "data": _deep_without(chunk.get("data"), self._all, DEEPEST_EVENT)}
+        keys = self._by_names.get(tuple(part.partition(":")[0] for part in namespace))
+        if not keys:
+            return chunk
+        match mode:
+            case "values":
+                return without(chunk, keys)
+            case "updates":
+                return {node: without(update, keys) for node, update in chunk.items()}
+            case "tasks" | "checkpoints":
+                return _payload_without(chunk, keys)
+            case "debug":
+                return {**chunk, "payload": _payload_without(chunk["payload"], keys)}
+        return chunk
+
+    def of_root(self, values: Any) -> Any:
+        """Values of the graph itself without untracked keys."""
+        keys = self._by_names.get(())
+        return without(values, keys) if keys else values
+
+
+def untracked(graph: Any) -> Untracked | None:
+    """The untracked keys of a graph; None when it and its subgraphs have none."""
+    found: dict[tuple[str, ...], Collection[str]] = {}
+    for name, inner in (("", graph), *graph.get_subgraphs(recurse=True)):
+        channels = inner.channels if isinstance(inner, Pregel) else {}
+        keys = frozenset(key for key, channel in channels.items() if isinstance(channel, UntrackedValue))
+        if keys:
+            found[tuple(name.split("|")) if name else ()] = keys
+    return Untracked(found) if found else None
+
+
+def without(values: Any, keys: Collection[str]) -> Any:
+    """A mapping, an object with fields, or a list of such, without some keys."""
+    if isinstance(values, Mapping):
+        return {key: value for key, value in values.items() if key not in keys}
+    if isinstance(values, list | tuple):
+        return [without(one, keys) for one in values]
+    fields: Any = getattr(type(values), "model_fields", None)
+    if fields is None and dataclasses.is_dataclass(values):
+        fields = [field.name for field in dataclasses.fields(values)]
+    if fields is None or not any(key in fields for key in keys):
+        return values
+    return {name: getattr(values, name, None) for name in fields if name not in keys}
+
+
+def _payload_without(payload: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """A task, its result, or a checkpoint."""
+    kept = {**payload}
+    for part in ("input", "result", "values"):
+        if part in kept:
+            kept[part] = without(kept[part], keys)
+    if "tasks" in kept:
+        kept["tasks"] = [_payload_without(task, keys) for task in kept["tasks"]]
+    return kept
+
+
+def _deep_without(value: Any, keys: Collection[str], levels: int) -> Any:
+    if levels == 0:
+        return value
+    if isinstance(value, dict):
+        return {key: _deep_without(inner, keys, levels - 1) for key, inner in value.items() if key not in keys}
+    if isinstance(value, list | tuple):
+        return [_deep_without(inner, keys, levels - 1) for inner in value]
+    return without(value, keys)
