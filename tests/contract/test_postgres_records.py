@@ -162,6 +162,7 @@ FILES = ("assistants", "crons", "deliveries", "events", "items", "runs", "tasks"
 WHOLE = {
     ("items", "living_vectors"): "all vectors of a length",
     ("deliveries", "release"): "only who is alone does this, when it starts",
+    ("deliveries", "due_anew"): "only after the clock was set back",
 }
 """Queries that may read all they find, and why."""
 SMALL = re.compile(r"(active|leases|ready\w*|pending\w*|running|expiry|expires|due|ended)$")

@@ -67,7 +67,7 @@ BEYOND: dict[str, tuple[str, str, Any, str, bounds.Bound]] = {
     "sends": (
         "POST",
         "/threads/{thread}/runs",
-        {"assistant_id": "counter", "command": {"goto": [{"node": "inc", "input": {}}] * 101}},
+        {"assistant_id": "counter", "command": {"goto": [{"node": "inc", "input": {}}] * 1001}},
         "command.goto",
         bounds.GOTO,
     ),

@@ -31,8 +31,10 @@ async def counted(storage, work):
     if storage.kind == "postgres":
 
         async def counting(session):
+            # What earlier transactions of the connection counted is in there too, until the database has taken it over.
+            before = await session.fetchval(READ)
             await work(storage._tx(session))
-            return int(await session.fetchval(READ))
+            return int(await session.fetchval(READ) - before)
 
         return await storage.database.write(counting)
 

@@ -47,7 +47,17 @@ class Table:
 class SealedThreads(Table):
     """`storage.base.Threads`."""
 
-    PLAIN = ("expired", "share_state", "set_ttl", "ttl", "permitted", "set_priority", "delete", "copies")
+    PLAIN = (
+        "newest_change",
+        "expired",
+        "share_state",
+        "set_ttl",
+        "ttl",
+        "permitted",
+        "set_priority",
+        "delete",
+        "copies",
+    )
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
         sealed = self._sealer.thread(thread)

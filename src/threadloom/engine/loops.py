@@ -13,7 +13,7 @@ class Loops:
 
     Args:
         isolated: each coroutine gets a loop on a thread of its own for as long as it runs, so that blocking code in it
-            stalls nothing else. Idle loops are used again.
+            stalls nothing else. Idle loops are used again. Otherwise only those do that ask for it.
     """
 
     def __init__(self, isolated: bool) -> None:
@@ -22,9 +22,9 @@ class Loops:
         self._all: list[asyncio.AbstractEventLoop] = []
         self._closed = False
 
-    def run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
+    def run(self, work: Coroutine[Any, Any, None], *, isolated: bool = False) -> "asyncio.Future[None]":
         """Starts `work`; the future lives on the calling loop."""
-        if not self._isolated:
+        if not (self._isolated or isolated):
             return asyncio.ensure_future(work)
         loop = self._idle.pop() if self._idle else self._new()
         future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))

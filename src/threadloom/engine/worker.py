@@ -26,7 +26,7 @@ from threadloom.errors import LostLeaseError, PutsFailedError, StorageError, Thr
 from threadloom.faults import told
 from threadloom.graphs.registry import Graphs
 from threadloom.log import run_context
-from threadloom.storage.base import Storage, ThreadQuery, Tx
+from threadloom.storage.base import Storage, Tx
 from threadloom.storage.queue import Claim
 from threadloom.types import Event, Run
 
@@ -43,6 +43,16 @@ PLACE_SECONDS = 1.0
 
 AfterRun = Callable[[Settled], Awaitable[None]]
 """Called once a run has ended, before those who wait for it are told: webhooks."""
+
+
+WIDE = 100
+"""Tasks that one command may begin on the server's event loop. LangGraph prepares all tasks of a step in one go."""
+
+
+def _is_wide(run: Run) -> bool:
+    """Whether a run begins with so many tasks that others would have to wait for it."""
+    goto = (run.kwargs.get("command") or {}).get("goto")
+    return isinstance(goto, list) and len(goto) > WIDE
 
 
 class Worker:
@@ -145,9 +155,9 @@ class Worker:
 
     async def _after_all_before(self) -> None:
         """Lets no event of this process be numbered before one of an earlier process, even if the clock was set back since."""
-        newest = await self._storage.read(lambda tx: tx.threads.search(ThreadQuery(limit=1, sort_by="updated_at")))
-        for thread in newest:
-            self._numbers.after(thread.updated_at)
+        newest = await self._storage.read(lambda tx: tx.threads.newest_change())
+        if newest is not None:
+            self._numbers.after(newest)
 
     def drain(self) -> None:
         """Claims no more. What is under way goes on until `stop`."""
@@ -272,7 +282,7 @@ class Worker:
         self._leases.hold(run, since)
         if run.run_id in self._cancelled_early:
             self._cancel(run.run_id)
-        future = self._loops.run(self._watched(work, held))
+        future = self._loops.run(self._watched(work, held), isolated=_is_wide(run))
         self._tasks.add(future)
         future.add_done_callback(lambda done: self._ended(done, run))
 

@@ -25,7 +25,7 @@ async def note_given(tx: Tx, run: Run, checkpoint_id: str | None) -> None:
     Args:
         checkpoint_id: the checkpoint that the run is to start from, if it names one.
     """
-    command = run.kwargs["command"] or {}
+    command = run.kwargs.get("command") or {}
     if "resume" not in command:
         return
     newest = None

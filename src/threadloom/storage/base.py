@@ -72,6 +72,10 @@ class Threads(Protocol):
         """The record; without its `…_json` fields when `with_state` is false."""
         ...
 
+    async def newest_change(self) -> int | None:
+        """The latest `updated_at` of all threads, in microseconds; None without any thread."""
+        ...
+
     async def update(
         self,
         thread_id: str,

@@ -1,4 +1,5 @@
 -- Deliveries: what webhooks are to be told, kept until they were.
+-- Where rows are found by a key, `status || ''` keeps the planner from walking an index of all pending ones instead.
 
 -- name: insert
 -- A new delivery.
@@ -29,7 +30,7 @@ SELECT * FROM claimed ORDER BY was_due, seq;
 -- name: next_due_beside
 -- When the first pending one is due, hosts in a list aside. Goes from host to host through the index.
 WITH RECURSIVE hosts (host) AS (
-    (SELECT host FROM deliveries WHERE status = 'pending' ORDER BY host LIMIT 1)
+    (SELECT host FROM deliveries WHERE status = 'pending' AND host >= '' ORDER BY host LIMIT 1)
     UNION ALL
     SELECT next.host FROM hosts CROSS JOIN LATERAL (
         SELECT host FROM deliveries WHERE status = 'pending' AND host > hosts.host ORDER BY host LIMIT 1
@@ -42,7 +43,7 @@ SELECT min(first.due) FROM hosts CROSS JOIN LATERAL (
 -- name: claim_beside
 -- As `claim`, hosts in a list aside.
 WITH RECURSIVE hosts (host) AS (
-    (SELECT host FROM deliveries WHERE status = 'pending' ORDER BY host LIMIT 1)
+    (SELECT host FROM deliveries WHERE status = 'pending' AND host >= '' ORDER BY host LIMIT 1)
     UNION ALL
     SELECT next.host FROM hosts CROSS JOIN LATERAL (
         SELECT host FROM deliveries WHERE status = 'pending' AND host > hosts.host ORDER BY host LIMIT 1
@@ -53,9 +54,9 @@ WITH RECURSIVE hosts (host) AS (
         ORDER BY due, seq LIMIT $4
     ) first WHERE hosts.host <> ALL ($5::text[]) ORDER BY first.due, first.seq LIMIT $4
 ), found AS (
-    SELECT delivery_id, due FROM deliveries
-    WHERE seq IN (SELECT seq FROM candidates) AND status = 'pending' AND due <= $2
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT d.delivery_id, d.due FROM candidates c JOIN deliveries d ON d.seq = c.seq
+    WHERE d.status || '' = 'pending' AND d.due + 0 <= $2
+    FOR NO KEY UPDATE OF d SKIP LOCKED
 ), claimed AS (
     UPDATE deliveries d SET worker = $1, due = $3, claims = claims + 1 FROM found WHERE d.delivery_id = found.delivery_id
     RETURNING d.*, found.due AS was_due
@@ -66,7 +67,7 @@ SELECT * FROM claimed ORDER BY was_due, seq;
 -- How a try went, from the one who holds the newest claim.
 UPDATE deliveries
 SET status = $3, due = $4, worker = NULL, tries_left = $5, tries = $6, updated_at = $7, expires_at = coalesce(expires_at, $8)
-WHERE delivery_id = $1 AND claims = $2 AND status = 'pending'
+WHERE delivery_id = $1 AND claims = $2 AND status || '' = 'pending'
 RETURNING true;
 
 -- name: again
@@ -90,12 +91,12 @@ WHERE status = 'pending' AND ((worker IS NULL AND updated_at > $1::bigint + $2::
 -- name: delete_of_run
 -- Those of a run, but for pending ones, which go when they are made.
 WITH gone AS (DELETE FROM deliveries WHERE run_id = $1 AND status <> 'pending')
-UPDATE deliveries SET expires_at = $2 WHERE run_id = $1 AND status = 'pending';
+UPDATE deliveries SET expires_at = $2 WHERE run_id = $1 AND status || '' = 'pending';
 
 -- name: delete_of_thread
 -- Those of a thread, but for pending ones, which go when they are made.
 WITH gone AS (DELETE FROM deliveries WHERE thread_id = $1 AND status <> 'pending')
-UPDATE deliveries SET expires_at = $2 WHERE thread_id = $1 AND status = 'pending';
+UPDATE deliveries SET expires_at = $2 WHERE thread_id = $1 AND status || '' = 'pending';
 
 -- name: drop_expired
 -- Those whose keeping is over. Gives how many; one that another process is dropping is not waited for.

@@ -150,6 +150,10 @@ class PostgresThreads:
         count: int = await self._db.fetchval(f"SELECT count(*) FROM threads t {where}")
         return count
 
+    async def newest_change(self) -> int | None:
+        newest: int | None = await self._db.fetchval(SQL["newest_change"])
+        return newest
+
     async def expired(self, now: int, limit: int) -> list[Thread]:
         return [_thread(row) for row in await self._db.fetch(SQL["expired"], now, limit)]
 

@@ -12,6 +12,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, (SELEC
 ON CONFLICT (thread_id) DO NOTHING
 RETURNING true;
 
+-- name: newest_change
+-- The moment of the latest change of any thread.
+SELECT max(updated_at) FROM threads;
+
 -- name: get
 -- One thread by id, with what it shows of its state.
 SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,

@@ -159,6 +159,10 @@ class SqliteThreads:
         count: int = self._connection.execute(f"SELECT count(*) FROM threads t {where}", arguments).fetchone()[0]
         return count
 
+    async def newest_change(self) -> int | None:
+        newest: int | None = self._connection.execute(SQL["newest_change"]).fetchone()[0]
+        return newest
+
     async def expired(self, now: int, limit: int) -> list[Thread]:
         return [_thread(row) for row in self._connection.execute(SQL["expired"], (now, limit))]
 

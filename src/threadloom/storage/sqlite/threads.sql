@@ -5,6 +5,10 @@ INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metada
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread_id) DO NOTHING;
 
+-- name: newest_change
+-- The moment of the latest change of any thread.
+SELECT max(updated_at) FROM threads;
+
 -- name: get
 -- One thread by id, with what it shows of its state.
 SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,
