@@ -115,18 +115,21 @@ def test_what_is_beyond_a_limit_is_refused_by_name(name: str, client: httpx.Clie
 
 def beside(server: Server, path: str, work: Any) -> int:
     """Does one thing, and reads a thread again and again meanwhile. Gives how often that was answered before the thing was."""
-    done = threading.Event()
+    reading, done = threading.Event(), threading.Event()
     answered = 0
 
     def read() -> None:
         nonlocal answered
         with httpx.Client(base_url=server.url, timeout=120) as client:
+            client.get(path).raise_for_status()
+            reading.set()
             while not done.is_set():
                 client.get(path).raise_for_status()
                 answered += not done.is_set()
 
     reader = threading.Thread(target=read)
     reader.start()
+    assert reading.wait(60)
     try:
         work()
     finally:

@@ -38,12 +38,16 @@ async def status_now(tx: Tx, thread_id: str) -> ThreadStatus:
 
 
 async def tell_stopped(storage: Storage, thread_id: str, read: Callable[[], Awaitable[Snapshot]]) -> None:
-    """Corrects what `status_now` told of a thread that has stopped before its end without asking anything.
+    """Corrects what `status_now` told of a thread that has stopped before its end without asking anything. One that cannot be
+    decrypted stays as it is.
 
     Args:
         read: gives the thread's newest state.
     """
-    thread = await storage.read(lambda tx: tx.threads.get(thread_id, with_state=False))
+    try:
+        thread = await storage.read(lambda tx: tx.threads.get(thread_id, with_state=False))
+    except UndecipherableError:
+        return
     if thread is None or thread.status != "idle" or not (await read()).has_next:
         return
 

@@ -7,7 +7,7 @@ ON CONFLICT (thread_id) DO NOTHING;
 
 -- name: newest_change
 -- The moment of the latest change of any thread.
-SELECT max(updated_at) FROM threads;
+SELECT max(updated_at) FROM threads WHERE updated_at > 0;
 
 -- name: get
 -- One thread by id, with what it shows of its state.
