@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from threadloom.api.sse import EventStream, LateJson
+from threadloom.api.sse import PIECE, EventStream, LateJson, frame
 from threadloom.errors import NotFound
 from threadloom.types import Event
 
@@ -119,6 +119,23 @@ async def test_a_slow_reader_is_waited_for():
     ready.set()
     await task
     assert len(client.bodies) == 100
+
+
+async def test_no_sign_of_life_stands_in_the_midst_of_what_a_slow_reader_is_sent():
+    """Behind a large event, on a slow line, each piece takes longer than the silence that is filled."""
+    large, small = event(1, data=b'"' + b"x" * (2 * PIECE) + b'"'), event(2)
+
+    class Slow(Client):
+        async def send(self, message):
+            await asyncio.sleep(0.02)
+            await super().send(message)
+
+    client = Slow()
+    await EventStream(Batches([large], [small]), seconds=0.001)(SCOPE, client.receive, client.send)
+    assert max(map(len, client.bodies)) == PIECE
+    assert b"".join(client.bodies).replace(b": heartbeat\r\n\r\n", b"") == frame(large) + frame(small)
+    whole = b"".join(client.bodies).split(b"\r\n\r\n")
+    assert [part for part in whole if part.startswith(b"event")] == [frame(large)[:-4], frame(small)[:-4]]
 
 
 @pytest.mark.parametrize(

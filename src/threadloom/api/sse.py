@@ -65,6 +65,7 @@ class Lasting(ABC):
         self.seconds = seconds
         self.status = status
         self._sent = 0.0
+        self._putting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends until the end or until the client hangs up."""
@@ -72,6 +73,7 @@ class Lasting(ABC):
         loop = asyncio.get_running_loop()
         self._sent = loop.time()
         if scope["method"] == "HEAD":
+            await asyncio.sleep(0)  # what is to be closed has to begin first
             await self.close()
             await send({"type": "http.response.body", "body": b""})
             return
@@ -83,7 +85,9 @@ class Lasting(ABC):
         try:
             while not any(task.done() for task in waits):
                 quiet = loop.time() - self._sent
-                if quiet >= self.seconds:
+                if self._putting:
+                    quiet = 0.0  # the client is slow; a sign of life would stand in the midst of what it is being sent
+                elif quiet >= self.seconds:
                     await self.put(send, self.heartbeat)
                     quiet = 0.0
                 await asyncio.wait(waits, timeout=self.seconds - quiet, return_when=asyncio.FIRST_COMPLETED)
@@ -100,8 +104,13 @@ class Lasting(ABC):
 
     async def put(self, send: Send, body: bytes, *, last: bool = False) -> None:
         """Sends a part, as fast as the client reads."""
-        await send({"type": "http.response.body", "body": body, "more_body": not last})
+        self._putting += 1
+        # What is sent in one piece is held until the client has taken it, however slowly.
+        for start in range(0, max(len(body), 1), PIECE):
+            more = not last or start + PIECE < len(body)
+            await send({"type": "http.response.body", "body": body[start : start + PIECE], "more_body": more})
         self._sent = asyncio.get_running_loop().time()
+        self._putting -= 1
 
     @abstractmethod
     async def work(self, send: Send) -> None:
@@ -143,13 +152,7 @@ class EventStream(Lasting):
         try:
             async for batch in self.batches:
                 if batch:
-                    body = b"".join([self.shown(event) for event in batch])
-                    if len(body) <= PIECE:
-                        await self.put(send, body)
-                        continue
-                    # What is sent in one piece is held until the client has taken it, however slowly.
-                    for start in range(0, len(body), PIECE):
-                        await self.put(send, body[start : start + PIECE])
+                    await self.put(send, b"".join([self.shown(event) for event in batch]))
         except Exception as error:
             if isinstance(error, EventsMissed):
                 log.warning("an event stream ended early: %s", error)
