@@ -30,6 +30,14 @@ def size_of(events: Iterable[Event]) -> int:
     return size
 
 
+def before_gone(events: Sequence[Event]) -> tuple[Sequence[Event], bool]:
+    """What was told of a thread before it was deleted, and whether it was."""
+    for number, event in enumerate(events):
+        if event.name == GONE:
+            return events[:number], True
+    return events, False
+
+
 def of_channels(event: Event) -> bool:
     """Whether an event, or what stands for dropped ones, belongs to the channels of a v2 run."""
     return event.mode == CHANNELS or (event.mode == LOST and event.name == CHANNELS)
@@ -51,7 +59,9 @@ class Follower(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends it; again does nothing."""
+        ...
 
 
 class EventsMissed(ThreadloomError):

@@ -50,6 +50,7 @@ class LocalFollower:
         self._missed: EventsMissed | None = None
         self._too_slow = False
         self._marked = False
+        self._closed = False
         self.loop = asyncio.get_running_loop()
         self.thread_id = thread_id
         self.events = events
@@ -144,7 +145,9 @@ class LocalFollower:
         return events
 
     def close(self) -> None:
-        self._broker.forget(self)
+        if not self._closed:
+            self._closed = True
+            self._broker.forget(self)
 
 
 class LocalBroker:

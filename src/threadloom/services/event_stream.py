@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 import msgspec
 
 from threadloom.auth.authorize import Guard
-from threadloom.broker.base import GONE, Broker, EventsMissed, ReaderTooSlow
+from threadloom.broker.base import Broker, EventsMissed, ReaderTooSlow, before_gone
 from threadloom.codec import to_json
 from threadloom.errors import NotFound
 from threadloom.services.event_filter import EventFilter
@@ -128,10 +128,9 @@ class EventStreamService:
                         heard = await follower.next(LONG_SILENCE)
                     except EventsMissed:
                         break
-                    if any(event.name == GONE for event in heard):
-                        return
+                    heard, gone = before_gone(heard)
                     fresh = [event for event in heard if event.seq > after]
-                    if not fresh:
+                    if not fresh and not gone:
                         exists = await self._exists(thread_id)
                         if existed and not exists:
                             return
@@ -144,12 +143,16 @@ class EventStreamService:
                         break
                     # Runs follow each other, and the last word of one may reach us after the first of the next.
                     if [event.seq for event in fresh] != list(range(after + 1, after + 1 + len(fresh))):
+                        if gone:
+                            return  # nothing is stored any more
                         break
-                    after = fresh[-1].seq
+                    after = fresh[-1].seq if fresh else after
                     if events := [event for event in fresh if event.name in methods]:
                         if not await self._still_readable(thread_id, rule):
                             return
                         yield events
+                    if gone:
+                        return
         finally:
             follower.close()
 

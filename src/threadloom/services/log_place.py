@@ -31,6 +31,13 @@ NEVER = -1
 """A number that no stored event follows: what comes first is to be compared with what is stored."""
 
 
+async def from_now(storage: Storage, run: Run) -> LogPlace:
+    """The place of a reader that is told what comes from now on. To be asked for before the reader follows the run: what is told
+    in between is stored, and counts as missed."""
+    last = await storage.read(lambda tx: tx.events.last_of_run(run.run_id))
+    return LogPlace(seq=NEVER) if last is None else LogPlace(after=last[:2], seq=last[2])
+
+
 async def missed_by(storage: Storage, run: Run, place: LogPlace) -> Sequence[Event]:
     """A page of what is stored of a run after a place.
 

@@ -3,46 +3,31 @@
 from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 
 from threadloom.auth.authorize import Guard
-from threadloom.broker.base import GONE, Broker, EventsLost, EventsMissed, Follower
+from threadloom.broker.base import Broker, EventsLost, EventsMissed, Follower, before_gone
 from threadloom.codec import to_json
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.engine.events import Numbers, closing
 from threadloom.errors import ApiError, NotFound, StorageError, Unavailable
 from threadloom.ids import new_id
-from threadloom.services.limits import Limits, Place
-from threadloom.services.log_place import NEVER, LogPlace, missed_by
+from threadloom.services.limits import Limits
+from threadloom.services.log_place import NEVER, LogPlace, from_now, missed_by
+from threadloom.services.opened_stream import EventStream
 from threadloom.services.permission import thread_seen
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_request import check_stateless
 from threadloom.services.runs import RunService
-from threadloom.services.stream_selection import FROM_THE_START, Selection, namespaces_of, of_thread, place_after
+from threadloom.services.stream_selection import (
+    FROM_THE_START,
+    NOWHERE,
+    Selection,
+    namespaces_of,
+    of_thread,
+    place_after,
+)
 from threadloom.services.waiting import LONG_SILENCE, end_heard, heard_of
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.types import ACTIVE, CHECKPOINT_MARK, SYSTEM, Caller, Event, Outcome, Run
-
-
-class EventStream:
-    """Events of one run or of a thread, in batches as they come.
-
-    Iterate it once, and close it when the reader is gone: that is how `on_disconnect` learns of it. `ids` tells whether
-    the reader is to be given the events' ids.
-    """
-
-    def __init__(self, batches: AsyncGenerator[Sequence[Event], None], place: Place, *, ids: bool) -> None:
-        self._batches = batches
-        self._place = place
-        self.ids = ids
-
-    def __aiter__(self) -> "EventStream":
-        return self
-
-    async def __anext__(self) -> Sequence[Event]:
-        return await self._batches.__anext__()
-
-    async def aclose(self) -> None:
-        self._place.close()
-        await self._batches.aclose()
 
 
 class RunNotFound(NotFound):
@@ -94,7 +79,7 @@ class RunStreamService:
             place.close()
             raise
         batches = self._follow(run, follower, wanted, cancel=request.on_disconnect == "cancel", fresh=True)
-        return run, EventStream(batches, place, ids=request.stream_resumable)
+        return run, EventStream(batches, place, follower, ids=request.stream_resumable)
 
     async def wait(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, Awaitable[bytes]]:
         """Makes a run; awaiting the second part gives its output as JSON. Raises as `RunService.create`."""
@@ -154,7 +139,8 @@ class RunStreamService:
         checkpoint_id: str | None = None,
         cancel_on_disconnect: bool = False,
     ) -> EventStream:
-        """Follows a run from now on, or, when it is resumable, from after `last_event_id` (`-`, `-1`, `0`: from its start).
+        """Follows a run from now on, or, when it is resumable, from after `last_event_id` (`-`, `-1`, `0`: from its start; a text
+        that is no id: from now on).
 
         Args:
             modes: only events of these stream modes (and how it ends); None gives all.
@@ -173,15 +159,17 @@ class RunStreamService:
         if checkpoint_id and after in (None, FROM_THE_START):
             after = await self._after_checkpoint(run_id, checkpoint_id)
         place = self._limits.open_stream(caller)
+        follower = None
         if run is None or run.status not in ACTIVE:
             batches = self._ended(run_id, after, wanted, run or outcome)
-        elif resumable and after is not None:
+        elif resumable and after is not None and after != NOWHERE:
             follower = await self._broker.follow(run.thread_id)
             batches = self._resume(run, follower, after, wanted, cancel_on_disconnect)
         else:
+            now = await from_now(self._storage, run) if resumable else None
             follower = await self._broker.follow(run.thread_id)
-            batches = self._follow(run, follower, wanted, cancel=cancel_on_disconnect)
-        return EventStream(batches, place, ids=resumable)
+            batches = self._follow(run, follower, wanted, cancel=cancel_on_disconnect, place=now)
+        return EventStream(batches, place, follower, ids=resumable)
 
     async def thread_stream(
         self, caller: Caller, thread_id: str, *, modes: Set[str], last_event_id: str | None = None
@@ -196,7 +184,8 @@ class RunStreamService:
             raise NotFound("Thread not found")
         place = self._limits.open_stream(caller)
         follower = await self._broker.follow(thread_id)
-        return EventStream(self._all(thread_id, follower, place_after(last_event_id), modes, rule), place, ids=True)
+        batches = self._all(thread_id, follower, place_after(last_event_id), modes, rule)
+        return EventStream(batches, place, follower, ids=True)
 
     # --- how the batches come ---
 
@@ -373,8 +362,7 @@ class RunStreamService:
                     if await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None:
                         return
                     heard = await self._ends(thread_id, running)
-                if any(event.name == GONE for event in heard):
-                    return
+                heard, gone = before_gone(heard)
                 events = [event for event in heard if (event.ms, event.n) > last]
                 if stored := [event for event in events if event.seq]:
                     if not place.comes_before(stored[0]):
@@ -386,6 +374,8 @@ class RunStreamService:
                     return
                 if wanted := of_thread(events, modes):
                     yield wanted
+                if gone:
+                    return
         finally:
             follower.close()
 

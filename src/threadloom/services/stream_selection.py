@@ -14,7 +14,12 @@ from threadloom.types import CHECKPOINT_MARK, Event
 FROM_THE_START = (0, 0)
 """The place before every event."""
 
-_ID = re.compile(r"(\d+)-(\d+)")
+NOWHERE = (2**62, 0)
+"""The place after every event, which a text that is no id names."""
+
+_ID = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+"""No more digits than a database's integer holds."""
+
 _NAMES_OF_THE_START = ("-1", "-", "0", "0-0")
 
 _HIDDEN = frozenset({"state_update", CHECKPOINT_MARK})
@@ -55,13 +60,13 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def place_after(last_event_id: str | None) -> tuple[int, int] | None:
-    """The place that an event id names; None without one, the end for a text that is none."""
+    """The place that an event id names; None without one, NOWHERE for a text that is none."""
     if not last_event_id:
         return None
     if last_event_id in _NAMES_OF_THE_START:
         return FROM_THE_START
     match = _ID.fullmatch(last_event_id)
-    return (int(match[1]), int(match[2])) if match else (2**62, 0)
+    return (int(match[1]), int(match[2])) if match else NOWHERE
 
 
 def namespaces_of(values: Sequence[str]) -> list[tuple[str, ...]] | None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from threadloom.broker.base import EventsLost, Follower
+from threadloom.broker.base import EventsLost, EventsMissed, Follower
 from threadloom.types import Event
 
 SILENCE = 5.0
@@ -38,5 +38,5 @@ async def end_heard(follower: Follower, run_id: str) -> bool:
     """Waits for the last event of a run. False when it is time to look whether the run has ended."""
     try:
         return any(event.last for event in await heard_of(follower, run_id))
-    except EventsLost:
+    except EventsMissed:
         return False

@@ -25,6 +25,10 @@ class Events(Protocol):
         """Events of a run whose `(ms, n)` is greater, oldest first."""
         ...
 
+    async def last_of_run(self, run_id: str) -> tuple[int, int, int] | None:
+        """`(ms, n, seq)` of the newest event that `of_run` would give; None: there is none."""
+        ...
+
     async def of_thread(
         self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
     ) -> list[Event]:

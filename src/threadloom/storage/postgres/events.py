@@ -50,6 +50,10 @@ class PostgresEvents:
     ) -> list[Event]:
         return [_event(row) for row in await self._db.fetch(SQL["of_run"], run_id, *after, limit, size)]
 
+    async def last_of_run(self, run_id: str) -> tuple[int, int, int] | None:
+        row = await self._db.fetchrow(SQL["last_of_run"], run_id)
+        return None if row is None else (row["ms"], row["n"], row["seq"])
+
     async def of_thread(
         self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
     ) -> list[Event]:

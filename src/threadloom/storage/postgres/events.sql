@@ -11,6 +11,10 @@ SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM (
     ) AS counted
 ) AS page WHERE $5::bigint IS NULL OR before < $5 ORDER BY ms, n;
 
+-- name: last_of_run
+-- Id and number of a run's newest event.
+SELECT ms, n, seq FROM events WHERE run_id = $1 AND mode <> 'v2' ORDER BY ms DESC, n DESC LIMIT 1;
+
 -- name: of_thread
 -- The events of a thread after an id, oldest first. A page of at most so many, and so many bytes.
 SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM (

@@ -43,6 +43,10 @@ class SqliteEvents:
     ) -> list[Event]:
         return _page(self._db.execute(SQL["of_run"], (run_id, *after, limit)), size)
 
+    async def last_of_run(self, run_id: str) -> tuple[int, int, int] | None:
+        found: tuple[int, int, int] | None = self._db.execute(SQL["last_of_run"], (run_id,)).fetchone()
+        return found
+
     async def of_thread(
         self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
     ) -> list[Event]:

@@ -15,6 +15,10 @@ INSERT INTO events (thread_id, seq, run_id, ms, n, name, mode, last, data) VALUE
 SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
 WHERE run_id = ? AND (ms, n) > (?, ?) AND mode <> 'v2' ORDER BY ms, n LIMIT ?;
 
+-- name: last_of_run
+-- Id and number of a run's newest event.
+SELECT ms, n, seq FROM events WHERE run_id = ? AND mode <> 'v2' ORDER BY ms DESC, n DESC LIMIT 1;
+
 -- name: of_thread
 -- The events of a thread after an id, oldest first.
 SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
