@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+import threading
 
 import pytest
 
 from threadloom.config.settings import WebhookSettings, WebhookUrlRules
 from threadloom.errors import Invalid
 from threadloom.services.webhooks import WebhookPolicy
+from threadloom.services.webhooks.policy import LOOKUPS
 
 pytestmark = pytest.mark.anyio
 
@@ -27,13 +29,12 @@ def names(monkeypatch):
         "localhost": ["127.0.0.1"],
     }
 
-    async def resolve(loop, host, port, **_):
+    def resolve(host, port, **_):
         if host not in known:
             raise socket.gaierror("unknown name")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known[host]]
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
-    monkeypatch.setattr(type(asyncio.get_event_loop_policy().new_event_loop()), "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     return known
 
 
@@ -131,3 +132,28 @@ async def test_rules(names, rules, good, bad, why):
     with pytest.raises(Invalid) as refused:
         await policy(**rules).check(bad)
     assert why in refused.value.detail
+
+
+async def test_names_whose_servers_do_not_answer_keep_nobody_else_waiting(monkeypatch):
+    """Nobody else: the loop's own lookups are those of all clients in the process."""
+    answer, looked_up = threading.Event(), socket.getaddrinfo
+
+    def resolve(host, port, *more, **named):
+        if host.endswith(".silent.example"):
+            answer.wait(30)
+            raise socket.gaierror("no answer")
+        return looked_up("127.0.0.1", port, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    asking = policy(disable_loopback=False)
+    silent = [asyncio.create_task(asking.check(f"http://{n}.silent.example/x")) for n in range(LOOKUPS - 1)]
+    try:
+        async with asyncio.timeout(5):
+            await asking.check("http://other.example/x")
+            await asyncio.get_running_loop().getaddrinfo("other.example", 80)
+            await asyncio.to_thread(int)
+        assert not any(task.done() for task in silent)
+    finally:
+        answer.set()
+        for refused in await asyncio.gather(*silent, return_exceptions=True):
+            assert isinstance(refused, Invalid)

@@ -1,6 +1,5 @@
 """One POST to a webhook: what is in it, and where it really goes."""
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -45,10 +44,10 @@ async def post(poster, url, body=b"{}"):
 def resolving(monkeypatch, **known):
     """Lets names lead where a test wants them to."""
 
-    async def resolve(loop, host, port, **_):
+    def resolve(host, port, **_):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known[host.split(".")[0]]]
 
-    monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
 async def test_body_and_headers_come_as_they_are(poster):

@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import socket
+import threading
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
 
 import httpx
 import msgspec
@@ -14,6 +17,10 @@ from threadloom.errors import Invalid
 
 RESOLVE_SECONDS = 10.0
 """What the resolving of a name may take."""
+
+LOOKUPS = 32
+"""Names that are looked up at once, each on a thread of its own. The event loop's own lookups share four threads with all
+clients in the process (models, tools): four names whose servers do not answer would stop these."""
 
 INTERNAL = "http://localhost"
 """Stands before a relative URL. The call does not leave the process, and is a stranger's: without credentials or trust."""
@@ -43,6 +50,7 @@ class WebhookPolicy:
     def __init__(self, settings: WebhookSettings) -> None:
         self._rules: WebhookUrlRules = settings.url
         self._lookups: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
+        self._places = asyncio.Semaphore(LOOKUPS)
 
     async def check(self, url: str) -> None:
         """Lets a URL pass.
@@ -83,7 +91,7 @@ class WebhookPolicy:
             return [ip_address(host)]
         place = (host, port)
         if place not in self._lookups:
-            self._lookups[place] = asyncio.ensure_future(_looked_up(host, port))
+            self._lookups[place] = asyncio.ensure_future(self._look_up(host, port))
             self._lookups[place].add_done_callback(lambda task: self._forget(place, task))
         found: list[Address] = []
         with contextlib.suppress(OSError, UnicodeError, TimeoutError):
@@ -92,6 +100,10 @@ class WebhookPolicy:
         if not found:
             raise Invalid("Webhook host blocked: DNS resolution failed")
         return found
+
+    async def _look_up(self, host: str, port: int) -> list[Address]:
+        async with self._places:
+            return await _looked_up(host, port)
 
     def _forget(self, place: tuple[str, int], task: asyncio.Task[list[Address]]) -> None:
         del self._lookups[place]
@@ -131,8 +143,24 @@ def _check_form(url: httpx.URL, rules: WebhookUrlRules) -> str:
 
 async def _looked_up(host: str, port: int) -> list[Address]:
     """Raises OSError or UnicodeError when the name cannot be resolved."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
+
+    def tell(act: Callable[[Any], None], outcome: object) -> None:
+        if not answer.done():
+            act(outcome)
+
+    def look() -> None:
+        told: tuple[Callable[[Any], None], object]
+        try:
+            told = (answer.set_result, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            told = (answer.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the server has stopped meanwhile
+            loop.call_soon_threadsafe(tell, *told)
+
+    threading.Thread(target=look, name="threadloom-names", daemon=True).start()  # no stop waits for a name's server
+    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in await answer]
 
 
 def _check_address(address: Address, rules: WebhookUrlRules) -> None:
