@@ -181,6 +181,7 @@ CASES = {
         )
     ],
     "subscriptions": [],
+    "followed": [],
 }
 """By bound: the field that is named, and a request that goes beyond it, given how many there are to be."""
 
@@ -222,6 +223,19 @@ async def test_subscriptions_of_a_web_socket_are_counted(url):
         answers = [json.loads(await socket.recv()) for _ in range(most + 1)]
     refused = [answer for answer in answers if answer["type"] == "error"]
     assert [(answer["id"], str(most) in answer["message"]) for answer in refused] == [(most, True)]
+
+
+async def test_and_so_are_the_namespaces_that_they_follow_together(url):
+    """Each event is compared with each of them."""
+    address = f"{url.replace('http', 'ws', 1)}/threads/{uuid.uuid4()}/stream/events"
+    async with websockets.connect(address) as socket:
+        most, each = bounds.FOLLOWED.most, bounds.NAMESPACES.most
+        for number in range(most // each + 1):
+            asked = command("subscription.subscribe", channels=["values"], namespaces=[["x"]] * each)
+            await socket.send(json.dumps(asked | {"id": number}))
+        answers = [json.loads(await socket.recv()) for _ in range(most // each + 1)]
+    refused = [answer for answer in answers if answer["type"] == "error"]
+    assert [(answer["id"], str(most) in answer["message"]) for answer in refused] == [(most // each, True)]
 
 
 async def test_others_wait_no_longer_for_requests_at_all_bounds_at_once(url):

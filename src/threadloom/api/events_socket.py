@@ -21,7 +21,7 @@ from threadloom.config.settings import HttpSettings
 from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, TooMany
 from threadloom.ids import new_id, parse_id
 from threadloom.services import Services
-from threadloom.services.event_filter import EventFilter, read_filter
+from threadloom.services.event_filter import EventFilter, Said, read_filter
 from threadloom.services.event_stream import envelope
 from threadloom.services.protocol_params import (
     NOT_JSON,
@@ -34,7 +34,7 @@ from threadloom.services.protocol_params import (
     success,
     text,
 )
-from threadloom.services.requests.bounds import SUBSCRIPTIONS
+from threadloom.services.requests.bounds import FOLLOWED, SUBSCRIPTIONS, check_count
 from threadloom.storage.filters import Filter
 from threadloom.types import Caller, Event
 
@@ -56,6 +56,9 @@ opens several at once; were one told of a run's end before another has its begin
 more."""
 
 STEPS = 4
+
+MANY = 50
+"""Subscriptions beyond which others have their turn after each event."""
 
 
 class EventSockets:
@@ -114,8 +117,8 @@ class _Missed(msgspec.Struct):
     wanted: EventFilter
     upto: int
 
-    def has(self, event: Event) -> bool:
-        return self.wanted.since < event.seq <= self.upto and self.wanted.passes(event)
+    def has(self, event: Event, said: Said) -> bool:
+        return self.wanted.since < event.seq <= self.upto and self.wanted.passes(event, said)
 
 
 class _Session:
@@ -179,9 +182,12 @@ class _Session:
                 async with self._turn:
                     for event in batch:
                         self._position = event.seq
-                        if any(wanted.passes(event) for wanted in self._subscriptions.values()):
+                        said = Said(event)
+                        if any(wanted.passes(event, said) for wanted in self._subscriptions.values()):
                             await self._put(envelope(event))
                             self._told = event.seq
+                        if len(self._subscriptions) > MANY:
+                            await asyncio.sleep(0)
         finally:
             await feed.aclose()
 
@@ -219,9 +225,12 @@ class _Session:
         upto = max(missed.upto for missed in fresh)
         async for batch in self._services.events.replay(self._thread_id, everything, upto):
             for event in batch:
-                if any(missed.has(event) for missed in fresh):
+                said = Said(event)
+                if any(missed.has(event, said) for missed in fresh):
                     await self._put(envelope(event))
                     self._told = max(self._told, event.seq)
+                if len(fresh) > MANY:
+                    await asyncio.sleep(0)
 
     async def _answer(self, frame: bytes) -> None:
         try:
@@ -285,9 +294,12 @@ class _Session:
         if len(self._subscriptions) >= SUBSCRIPTIONS.most:
             raise invalid(f"A web socket can have {SUBSCRIPTIONS.most} subscriptions at most")
         try:
-            return read_filter(command.params)
+            wanted = read_filter(command.params)
+            followed = sum(len(each.namespaces) for each in (wanted, *self._subscriptions.values()))
+            check_count(followed, FOLLOWED, "namespaces")
         except (BadRequest, Invalid) as error:
             raise invalid(error.detail) from error
+        return wanted
 
     async def _begin(self, command: Command, wanted: EventFilter, result: Callable[[int], dict[str, Any]]) -> None:
         """Answers, lets what the subscription missed be sent, and lets it take part in what comes."""

@@ -1,5 +1,6 @@
 """Which events of a thread a reader wants (contract, protocols §3, "Event stream request")."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,18 +34,37 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     depth: int | None = None
     since: int = 0
 
-    def passes(self, event: Event) -> bool:
-        """Whether the reader wants an event, whatever its number."""
+    def passes(self, event: Event, said: "Said | None" = None) -> bool:
+        """Whether the reader wants an event, whatever its number.
+
+        Args:
+            said: of this event, shared by all who ask about it.
+        """
         if event.name not in self.methods:
             return False
-        if event.name == "custom" and self.names is not None:
-            named = msgspec.json.decode(event.data, type=_Custom).data.name
-            if not isinstance(named, str) or named not in self.names:
-                return False
+        said = said or Said(event)
+        if event.name == "custom" and self.names is not None and said.name not in self.names:
+            return False
         if not self.namespaces:
             return True
-        namespace = msgspec.json.decode(event.data, type=_Place).namespace
-        return any(is_below(prefix, namespace, self.depth) for prefix in self.namespaces)
+        return any(is_below(prefix, said.namespace, self.depth) for prefix in self.namespaces)
+
+
+class Said:
+    """What filters look for in the data of an event. They are decoded when the first one looks, and once for all of them."""
+
+    def __init__(self, event: Event) -> None:
+        self._data = event.data
+
+    @functools.cached_property
+    def name(self) -> str | None:
+        """The name of a custom event; None without one that is a text."""
+        named = msgspec.json.decode(self._data, type=_Custom).data.name
+        return named if isinstance(named, str) else None
+
+    @functools.cached_property
+    def namespace(self) -> list[str]:
+        return msgspec.json.decode(self._data, type=_Place).namespace
 
 
 def is_below(prefix: tuple[str, ...], namespace: Sequence[str], depth: int | None) -> bool:

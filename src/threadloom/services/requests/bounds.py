@@ -54,6 +54,7 @@ CHANNELS = Bound(100, "entries", "`channels` of an event stream")
 NAMESPACES = Bound(100, "entries", "`namespaces` of an event stream, `namespace` of a run's stream")
 SEGMENTS = Bound(100, "segments", "`namespace` of a v2 command, and one of `namespaces`")
 SUBSCRIPTIONS = Bound(1000, "subscriptions", "one web socket")
+FOLLOWED = Bound(2000, "namespaces", "all subscriptions of one web socket together")
 ANSWERS = Bound(1000, "entries", "`responses` of `input.respond`")
 
 TABLE: dict[str, Bound] = {name.lower(): bound for name, bound in list(globals().items()) if isinstance(bound, Bound)}
