@@ -76,6 +76,14 @@ def test_a_head_that_is_too_large_is_refused_before_anybody_is_asked(server, idl
     assert str(MAX_HEAD_BYTES) in answer
 
 
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_a_web_socket_that_is_opened_with_a_body_is_refused(server, method):
+    head = START.replace(b"GET", method) + b"Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    head += b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    for body in (b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"):
+        assert said(server, head + body).startswith("HTTP/1.1 400 Bad Request\r\n")
+
+
 def test_of_trailers_nothing_is_kept_either(server):
     start = START.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-A: "
     assert "200 OK" not in said(server, start, LARGE * 6)

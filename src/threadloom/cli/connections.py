@@ -100,9 +100,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def handle_websocket_upgrade(self) -> None:
-        if not self._too_large:  # else it is refused as soon as all that was read is parsed
-            self._done = True
-            self._stop_clock()
+        if self._too_large:
+            return  # it is refused as soon as all that was read is parsed
+        self._done = True
+        self._stop_clock()
+        if self._has_body():  # the web socket's protocol would wait for nothing, for ever
+            self.send_400_response("A web socket is opened without a body.")
+        else:
             super().handle_websocket_upgrade()
 
     def close_after_answer(self) -> None:
@@ -147,6 +151,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self._first_read + self._head_bytes + self._reading <= MAX_HEAD_BYTES:
             return False
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES
+
+    def _has_body(self) -> bool:
+        """Whether the newest head says that a body follows."""
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in self.headers
+        )
 
     def _is_idle(self) -> bool:
         """Whether no request is answered."""
