@@ -52,7 +52,9 @@ class Supervised(Server):
             "threadloom": {"lease_seconds": 3, "drain_seconds": 4},
         }
         config.write_text(json.dumps(document))
-        env = {"DATABASE_URI": database, "RISK_TIMES": str(self.times)}
+        temporary = folder / ("long" * 25)  # too long for the path of a socket
+        temporary.mkdir()
+        env = {"DATABASE_URI": database, "RISK_TIMES": str(self.times), "TMPDIR": str(temporary)}
         super().__init__(config, None, verb="serve", arguments=("--workers", "2"), env=env, log=folder / "log")
 
     def start(self) -> "Supervised":

@@ -161,7 +161,7 @@ def _serve(
     from threadloom.api.probes import Probes
     from threadloom.cli.server import serve
 
-    peers = Peers(place.folder, str(place.number)) if place is not None else None
+    peers = Peers(place.folder, str(place.number)) if place is not None and place.folder is not None else None
     server = wiring.Server(settings, peers=peers)
 
     def ready() -> None:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from threadloom.cli import again
@@ -33,15 +33,21 @@ MARGIN_SECONDS = 15.0
 
 READY = b"R"
 
+PREFIX = "threadloom-"
+SHORT_PLACE = "/tmp"
+LONGEST_FOLDER = 90
+"""Bytes. The path of a socket has 107 at most, on macOS 103; its name is the child's number."""
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 log = logging.getLogger("threadloom.supervisor")
 
 
 class Place:
-    """A child's place under its supervisor. `folder` is shared by all children; only their user may enter it."""
+    """A child's place under its supervisor. `folder` is shared by all children; only their user may enter it. None: there is
+    none."""
 
-    def __init__(self, number: int, line: socket.socket, folder: Path) -> None:
+    def __init__(self, number: int, line: socket.socket, folder: Path | None) -> None:
         self.number = number
         self.folder = folder
         self._line = line
@@ -65,7 +71,7 @@ def place() -> Place | None:
     if not told:
         return None
     number, line, folder = told.split(":", 2)
-    return Place(int(number), socket.socket(fileno=int(line)), Path(folder))
+    return Place(int(number), socket.socket(fileno=int(line)), Path(folder) if folder else None)
 
 
 class _Child:
@@ -136,9 +142,26 @@ def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: C
     Returns:
         the exit status: 0, or that of a process that could not even start.
     """
-    with tempfile.TemporaryDirectory(prefix="threadloom-") as folder:
+    with _folder() as folder:
         children = [_Child(number, folder) for number in range(1, count + 1)]
         return _supervise(children, listening, grace, on_ready)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    """A folder for the sockets of the children; empty where none can be made. Where TMPDIR is too long for a socket's path, it is
+    another one."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix=PREFIX)
+        if len(os.fsencode(made.name)) > LONGEST_FOLDER:
+            made.cleanup()
+            made = tempfile.TemporaryDirectory(prefix=PREFIX, dir=SHORT_PLACE)
+    except OSError as error:
+        log.warning("no temporary folder: /metrics tells of the process that is asked, and not of all (%s)", error)
+        yield ""
+        return
+    with made as folder:
+        yield folder
 
 
 def _supervise(children: list[_Child], listening: socket.socket, grace: float, on_ready: Callable[[], None]) -> int:
