@@ -218,7 +218,7 @@ async def test_origins_that_are_allowed_may_everywhere():
 async def test_the_servers_own_pages_may_everywhere():
     for app in (
         edge("127.0.0.1", url="https://told.example/api"),
-        edge("0.0.0.0", auth=True, url="https://told.example"),
+        edge("0.0.0.0", auth=True, url="https://told.example:443"),
     ):
         assert await may(app, "http://server:2024", cookie="a=b")
         assert await may(app, "https://told.example", cookie="a=b")
@@ -238,6 +238,22 @@ async def test_beyond_the_loopback_any_page_may_but_not_with_its_visitors_cookie
     assert (await ask(said, EVIL, cookie="session=ann"))[0] == 403
     with_credentials = Cors(allow_origins=("*",), allow_credentials=True)
     assert await may(edge("0.0.0.0", cors=with_credentials, cors_configured=True, auth=True), EVIL, cookie="a=b")
+
+
+async def test_nor_with_what_its_visitor_told_the_browser_when_it_asked():
+    app = edge("0.0.0.0", auth=True)
+    told = "Basic YW5uOnNlY3JldA=="
+    for content_type in (
+        {},
+        {"content_type": "text/plain;charset=UTF-8"},
+        {"content_type": "multipart/form-data; boundary=b"},
+    ):
+        assert (await ask(app, EVIL, authorization=told, **content_type))[0] == 403
+        assert (await ask(app, EVIL, authorization="Bearer token", **content_type))[0] == 200
+    assert not await ask(app, EVIL, "SOCKET", authorization=told)
+    # What had to be announced by a preflight, a script of the page's said.
+    assert (await ask(app, EVIL, authorization=told, content_type="application/json"))[0] == 200
+    assert (await ask(app, EVIL, "DELETE", authorization=told))[0] == 200
 
 
 async def test_the_own_apps_cors_middleware_says_who_may():

@@ -5,6 +5,7 @@ reach the server all the same, with the visitor's cookies. So what may change so
 not use the server.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
@@ -25,8 +26,17 @@ HOSTED = ("https://smith.langchain.com", "https://agentchat.vercel.app")
 LOCAL = r"https?://(([a-z0-9_-]+\.)*localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
 """Origins of pages that come from one's own machine."""
 
+ASKED = (b"basic", b"digest", b"negotiate", b"ntlm")
+"""Kinds of `Authorization` that browsers add by themselves, once their user was asked."""
+
+UNASKED = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
+"""Content types that pages of other origins may send without a preflight; "" is none."""
+
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+USUAL_PORTS = {"http": ":80", "https": ":443"}
 CREDENTIALS_ALLOWED = "Access-Control-Allow-Credentials"
+
+log = logging.getLogger("threadloom.api")
 
 
 class Origins:
@@ -67,7 +77,9 @@ class Origins:
             settings.http,
             allowed=settings.threadloom.allowed_origins,
             loopback=listens is not None and is_loopback(host_of(listens)),
-            own=f"{url.scheme}://{url.netloc}".lower() if url.netloc else None,
+            own=f"{url.scheme}://{url.netloc}".lower().removesuffix(USUAL_PORTS.get(url.scheme, ""))
+            if url.netloc
+            else None,
             cookies_open_sockets=settings.auth is not None,
         )
 
@@ -93,6 +105,11 @@ class Origins:
             if brought is None
             else brought(app)
         )
+        if brought is not None and self._named:
+            log.warning(
+                "pages of threadloom.allowed_origins may use the server, but read its answers only as far as the CORSMiddleware "
+                "of http.app allows it"
+            )
         self._configured = self._configured or brought is not None
         self._middleware = made if isinstance(made, CORSMiddleware) else None
         return made
@@ -121,7 +138,7 @@ class Origins:
         middleware = self._middleware
         if middleware is None or not middleware.is_allowed_origin(origin):
             return False
-        if b"cookie" not in headers or (not method and not self._cookies_open_sockets):
+        if not _is_visitors(method, headers) or (not method and not self._cookies_open_sockets):
             return True
         # Any page may use the server, but not as the visitor: no browser shows it an answer to a request with cookies.
         return not middleware.allow_all_origins or CREDENTIALS_ALLOWED in middleware.simple_headers
@@ -133,6 +150,17 @@ class Origins:
             return True
         host = origin.partition("://")[2].lower().encode("latin-1")
         return bool(host) and host in (headers.get(b"host", b"").lower(), headers.get(b"x-forwarded-host", b"").lower())
+
+
+def _is_visitors(method: str, headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser may have added what says who its visitor is. What a page's script says of that is announced by a
+    preflight; `method` is empty for a web socket, of which a page can say nothing."""
+    if b"cookie" in headers:
+        return True
+    if not headers.get(b"authorization", b"").lower().startswith(ASKED):
+        return False
+    content = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    return not method or (method == "POST" and content in UNASKED)
 
 
 def _effective(http: HttpSettings, named: frozenset[str], loopback: bool) -> Cors:
