@@ -2,6 +2,6 @@
 
 from threadloom.checkpointer.saver import Saver
 from threadloom.checkpointer.shown import SHOWN, question_id
-from threadloom.checkpointer.work import FENCE, NOTED, RUN_ID, UNNAMED
+from threadloom.checkpointer.work import FENCE, INPUT_LEFT, NOTED, RUN_ID, UNNAMED
 
-__all__ = ["FENCE", "NOTED", "RUN_ID", "SHOWN", "UNNAMED", "Saver", "question_id"]
+__all__ = ["FENCE", "INPUT_LEFT", "NOTED", "RUN_ID", "SHOWN", "UNNAMED", "Saver", "question_id"]

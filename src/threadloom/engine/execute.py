@@ -12,7 +12,7 @@ from langgraph.types import Command, Send
 
 from threadloom import __version__
 from threadloom.auth.known import RunUsers
-from threadloom.checkpointer import FENCE, NOTED
+from threadloom.checkpointer import FENCE, INPUT_LEFT, NOTED
 from threadloom.checkpointer.trail import Trail
 from threadloom.codec import to_json
 from threadloom.engine.answers import Answers
@@ -161,6 +161,8 @@ class Execution:
     async def _stream(self, graph: Graph, config: dict[str, Any]) -> None:
         self._output_channels = graph.output_channels
         self._untracked = untracked(graph)
+        if self._untracked is not None:
+            config["configurable"][INPUT_LEFT] = self._untracked.of_input
         input_ = await self._input(graph, config)
         if isinstance(input_, _Nothing):
             state = await reading.read_state(graph, bare(config))
