@@ -223,6 +223,9 @@ async def test_a_node_that_fails_once_it_was_answered_keeps_its_answer(client, g
     failed = await thread.resume("a")
     assert failed["__error__"]["message"] == "not this time"
     assert await thread.questions() == []
+    whole = await client.threads.get_state(thread.id, subgraphs=True)
+    assert [task["interrupts"] for task in whole["tasks"]] == [[]]
+    assert [task["state"]["interrupts"] for task in whole["tasks"] if task["state"]] == [[]] * (graph != "failing")
     for again in ({asked["id"]: "b"}, {UNKNOWN: "b"}):
         await thread.resume(again)
         assert await thread.questions() == []
