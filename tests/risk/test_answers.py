@@ -75,6 +75,25 @@ async def test_a_graph_that_keeps_no_checkpoints_is_answered_once(client):
     assert await thread.asked() == ["three"]
 
 
+async def test_an_answer_never_reaches_another_question_of_a_graph_that_keeps_no_checkpoints(client):
+    """Such a graph begins anew and asks its first question first: an answer to a later one, or to one beside it, is refused."""
+    thread = await started(client, "forgetting_two")
+    await thread.resume("a")
+    assert await thread.asked() == ["two"]
+    refused = await thread.resume("for two")
+    assert "keeps no checkpoints" in refused["__error__"]["message"]
+    assert (await thread.said(), await thread.asked()) == ([], ["one"])
+    thread = await started(client, "forgetting_pair")
+    assert await thread.asked() == ["left", "right"]
+    assert "keeps no checkpoints" in (await thread.answer("R", "right"))["__error__"]["message"]
+    assert await thread.said() == []
+    thread = await started(client, "forgetting")
+    [question] = await thread.questions()
+    refused = await thread.run(command={"resume": {question["id"]: "a"}, "goto": "later"})
+    assert "keeps no checkpoints" in refused["__error__"]["message"]
+    assert await thread.said() == []
+
+
 @on_both
 async def test_several_questions_are_answered_by_id_only(client):
     thread = await started(client, "pair")
@@ -163,6 +182,39 @@ async def test_an_answer_may_wait_for_the_run_that_asks(client):
 
 
 @on_both
+async def test_an_answer_may_be_given_while_its_question_is_told(client):
+    """A client that answers at the `__interrupt__` in the stream may be quicker than the end of the run that asks."""
+
+    async def told(**how):
+        async for event in client.runs.stream(thread.id, "loop", stream_mode="updates", **how):
+            if event.event == "updates" and "__interrupt__" in event.data:
+                return
+
+    for _ in range(5):
+        thread = await started(client, "loop", rounds=3)
+        await told(command={"resume": "a"})
+        await thread.resume("b")
+        assert await thread.asked() == ["round 2"]
+        await told(input={"said": []})
+        await thread.resume("c")
+        assert await thread.asked() == []
+
+
+@on_both
+@pytest.mark.parametrize("strategy", ["enqueue", "interrupt", "rollback"])
+async def test_an_answer_is_not_for_what_a_newer_input_asks(client, strategy):
+    """As from a second tab that still shows the question from before the input."""
+    thread = await started(client, "resting", rounds=1, pause=0)
+    await client.runs.create(thread.id, "resting", input={"rounds": 2, "pause": 0.5})
+    while (await client.threads.get_state(thread.id))["next"] != ["rest"]:
+        await asyncio.sleep(0.02)
+    await thread.resume("yes to 1", multitask_strategy=strategy)
+    answered = [one for one in await thread.said() if one != "rested"]
+    assert answered == ([["1 rounds", "yes to 1"]] if strategy == "rollback" else [])
+    assert await thread.asked() == (["2 rounds"] if strategy == "enqueue" else [])
+
+
+@on_both
 @pytest.mark.parametrize("graph", ["failing", "failing_inside"])
 async def test_a_node_that_fails_once_it_was_answered_keeps_its_answer(client, graph):
     thread = Thread(client, graph, (await client.threads.create())["thread_id"])
@@ -171,6 +223,9 @@ async def test_a_node_that_fails_once_it_was_answered_keeps_its_answer(client, g
     failed = await thread.resume("a")
     assert failed["__error__"]["message"] == "not this time"
     assert await thread.questions() == []
+    whole = await client.threads.get_state(thread.id, subgraphs=True)
+    assert [task["interrupts"] for task in whole["tasks"]] == [[]]
+    assert [task["state"]["interrupts"] for task in whole["tasks"] if task["state"]] == [[]] * (graph != "failing")
     for again in ({asked["id"]: "b"}, {UNKNOWN: "b"}):
         await thread.resume(again)
         assert await thread.questions() == []
@@ -329,6 +384,18 @@ async def test_v2_and_a2a(client, url):
     await client.http.client.post(f"/a2a/{assistant['assistant_id']}", json=body)
     # The data name no open question, so they are the answer to the only one: that is who a message is for.
     assert await thread.said() == [["one", "a"], ["two", None], ["three", {first["id"]: "twice"}]]
+
+
+async def test_a_question_that_a_run_is_answering_cannot_be_answered_by_id_meanwhile(client):
+    thread = await started(client, "loop", rounds=2, pause=0.5)
+    [question] = await thread.questions()
+    run = await client.runs.create(thread.id, "loop", command={"resume": {"ok": True}})
+    params = {"interrupt_id": question["id"], "response": "twice"}
+    body = {"id": 1, "method": "input.respond", "params": params}
+    refused = (await client.http.client.post(f"/threads/{thread.id}/commands", json=body)).json()
+    assert refused["error"] == "no_such_interrupt"
+    await client.runs.join(thread.id, run["run_id"])
+    assert await thread.said() == [["round 0", {"ok": True}]]
 
 
 @pytest.mark.parametrize("graph", ["inner", "deep"])

@@ -171,3 +171,36 @@ def test_resumable_stream_survives_the_restart(tmp_path: Path) -> None:
         assert '"done":["0","1","2","3","4","5"]' in replay
     finally:
         server.kill()
+
+
+def test_a_command_takes_effect_once(tmp_path: Path) -> None:
+    """What it writes is stored before its step begins: the next attempt must not write it once more, and still answers."""
+    server = Server(APP.parent / "answers", tmp_path / "data").start()
+    commands = {
+        "plain": {"resume": "yes", "update": {"pause": 2, "said": ["updated"]}},
+        "resting": {"update": {"pause": 0, "said": ["updated"]}, "goto": [{"node": "rest", "input": {"pause": 2}}]},
+    }
+    try:
+        with httpx.Client(base_url=server.url, timeout=60) as http:
+            threads = {graph: http.post("/threads", json={}).json()["thread_id"] for graph in commands}
+            runs = {}
+            for graph, thread in threads.items():
+                body = {"assistant_id": graph, "input": {"said": [], "rounds": 1, "pause": 0}}
+                http.post(f"/threads/{thread}/runs/wait", json=body).raise_for_status()
+            for graph, thread in threads.items():
+                body = {"assistant_id": graph, "command": commands[graph]}
+                runs[graph] = http.post(f"/threads/{thread}/runs", json=body).json()["run_id"]
+            for thread in threads.values():
+                while "updated" not in http.get(f"/threads/{thread}/state").json()["values"]["said"]:
+                    time.sleep(0.02)
+            server.kill()
+            server.start()
+            states = {}
+            for graph, thread in threads.items():
+                assert settle(server.url, thread, runs[graph]) == "success"
+                states[graph] = http.get(f"/threads/{thread}/state").json()
+        assert [one["value"] for one in states["plain"]["interrupts"]] == ["two"]
+        assert states["plain"]["values"]["said"] == ["updated"]
+        assert sorted(states["resting"]["values"]["said"]) == ["rested", "rested", "updated"]
+    finally:
+        server.kill()

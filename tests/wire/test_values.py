@@ -113,7 +113,7 @@ def test_what_cannot_be_stored_is_named_with_its_key(http, kind, words):
     assert (state.status_code, state.json()["values"]) == (200, {"kind": kind})
 
 
-@pytest.mark.parametrize("graph", ["secretive", "secretive_inside"])
+@pytest.mark.parametrize("graph", ["secretive", "secretive_inside", "secretive_called"])
 def test_an_untracked_channel_is_kept_nowhere(http, server, graph):
     thread = http.post("/threads", json={}).json()["thread_id"]
     body = {"assistant_id": graph, "input": {"text": "hi"}}
@@ -146,3 +146,20 @@ def test_an_untracked_channel_is_kept_nowhere(http, server, graph):
     )
     found = {text: text in dump or text.encode().hex() in dump.lower() for text in ("heard 19", "WHISPERED")}
     assert found == {"heard 19": True, "WHISPERED": False}
+
+
+def test_a_question_is_told_whole_whatever_untracked_keys_are_called(http):
+    thread = http.post("/threads", json={}).json()["thread_id"]
+    body = {"assistant_id": "secretive_asks", "input": {"text": "hi"}}
+    told = http.post(
+        f"/threads/{thread}/runs/stream", json={**body, "stream_mode": ["updates"], "stream_resumable": True}
+    ).text
+    [[question]] = http.get(f"/threads/{thread}").json()["interrupts"].values()
+    assert question["value"] == "who?"
+    assert f'"value":"who?","id":"{question["id"]}"' in told
+    params = {"assistant_id": "secretive_asks", "input": "you"}
+    assert http.post(f"/threads/{thread}/commands", json={"id": 1, "method": "run.start", "params": params}).is_success
+    while http.get(f"/threads/{thread}").json()["status"] == "busy":
+        pass
+    record = http.get(f"/threads/{thread}").json()
+    assert (record["status"], record["values"]) == ("idle", {"text": "you"})

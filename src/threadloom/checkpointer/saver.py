@@ -45,6 +45,7 @@ from threadloom.checkpointer.work import (
     pruning,
     seeking_input,
     walking,
+    with_kept_input,
 )
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
@@ -96,6 +97,7 @@ class Saver(BaseCheckpointSaver[str]):
             LostLeaseError: `config` belongs to a run that was cancelled, ended, or taken over.
             StorageError: the database refused.
         """
+        checkpoint = with_kept_input(config, checkpoint)
         put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
         trail = self._trails.get(put.fence)
         if trail is not None:
@@ -141,6 +143,7 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> RunnableConfig:
         """As `aput`, for worker threads."""
         off_the_loop("aput")
+        checkpoint = with_kept_input(config, checkpoint)
         put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
         try:
             era = self._storage.write_now(lambda tx: tx.lineage.put(put), single=True)

@@ -11,7 +11,9 @@ import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_KW_ARGS
 from langgraph.types import Interrupt
+from ormsgpack import OPT_NON_STR_KEYS, unpackb
 
 from threadloom.storage.lineage import CheckpointRow, PendingWrite
 
@@ -68,6 +70,21 @@ def opened_writes(
 def question_id(ns: str, answered: int = 0) -> str:
     """LangGraph's id of the question that the task with namespace `ns` asks after `answered` answers."""
     return Interrupt.from_ns(None, f"{ns}|{answered}" if answered else ns).id
+
+
+def asked_under(row: CheckpointRow) -> list[str]:
+    """The ids of the questions that the unfinished tasks of a checkpoint have asked last. No value is rebuilt for that."""
+    asked = [writes[INTERRUPT] for writes in _tasks(row).values()]
+    questions = [unpackb(one.data, ext_hook=_parts, option=OPT_NON_STR_KEYS) for one in asked if one.type == "msgpack"]
+    return [question["id"] for of_task in questions for question in of_task if isinstance(question, dict)]
+
+
+def _parts(code: int, data: bytes) -> Any:
+    """What a stored object was made with, if it is a question: module, class and arguments stand in its place."""
+    if code != EXT_CONSTRUCTOR_KW_ARGS:
+        return None
+    _, name, parts = unpackb(data, ext_hook=_parts, option=OPT_NON_STR_KEYS)
+    return parts if name == Interrupt.__name__ else None
 
 
 async def without_answered(row: CheckpointRow, serde: SerializerProtocol, read: ReadRow) -> CheckpointRow:

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import get_checkpoint_id
+from langgraph.checkpoint.base import Checkpoint, get_checkpoint_id
+from langgraph.constants import START
 
 from threadloom.storage.base import Tx
 from threadloom.storage.lineage import CheckpointRow
@@ -22,6 +23,10 @@ NOTED = "__run_noted"
 UNNAMED = "__run_unnamed"
 """Key of `configurable`: true for a checkpoint that is to begin a run, so that its metadata must not name the run."""
 
+INPUT_LEFT = "__run_input_left"
+"""Key of `configurable`: a function that gives what is kept of a graph's input: it takes the graph's namespace and the input.
+Never stored, never shown."""
+
 PAGE = 50
 """Checkpoints read at once by a listing."""
 
@@ -35,6 +40,15 @@ Writing = Callable[[Tx], Awaitable[None]]
 def config_of(thread_id: str, ns: str, cid: str) -> RunnableConfig:
     """The config that names a checkpoint."""
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ns, "checkpoint_id": cid}}
+
+
+def with_kept_input(config: RunnableConfig, checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with what is kept of the input in it, if there is one: it holds that of a graph which is about to begin."""
+    left, values = config["configurable"].get(INPUT_LEFT), checkpoint["channel_values"]
+    if left is None or START not in values:
+        return checkpoint
+    kept = {**values, START: left(config["configurable"].get("checkpoint_ns") or "", values[START])}
+    return {**checkpoint, "channel_values": kept}
 
 
 def named(config: RunnableConfig) -> tuple[str, str, str | None]:

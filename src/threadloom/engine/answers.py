@@ -31,6 +31,10 @@ _SEVERAL_ASKED = (
     "When there are multiple pending interrupts, you must specify the interrupt id when resuming. "
     "Docs: https://docs.langchain.com/oss/python/langgraph/interrupts#handling-multiple-interrupts."
 )
+_OUT_OF_REACH = (
+    "The question cannot be answered: it was asked within a graph that keeps no checkpoints (checkpointer=False), after or beside"
+    " others. Such a graph begins anew when it is resumed."
+)
 
 
 class Given(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,6 +86,7 @@ class Answers:
         self._given = msgspec.convert(run.kwargs.get(GIVEN) or {}, Given)
         self._strict = bool(run.kwargs.get("strict_resume"))
         self._again = run.was_begun_before
+        self._goes = bool((run.kwargs.get("command") or {}).get("goto"))
         self._graph = graph
         self._config = config
         self._call = call
@@ -226,6 +231,7 @@ class Answers:
         if len(askers) > 1:
             return by_id  # a task that the task called
         if not await self._has_state(ns) and not await self._has_state(task.name):
+            await self._check_is_first(task)
             return Resolved(found=True, asks=True, resume=answer, questions=[question])
         names = await self._moved_on(question)
         if names is None:
@@ -233,6 +239,20 @@ class Answers:
         await self._go_on()
         anew = await self._asked_by(names)
         return Resolved(found=bool(anew), asks=True, resume=dict.fromkeys(anew, answer), questions=anew)
+
+    async def _check_is_first(self, task: Any) -> None:
+        """Makes sure that what a task asks first, once it begins anew, is the only question that it has open.
+
+        Raises:
+            RuntimeError, UnknownInterruptError: it is another, or a node that a `goto` begins may be first.
+        """
+        anew: list[Any] = []
+        if not self._goes and len(task.interrupts) == 1:
+            await self._go_on()
+            tasks = (await self._state()).tasks
+            anew = [one.value for other in tasks if other.id == task.id for one in other.interrupts]
+        if anew != [one.value for one in task.interrupts]:
+            raise self._refusal(_OUT_OF_REACH, "ambiguous", [one.id for one in task.interrupts])
 
     async def _moved_on(self, question: str) -> list[str] | None:
         """The nodes, from the root inwards, that asked a question in an inner state that was written to since.

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from langgraph.errors import UnknownInterruptError
+from langgraph.pregel._io import map_command
 from langgraph.types import Command, Send
 
 from threadloom import __version__
 from threadloom.auth.known import RunUsers
-from threadloom.checkpointer import FENCE, NOTED
+from threadloom.checkpointer import FENCE, INPUT_LEFT, NOTED
 from threadloom.checkpointer.trail import Trail
 from threadloom.codec import to_json
 from threadloom.engine.answers import Answers
@@ -161,6 +162,8 @@ class Execution:
     async def _stream(self, graph: Graph, config: dict[str, Any]) -> None:
         self._output_channels = graph.output_channels
         self._untracked = untracked(graph)
+        if self._untracked is not None:
+            config["configurable"][INPUT_LEFT] = self._untracked.of_input
         input_ = await self._input(graph, config)
         if isinstance(input_, _Nothing):
             state = await reading.read_state(graph, bare(config))
@@ -174,7 +177,7 @@ class Execution:
             if not await reading.clear_refused(graph, config, self._run.run_id):
                 raise
             await self._stream_once(graph, input_, config)
-        if isinstance(input_, Command) and input_.update is not None:
+        if (self._kwargs.get("command") or {}).get("update") is not None:
             await self._settle_update(graph, bare(config))
         if self._values is None:  # it stopped, or had nothing to do, before it showed anything
             self._values = (await reading.read_state(graph, bare(config))).values
@@ -318,6 +321,9 @@ class Execution:
             given["goto"] = [_destination(one) for one in goto] if isinstance(goto, list) else _destination(goto)
         # A whole Command of LangGraph's (RemoteGraph sends those) says null for what it does not ask for.
         asked = command.get("resume") is not None or not (given and "graph" in command)
+        is_written = self._run.was_begun_before and await _is_written(graph, config, given)
+        if is_written:
+            given.clear()
         if "resume" in command and asked:
             resolved = await Answers(self._run, graph, config, self._call(graph)).resolve(command["resume"])
             if resolved.questions and self._emitter.channels:
@@ -325,7 +331,7 @@ class Execution:
             if resolved.found:
                 given["resume"] = resolved.resume
             elif not given:
-                return None if resolved.asks else _Nothing()
+                return None if resolved.asks or is_written else _Nothing()
         update = given.get("update")
         alone = given.keys() == {"update"}
         if (
@@ -335,6 +341,8 @@ class Execution:
             and await graph.checkpointer.aget_tuple(config) is None
         ):
             return dict(update)  # as the input: LangGraph would start the graph with it and apply it once more
+        if is_written and not given:
+            return None
         return Command(**given) if given else _Nothing()
 
     async def _settle_update(self, graph: Graph, config: dict[str, Any]) -> None:
@@ -438,6 +446,19 @@ class _Nothing:
 
 def _destination(goto: Any) -> Any:
     return Send(goto["node"], goto["input"]) if isinstance(goto, dict) else goto
+
+
+async def _is_written(graph: Graph, config: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether an earlier attempt has stored what a command is to write. LangGraph does so before it begins the step, and would
+    take it once more for a further update."""
+    wanted = [(channel, value) for _, channel, value in map_command(Command(**given))]
+    if not wanted:
+        return False
+    saved = await graph.checkpointer.aget_tuple(config)
+    found = [
+        (channel, value) for task_id, channel, value in (saved and saved.pending_writes) or () if task_id == _NULL_TASK
+    ]
+    return to_json(found[-len(wanted) :]) == to_json(wanted)
 
 
 def _is_made(schema: Any) -> bool:

@@ -18,7 +18,7 @@ from langgraph.pregel import Pregel
 from langgraph.pregel._checkpoint import achannels_from_checkpoint
 from langgraph.types import StateSnapshot
 
-from threadloom.checkpointer import UNNAMED
+from threadloom.checkpointer import SHOWN, UNNAMED
 from threadloom.errors import ThreadloomError
 from threadloom.faults import told
 from threadloom.usercode import UserCodeExit, contained
@@ -44,6 +44,10 @@ async def read_state(graph: Graph, config: Mapping[str, Any], *, subgraphs: bool
     Raises:
         ThreadloomError: the storage failed. What the graph raises never is.
     """
+    if subgraphs and config["configurable"].get(SHOWN):
+        # LangGraph hands the saver on to subgraphs, but not the key.
+        saver = _ShowingSaver(config["configurable"].get(_LENT_SAVER) or graph.checkpointer)
+        config = {**config, "configurable": {**config["configurable"], _LENT_SAVER: saver}}
     try:
         with contained():
             return await graph.aget_state(config, subgraphs=subgraphs)
@@ -263,25 +267,15 @@ class _Reading:
         return accepted
 
 
-class _AmendedSaver(BaseCheckpointSaver[Any]):
-    """A saver that shows other pending writes of one checkpoint than are stored, and passes everything else on.
-
-    Attributes:
-        of: the checkpoint's id.
-        writes: what is shown.
-    """
+class _OtherSaver(BaseCheckpointSaver[Any]):
+    """A saver that passes everything on to another."""
 
     def __init__(self, saver: BaseCheckpointSaver[Any]) -> None:
         super().__init__(serde=saver.serde)
         self._saver = saver
-        self.of = ""
-        self.writes: list[tuple[str, str, Any]] = []
 
     async def aget_tuple(self, config: Any) -> CheckpointTuple | None:
-        saved = await self._saver.aget_tuple(config)
-        if saved is None or saved.config["configurable"]["checkpoint_id"] != self.of:
-            return saved
-        return saved._replace(pending_writes=self.writes)
+        return await self._saver.aget_tuple(config)
 
     async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
         return await self._saver.aput(config, checkpoint, metadata, new_versions)
@@ -296,6 +290,34 @@ class _AmendedSaver(BaseCheckpointSaver[Any]):
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         return self._saver.get_next_version(current, channel)
+
+
+class _ShowingSaver(_OtherSaver):
+    """Gives each checkpoint as it is to be shown."""
+
+    async def aget_tuple(self, config: Any) -> CheckpointTuple | None:
+        shown: Any = {**config, "configurable": {**config["configurable"], SHOWN: True}}
+        return await self._saver.aget_tuple(shown)
+
+
+class _AmendedSaver(_OtherSaver):
+    """Shows other pending writes of one checkpoint than are stored.
+
+    Attributes:
+        of: the checkpoint's id.
+        writes: what is shown.
+    """
+
+    def __init__(self, saver: BaseCheckpointSaver[Any]) -> None:
+        super().__init__(saver)
+        self.of = ""
+        self.writes: list[tuple[str, str, Any]] = []
+
+    async def aget_tuple(self, config: Any) -> CheckpointTuple | None:
+        saved = await self._saver.aget_tuple(config)
+        if saved is None or saved.config["configurable"]["checkpoint_id"] != self.of:
+            return saved
+        return saved._replace(pending_writes=self.writes)
 
 
 def _addressed(graph: Graph, ns: str) -> Graph:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from langgraph.channels import UntrackedValue
+from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.pregel import Pregel
 
 DEEPEST_EVENT = 4
@@ -29,19 +30,28 @@ class Untracked:
         """What a stream mode gave, without untracked keys."""
         if mode == "events":
             return {**chunk, "data": _deep_without(chunk.get("data"), self._all, DEEPEST_EVENT)}
-        keys = self._by_names.get(tuple(part.partition(":")[0] for part in namespace))
+        keys = self._keys(namespace)
         if not keys:
             return chunk
         match mode:
             case "values":
                 return without(chunk, keys)
             case "updates":
-                return {node: without(update, keys) for node, update in chunk.items()}
+                return {node: update if node == INTERRUPT else without(update, keys) for node, update in chunk.items()}
             case "tasks" | "checkpoints":
                 return _payload_without(chunk, keys)
             case "debug":
                 return {**chunk, "payload": _payload_without(chunk["payload"], keys)}
         return chunk
+
+    def of_input(self, namespace: str, given: Any) -> Any:
+        """What a graph was given, without its untracked keys: a graph around it may have put its own there."""
+        keys = self._keys(namespace.split("|") if namespace else ())
+        return without(given, keys) if keys else given
+
+    def _keys(self, namespace: Sequence[str]) -> Collection[str] | None:
+        # A number counts the calls of a graph within one task.
+        return self._by_names.get(tuple(part.partition(":")[0] for part in namespace if not part.isdigit()))
 
     def of_root(self, values: Any) -> Any:
         """Values of the graph itself without untracked keys."""

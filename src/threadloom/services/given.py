@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from threadloom.checkpointer import asked_under
 from threadloom.codec import from_json
 from threadloom.engine.answers import Given
 from threadloom.storage.base import Tx
@@ -19,8 +20,9 @@ def questions_of(thread: Thread) -> list[str]:
 async def note_given(tx: Tx, run: Run, checkpoint_id: str | None) -> None:
     """Binds the answer that a new run brings to the questions that are open now, in the transaction that makes the run.
 
-    An answer without an id that is given while other runs are under way is for a question that the thread's record shows.
-    Only if none of those runs brings an answer itself may it be for one that they are still to ask.
+    While other runs are under way, the thread's record shows the questions from before them. What they have asked themselves is
+    stored already: clients see it in the stream before the run has ended, and may answer at once. Only if nothing was asked, and
+    none of those runs brings an answer itself, an answer without an id may be for a question that they are still to ask.
 
     Args:
         checkpoint_id: the checkpoint that the run is to start from, if it names one.
@@ -33,12 +35,21 @@ async def note_given(tx: Tx, run: Run, checkpoint_id: str | None) -> None:
         newest = await tx.lineage.latest(run.thread_id, "")
     questions = None
     if not names_questions(command["resume"]) or not command["resume"]:
-        active = await tx.runs.active(run.thread_id)
-        if not active or any(_answers(other) for other in active):
-            thread = await tx.threads.get(run.thread_id)
-            questions = questions_of(thread) if thread is not None else []
+        questions = await _open(tx, run.thread_id)
     given = Given(questions=questions, newest=newest is not None and newest.cid == checkpoint_id)
     run.kwargs[GIVEN] = msgspec.to_builtins(given)
+
+
+async def _open(tx: Tx, thread_id: str) -> list[str] | None:
+    """The questions that an answer without an id may be for; None when they are still to be asked."""
+    active = await tx.runs.active(thread_id)
+    if active:
+        newest = await tx.lineage.latest(thread_id, "")
+        if asked := asked_under(newest) if newest is not None else []:
+            return asked
+    thread = await tx.threads.get(thread_id)
+    shown = questions_of(thread) if thread is not None else []
+    return shown if shown or not active or any(_answers(other) for other in active) else None
 
 
 def _answers(run: Run) -> bool:

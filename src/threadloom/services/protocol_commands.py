@@ -37,7 +37,7 @@ from threadloom.services.runs import RunService
 from threadloom.services.state import StateService
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
-from threadloom.types import Caller, Thread
+from threadloom.types import Caller, Thread, names_questions
 
 NO_THREAD = "There is no thread with this id that can be read"
 MODES: list[StreamMode] = ["values", "updates", "messages", "custom", "tasks", "checkpoints"]
@@ -319,7 +319,7 @@ async def _waiting(tx: Tx, thread: Thread) -> set[str]:
         command = run.kwargs.get("command") or {}
         if "resume" in command:
             answers = command["resume"]
-            waiting = waiting - answers.keys() if isinstance(answers, dict) else set()
+            waiting = waiting - answers.keys() if answers and names_questions(answers) else set()
         for event in await tx.events.of_channels(
             thread.thread_id, after=0, methods=("input.requested",), run_id=run.run_id, size=None
         ):

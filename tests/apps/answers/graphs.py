@@ -65,6 +65,7 @@ slow = graph(("write", write), ("rest", rest))
 plain = graph(("ask", asking("one", "two", "three")), ("later", asking("later")))
 inner = graph(("sub", graph(("ask", asking("one", "two")))), ("later", asking("three")))
 remembering = graph(("sub", graph(("ask", asking("one", "two")), checkpointer=True)), ("later", asking("three")))
+forgetting_two = graph(("sub", graph(("ask", asking("one", "two")), checkpointer=False)))
 forgetting = graph(("sub", graph(("ask", asking("one")), checkpointer=False)), ("later", asking("three")))
 deep = graph(("mid", graph(("sub", graph(("ask", asking("one", "two")))))), ("later", asking("three")))
 
@@ -96,6 +97,16 @@ loop = (
 _pair = StateGraph(State).add_node("left", asking("left", "left again")).add_node("right", asking("right"))
 pair = _pair.add_node("aside", asking("aside")).add_edge(START, "left").add_edge(START, "right").compile()
 
+_forgetful = StateGraph(State).add_node("left", asking("left")).add_node("right", asking("right"))
+_forgetful = _forgetful.add_edge(START, "left").add_edge(START, "right")
+forgetting_pair = (
+    StateGraph(State)
+    .add_node("sub", _forgetful.compile(checkpointer=False))
+    .add_node("aside", asking("aside"))
+    .add_edge(START, "sub")
+    .compile()
+)
+
 
 async def ask_about(work: dict[str, Any]) -> dict[str, Any]:
     return {"said": [[work["about"], interrupt(work["about"])]]}
@@ -113,6 +124,14 @@ def transfer(amount: int) -> str:
     """Transfers money, if a person allows it."""
     allowed = interrupt(f"transfer {amount}")
     return f"{amount}: {allowed}"
+
+
+async def ask_rounds(state: State) -> dict[str, Any]:
+    question = f"{state['rounds']} rounds"
+    return {"said": [[question, interrupt(question)]]}
+
+
+resting = graph(("rest", rest), ("ask", ask_rounds))
 
 
 class Scripted(GenericFakeChatModel):

@@ -229,4 +229,34 @@ secretive = (
     .add_edge("whisper", "listen")
     .compile()
 )
-secretive_inside = StateGraph(Secretive).add_node("inner", secretive).add_edge(START, "inner").compile()
+
+
+async def twice(state: Secretive) -> dict[str, Any]:
+    await secretive.ainvoke({"text": "hi"})
+    return {"text": (await secretive.ainvoke({"text": "hi"}))["text"]}
+
+
+secretive_called = StateGraph(Secretive).add_node("twice", twice).add_edge(START, "twice").compile()
+
+
+class SecretlyAsked(TypedDict, total=False):
+    """Untracked keys that are called as parts of a question are."""
+
+    text: str
+    id: Annotated[str, UntrackedValue]
+    value: Annotated[str, UntrackedValue]
+
+
+def ask(state: SecretlyAsked) -> dict[str, Any]:
+    return {"text": interrupt("who?"), "id": "me"}
+
+
+secretive_asks = StateGraph(SecretlyAsked).add_node("ask", ask).add_edge(START, "ask").compile()
+secretive_inside = (
+    StateGraph(Secretive)
+    .add_node("whisper", whisper)
+    .add_node("inner", secretive)
+    .add_edge(START, "whisper")
+    .add_edge("whisper", "inner")
+    .compile()
+)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, UnsetType
 
+from threadloom.checkpointer import STEERING
 from threadloom.errors import Invalid
 from threadloom.ids import parse_id
 from threadloom.services.requests import bounds
@@ -130,7 +131,7 @@ def check_metadata(metadata: Object | UnsetType, field: str = "metadata") -> Non
 
 
 def check_config(config: Object | UnsetType) -> None:
-    """Checks the known keys of a `config`. In place, `2.0` becomes 2, and LangGraph's inner keys go (see `is_inner`).
+    """Checks the known keys of a `config`. In place, `2.0` becomes 2, and inner keys go (see `is_inner`).
 
     Raises:
         Invalid: a known key is of the wrong kind.
@@ -182,11 +183,12 @@ def _check_checkpoint_keys(place: Object, name: str, text: Any) -> None:
 
 
 def is_inner(key: str) -> bool:
-    """Whether an entry of `configurable` is one by which LangGraph steers itself (`__pregel_resuming`, `__pregel_send` ...).
+    """Whether an entry of `configurable` is one by which LangGraph steers itself (`__pregel_resuming`, `__pregel_send` ...) or
+    this server its checkpointer.
 
     A caller's are dropped and not refused: `RemoteGraph` as a node sends the config of the graph around it, with these.
     """
-    return key.startswith("__pregel_")
+    return key.startswith("__pregel_") or key in STEERING
 
 
 def check_command(command: Object | None) -> None:
