@@ -252,7 +252,8 @@ async def cut_off(uri):
     """Ends every connection to the database but this one."""
     connection = await asyncpg.connect(uri)
     await connection.execute(
-        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     await connection.close()
 
