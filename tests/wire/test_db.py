@@ -255,7 +255,7 @@ def test_the_journal_of_a_vacuum_that_was_killed_is_not_taken_for_that_of_the_ne
         connection.execute("CREATE TABLE other (x)")
         connection.executemany("INSERT INTO other VALUES (?)", [("x" * 3000,)] * 200)
         connection.commit()
-        connection.execute("PRAGMA cache_size = 1")  # what was changed goes into the file, and what was there into the journal
+        connection.execute("PRAGMA cache_size = 1")  # so pages are written before the commit
         connection.execute("UPDATE other SET x = x || 'y'")
         (data / "threadloom.db-journal").write_bytes(old.with_name("old.db-journal").read_bytes())
     db("restore", saved, data=data)
