@@ -101,6 +101,7 @@ def test_streams_tell_the_error_and_end(http):
         for more in ({}, {"stream_resumable": True}):
             text = http.post("/runs/stream", json={**body, **more}).text
             assert any(f'"error":"{name}"' in text for name in (RAISED[kind], *SAID)), text
+            assert text.splitlines().count("event: error") == 1, text
         thread = http.post("/threads", json={}).json()["thread_id"]
         params = {"assistant_id": "on_the_loop", "input": {"kind": kind}}
         http.post(f"/threads/{thread}/commands", json={"id": 1, "method": "run.start", "params": params})

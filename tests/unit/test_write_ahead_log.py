@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -90,5 +91,41 @@ async def test_it_begins_anew_once_a_reader_that_was_in_the_way_has_ended(monkey
             while log.size() > 200_000:
                 writer.submit(insert).result(30)
                 await asyncio.sleep(0.01)
+    finally:
+        await storage.close()
+
+
+async def test_it_begins_anew_though_long_reads_follow_each_other_without_a_gap(monkeypatch, tmp_path):
+    monkeypatch.setattr(wal, "LOG_BYTES", 200_000)
+    monkeypatch.setattr(wal, "URGENT_BYTES", 400_000)
+    monkeypatch.setattr(database, "KEPT_BYTES", 0)
+    storage = SqliteStorage(tmp_path)
+    await storage.open()
+    writer, log = storage.database, storage.database.log
+    reading = True
+
+    def look(connection):
+        connection.execute("SELECT count(*) FROM made").fetchone()
+        time.sleep(0.03)
+
+    async def read():
+        while reading:
+            await writer.read_aside(look)
+
+    async def write(query, *values):
+        await writer.write(lambda connection: connection.execute(query, values) and None)
+
+    try:
+        await write("CREATE TABLE made (text)")
+        readers = [asyncio.create_task(read()) for _ in range(4)]
+        largest = written = 0
+        while written < 10_000_000:
+            await write("INSERT INTO made VALUES (?)", "x" * 10_000)
+            written += 10_000
+            largest = max(largest, log.size())
+            await asyncio.sleep(0.001)
+        reading = False
+        await asyncio.gather(*readers)
+        assert largest < written / 2
     finally:
         await storage.close()

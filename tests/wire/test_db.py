@@ -246,6 +246,25 @@ async def test_the_log_of_the_old_database_is_not_taken_for_that_of_the_new(back
         assert old.execute("SELECT thread_id FROM threads").fetchall() == [(other,)]
 
 
+def test_the_journal_of_a_vacuum_that_was_killed_is_not_taken_for_that_of_the_new(backed_up, tmp_path):
+    """Though the database itself is gone: there is nobody left who would have used it up."""
+    _, saved, thread = backed_up
+    data, old = tmp_path / "data", tmp_path / "old.db"
+    data.mkdir()
+    with contextlib.closing(sqlite3.connect(old)) as connection:
+        connection.execute("CREATE TABLE other (x)")
+        connection.executemany("INSERT INTO other VALUES (?)", [("x" * 3000,)] * 200)
+        connection.commit()
+        connection.execute("PRAGMA cache_size = 1")  # so pages are written before the commit
+        connection.execute("UPDATE other SET x = x || 'y'")
+        (data / "threadloom.db-journal").write_bytes(old.with_name("old.db-journal").read_bytes())
+    db("restore", saved, data=data)
+    with opened(data / "threadloom.db") as connection:
+        assert connection.execute("SELECT thread_id FROM threads").fetchall() == [(thread,)]
+        assert connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+    assert next(data.glob("threadloom.db.replaced-*-journal")).stat().st_size > 0
+
+
 def test_a_holder_that_is_gone_does_not_keep_the_folder(backed_up, tmp_path):
     _, saved, _ = backed_up
     data = tmp_path / "data"

@@ -73,16 +73,16 @@ class Trail:
         self.is_left = True
 
     def drop(self) -> None:
-        """What is not committed yet need not be stored: the thread goes with the run's end."""
+        """What is not committed yet need not be stored, and may have failed: the thread goes with the run's end."""
         self._dropped = True
 
     def confirm(self) -> None:
         """Called within the transaction that ends the run: all that was put is in the same commit, or in an earlier one.
 
         Raises:
-            PutsFailedError: a put failed.
+            PutsFailedError: a put failed, and was not dropped.
         """
-        if self._failure is not None:
+        if self._failure is not None and not self._dropped:
             raise PutsFailedError(self._failure)
 
     def _fail(self, error: Exception) -> None:

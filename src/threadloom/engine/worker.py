@@ -327,11 +327,9 @@ class Worker:
         held.settle()
         log.error("run %s is broken off", held.run.run_id, exc_info=error)
         run, fault = held.run, told(error)
-        emitter = self._emitter(run)
-        emitter.emit("error", fault)
         result = error_result(fault["error"], fault["message"])
         result.snapshot = None if run.temporary else await known_state(run, held.graphs, self._users)
-        await self._settle(held, result, emitter)
+        await self._settle(held, result, self._emitter(run))
 
     async def _attempt(self, run: Run) -> None:
         """Executes a claimed run and settles it; when the database fails, lets it be tried again."""

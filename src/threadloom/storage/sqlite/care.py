@@ -178,8 +178,9 @@ def _put_in_place(folder: Path) -> None:
     if current.exists():
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(current)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    # The log first: left behind, it would be taken for that of the database that comes.
-    for suffix in ("-wal", "-shm", ""):
+    # The log, and the journal of a vacuum that was killed, first: left behind, they would be taken for those of the database that
+    # comes.
+    for suffix in ("-wal", "-shm", "-journal", ""):
         if (folder / (FILE + suffix)).exists():
             (folder / (FILE + suffix)).replace(folder / (aside.name + suffix))
     restored.replace(current)

@@ -391,7 +391,12 @@ class Database:
 
     async def read_aside(self, operation: Operation[T]) -> T:
         """Runs a reading operation that may take long on a thread of its own, so that the event loop goes on."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.read, operation)
+
+        def read() -> T:
+            with self.log.long_read():
+                return self.read(operation)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
 
 
 def _nothing(connection: sqlite3.Connection) -> None:

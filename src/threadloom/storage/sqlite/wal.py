@@ -9,6 +9,7 @@ commit can begin, which takes a few milliseconds, and the next commit begins at 
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,13 @@ TAIL_FRAMES = 512
 """Frames that may be left to be moved while commits wait."""
 
 READER_MS = 20
-"""Milliseconds that commits wait, at most, for readers to end."""
+"""Milliseconds that commits wait, at most, for readers of older frames to end, and once more for those of the newest."""
+
+NEXT_READER_SECONDS = 0.06
+"""How long a long read waits, at most, before it begins, so that those under way end and the log can begin anew."""
+
+LOOK_SECONDS = 0.001
+"""How often is looked whether they have."""
 
 PAUSE_SECONDS = 0.02
 """Between two rounds when a reader was in the way; twice as long after each, up to `LONGEST_PAUSE_SECONDS`."""
@@ -49,6 +56,9 @@ class WriteAheadLog:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="threadloom-log")
         self._work: Future[None] | None = None
         self._closed = threading.Event()
+        self._reading = threading.Condition()
+        self._readers = 0
+        self._may_read = True
         self.commits = 0
         """How many there were."""
         self.begins = False
@@ -72,6 +82,36 @@ class WriteAheadLog:
         """Called when there were no commits for a while: lets the log give its room back."""
         with contextlib.suppress(RuntimeError):
             self._thread.submit(self.move, empty=True)
+
+    @contextlib.contextmanager
+    def long_read(self) -> Iterator[None]:
+        """A read that may take long, on a thread of its own. Where such reads follow each other without a gap, there would never
+        be a moment to begin the log anew: then it waits for the next such moment, but not for long."""
+        with self._reading:
+            if not self._may_read:
+                self._reading.wait_for(lambda: self._may_read, NEXT_READER_SECONDS)
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._reading:
+                self._readers -= 1
+                if not self._readers:
+                    self._reading.notify_all()
+
+    @contextlib.contextmanager
+    def _between_reads(self) -> Iterator[bool]:
+        """Lets the long reads that are under way end, if they do so soon; tells whether all have. No other begins until the block
+        is left, or for long."""
+        with self._reading:
+            self._may_read = False
+            ended = self._reading.wait_for(lambda: not self._readers, NEXT_READER_SECONDS)
+        try:
+            yield ended
+        finally:
+            with self._reading:
+                self._may_read = True
+                self._reading.notify_all()
 
     def close(self) -> None:
         """Ends the thread. Blocks until then."""
@@ -110,10 +150,17 @@ class WriteAheadLog:
 
     def _restart(self, connection: sqlite3.Connection) -> bool:
         """Moves what is left while no commit can begin. False: a reader was in the way."""
+        with self._between_reads() as alone:
+            return alone and self._restart_alone(connection)
+
+    def _restart_alone(self, connection: sqlite3.Connection) -> bool:
         with self._writing:
-            # First without waiting: no wait of a few milliseconds is of use against a reader of older frames.
-            if _left(connection, "PASSIVE"):
-                return False
+            # Readers of older frames are waited for: who comes now reads the newest ones, and is in the way of none of them. With
+            # many short reads there is never a moment without a reader that began before the last commit.
+            over = time.monotonic() + READER_MS / 1000
+            while _left(connection, "PASSIVE"):
+                if time.monotonic() >= over or self._closed.wait(LOOK_SECONDS):
+                    return False
             busy: int = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
             self.begins = not busy
             return not busy
