@@ -10,7 +10,7 @@
 PYTHON ?= python3
 PORT ?= 2024
 VENV ?= .venv
-WORKERS ?= 2
+WORKERS ?= 3
 TESTS ?= tests
 SUITE ?= ../shared/conformance
 
