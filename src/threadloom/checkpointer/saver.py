@@ -32,6 +32,7 @@ from threadloom.checkpointer.serde import ValueSerializer, dumps_channel
 from threadloom.checkpointer.shown import is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.checkpointer.small import small_size
 from threadloom.checkpointer.trail import Trail
+from threadloom.checkpointer.underway import WritesUnderWay
 from threadloom.checkpointer.work import (
     FENCE,
     NOTED,
@@ -73,6 +74,7 @@ class Saver(BaseCheckpointSaver[str]):
         self._storage = storage
         self._memory = Memory()
         self._trails: dict[int | None, Trail] = {}
+        self.underway = WritesUnderWay()
 
     def over(self, storage: Storage) -> Self:
         """The same saver over another storage; it knows nothing yet of what is there."""
@@ -237,7 +239,8 @@ class Saver(BaseCheckpointSaver[str]):
         put = self._writes_put(config, writes, task_id, task_path)
         trail = self._trails.get(put.fence)
         if trail is None or not trail.put(lambda tx: tx.lineage.put_writes(put)):
-            await self._storage.write(lambda tx: tx.lineage.put_writes(put), single=True)
+            with self.underway.storing(put.thread_id):
+                await self._storage.write(lambda tx: tx.lineage.put_writes(put), single=True)
         elif trail.is_long or any(channel in WRITES_IDX_MAP for channel, _ in writes):
             await trail.end()  # LangGraph waits for what tells of errors before it calls their handlers
 
@@ -317,10 +320,8 @@ class Saver(BaseCheckpointSaver[str]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, for worker threads."""
         off_the_loop("aget_tuple")
-        thread_id, ns, cid = named(config)
-        row = self._storage.read_now(
-            lambda tx: tx.lineage.get(thread_id, ns, cid) if cid else tx.lineage.latest(thread_id, ns)
-        )
+        place, cid = named(config)[:2], named(config)[2]
+        row = self._storage.read_now(lambda tx: tx.lineage.get(*place, cid) if cid else tx.lineage.latest(*place))
         return None if row is None else self._tuple(row)
 
     async def alist(

@@ -206,6 +206,8 @@ class Execution:
         try:
             async for ns, mode, chunk in self._chunks(graph, input_, config):
                 self._began = True
+                if isinstance(chunk, dict) and "__interrupt__" in chunk:
+                    await graph.checkpointer.underway.ended(self._run.thread_id)  # it can be answered once it is told
                 if mode == "values" and not ns:
                     self._see(chunk)
                 if self._untracked is not None and self._emitter.stored:
@@ -251,6 +253,10 @@ class Execution:
                 if first and part.method == "checkpoints" and not part.namespace:
                     first = False
                     channels.turn = await turn_start(graph.checkpointer, config, part.data)
+                if part.interrupts:
+                    await graph.checkpointer.underway.ended(
+                        self._run.thread_id
+                    )  # they can be answered once they are told
                 if self._untracked is not None:
                     part = part._replace(data=self._untracked.without(part.namespace, part.method, part.data))
                 channels.take(part)

@@ -1,0 +1,31 @@
+"""Pending writes that are being stored: whoever shows a question waits until it can be answered, whichever process is asked."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+
+class WritesUnderWay:
+    """The transactions of a process that store pending writes, by thread."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, set[asyncio.Future[None]]] = {}
+
+    @contextlib.contextmanager
+    def storing(self, thread_id: str) -> Iterator[None]:
+        """Within the block, writes of a thread are being stored on this event loop."""
+        end = asyncio.get_running_loop().create_future()
+        ends = self._ends.setdefault(thread_id, set())
+        ends.add(end)
+        try:
+            yield
+        finally:
+            end.set_result(None)
+            ends.discard(end)
+            if not ends:
+                self._ends.pop(thread_id, None)
+
+    async def ended(self, thread_id: str) -> None:
+        """Waits until the writes of a thread that are under way are stored or have failed. For the loop that stores them."""
+        if ends := self._ends.get(thread_id):
+            await asyncio.wait(ends)
