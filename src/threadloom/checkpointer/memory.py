@@ -14,6 +14,9 @@ from threadloom.storage.lineage import CheckpointPut
 KEPT_CHECKPOINTS = 4096
 """Checkpoints whose blob references a process remembers. About 1 kB each."""
 
+BIG_STATE = 64 * 1024
+"""Bytes of a state from which on a thread's reads leave the event loop."""
+
 K = TypeVar("K")
 V = TypeVar("V")
 Place = tuple[str, str, str]

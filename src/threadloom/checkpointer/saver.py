@@ -27,12 +27,12 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.base import PendingWrite as GraphWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from threadloom.checkpointer.memory import ON_ITS_WAY, Known, Memory, known_of
+from threadloom.checkpointer.memory import BIG_STATE, ON_ITS_WAY, Known, Memory, known_of
 from threadloom.checkpointer.serde import ValueSerializer, dumps_channel
 from threadloom.checkpointer.shown import is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.checkpointer.small import small_size
 from threadloom.checkpointer.trail import Trail
-from threadloom.checkpointer.underway import WritesUnderWay
+from threadloom.checkpointer.underway import PutsUnderWay
 from threadloom.checkpointer.work import (
     FENCE,
     NOTED,
@@ -53,9 +53,6 @@ from threadloom.errors import StaleRefsError
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
 
-BIG_STATE = 64 * 1024
-"""Bytes of a state from which on a thread's reads leave the event loop."""
-
 
 class Saver(BaseCheckpointSaver[str]):
     """Keeps the checkpoints of all threads. One for a process; graphs get it, or clones of it that share what it knows.
@@ -74,7 +71,7 @@ class Saver(BaseCheckpointSaver[str]):
         self._storage = storage
         self._memory = Memory()
         self._trails: dict[int | None, Trail] = {}
-        self.underway = WritesUnderWay()
+        self.underway = PutsUnderWay()
 
     def over(self, storage: Storage) -> Self:
         """The same saver over another storage; it knows nothing yet of what is there."""
@@ -108,11 +105,12 @@ class Saver(BaseCheckpointSaver[str]):
                 if trail.is_long:
                     await trail.end()
                 return self._remember(put, known)
-        try:
-            era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
-        except StaleRefsError:
-            put = self._with_all_values(put, checkpoint, new_versions)
-            era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
+        with self.underway.storing(put.thread_id):
+            try:
+                era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
+            except StaleRefsError:
+                put = self._with_all_values(put, checkpoint, new_versions)
+                era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
         return self._remember(put, known_of(put, era, checkpoint))
 
     def _putting(
@@ -320,8 +318,10 @@ class Saver(BaseCheckpointSaver[str]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, for worker threads."""
         off_the_loop("aget_tuple")
-        place, cid = named(config)[:2], named(config)[2]
-        row = self._storage.read_now(lambda tx: tx.lineage.get(*place, cid) if cid else tx.lineage.latest(*place))
+        thread, ns, cid = named(config)
+        row = self._storage.read_now(
+            lambda tx: tx.lineage.get(thread, ns, cid) if cid else tx.lineage.latest(thread, ns)
+        )
         return None if row is None else self._tuple(row)
 
     async def alist(
