@@ -21,7 +21,7 @@ from threadloom.config.settings import HttpSettings
 from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, TooMany
 from threadloom.ids import new_id, parse_id
 from threadloom.services import Services
-from threadloom.services.event_filter import EventFilter, Said, read_filter
+from threadloom.services.event_filter import DecodedEvent, EventFilter, read_filter
 from threadloom.services.event_stream import envelope
 from threadloom.services.protocol_params import (
     NOT_JSON,
@@ -117,8 +117,8 @@ class _Missed(msgspec.Struct):
     wanted: EventFilter
     upto: int
 
-    def has(self, event: Event, said: Said) -> bool:
-        return self.wanted.since < event.seq <= self.upto and self.wanted.passes(event, said)
+    def has(self, event: Event, decoded: DecodedEvent) -> bool:
+        return self.wanted.since < event.seq <= self.upto and self.wanted.passes(event, decoded)
 
 
 class _Session:
@@ -182,8 +182,8 @@ class _Session:
                 async with self._turn:
                     for event in batch:
                         self._position = event.seq
-                        said = Said(event)
-                        if any(wanted.passes(event, said) for wanted in self._subscriptions.values()):
+                        decoded = DecodedEvent(event)
+                        if any(wanted.passes(event, decoded) for wanted in self._subscriptions.values()):
                             await self._put(envelope(event))
                             self._told = event.seq
                         if len(self._subscriptions) > MANY:
@@ -225,8 +225,8 @@ class _Session:
         upto = max(missed.upto for missed in fresh)
         async for batch in self._services.events.replay(self._thread_id, everything, upto):
             for event in batch:
-                said = Said(event)
-                if any(missed.has(event, said) for missed in fresh):
+                decoded = DecodedEvent(event)
+                if any(missed.has(event, decoded) for missed in fresh):
                     await self._put(envelope(event))
                     self._told = max(self._told, event.seq)
                 if len(fresh) > MANY:

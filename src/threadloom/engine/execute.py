@@ -207,7 +207,7 @@ class Execution:
             async for ns, mode, chunk in self._chunks(graph, input_, config):
                 self._began = True
                 if isinstance(chunk, dict) and "__interrupt__" in chunk:
-                    await graph.checkpointer.underway.ended(self._run.thread_id)  # it can be answered once it is told
+                    await self._let_be_answered(graph)
                 if mode == "values" and not ns:
                     self._see(chunk)
                 if self._untracked is not None and self._emitter.stored:
@@ -224,6 +224,10 @@ class Execution:
         if translator.needs_reports:
             await asyncio.sleep(0)  # what subgraphs reported last is taken first
         self._emit(translator.finish(None))
+
+    async def _let_be_answered(self, graph: Graph) -> None:
+        """Waits until the questions that are about to be told are stored, so that an answer which comes at once finds them."""
+        await graph.checkpointer.underway.ended(self._run.thread_id)
 
     def _emit(self, events: Iterable[NamedEvent]) -> None:
         for event in events:
@@ -254,9 +258,7 @@ class Execution:
                     first = False
                     channels.turn = await turn_start(graph.checkpointer, config, part.data)
                 if part.interrupts:
-                    await graph.checkpointer.underway.ended(
-                        self._run.thread_id
-                    )  # they can be answered once they are told
+                    await self._let_be_answered(graph)
                 if self._untracked is not None:
                     part = part._replace(data=self._untracked.without(part.namespace, part.method, part.data))
                 channels.take(part)

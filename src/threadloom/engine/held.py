@@ -9,7 +9,7 @@ from threadloom.graphs.registry import Graphs
 from threadloom.types import Run
 
 
-class Held:
+class HeldRun:
     """A run in this worker's hands, with the graphs that were served when it began: it ends on the code it began with."""
 
     def __init__(self, run: Run, graphs: Graphs) -> None:

@@ -15,7 +15,7 @@ from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import telling
 from threadloom.engine.events import KEEP, LARGEST, REPLAY_BYTES, Emitter, Numbers
 from threadloom.engine.execute import Execution
-from threadloom.engine.held import Held
+from threadloom.engine.held import HeldRun
 from threadloom.engine.known import known_state, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, Sweeper
 from threadloom.engine.loops import Loops
@@ -122,7 +122,7 @@ class Worker:
         )
         self._sweeper = Sweeper(storage=storage, clock=clock, worker=self.id, seconds=lease, attempts=attempts)
         self._loops = Loops(isolated)
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, HeldRun] = {}
         self._taken: dict[str, int] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
         self._cancelled_early: dict[str, int] = {}
@@ -278,7 +278,7 @@ class Worker:
     # --- one run ---
 
     def _begin(self, work: Coroutine[Any, Any, None], run: Run, since: int) -> None:
-        held = self._held[run.run_id] = Held(run, self._graphs())
+        held = self._held[run.run_id] = HeldRun(run, self._graphs())
         self._leases.hold(run, since)
         if run.run_id in self._cancelled_early:
             self._cancel(run.run_id)
@@ -296,7 +296,7 @@ class Worker:
         # What may be claimed now this worker finds itself, unless it claims no more.
         self._broker.wake(elsewhere=self._stopping)
 
-    async def _watched(self, work: Coroutine[Any, Any, None], held: Held) -> None:
+    async def _watched(self, work: Coroutine[Any, Any, None], held: HeldRun) -> None:
         held.task = asyncio.current_task()
         held.loop = asyncio.get_running_loop()
         configurable = held.run.kwargs["config"]["configurable"]
@@ -319,7 +319,7 @@ class Worker:
             finally:
                 held.tell_end("lost" if held.lost else "requeued")
 
-    async def _break_off(self, held: Held, error: BaseException) -> None:
+    async def _break_off(self, held: HeldRun, error: BaseException) -> None:
         """Ends a run whose attempt came to no result of its own, lest it runs for ever.
 
         A `GeneratorExit` of users' code closes every coroutine of its task but the outermost, so only here can be waited.
@@ -348,7 +348,7 @@ class Worker:
             else:
                 await self._abandon(held, error)
 
-    async def _execute(self, held: Held) -> None:
+    async def _execute(self, held: HeldRun) -> None:
         run = held.run
         emitter = self._emitter(run)
         await self._users.fetch(run)
@@ -397,7 +397,7 @@ class Worker:
         self._numbers.after(max(changed, run.updated_at + SECOND if again else 0))
         return wrote
 
-    async def _abandon(self, held: Held, error: UndecipherableError) -> None:
+    async def _abandon(self, held: HeldRun, error: UndecipherableError) -> None:
         """Ends a run whose end cannot be told: what came of it can be neither encrypted nor read."""
         run = held.run
         log.error("run %s ends without a word of what came of it: %s", run.run_id, error.detail)
@@ -426,7 +426,7 @@ class Worker:
         except UndecipherableError as error:
             await self._abandon(held, error)
 
-    async def _give_up_in_words(self, held: Held) -> None:
+    async def _give_up_in_words(self, held: HeldRun) -> None:
         run = held.run
         await self._went_before(run)
         emitter = self._emitter(run)
@@ -441,7 +441,7 @@ class Worker:
             result.snapshot = snapshot
         await self._settle(held, result, emitter)
 
-    async def _settle(self, held: Held, result: Result, emitter: Emitter) -> None:
+    async def _settle(self, held: HeldRun, result: Result, emitter: Emitter) -> None:
         run = held.run
         await emitter.flush()
         settled, closing = await self._end(run, result, emitter)

@@ -101,7 +101,7 @@ async def mended(graph: Graph, config: Mapping[str, Any]) -> tuple[Graph, dict[s
     """The graph that a config addresses, but passing over what it refuses of the checkpoint there, and the config to update
     that checkpoint with. None when it refuses nothing, so that a failure has another cause. Raises as `read_state`.
     """
-    reading = _Reading(graph, config)
+    reading = _LenientReading(graph, config)
     await reading.state()
     if not reading.refused:
         return None
@@ -160,7 +160,7 @@ async def _read_leniently(graph: Graph, config: Mapping[str, Any], subgraphs: bo
         configurable["thread_id"],
         told(error)["error"],
     )
-    reading = _Reading(graph, config)
+    reading = _LenientReading(graph, config)
     snapshot = await reading.state()
     if not subgraphs:
         return snapshot
@@ -175,7 +175,7 @@ async def _read_leniently(graph: Graph, config: Mapping[str, Any], subgraphs: bo
     return snapshot._replace(tasks=tuple(tasks))
 
 
-class _Reading:
+class _LenientReading:
     """One reading of a state in which nothing that the graph refuses is in the way.
 
     Attributes:

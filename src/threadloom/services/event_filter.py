@@ -34,23 +34,23 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     depth: int | None = None
     since: int = 0
 
-    def passes(self, event: Event, said: "Said | None" = None) -> bool:
+    def passes(self, event: Event, decoded: "DecodedEvent | None" = None) -> bool:
         """Whether the reader wants an event, whatever its number.
 
         Args:
-            said: of this event, shared by all who ask about it.
+            decoded: of this event, shared by all who ask about it.
         """
         if event.name not in self.methods:
             return False
-        said = said or Said(event)
-        if event.name == "custom" and self.names is not None and said.name not in self.names:
+        decoded = decoded or DecodedEvent(event)
+        if event.name == "custom" and self.names is not None and decoded.name not in self.names:
             return False
         if not self.namespaces:
             return True
-        return any(is_below(prefix, said.namespace, self.depth) for prefix in self.namespaces)
+        return any(is_below(prefix, decoded.namespace, self.depth) for prefix in self.namespaces)
 
 
-class Said:
+class DecodedEvent:
     """What filters look for in the data of an event. They are decoded when the first one looks, and once for all of them."""
 
     def __init__(self, event: Event) -> None:

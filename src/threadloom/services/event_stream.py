@@ -198,14 +198,14 @@ async def readable(tx: Tx, thread_id: str, rule: Filter | None) -> None:
         raise NotFound(f"Thread with ID {thread_id} not found")
 
 
-class _Told(msgspec.Struct):
+class _EventData(msgspec.Struct):
     event: str = ""
     interrupt_id: str = ""
 
 
 class _Params(msgspec.Struct):
     namespace: list[str]
-    data: _Told
+    data: _EventData
 
 
 def _event_id(event: Event) -> bytes:
