@@ -44,7 +44,7 @@ SMALL = {
 
 FILES = (
     "assistants.sql",
-    "collect.sql",
+    "segments.sql",
     "crons.sql",
     "deliveries.sql",
     "events.sql",

@@ -20,8 +20,8 @@ from threadloom.services.thread_graph import ThreadGraphs, graph_of
 from threadloom.services.thread_status import show_state
 from threadloom.services.threads import may_read, new_ttl, taken
 from threadloom.storage.base import Storage, Tx
-from threadloom.storage.draft import Draft
 from threadloom.storage.filters import Filter, permits
+from threadloom.storage.lineage.draft import Draft
 from threadloom.types import Caller, ForkedFrom, Thread
 
 log = logging.getLogger("threadloom.copying")

@@ -21,8 +21,8 @@ from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.thread_status import show_state
 from threadloom.services.threads import missing, taken
 from threadloom.storage.base import Storage, Tx
-from threadloom.storage.draft import Draft
 from threadloom.storage.filters import Filter
+from threadloom.storage.lineage.draft import Draft
 from threadloom.types import Caller, Thread
 from threadloom.usercode import UserCodeExit, contained, text_of
 

@@ -1,4 +1,4 @@
-"""Histories on PostgreSQL: putting checkpoints and pending writes, and copying threads.
+"""Histories on PostgreSQL: putting checkpoints and pending writes.
 
 The same rows as on SQLite, and the same rules: they are only ever added, and the newest counts. What a single writer gives there
 for nothing is asked for here: a lock on the thread's lineage, shared by those who add, alone for those who copy or take away.
@@ -8,17 +8,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from threadloom.errors import LostLeaseError, StaleRefsError
-from threadloom.lineage.cut import edge_at
-from threadloom.lineage.segments import UNBOUNDED, Edge
 from threadloom.storage.lineage import CheckpointPut, PendingWrite, WritesPut
-from threadloom.storage.postgres.collect import LineageCuts
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.lineage_reads import SQL
+from threadloom.storage.postgres.segments import PostgresSegments
 
 __all__ = ["PostgresLineage", "checkpoint_values", "era_of", "many_values", "writes_values"]
 
 
-class PostgresLineage(LineageCuts):
+class PostgresLineage(PostgresSegments):
     """`Lineage` of the storage protocol."""
 
     async def put(self, put: CheckpointPut) -> int:
@@ -27,29 +25,6 @@ class PostgresLineage(LineageCuts):
     async def put_writes(self, put: WritesPut) -> None:
         if put.writes:
             era_of(put, await self._db.fetchval(SQL["put_writes"], *writes_values(put)))
-
-    async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
-        await self._keep_others_out(source, target)
-        newest: str | None
-        taken, head, parent, upto, now, has_row, newest = await self._db.fetchrow(SQL["copied"], source, target)
-        if taken:
-            raise ValueError(f"thread {target} has a history")
-        if head is None and at is not None:
-            raise KeyError(at)
-        if head is None:
-            return None
-        edge: Edge | None
-        if at is None:
-            above = () if parent is None else ((parent, upto),)
-            edge = edge_at(((head, UNBOUNDED), *above), now, lambda *_: has_row)
-        else:
-            place = await self._db.fetchrow(SQL["place_of"], source, at)
-            if place is None:
-                raise KeyError(at)
-            edge, newest = (place[0], place[1]), at
-        if edge is not None:
-            await self._db.execute(SQL["begin"], target, *edge)
-        return newest
 
 
 def _fields(write: PendingWrite) -> tuple[Any, ...]:

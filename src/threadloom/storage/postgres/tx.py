@@ -25,7 +25,7 @@ class PostgresTx:
         session: the transaction.
         edges: what the process knows of segments.
         vectors: the vectors that the process has read.
-        collect_later: see `LineageCuts`.
+        collect_later: see `PostgresSegments`.
     """
 
     def __init__(self, session: Session, edges: Edges, vectors: VectorCache, collect_later: Callable[[], None]) -> None:

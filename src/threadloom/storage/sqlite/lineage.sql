@@ -22,10 +22,6 @@ SELECT max(
     (SELECT coalesce(max(era), 0) FROM heads)
 );
 
--- name: note_position
--- Rows are about to go: remembers that positions below are not free.
-UPDATE positions SET next = max(next, ?);
-
 -- name: insert_segment
 -- A new segment.
 INSERT INTO segs (id, parent, upto) VALUES (?, ?, ?);
@@ -33,14 +29,6 @@ INSERT INTO segs (id, parent, upto) VALUES (?, ?, ?);
 -- name: insert_head
 -- A thread's first head.
 INSERT INTO heads (thread_id, seg, era) VALUES (?, ?, ?);
-
--- name: move_head
--- Another head, or the same with something gone.
-UPDATE heads SET seg = ?2, era = ?3 WHERE thread_id = ?1;
-
--- name: delete_head
--- The thread is forgotten.
-DELETE FROM heads WHERE thread_id = ?;
 
 -- name: insert_checkpoint
 -- A checkpoint.
@@ -92,30 +80,13 @@ SELECT pos, seg, ns FROM cks WHERE cid = ? ORDER BY pos DESC;
 SELECT task_id, idx, channel, type, data, path, pos
 FROM writes INDEXED BY writes_id WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
 
--- name: newest_of_namespaces
--- The newest position of each namespace in a segment up to a bound.
-SELECT ns, max(pos) FROM cks INDEXED BY cks_seg WHERE seg = ? AND pos <= ? GROUP BY ns;
-
 -- name: has_checkpoint
 -- Whether a segment has a checkpoint up to a bound.
 SELECT EXISTS (SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos <= ?);
 
--- name: has_row
--- Whether a segment has a checkpoint or a pending write up to a bound.
-SELECT EXISTS (SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ?1 AND pos <= ?2)
-    OR EXISTS (SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos <= ?2);
-
 -- name: span
 -- Where a run begins on a thread.
 SELECT first FROM run_spans WHERE run_id = ? AND thread_id = ?;
-
--- name: spans_of_thread
--- The runs that began to write on a thread at or after a position.
-SELECT run_id, first FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first >= ?;
-
--- name: next_span
--- Where the next run after a position begins on a thread, NULL for none.
-SELECT min(first) FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first > ?;
 
 -- name: threads_of_run
 -- The threads that a run wrote on.

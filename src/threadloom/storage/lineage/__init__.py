@@ -1,0 +1,13 @@
+"""Histories of threads: the protocol that every storage meets, and the operations that are the same on all of them."""
+
+from threadloom.storage.lineage.protocol import (
+    Blob,
+    CheckpointPut,
+    CheckpointRow,
+    Lineage,
+    PendingWrite,
+    Usage,
+    WritesPut,
+)
+
+__all__ = ["Blob", "CheckpointPut", "CheckpointRow", "Lineage", "PendingWrite", "Usage", "WritesPut"]

@@ -1,0 +1,193 @@
+"""The segments of histories on SQLite: what `storage.lineage.operations` asks for, and the writer's sequence of positions."""
+
+import itertools
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+
+import orjson
+
+from threadloom.codec import to_json
+from threadloom.lineage.retain import Node
+from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, depth
+from threadloom.storage.lineage.operations import LineageOperations, Row, Tip
+from threadloom.storage.named import load
+from threadloom.storage.sqlite.lineage_reads import SQL, LineageReads
+
+CUTS = load(__package__, "segments.sql")
+
+
+class SqliteSegments(LineageReads, LineageOperations):
+    """See `storage.lineage.operations.Segments`. There is one writer, so nobody has to be kept out."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._next: int | None = None
+
+    def _last(self) -> int:
+        """The largest position handed out so far."""
+        if self._next is None:
+            self._next = self._db.execute(SQL["last_position"]).fetchone()[0] + 1
+        return self._next - 1
+
+    def _take(self, count: int = 1) -> int:
+        """The first of `count` new positions. Not given back by a rollback, so that none is ever handed out twice."""
+        first = self._last() + 1
+        self._next = first + count
+        return first
+
+    async def lock(self, *thread_ids: str) -> None:
+        pass
+
+    async def chain(self, thread_id: str) -> Chain:
+        head = self._head(thread_id)
+        return () if head is None else self._chain(head[0])
+
+    async def tip(self, thread_id: str) -> Tip | None:
+        found = self._db.execute(CUTS["tip"], (thread_id,)).fetchone()
+        if found is None:
+            return None
+        head, parent, upto, written, newest = found
+        chain: Chain = ((head, UNBOUNDED),) if parent is None else ((head, UNBOUNDED), (parent, upto))
+        if newest is None and parent is not None:
+            links = (self._db.execute(CUTS["newest_root"], link).fetchone() for link in self._chain(head)[1:])
+            newest = next((row[0] for row in links if row is not None), None)
+        return Tip(chain, self._last(), bool(written), newest)
+
+    async def place(self, thread_id: str, cid: str) -> Edge | None:
+        places = self._places(await self.chain(thread_id), "", cid)
+        return places[0] if places else None
+
+    def _places(self, chain: Chain, ns: str, cid: str) -> list[Edge]:
+        """Segment and position of each row of a checkpoint that a chain shows, the newest first."""
+        found = self._db.execute(CUTS["places_of"], (cid, ns)).fetchall()
+        return [(seg, pos) for seg, pos in found if depth(chain, seg, pos) is not None]
+
+    async def has_row(self, segment: int, bound: int) -> bool:
+        return bool(self._db.execute(CUTS["has_row"], (segment, bound)).fetchone()[0])
+
+    async def count_rows(self, segment: int, most: int) -> int:
+        count: int = self._db.execute(CUTS["count_rows"], (segment, most)).fetchone()[0]
+        return count
+
+    async def bound_of_children(self, segment: int) -> int:
+        return self._bound_of_children(segment)
+
+    def _bound_of_children(self, segment: int) -> int:
+        bound: int = self._db.execute(CUTS["bound_of_children"], (segment,)).fetchone()[0]
+        return bound
+
+    async def new_segment(self, edge: Edge | None) -> int:
+        segment = self._take()
+        self._db.execute(SQL["insert_segment"], (segment, *(edge or (None, None))))
+        return segment
+
+    async def begin(self, thread_ids: Sequence[str], edge: Edge) -> bool:
+        first, names = self._take(len(thread_ids)), to_json(thread_ids).decode()
+        self._db.execute(CUTS["insert_segments"], (first, *edge, names))
+        return self._db.execute(CUTS["insert_heads"], (first, names)).rowcount == len(thread_ids)
+
+    async def move_head(self, thread_id: str, segment: int) -> None:
+        self._db.execute(CUTS["move_head"], (thread_id, segment, self._take()))
+
+    async def drop_head(self, thread_id: str) -> int | None:
+        await self.set_spans(thread_id, 0, {})
+        found = self._db.execute(CUTS["delete_head"], (thread_id,)).fetchone()
+        return None if found is None else found[0]
+
+    async def drop_above(self, segment: int, bound: int) -> None:
+        self._db.execute(CUTS["note_position"], (self._last() + 1,))
+        for query in ("delete_blobs_above", "delete_checkpoints_above", "delete_writes_above"):
+            self._db.execute(CUTS[query], (segment, bound))
+
+    async def free(self, segment: int) -> None:
+        while not self._db.execute(CUTS["is_head"], (segment,)).fetchone()[0]:
+            bound = self._bound_of_children(segment)
+            await self.drop_above(segment, bound)
+            if bound:
+                return
+            edge = self._edges.of(segment)
+            self._db.execute(CUTS["delete_segment"], (segment,))
+            if edge is None:
+                return
+            segment = edge[0]
+
+    async def drop_span(self, thread_id: str, run_id: str) -> int | None:
+        found = self._db.execute(CUTS["delete_span"], (run_id, thread_id)).fetchone()
+        return None if found is None else found[0]
+
+    async def spans(self, thread_id: str, first: int) -> Mapping[str, int]:
+        return dict(self._db.execute(CUTS["spans_of_thread"], (thread_id, first)).fetchall())
+
+    async def set_spans(self, thread_id: str, first: int, spans: Mapping[str, int]) -> None:
+        self._db.execute(CUTS["delete_spans"], (thread_id, first))
+        self._db.executemany(SQL["insert_span"], [(run, thread_id, begin) for run, begin in spans.items()])
+
+    async def newest(self, chain: Chain) -> Sequence[Node]:
+        found: dict[str, int] = {}
+        for link in chain:
+            for ns, pos in self._db.execute(CUTS["newest_of_namespaces"], link):
+                found.setdefault(ns, pos)
+        return [self._node(pos) for pos in found.values()]
+
+    def _node(self, pos: int) -> Node:
+        *fields, refs, small, meta = self._db.execute(CUTS["node"], (pos,)).fetchone()
+        return Node._make((*fields, {*orjson.loads(refs), *orjson.loads(small)}, orjson.loads(meta)))
+
+    async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
+        found: list[Node] = []
+        missing = set(channels)
+        while missing and node.parent is not None and (places := self._places(chain, node.ns, node.parent)):
+            node = self._node(places[0][1])
+            found.append(node)
+            missing.difference_update(node.stored)
+        return found
+
+    async def pending_writes(
+        self, chain: Chain, ids: Collection[tuple[str, str]]
+    ) -> Sequence[tuple[tuple[str, str, str], int, int]]:
+        return [
+            ((ns, cid, task_id), idx, pos)
+            for (ns, cid), (seg, bound) in itertools.product(
+                ids, reversed(chain)
+            )  # the deeper, the smaller the positions
+            for task_id, idx, pos in self._db.execute(CUTS["write_places"], (seg, cid, ns, bound))
+        ]
+
+    async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:
+        found: list[tuple[int, str, str]] = []
+        for seg, bound in chain:
+            for pos, ns, cid in self._db.execute(CUTS["checkpoints_of_run"], (seg, first, bound, run_id)):
+                places = self._places(chain, ns, cid)
+                if places[0][1] == pos:
+                    found.append((places[-1][1], ns, cid))
+        return found
+
+    async def rows_after(self, chain: Chain, bound: int) -> Sequence[Row]:
+        links = [(seg, bound, limit) for seg, limit in chain if limit > bound]
+        return [Row(*row) for link in links for row in self._db.execute(CUTS["rows_between"], link)]
+
+    async def store_anew(
+        self, segment: int, lower: int, checkpoints: Collection[int], writes: Collection[int], orphans: Collection[int]
+    ) -> Mapping[int, int]:
+        blobs: dict[int, int] = {}
+        positions: dict[int, int] = {}
+        for pos, is_checkpoint in sorted([(pos, True) for pos in checkpoints] + [(pos, False) for pos in writes]):
+            new = positions[pos] = self._take()
+            if is_checkpoint:
+                refs = self._refs_anew(pos, new, lower, blobs)
+                self._db.execute(CUTS["copy_checkpoint"], (new, segment, refs, pos, pos in orphans))
+            else:
+                self._db.execute(CUTS["copy_write"], (new, segment, pos))
+        return positions
+
+    def _refs_anew(self, pos: int, new: int, lower: int, blobs: dict[int, int]) -> str:
+        """The refs of a checkpoint stored anew, of which `blobs` knows those that others have too."""
+        refs: dict[str, int] = orjson.loads(self._db.execute(CUTS["refs_at"], (pos,)).fetchone()[0])
+        for channel, blob in refs.items():
+            if blob not in blobs:
+                blobs[blob] = blob
+                if self._db.execute(CUTS["blob_place"], (blob,)).fetchone()[0] > lower:
+                    blobs[blob] = self._db.execute(CUTS["free_blob_id"]).fetchone()[0]
+                    self._db.execute(CUTS["copy_blob"], (blobs[blob], new, blob))
+            refs[channel] = blobs[blob]
+        return orjson.dumps(refs).decode()
