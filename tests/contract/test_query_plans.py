@@ -22,6 +22,7 @@ GROWING = {
     "heads",
     "items",
     "run_spans",
+    "forks",
 }
 WHOLE = {
     ("lineage.sql", "heads"): "the checkpoints of all threads were asked for",

@@ -22,6 +22,7 @@ class SealedLineage(Table):
     PLAIN = (
         "exists",
         "copy",
+        "copy_many",
         "delete",
         "prune",
         "rollback",

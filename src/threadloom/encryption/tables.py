@@ -51,7 +51,6 @@ class SealedThreads(Table):
     PLAIN = (
         "newest_change",
         "expired",
-        "share_state",
         "set_ttl",
         "ttl",
         "permitted",
@@ -64,6 +63,13 @@ class SealedThreads(Table):
         sealed = self._sealer.thread(thread)
         inserted: bool = await self._inner.insert(sealed, fresh=fresh)
         return inserted
+
+    async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
+        bare = replace(record, values_json=None, interrupts_json=None)
+        sealed = {
+            key: self._sealer.cipher.seal_metadata(At("thread", "metadata"), one) for key, one in metadata.items()
+        }
+        await self._inner.insert_copies(self._sealer.thread(bare), sealed, state_of=state_of)
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
         found = await self._inner.get(thread_id, with_state=with_state)

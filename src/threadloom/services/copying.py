@@ -1,4 +1,4 @@
-"""Copying threads (contract, threads §9): one transaction, whatever the length of the history. Of the history no payload is read."""
+"""Copying threads (contract, threads §9): one transaction, whatever the length of the history, of which no payload is read."""
 
 import functools
 import logging
@@ -24,6 +24,8 @@ from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.storage.lineage.draft import Draft
 from threadloom.types import Caller, ForkedFrom, Thread
+
+replace = msgspec.structs.replace
 
 log = logging.getLogger("threadloom.copying")
 
@@ -151,26 +153,29 @@ class CopyService:
                 newest = await tx.lineage.copy_many(order.source, order.targets, at=order.at)
         except KeyError:
             raise _no_checkpoint(order.at) from None
-        threads = [self._record(order, source, target, newest) for target in order.targets]
-        for number, thread in enumerate(threads):
-            thread.metadata = _metadata(source, order.request) if granted is None else granted.metadata[number]
-            if granted is not None and not permits(granted.rules[number], thread.metadata):
-                raise Conflict("Conflict")
-        if order.shown is None:
-            await tx.threads.insert_copies(threads, order.source)
-            for thread in threads:
-                thread.values_json, thread.interrupts_json = source.values_json, source.interrupts_json
-        else:
+        record = self._record(order, source, newest)
+        metadata = {
+            target: _metadata(source, order.request) if granted is None else granted.metadata[number]
+            for number, target in enumerate(order.targets)
+        }
+        if granted is not None and not all(map(permits, granted.rules, metadata.values())):
+            raise Conflict("Conflict")
+        threads = [replace(record, thread_id=target, metadata=metadata[target]) for target in order.targets]
+        state_of = order.source
+        if order.shown is not None:
+            # The first has a state of its own, which the others share.
             await tx.threads.insert(threads[0], fresh=True)
-            if len(threads) > 1:
-                await tx.threads.insert_copies(threads[1:], threads[0].thread_id)
+            state_of = order.targets[0]
+            del metadata[state_of]
+        if metadata:
+            await tx.threads.insert_copies(record, metadata, state_of=state_of)
         return _Copied(threads, order.shown is None and source.status == "busy")
 
-    def _record(self, order: "_Order", source: Thread, target: str, newest: str | None) -> Thread:
-        """The record of a copy, which shows what the source does, or what was told of it at a checkpoint."""
+    def _record(self, order: "_Order", source: Thread, newest: str | None) -> Thread:
+        """What copies are but for id and metadata: they show what the source does, or what it did at a checkpoint."""
         now = max(self._clock.now(), source.created_at + 1)
         thread = Thread(
-            thread_id=target,
+            thread_id="",
             created_at=now,
             updated_at=now,
             state_updated_at=now,
@@ -183,6 +188,7 @@ class CopyService:
             thread.status = thread_status(active=0, has_next=order.shown.has_next)
             thread.values_json, thread.interrupts_json = order.shown.values_json, order.shown.interrupts_json
             return thread
+        thread.values_json, thread.interrupts_json = source.values_json, source.interrupts_json
         thread.error = source.error if source.status != "busy" else None
         thread.status = source.status
         if source.status == "busy":
@@ -204,15 +210,16 @@ class CopyService:
                 log.warning("the state of copy %s cannot be read through its graph", first.thread_id, exc_info=True)
                 return copies
 
-        async def work(thread: Thread, tx: Tx) -> Thread | None:
-            now = await tx.threads.get(thread.thread_id, with_state=False)
-            if now is not None and now.updated_at == thread.updated_at:
-                status = await show_state(tx, thread.thread_id, snapshot, error=None)
-                await tx.threads.update(thread.thread_id, status=status)
-                return await tx.threads.get(thread.thread_id)
+        async def work(copy: Thread, tx: Tx) -> Thread | None:
+            now = await tx.threads.get(copy.thread_id, with_state=False)
+            if now is not None and now.updated_at == copy.updated_at:
+                status = await show_state(tx, copy.thread_id, snapshot, error=None)
+                await tx.threads.update(copy.thread_id, status=status)
+                return await tx.threads.get(copy.thread_id)
             return None
 
-        return [await self._storage.write(functools.partial(work, copy)) or copy for copy in copies]
+        settled = [await self._storage.write(functools.partial(work, copy)) for copy in copies]
+        return [now or copy for now, copy in zip(settled, copies, strict=True)]
 
     async def _state_at(self, caller: Caller, thread_id: str, at: str, rule: Filter | None) -> Snapshot:
         """What a thread showed at one of its checkpoints, before the tasks of that checkpoint had run.

@@ -34,6 +34,16 @@ class Threads(Protocol):
         """False when the id is taken. `fresh`: the id was just made, so nobody else can ask for the thread before the commit."""
         ...
 
+    async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
+        """Inserts copies of one thread, whose ids nobody else can ask for yet: as many statements whatever their number.
+
+        Args:
+            record: what all of them are but for id and metadata, with what they are forked from. Its `…_json` are not stored.
+            metadata: of each copy, by its id.
+            state_of: the thread whose state they show (a reference, no bytes).
+        """
+        ...
+
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
         """The record; without its `…_json` fields when `with_state` is false."""
         ...
@@ -68,10 +78,6 @@ class Threads(Protocol):
 
     async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None: ...
 
-    async def share_state(self, source: str, target: str) -> None:
-        """Lets `target` show the very state that `source` shows (a reference, no bytes)."""
-        ...
-
     async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None: ...
 
     async def set_priority(self, thread_id: str, priority: int) -> None:
@@ -79,7 +85,7 @@ class Threads(Protocol):
         ...
 
     async def delete(self, thread_id: str) -> bool:
-        """Removes the record alone. False when there was none. Its copies become copies of what it was a copy of."""
+        """Removes the record alone. False when there was none. That copies descend from it stays known until they go too."""
         ...
 
     async def permitted(self, thread_id: str, where: Filter | None) -> bool:

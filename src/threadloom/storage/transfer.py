@@ -22,8 +22,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "states": ("id", "values", "interrupts"),
     "threads": (
         *("seq", "thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "status", "config", "error"),
-        *("state_id", "ttl_minutes", "ttl_strategy", "expires_at", "forked_from", "copied_from", "priority"),
+        *("state_id", "ttl_minutes", "ttl_strategy", "expires_at", "forked_from", "priority"),
     ),
+    "forks": ("child", "thread_id", "parent", "root", "root_id", "checkpoint_id", "at", "user_id"),
     "runs": (
         *("seq", "run_id", "thread_id", "assistant_id", "status", "created_at", "updated_at", "metadata", "kwargs"),
         *("multitask_strategy", "due", "attempt", "fence", "worker", "lease", "cancel", "started_at", "ended_at"),

@@ -167,6 +167,10 @@ class Lineage(Protocol):
         """
         ...
 
+    async def copy_many(self, source: str, targets: Sequence[str], *, at: str | None = None) -> str | None:
+        """The same for many threads whose ids nobody else knows yet: as many statements and locks as for one."""
+        ...
+
     async def delete(self, thread_id: str) -> None:
         """Forgets the thread's history; what copies still see stays until they go too."""
         ...

@@ -10,6 +10,7 @@ from threadloom.codec import to_json
 from threadloom.storage.containment import certain_texts
 from threadloom.storage.filters import Filter
 from threadloom.storage.named import load
+from threadloom.storage.postgres.connections import escaped as plain
 from threadloom.storage.postgres.documents import escaped, searchable, text
 from threadloom.storage.postgres.filters import Arguments, Literals, condition
 from threadloom.storage.postgres.session import Session
@@ -39,28 +40,28 @@ class PostgresThreads:
             self._db.holds([thread.thread_id])  # from whom should it be kept? A batch makes very many
         else:
             await self._db.lock_thread(thread.thread_id)
-        ttl = thread.ttl
         made = await self._db.fetchval(
             SQL["insert"],
             thread.thread_id,
-            thread.created_at,
-            thread.updated_at,
-            thread.state_updated_at,
+            *_row(thread)[:3],
             text(thread.metadata),
             searchable(thread.metadata),
-            thread.status,
-            text(thread.config),
-            text(thread.error),
-            ttl and ttl.minutes,
-            ttl and ttl.strategy,
-            ttl and ttl.expires_at,
-            _fork(thread.forked_from),
-            thread.forked_from and thread.forked_from.thread_id,
+            *_row(thread)[3:-1],
             thread.values_json,
             thread.interrupts_json,
             thread.priority,
+            *_source(thread.forked_from),
         )
         return bool(made)
+
+    async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
+        self._db.holds(metadata)
+        texts = [to_json(one).decode() for one in metadata.values()]
+        searches = [searchable(one) for one in metadata.values()]
+        ids = [plain(thread_id) for thread_id in metadata]
+        await self._db.execute(
+            SQL["insert_copies"], ids, texts, searches, *_row(record), state_of, *_source(record.forked_from)
+        )
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
         await self._db.lock_thread(thread_id)
@@ -97,11 +98,6 @@ class PostgresThreads:
     async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None:
         await self._db.lock_thread(thread_id)
         await self._db.execute(SQL["set_error"], thread_id, text(error))
-
-    async def share_state(self, source: str, target: str) -> None:
-        await self._db.lock_thread(source)
-        await self._db.lock_thread(target)
-        await self._db.execute(SQL["share_state"], source, target)
 
     async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None:
         await self._db.lock_thread(thread_id)
@@ -160,6 +156,28 @@ class PostgresThreads:
 
 def _fork(forked_from: ForkedFrom | None) -> str | None:
     return None if forked_from is None else text(msgspec.structs.asdict(forked_from))
+
+
+def _source(forked_from: ForkedFrom | None) -> tuple[Any, ...]:
+    return (None,) * 4 if forked_from is None else msgspec.structs.astuple(forked_from)
+
+
+def _row(thread: Thread) -> tuple[Any, ...]:
+    """The columns but for a thread's id, metadata and state."""
+    ttl = thread.ttl
+    return (
+        thread.created_at,
+        thread.updated_at,
+        thread.state_updated_at,
+        thread.status,
+        text(thread.config),
+        text(thread.error),
+        ttl and ttl.minutes,
+        ttl and ttl.strategy,
+        ttl and ttl.expires_at,
+        _fork(thread.forked_from),
+        thread.priority,
+    )
 
 
 def _thread(row: Sequence[Any]) -> Thread:

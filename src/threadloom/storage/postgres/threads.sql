@@ -1,16 +1,38 @@
 -- name: insert
--- A new thread, unless its id is taken, with what it shows of its state, if that is anything.
+-- A new thread, unless its id is taken, with what it shows of its state, if that is anything, and where it comes from.
 WITH state AS (
     INSERT INTO states ("values", interrupts)
-    SELECT $15, $16
-    WHERE ($15::bytea IS NOT NULL OR $16::bytea IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM threads WHERE thread_id = $1)
+    SELECT $14, $15
+    WHERE ($14::bytea IS NOT NULL OR $15::bytea IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM threads WHERE thread_id = $1)
     RETURNING id
+),
+made AS (
+    INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, search, status, config, error,
+        ttl_minutes, ttl_strategy, expires_at, forked_from, priority, state_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $16, (SELECT id FROM state))
+    ON CONFLICT (thread_id) DO NOTHING
+    RETURNING seq, thread_id
+),
+fork AS (
+    INSERT INTO forks (child, thread_id, parent, root, root_id, checkpoint_id, at, user_id)
+    SELECT m.seq, m.thread_id, p.seq, coalesce(f.root, p.seq), coalesce(f.root_id, p.thread_id), $18, $19, $20
+    FROM made m JOIN threads p ON p.thread_id = $17 LEFT JOIN forks f ON f.child = p.seq
 )
-INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, search, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from, priority, state_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, (SELECT id FROM state))
-ON CONFLICT (thread_id) DO NOTHING
-RETURNING true;
+SELECT true FROM made;
+
+-- name: insert_copies
+-- New threads ($1 ids, $2 metadata, $3 the same to be searched) that show the state of thread $15, and that they come from $16.
+WITH made AS (
+    INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, search, status, config, error,
+        ttl_minutes, ttl_strategy, expires_at, forked_from, priority, state_id)
+    SELECT c.id, $4, $5, $6, c.metadata, c.search, $7, $8, $9, $10, $11, $12, $13, $14,
+        (SELECT state_id FROM threads WHERE thread_id = $15)
+    FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS c (id, metadata, search)
+    RETURNING seq, thread_id
+)
+INSERT INTO forks (child, thread_id, parent, root, root_id, checkpoint_id, at, user_id)
+SELECT m.seq, m.thread_id, p.seq, coalesce(f.root, p.seq), coalesce(f.root_id, p.thread_id), $17, $18, $19
+FROM made m JOIN threads p ON p.thread_id = $16 LEFT JOIN forks f ON f.child = p.seq;
 
 -- name: newest_change
 -- The moment of the latest change of any thread.
@@ -39,10 +61,6 @@ WHERE thread_id = $1;
 -- What a thread shows of its state, on a row of its own.
 SELECT tl_set_state($1, $2, $3, $4);
 
--- name: share_state
--- Lets a thread show the very state row that another one shows.
-SELECT tl_share_state($1, $2);
-
 -- name: set_error
 -- What went wrong last, or NULL.
 UPDATE threads SET error = $2 WHERE thread_id = $1;
@@ -56,7 +74,7 @@ UPDATE threads SET priority = $2 WHERE thread_id = $1;
 UPDATE threads SET ttl_minutes = $2, ttl_strategy = $3, expires_at = $4 WHERE thread_id = $1;
 
 -- name: delete
--- Removes a thread's row, and the state it showed if no other shows it. Its copies become copies of what it was a copy of.
+-- Removes a thread's row, the state it showed if no other shows it, and where it came from unless copies of it are known.
 SELECT tl_delete_thread($1);
 
 -- name: ttl
@@ -65,11 +83,11 @@ SELECT ttl_minutes, ttl_strategy, expires_at FROM threads WHERE thread_id = $1;
 
 -- name: copies
 -- All that descend from a thread by copying.
-WITH RECURSIVE copies (thread_id) AS (
-    SELECT thread_id FROM threads WHERE copied_from = $1
-    UNION SELECT t.thread_id FROM copies c JOIN threads t ON t.copied_from = c.thread_id
+WITH RECURSIVE copies (seq) AS (
+    SELECT f.child FROM threads t JOIN forks f ON f.parent = t.seq WHERE t.thread_id = $1
+    UNION ALL SELECT f.child FROM copies c JOIN forks f ON f.parent = c.seq
 )
-SELECT thread_id FROM copies WHERE thread_id <> $1;
+SELECT t.thread_id FROM copies c JOIN threads t ON t.seq = c.seq;
 
 -- name: expired
 -- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.

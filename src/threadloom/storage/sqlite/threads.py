@@ -34,28 +34,21 @@ class SqliteThreads:
         self._connection = connection
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
-        ttl = thread.ttl
-        row = (
-            thread.thread_id,
-            thread.created_at,
-            thread.updated_at,
-            thread.state_updated_at,
-            _text(thread.metadata),
-            thread.status,
-            _text(thread.config),
-            _text(thread.error),
-            ttl and ttl.minutes,
-            ttl and ttl.strategy,
-            ttl and ttl.expires_at,
-            _fork(thread.forked_from),
-            thread.forked_from and thread.forked_from.thread_id,
-            thread.priority,
-        )
-        if self._connection.execute(SQL["insert"], row).rowcount == 0:
+        if self._connection.execute(SQL["insert"], (thread.thread_id, *_row(thread))).rowcount == 0:
             return False
+        self._fork(thread.forked_from, [thread.thread_id])
         if thread.values_json is not None or thread.interrupts_json is not None:
             self._show_new(thread.thread_id, thread.values_json, thread.interrupts_json, thread.error)
         return True
+
+    async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
+        documents = _text({thread_id: _text(one) for thread_id, one in metadata.items()})
+        self._connection.execute(SQL["insert_copies"], (documents, *_row(record), state_of))
+        self._fork(record.forked_from, list(metadata))
+
+    def _fork(self, forked_from: ForkedFrom | None, thread_ids: Sequence[str]) -> None:
+        if forked_from is not None:
+            self._connection.execute(SQL["insert_forks"], (_text(thread_ids), *msgspec.structs.astuple(forked_from)))
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
         row = self._connection.execute(SQL["get" if with_state else "get_plain"], (thread_id,)).fetchone()
@@ -105,12 +98,6 @@ class SqliteThreads:
     async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None:
         self._connection.execute(SQL["set_error"], (thread_id, _text(error)))
 
-    async def share_state(self, source: str, target: str) -> None:
-        found = self._connection.execute(SQL["state_in_use"], (target,)).fetchone()
-        self._connection.execute(SQL["share_state"], (source, target))
-        if found is not None and found[0] is not None:
-            self._connection.execute(SQL["drop_state"], (found[0],))
-
     async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None:
         values = (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.expires_at)
         self._connection.execute(SQL["set_ttl"], (thread_id, *values))
@@ -122,8 +109,10 @@ class SqliteThreads:
         row = self._connection.execute(SQL["delete"], (thread_id,)).fetchone()
         if row is None:
             return False
-        state_id, source = row
-        self._connection.execute(SQL["hand_on_copies"], (thread_id, source))
+        seq, state_id = row
+        while seq is not None:
+            parent = self._connection.execute(SQL["drop_fork"], (seq,)).fetchone()
+            seq = parent and parent[0]
         if state_id is not None:
             self._connection.execute(SQL["drop_state"], (state_id,))
         return True
@@ -183,6 +172,25 @@ def _text(value: Any) -> str | None:
 
 def _fork(forked_from: ForkedFrom | None) -> str | None:
     return None if forked_from is None else _text(msgspec.structs.asdict(forked_from))
+
+
+def _row(thread: Thread) -> tuple[Any, ...]:
+    """The columns after a thread's id."""
+    ttl = thread.ttl
+    return (
+        thread.created_at,
+        thread.updated_at,
+        thread.state_updated_at,
+        _text(thread.metadata),
+        thread.status,
+        _text(thread.config),
+        _text(thread.error),
+        ttl and ttl.minutes,
+        ttl and ttl.strategy,
+        ttl and ttl.expires_at,
+        _fork(thread.forked_from),
+        thread.priority,
+    )
 
 
 def _thread(row: Sequence[Any]) -> Thread:

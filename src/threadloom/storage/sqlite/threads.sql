@@ -1,9 +1,23 @@
 -- name: insert
 -- A new thread, unless its id is taken.
 INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from, priority)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ttl_minutes, ttl_strategy, expires_at, forked_from, priority)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread_id) DO NOTHING;
+
+-- name: insert_copies
+-- New threads that show the state of thread ?14, from an object of their metadata by their ids.
+INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
+    ttl_minutes, ttl_strategy, expires_at, forked_from, priority, state_id)
+SELECT key, ?2, ?3, ?4, value, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, (SELECT state_id FROM threads WHERE thread_id = ?14)
+FROM json_each(?1);
+
+-- name: insert_forks
+-- Where copies come from: thread ?2. ?1 is a list of their ids. Nothing, if it is not there.
+INSERT INTO forks (child, thread_id, parent, root, root_id, checkpoint_id, at, user_id)
+SELECT t.seq, t.thread_id, p.seq, coalesce(f.root, p.seq), coalesce(f.root_id, p.thread_id), ?3, ?4, ?5
+FROM json_each(?1) c CROSS JOIN threads t ON t.thread_id = c.value CROSS JOIN threads p ON p.thread_id = ?2
+    LEFT JOIN forks f ON f.child = p.seq;
 
 -- name: newest_change
 -- The moment of the latest change of any thread.
@@ -38,10 +52,6 @@ INSERT INTO states ("values", interrupts) VALUES (?, ?);
 -- Which state row a thread shows, and what went wrong last.
 UPDATE threads SET state_id = ?2, error = ?3 WHERE thread_id = ?1;
 
--- name: share_state
--- Lets a thread show the very state row that another one shows.
-UPDATE threads SET state_id = (SELECT o.state_id FROM threads o WHERE o.thread_id = ?1) WHERE thread_id = ?2;
-
 -- name: drop_state
 -- Forgets a state row once no thread shows it.
 DELETE FROM states WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM threads WHERE state_id = ?1);
@@ -59,12 +69,14 @@ UPDATE threads SET priority = ?2 WHERE thread_id = ?1;
 UPDATE threads SET ttl_minutes = ?2, ttl_strategy = ?3, expires_at = ?4 WHERE thread_id = ?1;
 
 -- name: delete
--- Removes a thread's row and tells which state it showed, and of what it was a copy.
-DELETE FROM threads WHERE thread_id = ? RETURNING state_id, copied_from;
+-- Removes a thread's row and tells its number and which state it showed.
+DELETE FROM threads WHERE thread_id = ? RETURNING seq, state_id;
 
--- name: hand_on_copies
--- The copies of a thread that is gone become copies of another, or of none.
-UPDATE threads SET copied_from = ?2 WHERE copied_from = ?1;
+-- name: drop_fork
+-- Forgets where a deleted thread came from, unless copies of it are known. Gives its parent.
+DELETE FROM forks
+WHERE child = ?1 AND NOT EXISTS (SELECT 1 FROM forks WHERE parent = ?1) AND NOT EXISTS (SELECT 1 FROM threads WHERE seq = ?1)
+RETURNING parent;
 
 -- name: ttl
 -- When a thread is to go, and how.
@@ -72,11 +84,11 @@ SELECT ttl_minutes, ttl_strategy, expires_at FROM threads WHERE thread_id = ?;
 
 -- name: copies
 -- All that descend from a thread by copying.
-WITH RECURSIVE copies (thread_id) AS (
-    SELECT thread_id FROM threads WHERE copied_from = ?1
-    UNION SELECT t.thread_id FROM copies c JOIN threads t ON t.copied_from = c.thread_id
+WITH RECURSIVE copies (seq) AS (
+    SELECT f.child FROM threads t JOIN forks f ON f.parent = t.seq WHERE t.thread_id = ?
+    UNION ALL SELECT f.child FROM copies c JOIN forks f ON f.parent = c.seq
 )
-SELECT thread_id FROM copies WHERE thread_id <> ?1;
+SELECT t.thread_id FROM copies c JOIN threads t ON t.seq = c.seq;
 
 -- name: expired
 -- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
