@@ -1,6 +1,6 @@
 """The segments of histories on PostgreSQL: what `storage.lineage.operations` asks for.
 
-Others may do the same at the same moment: see the functions of the lineage for who waits for whom.
+Others may do the same at the same moment: see `functions.sql` for who waits for whom.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
