@@ -80,9 +80,8 @@ async def test_a_state_that_many_share_goes_with_the_last_of_them(storage):
     for _ in range(5):
         names = [f"t{number}" for number in range(6)]
         await storage.write(lambda tx: tx.threads.insert(thread("t0", values_json=b"1")))
-        await storage.write(
-            lambda tx: tx.threads.insert_copies(copy_of("t0", ""), dict.fromkeys(names[1:], {}), state_of="t0")
-        )
+        metadata = {name: {} for name in names[1:]}
+        await storage.write(lambda tx, of=metadata: tx.threads.insert_copies(copy_of("t0", ""), of, state_of="t0"))
 
         def replace(name):
             return storage.write(
