@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 NAMES = ("a", "b", "c", "d", "e")
 NAMESPACES = ("", "", "", "inner:1", "inner:1|deep:2")
-COMMON = ("put", "put", "put", "put_fast", "writes", "writes", "special", "copy", "copy", "copy_at")
+COMMON = ("put", "put", "put", "put_fast", "writes", "writes", "special", "copy", "copy_many", "copy_at")
 RARE = ("delete", "prune", "rollback", "delete_run", "again", "stale")
 SMALL = 12
 
@@ -171,18 +171,25 @@ class Pair:
 
     async def do_copy(self, thread, history, b, c, at=None):
         target = next((name for name in NAMES if name not in self.threads), None)
-        if history is None or target is None:
-            return
-        newest = await self.write("copy", thread, target, at=at)
-        copied = history.copy(at)
-        roots = [event for event in copied.checkpoints() if event.ns == ""]
-        assert newest == (roots[0].cid if roots else None)
-        self.threads[target] = copied
+        if history is not None and target is not None:
+            self.compare_copies(history, at, [target], await self.write("copy", thread, target, at=at))
+
+    async def do_copy_many(self, thread, history, b, c, at=None):
+        targets = [name for name in NAMES if name not in self.threads][: 1 + c % 3]
+        if history is not None and targets:
+            self.compare_copies(history, at, targets, await self.write("copy_many", thread, targets, at=at))
+
+    def compare_copies(self, history, at, targets, newest):
+        for target in targets:
+            self.threads[target] = history.copy(at)
+            roots = [event for event in self.threads[target].checkpoints() if event.ns == ""]
+            assert newest == (roots[0].cid if roots else None)
 
     async def do_copy_at(self, thread, history, b, c):
         roots = [] if history is None else [event for event in history.checkpoints() if event.ns == ""]
         if roots:
-            await self.do_copy(thread, history, b, c, at=roots[b % len(roots)].cid)
+            copy = self.do_copy_many if c % 2 else self.do_copy
+            await copy(thread, history, b, c, at=roots[b % len(roots)].cid)
 
     async def do_delete(self, thread, history, b, c):
         await self.write("delete", thread)
