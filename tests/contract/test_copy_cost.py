@@ -82,7 +82,7 @@ async def test_a_copy_costs_the_same_at_any_length(storage):
         costs.append((statements, changed, rows))
     assert costs[0] == costs[1] == costs[2]
     statements, _, rows = costs[0]
-    assert len(statements) == 6
+    assert len(statements) == 7
     assert {table: count for table, count in rows.items() if count} == ONE_COPY
 
 

@@ -36,19 +36,24 @@ class SqliteThreads:
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
         if self._connection.execute(SQL["insert"], (thread.thread_id, *_row(thread))).rowcount == 0:
             return False
-        self._fork(thread.forked_from, [thread.thread_id])
+        source = thread.forked_from
+        if source and (found := self._connection.execute(SQL["origin"], (source.thread_id, "")).fetchone()):
+            self._insert_forks([thread.thread_id], found[1:], source)
         if thread.values_json is not None or thread.interrupts_json is not None:
             self._show_new(thread.thread_id, thread.values_json, thread.interrupts_json, thread.error)
         return True
 
     async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
         documents = _text({thread_id: _text(one) for thread_id, one in metadata.items()})
-        self._connection.execute(SQL["insert_copies"], (documents, *_row(record), state_of))
-        self._fork(record.forked_from, list(metadata))
+        source = record.forked_from
+        assert source is not None
+        shown, *origin = self._connection.execute(SQL["origin"], (source.thread_id, state_of)).fetchone()
+        self._connection.execute(SQL["insert_copies"], (documents, *_row(record), shown))
+        self._insert_forks(list(metadata), origin, source)
 
-    def _fork(self, forked_from: ForkedFrom | None, thread_ids: Sequence[str]) -> None:
-        if forked_from is not None:
-            self._connection.execute(SQL["insert_forks"], (_text(thread_ids), *msgspec.structs.astuple(forked_from)))
+    def _insert_forks(self, thread_ids: Sequence[str], origin: Sequence[Any], source: ForkedFrom) -> None:
+        values = (_text(thread_ids), *origin, source.checkpoint_id, source.at, source.user_id)
+        self._connection.execute(SQL["insert_forks"], values)
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
         row = self._connection.execute(SQL["get" if with_state else "get_plain"], (thread_id,)).fetchone()

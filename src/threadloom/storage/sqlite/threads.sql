@@ -6,18 +6,21 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (thread_id) DO NOTHING;
 
 -- name: insert_copies
--- New threads that show the state of thread ?14, from an object of their metadata by their ids.
+-- New threads that show the state ?14, from an object of their metadata by their ids.
 INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
     ttl_minutes, ttl_strategy, expires_at, forked_from, priority, state_id)
-SELECT key, ?2, ?3, ?4, value, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, (SELECT state_id FROM threads WHERE thread_id = ?14)
-FROM json_each(?1);
+SELECT key, ?2, ?3, ?4, value, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM json_each(?1);
+
+-- name: origin
+-- What copies of thread ?1 that show the state of thread ?2 refer to: that state, the thread's number, number and id of what it
+-- descends from.
+SELECT (SELECT state_id FROM threads WHERE thread_id = ?2), t.seq, coalesce(f.root, t.seq), coalesce(f.root_id, t.thread_id)
+FROM threads t LEFT JOIN forks f ON f.child = t.seq WHERE t.thread_id = ?1;
 
 -- name: insert_forks
--- Where copies come from: thread ?2. ?1 is a list of their ids. Nothing, if it is not there.
+-- Where copies come from. ?1 is a list of their ids. (Nothing is read of the table itself: that would take a temporary one.)
 INSERT INTO forks (child, thread_id, parent, root, root_id, checkpoint_id, at, user_id)
-SELECT t.seq, t.thread_id, p.seq, coalesce(f.root, p.seq), coalesce(f.root_id, p.thread_id), ?3, ?4, ?5
-FROM json_each(?1) c CROSS JOIN threads t ON t.thread_id = c.value CROSS JOIN threads p ON p.thread_id = ?2
-    LEFT JOIN forks f ON f.child = p.seq;
+SELECT t.seq, t.thread_id, ?2, ?3, ?4, ?5, ?6, ?7 FROM json_each(?1) c CROSS JOIN threads t ON t.thread_id = c.value;
 
 -- name: newest_change
 -- The moment of the latest change of any thread.
