@@ -24,7 +24,7 @@ class Tip(NamedTuple):
     newest: str | None
 
 
-class Row(NamedTuple):
+class StoredRow(NamedTuple):
     """Where a checkpoint, or a pending write of it, is stored."""
 
     pos: int
@@ -99,7 +99,7 @@ class Segments(Protocol):
         """The checkpoints of a run that begins at `first`, but those that were put again later: `(pos, ns, cid)`, where `pos` is
         the smallest position at which the chain shows the id."""
 
-    async def rows_after(self, chain: Chain, bound: int) -> Sequence[Row]:
+    async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:
         """All that a chain shows above a position."""
 
     async def store_anew(

@@ -10,7 +10,7 @@ import orjson
 
 from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
-from threadloom.storage.lineage.operations import LineageOperations, Row, Tip
+from threadloom.storage.lineage.operations import LineageOperations, StoredRow, Tip
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
 from threadloom.storage.postgres.edges import Edges
@@ -121,8 +121,8 @@ class PostgresSegments(LineageReads, LineageOperations):
         rows = await self._db.fetch(CUTS["checkpoints_of_run"], *columns(chain), run_id, first)
         return [(row[0], row[1], row[2]) for row in rows]
 
-    async def rows_after(self, chain: Chain, bound: int) -> Sequence[Row]:
-        return [Row(*row) for row in await self._db.fetch(CUTS["rows_after"], *columns(chain), bound)]
+    async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:
+        return [StoredRow(*row) for row in await self._db.fetch(CUTS["rows_after"], *columns(chain), bound)]
 
     async def store_anew(
         self, segment: int, lower: int, checkpoints: Collection[int], writes: Collection[int], orphans: Collection[int]

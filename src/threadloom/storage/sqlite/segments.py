@@ -9,7 +9,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, depth
-from threadloom.storage.lineage.operations import LineageOperations, Row, Tip
+from threadloom.storage.lineage.operations import LineageOperations, StoredRow, Tip
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, LineageReads
 
@@ -162,9 +162,9 @@ class SqliteSegments(LineageReads, LineageOperations):
                     found.append((places[-1][1], ns, cid))
         return found
 
-    async def rows_after(self, chain: Chain, bound: int) -> Sequence[Row]:
+    async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:
         links = [(seg, bound, limit) for seg, limit in chain if limit > bound]
-        return [Row(*row) for link in links for row in self._db.execute(CUTS["rows_between"], link)]
+        return [StoredRow(*row) for link in links for row in self._db.execute(CUTS["rows_between"], link)]
 
     async def store_anew(
         self, segment: int, lower: int, checkpoints: Collection[int], writes: Collection[int], orphans: Collection[int]
