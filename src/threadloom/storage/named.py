@@ -8,11 +8,15 @@ SELECT …;
 import re
 from importlib import resources
 
+from threadloom.storage.rows import LISTS
+
+_LIST = re.compile(r"\{([\w.]+)\}")
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
 def load(package: str, file: str) -> dict[str, str]:
-    """The queries of a `.sql` file of a package, by name, as text without the comment lines.
+    """The queries of a `.sql` file of a package, by name, as text without the comment lines, and with the columns of records
+    in their places: `{run}` (see `storage.rows.LISTS`).
 
     Raises:
         ValueError: two queries have one name.
@@ -24,5 +28,6 @@ def load(package: str, file: str) -> dict[str, str]:
         if name in queries:
             raise ValueError(f"{file}: query {name} is there twice")
         lines = [line for line in body.splitlines() if not line.startswith("--")]
-        queries[name] = "\n".join(lines).strip().rstrip(";")
+        query = "\n".join(lines).strip().rstrip(";")
+        queries[name] = _LIST.sub(lambda found: LISTS[found[1]] if found[1] in LISTS else found[0], query)
     return queries
