@@ -7,9 +7,10 @@ import msgspec
 import orjson
 
 from threadloom.storage.ciphertexts import Column, Key, Stored
+from threadloom.storage.items import decode, encode
 from threadloom.storage.postgres.documents import searchable
 from threadloom.storage.postgres.filters import Arguments
-from threadloom.storage.postgres.items import INDEXED, decode, encode
+from threadloom.storage.postgres.items import INDEXED
 from threadloom.storage.postgres.session import Session
 
 UNTYPED = "''"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from threadloom.storage.ciphertexts import Column, Key, Stored
-from threadloom.storage.sqlite.items import decode, encode
+from threadloom.storage.items import decode, encode
 
 
 class _Shape(msgspec.Struct, frozen=True):
