@@ -70,7 +70,7 @@ class Mapper(Generic[R]):
             instead: SQL that stands for a column.
         """
         prefix = table and table + "."
-        return ", ".join(instead.get(name, prefix + _quoted(name)) for name in self.names if name not in without)
+        return ", ".join(instead.get(name, prefix + quoted(name)) for name in self.names if name not in without)
 
     def values(self, *, without: Iterable[str] = (), **instead: str) -> str:
         """The parameters of an INSERT, which bear the names of the columns. Arguments as of `columns`."""
@@ -78,7 +78,7 @@ class Mapper(Generic[R]):
 
     def changes(self, *, without: Iterable[str]) -> str:
         """What an UPDATE sets."""
-        return ", ".join(f"{_quoted(name)} = :{name}" for name in self.names if name not in without)
+        return ", ".join(f"{quoted(name)} = :{name}" for name in self.names if name not in without)
 
 
 def json_text(value: Any) -> str | None:
@@ -91,7 +91,8 @@ def json_value(text: str | bytes | None) -> Any:
     return None if text is None else orjson.loads(text)
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A column as it stands in SQL."""
     return f'"{name}"' if name in _QUOTED else name
 
 

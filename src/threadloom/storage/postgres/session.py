@@ -19,7 +19,7 @@ _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 
 @functools.cache
-def _numbered(statement: str) -> tuple[str, tuple[str, ...]]:
+def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
     """A statement with numbers in place of the names of its parameters, and the names in order."""
     names = tuple(dict.fromkeys(_PARAMETER.findall(statement)))
     return _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", statement), names
@@ -30,7 +30,7 @@ def bound(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
 
     The statement is kept for ever, so its text does not depend on what is asked.
     """
-    text, names = _numbered(statement)
+    text, names = numbered(statement)
     return (text, *[values[name] for name in names])
 
 
