@@ -7,7 +7,7 @@ told to the mapper. A new column of a record is a new field, and a column in the
 
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import orjson
@@ -54,7 +54,11 @@ class Mapper(Generic[R]):
         self.names = tuple(name for column in fields.values() for name in column.names)
         self.read: Callable[[Sequence[Any]], R] = _reader(record, fields)
         """A record of the values of the columns, in the order of `names`."""
-        self.row: Callable[[R], dict[str, Any]] = _writer(fields)
+        self.values: Callable[[R], tuple[Any, ...]] = _writer(fields, "({},)", "{value}", "*{value}")
+        """The values of the columns of a record, in the order of `names`."""
+        self.row: Callable[[R], dict[str, Any]] = _writer(
+            fields, "{{{}}}", "{names[0]!r}: {value}", "**dict(zip({names!r}, {value}))"
+        )
         """The values of the columns of a record, by name."""
 
     def of(self, row: Mapping[str, Any]) -> R:
@@ -72,7 +76,7 @@ class Mapper(Generic[R]):
         prefix = table and table + "."
         return ", ".join(instead.get(name, prefix + quoted(name)) for name in self.names if name not in without)
 
-    def values(self, *, without: Iterable[str] = (), **instead: str) -> str:
+    def parameters(self, *, without: Iterable[str] = (), **instead: str) -> str:
         """The parameters of an INSERT, which bear the names of the columns. Arguments as of `columns`."""
         return ", ".join(instead.get(name, f":{name}") for name in self.names if name not in without)
 
@@ -97,7 +101,7 @@ def quoted(name: str) -> str:
 
 
 def _column(field: str, type_: Any) -> Column:
-    kinds = get_args(type_) if isinstance(type_, types.UnionType) else (type_,)
+    kinds = get_args(type_) if get_origin(type_) in (Union, types.UnionType) else (type_,)
     if any(get_origin(kind) in (dict, list) for kind in kinds):
         return Column((field,), json_value if type(None) in kinds else orjson.loads, json_text)
     return Column((field.removesuffix("_json"),), bool if type_ is bool else None)
@@ -122,18 +126,15 @@ def _reader(record: type[R], fields: Mapping[str, Column]) -> Callable[[Sequence
     return _compiled("row", f"({', '.join(names)},) = row", f"record({', '.join(arguments)})", known)
 
 
-def _writer(fields: Mapping[str, Column]) -> Callable[[Any], dict[str, Any]]:
-    items: list[str] = []
-    known: dict[str, Any] = {}
-    for field, column in fields.items():
-        if column.write is not None:
-            known[f"write_{field}"] = column.write
-        value = f"record.{field}" if column.write is None else f"write_{field}(record.{field})"
-        if len(column.names) == 1:
-            items.append(f"{column.names[0]!r}: {value}")
-        else:
-            items.append(f"**dict(zip({column.names!r}, {value}))")
-    return _compiled("record", "pass", f"{{{', '.join(items)}}}", known)
+def _writer(fields: Mapping[str, Column], form: str, one: str, several: str) -> Callable[[Any], Any]:
+    known = {f"write_{field}": column.write for field, column in fields.items() if column.write is not None}
+    parts = [
+        (one if len(column.names) == 1 else several).format(
+            names=column.names, value=f"record.{field}" if column.write is None else f"write_{field}(record.{field})"
+        )
+        for field, column in fields.items()
+    ]
+    return _compiled("record", "pass", form.format(", ".join(parts)), known)
 
 
 def _compiled(argument: str, first: str, result: str, known: dict[str, Any]) -> Callable[..., Any]:
@@ -201,34 +202,34 @@ LISTS: Mapping[str, str] = {
     "thread_with_state": WITH_STATE,
     "thread_without_state": WITHOUT_STATE,
     "new_thread": THREAD.columns(without=_STATE),
-    "new_thread_values": THREAD.values(without=_STATE),
+    "new_thread_values": THREAD.parameters(without=_STATE),
     "run": RUN.columns(),
     "r.run": RUN.columns("r"),
     "new_run": RUN.columns(without=_GIVEN),
-    "new_run_values": RUN.values(without=_GIVEN),
+    "new_run_values": RUN.parameters(without=_GIVEN),
     "outcome": OUTCOME.columns(),
-    "outcome_values": OUTCOME.values(),
+    "outcome_values": OUTCOME.parameters(),
     "event": EVENT.columns(),
-    "event_values": EVENT.values(),
+    "event_values": EVENT.parameters(),
     "assistant": ASSISTANT.columns(),
-    "assistant_values": ASSISTANT.values(),
+    "assistant_values": ASSISTANT.parameters(),
     "assistant_changes": ASSISTANT.changes(without=("assistant_id", "version", "created_at")),
     "a.assistant": ASSISTANT.columns("a"),
     "version": ASSISTANT.columns(updated_at="created_at"),
     "new_version": ASSISTANT.columns(without=_LATER),
-    "new_version_values": ASSISTANT.values(without=_LATER, created_at=":updated_at"),
+    "new_version_values": ASSISTANT.parameters(without=_LATER, created_at=":updated_at"),
     "new_version_made": ASSISTANT.columns(without=_LATER, created_at="updated_at"),
-    "next_version_values": ASSISTANT.values(
+    "next_version_values": ASSISTANT.parameters(
         without=_LATER, created_at=":updated_at", version="coalesce(max(version), 0) + 1"
     ),
     "cron": CRON.columns(),
     "new_cron": CRON.columns(without=_FIRED),
-    "new_cron_values": CRON.values(without=_FIRED),
+    "new_cron_values": CRON.parameters(without=_FIRED),
     "cron_changes": CRON.changes(without=(*_MADE, *_FIRED)),
     "delivery_without_body": WITHOUT_BODY,
     "delivery": DELIVERY.columns(),
-    "delivery_values": DELIVERY.values(),
+    "delivery_values": DELIVERY.parameters(),
     "item": ITEM.columns(),
-    "item_values": ITEM.values(),
+    "item_values": ITEM.parameters(),
 }
 """What stands in the `.sql` files as `{name}`: columns, their parameters, and what an UPDATE sets."""

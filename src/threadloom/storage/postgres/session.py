@@ -1,9 +1,10 @@
 """One transaction on PostgreSQL, as the tables see it."""
 
-import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from threadloom.storage import named
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -15,23 +16,10 @@ _LITERAL = re.compile(r"[0-9A-Za-z_-]+")
 """A thread id that can stand in a statement's text as it is. UUIDs are like that."""
 
 
-_PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
-
-
-@functools.cache
-def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
-    """A statement with numbers in place of the names of its parameters, and the names in order."""
-    names = tuple(dict.fromkeys(_PARAMETER.findall(statement)))
-    return _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", statement), names
-
-
-def bound(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A statement of ours whose parameters have names (`:run_id`), as PostgreSQL takes it: with numbers, and their values.
-
-    The statement is kept for ever, so its text does not depend on what is asked.
-    """
-    text, names = numbered(statement)
-    return (text, *[values[name] for name in names])
+def bound(statement: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A statement with named parameters as PostgreSQL takes it, and their values. See `storage.named.bound`."""
+    text, values = named.bound(statement, row, "$")
+    return (text, *values)
 
 
 class MoreThanOne(BaseException):

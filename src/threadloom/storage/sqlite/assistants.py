@@ -6,7 +6,7 @@ from typing import Any
 
 from threadloom.codec import to_json
 from threadloom.storage.assistants import SORTED_BY, AssistantQuery
-from threadloom.storage.named import load
+from threadloom.storage.named import bound, load
 from threadloom.storage.rows import ASSISTANT
 from threadloom.storage.sqlite.filters import condition
 from threadloom.types import Assistant
@@ -24,9 +24,9 @@ class SqliteAssistants:
 
     async def insert(self, assistant: Assistant) -> bool:
         row = ASSISTANT.row(assistant)
-        if self._connection.execute(SQL["insert"], row).rowcount == 0:
+        if self._connection.execute(*bound(SQL["insert"], row)).rowcount == 0:
             return False
-        self._connection.execute(SQL["insert_version"], row)
+        self._connection.execute(*bound(SQL["insert_version"], row))
         return True
 
     async def get(self, assistant_id: str) -> Assistant | None:
@@ -37,8 +37,8 @@ class SqliteAssistants:
 
     async def add_version(self, assistant: Assistant) -> Assistant:
         row = ASSISTANT.row(assistant)
-        (row["version"],) = self._connection.execute(SQL["add_version"], row).fetchone()
-        self._connection.execute(SQL["update"], row)
+        (row["version"],) = self._connection.execute(*bound(SQL["add_version"], row)).fetchone()
+        self._connection.execute(*bound(SQL["update"], row))
         stored = await self.get(assistant.assistant_id)
         assert stored is not None
         return stored
@@ -53,12 +53,12 @@ class SqliteAssistants:
         return self._one("version", assistant_id, number)
 
     async def set_current(self, assistant: Assistant) -> None:
-        self._connection.execute(SQL["update"], ASSISTANT.row(assistant))
+        self._connection.execute(*bound(SQL["update"], ASSISTANT.row(assistant)))
 
     async def restate(self, assistant: Assistant) -> None:
         row = ASSISTANT.row(assistant)
-        self._connection.execute(SQL["restate_version"], row)
-        self._connection.execute(SQL["restate_current"], row)
+        self._connection.execute(*bound(SQL["restate_version"], row))
+        self._connection.execute(*bound(SQL["restate_current"], row))
 
     async def delete(self, assistant_id: str) -> bool:
         self._connection.execute(SQL["delete_versions"], (assistant_id,))

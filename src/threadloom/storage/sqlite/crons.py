@@ -5,7 +5,7 @@ from typing import Any
 
 from threadloom.codec import to_json
 from threadloom.storage.crons import CronQuery, ends_at, order
-from threadloom.storage.named import load
+from threadloom.storage.named import bound, load
 from threadloom.storage.rows import CRON
 from threadloom.storage.sqlite.filters import condition
 from threadloom.types import Cron
@@ -20,14 +20,14 @@ class SqliteCrons:
         self._connection = connection
 
     async def insert(self, cron: Cron) -> None:
-        self._connection.execute(SQL["insert"], CRON.row(cron) | {"ends_at": ends_at(cron)})
+        self._connection.execute(*bound(SQL["insert"], CRON.row(cron) | {"ends_at": ends_at(cron)}))
 
     async def get(self, cron_id: str) -> Cron | None:
         row = self._connection.execute(SQL["get"], (cron_id,)).fetchone()
         return None if row is None else CRON.read(row)
 
     async def update(self, cron: Cron) -> None:
-        self._connection.execute(SQL["update"], CRON.row(cron) | {"ends_at": ends_at(cron)})
+        self._connection.execute(*bound(SQL["update"], CRON.row(cron) | {"ends_at": ends_at(cron)}))
 
     async def due(self, now: int, limit: int) -> list[Cron]:
         return [CRON.read(row) for row in self._connection.execute(SQL["due"], {"now": now, "limit": limit})]

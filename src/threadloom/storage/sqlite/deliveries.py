@@ -6,7 +6,7 @@ from typing import Any
 
 from threadloom.codec import to_json
 from threadloom.storage.deliveries import DeliveryQuery
-from threadloom.storage.named import load
+from threadloom.storage.named import bound, load
 from threadloom.storage.rows import DELIVERY
 from threadloom.storage.sqlite.filters import condition
 from threadloom.types import Delivery
@@ -21,7 +21,7 @@ class SqliteDeliveries:
         self._connection = connection
 
     async def insert(self, delivery: Delivery) -> None:
-        self._connection.execute(SQL["insert"], DELIVERY.row(delivery))
+        self._connection.execute(*bound(SQL["insert"], DELIVERY.row(delivery)))
 
     async def get(self, delivery_id: str) -> Delivery | None:
         return self._one("get", (delivery_id,))
@@ -38,7 +38,7 @@ class SqliteDeliveries:
         return [delivery for delivery in claimed if delivery is not None]
 
     async def note(self, delivery: Delivery) -> bool:
-        return self._connection.execute(SQL["note"], DELIVERY.row(delivery)).rowcount > 0
+        return self._connection.execute(*bound(SQL["note"], DELIVERY.row(delivery))).rowcount > 0
 
     async def again(self, delivery_id: str, now: int, left: int) -> Delivery | None:
         return self._one("again", (delivery_id, now, left))

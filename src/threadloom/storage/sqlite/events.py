@@ -6,11 +6,12 @@ import sqlite3
 from collections.abc import Collection, Sequence
 
 from threadloom.storage.events import PAGE_BYTES
-from threadloom.storage.named import load
+from threadloom.storage.named import load, numbered
 from threadloom.storage.rows import EVENT
 from threadloom.types import METHODS, Event
 
 SQL = load(__package__, "events.sql")
+APPEND, _ = numbered(SQL["append"], "?")
 NEWEST = 2**63 - 1
 
 
@@ -32,7 +33,7 @@ class SqliteEvents:
             if (event.ms, event.n) <= last:
                 event.ms, event.n = last[0], last[1] + 1
             last = (event.ms, event.n)
-        self._db.executemany(SQL["append"], [EVENT.row(event) for event in events])
+        self._db.executemany(APPEND, [EVENT.values(event) for event in events])
         return list(events)
 
     async def of_run(

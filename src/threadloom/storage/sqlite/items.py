@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from threadloom.storage.items import NARROWING, Condition, ItemQuery, decode, encode
-from threadloom.storage.named import load
+from threadloom.storage.named import bound, load
 from threadloom.storage.ranking import Ranking
 from threadloom.storage.rows import ITEM
 from threadloom.storage.vectors import Fetched, Ids, VectorCache, parse_ids
@@ -37,7 +37,7 @@ class SqliteItems(Ranking):
 
     async def put(self, item: Item, vectors: Sequence[bytes], now: int) -> None:
         row = ITEM.row(item) | {"now": now}
-        (item_id,) = self._connection.execute(SQL["put"], row).fetchone()
+        (item_id,) = self._connection.execute(*bound(SQL["put"], row)).fetchone()
         self._connection.execute(SQL["drop_vectors"], (item_id,))
         self._connection.executemany(
             SQL["put_vector"], [(item_id, row["ns"], len(vector) // 4, item.expires_at, vector) for vector in vectors]

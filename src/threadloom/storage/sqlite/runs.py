@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from threadloom.storage.named import load
+from threadloom.storage.named import bound, load
 from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, delayed_at, held
 from threadloom.storage.rows import OUTCOME, RUN
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
@@ -29,7 +29,7 @@ class SqliteRuns:
         row = RUN.row(run) | {"user_id": run.user_id or None, "worker": None, "delayed_at": delayed_at(run)}
         if claim is not None:
             row |= held(claim, self._next_fence())
-        run.order = row["seq"] = self._db.execute(SQL["insert"], row).lastrowid or 0
+        run.order = row["seq"] = self._db.execute(*bound(SQL["insert"], row)).lastrowid or 0
         return run if claim is None else RUN.of(row)
 
     async def get(self, run_id: str) -> Run | None:
@@ -167,7 +167,7 @@ class SqliteRuns:
         self._db.execute(SQL["delete_of_thread"], (thread_id,))
 
     async def put_outcome(self, outcome: Outcome) -> None:
-        self._db.execute(SQL["put_outcome"], OUTCOME.row(outcome))
+        self._db.execute(*bound(SQL["put_outcome"], OUTCOME.row(outcome)))
 
     async def outcome(self, run_id: str) -> Outcome | None:
         row = self._db.execute(SQL["outcome"], (run_id,)).fetchone()

@@ -6,7 +6,7 @@ from typing import Any
 
 from threadloom.storage.containment import certain_texts
 from threadloom.storage.filters import Filter
-from threadloom.storage.named import load
+from threadloom.storage.named import bound, load
 from threadloom.storage.rows import THREAD, json_text, ttl_columns, ttl_of
 from threadloom.storage.sqlite.filters import condition
 from threadloom.storage.threads import ThreadQuery, search
@@ -24,7 +24,7 @@ class SqliteThreads:
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
         fork = thread.forked_from
         row = THREAD.row(thread) | {"copied_from": fork and fork.thread_id}
-        if self._connection.execute(SQL["insert"], row).rowcount == 0:
+        if self._connection.execute(*bound(SQL["insert"], row)).rowcount == 0:
             return False
         if thread.values_json is not None or thread.interrupts_json is not None:
             self._show_new(thread.thread_id, thread.values_json, thread.interrupts_json, thread.error)
