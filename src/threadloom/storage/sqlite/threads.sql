@@ -1,15 +1,11 @@
 -- name: insert
 -- A new thread, unless its id is taken.
-INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, priority)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (thread_id) DO NOTHING;
+INSERT INTO threads ({new_thread}) VALUES ({new_thread_values}) ON CONFLICT (thread_id) DO NOTHING;
 
 -- name: insert_copies
--- New threads that show the state ?14, from an object of their metadata by their ids.
-INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, priority, state_id)
-SELECT key, ?2, ?3, ?4, value, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM json_each(?1);
+-- New threads that show a state, from an object of their metadata by their ids.
+INSERT INTO threads ({new_thread}, state_id)
+SELECT {new_copy_values}, :state_id FROM (SELECT key AS thread_id, value AS metadata FROM json_each(:copies)) c;
 
 -- name: origin
 -- What copies of thread ?1 that show the state of thread ?2 refer to: that state, the thread's number, number and id of what it
@@ -28,15 +24,11 @@ SELECT max(updated_at) FROM threads WHERE updated_at > 0;
 
 -- name: get
 -- One thread by id, with what it shows of its state.
-SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,
-    t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, s."values", s.interrupts, t.priority
-FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = ?;
+SELECT {thread_with_state} FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = ?;
 
 -- name: get_plain
 -- One thread by id, without its state.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE thread_id = ?;
+SELECT {thread_without_state} FROM threads t WHERE thread_id = ?;
 
 -- name: state_in_use
 -- The state row that a thread shows, and whether another thread shows it too.
@@ -95,6 +87,4 @@ SELECT t.thread_id FROM copies c JOIN threads t ON t.seq = c.seq;
 
 -- name: expired
 -- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT ?2;
+SELECT {thread_without_state} FROM threads t WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT ?2;
