@@ -12,14 +12,22 @@ from threadloom.lineage.cut import edges_at
 from threadloom.lineage.pending import counting
 from threadloom.lineage.retain import Node, moved, unstored
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
+from threadloom.storage.lineage.protocol import Usage
+
+Positions = Collection[int]
+Ids = Collection[tuple[str, str]]
+"""Checkpoints by namespace and id."""
+
+WriteRow = tuple[tuple[str, str, str], int, int]
+"""A stored write: `((ns, cid, task_id), idx, pos)`."""
 
 
 class Tip(NamedTuple):
-    """What a copy of a whole thread asks: the first links of its chain (one or two), the last position given, whether the head
-    segment has any row, and the id of the newest root checkpoint that the thread sees."""
+    """What a copy of a whole thread asks: its head segment up to the last position given, that one's edge, whether it has any
+    row, and the id of the newest root checkpoint that the thread sees."""
 
-    chain: Chain
-    position: int
+    head: Edge
+    inherited: Edge | None
     written: bool
     newest: str | None
 
@@ -48,14 +56,8 @@ class Segments(Protocol):
     async def place(self, thread_id: str, cid: str) -> Edge | None:
         """Segment and position of a root checkpoint that a thread sees."""
 
-    async def has_row(self, segment: int, bound: int) -> bool:
-        """Whether a segment has a checkpoint or a pending write at or below a bound."""
-
-    async def count_rows(self, segment: int, most: int) -> int:
-        """How many rows a segment has; more than `most` need not be counted."""
-
-    async def bound_of_children(self, segment: int) -> int:
-        """The largest position of a segment that a child sees, 0 without children."""
+    async def count_rows(self, segment: int, bound: int, most: int) -> int:
+        """How many checkpoints and pending writes a segment has at or below a bound, counted up to `most`."""
 
     async def new_segment(self, edge: Edge | None) -> int:
         """Makes a segment, and gives its id."""
@@ -69,8 +71,8 @@ class Segments(Protocol):
     async def drop_head(self, thread_id: str) -> int | None:
         """Takes a thread's head and runs away. Gives the segment that it was."""
 
-    async def drop_above(self, segment: int, bound: int) -> None:
-        """Deletes the rows of a segment above a position."""
+    async def drop_above(self, segment: int, bound: int) -> bool:
+        """Deletes the rows of a segment above a position; nothing, and False, if a child sees one of them."""
 
     async def free(self, segment: int) -> None:
         """Deletes what nobody sees of a segment that lost its head, and so on up the chain."""
@@ -90,10 +92,8 @@ class Segments(Protocol):
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
         """The ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel."""
 
-    async def pending_writes(
-        self, chain: Chain, ids: Collection[tuple[str, str]]
-    ) -> Sequence[tuple[tuple[str, str, str], int, int]]:
-        """The stored writes under checkpoints (namespace, id): `((ns, cid, task_id), idx, pos)` in order of their positions."""
+    async def pending_writes(self, chain: Chain, ids: Ids) -> Sequence[WriteRow]:
+        """The stored writes under checkpoints, those of each in order of their positions."""
 
     async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:
         """The checkpoints of a run that begins at `first`, but those that were put again later: `(pos, ns, cid)`, where `pos` is
@@ -103,14 +103,30 @@ class Segments(Protocol):
         """All that a chain shows above a position."""
 
     async def store_anew(
-        self, segment: int, lower: int, checkpoints: Collection[int], writes: Collection[int], orphans: Collection[int]
+        self, segment: int, lower: int, checkpoints: Positions, writes: Positions, orphans: Positions
     ) -> Mapping[int, int]:
         """Stores the rows at these positions once more on another segment, in the same order; `orphans` get no parent. Values
         above `lower` are stored anew too, each once. Gives the new position of each old one."""
 
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
+        """Number, bytes and inherited bytes of checkpoints, and of pending writes that count; name, number of values, bytes and
+        inherited bytes of each channel."""
+
 
 class LineageOperations(Segments):
-    """The part of `Lineage` that copies and takes away."""
+    """The part of `Lineage` that is the same on all storages."""
+
+    async def usage(self, thread_id: str) -> Usage:
+        chain = await self.chain(thread_id)
+        if not chain:
+            return Usage()
+        checkpoints, writes, channels = await self.usage_of(chain)
+        return Usage(
+            checkpoints=(checkpoints[0], checkpoints[1]),
+            pending_writes=(writes[0], writes[1]),
+            channels={channel: (versions, size) for channel, versions, size, _ in channels},
+            shared_bytes=checkpoints[2] + writes[2] + sum(inherited for *_, inherited in channels),
+        )
 
     async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
         await self.lock(source, target)
@@ -123,8 +139,7 @@ class LineageOperations(Segments):
             tip = await self.tip(source)
             if tip is None:
                 return None
-            edge, inherited = edges_at(tip.chain, tip.position)
-            edge, newest = edge if tip.written else inherited, tip.newest
+            edge, newest = tip.head if tip.written else tip.inherited, tip.newest
         else:
             edge, newest = await self.place(source, at), at
             if edge is None:
@@ -165,7 +180,7 @@ class LineageOperations(Segments):
         if kept:
             checkpoints = [row.pos for row in kept if row.is_checkpoint]
             writes = [row.pos for row in kept if not row.is_checkpoint]
-            await self._rewrite(thread_id, chain, await self._edge(chain, bound), checkpoints, writes)
+            await self._rewrite(thread_id, chain, await self._edge(chain, bound), checkpoints, writes, ())
         else:
             await self._truncate(thread_id, chain, bound)
 
@@ -183,13 +198,13 @@ class LineageOperations(Segments):
         orphans = {node.pos for node in kept if node.parent and (node.ns, node.parent) not in ids}
         writes = [pos for _, _, pos in counting(await self.pending_writes(chain, ids))]
         wanted = len(kept) + len(writes)
-        if len(chain) > 1 or orphans or await self.count_rows(chain[0][0], wanted + 1) > wanted:
+        if len(chain) > 1 or orphans or await self.count_rows(*chain[0], wanted + 1) > wanted:
             await self._rewrite(thread_id, chain, None, [node.pos for node in kept], writes, orphans)
 
     async def _edge(self, chain: Chain, bound: int) -> Edge | None:
         """The edge that sees all of a chain up to a position, None when there is nothing to see."""
         edge, inherited = edges_at(chain, bound)
-        return edge if await self.has_row(*edge) else inherited
+        return edge if await self.count_rows(*edge, 1) else inherited
 
     async def _truncate(self, thread_id: str, chain: Chain, bound: int) -> None:
         """Takes all above a position out of a thread's view."""
@@ -199,8 +214,7 @@ class LineageOperations(Segments):
             await self.delete(thread_id)
             return
         await self.set_spans(thread_id, bound + 1, {})
-        if edge[0] == head and await self.bound_of_children(head) <= bound:
-            await self.drop_above(head, bound)
+        if edge[0] == head and await self.drop_above(head, bound):
             await self.move_head(thread_id, head)
         else:
             await self._switch(thread_id, head, await self.new_segment(edge))
@@ -210,9 +224,9 @@ class LineageOperations(Segments):
         thread_id: str,
         chain: Chain,
         edge: Edge | None,
-        checkpoints: Collection[int],
-        writes: Collection[int],
-        orphans: Collection[int] = (),
+        checkpoints: Positions,
+        writes: Positions,
+        orphans: Positions,
     ) -> None:
         """Gives a thread a new head segment with an edge and, anew, the rows at these positions; nothing else."""
         segment = await self.new_segment(edge)

@@ -4,12 +4,11 @@ The same rows as on SQLite, and the same rules: they are only ever added, and th
 for nothing is asked for here: a lock on the thread's lineage, shared by those who add, alone for those who copy or take away.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.storage.lineage import CheckpointPut, WritesPut
-from threadloom.storage.postgres.connections import escaped
+from threadloom.storage.postgres.connections import texts
 from threadloom.storage.postgres.lineage_reads import SQL
 from threadloom.storage.postgres.segments import PostgresSegments
 
@@ -25,11 +24,6 @@ class PostgresLineage(PostgresSegments):
     async def put_writes(self, put: WritesPut) -> None:
         if put.writes:
             era_of(put, await self._db.fetchval(SQL["put"], put_values(put)))
-
-
-def _texts(texts: Iterable[str]) -> list[str]:
-    """Texts for an array."""
-    return [escaped(text) for text in texts]
 
 
 def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
@@ -48,14 +42,14 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
         put.parent,
         put.body_type,
         put.body,
-        _texts(put.refs),
+        texts(put.refs),
         list(put.refs.values()),
-        _texts(put.small),
+        texts(put.small),
         list(put.small.values()),
         put.meta,
         [(blob.id, blob.type, blob.data) for blob in put.blobs],
-        None if early is None else _texts(ns for ns, _ in early),
-        None if early is None else _texts(cid for _, cid in early),
+        None if early is None else texts(ns for ns, _ in early),
+        None if early is None else texts(cid for _, cid in early),
         None,
     )
 

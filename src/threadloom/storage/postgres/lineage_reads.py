@@ -9,7 +9,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
-from threadloom.storage.lineage import CheckpointRow, PendingWrite, Usage
+from threadloom.storage.lineage import CheckpointRow, PendingWrite
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
 from threadloom.storage.postgres.edges import Edges
@@ -141,21 +141,11 @@ class LineageReads:
     async def wrote(self, thread_id: str, run_id: str) -> bool:
         return bool(await self._db.fetchval(SQL["wrote"], thread_id, run_id))
 
-    async def usage(self, thread_id: str) -> Usage:
-        head = await self._head(thread_id)
-        if head is None:
-            return Usage()
-        chain = await self._edges.chain(self._db, head[0])
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
         values = (*columns(chain), floor(chain))
-        count, size, shared = await self._db.fetchrow(SQL["usage_checkpoints"], *values)
-        write_count, write_size, write_shared = await self._db.fetchrow(SQL["usage_writes"], *values)
-        channels = await self._db.fetch(SQL["usage_channels"], *values)
-        return Usage(
-            checkpoints=(count, size),
-            pending_writes=(write_count, write_size),
-            channels={channel: (versions, bytes_) for channel, versions, bytes_, _ in channels},
-            shared_bytes=shared + write_shared + sum(inherited for *_, inherited in channels),
-        )
+        checkpoints = await self._db.fetchrow(SQL["usage_checkpoints"], *values)
+        writes = await self._db.fetchrow(SQL["usage_writes"], *values)
+        return checkpoints, writes, await self._db.fetch(SQL["usage_channels"], *values)
 
 
 def _searched(wanted: Mapping[str, Any]) -> str:

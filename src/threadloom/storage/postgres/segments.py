@@ -3,16 +3,16 @@
 Others may do the same at the same moment: see `functions.sql` for who waits for whom.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from threadloom.lineage.retain import Node
-from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
-from threadloom.storage.lineage.operations import LineageOperations, StoredRow, Tip
+from threadloom.lineage.segments import Chain, Edge
+from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
-from threadloom.storage.postgres.connections import escaped, unescaped
+from threadloom.storage.postgres.connections import texts, unescaped
 from threadloom.storage.postgres.edges import Edges
 from threadloom.storage.postgres.lineage_reads import SQL, LineageReads, columns
 from threadloom.storage.postgres.session import Session
@@ -40,7 +40,7 @@ class PostgresSegments(LineageReads, LineageOperations):
 
     async def lock(self, *thread_ids: str) -> None:
         if not self._alone.issuperset(thread_ids):
-            await self._db.execute(SQL["lock"], _texts(thread_ids))
+            await self._db.execute(SQL["lock"], texts(thread_ids))
             self._alone.update(thread_ids)
 
     async def chain(self, thread_id: str) -> Chain:
@@ -52,31 +52,20 @@ class PostgresSegments(LineageReads, LineageOperations):
         if found is None:
             return None
         head, parent, upto, position, written, newest = found
-        chain: Chain = ((head, UNBOUNDED),) if parent is None else ((head, UNBOUNDED), (parent, upto))
-        return Tip(chain, position, written, newest)
+        return Tip((head, position), None if parent is None else (parent, upto), written, newest)
 
     async def place(self, thread_id: str, cid: str) -> Edge | None:
         found = await self._db.fetchrow(CUTS["place_of"], thread_id, cid)
         return None if found is None else (found[0], found[1])
 
-    async def has_row(self, segment: int, bound: int) -> bool:
-        return bool(await self._db.fetchval(CUTS["has_row"], segment, bound))
-
-    async def count_rows(self, segment: int, most: int) -> int:
-        count: int = await self._db.fetchval(CUTS["count_rows"], segment, most)
-        return count
-
-    async def bound_of_children(self, segment: int) -> int:
-        bound: int = await self._db.fetchval(CUTS["bound_of_children"], segment)
-        return bound
+    async def count_rows(self, segment: int, bound: int, most: int) -> int:
+        return int(await self._db.fetchval(CUTS["count_rows"], segment, bound, most))
 
     async def new_segment(self, edge: Edge | None) -> int:
-        segment: int = await self._db.fetchval(CUTS["insert_segment"], *(edge or (None, None)))
-        return segment
+        return int(await self._db.fetchval(CUTS["insert_segment"], *(edge or (None, None))))
 
     async def begin(self, thread_ids: Sequence[str], edge: Edge) -> bool:
-        made: int = await self._db.fetchval(CUTS["begin"], _texts(thread_ids), *edge)
-        return made == len(thread_ids)
+        return bool(await self._db.fetchval(CUTS["begin"], texts(thread_ids), *edge) == len(thread_ids))
 
     async def move_head(self, thread_id: str, segment: int) -> None:
         await self._db.execute(CUTS["move_head"], thread_id, segment)
@@ -85,8 +74,8 @@ class PostgresSegments(LineageReads, LineageOperations):
         segment: int | None = await self._db.fetchval(CUTS["delete_head"], thread_id)
         return segment
 
-    async def drop_above(self, segment: int, bound: int) -> None:
-        await self._db.execute(CUTS["drop_above"], segment, bound)
+    async def drop_above(self, segment: int, bound: int) -> bool:
+        return await self._db.fetchrow(CUTS["drop_above"], segment, bound) is not None
 
     async def free(self, segment: int) -> None:
         if await self._db.fetchval(CUTS["collect"], segment, AT_ONCE):
@@ -102,19 +91,17 @@ class PostgresSegments(LineageReads, LineageOperations):
     async def set_spans(self, thread_id: str, first: int, spans: Mapping[str, int]) -> None:
         await self._db.execute(CUTS["delete_spans"], thread_id, first)
         if spans:
-            await self._db.execute(CUTS["insert_spans"], thread_id, _texts(spans), list(spans.values()))
+            await self._db.execute(CUTS["insert_spans"], thread_id, texts(spans), list(spans.values()))
 
     async def newest(self, chain: Chain) -> Sequence[Node]:
         return [_node(row) for row in await self._db.fetch(CUTS["newest_of_namespaces"], *columns(chain))]
 
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
-        values = (*columns(chain), node.ns, node.cid, _texts(channels))
+        values = (*columns(chain), node.ns, node.cid, texts(channels))
         return [_node(row) for row in await self._db.fetch(CUTS["ancestors"], *values)]
 
-    async def pending_writes(
-        self, chain: Chain, ids: Collection[tuple[str, str]]
-    ) -> Sequence[tuple[tuple[str, str, str], int, int]]:
-        values = (*columns(chain), _texts(ns for ns, _ in ids), _texts(cid for _, cid in ids))
+    async def pending_writes(self, chain: Chain, ids: Ids) -> Sequence[WriteRow]:
+        values = (*columns(chain), texts(ns for ns, _ in ids), texts(cid for _, cid in ids))
         return [((row[0], row[1], row[2]), row[3], row[4]) for row in await self._db.fetch(CUTS["writes_of"], *values)]
 
     async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:
@@ -125,15 +112,10 @@ class PostgresSegments(LineageReads, LineageOperations):
         return [StoredRow(*row) for row in await self._db.fetch(CUTS["rows_after"], *columns(chain), bound)]
 
     async def store_anew(
-        self, segment: int, lower: int, checkpoints: Collection[int], writes: Collection[int], orphans: Collection[int]
+        self, segment: int, lower: int, checkpoints: Positions, writes: Positions, orphans: Positions
     ) -> Mapping[int, int]:
         values = (segment, lower, list(checkpoints), list(writes), list(orphans))
         return dict(zip(*await self._db.fetchrow(CUTS["store_anew"], *values), strict=True))
-
-
-def _texts(texts: Iterable[str]) -> list[str]:
-    """Texts for an array."""
-    return [escaped(text) for text in texts]
 
 
 def _node(row: Any) -> Node:

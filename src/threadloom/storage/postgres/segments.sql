@@ -95,17 +95,9 @@ UPDATE heads SET seg = $2, era = nextval('positions') WHERE thread_id = $1;
 -- A new segment.
 INSERT INTO segs (id, parent, upto) VALUES (nextval('positions'), $1, $2) RETURNING id;
 
--- name: bound_of_children
--- The largest position of a segment that a child sees.
-SELECT coalesce(max(upto), 0) FROM segs WHERE parent = $1;
-
--- name: has_row
--- Whether a segment has a checkpoint or a pending write up to a bound.
-SELECT EXISTS (SELECT 1 FROM cks WHERE seg + 0 = $1 AND pos + 0 <= $2) OR EXISTS (SELECT 1 FROM writes WHERE seg + 0 = $1 AND pos + 0 <= $2);
-
 -- name: drop_above
--- Deletes the rows of a segment above a position.
-SELECT tl_drop_above($1, $2);
+-- Deletes the rows of a segment above a position. No row: a child sees one of them, and nothing is deleted.
+SELECT tl_drop_above($1, $2) IS NOT NULL WHERE coalesce((SELECT max(upto) FROM segs WHERE parent = $1), 0) <= $2;
 
 -- name: collect
 -- Frees what nobody sees of a segment that lost its head.
@@ -139,7 +131,9 @@ JOIN writes w ON w.seg = c.seg AND w.cid = e.cid AND w.ns = e.ns AND w.pos <= c.
 ORDER BY w.pos;
 
 -- name: count_rows
--- How many checkpoints and pending writes a segment has, counted up to $2.
+-- How many checkpoints and pending writes a segment has up to a bound, counted up to $3.
 SELECT count(*) FROM (
-    (SELECT 1 FROM cks WHERE seg = $1 LIMIT $2) UNION ALL (SELECT 1 FROM writes WHERE seg = $1 LIMIT $2)) r;
+    (SELECT 1 FROM cks WHERE seg + 0 = $1 AND pos + 0 <= $2 LIMIT $3)
+    UNION ALL
+    (SELECT 1 FROM writes WHERE seg + 0 = $1 AND pos + 0 <= $2 LIMIT $3)) r;
 

@@ -7,7 +7,7 @@ from threadloom.codec import to_json
 from threadloom.storage.containment import certain_texts
 from threadloom.storage.filters import Filter
 from threadloom.storage.named import load
-from threadloom.storage.postgres.connections import escaped as plain
+from threadloom.storage.postgres.connections import texts
 from threadloom.storage.postgres.documents import escaped, searchable
 from threadloom.storage.postgres.filters import Arguments, Literals, condition
 from threadloom.storage.postgres.session import Session, bound
@@ -36,7 +36,7 @@ class PostgresThreads:
     async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
         self._db.holds(metadata)
         more = {
-            "thread_ids": [plain(thread_id) for thread_id in metadata],
+            "thread_ids": texts(metadata),
             "documents": [json_text(one) for one in metadata.values()],
             "searches": [searchable(one) for one in metadata.values()],
             "state_of": state_of,
@@ -133,7 +133,12 @@ class PostgresThreads:
 def _source(thread: Thread) -> dict[str, Any]:
     """Where a thread comes from, as parameters."""
     source = thread.forked_from or ForkedFrom(thread_id="", checkpoint_id=None, at=0)
-    return {"source": source.thread_id, "checkpoint_id": source.checkpoint_id, "at": source.at, "user_id": source.user_id}
+    return {
+        "source": source.thread_id,
+        "checkpoint_id": source.checkpoint_id,
+        "at": source.at,
+        "user_id": source.user_id,
+    }
 
 
 def _where(query: ThreadQuery, arguments: Arguments) -> str:

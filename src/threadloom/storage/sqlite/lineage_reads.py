@@ -1,7 +1,8 @@
 """Reading histories on SQLite: every statement sees only what the thread's chain shows."""
 
+import itertools
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -9,7 +10,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
-from threadloom.storage.lineage import CheckpointRow, PendingWrite, Usage
+from threadloom.storage.lineage import CheckpointRow, PendingWrite
 from threadloom.storage.named import load
 
 SQL = load(__package__, "lineage.sql")
@@ -115,12 +116,8 @@ class LineageReads:
             return []
         chain = self._chain(head[0])
         blobs: dict[int, tuple[str, bytes]] = {}
-        rows: list[CheckpointRow] = []
-        for row, part in self._rows(thread_id, chain, ns, cid, before, metadata):
-            if limit is not None and len(rows) >= limit:
-                break
-            rows.append(self._row(thread_id, head[1], row, part, blobs))
-        return rows
+        rows = itertools.islice(self._rows(thread_id, chain, ns, cid, before, metadata), limit)
+        return [self._row(thread_id, head[1], row, part, blobs) for row, part in rows]
 
     async def everything(
         self,
@@ -131,10 +128,8 @@ class LineageReads:
     ) -> list[CheckpointRow]:
         found: list[tuple[str, int, Row, Chain]] = []
         for thread_id, seg, era in self._db.execute(SQL["heads"]).fetchall():
-            for count, (row, part) in enumerate(self._rows(thread_id, self._chain(seg), None, None, before, metadata)):
-                if limit is not None and count >= limit:
-                    break
-                found.append((thread_id, era, row, part))
+            rows = self._rows(thread_id, self._chain(seg), None, None, before, metadata)
+            found += [(thread_id, era, row, part) for row, part in itertools.islice(rows, limit)]
         found.sort(key=lambda item: item[2].pos, reverse=True)
         blobs: dict[int, tuple[str, bytes]] = {}
         return [self._row(*item, blobs) for item in found[:limit]]
@@ -153,54 +148,35 @@ class LineageReads:
         if wanted.pop("thread_id", thread_id) != thread_id:
             return
         last = UNBOUNDED
-        if before is not None and (place := self._place(chain, before)) is not None:
-            before, last = None, place - 1
-        conditions, values = self._conditions(ns, cid, before, wanted)
+        if before is not None and (places := self._places(chain, before)):
+            before, last = None, places[0][0] - 1
+        given = {
+            "ns = ?": ns,
+            "cid = ?": cid,
+            "cid < ?": before,
+            "contains(meta, ?)": to_json(wanted) if wanted else None,
+        }
+        conditions = {condition: value for condition, value in given.items() if value is not None}
         index_name = "cks_id" if cid is not None else "cks_pos" if ns is None else "cks_seg"
-        query = f"SELECT pos FROM cks INDEXED BY {index_name} WHERE {' AND '.join(conditions)} ORDER BY pos DESC"
+        query = (
+            f"SELECT pos FROM cks INDEXED BY {index_name}"
+            f" WHERE {' AND '.join(['seg = ?', 'pos <= ?', *conditions])} ORDER BY pos DESC"
+        )
         for index, (seg, bound) in enumerate(chain):
             part = chain[: index + 1]
-            for (pos,) in self._db.execute(query, (seg, min(bound, last), *values)):
+            for (pos,) in self._db.execute(query, (seg, min(bound, last), *conditions.values())):
                 later, *columns = self._db.execute(_BY_POSITION, (pos,)).fetchone()
                 row = Row._make(columns)
-                if not later or not self._superseded(chain, row):
+                if not later or self._places(chain, row.cid, row.ns)[0][0] == row.pos:
                     yield row, part
 
-    @staticmethod
-    def _conditions(
-        ns: str | None, cid: str | None, below: str | None, wanted: Mapping[str, Any]
-    ) -> tuple[list[str], list[Any]]:
-        """`below`: only smaller ids."""
-        conditions: list[str] = ["seg = ?", "pos <= ?"]
-        values: list[Any] = []
-        if ns is not None:
-            conditions.append("ns = ?")
-            values.append(ns)
-        if cid is not None:
-            conditions.append("cid = ?")
-            values.append(cid)
-        if below is not None:
-            conditions.append("cid < ?")
-            values.append(below)
-        if wanted:
-            conditions.append("contains(meta, ?)")
-            values.append(to_json(wanted))
-        return conditions, values
-
-    def _place(self, chain: Chain, cid: str) -> int | None:
-        """The position of a checkpoint that a chain shows, of whatever namespace."""
-        for pos, seg, _ in self._db.execute(SQL["places_of_id"], (cid,)):
-            if depth(chain, seg, pos) is not None:
-                place: int = pos
-                return place
-        return None
-
-    def _superseded(self, chain: Chain, row: Row) -> bool:
-        """Whether the chain shows a later row of the same checkpoint, which was put again then."""
-        for pos, seg, ns in self._db.execute(SQL["places_of_id"], (row.cid,)):
-            if pos > row.pos and ns == row.ns and depth(chain, seg, pos) is not None:
-                return True
-        return False
+    def _places(self, chain: Chain, cid: str, ns: str | None = None) -> list[tuple[int, int]]:
+        """Position and segment of each row of a checkpoint that a chain shows, newest first; `ns` None: of any namespace."""
+        return [
+            (pos, seg)
+            for pos, seg, where in self._db.execute(SQL["places_of_id"], (cid,))
+            if (ns is None or where == ns) and depth(chain, seg, pos) is not None
+        ]
 
     async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
         rows: list[CheckpointRow] = []
@@ -270,21 +246,12 @@ class LineageReads:
             return False
         return any(self._true("run_wrote", (seg, span[0], bound, run_id)) for seg, bound in self._chain(head[0]))
 
-    async def usage(self, thread_id: str) -> Usage:
-        head = self._head(thread_id)
-        if head is None:
-            return Usage()
-        chain = self._chain(head[0])
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
         values = (orjson.dumps(chain).decode(), floor(chain))
-        count, size, shared = self._db.execute(SQL["usage_checkpoints"], values).fetchone()
-        write_count, write_size, write_shared = self._db.execute(SQL["usage_writes"], values).fetchone()
-        channels = self._db.execute(SQL["usage_channels"], values).fetchall()
-        return Usage(
-            checkpoints=(count, size),
-            pending_writes=(write_count, write_size),
-            channels={channel: (versions, bytes_) for channel, versions, bytes_, _ in channels},
-            shared_bytes=shared + write_shared + sum(inherited for *_, inherited in channels),
+        checkpoints, writes = (
+            self._db.execute(SQL[f"usage_{part}"], values).fetchone() for part in ("checkpoints", "writes")
         )
+        return checkpoints, writes, self._db.execute(SQL["usage_channels"], values).fetchall()
 
 
 def _made(

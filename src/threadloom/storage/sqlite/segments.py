@@ -8,8 +8,8 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.lineage.retain import Node
-from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, depth
-from threadloom.storage.lineage.operations import LineageOperations, StoredRow, Tip
+from threadloom.lineage.segments import Chain, Edge
+from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, LineageReads
 
@@ -47,30 +47,19 @@ class SqliteSegments(LineageReads, LineageOperations):
         if found is None:
             return None
         head, parent, upto, written, newest = found
-        chain: Chain = ((head, UNBOUNDED),) if parent is None else ((head, UNBOUNDED), (parent, upto))
-        if newest is None and parent is not None:
+        inherited = None if parent is None else (parent, upto)
+        if newest is None and inherited is not None:
             links = (self._db.execute(CUTS["newest_root"], link).fetchone() for link in self._chain(head)[1:])
             newest = next((row[0] for row in links if row is not None), None)
-        return Tip(chain, self._last(), bool(written), newest)
+        return Tip((head, self._last()), inherited, bool(written), newest)
 
     async def place(self, thread_id: str, cid: str) -> Edge | None:
-        places = self._places(await self.chain(thread_id), "", cid)
-        return places[0] if places else None
+        places = self._places(await self.chain(thread_id), cid, "")
+        return None if not places else (places[0][1], places[0][0])
 
-    def _places(self, chain: Chain, ns: str, cid: str) -> list[Edge]:
-        """Segment and position of each row of a checkpoint that a chain shows, the newest first."""
-        found = self._db.execute(CUTS["places_of"], (cid, ns)).fetchall()
-        return [(seg, pos) for seg, pos in found if depth(chain, seg, pos) is not None]
-
-    async def has_row(self, segment: int, bound: int) -> bool:
-        return bool(self._db.execute(CUTS["has_row"], (segment, bound)).fetchone()[0])
-
-    async def count_rows(self, segment: int, most: int) -> int:
-        count: int = self._db.execute(CUTS["count_rows"], (segment, most)).fetchone()[0]
+    async def count_rows(self, segment: int, bound: int, most: int) -> int:
+        count: int = self._db.execute(CUTS["count_rows"], (segment, bound, most)).fetchone()[0]
         return count
-
-    async def bound_of_children(self, segment: int) -> int:
-        return self._bound_of_children(segment)
 
     def _bound_of_children(self, segment: int) -> int:
         bound: int = self._db.execute(CUTS["bound_of_children"], (segment,)).fetchone()[0]
@@ -94,7 +83,13 @@ class SqliteSegments(LineageReads, LineageOperations):
         found = self._db.execute(CUTS["delete_head"], (thread_id,)).fetchone()
         return None if found is None else found[0]
 
-    async def drop_above(self, segment: int, bound: int) -> None:
+    async def drop_above(self, segment: int, bound: int) -> bool:
+        seen = self._bound_of_children(segment) > bound
+        if not seen:
+            self._delete_above(segment, bound)
+        return not seen
+
+    def _delete_above(self, segment: int, bound: int) -> None:
         self._db.execute(CUTS["note_position"], (self._last() + 1,))
         for query in ("delete_blobs_above", "delete_checkpoints_above", "delete_writes_above"):
             self._db.execute(CUTS[query], (segment, bound))
@@ -102,7 +97,7 @@ class SqliteSegments(LineageReads, LineageOperations):
     async def free(self, segment: int) -> None:
         while not self._db.execute(CUTS["is_head"], (segment,)).fetchone()[0]:
             bound = self._bound_of_children(segment)
-            await self.drop_above(segment, bound)
+            self._delete_above(segment, bound)
             if bound:
                 return
             edge = self._edges.of(segment)
@@ -136,15 +131,13 @@ class SqliteSegments(LineageReads, LineageOperations):
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
         found: list[Node] = []
         missing = set(channels)
-        while missing and node.parent is not None and (places := self._places(chain, node.ns, node.parent)):
-            node = self._node(places[0][1])
+        while missing and node.parent is not None and (places := self._places(chain, node.parent, node.ns)):
+            node = self._node(places[0][0])
             found.append(node)
             missing.difference_update(node.stored)
         return found
 
-    async def pending_writes(
-        self, chain: Chain, ids: Collection[tuple[str, str]]
-    ) -> Sequence[tuple[tuple[str, str, str], int, int]]:
+    async def pending_writes(self, chain: Chain, ids: Ids) -> Sequence[WriteRow]:
         return [
             ((ns, cid, task_id), idx, pos)
             for (ns, cid), (seg, bound) in itertools.product(
@@ -157,9 +150,9 @@ class SqliteSegments(LineageReads, LineageOperations):
         found: list[tuple[int, str, str]] = []
         for seg, bound in chain:
             for pos, ns, cid in self._db.execute(CUTS["checkpoints_of_run"], (seg, first, bound, run_id)):
-                places = self._places(chain, ns, cid)
-                if places[0][1] == pos:
-                    found.append((places[-1][1], ns, cid))
+                places = self._places(chain, cid, ns)
+                if places[0][0] == pos:
+                    found.append((places[-1][0], ns, cid))
         return found
 
     async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:
@@ -167,7 +160,7 @@ class SqliteSegments(LineageReads, LineageOperations):
         return [StoredRow(*row) for link in links for row in self._db.execute(CUTS["rows_between"], link)]
 
     async def store_anew(
-        self, segment: int, lower: int, checkpoints: Collection[int], writes: Collection[int], orphans: Collection[int]
+        self, segment: int, lower: int, checkpoints: Positions, writes: Positions, orphans: Positions
     ) -> Mapping[int, int]:
         blobs: dict[int, int] = {}
         positions: dict[int, int] = {}

@@ -34,10 +34,6 @@ DELETE FROM run_spans WHERE run_id = ? AND thread_id = ? RETURNING first;
 -- What a prune asks of a checkpoint.
 SELECT pos, ns, cid, parent, refs, small, meta FROM cks WHERE pos = ?;
 
--- name: places_of
--- Where the checkpoints with an id are, newest first.
-SELECT seg, pos FROM cks INDEXED BY cks_id WHERE cid = ? AND ns = ? ORDER BY pos DESC;
-
 -- name: checkpoints_of_run
 -- A segment's checkpoints by a run between two positions.
 SELECT pos, ns, cid FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?;
@@ -48,10 +44,11 @@ SELECT pos, ns, cid, true FROM cks INDEXED BY cks_pos WHERE seg = ?1 AND pos > ?
 UNION ALL SELECT pos, ns, cid, false FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos > ?2 AND pos <= ?3;
 
 -- name: count_rows
--- How many checkpoints and pending writes a segment has, counted up to ?2.
+-- How many checkpoints and pending writes a segment has up to a bound, counted up to ?3.
 SELECT count(*) FROM (
-    SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ?1 UNION ALL SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = ?1
-    LIMIT ?2);
+    SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ?1 AND pos <= ?2
+    UNION ALL SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos <= ?2
+    LIMIT ?3);
 
 -- name: copy_checkpoint
 -- A checkpoint once more: position, segment and refs are new, and its parent is left out if so told.
@@ -69,11 +66,6 @@ UPDATE heads SET seg = ?2, era = ?3 WHERE thread_id = ?1;
 -- name: newest_of_namespaces
 -- The newest position of each namespace in a segment up to a bound.
 SELECT ns, max(pos) FROM cks INDEXED BY cks_seg WHERE seg = ? AND pos <= ? GROUP BY ns;
-
--- name: has_row
--- Whether a segment has a checkpoint or a pending write up to a bound.
-SELECT EXISTS (SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ?1 AND pos <= ?2)
-    OR EXISTS (SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos <= ?2);
 
 -- name: spans_of_thread
 -- The runs that began to write on a thread at or after a position.
