@@ -21,6 +21,10 @@ SELECT count(*) FROM cks c, unnest(c.blobs) AS r (id) WHERE NOT EXISTS (SELECT 1
 -- Runs whose thread's record is gone.
 SELECT count(*) FROM runs r WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = r.thread_id);
 
+-- name: lost_copies_of_no_thread_that_is_known
+-- Copies that have no place in their tree.
+SELECT count(*) FROM forks f WHERE f.parent <> f.root AND NOT EXISTS (SELECT 1 FROM forks p WHERE p.child = f.parent);
+
 -- name: count_threads
 -- Threads.
 SELECT count(*) FROM threads;
