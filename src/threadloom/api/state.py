@@ -9,6 +9,7 @@ from threadloom.api.routing import Operation, Param
 from threadloom.errors import Invalid
 from threadloom.services import Services
 from threadloom.services.requests import HistoryQuery, StateAt, StateUpdate, state_fields
+from threadloom.services.responses import StateWrittenResponse, ThreadStateResponse
 
 TEXT = {"type": "string"}
 SUBGRAPHS = Param("subgraphs", {"type": "boolean"}, "Whether to show the states of running subgraphs in place.")
@@ -86,20 +87,28 @@ class State:
             )
 
         query = (SUBGRAPHS, SELECT)
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/ThreadState"}}
+        listed = list[ThreadStateResponse]
         pages = (
             Param("limit", {"type": "integer", "default": DEFAULT_LIMIT}),
             Param("before", TEXT, "A checkpoint id."),
         )
         return [
-            states("GET", "/state", self.get, "Get the latest state", query=query, result="ThreadState", errors=(404,)),
+            states(
+                "GET",
+                "/state",
+                self.get,
+                "Get the latest state",
+                query=query,
+                result=ThreadStateResponse,
+                errors=(404,),
+            ),
             states(
                 "POST",
                 "/state",
                 self.update,
                 "Write state as if a node had returned it",
                 body=StateUpdate,
-                result="StateWritten",
+                result=StateWrittenResponse,
                 errors=(400, 404, 409),
             ),
             states(
@@ -108,7 +117,7 @@ class State:
                 self.at,
                 "Get the state at a checkpoint",
                 body=StateAt,
-                result="ThreadState",
+                result=ThreadStateResponse,
                 errors=(400, 404),
             ),
             states(
@@ -117,7 +126,7 @@ class State:
                 self.get,
                 "Get the state at a checkpoint id",
                 query=query,
-                result="ThreadState",
+                result=ThreadStateResponse,
                 errors=(404,),
             ),
             states(

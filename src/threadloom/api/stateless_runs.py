@@ -23,6 +23,7 @@ from threadloom.errors import Invalid
 from threadloom.services.records import run_record
 from threadloom.services.requests import CancelRuns, RunCreate, bounds
 from threadloom.services.requests.bounds import check_count
+from threadloom.services.responses import RunResponse
 from threadloom.types import CancelAction
 
 
@@ -81,9 +82,9 @@ class StatelessRuns(Watching):
             )
 
         make = {"body": RunCreate, "errors": (400, 404, 429)}
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
+        listed = list[RunResponse]
         return [
-            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result={}, **make),
+            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result=Any, **make),
             runs(
                 "POST",
                 "/runs/stream",
@@ -92,7 +93,7 @@ class StatelessRuns(Watching):
                 **STREAMED,
                 **make,
             ),
-            runs("POST", "/runs", self.create, "Make a run", result="Run", **make),
+            runs("POST", "/runs", self.create, "Make a run", result=RunResponse, **make),
             runs(
                 "POST",
                 "/runs/batch",
@@ -119,7 +120,7 @@ class StatelessRuns(Watching):
                 "Stream a run's events; `Last-Event-ID` resumes",
                 query=FOLLOW,
                 media=EVENTS,
-                result={},
+                result=Any,
                 errors=(404, 429),
                 told=NO_STREAM,
             ),

@@ -17,6 +17,7 @@ from threadloom.graphs.reading import mended, read_state
 from threadloom.services import requests
 from threadloom.services.permission import seen, thread_seen
 from threadloom.services.requests import NodeUpdate, Superstep
+from threadloom.services.responses import StateWrittenResponse
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.thread_status import show_state
 from threadloom.services.threads import missing, taken
@@ -76,7 +77,7 @@ class StateWriter:
 
     async def update(
         self, caller: Caller, thread_id: str, request: requests.StateUpdate, rule: Filter | None
-    ) -> dict[str, Any]:
+    ) -> StateWrittenResponse:
         """Applies one update; gives the checkpoint it made.
 
         Args:
@@ -302,11 +303,11 @@ def _pairs(values: list[Any]) -> list[Any]:
     return values
 
 
-def _made(config: Mapping[str, Any], thread_id: str) -> dict[str, Any]:
+def _made(config: Mapping[str, Any], thread_id: str) -> StateWrittenResponse:
     """The answer to an update: where its checkpoint is."""
     configurable = config["configurable"]
     place = {"thread_id": thread_id, "checkpoint_ns": configurable.get("checkpoint_ns", "")}
     place["checkpoint_id"] = configurable["checkpoint_id"]
     if configurable.get("checkpoint_map"):
         place["checkpoint_map"] = configurable["checkpoint_map"]
-    return {"checkpoint": place, "configurable": place, "checkpoint_id": place["checkpoint_id"]}
+    return StateWrittenResponse(checkpoint=place, configurable=place, checkpoint_id=place["checkpoint_id"])

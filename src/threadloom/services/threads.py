@@ -25,6 +25,12 @@ from threadloom.services.requests import (
     ThreadTtl,
 )
 from threadloom.services.requests.common import check_metadata
+from threadloom.services.responses import (
+    ChannelSizeResponse,
+    ChannelsSizeResponse,
+    SizeResponse,
+    ThreadStorageResponse,
+)
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.storage.threads import ThreadQuery
@@ -252,7 +258,7 @@ class ThreadService:
                 pruned += await self._keep_latest(thread_id, rule)
         return pruned
 
-    async def storage(self, caller: Caller, thread_id: str) -> dict[str, Any]:
+    async def storage(self, caller: Caller, thread_id: str) -> ThreadStorageResponse:
         """What a thread's history takes up, inherited parts included (contract, threads §13).
 
         Raises:
@@ -260,27 +266,26 @@ class ThreadService:
         """
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
 
-        async def work(tx: Tx) -> dict[str, Any] | None:
+        async def work(tx: Tx) -> ThreadStorageResponse | None:
             if await thread_seen(tx, thread_id, rule) is None:
                 return None
             usage = await tx.lineage.usage(thread_id)
-            channels = {name: {"versions": n, "bytes": size} for name, (n, size) in sorted(usage.channels.items())}
-            (checkpoints, checkpoint_bytes), (writes, write_bytes) = usage.checkpoints, usage.pending_writes
-            value_bytes = sum(channel["bytes"] for channel in channels.values())
-            answer: dict[str, Any] = {
-                "thread_id": thread_id,
-                "total_bytes": checkpoint_bytes + value_bytes + write_bytes,
-                "checkpoints": {"count": checkpoints, "bytes": checkpoint_bytes},
-                "channel_values": {
-                    "count": sum(channel["versions"] for channel in channels.values()),
-                    "bytes": value_bytes,
-                    "by_channel": channels,
-                },
-                "pending_writes": {"count": writes, "bytes": write_bytes},
+            channels = {
+                name: ChannelSizeResponse(versions=versions, bytes=size)
+                for name, (versions, size) in sorted(usage.channels.items())
             }
-            if usage.shared_bytes:
-                answer["shared_bytes"] = usage.shared_bytes
-            return answer
+            (checkpoints, checkpoint_bytes), (writes, write_bytes) = usage.checkpoints, usage.pending_writes
+            value_bytes = sum(channel.bytes for channel in channels.values())
+            return ThreadStorageResponse(
+                thread_id=thread_id,
+                total_bytes=checkpoint_bytes + value_bytes + write_bytes,
+                checkpoints=SizeResponse(count=checkpoints, bytes=checkpoint_bytes),
+                channel_values=ChannelsSizeResponse(
+                    count=sum(channel.versions for channel in channels.values()), bytes=value_bytes, by_channel=channels
+                ),
+                pending_writes=SizeResponse(count=writes, bytes=write_bytes),
+                shared_bytes=usage.shared_bytes or UNSET,
+            )
 
         answer = await self._storage.read(work, heavy=True)
         if answer is None:
