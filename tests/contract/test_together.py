@@ -14,8 +14,8 @@ from tests.contract.test_runs import claim, put, run
 from tests.contract.test_threads import thread
 from tests.storages import rows_of
 from threadloom.engine.admission import NoStarter, admit
+from threadloom.engine.removal import remove_thread
 from threadloom.errors import Conflict
-from threadloom.services.threads import forget
 from threadloom.storage.lineage import Blob
 from threadloom.types import Event
 
@@ -157,7 +157,7 @@ async def test_whatever_happens_at_once_to_a_few_threads_and_their_copies_leaves
                 await tx.threads.share_state(thread_id, target)
 
         async def go(tx):
-            await forget(tx, thread_id, 1)
+            await remove_thread(tx, thread_id, now=1)
 
         async def cut(tx):
             await chance.choice([tx.lineage.rollback, tx.lineage.delete_run])(thread_id, run_id)

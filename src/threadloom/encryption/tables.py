@@ -264,7 +264,7 @@ class SealedTasks(Table):
 class SealedEvents(Table):
     """`storage.base.Events`."""
 
-    PLAIN = ("last_of_run", "last_channel_seq", "floor", "expire", "drop_of_run", "drop_expired", "trim")
+    PLAIN = ("last_of_run", "last_channel_seq", "floor", "expire", "expire_log", "drop_of_run", "drop_expired", "trim")
 
     async def append(self, events: Sequence[Event]) -> list[Event]:
         sealed = [self._sealer.event(event) for event in events]

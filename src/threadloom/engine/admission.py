@@ -6,6 +6,7 @@ import msgspec
 
 from threadloom.codec import to_json
 from threadloom.engine.events import channel_params
+from threadloom.engine.removal import remove_pending_run
 from threadloom.engine.states import check, thread_status
 from threadloom.errors import Conflict
 from threadloom.storage.base import Tx
@@ -100,7 +101,7 @@ async def end_pending(tx: Tx, run: Run, now: int, *, keep: bool) -> None:
     if run.kwargs.get("event_streaming"):
         await tx.events.append([_lifecycle(run, phase, now) for phase in CANCELLED_PHASES])
     if not keep:
-        await tx.runs.delete(run.run_id)
+        await remove_pending_run(tx, run, now=now)
         return
     await tx.runs.set_status(run.run_id, check(run.status, "interrupted"), updated_at=now, ended_at=now)
     await tx.runs.put_outcome(

@@ -9,6 +9,7 @@ from threadloom.clock import SECOND, Clock
 from threadloom.codec import to_json
 from threadloom.engine.admission import CANCELLED_PHASES
 from threadloom.engine.patience import patiently
+from threadloom.engine.removal import discard_thread, remove_run
 from threadloom.engine.result import Result
 from threadloom.engine.snapshot import Snapshot
 from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
@@ -161,8 +162,10 @@ class Settling:
             await _held(tx, run)
             await tx.runs.set_status(run.run_id, check(run.status, "error"), updated_at=now, ended_at=now)
             if run.temporary:
-                await throw_away(tx, run.thread_id, now + self._keep)
+                await discard_thread(tx, run, until=now + self._keep)
                 return
+            if run.stores_events:
+                await tx.events.expire(run.run_id, now + self._keep)
             active = await tx.runs.has_active(run.thread_id)
             status = thread_status(active=active, has_next=False, failed=True)
             await tx.threads.update(run.thread_id, status=status, updated_at=now, state_updated_at=now)
@@ -181,13 +184,14 @@ class Settling:
     ) -> Settled:
         if stored:
             await tx.events.append(closing)
-            await tx.events.expire(run.run_id, now + self._keep)
         if result.kind == "rolled back":
             return await self._forget(tx, run, thread, result, now)
         status: Ending = "interrupted" if result.kind == "cancelled" else result.kind
         ended = check(run.status, status)
-        if not run.temporary:  # the row of one goes with its thread, below
+        if not run.temporary:  # row and events of one go with its thread, below
             await tx.runs.set_status(run.run_id, ended, updated_at=now, ended_at=now)
+            if stored:
+                await tx.events.expire(run.run_id, now + self._keep)
         await tx.runs.put_outcome(
             Outcome(
                 run_id=run.run_id,
@@ -204,7 +208,7 @@ class Settling:
         snapshot = result.snapshot
         values, waiting = (snapshot.values_json, snapshot.interrupts_json) if snapshot else (None, None)
         if run.temporary:
-            await throw_away(tx, run.thread_id, now + self._keep)
+            await discard_thread(tx, run, until=now + self._keep)
             values = values or result.output_json
         else:
             failed = status in ("error", "timeout")
@@ -214,12 +218,11 @@ class Settling:
 
     async def _forget(self, tx: Tx, run: Run, thread: Thread | None, result: Result, now: int) -> Settled:
         """Ends a run that was rolled back: nothing of it stays, the thread is as it was before."""
-        await tx.runs.delete(run.run_id)
-        await tx.runs.drop_outcome(run.run_id)
         run.updated_at = run.ended_at = now
         if run.temporary:
-            await throw_away(tx, run.thread_id, now + self._keep)
+            await discard_thread(tx, run, until=now + self._keep)
         else:
+            await remove_run(tx, run.run_id, now=now, events_until=now + self._keep)
             error = thread.error if thread else None
             await self._show(tx, run, result.snapshot, error)
             has_next = bool(result.snapshot and result.snapshot.has_next)
@@ -247,15 +250,6 @@ class Settling:
             state_updated_at=now,
             metadata={**thread.metadata, "graph_id": run.graph_id, "assistant_id": run.assistant_id},
         )
-
-
-async def throw_away(tx: Tx, thread_id: str, until: int) -> None:
-    """Removes the thread of a stateless run with all that hangs on it; what came of it stays until then, for those who join."""
-    await tx.runs.expire_outcomes(thread_id, until)
-    await tx.crons.delete_of_thread(thread_id)
-    await tx.lineage.delete(thread_id)
-    await tx.runs.delete_of_thread(thread_id)
-    await tx.threads.delete(thread_id)
 
 
 async def _held(tx: Tx, run: Run) -> Standing:

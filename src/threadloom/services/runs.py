@@ -12,7 +12,7 @@ from threadloom.clock import SECOND, Clock
 from threadloom.engine.admission import Admitted, Starter, admit, end_pending
 from threadloom.engine.events import Numbers, closing
 from threadloom.engine.known import read_state
-from threadloom.engine.settle import throw_away
+from threadloom.engine.removal import discard_thread, remove_run
 from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.graphs.priority import Assign
 from threadloom.graphs.registry import Graphs
@@ -409,10 +409,7 @@ class RunService:
             if await tx.runs.has_active(thread_id):
                 raise Conflict(f"Thread {thread_id} is busy; run {run_id} can be deleted when its runs have ended")
             await tx.lineage.delete_run(thread_id, run_id)
-            await tx.runs.delete(run_id)
-            await tx.runs.drop_outcome(run_id)
-            await tx.events.drop_of_run(run_id)
-            await tx.deliveries.delete_of_run(run_id, self._clock.now())
+            await remove_run(tx, run_id, now=self._clock.now())
 
         await self._storage.write(work, heavy=True)
         snapshot = await read_state(run, self._graphs, self._users)
@@ -446,7 +443,7 @@ class RunService:
         now = self._clock.now()
         await end_pending(tx, run, now, keep=action == "interrupt")
         if run.temporary:
-            await throw_away(tx, run.thread_id, now + self._keep)
+            await discard_thread(tx, run, until=now + self._keep)
         elif not await tx.runs.has_active(run.thread_id):
             await tx.threads.update(run.thread_id, status=await status_now(tx, run.thread_id), updated_at=now)
         return False

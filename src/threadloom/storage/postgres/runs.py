@@ -149,9 +149,10 @@ class PostgresRuns:
             await self._db.lock_thread(row["thread_id"])
         await self._db.execute(SQL["delete"], run_id)
 
-    async def delete_of_thread(self, thread_id: str) -> None:
+    async def delete_of_thread(self, thread_id: str) -> int:
         await self._db.lock_thread(thread_id)
-        await self._db.execute(SQL["delete_of_thread"], thread_id)
+        tag = await self._db.execute(SQL["delete_of_thread"], thread_id)
+        return int(tag.removeprefix("DELETE "))
 
     async def put_outcome(self, outcome: Outcome) -> None:
         await self._db.execute(

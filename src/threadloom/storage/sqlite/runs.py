@@ -188,8 +188,8 @@ class SqliteRuns:
     async def delete(self, run_id: str) -> None:
         self._changed(self._db.execute(SQL["delete"], (run_id,)))
 
-    async def delete_of_thread(self, thread_id: str) -> None:
-        self._db.execute(SQL["delete_of_thread"], (thread_id,))
+    async def delete_of_thread(self, thread_id: str) -> int:
+        return self._db.execute(SQL["delete_of_thread"], (thread_id,)).rowcount
 
     async def put_outcome(self, outcome: Outcome) -> None:
         error = None if outcome.error is None else to_json(outcome.error)
