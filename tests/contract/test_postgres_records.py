@@ -14,6 +14,7 @@ from threadloom.storage.base import ThreadQuery
 from threadloom.storage.filters import Equals
 from threadloom.storage.named import load
 from threadloom.storage.postgres import PostgresStorage, connections
+from threadloom.types import Thread
 
 pytestmark = pytest.mark.anyio
 
