@@ -274,6 +274,7 @@ class Server:
             webhooks=WebhookPolicy(settings.webhooks),
             starter=self.worker,
             limits=self.limits,
+            keep=settings.events_seconds,
             assign=load_assign(settings),
             asks_for_threads=settings.threadloom.auth.implicit_threads == "create",
             new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),

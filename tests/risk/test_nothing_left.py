@@ -155,21 +155,36 @@ async def test_a_run_that_is_rolled_back_after_its_worker_was_lost(served):
     assert set(await served.left()) <= OF_THE_THREAD
 
 
+async def test_a_run_that_is_interrupted_after_its_worker_was_lost(served):
+    """Its checkpoints stay, the thread shows them, and its events go with time."""
+    thread = await served.thread()
+    at = f"/threads/{thread}"
+    run = await half_done(served, thread)
+    await served.post(f"{at}/runs/{run}/cancel")
+    record, state = [(await served.client.get(path)).json() for path in (at, f"{at}/state")]
+    assert (record["status"], record["values"]) == ("interrupted", state["values"])
+    assert (state["next"], len(state["values"]["done"]) > 0) == (["step"], True)
+    assert (await served.rows())["events"] > 0
+    assert "events" not in await served.left()
+
+
 async def half_done(served, thread):
     """A run in the queue that was tried once, and has stored events and checkpoints. Nobody takes it up."""
     slow = {"todo": 1000, "pause": 0.02}
     made = await served.post(f"/threads/{thread}/runs", assistant_id="steps", input=slow, stream_resumable=True)
     run_id = made.json()["run_id"]
     async with asyncio.timeout(20):
-        while not await served.server.storage.read(lambda tx: told_and_put(tx, thread, run_id)):
+        while not await put_and_told(served, thread, run_id):
             await asyncio.sleep(0.02)
     served.server.worker.drain()
     await served.server.storage.write(lambda tx: tx.runs.requeue(run_id, attempt=1))
     return run_id
 
 
-async def told_and_put(tx, thread, run_id):
-    return bool(await tx.events.of_run(run_id)) and await tx.lineage.wrote(thread, run_id)
+async def put_and_told(served, thread, run_id):
+    """Whether the run has made a step."""
+    state = (await served.client.get(f"/threads/{thread}/state")).json()
+    return state["values"].get("done") and await served.server.storage.read(lambda tx: tx.events.of_run(run_id))
 
 
 async def start_v2(served, thread):

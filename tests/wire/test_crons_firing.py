@@ -77,6 +77,7 @@ class House:
             webhooks=OpenPolicy(),
             starter=NoStarter(),
             limits=Limits(LimitSettings()),
+            keep=120,
         )
         self.crons = CronService(self.storage, OPEN, self.clock, self.starts, self.assistants)
 

@@ -54,13 +54,13 @@ async def remove_run(tx: Tx, run_id: str, *, now: int, events_until: int | None 
     await tx.deliveries.delete_of_run(run_id, now)
 
 
-async def remove_pending_run(tx: Tx, run: Run, *, now: int) -> None:
-    """Removes a run that waits in the queue, with the checkpoints and events of earlier attempts, if there were any."""
+async def remove_pending_run(tx: Tx, run: Run, *, now: int, events_until: int) -> None:
+    """Removes a run that waits in the queue, and what earlier attempts left, checkpoints included. Arguments as `remove_run`."""
     if run.started_at is None:
         await tx.runs.delete(run.run_id)  # one that never began has nothing else
         return
     await tx.lineage.rollback(run.thread_id, run.run_id)
-    await remove_run(tx, run.run_id, now=now, events_until=now)
+    await remove_run(tx, run.run_id, now=now, events_until=events_until)
 
 
 async def _remove_history(tx: Tx, thread_id: str, *, outcomes_until: int) -> int:

@@ -13,6 +13,7 @@ from threadloom.engine.removal import discard_thread, remove_run
 from threadloom.engine.result import Result
 from threadloom.engine.snapshot import Snapshot
 from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
+from threadloom.engine.thread_record import show_state
 from threadloom.errors import LostLeaseError
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.queue import Standing
@@ -211,9 +212,7 @@ class Settling:
             await discard_thread(tx, run, until=now + self._keep)
             values = values or result.output_json
         else:
-            failed = status in ("error", "timeout")
-            await self._show(tx, run, snapshot, error)
-            await self._free(tx, run, thread, now, has_next=bool(snapshot and snapshot.has_next), failed=failed)
+            await self._show(tx, run, thread, snapshot, error, now)
         return Settled(run=run, status=status, error=error, values_json=values, interrupts_json=waiting)
 
     async def _forget(self, tx: Tx, run: Run, thread: Thread | None, result: Result, now: int) -> Settled:
@@ -223,29 +222,26 @@ class Settling:
             await discard_thread(tx, run, until=now + self._keep)
         else:
             await remove_run(tx, run.run_id, now=now, events_until=now + self._keep)
-            error = thread.error if thread else None
-            await self._show(tx, run, result.snapshot, error)
-            has_next = bool(result.snapshot and result.snapshot.has_next)
-            failed = error is not None and error != USER_INTERRUPT
-            await self._free(tx, run, thread, now, has_next=has_next, failed=failed)
+            await self._show(tx, run, thread, result.snapshot, thread.error if thread else None, now)
         return Settled(run=run, status="interrupted", error=USER_ROLLBACK, values_json=None)
 
-    async def _show(self, tx: Tx, run: Run, snapshot: Snapshot | None, error: dict[str, Any] | None) -> None:
-        if snapshot is None:
-            await tx.threads.set_error(run.thread_id, error)
-            return
-        await tx.threads.set_state(
-            run.thread_id, values_json=snapshot.values_json, interrupts_json=snapshot.interrupts_json, error=error
-        )
-
-    async def _free(self, tx: Tx, run: Run, thread: Thread | None, now: int, *, has_next: bool, failed: bool) -> None:
+    async def _show(
+        self,
+        tx: Tx,
+        run: Run,
+        thread: Thread | None,
+        snapshot: Snapshot | None,
+        error: dict[str, Any] | None,
+        now: int,
+    ) -> None:
         """Lets the thread's record follow the end of one of its runs."""
         if thread is None:
             return
         active = await tx.runs.has_active(run.thread_id)
+        status = await show_state(tx, run.thread_id, snapshot, error=error, active=active)
         await tx.threads.update(
             run.thread_id,
-            status=thread_status(active=active, has_next=has_next, failed=failed),
+            status=status,
             updated_at=now,
             state_updated_at=now,
             metadata={**thread.metadata, "graph_id": run.graph_id, "assistant_id": run.assistant_id},

@@ -18,7 +18,7 @@ import msgspec
 from threadloom.auth.authorize import Guard
 from threadloom.auth.known import RunUsers
 from threadloom.broker.base import Broker
-from threadloom.clock import Clock
+from threadloom.clock import SECOND, Clock
 from threadloom.engine.admission import Admitted, Starter, admit
 from threadloom.engine.events import Numbers, closing
 from threadloom.errors import Denied, NotFound
@@ -79,6 +79,7 @@ class RunStartService:
         webhooks: the policy that webhook URLs must pass.
         starter: the worker of this process.
         limits: how many runs a user may have.
+        keep: seconds that events of a run are kept after its end.
         assign: the user's priority function, if there is one.
         new_ttl: gives the time to live of a thread that a run makes, from the moment it is made.
         asks_for_threads: see `Granting`.
@@ -97,6 +98,7 @@ class RunStartService:
         webhooks: UrlCheck,
         starter: Starter,
         limits: Limits,
+        keep: float,
         assign: Assign | None = None,
         new_ttl: Callable[[int], Ttl | None] = lambda now: None,
         asks_for_threads: bool = True,
@@ -110,6 +112,7 @@ class RunStartService:
         self._webhooks = webhooks
         self._starter = starter
         self._limits = limits
+        self._keep = int(keep * SECOND)
         self._new_ttl = new_ttl
         self._granting = Granting(
             storage=storage, guard=guard, assistants=assistants, clock=clock, asks_for_threads=asks_for_threads
@@ -234,7 +237,7 @@ class RunStartService:
         if not run.temporary:
             await tie(tx, thread, request, assistant)
         await note_given(tx, run, checkpoint_id)
-        return await admit(tx, run, self._starter)
+        return await admit(tx, run, self._starter, keep=self._keep)
 
     async def _thread(self, tx: Tx, prepared: Prepared, request: RunCreate, assistant: Assistant) -> Thread:
         """The thread that a run is to be on, made if it has to be.

@@ -10,14 +10,14 @@ from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.engine.admission import Admitted, end_pending
 from threadloom.engine.events import Numbers
-from threadloom.engine.known import read_state
+from threadloom.engine.known import known_state, read_state
 from threadloom.engine.removal import discard_thread, remove_run
+from threadloom.engine.thread_record import show_state, show_stopped, status_now
 from threadloom.errors import Conflict, NotFound
 from threadloom.graphs.registry import Graphs
 from threadloom.services.permission import any_known_run, both, known_run, known_thread, thread_seen
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_start import RunStartService, publish_never_started
-from threadloom.services.thread_status import show_state, status_now, tell_stopped
 from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
@@ -220,7 +220,8 @@ class RunService:
                 if running:
                     self._broker.cancel(run.run_id)
                 else:
-                    ended[run.thread_id] = run
+                    if run.thread_id not in ended or run.started_at is not None:
+                        ended[run.thread_id] = run
                     publish_never_started(self._broker, self._numbers, run)
         if not found:
             known = await self._storage.read(lambda tx: any_known_run(tx, thread_id, run_ids or (), rule))
@@ -295,7 +296,7 @@ class RunService:
             await tx.runs.request_cancel(run.run_id, action)
             return True
         now = self._clock.now()
-        await end_pending(tx, run, now, keep=action == "interrupt")
+        await end_pending(tx, run, now, keep=action == "interrupt", events_until=now + self._keep)
         if run.temporary:
             await discard_thread(tx, run, until=now + self._keep)
         elif not await tx.runs.has_active(run.thread_id):
@@ -304,7 +305,7 @@ class RunService:
 
     async def _rest(self, run: Run) -> None:
         """What follows for a thread whose pending run was ended."""
-        await tell_stopped(self._storage, run.thread_id, lambda: read_state(run, self._graphs, self._users))
+        await show_stopped(self._storage, run, lambda: known_state(run, self._graphs, self._users))
 
     # --- shared ---
 

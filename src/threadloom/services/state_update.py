@@ -12,13 +12,13 @@ from msgspec import UNSET
 
 from threadloom.clock import Clock
 from threadloom.engine.snapshot import Snapshot, thread_state
+from threadloom.engine.thread_record import show_state
 from threadloom.errors import BadRequest, Conflict, NotFound, StaleRefsError, ThreadloomError
 from threadloom.graphs.reading import mended, read_state
 from threadloom.services import requests
 from threadloom.services.permission import seen, thread_seen
 from threadloom.services.requests import NodeUpdate, Superstep
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
-from threadloom.services.thread_status import show_state
 from threadloom.services.threads import missing, taken
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.draft import Draft
