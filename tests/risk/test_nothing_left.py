@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.in_process import serving
-from tests.storages import KINDS, rows_of
+from tests.storages import KINDS, kind_of, rows_of
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,7 @@ class House:
         """How many rows each table has."""
 
         def count():
-            names = [name for (name,) in rows_of(self.server.storage, NAMES[self.server.storage.kind])]
+            names = [name for (name,) in rows_of(self.server.storage, NAMES[kind_of(self.server.storage)])]
             counted = sorted(set(names) - COUNTERS)
             query = " UNION ALL ".join(f"SELECT '{name}', (SELECT count(*) FROM {name})" for name in counted)
             return dict(rows_of(self.server.storage, query))
