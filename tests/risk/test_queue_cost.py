@@ -87,6 +87,9 @@ async def costs(storage, waiting, where):
         await tx.runs.count_active_of_user("somebody")
         await tx.runs.outlook(NOW)
         await tx.runs.leases()
+        await tx.runs.has_active("t")
+        await tx.runs.active("t", limit=10)
+        await tx.runs.of_thread("t", status="running", limit=10)
 
     async def settling(tx):
         one = found["claimed"]

@@ -205,7 +205,9 @@ class RunStartService:
 
     async def start(self, prepared: Prepared) -> Run:
         """Makes a prepared run. Raises as `admit`."""
-        admitted = await self._storage.write(lambda tx: self.admit(tx, prepared))
+        # Any number of runs may wait on the thread, and be stopped for this one.
+        heavy = prepared.request.multitask_strategy in ("interrupt", "rollback")
+        admitted = await self._storage.write(lambda tx: self.admit(tx, prepared), heavy=heavy)
         self.admitted(admitted)
         return admitted.run
 

@@ -1,7 +1,7 @@
 """Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
 from threadloom.auth.authorize import Guard
@@ -33,9 +33,8 @@ NOTHING_MATCHES = (
 THREADS_AT_ONCE = 64
 """Threads whose runs are stopped in one transaction, which keeps others from all of them until it ends."""
 
-
 RUNS_AT_ONCE = 100
-"""Runs of a thread that is about to go that are read at once."""
+"""Runs that are looked at in one transaction when many are stopped."""
 
 
 class RunService:
@@ -199,36 +198,57 @@ class RunService:
         """
         rule = await self._may_stop(caller, thread_id, action, run_ids=run_ids, status=status)
 
-        async def stop(tx: Tx, thread_id: str) -> list[tuple[Run, bool]]:
-            if rule is not None and await thread_seen(tx, thread_id, rule) is None:
-                return []
-            return [
-                (run, await self._stop(tx, run, action))
-                for run in await tx.runs.active(thread_id)
-                if (run.run_id in run_ids if run_ids is not None else status in (run.status, "all"))
-            ]
-
-        async def work(tx: Tx) -> list[tuple[Run, bool]]:
-            return [stopped for one in portion for stopped in await stop(tx, one)]
-
         threads = [thread_id] if thread_id is not None else await self._storage.read(lambda tx: tx.runs.busy_threads())
         found, ended = False, dict[str, Run]()
-        for start in range(0, len(threads), THREADS_AT_ONCE):
-            portion = threads[start : start + THREADS_AT_ONCE]
-            for run, running in await self._storage.write(work, heavy=True):
-                found = True
-                if running:
-                    self._broker.cancel(run.run_id)
-                else:
-                    if run.thread_id not in ended or run.started_at is not None:
-                        ended[run.thread_id] = run
-                    publish_never_started(self._broker, self._numbers, run)
+        async for run, running in self._stop_all(threads, rule, status, run_ids, action):
+            found = True
+            if running:
+                self._broker.cancel(run.run_id)
+            else:
+                if run.thread_id not in ended or run.started_at is not None:
+                    ended[run.thread_id] = run
+                publish_never_started(self._broker, self._numbers, run)
         if not found:
             known = await self._storage.read(lambda tx: any_known_run(tx, thread_id, run_ids or (), rule))
             raise NotFound(NOTHING_MATCHES if known else NOTHING_TO_CANCEL)
         self._broker.wake()
         for run in ended.values():
             await self._rest(run)
+
+    async def _stop_all(
+        self,
+        threads: Sequence[str],
+        rule: Filter | None,
+        status: Literal["pending", "running", "all"] | None,
+        run_ids: Sequence[str] | None,
+        action: CancelAction,
+    ) -> AsyncIterator[tuple[Run, bool]]:
+        """Stops runs of some threads: the named ones, or those of a status. A transaction looks at so many runs that nobody waits
+        for it long. Gives each run that was stopped, and whether it is running."""
+        rest = list(reversed(threads))
+        after = 0
+
+        async def work(tx: Tx) -> tuple[list[tuple[Run, bool]], int, int]:
+            stopped, looked, done, last = list[tuple[Run, bool]](), 0, 0, after
+            for thread_id in reversed(rest):
+                if rule is None or await thread_seen(tx, thread_id, rule) is not None:
+                    page = await tx.runs.active(thread_id, after=last, limit=RUNS_AT_ONCE - looked)
+                    for run in page:
+                        if run.run_id in run_ids if run_ids is not None else status in (run.status, "all"):
+                            stopped.append((run, await self._stop(tx, run, action)))
+                    looked += len(page)
+                    if looked == RUNS_AT_ONCE:
+                        return stopped, done, page[-1].order
+                done, last = done + 1, 0
+                if done == THREADS_AT_ONCE:
+                    break
+            return stopped, done, 0
+
+        while rest:
+            stopped, done, after = await self._storage.write(work, heavy=True)
+            del rest[len(rest) - done :]
+            for one in stopped:
+                yield one
 
     async def abandon(self, caller: Caller, thread_id: str, run_id: str) -> None:
         """Says of a run that ended with a question that it was interrupted: nobody is going to answer.

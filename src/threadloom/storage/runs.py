@@ -26,8 +26,8 @@ class Runs(Protocol):
         """Newest first."""
         ...
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
-        """Pending and running ones, oldest first."""
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
+        """Pending and running ones, oldest first; only those whose `order` is greater than `after`."""
         ...
 
     async def has_active(self, thread_id: str) -> bool: ...

@@ -66,11 +66,12 @@ class PostgresRuns:
         self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
     ) -> list[Run]:
         await self._db.lock_thread(thread_id)
-        return [run_of(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, status, limit, offset)]
+        query = SQL["running_of_thread" if status == "running" else "of_thread"]
+        return [run_of(row) for row in await self._db.fetch(query, thread_id, status, limit, offset)]
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
         await self._db.lock_thread(thread_id)
-        return [run_of(row) for row in await self._db.fetch(SQL["active_of_thread"], thread_id, limit)]
+        return [run_of(row) for row in await self._db.fetch(SQL["active_of_thread"], thread_id, after, limit)]
 
     async def has_active(self, thread_id: str) -> bool:
         await self._db.lock_thread(thread_id)
