@@ -57,6 +57,7 @@ from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
 from threadloom.services.protocol_commands import CommandService
+from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
 from threadloom.services.runs import RunService
 from threadloom.services.state import StateService
@@ -262,7 +263,24 @@ class Server:
     def _make_services(self, settings: Settings, graphs: Graphs, guard: Guard) -> Services:
         storage, broker, clock, numbers = self.storage, self.broker, self.clock, self._numbers
         assistants = AssistantService(storage, guard, clock, graphs)
+        starts = RunStartService(
+            storage=storage,
+            guard=guard,
+            users=self._users,
+            broker=broker,
+            clock=clock,
+            numbers=numbers,
+            assistants=assistants,
+            webhooks=WebhookPolicy(settings.webhooks),
+            starter=self.worker,
+            limits=self.limits,
+            keep=settings.events_seconds,
+            assign=load_assign(settings),
+            asks_for_threads=settings.threadloom.auth.implicit_threads == "create",
+            new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),
+        )
         runs = RunService(
+            starts=starts,
             storage=storage,
             guard=guard,
             users=self._users,
@@ -270,14 +288,7 @@ class Server:
             clock=clock,
             numbers=numbers,
             graphs=graphs,
-            assistants=assistants,
-            webhooks=WebhookPolicy(settings.webhooks),
-            starter=self.worker,
-            limits=self.limits,
-            assign=load_assign(settings),
-            asks_for_threads=settings.threadloom.auth.implicit_threads == "create",
             keep=settings.events_seconds,
-            new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),
         )
         thread_graphs = ThreadGraphs(storage=storage, graphs=graphs)
         writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._parts.locks)
@@ -313,16 +324,17 @@ class Server:
                 guard=guard,
                 broker=broker,
                 numbers=numbers,
+                starts=starts,
                 runs=runs,
                 limits=self.limits,
                 end_event=settings.threadloom.end_event,
             ),
             assistants=assistants,
             items=ItemService(self.store, guard),
-            crons=CronService(storage, guard, clock, runs, assistants),
+            crons=CronService(storage, guard, clock, starts, assistants),
             events=EventStreamService(storage=storage, guard=guard, broker=broker, limits=self.limits),
             deliveries=DeliveryService(storage=storage, guard=guard, clock=clock, webhooks=self.webhooks),
-            commands=CommandService(storage=storage, guard=guard, runs=runs, assistants=assistants, state=state),
+            commands=CommandService(storage=storage, guard=guard, starts=starts, assistants=assistants, state=state),
         )
 
     def _make_backstage(self) -> Backstage:

@@ -27,7 +27,6 @@ from threadloom.services.responses import (
 
 TEXT = {"type": "string"}
 FLAG = {"type": "boolean"}
-TRUE = ("true", "True")
 
 
 class Assistants:
@@ -50,7 +49,7 @@ class Assistants:
 
     async def delete(self, call: Call) -> ASGIApp:
         assistant_id = call.id("assistant")
-        threads = (call.text("delete_threads") or "").lower() == "true"
+        threads = call.says_true("delete_threads")
         await self.services.assistants.delete(call.caller, assistant_id, delete_threads=threads)
         return nothing()
 
@@ -82,7 +81,7 @@ class Assistants:
     async def subgraphs(self, call: Call) -> ASGIApp:
         name = call.params["assistant_id"]
         namespace = call.params.get("namespace")
-        recurse = call.text("recurse") in TRUE
+        recurse = call.says_true("recurse")
         return answer(await self.services.assistants.subgraphs(call.caller, name, namespace=namespace, recurse=recurse))
 
     async def schemas(self, call: Call) -> ASGIApp:

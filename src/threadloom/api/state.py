@@ -35,7 +35,7 @@ class State:
             call.caller,
             thread_id,
             checkpoint=None if checkpoint_id is None else {"checkpoint_id": checkpoint_id},
-            subgraphs=call.text("subgraphs") in ("true", "True"),
+            subgraphs=call.says_true("subgraphs"),
             select=state_fields(call.all("select")),
         )
         return answer(state)
@@ -65,10 +65,7 @@ class State:
             limit = call.whole("limit", DEFAULT_LIMIT, least=None)
         except Invalid:
             raise Invalid(f"Invalid limit {call.text('limit')}") from None
-        query = HistoryQuery(limit=max(limit, 0), before=call.text("before") or "", select=call.all("select"))
-        if limit <= 0:
-            await self.services.threads.get(call.caller, thread_id)
-            return answer([])
+        query = HistoryQuery(limit=limit, before=call.text("before") or "", select=call.all("select"))
         # The caller has the id in the path. Without it here, `map(del(.metadata.thread_id))` makes histories of copies equal.
         return answer(await self.services.state.history(call.caller, thread_id, query, tell_thread=False))
 

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from threadloom.engine.snapshot import EMPTY, Snapshot
+from threadloom.engine.thread_record import show_state
 from threadloom.ids import parse_id
-from threadloom.services.thread_status import show_state
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import CheckpointPut, WritesPut
 from threadloom.types import Thread

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from threadloom.auth.authorize import Guard
 from threadloom.clock import MINUTE, Clock
 from threadloom.config.settings import ThreadTtl as TtlSettings
+from threadloom.engine.removal import remove_thread
 from threadloom.errors import ApiError, Conflict, NotFound
 from threadloom.ids import new_id
 from threadloom.services.extract import extracted, parse_path
@@ -63,19 +64,6 @@ def new_ttl(minutes: float, strategy: Any, now: int) -> Ttl:
 def configured_ttl(settings: TtlSettings, now: int) -> Ttl | None:
     """The time to live that the settings give to a new thread, if any."""
     return None if settings.default_ttl is None else new_ttl(settings.default_ttl, settings.strategy, now)
-
-
-async def forget(tx: Tx, thread_id: str, now: int) -> bool:
-    """Removes a thread with its history, runs, crons, events and deliveries. False when there was none."""
-    if not await tx.threads.delete(thread_id):
-        return False
-    await tx.crons.delete_of_thread(thread_id)
-    await tx.lineage.delete(thread_id)
-    await tx.runs.expire_outcomes(thread_id, now)
-    await tx.runs.delete_of_thread(thread_id)
-    await tx.events.trim(thread_id, 0)
-    await tx.deliveries.delete_of_thread(thread_id, now)
-    return True
 
 
 class FoundThread(msgspec.Struct, frozen=True):
@@ -300,7 +288,7 @@ class ThreadService:
         async def work(tx: Tx) -> bool:
             if rule is not None and not await tx.threads.permitted(thread_id, rule):
                 return False
-            return await forget(tx, thread_id, self._clock.now())
+            return await remove_thread(tx, thread_id, now=self._clock.now())
 
         deleted = await self._storage.write(work, heavy=True)
         if deleted:
