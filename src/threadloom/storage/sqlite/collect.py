@@ -259,13 +259,20 @@ class LineageCuts(LineageReads):
         self._switch(thread_id, old, seg)
 
     def _refs_anew(self, pos: int, new: int, lower: int, blobs: dict[int, int]) -> str:
-        """The refs of a checkpoint stored anew. Values that lie above `lower` are stored anew too, each once."""
+        """The refs of a checkpoint stored anew. Values that lie above `lower`, and those they build on, are stored anew too, each
+        once."""
         refs: dict[str, int] = orjson.loads(self._db.execute(self.CUTS["refs_at"], (pos,)).fetchone()[0])
-        for channel, blob in refs.items():
-            if blob not in blobs:
-                blobs[blob] = blob
-                if self._db.execute(self.CUTS["blob_place"], (blob,)).fetchone()[0] > lower:
-                    blobs[blob] = self._db.execute(self.CUTS["free_blob_id"]).fetchone()[0]
-                    self._db.execute(self.CUTS["copy_blob"], (blobs[blob], new, blob))
-            refs[channel] = blobs[blob]
-        return orjson.dumps(refs).decode()
+        return orjson.dumps(
+            {channel: self._blob_anew(blob, new, lower, blobs) for channel, blob in refs.items()}
+        ).decode()
+
+    def _blob_anew(self, blob: int, new: int, lower: int, blobs: dict[int, int]) -> int:
+        if blob not in blobs:
+            place, base = self._db.execute(self.CUTS["blob_place"], (blob,)).fetchone()
+            blobs[blob] = blob
+            if place > lower:
+                if base is not None:
+                    base = self._blob_anew(base, new, lower, blobs)
+                blobs[blob] = self._db.execute(self.CUTS["free_blob_id"]).fetchone()[0]
+                self._db.execute(self.CUTS["copy_blob"], (blobs[blob], new, base, blob))
+        return blobs[blob]

@@ -63,16 +63,16 @@ SELECT pos, seg FROM cks INDEXED BY cks_id WHERE cid = ? AND ns = ? ORDER BY pos
 SELECT refs FROM cks WHERE pos = ?;
 
 -- name: blob_place
--- The checkpoint that stored a value.
-SELECT pos FROM blobs WHERE id = ?;
+-- The checkpoint that stored a value, and the value that it builds on.
+SELECT pos, base FROM blobs WHERE id = ?;
 
 -- name: free_blob_id
 -- An id for a value stored anew: those of the storage count upwards, these downwards.
 SELECT min(0, coalesce(min(id), 0)) - 1 FROM blobs;
 
 -- name: copy_blob
--- A value once more, for another checkpoint.
-INSERT INTO blobs (id, pos, type, data) SELECT ?, ?, type, data FROM blobs WHERE id = ?;
+-- A value once more, for another checkpoint, on another base.
+INSERT INTO blobs (id, pos, type, data, base, number, size) SELECT ?, ?, type, data, ?, number, size FROM blobs WHERE id = ?;
 
 -- name: copy_checkpoint
 -- A checkpoint once more: position, segment, parent and refs are new.

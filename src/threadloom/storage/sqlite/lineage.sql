@@ -48,7 +48,7 @@ INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, refs, small, meta) VALU
 
 -- name: insert_blob
 -- A channel value.
-INSERT INTO blobs (id, pos, type, data) VALUES (?, ?, ?, ?);
+INSERT INTO blobs (id, pos, type, data, base, number, size) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_write
 -- A pending write; nothing if an ordinary one is there already.

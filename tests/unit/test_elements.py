@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from threadloom.lineage import delta
+from threadloom.lineage import elements
 
 Change = Callable[[Any, int, random.Random], Any]
 
@@ -58,25 +58,25 @@ def anything(value: list[Any], number: int, rng: random.Random) -> list[Any]:
 def test_versions_read_back_and_stay_small(change: Change, most: int | None) -> None:
     rng = random.Random(7)
     value: Any = []
-    chain: list[tuple[int, bytes, delta.Value]] = []
-    before: delta.Value | None = None
+    chain: list[tuple[int, bytes, elements.Value]] = []
+    before: elements.Value | None = None
     distinct: set[bytes] = set()
     stored = 0
     for number in range(1, 1201 if most else 601):
         value = change(value, number, rng)
         data = msgspec.msgpack.encode(value)
-        version = delta.Value(data, before)
-        while chain and chain[-1][0] > delta.base_number(number):
+        version = elements.Value(data, before)
+        while chain and chain[-1][0] > elements.base_number(number):
             chain.pop()
-        instructions = delta.encode(version, chain[-1][2]) if chain and delta.base_number(number) else None
+        instructions = elements.encode(version, chain[-1][2]) if chain and elements.base_number(number) else None
         if instructions is None:
             chain.clear()
         chain.append((number, instructions or data, version))
-        assert delta.restore([part for _, part, _ in chain]) == data
+        assert elements.restore([part for _, part, _ in chain]) == data
         assert len(chain) <= number.bit_length()
         stored += len(instructions or data)
-        elements = value.items() if isinstance(value, dict) else value
-        distinct.update(msgspec.msgpack.encode(element) for element in elements)
+        items = value.items() if isinstance(value, dict) else value
+        distinct.update(msgspec.msgpack.encode(element) for element in items)
         before = version
     if most is not None:
         assert stored <= most * sum(map(len, distinct))
@@ -87,15 +87,15 @@ def test_versions_read_back_and_stay_small(change: Change, most: int | None) -> 
 )
 def test_what_has_no_elements_or_is_small_is_stored_whole(value: Any) -> None:
     data = value if isinstance(value, msgspec.Raw) else msgspec.msgpack.encode(value)
-    version = delta.Value(bytes(data))
-    assert delta.encode(version, version) is None
+    version = elements.Value(bytes(data))
+    assert elements.encode(version, version) is None
 
 
 def test_a_list_is_not_built_on_a_map_nor_on_another_value() -> None:
     rng = random.Random(1)
-    listed = delta.Value(msgspec.msgpack.encode([message(n, rng) for n in range(20)]))
-    mapped = delta.Value(msgspec.msgpack.encode({str(n): message(n, rng) for n in range(20)}))
-    other = delta.Value(msgspec.msgpack.encode([message(n, rng) for n in range(20)]))
-    assert delta.encode(mapped, listed) is None
-    assert delta.encode(listed, mapped) is None
-    assert delta.encode(listed, other) is None
+    listed = elements.Value(msgspec.msgpack.encode([message(n, rng) for n in range(20)]))
+    mapped = elements.Value(msgspec.msgpack.encode({str(n): message(n, rng) for n in range(20)}))
+    other = elements.Value(msgspec.msgpack.encode([message(n, rng) for n in range(20)]))
+    assert elements.encode(mapped, listed) is None
+    assert elements.encode(listed, mapped) is None
+    assert elements.encode(listed, other) is None

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import msgspec
 
 SMALLEST = 1024
