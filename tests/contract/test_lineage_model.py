@@ -224,7 +224,7 @@ class Pair:
         return event.ns, event.cid, event.parent, event.meta, event.values, writes
 
     def read_as(self, row):
-        values = {channel: row.blobs[blob][1] for channel, blob in row.refs.items()}
+        values = {channel: row.blobs[blob].data for channel, blob in row.refs.items()}
         writes = [(write.task_id, write.idx, write.data) for write in row.writes]
         assert row.body == row.cid.encode()
         return row.ns, row.cid, row.parent, row.meta, values, writes
@@ -270,7 +270,7 @@ class Pair:
             rows = await self.read("path", thread, ns, newest.cid, [channel])
             assert [row.cid for row in rows] == ids
             if value is not None:
-                assert rows[-1].blobs[rows[-1].refs[channel]][1] == value
+                assert rows[-1].blobs[rows[-1].refs[channel]].data == value
             for row in rows:
                 wanted = [(write.task_id, write.idx, write.data) for write in history.writes((ns, row.cid))]
                 assert [(w.task_id, w.idx, w.data) for w in row.writes if w.channel == "x"] == (
