@@ -56,7 +56,13 @@ SELECT f.era, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs
 FROM found f
 JOIN cks k ON k.pos = f.pos
 CROSS JOIN LATERAL (
-    SELECT array_agg(id) AS ids, array_agg(type) AS types, array_agg(data) AS datas FROM blobs WHERE id = ANY(k.blobs)
+    WITH RECURSIVE needed (id) AS (
+        SELECT unnest(k.blobs)
+        UNION
+        SELECT b.base FROM needed n JOIN blobs b ON b.id = n.id WHERE b.base IS NOT NULL
+    )
+    SELECT array_agg(ARRAY[b.id, b.base, b.number, b.size]) AS ids, array_agg(type) AS types, array_agg(data) AS datas
+    FROM needed n JOIN blobs b ON b.id = n.id
 ) b
 CROSS JOIN LATERAL (
     SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
@@ -105,8 +111,13 @@ CROSS JOIN LATERAL (
 ) w;
 
 -- name: blobs
--- Values by id.
-SELECT id, type, data FROM blobs WHERE id = ANY($1);
+-- Values by id, and those that they build on.
+WITH RECURSIVE needed (id) AS (
+    SELECT unnest($1::bigint[])
+    UNION
+    SELECT b.base FROM needed n JOIN blobs b ON b.id = n.id WHERE b.base IS NOT NULL
+)
+SELECT b.id, b.type, b.data, b.base, b.number, b.size FROM needed n JOIN blobs b ON b.id = n.id;
 
 -- name: path
 -- The ancestors of a checkpoint as far as channels are to be looked for, each with what is still missing there and its pending

@@ -9,7 +9,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
-from threadloom.storage.lineage import CheckpointRow, PendingWrite, Usage
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, Usage, with_bases
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
 from threadloom.storage.postgres.edges import Edges
@@ -29,7 +29,7 @@ _ALONG_ONE = {"seg": "seg", "pos": "pos + 0"}
 _ALONG_ALL = {"seg": "seg + 0", "pos": "pos + 0"}
 _BY_AN_ID = {"seg": "seg - 0", "pos": "pos - 0"}
 
-Blobs = dict[int, tuple[str, bytes]]
+Blobs = dict[int, Blob]
 
 
 class LineageReads:
@@ -117,7 +117,7 @@ class LineageReads:
     async def _blobs(self, wanted: Collection[int]) -> Blobs:
         if not wanted:
             return {}
-        return {blob: (type_, data) for blob, type_, data in await self._db.fetch(SQL["blobs"], list(wanted))}
+        return {row[0]: Blob(*row) for row in await self._db.fetch(SQL["blobs"], list(wanted))}
 
     async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
         head = await self._head(thread_id)
@@ -178,7 +178,10 @@ def _whole(thread_id: str, row: Any) -> CheckpointRow | None:
     if row is None:
         return None
     ids, types, datas = row[_BLOBS:]
-    blobs = {} if ids is None else dict(zip(ids, zip(types, datas, strict=True), strict=True))
+    blobs = {
+        id_: Blob(id_, type_, data, base, number, size)
+        for (id_, base, number, size), type_, data in zip(ids or (), types or (), datas or (), strict=True)
+    }
     return _made(thread_id, row, row[0], blobs, row[_CHECKPOINT + 7])
 
 
@@ -195,7 +198,7 @@ def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[i
         body=body,
         refs=dict(zip(map(unescaped, channels), refs, strict=True)),
         small=dict(zip(map(unescaped, small_channels), small_bytes, strict=True)),
-        blobs={blob: blobs[blob] for blob in wanted},
+        blobs=with_bases(wanted, blobs),
         meta=orjson.loads(meta),
         writes=_writes(row[_WRITES:_BLOBS]),
     )

@@ -74,7 +74,10 @@ CREATE INDEX writes_pos ON writes ((seg + 0), (pos + 0));
 CREATE TABLE blobs (
     id bigint PRIMARY KEY,
     pos bigint NOT NULL,                                -- of the checkpoint that stored it and owns it
-    type text NOT NULL,                                 -- serializer's type of data
+    type text NOT NULL,                                 -- serializer's type of the value
+    base bigint,                                        -- blob that data are instructions over; NULL: data is the whole value
+    number integer NOT NULL,                            -- of this version in its chain of versions, from 1
+    size bigint NOT NULL,                               -- bytes of the whole value
     data bytea NOT NULL
 );
 ALTER TABLE blobs ALTER data SET STORAGE EXTERNAL;
