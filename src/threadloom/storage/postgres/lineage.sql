@@ -196,7 +196,7 @@ WITH seen AS MATERIALIZED (
     ORDER BY k.ns, k.cid, k.pos DESC
 ),
 stored (channel, bytes, pos) AS (
-    SELECT r.channel, octet_length(b.data), b.pos
+    SELECT r.channel, b.size, b.pos
     FROM (SELECT DISTINCT j.channel, j.id FROM seen, unnest(seen.channels, seen.blobs) AS j (channel, id)) r
     JOIN blobs b ON b.id = r.id
     UNION ALL

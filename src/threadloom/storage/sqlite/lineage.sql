@@ -156,7 +156,7 @@ seen AS MATERIALIZED (
     FROM view CROSS JOIN cks c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.ns, c.cid
 ),
 stored (channel, bytes, pos) AS (
-    SELECT r.key, length(b.data), b.pos
+    SELECT r.key, b.size, b.pos
     FROM (SELECT DISTINCT j.key AS key, j.value AS id FROM seen, json_each(seen.refs) j) r JOIN blobs b ON b.id = r.id
     UNION ALL
     SELECT j.key, j.value, seen.pos FROM seen, json_each(seen.small) j WHERE j.value > 0
