@@ -13,6 +13,16 @@ WITH RECURSIVE up (id, parent, upto) AS (
 )
 SELECT id, parent, upto FROM up;
 
+-- name: columns
+-- Of a checkpoint `k`, and of its pending writes `w` as arrays.
+k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
+    w.task_ids, w.idxs, w.write_channels, w.write_types, w.write_data, w.paths, w.positions;
+
+-- name: arrays
+-- Pending writes as arrays.
+array_agg(task_id) AS task_ids, array_agg(idx) AS idxs, array_agg(channel) AS write_channels, array_agg(type) AS write_types,
+        array_agg(data) AS write_data, array_agg(path) AS paths, array_agg(pos) AS positions;
+
 -- name: latest
 -- The newest checkpoint of a namespace, in full.
 WITH RECURSIVE chain (seg, bound, era, depth) AS (
@@ -51,8 +61,7 @@ found AS MATERIALIZED (
 
 -- name: whole
 -- How `latest` and `by_id` end: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
-SELECT f.era, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
-    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, w.places, b.ids, b.types, b.datas
+SELECT f.era, {columns}, b.needed_blobs
 FROM found f
 JOIN cks k ON k.pos = f.pos
 CROSS JOIN LATERAL (
@@ -61,12 +70,11 @@ CROSS JOIN LATERAL (
         UNION
         SELECT b.base FROM needed n JOIN blobs b ON b.id = n.id WHERE b.base IS NOT NULL
     )
-    SELECT array_agg(ARRAY[b.id, b.base, b.number, b.size]) AS ids, array_agg(type) AS types, array_agg(data) AS datas
+    SELECT array_agg((b.id, b.type, b.data, b.base, b.number, b.size)::lineage_blob) AS needed_blobs
     FROM needed n JOIN blobs b ON b.id = n.id
 ) b
 CROSS JOIN LATERAL (
-    SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
-        array_agg(data) AS datas, array_agg(path) AS paths, array_agg(pos) AS places
+    SELECT {arrays}
     FROM (
         SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT (SELECT depth + 1 FROM found)) c
         JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
@@ -97,12 +105,10 @@ page AS MATERIALIZED (
     ) k
     LIMIT $2
 )
-SELECT k.era, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
-    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, w.places
+SELECT k.era, {columns}
 FROM page k
 CROSS JOIN LATERAL (
-    SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
-        array_agg(data) AS datas, array_agg(path) AS paths, array_agg(pos) AS places
+    SELECT {arrays}
     FROM (
         SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
         JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
@@ -122,13 +128,11 @@ SELECT b.id, b.type, b.data, b.base, b.number, b.size FROM needed n JOIN blobs b
 -- name: path
 -- The ancestors of a checkpoint as far as channels are to be looked for, each with what is still missing there and its pending
 -- writes to these. $1 and $2 are the chain.
-SELECT p.missing, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
-    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, w.places
+SELECT p.missing, {columns}
 FROM tl_path($1, $2, $3, $4, $5) p
 JOIN cks k ON k.pos = p.place
 CROSS JOIN LATERAL (
-    SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
-        array_agg(data) AS datas, array_agg(path) AS paths, array_agg(pos) AS places
+    SELECT {arrays}
     FROM (
         SELECT w.* FROM unnest($1[1:p.level], $2[1:p.level]) AS c (seg, bound)
         JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
@@ -207,12 +211,8 @@ SELECT channel, count(*), sum(bytes)::bigint, coalesce(sum(bytes) FILTER (WHERE 
 FROM stored GROUP BY channel;
 
 -- name: put
--- A checkpoint.
-SELECT tl_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
-
--- name: put_writes
--- Pending writes.
-SELECT tl_put_writes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+-- A checkpoint, or pending writes.
+SELECT tl_put($1);
 
 -- name: lock
 -- Keeps everybody else out of the lineages of threads until the transaction ends.
@@ -259,8 +259,7 @@ INSERT INTO heads (thread_id, seg, era) SELECT $1, id, id FROM made;
 
 -- name: put_many
 -- Checkpoints and pending writes, one after the other.
-SELECT tl_put_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-    $25, $26, $27, $28, $29, $30);
+SELECT tl_put_many($1);
 
 -- name: any_blob
 -- Whether any of these values is there.
