@@ -35,7 +35,7 @@ class Versions:
             before: the blob of the version before, None for none.
         """
         if type_ != SPLIT_TYPE or len(data) < elements.SMALLEST:
-            return Blob(id_, type_, data, size=len(data))
+            return Blob(id_, type_, data)
         previous = None if before is None else self._get(before)
         version = _Version(data, 1, None)
         instructions = None

@@ -15,7 +15,7 @@ class Blob(msgspec.Struct, frozen=True):
         data: the bytes, or instructions that make them of the bytes of `base` (see `lineage.elements`).
         base: id of an earlier version that whoever sees this one sees, too. None: `data` is whole.
         number: which version it is in its chain of versions, from 1.
-        size: the length of the whole value in bytes.
+        size: the length of the whole value in bytes; by default that of `data`.
     """
 
     id: int
@@ -23,7 +23,11 @@ class Blob(msgspec.Struct, frozen=True):
     data: bytes
     base: int | None = None
     number: int = 1
-    size: int = 0
+    size: int = -1
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            msgspec.structs.force_setattr(self, "size", len(self.data))
 
 
 def builds_on_others(refs: Mapping[str, int], blobs: Sequence[Blob]) -> bool:
