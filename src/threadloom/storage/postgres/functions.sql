@@ -348,7 +348,7 @@ BEGIN
     FROM unnest(old_ids, new_ids, holders) AS v (old, new, holder)
     JOIN blobs b ON b.id = v.old
     LEFT JOIN unnest(old_ids, new_ids) AS a (old, new) ON a.old = b.base;
-    INSERT INTO cks
+    INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
     SELECT m.new, own, k.ns, k.cid, CASE WHEN m.old = ANY (orphans) THEN NULL ELSE k.parent END, k.btype, k.body, k.channels,
         coalesce(r.blobs, '{}'), k.small_channels, k.small_bytes, k.meta
     FROM unnest(old_places, new_places) AS m (old, new)
@@ -361,7 +361,7 @@ BEGIN
         LEFT JOIN unnest(old_ids, new_ids) AS v (old, new) ON v.old = r.id
         GROUP BY k.pos
     ) r ON r.pos = k.pos;
-    INSERT INTO writes
+    INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path)
     SELECT m.new, own, w.ns, w.cid, w.task_id, w.idx, w.channel, w.type, w.data, w.path
     FROM unnest(old_places, new_places) AS m (old, new) JOIN writes w ON w.pos = m.old
     ON CONFLICT DO NOTHING;
