@@ -11,7 +11,7 @@ from tests.contract.test_runs import claim, end, put, run
 from tests.contract.test_together import event
 from tests.storages import opened
 from threadloom.storage.filters import Equals
-from threadloom.storage.named import load
+from threadloom.storage.named import load, numbered
 from threadloom.storage.postgres import PostgresStorage, connections
 from threadloom.storage.threads import ThreadQuery
 
@@ -177,6 +177,7 @@ async def test_no_query_reads_a_whole_table(database):
         found = {}
         for file in FILES:
             for name, query in load("threadloom.storage.postgres", f"{file}.sql").items():
+                query, _ = numbered(query, "$")
                 await session.execute(f"PREPARE looked_at AS {query}")
                 values = ", ".join(["NULL"] * max(map(int, re.findall(r"\$(\d+)", query)), default=0))
                 rows = await session.fetch(f"EXPLAIN EXECUTE looked_at{values and f'({values})'}")

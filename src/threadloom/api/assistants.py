@@ -7,8 +7,8 @@ from starlette.types import ASGIApp
 from threadloom.api.http import Call, answer, nothing
 from threadloom.api.routing import Operation, Param
 from threadloom.api.threads import pages
-from threadloom.clock import iso
 from threadloom.services import Services
+from threadloom.services.records import assistant_record, assistant_version_record, select_fields
 from threadloom.services.requests import (
     AssistantCount,
     AssistantCreate,
@@ -17,31 +17,10 @@ from threadloom.services.requests import (
     AssistantSearch,
     AssistantVersions,
 )
-from threadloom.types import Assistant
 
 TEXT = {"type": "string"}
 FLAG = {"type": "boolean"}
 TRUE = ("true", "True")
-
-
-def record(assistant: Assistant) -> dict[str, Any]:
-    """An assistant as clients see it."""
-    return version(assistant) | {"updated_at": iso(assistant.updated_at)}
-
-
-def version(assistant: Assistant) -> dict[str, Any]:
-    """A version of an assistant as clients see it; `created_at` is when the version was made."""
-    return {
-        "assistant_id": assistant.assistant_id,
-        "graph_id": assistant.graph_id,
-        "config": assistant.config,
-        "context": assistant.context,
-        "metadata": assistant.metadata,
-        "name": assistant.name,
-        "description": assistant.description,
-        "version": assistant.version,
-        "created_at": iso(assistant.created_at),
-    }
 
 
 class Assistants:
@@ -52,15 +31,15 @@ class Assistants:
 
     async def create(self, call: Call) -> ASGIApp:
         request = await call.read(AssistantCreate)
-        return answer(record(await self.services.assistants.create(call.caller, request)))
+        return answer(assistant_record(await self.services.assistants.create(call.caller, request)))
 
     async def get(self, call: Call) -> ASGIApp:
-        return answer(record(await self.services.assistants.get(call.caller, call.id("assistant"))))
+        return answer(assistant_record(await self.services.assistants.get(call.caller, call.id("assistant"))))
 
     async def patch(self, call: Call) -> ASGIApp:
         assistant_id = call.id("assistant")
         request = await call.read(AssistantPatch)
-        return answer(record(await self.services.assistants.patch(call.caller, assistant_id, request)))
+        return answer(assistant_record(await self.services.assistants.patch(call.caller, assistant_id, request)))
 
     async def delete(self, call: Call) -> ASGIApp:
         assistant_id = call.id("assistant")
@@ -71,9 +50,7 @@ class Assistants:
     async def search(self, call: Call) -> ASGIApp:
         request = await call.read(AssistantSearch)
         found, following, total = await self.services.assistants.search(call.caller, request)
-        shown = [record(assistant) for assistant in found]
-        if request.select:
-            shown = [{name: one[name] for name in request.select} for one in shown]
+        shown = [select_fields(assistant_record(assistant), request.select) for assistant in found]
         return answer(shown, headers=pages(following, total))
 
     async def count(self, call: Call) -> ASGIApp:
@@ -84,12 +61,12 @@ class Assistants:
         assistant_id = call.id("assistant")
         request = await call.read(AssistantVersions)
         found = await self.services.assistants.versions(call.caller, assistant_id, request)
-        return answer([version(assistant) for assistant in found])
+        return answer([assistant_version_record(assistant) for assistant in found])
 
     async def latest(self, call: Call) -> ASGIApp:
         assistant_id = call.id("assistant")
         request = await call.read(AssistantLatest)
-        return answer(record(await self.services.assistants.set_latest(call.caller, assistant_id, request)))
+        return answer(assistant_record(await self.services.assistants.set_latest(call.caller, assistant_id, request)))
 
     async def graph(self, call: Call) -> ASGIApp:
         name = call.params["assistant_id"]

@@ -10,7 +10,7 @@ from threadloom.api.routing import Group, Operation, Param
 from threadloom.api.sse import EVENT_HEADERS, HEARTBEAT_SECONDS, EventStream, LateJson, error_frame
 from threadloom.errors import Invalid, NotFound
 from threadloom.services import Services
-from threadloom.services.records import run_record
+from threadloom.services.records import run_record, select_fields
 from threadloom.services.requests import RunCreate
 from threadloom.services.requests.bounds import SELECT, check_count
 from threadloom.services.run_streams import RunNotFound
@@ -152,10 +152,7 @@ class Runs(Watching):
         if unknown:
             raise Invalid(f"Invalid select columns: {unknown}. Expected: {', '.join(FIELDS)}")
         runs = await self.services.runs.list(call.caller, thread_id, limit=limit, offset=offset, status=status)
-        shown = [run_record(run) for run in runs]
-        if select:
-            shown = [{name: run[name] for name in select} for run in shown]
-        return answer(shown)
+        return answer([select_fields(run_record(run), select) for run in runs])
 
     async def get(self, call: Call) -> ASGIApp:
         thread_id, run_id = call.id("thread"), call.id("run")

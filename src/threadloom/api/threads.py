@@ -1,5 +1,6 @@
 """Routes of threads: create, read, change, delete, find, prune, copy."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -7,8 +8,9 @@ from starlette.types import ASGIApp
 from threadloom.api.http import Call, RawHeaders, answer, nothing
 from threadloom.api.routing import Operation, Param
 from threadloom.services import Services
-from threadloom.services.records import thread_record
+from threadloom.services.records import select_fields, thread_record
 from threadloom.services.requests import ThreadCopy, ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
+from threadloom.services.threads import FoundThread
 
 TEXT = {"type": "string"}
 INCLUDE = Param("include", TEXT, "Comma-joined; `ttl` shows the time to live.")
@@ -33,6 +35,12 @@ def pages(following: int | None, total: int) -> RawHeaders:
     if following is not None:
         headers.append((b"x-pagination-next", b"%d" % following))
     return headers
+
+
+def found_record(found: FoundThread, fields: Sequence[str]) -> dict[str, Any]:
+    """A thread as a search answers it."""
+    record = select_fields(thread_record(found.thread), fields)
+    return record if found.extracted is None else {**record, "extracted": found.extracted}
 
 
 class Threads:
@@ -67,7 +75,7 @@ class Threads:
     async def search(self, call: Call) -> ASGIApp:
         request = await call.read(ThreadSearch)
         found, following, total = await self.services.threads.search(call.caller, request)
-        return answer(found, headers=pages(following, total))
+        return answer([found_record(one, request.select) for one in found], headers=pages(following, total))
 
     async def count(self, call: Call) -> ASGIApp:
         request = await call.read(ThreadCount)

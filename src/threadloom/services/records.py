@@ -1,11 +1,12 @@
-"""Records of threads and runs as clients see them (contract, threads §2 and runs §2)."""
+"""Records as clients see them (contract, threads §2, runs §2, assistants and crons)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from threadloom.clock import iso
 from threadloom.codec import Fragment
 from threadloom.errors import ApiError
-from threadloom.types import Run, Thread, Ttl
+from threadloom.types import Assistant, Cron, Run, Thread, Ttl
 
 SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
 """Keys of metadata that only the server writes; what a client puts there is dropped."""
@@ -53,6 +54,58 @@ def run_record(run: Run) -> dict[str, Any]:
         "updated_at": iso(run.updated_at),
         "langsmith_session_name": None,
     }
+
+
+def assistant_record(assistant: Assistant) -> dict[str, Any]:
+    """An assistant, ready for `codec.to_json`."""
+    return assistant_version_record(assistant) | {"updated_at": iso(assistant.updated_at)}
+
+
+def assistant_version_record(assistant: Assistant) -> dict[str, Any]:
+    """One version of an assistant; `created_at` is when the version was made."""
+    return {
+        "assistant_id": assistant.assistant_id,
+        "graph_id": assistant.graph_id,
+        "config": assistant.config,
+        "context": assistant.context,
+        "metadata": assistant.metadata,
+        "name": assistant.name,
+        "description": assistant.description,
+        "version": assistant.version,
+        "created_at": iso(assistant.created_at),
+    }
+
+
+def cron_record(cron: Cron) -> dict[str, Any]:
+    """A cron, with the result of its latest firing, ready for `codec.to_json`."""
+    return {
+        "cron_id": cron.cron_id,
+        "assistant_id": cron.assistant_id,
+        "thread_id": cron.thread_id,
+        "user_id": cron.user_id or "",
+        "schedule": cron.schedule,
+        "timezone": cron.timezone,
+        "end_time": cron.end_time,
+        "payload": cron.payload,
+        "next_run_date": None if cron.next_run_date is None else iso(cron.next_run_date),
+        "metadata": cron.metadata,
+        "on_run_completed": cron.on_run_completed,
+        "enabled": cron.enabled,
+        "created_at": iso(cron.created_at),
+        "updated_at": iso(cron.updated_at),
+        "last_fired_at": None if cron.last_fired_at is None else iso(cron.last_fired_at),
+        "last_run_id": cron.last_run_id,
+        "last_error": cron.last_error,
+    }
+
+
+def select_fields(record: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    """The selected fields of a record, in the order of `fields`; all of them when none is named.
+
+    Args:
+        fields: names that the request was checked for; each is a key of the record.
+    """
+    return {name: record[name] for name in dict.fromkeys(fields)} if fields else record
 
 
 def ttl_record(ttl: Ttl) -> dict[str, Any]:

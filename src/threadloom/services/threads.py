@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
@@ -13,7 +14,7 @@ from threadloom.errors import ApiError, Conflict, NotFound
 from threadloom.ids import new_id
 from threadloom.services.extract import extracted, parse_path
 from threadloom.services.permission import both, metadata_left, seen, thread_seen
-from threadloom.services.records import thread_record, users_metadata
+from threadloom.services.records import users_metadata
 from threadloom.services.requests import (
     Superstep,
     ThreadCount,
@@ -69,6 +70,13 @@ async def forget(tx: Tx, thread_id: str, now: int) -> bool:
     await tx.events.trim(thread_id, 0)
     await tx.deliveries.delete_of_thread(thread_id, now)
     return True
+
+
+class FoundThread(msgspec.Struct, frozen=True):
+    """A thread that a search found. `extracted`: what the request's paths lead to, by alias; None when it has none."""
+
+    thread: Thread
+    extracted: dict[str, Any] | None
 
 
 class ThreadService:
@@ -194,8 +202,8 @@ class ThreadService:
         if not await self._delete(thread_id, rule):
             raise missing(thread_id)
 
-    async def search(self, caller: Caller, request: ThreadSearch) -> tuple[list[dict[str, Any]], int | None, int]:
-        """The records found, the offset of the next page (None on the last), and how many are known so far."""
+    async def search(self, caller: Caller, request: ThreadSearch) -> tuple[list["FoundThread"], int | None, int]:
+        """The threads found, the offset of the next page (None on the last), and how many are known so far."""
         select = set(request.select)
         paths = {alias: parse_path(path) for alias, path in request.extract.items()}
         roots = {path[0] for path in paths.values() if path is not None}
@@ -210,13 +218,9 @@ class ThreadService:
         more = len(found) > request.limit
         rows = []
         for thread in found[: request.limit]:
-            row = thread_record(thread)
-            if select:
-                row = {key: value for key, value in row.items() if key in select}
+            rows.append(FoundThread(thread, extracted(thread, paths) if paths else None))
             if paths:
-                row["extracted"] = extracted(thread, paths)
                 await asyncio.sleep(0)  # a state is read for it, which may be large
-            rows.append(row)
         known = request.offset + len(rows) + more
         return rows, (request.offset + request.limit if more else None), known
 

@@ -6,7 +6,13 @@ from typing import Any, Protocol
 import msgspec
 
 from threadloom.storage.filters import Filter
+from threadloom.storage.rows import WITH_STATE, WITHOUT_STATE
 from threadloom.types import Thread, ThreadStatus, Ttl
+
+SORTED_BY: Mapping[str, str] = {
+    name: f"t.{name}" for name in ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
+}
+"""What each `sort_by` sorts by, of `threads t`. Ties keep the order of making."""
 
 
 class ThreadQuery(msgspec.Struct, kw_only=True):
@@ -25,6 +31,16 @@ class ThreadQuery(msgspec.Struct, kw_only=True):
     sort_by: str = "updated_at"
     descending: bool = True
     with_state: bool = True
+
+
+def search(query: ThreadQuery, where: str, page: str) -> str:
+    """The statement that finds threads; conditions and page (LIMIT, OFFSET) are as the database spells them, of `threads t`."""
+    order = f"ORDER BY {SORTED_BY[query.sort_by]} {'DESC' if query.descending else 'ASC'}, t.seq"
+    columns = WITH_STATE if query.with_state else WITHOUT_STATE
+    state = "LEFT JOIN states s ON s.id = t.state_id" if query.with_state else ""
+    # Rows are chosen by number first, so that sorting moves no documents about.
+    chosen = f"SELECT t.seq AS seq FROM threads t {where} {order} {page}"
+    return f"SELECT {columns} FROM ({chosen}) c JOIN threads t ON t.seq = c.seq {state} {order}"
 
 
 class Threads(Protocol):

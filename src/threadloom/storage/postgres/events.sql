@@ -4,9 +4,9 @@ SELECT * FROM tl_append($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: of_run
 -- The events of a run after an id, oldest first. A page of at most so many, and so many bytes.
-SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM (
+SELECT {event} FROM (
     SELECT *, sum(octet_length(data)) OVER (ORDER BY ms, n) - octet_length(data) AS before FROM (
-        SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
+        SELECT {event} FROM events
         WHERE run_id = $1 AND (ms, n) > ($2, $3) AND mode <> 'v2' ORDER BY ms, n LIMIT $4
     ) AS counted
 ) AS page WHERE $5::bigint IS NULL OR before < $5 ORDER BY ms, n;
@@ -17,18 +17,18 @@ SELECT ms, n, seq FROM events WHERE run_id = $1 AND mode <> 'v2' ORDER BY ms DES
 
 -- name: of_thread
 -- The events of a thread after an id, oldest first. A page of at most so many, and so many bytes.
-SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM (
+SELECT {event} FROM (
     SELECT *, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before FROM (
-        SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
+        SELECT {event} FROM events
         WHERE thread_id = $1 AND (ms, n) > ($2, $3) AND mode <> 'v2' ORDER BY seq LIMIT $4
     ) AS counted
 ) AS page WHERE $5::bigint IS NULL OR before < $5 ORDER BY seq;
 
 -- name: of_channels
 -- The v2 events of a thread between two numbers, of some methods and runs, oldest first. A page of at most so many, and so many bytes.
-SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM (
+SELECT {event} FROM (
     SELECT *, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before FROM (
-        SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
+        SELECT {event} FROM events
         WHERE thread_id = $1 AND seq > $2 AND seq <= $3 AND mode = 'v2'
             AND name = ANY($4::text[]) AND ($5::text IS NULL OR run_id = $5)
         ORDER BY seq LIMIT $6

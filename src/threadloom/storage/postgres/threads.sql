@@ -2,13 +2,13 @@
 -- A new thread, unless its id is taken, with what it shows of its state, if that is anything.
 WITH state AS (
     INSERT INTO states ("values", interrupts)
-    SELECT $15, $16
-    WHERE ($15::bytea IS NOT NULL OR $16::bytea IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM threads WHERE thread_id = $1)
+    SELECT :values, :interrupts
+    WHERE (:values::bytea IS NOT NULL OR :interrupts::bytea IS NOT NULL)
+      AND NOT EXISTS (SELECT 1 FROM threads WHERE thread_id = :thread_id)
     RETURNING id
 )
-INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, search, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from, priority, state_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, (SELECT id FROM state))
+INSERT INTO threads ({new_thread}, search, copied_from, state_id)
+VALUES ({new_thread_values}, :search, :copied_from, (SELECT id FROM state))
 ON CONFLICT (thread_id) DO NOTHING
 RETURNING true;
 
@@ -18,15 +18,11 @@ SELECT max(updated_at) FROM threads WHERE updated_at > 0;
 
 -- name: get
 -- One thread by id, with what it shows of its state.
-SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,
-    t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, s."values", s.interrupts, t.priority
-FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = $1;
+SELECT {thread_with_state} FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = $1;
 
 -- name: get_plain
 -- One thread by id, without its state.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE thread_id = $1;
+SELECT {thread_without_state} FROM threads t WHERE thread_id = $1;
 
 -- name: update
 -- Sets the fields given; NULL leaves one as it is.
@@ -73,6 +69,4 @@ SELECT thread_id FROM copies WHERE thread_id <> $1;
 
 -- name: expired
 -- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE expires_at IS NOT NULL AND expires_at <= $1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT $2;
+SELECT {thread_without_state} FROM threads t WHERE expires_at IS NOT NULL AND expires_at <= $1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT $2;

@@ -8,11 +8,11 @@ SELECT max(
 
 -- name: append
 -- One event at its place in its thread's log.
-INSERT INTO events (thread_id, seq, run_id, ms, n, name, mode, last, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO events ({event}) VALUES ({event_values});
 
 -- name: of_run
 -- The events of a run after an id, oldest first.
-SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
+SELECT {event} FROM events
 WHERE run_id = ? AND (ms, n) > (?, ?) AND mode <> 'v2' ORDER BY ms, n LIMIT ?;
 
 -- name: last_of_run
@@ -21,12 +21,12 @@ SELECT ms, n, seq FROM events WHERE run_id = ? AND mode <> 'v2' ORDER BY ms DESC
 
 -- name: of_thread
 -- The events of a thread after an id, oldest first.
-SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
+SELECT {event} FROM events
 WHERE thread_id = ? AND (ms, n) > (?, ?) AND mode <> 'v2' ORDER BY seq LIMIT ?;
 
 -- name: of_channels
 -- The v2 events of a thread between two numbers, of some methods (a JSON list) and runs, oldest first.
-SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
+SELECT {event} FROM events
 WHERE thread_id = ?1 AND seq > ?2 AND seq <= ?3 AND mode = 'v2'
     AND name IN (SELECT value FROM json_each(?4)) AND (?5 IS NULL OR run_id = ?5)
 ORDER BY seq LIMIT ?6;

@@ -1,8 +1,6 @@
 -- name: insert
 -- A new thread, unless its id is taken.
-INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from, priority)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO threads ({new_thread}, copied_from) VALUES ({new_thread_values}, :copied_from)
 ON CONFLICT (thread_id) DO NOTHING;
 
 -- name: newest_change
@@ -11,15 +9,11 @@ SELECT max(updated_at) FROM threads WHERE updated_at > 0;
 
 -- name: get
 -- One thread by id, with what it shows of its state.
-SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,
-    t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, s."values", s.interrupts, t.priority
-FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = ?;
+SELECT {thread_with_state} FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = ?;
 
 -- name: get_plain
 -- One thread by id, without its state.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE thread_id = ?;
+SELECT {thread_without_state} FROM threads t WHERE thread_id = ?;
 
 -- name: state_in_use
 -- The state row that a thread shows, and whether another thread shows it too.
@@ -80,6 +74,4 @@ SELECT thread_id FROM copies WHERE thread_id <> ?1;
 
 -- name: expired
 -- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT ?2;
+SELECT {thread_without_state} FROM threads t WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT ?2;
