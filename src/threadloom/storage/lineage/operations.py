@@ -106,7 +106,7 @@ class Segments(Protocol):
         self, segment: int, lower: int, checkpoints: Positions, writes: Positions, orphans: Positions
     ) -> Mapping[int, int]:
         """Stores the rows at these positions once more on another segment, in the same order; `orphans` get no parent. Values
-        above `lower` are stored anew too, each once. Gives the new position of each old one."""
+        above `lower`, and those they build on, are stored anew too, each once. Gives the new position of each old one."""
 
     async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
         """Number, bytes and inherited bytes of checkpoints, and of pending writes that count; name, number of values, bytes and
