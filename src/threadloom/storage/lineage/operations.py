@@ -5,14 +5,15 @@ keep beside that is stored anew. A row is freed when its segment is no head and 
 of these coroutines ever suspends (see `storage.driven`).
 """
 
+import heapq
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from threadloom.lineage.cut import edges_at
 from threadloom.lineage.pending import counting
 from threadloom.lineage.retain import Node, moved, unstored
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
-from threadloom.storage.lineage.protocol import Usage
+from threadloom.storage.lineage.protocol import CheckpointRow, Lineage, Usage
 
 Positions = Collection[int]
 Ids = Collection[tuple[str, str]]
@@ -108,13 +109,26 @@ class Segments(Protocol):
         """Stores the rows at these positions once more on another segment, in the same order; `orphans` get no parent. Values
         above `lower`, and those they build on, are stored anew too, each once. Gives the new position of each old one."""
 
+    async def thread_ids(self) -> Sequence[str]:
+        """All threads that have a history."""
+
     async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
         """Number, bytes and inherited bytes of checkpoints, and of pending writes that count; name, number of values, bytes and
         inherited bytes of each channel."""
 
 
-class LineageOperations(Segments):
+class LineageOperations(Segments, Lineage):
     """The part of `Lineage` that is the same on all storages."""
+
+    async def everything(
+        self, *, before: str | None = None, limit: int | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> list[CheckpointRow]:
+        found: list[CheckpointRow] = []
+        for thread_id in await self.thread_ids():
+            found += await self.history(thread_id, before=before, limit=limit, metadata=metadata)
+            if limit is not None:
+                found = heapq.nlargest(limit, found, key=lambda row: row.pos)
+        return sorted(found, key=lambda row: row.pos, reverse=True)
 
     async def usage(self, thread_id: str) -> Usage:
         chain = await self.chain(thread_id)

@@ -1,6 +1,5 @@
 """Reading histories on PostgreSQL: every statement sees only what the thread's chain shows."""
 
-import heapq
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -65,35 +64,6 @@ class LineageReads:
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> list[CheckpointRow]:
-        rows = await self._page(thread_id, ns, cid, before, limit, metadata)
-        return await self._with_blobs([(thread_id, row) for row in rows])
-
-    async def everything(
-        self,
-        *,
-        before: str | None = None,
-        limit: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> list[CheckpointRow]:
-        found: list[tuple[str, Any]] = []
-        for (thread_id,) in await self._db.fetch(SQL["heads"]):
-            page = await self._page(thread_id, None, None, before, limit, metadata)
-            found += [(thread_id, row) for row in page]
-            if limit is not None:
-                found = heapq.nlargest(limit, found, key=lambda item: item[1]["pos"])
-        found.sort(key=lambda item: item[1]["pos"], reverse=True)
-        return await self._with_blobs(found)
-
-    async def _page(
-        self,
-        thread_id: str,
-        ns: str | None,
-        cid: str | None,
-        before: str | None,
-        limit: int | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> list[Any]:
-        """The checkpoints of a thread that fit, newest first, with their pending writes."""
         wanted = dict(metadata or {})
         if wanted.pop("thread_id", thread_id) != thread_id:
             return []
@@ -108,11 +78,12 @@ class LineageReads:
                 values.append(value)
                 conditions += f" AND {condition.format(f'${len(values)}')}"
         way = _BY_AN_ID if cid is not None else _ALONG_ALL if ns is None else _ALONG_ONE
-        return await self._db.fetch(SQL["history"].format(conditions=conditions, **way, **_COLUMNS), *values)
+        rows = await self._db.fetch(SQL["history"].format(conditions=conditions, **way, **_COLUMNS), *values)
+        blobs = await self._blobs({blob for row in rows for blob in row["blobs"]})
+        return [_made(thread_id, row, row["era"], blobs, row["blobs"]) for row in rows]
 
-    async def _with_blobs(self, rows: Sequence[tuple[str, Any]]) -> list[CheckpointRow]:
-        blobs = await self._blobs({blob for _, row in rows for blob in row["blobs"]})
-        return [_made(thread_id, row, row["era"], blobs, row["blobs"]) for thread_id, row in rows]
+    async def thread_ids(self) -> list[str]:
+        return [row[0] for row in await self._db.fetch(SQL["heads"])]
 
     async def _blobs(self, wanted: Collection[int]) -> Blobs:
         if not wanted:

@@ -98,8 +98,8 @@ SELECT EXISTS (
     SELECT 1 FROM cks INDEXED BY cks_seg WHERE seg = ? AND ns = '' AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?);
 
 -- name: heads
--- Every thread and its head.
-SELECT thread_id, seg, era FROM heads;
+-- Every thread that has a history.
+SELECT thread_id FROM heads;
 
 -- name: usage_checkpoints
 -- Number, bytes and inherited bytes of the checkpoints of a chain. ?1: the chain as JSON, ?2: its floor.

@@ -1,8 +1,7 @@
 """Reading histories on SQLite: every statement sees only what the thread's chain shows."""
 
-import itertools
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -112,41 +111,10 @@ class LineageReads:
         metadata: Mapping[str, Any] | None = None,
     ) -> list[CheckpointRow]:
         head = self._head(thread_id)
-        if head is None:
+        wanted = dict(metadata or {})
+        if head is None or wanted.pop("thread_id", thread_id) != thread_id:
             return []
         chain = self._chain(head[0])
-        blobs: dict[int, Blob] = {}
-        rows = itertools.islice(self._rows(thread_id, chain, ns, cid, before, metadata), limit)
-        return [self._row(thread_id, head[1], row, part, blobs) for row, part in rows]
-
-    async def everything(
-        self,
-        *,
-        before: str | None = None,
-        limit: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> list[CheckpointRow]:
-        found: list[tuple[str, int, Row, Chain]] = []
-        for thread_id, seg, era in self._db.execute(SQL["heads"]).fetchall():
-            rows = self._rows(thread_id, self._chain(seg), None, None, before, metadata)
-            found += [(thread_id, era, row, part) for row, part in itertools.islice(rows, limit)]
-        found.sort(key=lambda item: item[2].pos, reverse=True)
-        blobs: dict[int, Blob] = {}
-        return [self._row(*item, blobs) for item in found[:limit]]
-
-    def _rows(
-        self,
-        thread_id: str,
-        chain: Chain,
-        ns: str | None,
-        cid: str | None,
-        before: str | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> Iterator[tuple[Row, Chain]]:
-        """The checkpoints of a chain that fit, newest first, each with the chain down to it."""
-        wanted = dict(metadata or {})
-        if wanted.pop("thread_id", thread_id) != thread_id:
-            return
         last = UNBOUNDED
         if before is not None and (places := self._places(chain, before)):
             before, last = None, places[0][0] - 1
@@ -162,13 +130,24 @@ class LineageReads:
             f"SELECT pos FROM cks INDEXED BY {index_name}"
             f" WHERE {' AND '.join(['seg = ?', 'pos <= ?', *conditions])} ORDER BY pos DESC"
         )
-        for index, (seg, bound) in enumerate(chain):
-            part = chain[: index + 1]
-            for (pos,) in self._db.execute(query, (seg, min(bound, last), *conditions.values())):
-                later, *columns = self._db.execute(_BY_POSITION, (pos,)).fetchone()
-                row = Row._make(columns)
-                if not later or self._places(chain, row.cid, row.ns)[0][0] == row.pos:
-                    yield row, part
+        found = (
+            (pos, level)
+            for level, (seg, bound) in enumerate(chain, 1)
+            for (pos,) in self._db.execute(query, (seg, min(bound, last), *conditions.values()))
+        )
+        blobs: dict[int, Blob] = {}
+        rows: list[CheckpointRow] = []
+        for pos, level in found:
+            if limit is not None and len(rows) >= limit:
+                break
+            later, *columns = self._db.execute(_BY_POSITION, (pos,)).fetchone()
+            row = Row._make(columns)
+            if not later or self._places(chain, row.cid, row.ns)[0][0] == pos:
+                rows.append(self._row(thread_id, head[1], row, chain[:level], blobs))
+        return rows
+
+    async def thread_ids(self) -> list[str]:
+        return [row[0] for row in self._db.execute(SQL["heads"])]
 
     def _places(self, chain: Chain, cid: str, ns: str | None = None) -> list[tuple[int, int]]:
         """Position and segment of each row of a checkpoint that a chain shows, newest first; `ns` None: of any namespace."""
