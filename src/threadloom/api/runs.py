@@ -125,7 +125,7 @@ class Runs(Watching):
 
     async def create(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
-        run = await self.services.runs.create(call.caller, thread_id, await call.read(RunCreate))
+        run = await self.services.starts.create(call.caller, thread_id, await call.read(RunCreate))
         return answer(run_record(run), headers=places(f"/threads/{thread_id}/runs/{run.run_id}"))
 
     async def stream(self, call: Call) -> ASGIApp:

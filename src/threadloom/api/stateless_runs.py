@@ -31,7 +31,7 @@ class StatelessRuns(Watching):
     """The handlers."""
 
     async def create(self, call: Call) -> ASGIApp:
-        run = await self.services.runs.create(call.caller, None, await call.read(RunCreate))
+        run = await self.services.starts.create(call.caller, None, await call.read(RunCreate))
         return answer(run_record(run), headers=places(f"/runs/{run.run_id}"))
 
     async def stream(self, call: Call) -> ASGIApp:
@@ -53,7 +53,7 @@ class StatelessRuns(Watching):
         requests: list[RunCreate] = parse.shape(body, list[RunCreate])
         if not requests:
             raise Invalid("request body: a batch needs at least one run (got [])")
-        runs = await self.services.runs.create_batch(call.caller, requests)
+        runs = await self.services.starts.create_batch(call.caller, requests)
         return answer([run_record(run) for run in runs])
 
     async def cancel(self, call: Call) -> ASGIApp:

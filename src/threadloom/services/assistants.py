@@ -80,7 +80,7 @@ class AssistantService:
         self._guard = guard
         self._clock = clock
         self._graphs = graphs
-        self.delete_thread = delete_thread
+        self._delete_thread = delete_thread
 
     # --- for the server itself ---
 
@@ -262,14 +262,14 @@ class AssistantService:
 
     async def _delete_threads(self, caller: Caller, assistant_id: str, rule: Filter | None) -> None:
         """Deletes those of the threads that the caller may."""
-        assert self.delete_thread is not None
+        assert self._delete_thread is not None
         rule = both(rule, await self._guard.ask(caller, "threads", "delete", _of(assistant_id)))
         metadata = {"assistant_id": assistant_id}
         query = ThreadQuery(where=rule, metadata=metadata, limit=THREADS_AT_ONCE, with_state=False)
         while threads := await self._storage.read(lambda tx: tx.threads.search(query)):
             for thread in threads:
                 with suppress(NotFound):
-                    await self.delete_thread(SYSTEM, thread.thread_id)
+                    await self._delete_thread(SYSTEM, thread.thread_id)
 
     async def search(self, caller: Caller, request: AssistantSearch) -> tuple[list[Assistant], int | None, int]:
         """A page of assistants, the offset of the next page (None on the last) and how many there are in all.

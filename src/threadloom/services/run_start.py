@@ -201,6 +201,24 @@ class RunStartService:
             cron_id=cron_id,
         )
 
+    # --- all of it ---
+
+    async def create(self, caller: Caller, thread_id: str | None, request: RunCreate) -> Run:
+        """Makes a run on a thread, or on a thread of its own (`thread_id` None). Raises as `prepare` and `admit`."""
+        return await self.start(await self.prepare(caller, thread_id, request))
+
+    async def create_batch(self, caller: Caller, requests: Sequence[RunCreate]) -> list[Run]:
+        """Makes stateless runs, all or none. Raises as `create`."""
+        prepared = await self.prepare_batch(caller, requests)
+
+        async def work(tx: Tx) -> list[Admitted]:
+            return [await self.admit(tx, one) for one in prepared]
+
+        batch = await self._storage.write(work, heavy=True)
+        for admitted in batch:
+            self.admitted(admitted)
+        return [admitted.run for admitted in batch]
+
     # --- the transaction ---
 
     async def start(self, prepared: Prepared) -> Run:

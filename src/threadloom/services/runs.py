@@ -1,4 +1,4 @@
-"""Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
+"""Runs: found, stopped, deleted. `run_start` makes them, `run_streams` watches them."""
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
@@ -8,7 +8,7 @@ from threadloom.auth.authorize import Guard
 from threadloom.auth.known import RunUsers
 from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
-from threadloom.engine.admission import Admitted, end_pending
+from threadloom.engine.admission import end_pending
 from threadloom.engine.events import Numbers
 from threadloom.engine.known import known_state, read_state
 from threadloom.engine.removal import discard_thread, remove_run
@@ -16,8 +16,7 @@ from threadloom.engine.thread_record import show_state, show_stopped, status_now
 from threadloom.errors import Conflict, NotFound
 from threadloom.graphs.registry import Graphs
 from threadloom.services.permission import any_known_run, both, known_run, known_thread, thread_seen
-from threadloom.services.requests import RunCreate
-from threadloom.services.run_start import RunStartService, publish_never_started
+from threadloom.services.run_start import publish_never_started
 from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
@@ -41,7 +40,6 @@ class RunService:
     """What can be done to runs.
 
     Args:
-        starts: how runs are started.
         guard: what callers may do.
         users: for whom the runs of this process are.
         keep: seconds that what came of a stateless run is kept when it was stopped before it began.
@@ -50,7 +48,6 @@ class RunService:
     def __init__(
         self,
         *,
-        starts: RunStartService,
         storage: Storage,
         guard: Guard,
         users: RunUsers,
@@ -60,7 +57,6 @@ class RunService:
         graphs: Graphs,
         keep: float,
     ) -> None:
-        self._starts = starts
         self._keep = int(keep * SECOND)
         self._guard = guard
         self._users = users
@@ -69,32 +65,6 @@ class RunService:
         self._clock = clock
         self._numbers = numbers
         self._graphs = graphs
-
-    # --- making ---
-
-    async def create(self, caller: Caller, thread_id: str | None, request: RunCreate) -> Run:
-        """Makes a run on a thread, or on a thread of its own (`thread_id` None).
-
-        Raises:
-            NotFound: thread, assistant or checkpoint unknown.
-            Conflict: the thread is busy and the strategy is `reject`.
-            BadRequest: context and configurable both given, or an answer without a thread.
-            Invalid: the webhook is not allowed, or the assistant is neither an id nor a graph.
-            TooMany: the caller has as many active runs as may be.
-        """
-        return await self._starts.start(await self._starts.prepare(caller, thread_id, request))
-
-    async def create_batch(self, caller: Caller, requests: Sequence[RunCreate]) -> list[Run]:
-        """Makes stateless runs, all or none. Raises as `create`."""
-        prepared = await self._starts.prepare_batch(caller, requests)
-
-        async def work(tx: Tx) -> list[Admitted]:
-            return [await self._starts.admit(tx, one) for one in prepared]
-
-        batch = await self._storage.write(work, heavy=True)
-        for admitted in batch:
-            self._starts.admitted(admitted)
-        return [admitted.run for admitted in batch]
 
     # --- looking ---
 
