@@ -147,7 +147,7 @@ async def test_a_thread_that_was_deleted_meanwhile_gets_no_history(house):
 
 
 async def test_a_checkpoint_that_was_pruned_meanwhile_is_not_found(house):
-    first = (await update(house.writer, says("a")))["checkpoint_id"]
+    first = (await update(house.writer, says("a"))).checkpoint_id
     await update(house.writer, says("b"))
 
     async def meanwhile():
