@@ -95,7 +95,7 @@ def test_a_run_that_one_process_takes_another_executes(services):
 def test_every_process_answers_the_probes_and_shows_the_queue(services, name):
     with httpx.Client(base_url=services[name][1], timeout=30) as client:
         assert {client.get(path, headers={"host": "localhost"}).status_code for path in probes()} == {200}
-        assert "\nlg_api_queue_n_pending 0\n" in client.get("/metrics").text
+        assert "\nlg_api_queue_n_pending 0.0\n" in client.get("/metrics").text
 
 
 def test_a_worker_serves_nobody_else(services):
