@@ -10,13 +10,13 @@ import pytest
 from tests.contract.test_ciphertexts import filled
 from threadloom.errors import StorageError
 from threadloom.storage import transfer
-from threadloom.storage.base import ThreadQuery
 from threadloom.storage.filters import Equals
 from threadloom.storage.lineage import Blob, CheckpointPut
 from threadloom.storage.postgres import PostgresStorage
 from threadloom.storage.postgres import transfer as postgres
 from threadloom.storage.sqlite import SqliteStorage
 from threadloom.storage.sqlite import transfer as sqlite
+from threadloom.storage.threads import ThreadQuery
 from threadloom.types import Event
 
 pytestmark = pytest.mark.anyio
