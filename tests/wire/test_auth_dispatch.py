@@ -1,5 +1,8 @@
-"""Which handler is asked what, for each thing that can be asked for (contract, auth §3, "Dispatch table"), and what it may
-change."""
+"""Which handler is asked what, for each thing that can be asked for, and what it may
+change.
+
+See docs/contract/auth.md#what-each-route-asks.
+"""
 
 import asyncio
 import os

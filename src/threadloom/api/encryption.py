@@ -1,5 +1,5 @@
 """What the user's encryption handlers are told of a request: the header `X-Encryption-Context`, or what their context handler
-makes of that and of the user (contract, auth §6)."""
+makes of that and of the user (docs/contract/auth.md#encryption-handlers)."""
 
 import base64
 import binascii

@@ -1,4 +1,7 @@
-"""The gate: every request and every web socket handshake is authenticated before it is routed (contract, auth §2)."""
+"""The gate: every request and every web socket handshake is authenticated before it is routed.
+
+See docs/contract/auth.md#authentication.
+"""
 
 import re
 from collections.abc import Callable, Iterable

@@ -59,7 +59,9 @@ class NoStarter:
 
 
 async def admit(tx: Tx, run: Run, starter: Starter) -> Admitted:
-    """Puts a new run into its thread's queue, as its multitask strategy says (contract, runs §4).
+    """Puts a new run into its thread's queue, as its multitask strategy says.
+
+    See docs/contract/runs.md#several-runs-on-one-thread.
 
     The thread must exist. After the commit: cancel what `cancel` names, tell the readers of `ended`, begin `claimed`, and
     wake the workers when it was not claimed.

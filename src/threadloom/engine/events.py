@@ -124,7 +124,7 @@ class Emitter:
             self._broker.publish([event])
 
     def tell(self, method: str, namespace: Sequence[str], data: Any, node: str | None = None) -> None:
-        """One event on a channel of the v2 event stream (contract, protocols §3, "Event")."""
+        """One event on a channel of the v2 event stream (docs/contract/protocols.md#events)."""
         self._keep(self._telling(method, namespace, data, node))
 
     @property
@@ -275,7 +275,7 @@ class Emitter:
 
 
 def channel_params(ms: int, namespace: Sequence[str], data: Any, node: str | None = None) -> dict[str, Any]:
-    """The `params` of a v2 event (contract, protocols §3, "Event")."""
+    """The `params` of a v2 event (docs/contract/protocols.md#events)."""
     named = {} if node is None else {"node": node}
     return {"namespace": list(namespace), "timestamp": ms, **named, "data": data}
 

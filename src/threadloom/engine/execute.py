@@ -355,7 +355,7 @@ class Execution:
 
     async def _settle_update(self, graph: Graph, config: dict[str, Any]) -> None:
         """Makes an update on a finished thread a step of its own, lest it lies there as a pending write that makes later
-        runs fail (contract, runs §9, "Hazard")."""
+        runs fail (docs/contract/runs.md#interrupts-and-commands)."""
         saved = await graph.checkpointer.aget_tuple(config)
         if saved and any(task_id == _NULL_TASK for task_id, _, _ in saved.pending_writes or ()):
             state = await graph.aget_state(config)

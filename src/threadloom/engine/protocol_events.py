@@ -1,4 +1,4 @@
-"""From what a graph streams in a v2 run to the events of the v2 event stream (contract, protocols §3, "Event")."""
+"""From what a graph streams in a v2 run to the events of the v2 event stream (docs/contract/protocols.md#events)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol

@@ -1,4 +1,7 @@
-"""Records of threads and runs as clients see them (contract, threads §2 and runs §2)."""
+"""Records of threads and runs as clients see them.
+
+See docs/contract/threads.md#the-thread-record, docs/contract/runs.md#the-run-object.
+"""
 
 from typing import Any
 

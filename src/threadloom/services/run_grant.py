@@ -1,4 +1,4 @@
-"""What the user's handlers make of a run before it is made (contract, auth §3)."""
+"""What the user's handlers make of a run before it is made (docs/contract/auth.md#what-each-route-asks)."""
 
 import copy
 import functools

@@ -1,7 +1,8 @@
 """One SQLite file: one writer that commits once for all that waited, and reads on the caller's own connection.
 
 Why one writer: SQLite takes one at a time anyway, and a commit shared by many waiting operations is worth more than any
-driver (storage design §2). Each operation runs in a savepoint of its own, so one that fails takes no other with it.
+driver (docs/decisions/0003-the-writer-on-the-loop.md). Each operation runs in a savepoint of its own, so one that fails takes
+no other with it.
 
 The writer works in two places, never in both at once. What one turn of the server's event loop hands in is committed at the
 end of that turn, on the loop: no other thread has to be woken, which would cost more than the work. Heavy operations, those
