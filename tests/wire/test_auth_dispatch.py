@@ -1,8 +1,4 @@
-"""Which handler is asked what, for each thing that can be asked for, and what it may
-change.
-
-See docs/contract/auth.md#what-each-route-asks.
-"""
+"""Which handler is asked what, and what it may change (docs/contract/auth.md#what-each-route-asks)."""
 
 import asyncio
 import os

@@ -21,7 +21,14 @@ HEADER = b"x-encryption-context"
 class ContextMaker(Protocol):
     """Says what handlers are told (`encryption.handlers.Handlers`)."""
 
-    async def context(self, user: Any, told: Mapping[str, Any]) -> dict[str, Any]: ...
+    async def context(self, user: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what encryption handlers get as `ctx.metadata`.
+
+        Args:
+            user: the user of the request.
+            told: the object of the header `X-Encryption-Context`, or an empty one.
+        """
+        ...
 
 
 class Telling:

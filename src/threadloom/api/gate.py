@@ -40,7 +40,13 @@ Spared = Callable[[Scope], bool]
 class Authenticator(Protocol):
     """Says who makes a request (`auth.authenticate`)."""
 
-    async def user(self, connection: Any) -> Any: ...
+    async def user(self, connection: Any) -> Any:
+        """Returns the user of a request or a web socket handshake.
+
+        Raises:
+            Denied: with status and detail of the response.
+        """
+        ...
 
 
 class Gate:

@@ -14,13 +14,24 @@ class Part(Protocol):
     """What `graphs.transformers` gives."""
 
     @property
-    def method(self) -> str: ...
+    def method(self) -> str:
+        """The channel or event name."""
+        ...
+
     @property
-    def namespace(self) -> Namespace: ...
+    def namespace(self) -> Namespace:
+        """Segments of the form `node:task`; empty for the root."""
+        ...
+
     @property
-    def data(self) -> Any: ...
+    def data(self) -> Any:
+        """The payload, any JSON value or message."""
+        ...
+
     @property
-    def interrupts(self) -> Sequence[Any]: ...
+    def interrupts(self) -> Sequence[Any]:
+        """The interrupts that came with the values."""
+        ...
 
 
 Tell = Callable[[str, Sequence[str], Any, str | None], None]

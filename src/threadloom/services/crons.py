@@ -26,11 +26,11 @@ from threadloom.services import schedule
 from threadloom.services.permission import metadata_left, seen, thread_seen, unreadable
 from threadloom.services.priorities import Priorities
 from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronSearch, RunCreate
-from threadloom.services.run_grant import Granting
+from threadloom.services.run_grant import Assistants, Granting
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.crons import CronQuery
 from threadloom.storage.filters import Filter, permits
-from threadloom.types import UNREADABLE, Assistant, Caller, Cron
+from threadloom.types import UNREADABLE, Caller, Cron
 from threadloom.usercode import text_of
 
 log = logging.getLogger(__name__)
@@ -60,11 +60,18 @@ class Runs(Protocol):
     """What is needed of the runs service. `admit` gives an `engine.admission.Admitted`, which `admitted` takes."""
 
     @property
-    def granting(self) -> Granting: ...
-    @property
-    def priorities(self) -> Priorities: ...
+    def granting(self) -> Granting:
+        """Asks handlers whether a run may be made."""
+        ...
 
-    async def check(self, request: RunCreate) -> None: ...
+    @property
+    def priorities(self) -> Priorities:
+        """Asks the priority function about a thread's first run."""
+        ...
+
+    async def check(self, request: RunCreate) -> None:
+        """Refuses what can be refused before the database is asked. Raises as `RunService.create`."""
+        ...
 
     async def admit(
         self,
@@ -76,19 +83,15 @@ class Runs(Protocol):
         grant: Any,
         priority: int | None,
         cron_id: str | None = None,
-    ) -> Any: ...
+    ) -> Any:
+        """Makes a run within a transaction; returns what `admitted` takes after the commit. Raises as
+        `RunService.create`.
+        """
+        ...
 
-    def admitted(self, admitted: Any) -> None: ...
-
-
-class Assistants(Protocol):
-    """What is needed of the assistants service."""
-
-    async def resolve(self, tx: Tx, name: str) -> Assistant: ...
-
-    def id_of(self, name: str) -> str: ...
-
-    def is_own(self, assistant_id: str) -> bool: ...
+    def admitted(self, admitted: Any) -> None:
+        """Starts what follows a committed admission: notifies cancelled runs and wakes workers."""
+        ...
 
 
 class CronService:
@@ -379,9 +382,14 @@ class CronSettings(Protocol):
     """What is needed of the settings."""
 
     @property
-    def cron_scheduler_sleep_time(self) -> float: ...
+    def cron_scheduler_sleep_time(self) -> float:
+        """Seconds between two looks."""
+        ...
+
     @property
-    def ff_crons_enabled(self) -> bool: ...
+    def ff_crons_enabled(self) -> bool:
+        """Whether crons fire at all."""
+        ...
 
 
 async def fire_forever(crons: Callable[[], CronService], clock: Clock, settings: CronSettings) -> None:
