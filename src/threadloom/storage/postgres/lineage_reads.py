@@ -24,7 +24,7 @@ _BY_ID = SQL["by_id"].format(whole=SQL["whole"])
 _CHECKPOINT, _WRITES, _BLOBS = 1, 12, 19
 
 # How a page of a history is found, by the spelling of the columns: along a namespace's positions, along all of a thread (see the
-# migration `0005_positions.sql`), or by an id alone, which few rows have.
+# `migrations/0001_initial.sql`), or by an id alone, which few rows have.
 _ALONG_ONE = {"seg": "seg", "pos": "pos + 0"}
 _ALONG_ALL = {"seg": "seg + 0", "pos": "pos + 0"}
 _BY_AN_ID = {"seg": "seg - 0", "pos": "pos - 0"}
