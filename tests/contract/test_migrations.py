@@ -19,7 +19,7 @@ from threadloom.cli import main
 from threadloom.errors import StartError
 from threadloom.storage.migrations import Migration
 from threadloom.storage.postgres import PostgresStorage, migrate
-from threadloom.storage.postgres.connections import SETTINGS
+from threadloom.storage.postgres.connections import SETTINGS, connected
 from threadloom.storage.sqlite import SqliteStorage
 
 KINDS = ["sqlite", "postgres"]
@@ -68,8 +68,8 @@ def storage_at(place):
     return SqliteStorage(place) if isinstance(place, Path) else PostgresStorage(place)
 
 
-def module(kind, name="migrate"):
-    return importlib.import_module(f"threadloom.storage.{kind}.{name}")
+def module(kind):
+    return importlib.import_module(f"threadloom.storage.{kind}.migrate")
 
 
 async def _opened(place, query=None):
@@ -112,8 +112,9 @@ def schema(place):
 
 def release(monkeypatch, kind, known):
     """A release with these migrations."""
-    for name in ("migrate", "care", "transfer"):
-        monkeypatch.setattr(module(kind, name), "migrations", lambda: known)
+    for name, one in list(sys.modules.items()):
+        if name.startswith(f"threadloom.storage.{kind}.") and hasattr(one, "migrations"):
+            monkeypatch.setattr(one, "migrations", lambda: known)
 
 
 def bring(monkeypatch, kind, added):
@@ -147,7 +148,7 @@ def test_a_migration_that_fails_changes_nothing(kind, place, monkeypatch):
     bring(
         monkeypatch,
         kind,
-        [ADDED[0], Migration(3, "0003_wrong", "CREATE TABLE more (id bigint); SELECT x FROM nowhere")],
+        [ADDED[0], Migration(3, "0003_wrong", "CREATE TABLE more (id bigint); SELECT x FROM nowhere -- here")],
     )
     with pytest.raises(Exception, match=r"no such table: nowhere|relation \"nowhere\" does not exist"):
         opened(place)
@@ -310,44 +311,42 @@ LATER = {
 }
 
 
-@pytest.mark.parametrize("change", LATER)
-def test_functions_become_those_of_the_file(database, postgres_uri, monkeypatch, change):
-    with database_in(postgres_uri) as fresh:
-        monkeypatch.setattr(migrate, "functions", lambda: FIRST)
-        opened(database)
-        before = executed(database, FUNCTIONS)
-        monkeypatch.setattr(migrate, "functions", lambda: LATER[change])
-        opened(fresh)
-        opened(database)
-        assert executed(database, FUNCTIONS) == executed(fresh, FUNCTIONS)
-        assert (executed(database, FUNCTIONS) == before) == (change == "only a comment")
+def applied(place, monkeypatch, text, version=migrate.__version__):
+    """Starts a release with these functions and hardly a table; gives the functions of the database."""
+    release(monkeypatch, "postgres", [Migration(1, "0001_small", "CREATE TABLE small (id bigint);")])
+    monkeypatch.setattr(migrate, "functions", lambda: text)
+    monkeypatch.setattr(migrate, "__version__", version)
+
+    async def start():
+        async with connected(place) as connection:
+            await migrate.migrate(connection)
+
+    asyncio.run(start())
+    return executed(place, FUNCTIONS)
+
+
+def test_functions_become_those_of_the_file(database, monkeypatch):
+    for change, text in LATER.items():
+        before = applied(database, monkeypatch, FIRST)
+        after = applied(database, monkeypatch, text)
+        executed(database, "DROP SCHEMA threadloom CASCADE")
+        assert after == applied(database, monkeypatch, text), change
+        assert (after == before) == (change == "only a comment"), change
+        executed(database, "DROP SCHEMA threadloom CASCADE")
 
 
 def test_functions_that_fail_leave_those_that_were(database, monkeypatch):
-    monkeypatch.setattr(migrate, "functions", lambda: FIRST)
-    opened(database)
-    before = executed(database, FUNCTIONS)
-    bring(monkeypatch, "postgres", ADDED)
-    monkeypatch.setattr(migrate, "functions", lambda: LATER["one less"] + "CREATE OR REPLACE FUNCTION tl_x() nonsense;")
+    before = applied(database, monkeypatch, FIRST)
     with pytest.raises(asyncpg.PostgresSyntaxError):
-        opened(database)
+        applied(database, monkeypatch, LATER["one less"] + "CREATE OR REPLACE FUNCTION tl_x() nonsense;")
     assert executed(database, FUNCTIONS) == before
-    assert executed(database, "SELECT to_regclass('threadloom.following')") == [(None,)]
 
 
 def test_functions_of_a_newer_release_stay(database, monkeypatch):
     """A process of the release before that is started again does not put back what those of the newer one need."""
-    monkeypatch.setattr(migrate, "functions", lambda: LATER["one more"])
-    monkeypatch.setattr(migrate, "__version__", "0.10.1")
-    opened(database)
-    newer = executed(database, FUNCTIONS)
-    monkeypatch.setattr(migrate, "functions", lambda: FIRST)
-    monkeypatch.setattr(migrate, "__version__", "0.9.2")
-    opened(database)
-    assert executed(database, FUNCTIONS) == newer
-    monkeypatch.setattr(migrate, "__version__", "0.10.2")
-    opened(database)
-    assert executed(database, FUNCTIONS) != newer
+    newer = applied(database, monkeypatch, LATER["one more"], "0.10.1")
+    assert applied(database, monkeypatch, FIRST, "0.9.2") == newer
+    assert applied(database, monkeypatch, FIRST, "0.10.2") != newer
 
 
 def test_no_migration_calls_a_function():

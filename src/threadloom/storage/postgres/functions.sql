@@ -130,116 +130,58 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION tl_put(
-    thread text, run text, held bigint, known_era bigint,
-    ns text, id text, parent text, body_type text, body bytea,
-    channels text[], blobs bigint[], small_channels text[], small_bytes bigint[], meta bytea,
-    blob_ids bigint[], blob_types text[], blob_data bytea[],
-    early_namespaces text[], early_ids text[]
-) RETURNS bigint
+CREATE OR REPLACE FUNCTION tl_put(put lineage_put) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
-    -- A checkpoint. Minus the era, when that is not `known_era`.
+    -- A checkpoint: minus the era, when that is not the put's. Or pending writes: nothing of an ordinary one that is there already.
 DECLARE
-    own record := tl_own(thread, run, held, known_era);
+    own record := tl_own(put.thread_id, put.run_id, put.fence, put.era);
     place bigint;
 BEGIN
     IF own.seg IS NULL THEN
         RETURN -own.era;
     END IF;
     place := nextval('positions');
-    INSERT INTO blobs (id, pos, type, data)
-    SELECT b.id, place, b.type, b.data FROM unnest(blob_ids, blob_types, blob_data) AS b (id, type, data);
-    INSERT INTO cks VALUES
-        (place, own.seg, ns, id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta);
-    IF run IS NOT NULL THEN
-        INSERT INTO run_spans VALUES (run, thread, place) ON CONFLICT DO NOTHING;
+    IF put.writes IS NULL THEN
+        INSERT INTO blobs (id, pos, type, data) SELECT b.id, place, b.type, b.data FROM unnest(put.new_blobs) AS b;
+        INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
+        VALUES (place, own.seg, put.ns, put.cid, put.parent, put.btype, put.body, put.channels, put.blobs, put.small_channels,
+            put.small_bytes, put.meta);
+        IF put.early_ids IS NOT NULL THEN
+            PERFORM tl_move_behind(own.seg, place, put.ns, put.cid, put.early_namespaces, put.early_ids);
+        END IF;
+    ELSE
+        INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path)
+        SELECT nextval('positions'), own.seg, put.ns, put.cid, w.task_id, w.idx, w.channel, w.type, w.data, w.path
+        FROM unnest(put.writes) AS w
+        ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            RETURN own.era;
+        END IF;
     END IF;
-    IF early_namespaces IS NOT NULL THEN
-        PERFORM tl_move_behind(own.seg, place, ns, id, early_namespaces, early_ids);
-    END IF;
-    RETURN own.era;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION tl_put_writes(
-    thread text, run text, held bigint, ns text, id text,
-    tasks text[], idxs integer[], channels text[], types text[], datas bytea[], paths text[]
-) RETURNS bigint
-LANGUAGE plpgsql
-AS $$
-    -- Pending writes; nothing of an ordinary one that is there already.
-DECLARE
-    own record := tl_own(thread, run, held, NULL);
-    before bigint;
-BEGIN
-    IF own.seg IS NULL THEN
-        RETURN NULL;
-    END IF;
-    before := nextval('positions');
-    INSERT INTO writes
-    SELECT nextval('positions'), own.seg, ns, id, w.task, w.idx, w.channel, w.type, w.data, w.path
-    FROM unnest(tasks, idxs, channels, types, datas, paths) AS w (task, idx, channel, type, data, path)
-    ON CONFLICT DO NOTHING;
-    IF FOUND AND run IS NOT NULL THEN
-        INSERT INTO run_spans VALUES (run, thread, before) ON CONFLICT DO NOTHING;
+    IF put.run_id IS NOT NULL THEN
+        INSERT INTO run_spans (run_id, thread_id, first) VALUES (put.run_id, put.thread_id, place) ON CONFLICT DO NOTHING;
     END IF;
     RETURN own.era;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION tl_put_many(
-    threads text[], runs text[], helds bigint[], known_eras bigint[], namespaces text[], ids text[],
-    -- Of checkpoints; pending writes have no body type. Lists within the items are one after the other, with their lengths.
-    parents text[], body_types text[], bodies bytea[], metas bytea[],
-    ref_counts integer[], channels text[], blobs bigint[],
-    small_counts integer[], small_channels text[], small_bytes bigint[],
-    blob_counts integer[], blob_ids bigint[], blob_types text[], blob_data bytea[],
-    early_counts integer[], early_namespaces text[], early_ids text[],
-    write_counts integer[], tasks text[], idxs integer[], write_channels text[], write_types text[], write_data bytea[],
-    paths text[]
-) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION tl_put_many(puts lineage_put[]) RETURNS bigint[]
 LANGUAGE plpgsql
 AS $$
-    -- `tl_put` and `tl_put_writes` for many, one after the other. All that may have to be waited for is taken first and in one
-    -- order, so that two such batches cannot wait for each other.
+    -- `tl_put` for many, one after the other. All that may have to be waited for is taken first and in one order, so that two such
+    -- batches cannot wait for each other.
 DECLARE
+    put lineage_put;
     answers bigint[] := '{}';
-    ref integer := 1;
-    small integer := 1;
-    blob integer := 1;
-    early integer := 1;
-    write integer := 1;
 BEGIN
     PERFORM 1 FROM runs r
-    WHERE r.run_id IN (SELECT u.run FROM unnest(tl_put_many.runs, helds) AS u (run, held) WHERE u.held IS NOT NULL)
+    WHERE r.run_id IN (SELECT p.run_id FROM unnest(puts) AS p WHERE p.fence IS NOT NULL)
     ORDER BY r.run_id FOR SHARE;
     PERFORM pg_advisory_xact_lock_shared(key)
-    FROM (SELECT DISTINCT tl_lineage_key(u.thread) AS key FROM unnest(threads) AS u (thread) ORDER BY 1) k;
-    FOR i IN 1 .. cardinality(threads) LOOP
-        IF body_types[i] IS NOT NULL THEN
-            answers := answers || tl_put(
-                threads[i], tl_put_many.runs[i], helds[i], known_eras[i], namespaces[i], ids[i], parents[i], body_types[i],
-                bodies[i],
-                channels[ref : ref + ref_counts[i] - 1], blobs[ref : ref + ref_counts[i] - 1],
-                small_channels[small : small + small_counts[i] - 1], small_bytes[small : small + small_counts[i] - 1],
-                metas[i],
-                blob_ids[blob : blob + blob_counts[i] - 1], blob_types[blob : blob + blob_counts[i] - 1],
-                blob_data[blob : blob + blob_counts[i] - 1],
-                CASE WHEN early_counts[i] IS NOT NULL THEN early_namespaces[early : early + early_counts[i] - 1] END,
-                CASE WHEN early_counts[i] IS NOT NULL THEN early_ids[early : early + early_counts[i] - 1] END);
-            ref := ref + ref_counts[i];
-            small := small + small_counts[i];
-            blob := blob + blob_counts[i];
-            early := early + coalesce(early_counts[i], 0);
-        ELSE
-            answers := answers || tl_put_writes(
-                threads[i], tl_put_many.runs[i], helds[i], namespaces[i], ids[i],
-                tasks[write : write + write_counts[i] - 1], idxs[write : write + write_counts[i] - 1],
-                write_channels[write : write + write_counts[i] - 1], write_types[write : write + write_counts[i] - 1],
-                write_data[write : write + write_counts[i] - 1], paths[write : write + write_counts[i] - 1]);
-            write := write + write_counts[i];
-        END IF;
+    FROM (SELECT DISTINCT tl_lineage_key(p.thread_id) AS key FROM unnest(puts) AS p ORDER BY 1) k;
+    FOREACH put IN ARRAY puts LOOP
+        answers := answers || tl_put(put);
     END LOOP;
     RETURN answers;
 END
@@ -401,7 +343,7 @@ BEGIN
     INSERT INTO blobs (id, pos, type, data)
     SELECT v.new, v.holder, b.type, b.data
     FROM unnest(old_ids, new_ids, holders) AS v (old, new, holder) JOIN blobs b ON b.id = v.old;
-    INSERT INTO cks
+    INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
     SELECT m.new, own, k.ns, k.cid, CASE WHEN m.old = ANY (orphans) THEN NULL ELSE k.parent END, k.btype, k.body, k.channels,
         coalesce(r.blobs, '{}'), k.small_channels, k.small_bytes, k.meta
     FROM unnest(old_places, new_places) AS m (old, new)
@@ -414,7 +356,7 @@ BEGIN
         LEFT JOIN unnest(old_ids, new_ids) AS v (old, new) ON v.old = r.id
         GROUP BY k.pos
     ) r ON r.pos = k.pos;
-    INSERT INTO writes
+    INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path)
     SELECT m.new, own, w.ns, w.cid, w.task_id, w.idx, w.channel, w.type, w.data, w.path
     FROM unnest(old_places, new_places) AS m (old, new) JOIN writes w ON w.pos = m.old
     ON CONFLICT DO NOTHING;

@@ -96,3 +96,5 @@ def _statements(text: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    if statement:  # its last line is a comment
+        yield statement

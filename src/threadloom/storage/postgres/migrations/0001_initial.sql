@@ -88,6 +88,33 @@ CREATE TABLE run_spans (
 );
 CREATE INDEX run_spans_thread ON run_spans (thread_id, first);
 
+-- What is put: a checkpoint with its new blobs, or pending writes (functions.sql: tl_put). Field by field as in the tables.
+
+CREATE TYPE lineage_blob AS (id bigint, type text, data bytea);
+
+CREATE TYPE lineage_write AS (task_id text, idx integer, channel text, type text, data bytea, path text);
+
+CREATE TYPE lineage_put AS (
+    thread_id text,
+    run_id text,
+    fence bigint,                                       -- that the run has to hold; NULL: whoever may write
+    era bigint,                                         -- that the thread has to be in; NULL: any
+    ns text,
+    cid text,
+    parent text,
+    btype text,
+    body bytea,
+    channels text[],
+    blobs bigint[],
+    small_channels text[],
+    small_bytes bigint[],
+    meta bytea,
+    new_blobs lineage_blob[],
+    early_namespaces text[],                            -- of checkpoints stored before this one that are to stand after it,
+    early_ids text[],                                   -- and their ids
+    writes lineage_write[]                              -- NULL: this is a checkpoint
+);
+
 -- Threads. What a thread's state looked like at the end of its last run is one row of `states`, which copies share.
 
 CREATE TABLE states (
