@@ -77,6 +77,12 @@ class Events(Protocol):
         """
         ...
 
+    async def expire_log(self, thread_id: str, at: int) -> None:
+        """Lets all events of a thread that is gone expire at a moment (microseconds), and its numbers with them. Events
+        that expire earlier still do.
+        """
+        ...
+
     async def drop_of_run(self, run_id: str) -> None:
         """Removes all events of a run."""
         ...

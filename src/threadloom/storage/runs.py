@@ -36,8 +36,13 @@ class Runs(Protocol):
         """
         ...
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
-        """Returns the pending and running runs of a thread, the oldest first; at most `limit`, None for all."""
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
+        """Returns the pending and running runs of a thread, the oldest first.
+
+        Args:
+            after: only runs whose `order` is greater.
+            limit: at most so many; None for all.
+        """
         ...
 
     async def has_active(self, thread_id: str) -> bool:
@@ -168,8 +173,8 @@ class Runs(Protocol):
         """Removes the run's row, if it is there. Outcome, events and deliveries are removed by their own methods."""
         ...
 
-    async def delete_of_thread(self, thread_id: str) -> None:
-        """Removes all runs of a thread. Outcomes, events and deliveries stay."""
+    async def delete_of_thread(self, thread_id: str) -> int:
+        """Removes all runs of a thread. Outcomes, events and deliveries stay. Returns how many runs there were."""
         ...
 
     async def put_outcome(self, outcome: Outcome) -> None:

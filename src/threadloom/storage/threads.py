@@ -6,7 +6,13 @@ from typing import Any, Protocol
 import msgspec
 
 from threadloom.storage.filters import Filter
+from threadloom.storage.rows import WITH_STATE, WITHOUT_STATE
 from threadloom.types import Thread, ThreadStatus, Ttl
+
+SORTED_BY: Mapping[str, str] = {
+    name: f"t.{name}" for name in ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
+}
+"""What each `sort_by` sorts by, of `threads t`. Ties keep the order of making."""
 
 
 class ThreadQuery(msgspec.Struct, kw_only=True):
@@ -27,6 +33,16 @@ class ThreadQuery(msgspec.Struct, kw_only=True):
     with_state: bool = True
 
 
+def search(query: ThreadQuery, where: str, page: str) -> str:
+    """The statement that finds threads; conditions and page (LIMIT, OFFSET) are as the database spells them, of `threads t`."""
+    order = f"ORDER BY {SORTED_BY[query.sort_by]} {'DESC' if query.descending else 'ASC'}, t.seq"
+    columns = WITH_STATE if query.with_state else WITHOUT_STATE
+    state = "LEFT JOIN states s ON s.id = t.state_id" if query.with_state else ""
+    # Rows are chosen by number first, so that sorting moves no documents about.
+    chosen = f"SELECT t.seq AS seq FROM threads t {where} {order} {page}"
+    return f"SELECT {columns} FROM ({chosen}) c JOIN threads t ON t.seq = c.seq {state} {order}"
+
+
 class Threads(Protocol):
     """Thread records. Sorting ties keep the order of making."""
 
@@ -39,6 +55,18 @@ class Threads(Protocol):
 
         Returns:
             False when the id is taken; nothing was stored then.
+        """
+        ...
+
+    async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
+        """Stores copies of one thread, with a fixed number of statements whatever their number. Nobody else can ask for
+        their ids before the commit, so they are not locked.
+
+        Args:
+            record: what the copies have in common: all but id and metadata, with what they are forked from. Its
+                `values_json` and `interrupts_json` are not stored.
+            metadata: the metadata of each copy, by its id.
+            state_of: the thread whose state the copies show. It is a reference: no payload is copied.
         """
         ...
 
@@ -91,12 +119,6 @@ class Threads(Protocol):
         """Sets or, with None, clears the error that the record shows. Values and interrupts stay."""
         ...
 
-    async def share_state(self, source: str, target: str) -> None:
-        """Lets `target` show the state that `source` shows. It is a reference: no payload is copied. Both threads
-        exist.
-        """
-        ...
-
     async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None:
         """Sets or, with None, removes the time to live."""
         ...
@@ -106,7 +128,8 @@ class Threads(Protocol):
         ...
 
     async def delete(self, thread_id: str) -> bool:
-        """Removes the record alone; history, runs, events and crons are removed by their own methods.
+        """Removes the record alone; history, runs, events and crons are removed by their own methods. Its forks stay
+        known as long as a thread descends from it.
 
         Returns:
             False when there was none.
