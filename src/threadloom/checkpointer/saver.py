@@ -24,7 +24,6 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
     get_serializable_checkpoint_metadata,
 )
-from langgraph.checkpoint.base import PendingWrite as GraphWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from threadloom.checkpointer.memory import BIG_STATE, ON_ITS_WAY, Known, Memory, known_of
@@ -41,15 +40,18 @@ from threadloom.checkpointer.work import (
     Listing,
     config_of,
     deleting_run,
+    delta_history,
     named,
     off_the_loop,
     pruning,
+    row_size,
     seeking_input,
     walking,
     with_kept_input,
 )
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
+from threadloom.large import LARGE, aside
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
 
@@ -313,7 +315,7 @@ class Saver(BaseCheckpointSaver[str]):
         )
         if row is None:
             return None
-        return await self._shown(row) if is_shown(config) else self._tuple(row)
+        return await self._opened(row, config)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, for worker threads."""
@@ -341,7 +343,7 @@ class Saver(BaseCheckpointSaver[str]):
         while (page := listing.next_page()) is not None:
             rows = listing.add(await self._storage.read(page, heavy=True))
             for row in rows:
-                yield await self._shown(row) if is_shown(config) else self._tuple(row)
+                yield await self._opened(row, config)
 
     def list(
         self,
@@ -357,10 +359,14 @@ class Saver(BaseCheckpointSaver[str]):
         while (page := listing.next_page()) is not None:
             yield from map(self._tuple, listing.add(self._storage.read_now(page)))
 
-    async def _shown(self, row: CheckpointRow) -> CheckpointTuple:
+    async def _opened(self, row: CheckpointRow, config: RunnableConfig | None) -> CheckpointTuple:
         thread_id, latest = row.thread_id, self._storage.read
-        row = await without_answered(row, self.serde, lambda ns: latest(lambda tx: tx.lineage.latest(thread_id, ns)))
-        return with_goto(self._tuple(row), self.get_next_version)
+        if for_show := is_shown(config):
+            row = await without_answered(
+                row, self.serde, lambda ns: latest(lambda tx: tx.lineage.latest(thread_id, ns))
+            )
+        opened = await aside(self._tuple, row) if row_size(row) >= LARGE else self._tuple(row)
+        return with_goto(opened, self.get_next_version) if for_show else opened
 
     def _tuple(self, row: CheckpointRow) -> CheckpointTuple:
         loads = self.serde.loads_typed
@@ -394,7 +400,7 @@ class Saver(BaseCheckpointSaver[str]):
             return {}
         await self._own_puts(config)
         rows = await self._storage.read(walking(config, channels), heavy=True)
-        return self._delta_history(rows, channels)
+        return delta_history(rows, channels, self.serde.loads_typed)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -403,31 +409,7 @@ class Saver(BaseCheckpointSaver[str]):
         if not channels:
             return {}
         off_the_loop("aget_delta_channel_history")
-        return self._delta_history(self._storage.read_now(walking(config, channels)), channels)
-
-    def _delta_history(
-        self, rows: Sequence[CheckpointRow], channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        loads = self.serde.loads_typed
-        newest_first: dict[str, list[GraphWrite]] = {channel: [] for channel in channels}
-        seeds: dict[str, Any] = {}
-        for row in rows:
-            missing = newest_first.keys() - seeds.keys()
-            for write in reversed(row.writes):
-                if write.channel in missing:
-                    value = loads((write.type, write.data))
-                    newest_first[write.channel].append((write.task_id, write.channel, value))
-            for channel in missing.intersection(row.refs):
-                seeds[channel] = loads(row.blobs[row.refs[channel]])
-            if inline := missing.intersection(row.small):
-                values = loads((row.body_type, row.body))["channel_values"]
-                seeds.update((channel, values[channel]) for channel in inline)
-        history: dict[str, DeltaChannelHistory] = {}
-        for channel, found in newest_first.items():
-            history[channel] = {"writes": found[::-1]}
-            if channel in seeds:
-                history[channel]["seed"] = seeds[channel]
-        return history
+        return delta_history(self._storage.read_now(walking(config, channels)), channels, self.serde.loads_typed)
 
     async def input_before(self, config: RunnableConfig) -> str | None:
         """The nearest checkpoint with an input, from the root checkpoint that `config` names back (see `seeking_input`)."""

@@ -9,6 +9,7 @@ import msgspec
 from threadloom.auth.authorize import Guard
 from threadloom.codec import Fragment, to_json
 from threadloom.errors import ApiError, Invalid
+from threadloom.large import dump_json
 from threadloom.services.permission import left
 from threadloom.services.requests import ItemNamespaces, ItemSearch
 from threadloom.storage.items import conditions
@@ -67,7 +68,7 @@ class ItemService:
         await self._guard.ask(caller, "store", "get", asked)
         place, key = _labels(asked), left(asked, "key", str)
         item = await _asked(self._store.aget(place, key, refresh_ttl=asked.get("refresh_ttl")))
-        return None if item is None else _shown(item)
+        return None if item is None else await _shown(item)
 
     async def delete(self, caller: Caller, namespace: Labels, key: str) -> None:
         """Removes an item, if it is there."""
@@ -101,7 +102,7 @@ class ItemService:
                 refresh_ttl=asked.get("refresh_ttl"),
             )
         )
-        return [_shown(item) | {"score": item.score} for item in items]
+        return [await _shown(item) | {"score": item.score} for item in items]
 
     async def namespaces(self, caller: Caller, request: ItemNamespaces) -> list[Labels]:
         """A page of the namespaces that hold items."""
@@ -148,11 +149,11 @@ async def _asked(call: Awaitable[T]) -> T:
         raise Invalid(str(refused)) from refused
 
 
-def _shown(item: Any) -> dict[str, Any]:
+async def _shown(item: Any) -> dict[str, Any]:
     return {
         "namespace": list(item.namespace),
         "key": item.key,
-        "value": Fragment(_exact(item.value)),
+        "value": Fragment(await dump_json(item.value, _exact)),
         "created_at": _moment(item.created_at),
         "updated_at": _moment(item.updated_at),
     }

@@ -9,6 +9,7 @@ from threadloom.encryption.cipher import UndecipherableError
 from threadloom.engine.events import Numbers, closing
 from threadloom.errors import ApiError, NotFound, StorageError, Unavailable
 from threadloom.ids import new_id
+from threadloom.large import is_heavy
 from threadloom.services.limits import Limits
 from threadloom.services.log_place import NEVER, LogPlace, from_now, missed_by
 from threadloom.services.opened_stream import EventStream
@@ -101,7 +102,8 @@ class RunStreamService:
             admitted = await self._storage.write(
                 lambda tx: self._runs.admit(
                     tx, caller, thread_id, request, grant=grant, priority=priority, own_thread=own
-                )
+                ),
+                heavy=is_heavy(request.input),
             )
         except BaseException:
             follower.close()

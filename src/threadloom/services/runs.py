@@ -16,6 +16,7 @@ from threadloom.engine.settle import throw_away
 from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.graphs.priority import Assign
 from threadloom.graphs.registry import Graphs
+from threadloom.large import is_heavy
 from threadloom.services.given import note_given
 from threadloom.services.limits import Limits
 from threadloom.services.permission import any_known_run, both, known_run, known_thread, thread_seen
@@ -122,7 +123,8 @@ class RunService:
         grant = await self.granting.grant(caller, thread_id, request)
         priority = await self.priorities.of(caller, thread_id, request, grant=grant)
         admitted = await self._storage.write(
-            lambda tx: self.admit(tx, caller, thread_id, request, grant=grant, priority=priority)
+            lambda tx: self.admit(tx, caller, thread_id, request, grant=grant, priority=priority),
+            heavy=is_heavy(request.input),
         )
         self.admitted(admitted)
         return admitted.run

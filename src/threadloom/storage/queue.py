@@ -3,6 +3,7 @@
 import msgspec
 import orjson
 
+from threadloom.large import read_json
 from threadloom.types import CancelAction, Run, RunStatus
 
 
@@ -63,7 +64,7 @@ def claimed(run: Run, claim: Claim, fence: int, metadata: bytes | str, kwargs: b
         run,
         status="running",
         metadata=orjson.loads(metadata),
-        kwargs=orjson.loads(kwargs),
+        kwargs=read_json(kwargs),
         attempt=1,
         fence=fence,
         lease=claim.lease,

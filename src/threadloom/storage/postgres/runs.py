@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from threadloom.codec import to_json
+from threadloom.large import read_json, write_json
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.documents import text
@@ -32,7 +33,7 @@ class PostgresRuns:
     async def insert(self, run: Run, claim: Claim | None = None) -> Run:
         await self._db.lock_thread(run.thread_id)
         self._locked.add(run.run_id)
-        metadata, kwargs = to_json(run.metadata).decode(), to_json(run.kwargs).decode()
+        metadata, kwargs = to_json(run.metadata).decode(), write_json(run.kwargs, to_json).decode()
         values = (
             run.run_id,
             run.thread_id,
@@ -212,7 +213,7 @@ def run_of(row: Mapping[str, Any]) -> Run:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         metadata=orjson.loads(row["metadata"]),
-        kwargs=orjson.loads(row["kwargs"]),
+        kwargs=read_json(row["kwargs"]),
         multitask_strategy=row["multitask_strategy"],
         due=row["due"],
         order=row["seq"],

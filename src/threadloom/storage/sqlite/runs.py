@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from threadloom.codec import to_json
+from threadloom.large import read_json, write_json
 from threadloom.storage.named import load
 from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, claimed, delayed_at
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
@@ -28,7 +29,7 @@ class SqliteRuns:
         self._fence = 0
 
     async def insert(self, run: Run, claim: Claim | None = None) -> Run:
-        given, metadata, kwargs = run, to_json(run.metadata), to_json(run.kwargs)
+        given, metadata, kwargs = run, to_json(run.metadata), write_json(run.kwargs, to_json)
         if claim is not None:
             run = claimed(run, claim, self._next_fence(), metadata, kwargs)
         cursor = self._db.execute(
@@ -268,7 +269,7 @@ def run_of(row: tuple[Any, ...]) -> Run:
         created_at=created_at,
         updated_at=updated_at,
         metadata=orjson.loads(metadata),
-        kwargs=orjson.loads(kwargs),
+        kwargs=read_json(kwargs),
         multitask_strategy=strategy,
         due=due,
         order=order,
