@@ -12,7 +12,7 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -35,6 +35,8 @@ DEEPEST = 1000
 """Levels of what the server wrote itself; requests have fewer."""
 
 _DUMPED_DEPTH = 100
+
+_SCALARS = frozenset({int, float, bool, type(None)})
 
 _SMALL_ITEM = 64
 """Bytes of the items of a list, on average, below which finding them costs as much as reading them."""
@@ -283,8 +285,7 @@ def let_go(holder: list[Any]) -> None:
     """Frees a large JSON value piece by piece, on the thread for large values: Python frees it as a whole otherwise, holding all
     others up. `holder` is a list with the value, to which nobody else refers any more; what somebody refers to stays.
     """
-    if holder:
-        _readers.submit(_take_apart, holder)
+    _readers.submit(_take_apart, holder)
 
 
 def _take_apart(waiting: list[Any]) -> None:
@@ -356,22 +357,33 @@ def _dump(value: Any, dumps: Callable[[Any], bytes], parts: list[bytes], depth: 
 
 
 def _weight(value: Any) -> int:
-    """About how many values, short texts among them, a value consists of; no more are counted than `HEAVY`."""
-    weight = 0
-    waiting = [value]
-    while waiting and weight < HEAVY:
-        value = waiting.pop()
-        weight += 1
-        if isinstance(value, str):
-            weight += len(value) // 64
-        elif isinstance(value, dict):
-            waiting.extend(itertools.islice(value.values(), HEAVY))
-            weight += len(value)
-        elif isinstance(value, list | tuple):
-            waiting.extend(itertools.islice(value, HEAVY))
-        elif hasattr(value, "__dict__"):
-            waiting.extend(itertools.islice(vars(value).values(), HEAVY))
-    return weight
+    """About how many values, short texts among them, a value consists of; not many more are counted than `HEAVY`."""
+    found = [value]
+    texts = 0
+    for part in found:  # it grows meanwhile
+        kind = type(part)
+        if kind is str:
+            texts += len(part) // 64
+        elif kind is dict or kind is list or kind is tuple:
+            if len(part) + texts > HEAVY:
+                return HEAVY
+            found.extend(part.values() if kind is dict else part)
+        elif kind not in _SCALARS:
+            found.extend(_parts(part))
+        if len(found) + texts > HEAVY:
+            return HEAVY
+    return len(found) + texts
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What an object of another kind consists of, as far as that is easily seen."""
+    if isinstance(value, Mapping):
+        return itertools.islice(value.values(), HEAVY)
+    if isinstance(value, str | bytes):
+        return itertools.repeat(None, min(len(value) // 64, HEAVY))
+    if isinstance(value, list | tuple | Set):
+        return itertools.islice(value, HEAVY)
+    return list(getattr(value, "__dict__", {}).values())
 
 
 # --- msgpack ---

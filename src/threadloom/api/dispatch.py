@@ -96,7 +96,8 @@ class Dispatcher:
             with contained():  # handlers, factories and reducers of the user's run in it
                 return await operation.handler(call)
         finally:
-            let_go(call.large)
+            if call.large:
+                let_go(call.large)
 
     def _unmatched(self, scope: Scope, path: str, methods: set[str]) -> ASGIApp:
         # Beside an own app, what is not a system route's method might as well be the app's: nobody has it.

@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 from threadloom.api import parse
 from threadloom.codec import to_json
 from threadloom.errors import Invalid, TooLarge
-from threadloom.large import LARGE, aside, dump_json
+from threadloom.large import LARGE, aside, is_heavy, write_json
 from threadloom.services.requests import canonical
 from threadloom.types import Caller
 
@@ -108,7 +108,7 @@ def answer(value: Any, status: int = 200, headers: RawHeaders | None = None) -> 
 
 async def answer_aside(value: Any, status: int = 200) -> Reply:
     """As `answer`, for a value that may be large and that nobody changes meanwhile."""
-    return Reply(await dump_json(value, to_json), status)
+    return Reply(await aside(write_json, value, to_json) if is_heavy(value) else to_json(value), status)
 
 
 def nothing(status: int = 204) -> Reply:

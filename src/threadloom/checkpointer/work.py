@@ -54,8 +54,12 @@ def with_kept_input(config: RunnableConfig, checkpoint: Checkpoint) -> Checkpoin
 
 def row_size(row: CheckpointRow) -> int:
     """Bytes of the values of a checkpoint and of its pending writes."""
-    blobs = sum(len(data) for _, data in row.blobs.values())
-    return len(row.body) + blobs + sum(len(write.data) for write in row.writes)
+    size = len(row.body)
+    for _, data in row.blobs.values():
+        size += len(data)
+    for write in row.writes:
+        size += len(write.data)
+    return size
 
 
 def named(config: RunnableConfig) -> tuple[str, str, str | None]:

@@ -80,8 +80,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._done = False
         """Whether what comes in is no longer for the parser: it was refused, or the connection is a web socket's."""
         self._deadline: asyncio.TimerHandle | None = None
-        self._goes_on = False
-        """Whether the parser is told a second time what the body of a request is like."""
         self._body_deadline: asyncio.TimerHandle | None = None
         self._heard = 0.0
         """When a part of a body came last."""
@@ -152,37 +150,23 @@ class HttpProtocol(HttpToolsProtocol):
         assert isinstance(refused, httptools.HttpParserUpgrade)
         rest = self._data[refused.args[0] :]
         if self._has_body():
-            self.parser = httptools.HttpRequestParser(self)
+            self.parser = httptools.HttpRequestParser(_AfterHead(self))
             framing = (b"content-length", b"transfer-encoding")
             lines = [b"%b: %b\r\n" % header for header in self.headers if header[0] in framing]
-            self._goes_on = True
             self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(lines))
-            self._goes_on = False
         if rest:
             self._data = rest
             super().data_received(rest)
 
     # --- the parser's events ---
 
-    def on_url(self, url: bytes) -> None:
-        if not self._goes_on:
-            super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._goes_on:
-            super().on_header(name, value)
-
     def on_message_begin(self) -> None:
-        if self._goes_on:
-            return
         self._in_head = self._began = True
         self._first_read = self._reading
         self._head_bytes = self._silent_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self._goes_on:
-            return
         self._in_head = False
         self._progress = True
         self._stop_clock()
@@ -283,6 +267,34 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+class _AfterHead:
+    """A parser's events for a protocol that has had the head of the first message already."""
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._protocol = protocol
+        self._in_first_head = True
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if not self._in_first_head:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._in_first_head:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_first_head:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._in_first_head:
+            self._in_first_head = False
+        else:
+            self._protocol.on_headers_complete()
 
 
 async def _serve(cycle: RequestResponseCycle, app: Any) -> None:
