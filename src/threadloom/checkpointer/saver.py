@@ -361,7 +361,7 @@ class Saver(BaseCheckpointSaver[str]):
 
     async def _opened(self, row: CheckpointRow, config: RunnableConfig | None) -> CheckpointTuple:
         thread_id, latest = row.thread_id, self._storage.read
-        if for_show := is_shown(config):
+        if for_show := bool(row.writes) and is_shown(config):
             row = await without_answered(
                 row, self.serde, lambda ns: latest(lambda tx: tx.lineage.latest(thread_id, ns))
             )
