@@ -21,6 +21,7 @@ GROWING = {
     "heads",
     "items",
     "run_spans",
+    "forks",
 }
 WHOLE = {
     ("lineage.sql", "heads"): "the checkpoints of all threads were asked for",
@@ -43,7 +44,7 @@ SMALL = {
 
 FILES = (
     "assistants.sql",
-    "collect.sql",
+    "segments.sql",
     "crons.sql",
     "deliveries.sql",
     "events.sql",

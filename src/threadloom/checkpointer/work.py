@@ -1,12 +1,11 @@
 """The saver's transactions, and how configs name checkpoints."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import Checkpoint, DeltaChannelHistory, get_checkpoint_id
-from langgraph.checkpoint.base import PendingWrite as GraphWrite
+from langgraph.checkpoint.base import Checkpoint, get_checkpoint_id
 from langgraph.constants import START
 
 from threadloom.storage.base import Tx
@@ -55,8 +54,8 @@ def with_kept_input(config: RunnableConfig, checkpoint: Checkpoint) -> Checkpoin
 def row_size(row: CheckpointRow) -> int:
     """Bytes of the values of a checkpoint and of its pending writes."""
     size = len(row.body)
-    for _, data in row.blobs.values():
-        size += len(data)
+    for blob in row.blobs.values():
+        size += len(blob.data)
     for write in row.writes:
         size += len(write.data)
     return size
@@ -82,31 +81,6 @@ def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:
         return await tx.lineage.path(thread_id, ns, cid, channels)
 
     return work
-
-
-def delta_history(
-    rows: Sequence[CheckpointRow], channels: Sequence[str], loads: Callable[[tuple[str, bytes]], Any]
-) -> Mapping[str, DeltaChannelHistory]:
-    """For each channel the nearest value stored in `rows` (newest first), and all writes since, oldest first."""
-    newest_first: dict[str, list[GraphWrite]] = {channel: [] for channel in channels}
-    seeds: dict[str, Any] = {}
-    for row in rows:
-        missing = newest_first.keys() - seeds.keys()
-        for write in reversed(row.writes):
-            if write.channel in missing:
-                value = loads((write.type, write.data))
-                newest_first[write.channel].append((write.task_id, write.channel, value))
-        for channel in missing.intersection(row.refs):
-            seeds[channel] = loads(row.blobs[row.refs[channel]])
-        if inline := missing.intersection(row.small):
-            values = loads((row.body_type, row.body))["channel_values"]
-            seeds.update((channel, values[channel]) for channel in inline)
-    history: dict[str, DeltaChannelHistory] = {}
-    for channel, found in newest_first.items():
-        history[channel] = {"writes": found[::-1]}
-        if channel in seeds:
-            history[channel]["seed"] = seeds[channel]
-    return history
 
 
 def seeking_input(config: RunnableConfig) -> Callable[[Tx], Awaitable[str | None]]:
