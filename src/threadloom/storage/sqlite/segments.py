@@ -115,7 +115,8 @@ class SqliteSegments(LineageReads, LineageOperations):
 
     async def set_spans(self, thread_id: str, first: int, spans: Mapping[str, int]) -> None:
         self._db.execute(CUTS["delete_spans"], (thread_id, first))
-        self._db.executemany(SQL["insert_span"], [(run, thread_id, begin) for run, begin in spans.items()])
+        if spans:
+            self._db.executemany(SQL["insert_span"], [(run, thread_id, begin) for run, begin in spans.items()])
 
     async def newest(self, chain: Chain) -> Sequence[Node]:
         found: dict[str, int] = {}
