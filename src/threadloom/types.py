@@ -133,6 +133,11 @@ class Run(msgspec.Struct, kw_only=True):
         """Whether its thread is thrown away at its end."""
         return bool(self.kwargs.get("temporary"))
 
+    @property
+    def stores_events(self) -> bool:
+        """Whether events of it are stored: it is resumable, or a v2 run."""
+        return bool(self.kwargs.get("resumable") or self.kwargs.get("event_streaming"))
+
 
 class Outcome(msgspec.Struct, kw_only=True):
     """How a run ended, kept so that `join` answers the same whenever it is called.

@@ -173,7 +173,7 @@ async def test_a_batch_makes_a_thousand_runs(storage):
     async def batch(tx):
         for name in NAMES:
             await tx.threads.insert(thread(name), fresh=True)
-            await admit(tx, run(f"r-{name}", name), NoStarter())
+            await admit(tx, run(f"r-{name}", name), NoStarter(), keep=0)
 
     await storage.write(batch)
     assert len(await storage.read(lambda tx: tx.runs.busy_threads())) == MANY

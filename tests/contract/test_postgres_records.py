@@ -14,6 +14,7 @@ from threadloom.storage.filters import Equals
 from threadloom.storage.named import load, numbered
 from threadloom.storage.postgres import PostgresStorage, connections
 from threadloom.storage.threads import ThreadQuery
+from threadloom.types import Thread
 
 pytestmark = pytest.mark.anyio
 
@@ -223,6 +224,8 @@ async def test_ids_of_events_grow_although_clocks_differ(storage):
 
 
 async def test_an_event_whose_time_is_over_keeps_its_number(storage):
+    made = Thread(thread_id="t", created_at=1, updated_at=1, state_updated_at=1, metadata={})
+    await storage.write(lambda tx: tx.threads.insert(made))
     await storage.write(lambda tx: tx.events.append([event(1), event(2)]))
     await storage.write(lambda tx: tx.events.expire("r", 10))
     assert await storage.write(lambda tx: tx.events.drop_expired(11)) == 2

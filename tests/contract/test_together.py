@@ -14,8 +14,8 @@ from tests.contract.test_runs import claim, put, run
 from tests.contract.test_threads import copy_of, thread
 from tests.storages import rows_of
 from threadloom.engine.admission import NoStarter, admit
+from threadloom.engine.removal import remove_thread
 from threadloom.errors import Conflict
-from threadloom.services.threads import forget
 from threadloom.storage.lineage import Blob
 from threadloom.types import Event
 
@@ -36,7 +36,7 @@ async def test_of_many_runs_that_want_a_thread_for_themselves_one_gets_it(storag
 
     async def start(number):
         wanted = msgspec.structs.replace(run(f"r{number}"), multitask_strategy="reject")
-        await storage.write(lambda tx: admit(tx, wanted, NoStarter()))
+        await storage.write(lambda tx: admit(tx, wanted, NoStarter(), keep=0))
 
     outcomes = await all_at_once(*(start(number) for number in range(12)))
     assert [type(one) for one in outcomes if one is not None] == [Conflict] * 11
@@ -52,7 +52,7 @@ async def test_a_run_that_is_claimed_is_not_ended_as_pending(storage):
 
     async def interrupt(round):
         wanted = msgspec.structs.replace(run(f"new{round}", f"t{round}"), multitask_strategy="interrupt")
-        return await storage.write(lambda tx: admit(tx, wanted, NoStarter()))
+        return await storage.write(lambda tx: admit(tx, wanted, NoStarter(), keep=0))
 
     admitted, claimed = [], []
     for round in range(10):
@@ -160,7 +160,7 @@ async def test_whatever_happens_at_once_to_a_few_threads_and_their_copies_leaves
                 await tx.threads.insert(thread(target))
 
         async def go(tx):
-            await forget(tx, thread_id, 1)
+            await remove_thread(tx, thread_id, now=1)
 
         async def cut(tx):
             await chance.choice([tx.lineage.rollback, tx.lineage.delete_run])(thread_id, run_id)

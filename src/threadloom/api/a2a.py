@@ -20,6 +20,7 @@ from threadloom.services import Services
 from threadloom.services.a2a import A2aService, told
 from threadloom.services.a2a_tasks import Asked, Scope
 from threadloom.services.a2a_wire import A2aError, Object, invalid
+from threadloom.services.responses import RpcRefusalResponse
 from threadloom.types import Event
 
 log = logging.getLogger(__name__)
@@ -117,9 +118,9 @@ class A2a:
                 summary=summary,
                 tag="A2A",
                 group="a2a",
-                result={"type": "object"},
+                result=dict[str, Any],
                 errors=(400,),
-                error="RpcRefusal",
+                error=RpcRefusalResponse,
                 **more,
             )
 

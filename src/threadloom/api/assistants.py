@@ -17,10 +17,16 @@ from threadloom.services.requests import (
     AssistantSearch,
     AssistantVersions,
 )
+from threadloom.services.responses import (
+    AssistantResponse,
+    AssistantVersionResponse,
+    DrawingResponse,
+    SchemasResponse,
+    SubgraphResponse,
+)
 
 TEXT = {"type": "string"}
 FLAG = {"type": "boolean"}
-TRUE = ("true", "True")
 
 
 class Assistants:
@@ -43,7 +49,7 @@ class Assistants:
 
     async def delete(self, call: Call) -> ASGIApp:
         assistant_id = call.id("assistant")
-        threads = (call.text("delete_threads") or "").lower() == "true"
+        threads = call.says_true("delete_threads")
         await self.services.assistants.delete(call.caller, assistant_id, delete_threads=threads)
         return nothing()
 
@@ -75,7 +81,7 @@ class Assistants:
     async def subgraphs(self, call: Call) -> ASGIApp:
         name = call.params["assistant_id"]
         namespace = call.params.get("namespace")
-        recurse = call.text("recurse") in TRUE
+        recurse = call.says_true("recurse")
         return answer(await self.services.assistants.subgraphs(call.caller, name, namespace=namespace, recurse=recurse))
 
     async def schemas(self, call: Call) -> ASGIApp:
@@ -96,8 +102,8 @@ class Assistants:
             )
 
         one = "/{assistant_id}"
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Assistant"}}
-        changed = {"result": "Assistant", "errors": (400, 404)}
+        listed = list[AssistantResponse]
+        changed = {"result": AssistantResponse, "errors": (400, 404)}
         recurse = Param("recurse", FLAG, "Whether to go into subgraphs of subgraphs.")
         xray = Param("xray", {"type": ["boolean", "integer"]}, "How many levels of subgraphs to show in place.")
         return [
@@ -107,7 +113,7 @@ class Assistants:
                 self.create,
                 "Create an assistant",
                 body=AssistantCreate,
-                result="Assistant",
+                result=AssistantResponse,
                 errors=(400, 404, 409),
             ),
             assistants(
@@ -119,10 +125,10 @@ class Assistants:
                 self.count,
                 "Count assistants",
                 body=AssistantCount,
-                result={"type": "integer"},
+                result=int,
                 errors=(404,),
             ),
-            assistants("GET", one, self.get, "Get an assistant", result="Assistant", errors=(404,)),
+            assistants("GET", one, self.get, "Get an assistant", result=AssistantResponse, errors=(404,)),
             assistants("PATCH", one, self.patch, "Make a new version", body=AssistantPatch, **changed),
             assistants(
                 "DELETE",
@@ -139,12 +145,18 @@ class Assistants:
                 self.versions,
                 "List versions, newest first",
                 body=AssistantVersions,
-                result={"type": "array", "items": {"$ref": "#/components/schemas/AssistantVersion"}},
+                result=list[AssistantVersionResponse],
                 errors=(404,),
             ),
             assistants("POST", one + "/latest", self.latest, "Go to a version", body=AssistantLatest, **changed),
             assistants(
-                "GET", one + "/graph", self.graph, "Draw the graph", query=(xray,), result="Drawing", errors=(404, 424)
+                "GET",
+                one + "/graph",
+                self.graph,
+                "Draw the graph",
+                query=(xray,),
+                result=DrawingResponse,
+                errors=(404, 424),
             ),
             assistants(
                 "GET",
@@ -152,7 +164,7 @@ class Assistants:
                 self.subgraphs,
                 "List the schemas of subgraphs",
                 query=(recurse,),
-                result="Subgraphs",
+                result=dict[str, SubgraphResponse],
                 errors=(404, 424),
             ),
             assistants(
@@ -161,10 +173,15 @@ class Assistants:
                 self.subgraphs,
                 "List the schemas of a subgraph",
                 query=(recurse,),
-                result="Subgraphs",
+                result=dict[str, SubgraphResponse],
                 errors=(404, 424),
             ),
             assistants(
-                "GET", one + "/schemas", self.schemas, "Get the graph's schemas", result="Schemas", errors=(404, 424)
+                "GET",
+                one + "/schemas",
+                self.schemas,
+                "Get the graph's schemas",
+                result=SchemasResponse,
+                errors=(404, 424),
             ),
         ]

@@ -11,6 +11,7 @@ from threadloom.api.threads import pages
 from threadloom.services import Services
 from threadloom.services.records import cron_record, select_fields
 from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronSearch
+from threadloom.services.responses import CronResponse
 
 
 class Crons:
@@ -56,15 +57,15 @@ class Crons:
                 method=method, path=path, handler=handler, summary=summary, tag="Crons", group="runs", **more
             )
 
-        make = {"body": CronCreate, "result": "Cron", "errors": (400, 404)}
+        make = {"body": CronCreate, "result": CronResponse, "errors": (400, 404)}
         one = "/runs/crons/{cron_id}"
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Cron"}}
+        listed = list[CronResponse]
         return [
             crons("POST", "/runs/crons", self.create, "Make a cron, each firing on a thread of its own", **make),
             crons("POST", "/threads/{thread_id}/runs/crons", self.create, "Make a cron on a thread", **make),
             crons("POST", "/runs/crons/search", self.search, "Search crons", body=CronSearch, result=listed),
-            crons("POST", "/runs/crons/count", self.count, "Count crons", body=CronCount, result={"type": "integer"}),
-            crons("GET", one, self.get, "Get a cron", result="Cron", errors=(404,)),
-            crons("PATCH", one, self.patch, "Change a cron", body=CronPatch, result="Cron", errors=(400, 404)),
+            crons("POST", "/runs/crons/count", self.count, "Count crons", body=CronCount, result=int),
+            crons("GET", one, self.get, "Get a cron", result=CronResponse, errors=(404,)),
+            crons("PATCH", one, self.patch, "Change a cron", body=CronPatch, result=CronResponse, errors=(400, 404)),
             crons("DELETE", one, self.delete, "Delete a cron", status=204, errors=(404,)),
         ]

@@ -14,6 +14,7 @@ from threadloom.services import Services
 from threadloom.services.event_filter import CHANNELS, EventFilter, read_filter
 from threadloom.services.event_stream import EventFeed, envelope
 from threadloom.services.protocol_params import NotACommand, Refused, failure, read_command, success
+from threadloom.services.responses import ProtocolErrorResponse
 from threadloom.types import Event
 
 NOT_JSON = "Invalid JSON body"
@@ -102,7 +103,7 @@ class Events:
                 summary="Follow a thread's events, of all its v2 runs; the same path upgraded is a web socket.",
                 message=FILTER_SCHEMA,
                 media="text/event-stream",
-                result={"type": "string"},
+                result=str,
                 errors=(400, 404, 429),
             ),
             Operation(
@@ -113,9 +114,9 @@ class Events:
                 group="event_streaming",
                 summary="Start a run, answer an interrupt, look at agents or state: one command of the v2 protocol.",
                 message=COMMAND_SCHEMA,
-                result={"type": "object"},
+                result=dict[str, Any],
                 errors=(400, 422),
-                error="ProtocolError",
+                error=ProtocolErrorResponse,
             ),
         ]
 

@@ -197,6 +197,11 @@ class Call:
             raise Invalid(f"{name}: {text!r:.100} is neither true nor false")
         return value
 
+    def says_true(self, name: str) -> bool:
+        """Whether a query parameter is `true`, in any case. Anything else counts as false, as it does on LangGraph Server for the
+        parameters that take this instead of `flag`."""
+        return (self.text(name) or "").lower() == "true"
+
     def word(self, name: str, words: Iterable[str]) -> str | None:
         """A query parameter that is one of `words`, or None.
 

@@ -19,6 +19,7 @@ from threadloom.codec import to_json
 from threadloom.errors import ApiError, Invalid
 from threadloom.services import Services
 from threadloom.services.mcp import McpService, UnknownTool
+from threadloom.services.responses import RpcRefusalResponse
 
 log = logging.getLogger(__name__)
 
@@ -111,9 +112,9 @@ class Mcp:
                     self.post,
                     "Send an MCP message (`initialize`, `ping`, `tools/list`, `tools/call`); notifications answer 202",
                     message=rpc.BODY,
-                    result={"type": "object"},
+                    result=dict[str, Any],
                     errors=(202, 400, 429),
-                    error="RpcRefusal",
+                    error=RpcRefusalResponse,
                 ),
                 mcp("GET", path, self.no_stream, "There is no event stream", status=405),
                 mcp("DELETE", path, self.no_session, "There are no sessions", status=404),

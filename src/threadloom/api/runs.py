@@ -13,6 +13,7 @@ from threadloom.services import Services
 from threadloom.services.records import run_record, select_fields
 from threadloom.services.requests import RunCreate
 from threadloom.services.requests.bounds import SELECT, check_count
+from threadloom.services.responses import RunResponse
 from threadloom.services.run_streams import RunNotFound
 from threadloom.types import CancelAction, RunStatus
 
@@ -56,7 +57,7 @@ FOLLOW = (
     CANCEL_ON_DISCONNECT,
 )
 EVENTS = "text/event-stream"
-STREAMED: dict[str, Any] = {"query": (NAMESPACE,), "media": EVENTS, "result": {}}
+STREAMED: dict[str, Any] = {"query": (NAMESPACE,), "media": EVENTS, "result": Any}
 """What the operations that make a run and stream it have in common."""
 NO_STREAM: dict[int, dict[str, dict[str, Any]]] = {404: {EVENTS: {}}}
 NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {
@@ -124,7 +125,7 @@ class Runs(Watching):
 
     async def create(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
-        run = await self.services.runs.create(call.caller, thread_id, await call.read(RunCreate))
+        run = await self.services.starts.create(call.caller, thread_id, await call.read(RunCreate))
         return answer(run_record(run), headers=places(f"/threads/{thread_id}/runs/{run.run_id}"))
 
     async def stream(self, call: Call) -> ASGIApp:
@@ -227,11 +228,11 @@ class Runs(Watching):
             Param("status", {"enum": list(STATUSES)}),
             Param("select", {"type": "array", "items": {"enum": list(FIELDS)}}, "Fields of the answer."),
         )
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
+        listed = list[RunResponse]
         wait = Param("wait", FLAG, "Whether to answer only when the run has ended.")
         watch = Param("stream_modes", {"type": "array", "items": {"enum": list(THREAD_MODES)}})
         return [
-            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result={}, **make),
+            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result=Any, **make),
             runs(
                 "POST",
                 "/runs/stream",
@@ -240,9 +241,9 @@ class Runs(Watching):
                 **STREAMED,
                 **make,
             ),
-            runs("POST", "/runs", self.create, "Make a run", result="Run", **make),
+            runs("POST", "/runs", self.create, "Make a run", result=RunResponse, **make),
             runs("GET", "/runs", self.search, "List runs, newest first", query=listing, result=listed, errors=(404,)),
-            runs("GET", one, self.get, "Get a run", result="Run", errors=(404,)),
+            runs("GET", one, self.get, "Get a run", result=RunResponse, errors=(404,)),
             runs("DELETE", one, self.delete, "Delete a run and its checkpoints", status=204, errors=(404, 409)),
             runs(
                 "POST",
@@ -250,7 +251,7 @@ class Runs(Watching):
                 self.cancel,
                 "Cancel a run (202 at once, or 200 when it has ended with `wait`)",
                 query=(wait, ACTION),
-                result={},
+                result=Any,
                 errors=(202, 404),
             ),
             runs(
@@ -259,7 +260,7 @@ class Runs(Watching):
                 self.join,
                 "Wait for a run's output",
                 query=(CANCEL_ON_DISCONNECT,),
-                result={},
+                result=Any,
                 errors=(404,),
                 told=NO_OUTPUT,
             ),
@@ -270,7 +271,7 @@ class Runs(Watching):
                 "Stream a run's events; `Last-Event-ID` resumes",
                 query=FOLLOW,
                 media=EVENTS,
-                result={},
+                result=Any,
                 errors=(404, 429),
                 told=NO_STREAM,
             ),
@@ -281,7 +282,7 @@ class Runs(Watching):
                 "Stream the events of all runs of a thread",
                 query=(watch,),
                 media=EVENTS,
-                result={},
+                result=Any,
                 errors=(404, 429),
                 told=NO_STREAM,
             ),

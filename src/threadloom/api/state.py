@@ -9,6 +9,7 @@ from threadloom.api.routing import Operation, Param
 from threadloom.errors import Invalid
 from threadloom.services import Services
 from threadloom.services.requests import HistoryQuery, StateAt, StateUpdate, state_fields
+from threadloom.services.responses import StateWrittenResponse, ThreadStateResponse
 
 TEXT = {"type": "string"}
 SUBGRAPHS = Param("subgraphs", {"type": "boolean"}, "Whether to show the states of running subgraphs in place.")
@@ -34,7 +35,7 @@ class State:
             call.caller,
             thread_id,
             checkpoint=None if checkpoint_id is None else {"checkpoint_id": checkpoint_id},
-            subgraphs=call.text("subgraphs") in ("true", "True"),
+            subgraphs=call.says_true("subgraphs"),
             select=state_fields(call.all("select")),
         )
         return answer(state)
@@ -64,10 +65,7 @@ class State:
             limit = call.whole("limit", DEFAULT_LIMIT, least=None)
         except Invalid:
             raise Invalid(f"Invalid limit {call.text('limit')}") from None
-        query = HistoryQuery(limit=max(limit, 0), before=call.text("before") or "", select=call.all("select"))
-        if limit <= 0:
-            await self.services.threads.get(call.caller, thread_id)
-            return answer([])
+        query = HistoryQuery(limit=limit, before=call.text("before") or "", select=call.all("select"))
         # The caller has the id in the path. Without it here, `map(del(.metadata.thread_id))` makes histories of copies equal.
         return answer(await self.services.state.history(call.caller, thread_id, query, tell_thread=False))
 
@@ -86,20 +84,28 @@ class State:
             )
 
         query = (SUBGRAPHS, SELECT)
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/ThreadState"}}
+        listed = list[ThreadStateResponse]
         pages = (
             Param("limit", {"type": "integer", "default": DEFAULT_LIMIT}),
             Param("before", TEXT, "A checkpoint id."),
         )
         return [
-            states("GET", "/state", self.get, "Get the latest state", query=query, result="ThreadState", errors=(404,)),
+            states(
+                "GET",
+                "/state",
+                self.get,
+                "Get the latest state",
+                query=query,
+                result=ThreadStateResponse,
+                errors=(404,),
+            ),
             states(
                 "POST",
                 "/state",
                 self.update,
                 "Write state as if a node had returned it",
                 body=StateUpdate,
-                result="StateWritten",
+                result=StateWrittenResponse,
                 errors=(400, 404, 409),
             ),
             states(
@@ -108,7 +114,7 @@ class State:
                 self.at,
                 "Get the state at a checkpoint",
                 body=StateAt,
-                result="ThreadState",
+                result=ThreadStateResponse,
                 errors=(400, 404),
             ),
             states(
@@ -117,7 +123,7 @@ class State:
                 self.get,
                 "Get the state at a checkpoint id",
                 query=query,
-                result="ThreadState",
+                result=ThreadStateResponse,
                 errors=(404,),
             ),
             states(

@@ -185,8 +185,8 @@ class SealedRuns(Table):
     ) -> list[Run]:
         return self._opened(await self._inner.of_thread(thread_id, status=status, limit=limit, offset=offset))
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
-        return self._opened(await self._inner.active(thread_id, limit=limit))
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
+        return self._opened(await self._inner.active(thread_id, after=after, limit=limit))
 
     async def claim(
         self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
@@ -271,7 +271,7 @@ class SealedTasks(Table):
 class SealedEvents(Table):
     """`storage.events.Events`."""
 
-    PLAIN = ("last_of_run", "last_channel_seq", "floor", "expire", "drop_of_run", "drop_expired", "trim")
+    PLAIN = ("last_of_run", "last_channel_seq", "floor", "expire", "expire_log", "drop_of_run", "drop_expired", "trim")
 
     async def append(self, events: Sequence[Event]) -> list[Event]:
         sealed = [self._sealer.event(event) for event in events]

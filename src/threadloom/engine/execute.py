@@ -9,7 +9,7 @@ from typing import Any
 
 from langgraph.errors import UnknownInterruptError
 from langgraph.pregel._io import map_command
-from langgraph.types import Command, Send
+from langgraph.types import Command
 
 from threadloom import __version__
 from threadloom.auth.known import RunUsers
@@ -27,6 +27,7 @@ from threadloom.engine.turn import turn_start
 from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
 from threadloom.faults import told
 from threadloom.graphs import reading
+from threadloom.graphs.commands import command_fields
 from threadloom.graphs.registry import Graphs
 from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
@@ -318,15 +319,9 @@ class Execution:
         command = self._kwargs.get("command")
         if command is None:
             return self._kwargs.get("input")
-        given: dict[str, Any] = {}
-        if command.get("update") is not None:
-            pairs = command["update"]
-            given["update"] = [tuple(pair) for pair in pairs] if isinstance(pairs, list) else pairs
-            update = given["update"]
+        given = command_fields(command)
+        if (update := given.get("update")) is not None:
             await reading.check_update(graph, config, update.items() if isinstance(update, dict) else update)
-        if command.get("goto"):
-            goto = command["goto"]
-            given["goto"] = [_destination(one) for one in goto] if isinstance(goto, list) else _destination(goto)
         # A whole Command of LangGraph's (RemoteGraph sends those) says null for what it does not ask for.
         asked = command.get("resume") is not None or not (given and "graph" in command)
         is_written = self._run.was_begun_before and await _is_written(graph, config, given)
@@ -450,10 +445,6 @@ def _narrow(graph: Graph) -> bool:
 
 class _Nothing:
     """A command that asks for nothing."""
-
-
-def _destination(goto: Any) -> Any:
-    return Send(goto["node"], goto["input"]) if isinstance(goto, dict) else goto
 
 
 async def _is_written(graph: Graph, config: dict[str, Any], given: dict[str, Any]) -> bool:

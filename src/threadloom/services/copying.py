@@ -12,13 +12,13 @@ from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.states import thread_status
+from threadloom.engine.thread_record import show_state
 from threadloom.errors import Conflict, Invalid, NotFound
 from threadloom.ids import new_id
 from threadloom.services.permission import metadata_left, seen, thread_seen
 from threadloom.services.records import users_metadata
 from threadloom.services.requests import ThreadCopy
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
-from threadloom.services.thread_status import show_state
 from threadloom.services.threads import may_read, new_ttl, taken
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits

@@ -24,7 +24,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "heads": ("thread_id", "seg", "era"),
     "cks": ("pos", "seg", "ns", "cid", "parent", "btype", "body", "refs", "small", "meta"),
     "writes": ("pos", "seg", "ns", "cid", "task_id", "idx", "channel", "type", "data", "path"),
-    "blobs": ("id", "pos", "type", "data"),
+    "blobs": ("id", "pos", "type", "base", "number", "size", "data"),
     "run_spans": ("run_id", "thread_id", "first"),
     "states": ("id", "values", "interrupts"),
     "threads": ("seq", *_stored(THREAD, "values", "interrupts"), "state_id"),

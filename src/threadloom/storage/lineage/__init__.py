@@ -8,6 +8,18 @@ from threadloom.storage.lineage.protocol import (
     PendingWrite,
     Usage,
     WritesPut,
+    builds_on_others,
+    with_bases,
 )
 
-__all__ = ["Blob", "CheckpointPut", "CheckpointRow", "Lineage", "PendingWrite", "Usage", "WritesPut"]
+__all__ = [
+    "Blob",
+    "CheckpointPut",
+    "CheckpointRow",
+    "Lineage",
+    "PendingWrite",
+    "Usage",
+    "WritesPut",
+    "builds_on_others",
+    "with_bases",
+]

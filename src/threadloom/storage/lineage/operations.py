@@ -107,7 +107,7 @@ class Segments(Protocol):
         self, segment: int, lower: int, checkpoints: Positions, writes: Positions, orphans: Positions
     ) -> Mapping[int, int]:
         """Stores the rows at these positions once more on another segment, in the same order; `orphans` get no parent. Values
-        above `lower` are stored anew too, each once. Gives the new position of each old one."""
+        above `lower`, and those they build on, are stored anew too, each once. Gives the new position of each old one."""
 
     async def thread_ids(self) -> Sequence[str]:
         """All threads that have a history."""

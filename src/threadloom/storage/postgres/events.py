@@ -84,12 +84,17 @@ class PostgresEvents:
     async def expire(self, run_id: str, at: int) -> None:
         await self._db.execute(SQL["expire"], run_id, at)
 
+    async def expire_log(self, thread_id: str, at: int) -> None:
+        await self._db.execute(SQL["expire_log"], thread_id, at)
+
     async def drop_of_run(self, run_id: str) -> None:
         await self._db.execute(SQL["drop_of_run"], run_id)
 
     async def drop_expired(self, now: int) -> int:
-        number: int = await self._db.fetchval(SQL["drop_expired"], now)
-        return number
+        number, threads = await self._db.fetchrow(SQL["drop_expired"], now)
+        if threads:
+            await self._db.execute(SQL["drop_dead_logs"], threads)
+        return int(number)
 
     async def trim(self, thread_id: str, keep: int) -> None:
         if keep:

@@ -54,6 +54,14 @@ UPDATE events SET expires_at = $2 WHERE run_id = $1 AND NOT (
     mode = 'v2' AND name IN ('lifecycle', 'input.requested', 'input.answered')
 );
 
+-- name: expire_log
+-- The events of a thread that is gone are kept until a moment. Its row of `event_logs`, which numbers them, goes with the last of
+-- them; at once when there is none.
+WITH kept AS (
+    UPDATE events SET expires_at = $2 WHERE thread_id = $1 AND expires_at IS NULL
+)
+DELETE FROM event_logs WHERE thread_id = $1 AND NOT EXISTS (SELECT 1 FROM events WHERE thread_id = $1);
+
 -- name: drop_of_run
 -- Forgets the events of a run, and notes up to where v2 events are gone.
 WITH log AS (
@@ -67,8 +75,8 @@ FROM (SELECT thread_id, max(seq) AS seq FROM gone WHERE mode = 'v2' GROUP BY thr
 WHERE l.thread_id = g.thread_id;
 
 -- name: drop_expired
--- Forgets the events whose time is over, and notes up to where v2 events are gone. Gives how many. The logs of threads that
--- are just being written to are left for the next time: nobody waits for another in here.
+-- Forgets the events whose time is over, and notes up to where v2 events are gone. Gives how many, and of which threads. The logs
+-- of threads that are just being written to are left for the next time: nobody waits for another in here.
 WITH logs AS (
     SELECT thread_id FROM event_logs
     WHERE thread_id IN (SELECT thread_id FROM events WHERE expires_at < $1)
@@ -81,7 +89,14 @@ WITH logs AS (
     FROM (SELECT thread_id, max(seq) AS seq FROM gone WHERE mode = 'v2' GROUP BY thread_id) g
     WHERE l.thread_id = g.thread_id
 )
-SELECT count(*) FROM gone;
+SELECT count(*), array_agg(DISTINCT thread_id) FROM gone;
+
+-- name: drop_dead_logs
+-- Forgets the numbers of threads that are gone and of which no event is left. `drop_expired` has locked these logs; this is a
+-- statement of its own, so that it sees what was stored before.
+DELETE FROM event_logs l WHERE l.thread_id = ANY($1::text[])
+    AND NOT EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = l.thread_id)
+    AND NOT EXISTS (SELECT 1 FROM events e WHERE e.thread_id = l.thread_id);
 
 -- name: trim
 -- Keeps the newest events of a thread, and notes up to where v2 events are gone.

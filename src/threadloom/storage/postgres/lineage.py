@@ -6,6 +6,8 @@ for nothing is asked for here: a lock on the thread's lineage, shared by those w
 
 from typing import Any
 
+import msgspec
+
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.storage.lineage import CheckpointPut, WritesPut
 from threadloom.storage.postgres.connections import texts
@@ -47,7 +49,7 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
         texts(put.small),
         list(put.small.values()),
         put.meta,
-        [(blob.id, blob.type, blob.data) for blob in put.blobs],
+        [msgspec.structs.astuple(blob) for blob in put.blobs],
         None if early is None else texts(ns for ns, _ in early),
         None if early is None else texts(cid for _, cid in early),
         None,

@@ -61,11 +61,17 @@ found AS MATERIALIZED (
 
 -- name: whole
 -- How `latest` and `by_id` end: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
-SELECT f.era, {columns}, b.blob_ids, b.blob_types, b.blob_data
+SELECT f.era, {columns}, b.needed_blobs
 FROM found f
 JOIN cks k ON k.pos = f.pos
 CROSS JOIN LATERAL (
-    SELECT array_agg(id) AS blob_ids, array_agg(type) AS blob_types, array_agg(data) AS blob_data FROM blobs WHERE id = ANY(k.blobs)
+    WITH RECURSIVE needed (id) AS (
+        SELECT unnest(k.blobs)
+        UNION
+        SELECT b.base FROM needed n JOIN blobs b ON b.id = n.id WHERE b.base IS NOT NULL
+    )
+    SELECT array_agg((b.id, b.type, b.data, b.base, b.number, b.size)::lineage_blob) AS needed_blobs
+    FROM needed n JOIN blobs b ON b.id = n.id
 ) b
 CROSS JOIN LATERAL (
     SELECT {arrays}
@@ -111,8 +117,13 @@ CROSS JOIN LATERAL (
 ) w;
 
 -- name: blobs
--- Values by id.
-SELECT id, type, data FROM blobs WHERE id = ANY($1);
+-- Values by id, and those that they build on.
+WITH RECURSIVE needed (id) AS (
+    SELECT unnest($1::bigint[])
+    UNION
+    SELECT b.base FROM needed n JOIN blobs b ON b.id = n.id WHERE b.base IS NOT NULL
+)
+SELECT b.id, b.type, b.data, b.base, b.number, b.size FROM needed n JOIN blobs b ON b.id = n.id;
 
 -- name: path
 -- The ancestors of a checkpoint as far as channels are to be looked for, each with what is still missing there and its pending
@@ -189,7 +200,7 @@ WITH seen AS MATERIALIZED (
     ORDER BY k.ns, k.cid, k.pos DESC
 ),
 stored (channel, bytes, pos) AS (
-    SELECT r.channel, octet_length(b.data), b.pos
+    SELECT r.channel, b.size, b.pos
     FROM (SELECT DISTINCT j.channel, j.id FROM seen, unnest(seen.channels, seen.blobs) AS j (channel, id)) r
     JOIN blobs b ON b.id = r.id
     UNION ALL

@@ -8,7 +8,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
-from threadloom.storage.lineage import CheckpointRow, PendingWrite
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
 from threadloom.storage.postgres.edges import Edges
@@ -28,7 +28,7 @@ _ALONG_ONE = {"seg": "seg", "pos": "pos + 0"}
 _ALONG_ALL = {"seg": "seg + 0", "pos": "pos + 0"}
 _BY_AN_ID = {"seg": "seg - 0", "pos": "pos - 0"}
 
-Blobs = dict[int, tuple[str, bytes]]
+Blobs = dict[int, Blob]
 
 
 class LineageReads:
@@ -88,7 +88,7 @@ class LineageReads:
     async def _blobs(self, wanted: Collection[int]) -> Blobs:
         if not wanted:
             return {}
-        return {blob: (type_, data) for blob, type_, data in await self._db.fetch(SQL["blobs"], list(wanted))}
+        return {row[0]: Blob(*row) for row in await self._db.fetch(SQL["blobs"], list(wanted))}
 
     async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
         head = await self._head(thread_id)
@@ -134,9 +134,8 @@ def _whole(thread_id: str, row: Any) -> CheckpointRow | None:
     """The checkpoint of a row that has its blobs with it."""
     if row is None:
         return None
-    ids = row["blob_ids"]
-    values = () if ids is None else zip(ids, zip(row["blob_types"], row["blob_data"], strict=True), strict=True)
-    return _made(thread_id, row, row["era"], dict(values), row["blobs"])
+    blobs = {blob["id"]: Blob(*blob) for blob in row["needed_blobs"] or ()}
+    return _made(thread_id, row, row["era"], blobs, row["blobs"])
 
 
 def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[int]) -> CheckpointRow:
@@ -151,7 +150,7 @@ def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[i
         body=row["body"],
         refs=dict(zip(map(unescaped, row["channels"]), row["blobs"], strict=True)),
         small=dict(zip(map(unescaped, row["small_channels"]), row["small_bytes"], strict=True)),
-        blobs={blob: blobs[blob] for blob in wanted},
+        blobs=with_bases(wanted, blobs),
         meta=orjson.loads(row["meta"]),
         writes=_writes(row),
     )

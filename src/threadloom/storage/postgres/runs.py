@@ -56,11 +56,12 @@ class PostgresRuns:
         self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
     ) -> list[Run]:
         await self._db.lock_thread(thread_id)
-        return [RUN.read(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, status, limit, offset)]
+        query = SQL["running_of_thread" if status == "running" else "of_thread"]
+        return [RUN.read(row) for row in await self._db.fetch(query, thread_id, status, limit, offset)]
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
         await self._db.lock_thread(thread_id)
-        return [RUN.read(row) for row in await self._db.fetch(SQL["active_of_thread"], thread_id, limit)]
+        return [RUN.read(row) for row in await self._db.fetch(SQL["active_of_thread"], thread_id, after, limit)]
 
     async def has_active(self, thread_id: str) -> bool:
         await self._db.lock_thread(thread_id)
@@ -139,9 +140,10 @@ class PostgresRuns:
             await self._db.lock_thread(row["thread_id"])
         await self._db.execute(SQL["delete"], run_id)
 
-    async def delete_of_thread(self, thread_id: str) -> None:
+    async def delete_of_thread(self, thread_id: str) -> int:
         await self._db.lock_thread(thread_id)
-        await self._db.execute(SQL["delete_of_thread"], thread_id)
+        tag = await self._db.execute(SQL["delete_of_thread"], thread_id)
+        return int(tag.removeprefix("DELETE "))
 
     async def put_outcome(self, outcome: Outcome) -> None:
         await self._db.execute(*bound(SQL["put_outcome"], OUTCOME.row(outcome)))

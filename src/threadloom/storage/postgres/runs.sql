@@ -25,9 +25,13 @@ SELECT thread_id FROM runs WHERE run_id = $1;
 -- The runs of a thread, newest first, of one status or of all.
 SELECT {run} FROM runs WHERE thread_id = $1 AND ($2::text IS NULL OR status = $2) ORDER BY seq DESC LIMIT $3 OFFSET $4;
 
+-- name: running_of_thread
+-- The run of a thread that is executed, found without those that wait.
+SELECT {run} FROM runs WHERE thread_id || '' = $1 AND status = 'running' AND status = $2 LIMIT $3 OFFSET $4;
+
 -- name: active_of_thread
 -- Runs of a thread that are still to end, oldest first.
-SELECT {run} FROM runs WHERE thread_id = $1 AND status IN ('pending', 'running') ORDER BY seq LIMIT $2;
+SELECT {run} FROM runs WHERE thread_id = $1 AND seq > $2 AND status IN ('pending', 'running') ORDER BY seq LIMIT $3;
 
 -- name: has_active
 -- Whether a run of a thread is still to end.

@@ -74,6 +74,10 @@ class SqliteEvents:
     async def expire(self, run_id: str, at: int) -> None:
         self._db.execute(SQL["expire"], (run_id, at))
 
+    async def expire_log(self, thread_id: str, at: int) -> None:
+        self._db.execute(SQL["expire_log"], (thread_id, at))
+        self._db.execute(SQL["drop_floor"], (thread_id,))
+
     async def drop_of_run(self, run_id: str) -> None:
         self._db.execute(SQL["raise_floor_of_run"], (run_id,))
         self._db.execute(SQL["drop_of_run"], (run_id,))

@@ -38,7 +38,7 @@ class SqliteLineage(SqliteSegments):
         pos = self._take()
         execute = self._db.execute
         for blob in put.blobs:
-            execute(_BLOB, (blob.id, pos, blob.type, blob.data))
+            execute(_BLOB, (blob.id, pos, blob.type, blob.data, blob.base, blob.number, blob.size))
         refs = orjson.dumps(put.refs).decode()
         small = orjson.dumps(put.small).decode()
         meta = put.meta.decode()

@@ -36,7 +36,7 @@ INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, refs, small, meta) VALU
 
 -- name: insert_blob
 -- A channel value.
-INSERT INTO blobs (id, pos, type, data) VALUES (?, ?, ?, ?);
+INSERT INTO blobs (id, pos, type, data, base, number, size) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_write
 -- A pending write; nothing if an ordinary one is there already.
@@ -127,7 +127,7 @@ seen AS MATERIALIZED (
     FROM view CROSS JOIN cks c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.ns, c.cid
 ),
 stored (channel, bytes, pos) AS (
-    SELECT r.key, length(b.data), b.pos
+    SELECT r.key, b.size, b.pos
     FROM (SELECT DISTINCT j.key AS key, j.value AS id FROM seen, json_each(seen.refs) j) r JOIN blobs b ON b.id = r.id
     UNION ALL
     SELECT j.key, j.value, seen.pos FROM seen, json_each(seen.small) j WHERE j.value > 0

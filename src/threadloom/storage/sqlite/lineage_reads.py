@@ -9,7 +9,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
-from threadloom.storage.lineage import CheckpointRow, PendingWrite
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
 from threadloom.storage.named import load
 
 SQL = load(__package__, "lineage.sql")
@@ -37,7 +37,7 @@ _LATEST, _BY_ID, _BY_POSITION, _WRITES = SQL["latest_of_head"], SQL["by_id"], SQ
 
 
 def _blobs_sql(count: int) -> str:
-    return f"SELECT id, type, data FROM blobs WHERE id IN ({', '.join('?' * count)})"
+    return f"SELECT id, type, data, base, number, size FROM blobs WHERE id IN ({', '.join('?' * count)})"
 
 
 _BLOBS_SQL = [_blobs_sql(count) for count in range(BLOBS + 1)]
@@ -135,7 +135,7 @@ class LineageReads:
             for level, (seg, bound) in enumerate(chain, 1)
             for (pos,) in self._db.execute(query, (seg, min(bound, last), *conditions.values()))
         )
-        blobs: dict[int, tuple[str, bytes]] = {}
+        blobs: dict[int, Blob] = {}
         rows: list[CheckpointRow] = []
         for pos, level in found:
             if limit is not None and len(rows) >= limit:
@@ -175,15 +175,13 @@ class LineageReads:
         return rows
 
     def _row(
-        self, thread_id: str, era: int, row: Row, part: Chain, known: dict[int, tuple[str, bytes]] | None = None
+        self, thread_id: str, era: int, row: Row, part: Chain, known: dict[int, Blob] | None = None
     ) -> CheckpointRow:
         """A checkpoint in full. `known` collects the blobs that neighbours share."""
         refs = orjson.loads(row.refs)
         return _made(thread_id, era, row, self._blobs(refs, known), self._writes(part, row), refs)
 
-    def _blobs(
-        self, refs: Mapping[str, int], known: dict[int, tuple[str, bytes]] | None = None
-    ) -> dict[int, tuple[str, bytes]]:
+    def _blobs(self, refs: Mapping[str, int], known: dict[int, Blob] | None = None) -> dict[int, Blob]:
         if not refs:
             return {}
         wanted = list(refs.values())
@@ -191,11 +189,14 @@ class LineageReads:
             known = {}
         else:
             wanted = [blob for blob in wanted if blob not in known]
-        for start in range(0, len(wanted), BLOBS):
-            part = wanted[start : start + BLOBS]
-            for blob, type_, data in self._db.execute(_BLOBS_SQL[len(part)], part):
-                known[blob] = (type_, data)
-        return {blob: known[blob] for blob in refs.values()}
+        while wanted:
+            part = wanted[:BLOBS]
+            del wanted[:BLOBS]
+            for row in self._db.execute(_BLOBS_SQL[len(part)], part):
+                blob = known[row[0]] = Blob(*row)
+                if blob.base is not None and blob.base not in known:
+                    wanted.append(blob.base)
+        return with_bases(refs.values(), known)
 
     def _writes(self, part: Chain, row: Row) -> list[PendingWrite]:
         """Pending writes of a checkpoint in replay order. `part`: the chain from the head to the checkpoint's segment."""
@@ -237,7 +238,7 @@ def _made(
     thread_id: str,
     era: int,
     row: Row,
-    blobs: dict[int, tuple[str, bytes]],
+    blobs: dict[int, Blob],
     writes: list[PendingWrite],
     refs: dict[str, int] | None = None,
 ) -> CheckpointRow:

@@ -39,13 +39,14 @@ class SqliteRuns:
     async def of_thread(
         self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
     ) -> list[Run]:
-        rows = self._db.execute(SQL["of_thread"], (thread_id, status, -1 if limit is None else limit, offset))
+        query = "running_of_thread" if status == "running" else "of_thread"
+        rows = self._db.execute(SQL[query], (thread_id, status, -1 if limit is None else limit, offset))
         return [RUN.read(row) for row in rows]
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
         return [
             RUN.read(row)
-            for row in self._db.execute(SQL["active_of_thread"], (thread_id, -1 if limit is None else limit))
+            for row in self._db.execute(SQL["active_of_thread"], (thread_id, after, -1 if limit is None else limit))
         ]
 
     async def has_active(self, thread_id: str) -> bool:
@@ -163,8 +164,8 @@ class SqliteRuns:
     async def delete(self, run_id: str) -> None:
         self._changed(self._db.execute(SQL["delete"], (run_id,)))
 
-    async def delete_of_thread(self, thread_id: str) -> None:
-        self._db.execute(SQL["delete_of_thread"], (thread_id,))
+    async def delete_of_thread(self, thread_id: str) -> int:
+        return self._db.execute(SQL["delete_of_thread"], (thread_id,)).rowcount
 
     async def put_outcome(self, outcome: Outcome) -> None:
         self._db.execute(*bound(SQL["put_outcome"], OUTCOME.row(outcome)))

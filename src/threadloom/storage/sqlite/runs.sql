@@ -17,9 +17,14 @@ SELECT {run} FROM runs WHERE run_id = ?;
 -- The runs of a thread, newest first, of one status or of all.
 SELECT {run} FROM runs WHERE thread_id = ?1 AND (?2 IS NULL OR status = ?2) ORDER BY seq DESC LIMIT ?3 OFFSET ?4;
 
+-- name: running_of_thread
+-- The run of a thread that is executed, found without those that wait.
+SELECT {run} FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND status = 'running' AND status = ?2 LIMIT ?3 OFFSET ?4;
+
 -- name: active_of_thread
 -- Runs of a thread that are still to end, oldest first.
-SELECT {run} FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running') ORDER BY seq LIMIT ?;
+SELECT {run} FROM runs INDEXED BY runs_active
+WHERE thread_id = ? AND seq > ? AND status IN ('pending', 'running') ORDER BY seq LIMIT ?;
 
 -- name: has_active
 -- Whether a run of a thread is still to end.

@@ -177,11 +177,16 @@ class SqliteSegments(LineageReads, LineageOperations):
     def _refs_anew(self, pos: int, new: int, lower: int, blobs: dict[int, int]) -> str:
         """The refs of a checkpoint stored anew, of which `blobs` knows those that others have too."""
         refs: dict[str, int] = orjson.loads(self._db.execute(CUTS["refs_at"], (pos,)).fetchone()[0])
-        for channel, blob in refs.items():
-            if blob not in blobs:
-                blobs[blob] = blob
-                if self._db.execute(CUTS["blob_place"], (blob,)).fetchone()[0] > lower:
-                    blobs[blob] = self._db.execute(CUTS["free_blob_id"]).fetchone()[0]
-                    self._db.execute(CUTS["copy_blob"], (blobs[blob], new, blob))
-            refs[channel] = blobs[blob]
-        return orjson.dumps(refs).decode()
+        return to_json({channel: self._blob_anew(blob, new, lower, blobs) for channel, blob in refs.items()}).decode()
+
+    def _blob_anew(self, blob: int, new: int, lower: int, blobs: dict[int, int]) -> int:
+        """The value that a checkpoint stored anew refers to: the same, or a copy on copies of those that it builds on."""
+        if blob not in blobs:
+            place, base = self._db.execute(CUTS["blob_place"], (blob,)).fetchone()
+            blobs[blob] = blob
+            if place > lower:
+                if base is not None:
+                    base = self._blob_anew(base, new, lower, blobs)
+                blobs[blob] = self._db.execute(CUTS["free_blob_id"]).fetchone()[0]
+                self._db.execute(CUTS["copy_blob"], (blobs[blob], new, base, blob))
+        return blobs[blob]

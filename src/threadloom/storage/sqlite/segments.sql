@@ -104,16 +104,16 @@ SELECT task_id, idx, pos FROM writes INDEXED BY writes_id WHERE seg = ? AND cid 
 SELECT refs FROM cks WHERE pos = ?;
 
 -- name: blob_place
--- The checkpoint that stored a value.
-SELECT pos FROM blobs WHERE id = ?;
+-- The checkpoint that stored a value, and the value that it builds on.
+SELECT pos, base FROM blobs WHERE id = ?;
 
 -- name: free_blob_id
 -- An id for a value stored anew: those of the storage count upwards, these downwards.
 SELECT min(0, coalesce(min(id), 0)) - 1 FROM blobs;
 
 -- name: copy_blob
--- A value once more, for another checkpoint.
-INSERT INTO blobs (id, pos, type, data) SELECT ?, ?, type, data FROM blobs WHERE id = ?;
+-- A value once more, for another checkpoint, on another base.
+INSERT INTO blobs (id, pos, type, base, number, size, data) SELECT ?, ?, type, ?, number, size, data FROM blobs WHERE id = ?;
 
 -- name: copy_write
 -- A pending write once more.

@@ -74,7 +74,10 @@ CREATE INDEX writes_pos ON writes ((seg + 0), (pos + 0));
 CREATE TABLE blobs (
     id bigint PRIMARY KEY,
     pos bigint NOT NULL,                                -- of the checkpoint that stored it and owns it
-    type text NOT NULL,                                 -- serializer's type of data
+    type text NOT NULL,                                 -- serializer's type of the value
+    base bigint,                                        -- blob that data are instructions over; NULL: data is the whole value
+    number integer NOT NULL,                            -- of this version in its chain of versions, from 1
+    size bigint NOT NULL,                               -- bytes of the whole value
     data bytea NOT NULL
 );
 ALTER TABLE blobs ALTER data SET STORAGE EXTERNAL;
@@ -90,7 +93,7 @@ CREATE INDEX run_spans_thread ON run_spans (thread_id, first);
 
 -- What is put: a checkpoint with its new blobs, or pending writes (functions.sql: tl_put). Field by field as in the tables.
 
-CREATE TYPE lineage_blob AS (id bigint, type text, data bytea);
+CREATE TYPE lineage_blob AS (id bigint, type text, data bytea, base bigint, number integer, size bigint);
 
 CREATE TYPE lineage_write AS (task_id text, idx integer, channel text, type text, data bytea, path text);
 

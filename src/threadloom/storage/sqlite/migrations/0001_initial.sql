@@ -55,7 +55,10 @@ CREATE INDEX writes_pos ON writes (seg, pos);
 CREATE TABLE blobs (
     id INTEGER PRIMARY KEY,
     pos INTEGER NOT NULL,                           -- of the checkpoint that stored it and owns it
-    type TEXT NOT NULL,                             -- serializer's type of data
+    type TEXT NOT NULL,                             -- serializer's type of the value
+    base INTEGER,                                   -- blob that data are instructions over; NULL: data is the whole value
+    number INTEGER NOT NULL,                        -- of this version in its chain of versions, from 1
+    size INTEGER NOT NULL,                          -- bytes of the whole value
     data BLOB NOT NULL
 );
 CREATE INDEX blobs_pos ON blobs (pos);
