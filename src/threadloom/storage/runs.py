@@ -138,14 +138,7 @@ class Runs(Protocol):
         """
         ...
 
-    async def set_status(
-        self,
-        run_id: str,
-        status: RunStatus,
-        *,
-        updated_at: int,
-        ended_at: int | None = None,
-    ) -> None:
+    async def set_status(self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None) -> None:
         """Sets the status. Whatever leaves `running` loses lease, worker and fence. Which transitions are allowed is
         not checked here (`engine/states.py`).
 
