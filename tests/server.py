@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from tests import forkserver
+
 START_SECONDS = 240
 """Far more than it takes, as is what a stop may take: it is not speed that is tested."""
 STOP_SECONDS = 120
@@ -61,7 +63,7 @@ class Server:
         self._arguments = arguments
         if verb == "dev":
             self._arguments += ("--no-browser",) if reload else ("--no-browser", "--no-reload")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: forkserver.Process | None = None
 
     def start(self) -> "Server":
         """Starts the process and waits until it answers."""
@@ -76,9 +78,7 @@ class Server:
             command += ["--data", str(self.data)]
         command += self._arguments
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=config.parent, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            self.process = forkserver.start(command, output=log.fileno(), cwd=config.parent, env=self._env)
 
     def await_ready(self) -> "Server":
         """Waits until the process answers."""
@@ -112,13 +112,19 @@ class Server:
     def _end(self, how: signal.Signals) -> int:
         assert self.process is not None
         if self.process.poll() is None:
-            os.killpg(self.process.pid, how)
+            self._tell_all(how)
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self._tell_all(signal.SIGKILL)
             self.process.wait()
             raise
+
+    def _tell_all(self, how: signal.Signals) -> None:
+        """Sends a signal to the process and all that it started."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            os.killpg(self.process.pid, how)
 
 
 @contextlib.contextmanager
