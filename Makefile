@@ -25,7 +25,7 @@ serve: $(VENV)/.installed
 	$(BIN)/threadloom dev --config examples/chat/langgraph.json --port $(PORT) --no-reload --no-browser
 
 test: $(VENV)/.dev $(JS)/node_modules/.installed $(VENV)/.jq $(VENV)/.chromium $(PAGE)/dist/.built
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests examples

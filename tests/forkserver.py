@@ -23,6 +23,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,11 +126,11 @@ class ForkServer:
         self._ours.close()
         self._process.wait()
 
-    def ask(self, request: dict[str, Any], output: int) -> Process:
+    def ask(self, request: dict[str, Any], output: int, errors: int) -> Process:
         status, told = os.pipe()
         try:
             with self._lock:
-                socket.send_fds(self._ours, [json.dumps(request).encode()], [output, told])
+                socket.send_fds(self._ours, [json.dumps(request).encode()], [output, errors, told])
                 answer = self._ours.recv(STATUS.size)
         finally:
             os.close(told)
@@ -155,7 +156,8 @@ def start(
     command: Sequence[str],
     *,
     output: int,
-    cwd: Path,
+    errors: int | None = None,
+    cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     user: tuple[int, int] | None = None,
     end: int = signal.SIGKILL,
@@ -167,7 +169,8 @@ def start(
         command: its words. `python -m threadloom` of this interpreter is forked without an exec, where that makes no
             difference.
         output: the file that gets what it prints; its input is empty.
-        cwd: its folder.
+        errors: the file that gets its standard error. None: `output`.
+        cwd: its folder. None: ours.
         env: its environment; None: ours.
         user: whose process it is, as user and group id. None: ours.
         end: the signal that ends it when the tests are cut off.
@@ -176,7 +179,7 @@ def start(
     server = _server()
     request = {
         "command": list(map(str, command)),
-        "cwd": str(cwd),
+        "cwd": str(cwd or Path.cwd()),
         "env": dict(os.environ if env is None else env),
         "user": user,
         "end": int(end),
@@ -186,8 +189,33 @@ def start(
     begin = [sys.executable, "-m", "threadloom"]
     if request["command"][:3] == begin and user is None and _same_start(server.environment, request["env"]):
         with contextlib.suppress(NotForkable):
-            return server.ask({**request, "fork": True}, output)
-    return server.ask(request, output)
+            return server.ask({**request, "fork": True}, output, errors or output)
+    return server.ask(request, output, errors or output)
+
+
+def run(
+    command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, as `subprocess.run` does with its output as text.
+
+    Args:
+        command, cwd, env: as for `start`.
+        timeout: seconds.
+
+    Raises:
+        subprocess.TimeoutExpired: it still ran, and was killed.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = start(command, output=output.fileno(), errors=errors.fileno(), cwd=cwd, env=env)
+        try:
+            status = process.wait(timeout)
+        finally:
+            process.kill()
+        printed = []
+        for file in (output, errors):
+            file.seek(0)
+            printed.append(file.read().decode())
+        return subprocess.CompletedProcess(command, status, *printed)
 
 
 def _same_start(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -258,7 +286,7 @@ class _Children:
                 if key.fileobj is not self._control:
                     self._ended(key.fd)
                     continue
-                message, files, _, _ = socket.recv_fds(self._control, LARGEST_REQUEST, 2)
+                message, files, _, _ = socket.recv_fds(self._control, LARGEST_REQUEST, 3)
                 if not message:
                     self._end()
                     return None
@@ -266,21 +294,23 @@ class _Children:
                 if self._start(request, *files):
                     return request
 
-    def _start(self, request: dict[str, Any], output: int, told: int) -> bool:
+    def _start(self, request: dict[str, Any], output: int, errors: int, told: int) -> bool:
         """Whether this is the fork."""
         if request["fork"] and not self._forkable(request["env"]):
-            os.close(output)
-            os.close(told)
+            for file in (output, errors, told):
+                os.close(file)
             self._control.send(STATUS.pack(0))
             return False
         begun, begins = os.pipe()
         parent = os.getpid()
         pid = os.fork()
         if not pid:
-            _settle(request, output, parent, begins)
+            self._selector.close()
+            self._control.close()
+            _settle(request, output, errors, parent, begins)
             return True
-        os.close(begins)
-        os.close(output)
+        for file in (output, errors, begins):
+            os.close(file)
         os.read(begun, 1)  # it has its own session now, and can be killed with all it starts
         os.close(begun)
         watched = os.pidfd_open(pid)
@@ -314,7 +344,7 @@ class _Children:
                 shutil.rmtree(request["remove"], ignore_errors=True)
 
 
-def _settle(request: dict[str, Any], output: int, parent: int, begins: int) -> None:
+def _settle(request: dict[str, Any], output: int, errors: int, parent: int, begins: int) -> None:
     """Makes a fork a process of its own. Execs what is not to be forked."""
     os.setsid()
     if request["user"]:
@@ -328,8 +358,9 @@ def _settle(request: dict[str, Any], output: int, parent: int, begins: int) -> N
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(errors, 2)
     os.write(begins, b"+")
+    # Only numbers: what has an object to close it was closed by that, or it would close what has its number by then.
     os.closerange(3, max(int(one.name) for one in Path("/proc/self/fd").iterdir()) + 1)
     os.chdir(request["cwd"])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
