@@ -18,6 +18,29 @@ for call in (httpx.Client.__init__, httpx.AsyncClient.__init__, httpx.get, httpx
     call.__kwdefaults__["timeout"] = httpx.Timeout(120)
 
 
+LONGEST_FIRST = (("browser", "contract", "risk"), ("wire",), ("docs", "unit"))
+"""The folders in the order in which several processes begin with their files. Those of a group take turns: some keep a processor
+busy, others wait for their servers. Short ones come last, so that all processes end at the same time."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Has several processes begin with what takes long."""
+    if not hasattr(config, "workerinput"):
+        return
+    files = {folder: {} for group in LONGEST_FIRST for folder in group}
+    for item in items:
+        folder = item.path.relative_to(config.rootpath / "tests").parts[0]
+        files.setdefault(folder, {}).setdefault(item.path, len(files[folder]))
+    rank = {folder: number for number, group in enumerate(LONGEST_FIRST) for folder in group}
+
+    def place(item):
+        folder = item.path.relative_to(config.rootpath / "tests").parts[0]
+        return rank.get(folder, 0), files[folder][item.path] / len(files[folder])
+
+    items.sort(key=place)
+
+
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
