@@ -144,7 +144,7 @@ class ForkServer:
 
 
 class NotForkable(Exception):
-    """The environment differs in what an import reads: the command must start anew."""
+    """What is imported would be another in that environment or folder: the command must start anew."""
 
 
 @functools.cache
@@ -296,7 +296,7 @@ class _Children:
 
     def _start(self, request: dict[str, Any], output: int, errors: int, told: int) -> bool:
         """Whether this is the fork."""
-        if request["fork"] and not self._forkable(request["env"]):
+        if request["fork"] and not self._forkable(request):
             for file in (output, errors, told):
                 os.close(file)
             self._control.send(STATUS.pack(0))
@@ -319,10 +319,14 @@ class _Children:
         self._control.send(STATUS.pack(pid))
         return False
 
-    def _forkable(self, env: dict[str, str]) -> bool:
+    def _forkable(self, request: dict[str, Any]) -> bool:
+        """Whether a start would import what is imported: neither variables nor modules in its folder tell otherwise."""
         if self._read is None:
             self._read = _import_threadloom()
-        return all(env.get(name) == self._environment.get(name) for name in self._read)
+        imported = {name.partition(".")[0] for name in sys.modules} - {"tests"}
+        hidden = imported.intersection(one.name.partition(".")[0] for one in Path(request["cwd"]).iterdir())
+        same = all(request["env"].get(name) == self._environment.get(name) for name in self._read)
+        return same and not hidden
 
     def _ended(self, watched: int) -> None:
         pid, told, _ = self._running.pop(watched)
