@@ -268,6 +268,12 @@ def _import_threadloom() -> set[str]:
     return {name for name in names if not name.startswith("PYTEST_")} - ONE_THREAD.keys()
 
 
+def _names_in(folder: str) -> list[str]:
+    with contextlib.suppress(OSError):  # the start says so
+        return [one.name for one in Path(folder).iterdir()]
+    return []
+
+
 class _Children:
     """What was started and has not ended."""
 
@@ -324,7 +330,7 @@ class _Children:
         if self._read is None:
             self._read = _import_threadloom()
         imported = {name.partition(".")[0] for name in sys.modules} - {"tests"}
-        hidden = imported.intersection(one.name.partition(".")[0] for one in Path(request["cwd"]).iterdir())
+        hidden = imported.intersection(name.partition(".")[0] for name in _names_in(request["cwd"]))
         same = all(request["env"].get(name) == self._environment.get(name) for name in self._read)
         return same and not hidden
 

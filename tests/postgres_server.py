@@ -134,7 +134,7 @@ class PostgresServer:
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, how)
+            self._process.send_signal(how)
             self._process.wait(SECONDS)
 
 

