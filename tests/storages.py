@@ -25,11 +25,11 @@ END $$
 async def opened(kind, request, folder, cipher="plain"):
     """A storage for the block. `request` is pytest's, for the database that the tests of a process share."""
     if kind == "sqlite":
-        bare = SqliteStorage(folder)
+        inner = SqliteStorage(folder)
     else:
-        bare = PostgresStorage(request.getfixturevalue("postgres_uri"))
-        await emptied(bare)
-    storage = CIPHERS[cipher](bare)
+        inner = PostgresStorage(request.getfixturevalue("postgres_uri"))
+        await emptied(inner)
+    storage = CIPHERS[cipher](inner)
     await storage.open()
     try:
         yield storage
@@ -46,11 +46,22 @@ async def emptied(storage):
         await storage.close()
 
 
+def bare(storage):
+    """The storage itself, without what lies around it (ciphers, counters)."""
+    while hasattr(storage, "_inner"):
+        storage = storage._inner
+    return storage
+
+
+def kind_of(storage):
+    """Which of `KINDS` a storage is."""
+    return "sqlite" if isinstance(bare(storage), SqliteStorage) else "postgres"
+
+
 def rows_of(storage, query, *values):
     """What a query gives, as tuples. Its parameters are as the database spells them."""
-    while hasattr(storage, "_inner"):  # a cipher around it
-        storage = storage._inner
-    if storage.kind == "sqlite":
+    storage = bare(storage)
+    if kind_of(storage) == "sqlite":
         return storage.database.read(lambda connection: connection.execute(query, values).fetchall())
     rows = storage.database.read_now(lambda session: session.fetch(query, *values), None)
     return [tuple(row) for row in rows]

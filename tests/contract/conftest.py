@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.storages import rows_of
+from tests.storages import kind_of, rows_of
 from threadloom.lineage.segments import UNBOUNDED
 
 TABLES = ("segs", "heads", "cks", "writes", "blobs", "run_spans")
@@ -44,7 +44,7 @@ class LineageTables:
                 assert pos > (edges[seg][1] or 0), f"{table} {pos} lies in what segment {seg} inherits"
         blobs = dict(self.rows("SELECT id, pos FROM blobs"))
         owners = {pos for (pos,) in self.rows("SELECT pos FROM cks")}
-        referred = {blob for _, blob in self.rows(REFS[self._storage.kind])}
+        referred = {blob for _, blob in self.rows(REFS[kind_of(self._storage)])}
         assert referred == blobs.keys()
         assert owners.issuperset(blobs.values())
 

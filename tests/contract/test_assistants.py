@@ -3,7 +3,7 @@
 import pytest
 
 from tests.encryptions import CIPHERS
-from threadloom.storage.base import AssistantQuery
+from threadloom.storage.assistants import AssistantQuery
 from threadloom.types import Assistant
 
 pytestmark = pytest.mark.anyio

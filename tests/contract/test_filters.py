@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from tests.contract.test_crons import cron
 from tests.contract.test_deliveries import delivery
 from tests.contract.test_threads import thread
-from threadloom.storage.base import AssistantQuery, ThreadQuery
+from threadloom.storage.assistants import AssistantQuery
 from threadloom.storage.crons import CronQuery
 from threadloom.storage.deliveries import DeliveryQuery
 from threadloom.storage.filters import AllOf, AnyOf, Contains, Equals, permits
 from threadloom.storage.tasks import TaskQuery
+from threadloom.storage.threads import ThreadQuery
 from threadloom.types import Assistant, Run
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ Inner graphs have namespaces of their own, and threads that are shorter or longe
 import pytest
 
 from tests.contract.test_lineage import checkpoint, copy, writes
-from tests.storages import KINDS
+from tests.storages import KINDS, kind_of
 from threadloom.storage.postgres import PostgresStorage
 from threadloom.storage.sqlite import SqliteStorage
 
@@ -51,7 +51,7 @@ async def filled(storage, length):
 
 async def cost_of(storage, work):
     """Steps that SQLite takes, in hundreds; rows that PostgreSQL reads."""
-    if storage.kind == "postgres":
+    if kind_of(storage) == "postgres":
 
         async def counted(session):
             before = await session.fetchval(ROWS)
@@ -105,7 +105,7 @@ def operations(thread, length):
 async def test_nothing_that_is_asked_for_a_page_costs_more_the_longer_the_history_is(storage, known):
     short, long = await filled(storage, SHORT), await filled(storage, LONG)
     await filled(storage, SHORT + 1)
-    if storage.kind == "postgres":
+    if kind_of(storage) == "postgres":
         query = (
             "ANALYZE"
             if known

@@ -13,7 +13,7 @@ from tests.encryptions import reversing, with_handlers
 from tests.storages import KINDS, opened
 from threadloom.engine.admission import NoStarter, admit
 from threadloom.errors import Conflict
-from threadloom.storage.base import ThreadQuery
+from threadloom.storage.threads import ThreadQuery
 from threadloom.store import Store
 from threadloom.types import Item
 
@@ -27,7 +27,6 @@ class Counted:
 
     def __init__(self, inner):
         self._inner = inner
-        self.kind = inner.kind
         self.transactions = 0
 
     def __getattr__(self, name):

@@ -12,7 +12,7 @@ from threadloom.engine.admission import NoStarter, admit
 from threadloom.errors import Conflict
 from threadloom.services import erasing
 from threadloom.services.erasing import EraseService
-from threadloom.storage.base import ThreadQuery
+from threadloom.storage.threads import ThreadQuery
 from threadloom.types import Caller, ForkedFrom
 
 pytestmark = pytest.mark.anyio

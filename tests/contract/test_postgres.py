@@ -1,4 +1,4 @@
-"""What only a database has that many processes share: migrations, lost connections, locks, loops."""
+"""What only a database has that many processes share: lost connections, locks, loops."""
 
 import asyncio
 import threading
@@ -9,10 +9,8 @@ import pytest
 
 from tests.contract.test_lineage import checkpoint, copy, data, ids, put, writes
 from tests.storages import opened, rows_of
-from threadloom.errors import StartError, StorageError
+from threadloom.errors import StorageError
 from threadloom.storage.postgres import PostgresStorage, collect
-from threadloom.storage.postgres.connections import SETTINGS
-from threadloom.storage.postgres.migrate import migrate, migrations
 
 pytestmark = pytest.mark.anyio
 
@@ -50,46 +48,7 @@ async def new_database(postgres_uri):
     await admin.close()
 
 
-# --- migrations ---
-
-SCHEMA = """
-SELECT 'column', c.table_name, c.column_name, c.data_type, c.column_default, c.is_nullable, c.collation_name
-FROM information_schema.columns c WHERE c.table_schema = 'threadloom'
-UNION ALL
-SELECT 'index', tablename, indexname, indexdef, '', '', '' FROM pg_indexes WHERE schemaname = 'threadloom'
-UNION ALL
-SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', '', ''
-FROM pg_constraint WHERE connamespace = 'threadloom'::regnamespace
-UNION ALL
-SELECT 'function', proname, '', pg_get_functiondef(oid), '', '', '' FROM pg_proc WHERE pronamespace = 'threadloom'::regnamespace
-UNION ALL
-SELECT 'sequence', sequencename, '', increment_by::text, '', '', '' FROM pg_sequences WHERE schemaname = 'threadloom'
-UNION ALL
-SELECT 'storage', attrelid::regclass::text, attname, attstorage::text, '', '', ''
-FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relnamespace = 'threadloom'::regnamespace AND attnum > 0
-ORDER BY 1, 2, 3, 4
-"""
-
-
-async def connected(uri):
-    return await asyncpg.connect(uri, server_settings={"search_path": SETTINGS["search_path"]})
-
-
-@pytest.mark.parametrize("number", migrations())
-async def test_upgrading_equals_a_fresh_schema(new_database, monkeypatch, number):
-    """From each release to the next one, whatever that will add."""
-    following = migrations() | {9998: "CREATE TABLE following (id bigint PRIMARY KEY REFERENCES segs);"}
-    old = {known: text for known, text in migrations().items() if known <= number}
-    fresh, upgraded = await connected(await new_database()), await connected(await new_database())
-    monkeypatch.setattr("threadloom.storage.postgres.migrate.migrations", lambda: old)
-    await migrate(upgraded)
-    before = await upgraded.fetch(SCHEMA)
-    monkeypatch.setattr("threadloom.storage.postgres.migrate.migrations", lambda: following)
-    await migrate(upgraded)
-    await migrate(fresh)
-    assert before != await upgraded.fetch(SCHEMA) == await fresh.fetch(SCHEMA)
-    for connection in (fresh, upgraded):
-        await connection.close()
+# --- starting ---
 
 
 async def test_every_process_may_start_at_once(new_database):
@@ -101,18 +60,6 @@ async def test_every_process_may_start_at_once(new_database):
     assert len(blobs) == 60
     for storage in storages:
         await storage.close()
-
-
-async def test_a_database_of_a_newer_release_is_refused(new_database):
-    uri = await new_database()
-    storage = PostgresStorage(uri)
-    await storage.open()
-    await storage.close()
-    connection = await asyncpg.connect(uri)
-    await connection.execute("INSERT INTO threadloom.migrations (number) VALUES (9999)")
-    await connection.close()
-    with pytest.raises(StartError, match="newer release of Threadloom \\(schema 9999"):
-        await PostgresStorage(uri).open()
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from tests.contract.test_runs import claim, end, put, run
 from tests.contract.test_together import event
 from tests.storages import opened
-from threadloom.storage.base import ThreadQuery
 from threadloom.storage.filters import Equals
 from threadloom.storage.named import load
 from threadloom.storage.postgres import PostgresStorage, connections
+from threadloom.storage.threads import ThreadQuery
 
 pytestmark = pytest.mark.anyio
 

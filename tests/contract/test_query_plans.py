@@ -1,7 +1,6 @@
 """No query reads a whole table that grows with use: what a run costs must not depend on how many there were before."""
 
 import re
-from importlib import resources
 
 import pytest
 
@@ -82,11 +81,3 @@ async def test_no_query_reads_a_whole_table(tmp_path):
     await storage.close()
     assert {key: tables for key, tables in found.items() if key not in WHOLE} == {}
     assert WHOLE.keys() <= found.keys(), "an exception that is none any more"
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_migrations_have_numbers_of_their_own(kind):
-    """Two of one number, and only one would ever be applied."""
-    folder = resources.files(f"threadloom.storage.{kind}") / "migrations"
-    numbers = sorted(file.name[:4] for file in folder.iterdir() if file.name.endswith(".sql"))
-    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.contract.test_lineage import checkpoint, claimed, data, ids, put, writes
+from tests.storages import kind_of
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.storage.lineage import Blob, CheckpointPut
 
@@ -160,5 +161,5 @@ async def test_a_blocked_event_loop_holds_up_no_other_thread(storage):
 
 
 async def test_single_work_is_one_put(storage):
-    with pytest.raises(Exception, match="single") if storage.kind == "postgres" else pytest.raises(KeyError):
+    with pytest.raises(Exception, match="single") if kind_of(storage) == "postgres" else pytest.raises(KeyError):
         await storage.write(lambda tx: tx.lineage.copy("t", "u", at="1"), single=True)

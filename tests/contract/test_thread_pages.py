@@ -4,7 +4,8 @@ import pytest
 
 from tests.contract.test_history_cost import cost_of
 from tests.contract.test_threads import thread
-from threadloom.storage.base import ThreadQuery
+from tests.storages import kind_of
+from threadloom.storage.threads import ThreadQuery
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +34,7 @@ async def test_a_page_costs_the_same_however_many_threads_there_are(storage):
     costs = {}
     for numbers in (range(200), range(200, 3000)):
         await made(storage, numbers)
-        if storage.kind == "postgres":
+        if kind_of(storage) == "postgres":
             await storage.database.write(lambda session: session.execute("ANALYZE threads"))
         for name, query in pages():
             cost = await cost_of(storage, lambda tx, query=query: tx.threads.search(query))

@@ -4,8 +4,8 @@ import pytest
 
 from tests.encryptions import CIPHERS
 from tests.storages import rows_of
-from threadloom.storage.base import ThreadQuery
 from threadloom.storage.sqlite import SqliteStorage
+from threadloom.storage.threads import ThreadQuery
 from threadloom.types import ForkedFrom, Thread, Ttl
 
 pytestmark = pytest.mark.anyio

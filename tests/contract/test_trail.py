@@ -11,7 +11,7 @@ from langgraph.graph import END, START, StateGraph
 
 from tests.contract.test_checkpointer import BIG, checkpoint, on, usage
 from tests.contract.test_lineage import claimed, ids
-from tests.storages import opened
+from tests.storages import kind_of, opened
 from threadloom.checkpointer import FENCE, Saver
 from threadloom.errors import LostLeaseError, PutsFailedError, StorageError
 from threadloom.storage.sqlite import database
@@ -202,12 +202,12 @@ async def test_who_reads_after_a_block_that_failed_sees_all_of_it(storage, patie
     busy, go_on = threading.Event(), threading.Event()
 
     async def slow(tx):
-        if storage.kind == "sqlite":
+        if kind_of(storage) == "sqlite":
             busy.set()
             go_on.wait(30)
 
     heavy = asyncio.create_task(storage.write(slow, heavy=True))
-    if storage.kind == "sqlite":
+    if kind_of(storage) == "sqlite":
         await asyncio.to_thread(busy.wait, 30)
     with pytest.raises(ZeroDivisionError):
         async with saver.trailing(run.fence):

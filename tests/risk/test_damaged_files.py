@@ -15,8 +15,8 @@ import pytest
 from tests import forkserver
 from tests.server import free_port, running
 from threadloom.errors import StartError, StorageError
-from threadloom.storage.base import ThreadQuery
 from threadloom.storage.sqlite import SqliteStorage
+from threadloom.storage.threads import ThreadQuery
 
 APP = Path(__file__).parents[1] / "apps" / "risk"
 THREADS = 20

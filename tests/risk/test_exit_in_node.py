@@ -1,5 +1,6 @@
 """Whatever a user's code raises ends its run or its request with an error, and neither the thread nor the server with it"""
 
+import http.client as http_client
 import json
 import time
 from pathlib import Path
@@ -130,6 +131,31 @@ def test_handlers_fail_closed(http):
             assert answer.status_code == 500, (place, kind, answer.text)
             assert "detail" in answer.json(), (place, kind, answer.text)
     assert http.post("/threads/search", json={"metadata": {}}).json() is not None
+
+
+@pytest.mark.parametrize("path", ["/own", "/own-thread"])
+def test_a_connection_is_kept_after_it(server, path):
+    one = http_client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    one.connect()
+    kept = one.sock
+    for kind in RAISED:
+        one.request("GET", f"{path}?kind={kind}")
+        with one.getresponse() as answer:
+            assert (answer.status, answer.headers["connection"]) == (500, None), kind
+            assert "detail" in json.load(answer)
+        time.sleep(0.02)  # long enough for a connection that is closed without a word
+        one.request("GET", path)
+        with one.getresponse() as answer:
+            assert answer.read() == b"fine", kind
+        assert one.sock is kept
+    one.close()
+    assert "ended with an exception" not in server.log()
+
+
+def test_a_response_that_breaks_in_the_middle_ends_its_connection(server):
+    for kind in ("generator", "exit"):
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(f"{server.url}/own-stream", params={"kind": kind})
 
 
 def test_a_cron_goes_on(http):

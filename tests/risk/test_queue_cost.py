@@ -4,7 +4,7 @@ import pytest
 
 from tests.clocks import MORNING
 from tests.contract.test_runs import run as made
-from tests.storages import opened
+from tests.storages import kind_of, opened
 from threadloom.clock import SECOND
 from threadloom.engine.admission import NoStarter, admit
 from threadloom.engine.settle import Settling
@@ -28,7 +28,7 @@ def run(run_id, thread_id="t", delay=0):
 
 async def counted(storage, work):
     """What a transaction costs: rows that PostgreSQL reads and writes, or instructions of SQLite's."""
-    if storage.kind == "postgres":
+    if kind_of(storage) == "postgres":
 
         async def counting(session):
             # What earlier transactions of the connection counted is in there too, until the database has taken it over.

@@ -22,8 +22,8 @@ from threadloom.services.crons import CronService, fire_forever
 from threadloom.services.limits import Limits
 from threadloom.services.requests import AssistantCreate, CronCreate, CronPatch, CronSearch
 from threadloom.services.runs import RunService
-from threadloom.storage.base import RunStatus, ThreadQuery
-from threadloom.types import SYSTEM, Caller, Thread
+from threadloom.storage.threads import ThreadQuery
+from threadloom.types import SYSTEM, Caller, RunStatus, Thread
 
 pytestmark = pytest.mark.anyio
 

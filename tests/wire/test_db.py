@@ -14,7 +14,6 @@ from langgraph_sdk import get_client
 
 from tests import forkserver
 from tests.server import running
-from threadloom.storage.sqlite.migrate import migrations
 
 pytestmark = pytest.mark.anyio
 
@@ -171,7 +170,7 @@ def _demand_errors(file):
 
 def _set_schema(file, number):
     with opened(file) as connection:
-        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("UPDATE migrations SET number = ?", (number,))
 
 
 def test_damage_is_found(backed_up, tmp_path):
@@ -185,27 +184,6 @@ def test_damage_is_found(backed_up, tmp_path):
     told = db("check", data=data, status=1)
     assert "1 runs of no thread" in told and "checkpoints of no segment" in told
     assert "There is no threadloom.db" in db("check", data=tmp_path / "nowhere", status=1)
-
-
-async def test_an_older_database_is_migrated_after_a_copy_was_set_aside(tmp_path):
-    data = tmp_path / "data"
-    data.mkdir()
-    with opened(data / "threadloom.db") as connection:
-        connection.executescript(migrations()[1])
-        connection.execute("PRAGMA user_version = 1")
-        connection.execute(
-            "INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config) "
-            "VALUES ('01a20be8-681c-74a1-ade6-26e7b55ceb54', 1, 1, 1, '{\"old\":1}', 'idle', '{}')"
-        )
-    with running(APP, data) as server:
-        found = await get_client(url=server.url).threads.search(metadata={"old": 1})
-        assert len(found) == 1
-        assert "a copy was set aside" in server.log()
-    with opened(data / "threadloom.db.schema-1") as old:
-        assert old.execute("PRAGMA user_version").fetchone() == (1,)
-        assert old.execute("SELECT count(*) FROM threads").fetchone() == (1,)
-    with opened(data / "threadloom.db") as new:
-        assert new.execute("PRAGMA user_version").fetchone() == (max(migrations()),)
 
 
 def test_a_newer_database_is_refused_and_left_alone(backed_up, tmp_path):

@@ -17,8 +17,8 @@ from tests.apps.threads import graphs
 from tests.server import running
 from threadloom.checkpointer import Saver
 from threadloom.ids import default_assistant_id
-from threadloom.storage.base import ThreadQuery
 from threadloom.storage.sqlite import SqliteStorage
+from threadloom.storage.threads import ThreadQuery
 
 pytestmark = pytest.mark.anyio
 

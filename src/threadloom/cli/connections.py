@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import logging
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -15,6 +16,8 @@ MAX_HEADERS = 1000
 
 HEAD_SECONDS = 30.0
 """Seconds from the first byte of a head to its last."""
+
+log = logging.getLogger("threadloom.http")
 
 LINGER_SECONDS = 2.0
 """How long what a refused client still sends is read and dropped. A socket that is closed with unread data resets the
@@ -109,6 +112,11 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             super().handle_websocket_upgrade()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        task = self.loop.create_task(_serve(cycle, app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
     def close_after_answer(self) -> None:
         """Lets the answer to the newest request, if one is under way, end the connection."""
         if self.cycle is not None:
@@ -195,3 +203,32 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+async def _serve(cycle: RequestResponseCycle, app: Any) -> None:
+    """Serves one request, as uvicorn's `run_asgi` does, except that what is raised after the end of the response closes nothing:
+    the client may have sent its next request on the connection.
+
+    A `GeneratorExit` that a thread of users' code raises gets here although the app answered it: thrown into a task, it closes
+    every coroutine of the task but the outermost, which is this one.
+    """
+    raised: BaseException | None = None
+    try:
+        await app(cycle.scope, cycle.receive, cycle.send)
+    except BaseException as error:
+        raised = error
+        if not (isinstance(error, GeneratorExit) and cycle.response_complete):
+            log.error("a request ended with an exception", exc_info=error)
+    try:
+        if cycle.response_complete or cycle.disconnected:
+            return
+        if cycle.response_started:
+            if raised is None:
+                log.error("a response was not completed")
+            cycle.transport.close()
+        else:
+            if raised is None:
+                log.error("a request was not answered")
+            await cycle.send_500_response()
+    finally:
+        cycle.on_response = lambda: None

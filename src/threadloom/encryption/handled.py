@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from threadloom.codec import from_json, to_json
 from threadloom.encryption import context
@@ -36,7 +36,6 @@ class HandledStorage:
     """
 
     def __init__(self, inner: Storage, handlers: Handlers) -> None:
-        self.kind: Literal["sqlite", "postgres"] = inner.kind
         self._inner = inner
         self._handlers = handlers
         self._home: asyncio.AbstractEventLoop | None = None

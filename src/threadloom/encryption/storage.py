@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 from threadloom.encryption.cipher import Cipher
 from threadloom.encryption.columns import SealedCiphertexts
@@ -17,14 +17,17 @@ from threadloom.encryption.tables import (
     SealedTasks,
     SealedThreads,
 )
-from threadloom.storage.base import Assistants, Runs, Storage, Threads, Tx
+from threadloom.storage.assistants import Assistants
+from threadloom.storage.base import Storage, Tx
 from threadloom.storage.ciphertexts import Ciphertexts
 from threadloom.storage.crons import Crons
 from threadloom.storage.deliveries import Deliveries
 from threadloom.storage.events import Events
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage
+from threadloom.storage.runs import Runs
 from threadloom.storage.tasks import Tasks
+from threadloom.storage.threads import Threads
 
 T = TypeVar("T")
 
@@ -86,7 +89,6 @@ class SealedStorage:
     """
 
     def __init__(self, inner: Storage, cipher: Cipher) -> None:
-        self.kind: Literal["sqlite", "postgres"] = inner.kind
         self._inner = inner
         self._cipher = cipher
 

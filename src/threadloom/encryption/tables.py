@@ -11,11 +11,12 @@ import msgspec
 from threadloom.codec import contains, from_json
 from threadloom.encryption.cipher import At, Cipher
 from threadloom.encryption.records import Sealer
-from threadloom.storage.base import AssistantQuery, ThreadQuery
+from threadloom.storage.assistants import AssistantQuery
 from threadloom.storage.crons import CronQuery
 from threadloom.storage.events import PAGE_BYTES
 from threadloom.storage.queue import Claim, Lease
 from threadloom.storage.tasks import Task, TaskQuery
+from threadloom.storage.threads import ThreadQuery
 from threadloom.types import METHODS, Assistant, Cron, Delivery, Event, Outcome, Run, RunStatus, Thread, ThreadStatus
 
 replace = msgspec.structs.replace
@@ -45,7 +46,7 @@ class Table:
 
 
 class SealedThreads(Table):
-    """`storage.base.Threads`."""
+    """`storage.threads.Threads`."""
 
     PLAIN = (
         "newest_change",
@@ -141,7 +142,7 @@ class SealedThreads(Table):
 
 
 class SealedRuns(Table):
-    """`storage.base.Runs`."""
+    """`storage.runs.Runs`."""
 
     PLAIN = (
         "has_active",
@@ -262,7 +263,7 @@ class SealedTasks(Table):
 
 
 class SealedEvents(Table):
-    """`storage.base.Events`."""
+    """`storage.events.Events`."""
 
     PLAIN = ("last_of_run", "last_channel_seq", "floor", "expire", "drop_of_run", "drop_expired", "trim")
 
@@ -306,7 +307,7 @@ class SealedEvents(Table):
 
 
 class SealedAssistants(Table):
-    """`storage.base.Assistants`."""
+    """`storage.assistants.Assistants`."""
 
     PLAIN = ("lock", "delete", "count")
 
@@ -351,7 +352,7 @@ class SealedAssistants(Table):
 
 
 class SealedCrons(Table):
-    """`storage.base.Crons`."""
+    """`storage.crons.Crons`."""
 
     PLAIN = ("advance", "delete", "delete_of_thread", "delete_of_assistant", "count")
 

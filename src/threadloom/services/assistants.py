@@ -26,8 +26,10 @@ from threadloom.services.requests import (
     AssistantSearch,
     AssistantVersions,
 )
-from threadloom.storage.base import AssistantQuery, Storage, ThreadQuery, Tx
+from threadloom.storage.assistants import AssistantQuery
+from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
+from threadloom.storage.threads import ThreadQuery
 from threadloom.types import SYSTEM, Assistant, Caller
 
 log = logging.getLogger("threadloom.assistants")

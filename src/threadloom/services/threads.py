@@ -24,8 +24,9 @@ from threadloom.services.requests import (
     ThreadTtl,
 )
 from threadloom.services.requests.common import check_metadata
-from threadloom.storage.base import Storage, ThreadQuery, Tx
+from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
+from threadloom.storage.threads import ThreadQuery
 from threadloom.types import Caller, Thread, Ttl
 
 StopRuns = Callable[[str], Awaitable[None]]

@@ -1,1 +1,1 @@
-"""Where bytes live: protocols in `base`, one package an implementation."""
+"""Where bytes live: protocols in the modules here, one package an implementation."""

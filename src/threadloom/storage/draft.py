@@ -6,7 +6,7 @@ with the thread's record.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import orjson
@@ -33,7 +33,6 @@ class Draft:
     def __init__(
         self, storage: Storage, thread_id: str, *, metadata: Mapping[str, Any] | None = None, bare: str | None = None
     ) -> None:
-        self.kind: Literal["sqlite", "postgres"] = storage.kind
         self._storage = storage
         self._lineage = _DraftLineage(storage, thread_id, dict(metadata or {}), bare)
 
@@ -77,7 +76,7 @@ class _DraftTx(msgspec.Struct, frozen=True):
 
 
 class _DraftLineage:
-    """The part of `storage.base.Lineage` through which a checkpointer reads and writes."""
+    """The part of `storage.lineage.Lineage` through which a checkpointer reads and writes."""
 
     def __init__(self, storage: Storage, thread_id: str, metadata: dict[str, Any], bare: str | None) -> None:
         self._storage = storage

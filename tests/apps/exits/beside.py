@@ -8,7 +8,7 @@ from graphs import boom
 from langgraph.store.memory import InMemoryStore
 from langgraph_sdk import Auth, Encryption
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 auth = Auth()
@@ -68,6 +68,15 @@ def thread_route(request: Any) -> PlainTextResponse:
     return PlainTextResponse("fine")
 
 
+def stream_route(request: Any) -> StreamingResponse:
+    def parts() -> Any:
+        yield b"first"
+        boom(request.query_params.get("kind"))
+        yield b"last"
+
+    return StreamingResponse(parts())
+
+
 @contextlib.asynccontextmanager
 async def lifespan(app: Starlette) -> Any:
     boom(os.environ.get("LIFESPAN"))
@@ -75,4 +84,5 @@ async def lifespan(app: Starlette) -> Any:
     boom(os.environ.get("LIFESPAN_END"))
 
 
-app = Starlette(routes=[Route("/own", route), Route("/own-thread", thread_route)], lifespan=lifespan)
+ROUTES = [Route("/own", route), Route("/own-thread", thread_route), Route("/own-stream", stream_route)]
+app = Starlette(routes=ROUTES, lifespan=lifespan)

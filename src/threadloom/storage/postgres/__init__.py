@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 from threadloom.errors import StorageError
 from threadloom.storage.driven import drive
@@ -35,8 +35,6 @@ class PostgresStorage:
         uri: where it is, `postgresql://…`.
         connections: how many this process may open; worker threads and loops of their own together half as many more.
     """
-
-    kind: Literal["sqlite", "postgres"] = "postgres"
 
     def __init__(self, uri: str, *, connections: int = 10) -> None:
         self.database = Database(uri, connections=connections)

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from threadloom.storage.base import AssistantQuery
+from threadloom.storage.assistants import AssistantQuery
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.documents import searchable, text
@@ -28,7 +28,7 @@ ORDER = {
 
 
 class PostgresAssistants:
-    """See `storage.base.Assistants`. What changes one first locks its row, so that changes happen one after the other."""
+    """See `storage.assistants.Assistants`. What changes one first locks its row, so that changes happen one after the other."""
 
     def __init__(self, session: Session) -> None:
         self._db = session

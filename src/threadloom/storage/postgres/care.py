@@ -59,10 +59,10 @@ async def check(uri: str) -> tuple[list[str], dict[str, int]]:
         StartError: it is of another release.
     """
     async with explained(), connected(uri) as connection:
-        found, newest = await version(connection), max(migrations())
+        found, newest = await version(connection), migrations()[-1].number
         if found == 0:
             raise StorageError("the database holds nothing of Threadloom's")
-        if found != newest:
+        if found < newest:
             raise StartError(f"The database has schema {found}, and this release {newest}.")
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             counted = {name: await connection.fetchval(query) for name, query in SQL.items()}

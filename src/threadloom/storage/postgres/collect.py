@@ -1,7 +1,7 @@
 """Taking things out of a thread's view on PostgreSQL, and freeing the rows that nobody sees any more.
 
 As on SQLite: rows that another thread sees stay where they are, and the thread goes on in a segment of its own that sees less.
-Here others may do the same at the same moment: see the migration `0001_lineage.sql` for who waits for whom.
+Here others may do the same at the same moment: see `migrations/0001_initial.sql` for who waits for whom.
 """
 
 from collections.abc import Callable, Collection, Iterable

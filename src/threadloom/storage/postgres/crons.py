@@ -28,7 +28,7 @@ ORDER = {
 
 
 class PostgresCrons:
-    """See `storage.base.Crons`.
+    """See `storage.crons.Crons`.
 
     A cron that belongs to a thread is changed under the thread's lock: it may go on to make a run there, or go with it.
     """

@@ -43,14 +43,18 @@ class Database:
         """Connects and migrates, on the event loop that most will be asked from.
 
         Raises:
-            StartError: the database is of a newer release.
+            StartError: the database is of a newer release, or of none.
             StorageError: it cannot be reached.
         """
         self._home_loop = asyncio.get_running_loop()
         self.closing = False
         await self._home.open()
-        async with explained(), self._home.connection() as connection:
-            await migrate(connection)
+        try:
+            async with explained(), self._home.connection() as connection:
+                await migrate(connection)
+        except BaseException:
+            await self._home.close()
+            raise
 
     async def close(self) -> None:
         """Waits for what is on its way, then closes every connection."""

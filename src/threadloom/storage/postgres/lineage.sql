@@ -13,6 +13,16 @@ WITH RECURSIVE up (id, parent, upto) AS (
 )
 SELECT id, parent, upto FROM up;
 
+-- name: columns
+-- Of a checkpoint `k`, and of its pending writes `w` as arrays.
+k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
+    w.task_ids, w.idxs, w.write_channels, w.write_types, w.write_data, w.paths, w.positions;
+
+-- name: arrays
+-- Pending writes as arrays.
+array_agg(task_id) AS task_ids, array_agg(idx) AS idxs, array_agg(channel) AS write_channels, array_agg(type) AS write_types,
+        array_agg(data) AS write_data, array_agg(path) AS paths, array_agg(pos) AS positions;
+
 -- name: latest
 -- The newest checkpoint of a namespace, in full.
 WITH RECURSIVE chain (seg, bound, era, depth) AS (
@@ -51,16 +61,14 @@ found AS MATERIALIZED (
 
 -- name: whole
 -- How `latest` and `by_id` end: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
-SELECT f.era, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
-    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, w.places, b.ids, b.types, b.datas
+SELECT f.era, {columns}, b.blob_ids, b.blob_types, b.blob_data
 FROM found f
 JOIN cks k ON k.pos = f.pos
 CROSS JOIN LATERAL (
-    SELECT array_agg(id) AS ids, array_agg(type) AS types, array_agg(data) AS datas FROM blobs WHERE id = ANY(k.blobs)
+    SELECT array_agg(id) AS blob_ids, array_agg(type) AS blob_types, array_agg(data) AS blob_data FROM blobs WHERE id = ANY(k.blobs)
 ) b
 CROSS JOIN LATERAL (
-    SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
-        array_agg(data) AS datas, array_agg(path) AS paths, array_agg(pos) AS places
+    SELECT {arrays}
     FROM (
         SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT (SELECT depth + 1 FROM found)) c
         JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
@@ -91,12 +99,10 @@ page AS MATERIALIZED (
     ) k
     LIMIT $2
 )
-SELECT k.era, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
-    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, w.places
+SELECT k.era, {columns}
 FROM page k
 CROSS JOIN LATERAL (
-    SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
-        array_agg(data) AS datas, array_agg(path) AS paths, array_agg(pos) AS places
+    SELECT {arrays}
     FROM (
         SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
         JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
@@ -111,13 +117,11 @@ SELECT id, type, data FROM blobs WHERE id = ANY($1);
 -- name: path
 -- The ancestors of a checkpoint as far as channels are to be looked for, each with what is still missing there and its pending
 -- writes to these. $1 and $2 are the chain.
-SELECT p.missing, k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
-    w.tasks, w.idxs, w.channels, w.types, w.datas, w.paths, w.places
+SELECT p.missing, {columns}
 FROM tl_path($1, $2, $3, $4, $5) p
 JOIN cks k ON k.pos = p.place
 CROSS JOIN LATERAL (
-    SELECT array_agg(task_id) AS tasks, array_agg(idx) AS idxs, array_agg(channel) AS channels, array_agg(type) AS types,
-        array_agg(data) AS datas, array_agg(path) AS paths, array_agg(pos) AS places
+    SELECT {arrays}
     FROM (
         SELECT w.* FROM unnest($1[1:p.level], $2[1:p.level]) AS c (seg, bound)
         JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
@@ -196,12 +200,8 @@ SELECT channel, count(*), sum(bytes)::bigint, coalesce(sum(bytes) FILTER (WHERE 
 FROM stored GROUP BY channel;
 
 -- name: put
--- A checkpoint.
-SELECT tl_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
-
--- name: put_writes
--- Pending writes.
-SELECT tl_put_writes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+-- A checkpoint, or pending writes.
+SELECT tl_put($1);
 
 -- name: lock
 -- Keeps everybody else out of the lineages of threads until the transaction ends.
@@ -248,8 +248,7 @@ INSERT INTO heads (thread_id, seg, era) SELECT $1, id, id FROM made;
 
 -- name: put_many
 -- Checkpoints and pending writes, one after the other.
-SELECT tl_put_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-    $25, $26, $27, $28, $29, $30);
+SELECT tl_put_many($1);
 
 -- name: any_blob
 -- Whether any of these values is there.

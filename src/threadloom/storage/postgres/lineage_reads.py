@@ -17,14 +17,14 @@ from threadloom.storage.postgres.session import Session
 
 SQL = load(__package__, "lineage.sql")
 
-_LATEST = SQL["latest"].format(whole=SQL["whole"])
-_BY_ID = SQL["by_id"].format(whole=SQL["whole"])
-
-# A row of a checkpoint: era (or what a path misses there), the checkpoint's fields from 1 on, pending writes, blobs.
-_CHECKPOINT, _WRITES, _BLOBS = 1, 12, 19
+_COLUMNS = {"columns": SQL["columns"], "arrays": SQL["arrays"]}
+_WHOLE = SQL["whole"].format(**_COLUMNS)
+_LATEST = SQL["latest"].format(whole=_WHOLE)
+_BY_ID = SQL["by_id"].format(whole=_WHOLE)
+_PATH = SQL["path"].format(**_COLUMNS)
 
 # How a page of a history is found, by the spelling of the columns: along a namespace's positions, along all of a thread (see the
-# migration `0005_positions.sql`), or by an id alone, which few rows have.
+# `migrations/0001_initial.sql`), or by an id alone, which few rows have.
 _ALONG_ONE = {"seg": "seg", "pos": "pos + 0"}
 _ALONG_ALL = {"seg": "seg + 0", "pos": "pos + 0"}
 _BY_AN_ID = {"seg": "seg - 0", "pos": "pos - 0"}
@@ -80,8 +80,8 @@ class LineageReads:
             page = await self._page(thread_id, None, None, before, limit, metadata)
             found += [(thread_id, row) for row in page]
             if limit is not None:
-                found = heapq.nlargest(limit, found, key=lambda item: item[1][_CHECKPOINT])
-        found.sort(key=lambda item: item[1][_CHECKPOINT], reverse=True)
+                found = heapq.nlargest(limit, found, key=lambda item: item[1]["pos"])
+        found.sort(key=lambda item: item[1]["pos"], reverse=True)
         return await self._with_blobs(found)
 
     async def _page(
@@ -108,11 +108,11 @@ class LineageReads:
                 values.append(value)
                 conditions += f" AND {condition.format(f'${len(values)}')}"
         way = _BY_AN_ID if cid is not None else _ALONG_ALL if ns is None else _ALONG_ONE
-        return await self._db.fetch(SQL["history"].format(conditions=conditions, **way), *values)
+        return await self._db.fetch(SQL["history"].format(conditions=conditions, **way, **_COLUMNS), *values)
 
     async def _with_blobs(self, rows: Sequence[tuple[str, Any]]) -> list[CheckpointRow]:
-        blobs = await self._blobs({blob for _, row in rows for blob in row[_CHECKPOINT + 7]})
-        return [_made(thread_id, row, row[0], blobs, row[_CHECKPOINT + 7]) for thread_id, row in rows]
+        blobs = await self._blobs({blob for _, row in rows for blob in row["blobs"]})
+        return [_made(thread_id, row, row["era"], blobs, row["blobs"]) for thread_id, row in rows]
 
     async def _blobs(self, wanted: Collection[int]) -> Blobs:
         if not wanted:
@@ -124,13 +124,9 @@ class LineageReads:
         if head is None or not channels:
             return []
         segments, bounds = columns(await self._edges.chain(self._db, head[0]))
-        rows = await self._db.fetch(SQL["path"], segments, bounds, ns, cid, [escaped(channel) for channel in channels])
+        rows = await self._db.fetch(_PATH, segments, bounds, ns, cid, [escaped(channel) for channel in channels])
         ends = [
-            [
-                blob
-                for channel, blob in zip(row[_CHECKPOINT + 6], row[_CHECKPOINT + 7], strict=True)
-                if channel in row[0]
-            ]
+            [blob for channel, blob in zip(row["channels"], row["blobs"], strict=True) if channel in row["missing"]]
             for row in rows
         ]
         blobs = await self._blobs({blob for end in ends for blob in end})
@@ -177,37 +173,37 @@ def _whole(thread_id: str, row: Any) -> CheckpointRow | None:
     """The checkpoint of a row that has its blobs with it."""
     if row is None:
         return None
-    ids, types, datas = row[_BLOBS:]
-    blobs = {} if ids is None else dict(zip(ids, zip(types, datas, strict=True), strict=True))
-    return _made(thread_id, row, row[0], blobs, row[_CHECKPOINT + 7])
+    ids = row["blob_ids"]
+    values = () if ids is None else zip(ids, zip(row["blob_types"], row["blob_data"], strict=True), strict=True)
+    return _made(thread_id, row, row["era"], dict(values), row["blobs"])
 
 
 def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[int]) -> CheckpointRow:
-    pos, ns, cid, parent, body_type, body, channels, refs, small_channels, small_bytes, meta = row[_CHECKPOINT:_WRITES]
     return CheckpointRow(
-        pos=pos,
+        pos=row["pos"],
         era=era,
         thread_id=thread_id,
-        ns=ns,
-        cid=cid,
-        parent=parent,
-        body_type=body_type,
-        body=body,
-        refs=dict(zip(map(unescaped, channels), refs, strict=True)),
-        small=dict(zip(map(unescaped, small_channels), small_bytes, strict=True)),
+        ns=row["ns"],
+        cid=row["cid"],
+        parent=row["parent"],
+        body_type=row["btype"],
+        body=row["body"],
+        refs=dict(zip(map(unescaped, row["channels"]), row["blobs"], strict=True)),
+        small=dict(zip(map(unescaped, row["small_channels"]), row["small_bytes"], strict=True)),
         blobs={blob: blobs[blob] for blob in wanted},
-        meta=orjson.loads(meta),
-        writes=_writes(row[_WRITES:_BLOBS]),
+        meta=orjson.loads(row["meta"]),
+        writes=_writes(row),
     )
 
 
-def _writes(columns: Sequence[Any]) -> list[PendingWrite]:
-    """Pending writes in replay order."""
-    if columns[0] is None:
+def _writes(row: Any) -> list[PendingWrite]:
+    """The pending writes of a checkpoint in replay order."""
+    if row["task_ids"] is None:
         return []
-    tasks, idxs, channels, types, datas, paths, places = columns
-    texts = (map(unescaped, part) for part in (tasks, channels, types, paths))
-    tasks, channels, types, paths = texts
-    rows = pending.counting(list(zip(tasks, idxs, channels, types, datas, paths, places, strict=True)))
-    rows.sort(key=lambda row: (row[5], row[0], row[1]))
-    return [PendingWrite(*row) for row in rows]
+    tasks, channels, types, paths = (
+        map(unescaped, row[name]) for name in ("task_ids", "write_channels", "write_types", "paths")
+    )
+    columns = (tasks, row["idxs"], channels, types, row["write_data"], paths, row["positions"])
+    writes = pending.counting(list(zip(*columns, strict=True)))
+    writes.sort(key=lambda write: (write[5], write[0], write[1]))
+    return [PendingWrite(*write) for write in writes]

@@ -1,72 +1,170 @@
-"""Numbered migrations: `migrations/NNNN_name.sql`, each applied once, in order.
+"""Applies migrations (`storage.migrations`) and `functions.sql` to a PostgreSQL database, all in one transaction.
 
-Every process of a deployment may start at the same moment: one applies, under a lock and in one transaction, and the others
-wait and then find nothing to do.
+Every process of a deployment may start at the same moment: one applies, under a lock; the others wait, then find nothing to do.
 """
 
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
-from threadloom.errors import StartError
+import asyncpg
+
+from threadloom import __version__
+from threadloom.storage.migrations import Migration, development_version, pending, read_migrations
 from threadloom.storage.postgres.connections import SCHEMA
 
 LOCK = 0x7468726561646C6F
 """Advisory lock of who migrates."""
 
-TABLE = f"{SCHEMA}.migrations"
+WHERE = f"The schema {SCHEMA} of the database"
+
+TABLE = f"""
+CREATE TABLE {SCHEMA}.migrations (
+    name text PRIMARY KEY,
+    number integer UNIQUE,                              -- NULL: of the functions, which are applied again and again
+    digest text NOT NULL,
+    release text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+THERE = f"""
+SELECT to_regclass('{SCHEMA}.migrations') IS NOT NULL,
+    EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('{SCHEMA}.migrations') AND attname = 'digest')
+"""
+
+APPLIED = f"SELECT number, digest, release FROM {SCHEMA}.migrations"
+
+RECORD = f"""
+INSERT INTO {SCHEMA}.migrations (name, number, digest, release) VALUES ($1, $2, $3, $4)
+ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, release = excluded.release, applied_at = excluded.applied_at
+"""
+
+FUNCTIONS = f"""
+SELECT format('%I.%I(%s)', '{SCHEMA}', proname, pg_get_function_identity_arguments(oid)) AS signature, ctid::text AS row
+FROM pg_proc WHERE pronamespace = '{SCHEMA}'::regnamespace AND proname LIKE 'tl\\_%'
+"""
 
 
-def migrations() -> dict[int, str]:
-    """The text of each migration, by its number."""
-    folder = resources.files(__package__).joinpath("migrations")
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return {int(file.name[:4]): file.read_text(encoding="utf-8") for file in files}
+class Applied(NamedTuple):
+    """What a database has seen: the digests of migrations by number, and digest and release of the functions."""
+
+    migrations: Mapping[int, str]
+    functions: tuple[str, str] | None
+
+
+def migrations() -> Sequence[Migration]:
+    """The migrations of this storage, in their order."""
+    return read_migrations(__package__)
+
+
+def functions() -> str:
+    """The text of `functions.sql`."""
+    return resources.files(__package__).joinpath("functions.sql").read_text("utf-8")
+
+
+async def applied(connection: Any) -> Applied:
+    """What a database has seen.
+
+    Raises:
+        StartError: it was written by a development version from before the first release.
+    """
+    there, has_digests = await connection.fetchrow(THERE)
+    if not there:
+        return Applied({}, None)
+    if not has_digests:
+        raise development_version(WHERE, f"drop it (DROP SCHEMA {SCHEMA} CASCADE) or name another database")
+    rows = await connection.fetch(APPLIED)
+    found = {number: digest for number, digest, _ in rows if number is not None}
+    return Applied(found, next(((digest, release) for number, digest, release in rows if number is None), None))
 
 
 async def version(connection: Any) -> int:
-    """The number of the newest migration that the database has seen, 0 before the first."""
-    if await connection.fetchval("SELECT to_regclass($1)", TABLE) is None:
-        return 0
-    number: int = await connection.fetchval(f"SELECT coalesce(max(number), 0) FROM {TABLE}")
-    return number
+    """The number of the newest migration that the database has seen, 0 before the first.
+
+    Raises:
+        StartError: the database was written by a newer release, or by a version that is no release.
+    """
+    found = await applied(connection)
+    pending(migrations(), found.migrations, WHERE)
+    return max(found.migrations, default=0)
 
 
 async def migrate(connection: Any) -> None:
     """Brings the database up to this release.
 
     Raises:
-        StartError: the database was written by a newer release.
+        StartError: the database was written by a newer release, or by a version that is no release. It was not changed.
     """
-    known = migrations()
-    if await _seen(connection, known) == max(known):
+    known, text = migrations(), functions()
+    if _up_to_date(await applied(connection), known, text):
         return
     # The lock is taken before the transaction begins: one that has begun goes on with what it knew of the catalog.
     await connection.execute("SELECT set_config('lock_timeout', '0', false), pg_advisory_lock($1)", LOCK)
     try:
         async with connection.transaction():
-            await _apply(connection, known, await _seen(connection, known))
+            found = await applied(connection)
+            if not _up_to_date(found, known, text):
+                await _apply(connection, found, known, text)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
         await connection.execute("RESET lock_timeout")
 
 
-async def _apply(connection: Any, known: dict[int, str], current: int) -> None:
-    if current == 0:
+def _up_to_date(found: Applied, known: Sequence[Migration], text: str) -> bool:
+    return not pending(known, found.migrations, WHERE) and not _differ(found.functions, text)
+
+
+def _differ(found: tuple[str, str] | None, text: str) -> bool:
+    """Whether the functions are to be applied. Those of a newer release stay: its processes may be there, and need them."""
+    if found is None:
+        return True
+    digest, release = found
+    return digest != _digest(text) and _numbers(release) <= _numbers(__version__)
+
+
+async def _apply(connection: Any, found: Applied, known: Sequence[Migration], text: str) -> None:
+    if not found.migrations:
         if await connection.fetchval("SELECT to_regnamespace($1)", SCHEMA) is None:
             await connection.execute(f"CREATE SCHEMA {SCHEMA}")
-        await connection.execute(
-            f"CREATE TABLE {TABLE} (number integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-    for number, text in known.items():
-        if number > current:
+        await connection.execute(TABLE)
+    for migration in pending(known, found.migrations, WHERE):
+        await connection.execute(migration.text)
+        await connection.execute(RECORD, migration.name, migration.number, migration.digest, __version__)
+    if _differ(found.functions, text):
+        await _replace_functions(connection, text)
+        await connection.execute(RECORD, "functions", None, _digest(text), __version__)
+
+
+async def _replace_functions(connection: Any, text: str) -> None:
+    """Makes the functions of the database those of a text.
+
+    They are replaced, not dropped and created anew, as far as that can be: whoever calls one at this moment goes on, while a
+    function that is dropped is missed by a statement that has just looked it up.
+    """
+    before = await connection.fetch(FUNCTIONS)
+    try:
+        async with connection.transaction():
             await connection.execute(text)
-            await connection.execute(f"INSERT INTO {TABLE} (number) VALUES ($1)", number)
+    except asyncpg.InvalidFunctionDefinitionError:  # another result, or other names of parameters
+        await _drop(connection, [signature for signature, _ in before])
+        await connection.execute(text)
+        return
+    # What was replaced is a new row of the catalog.
+    after = {tuple(function) for function in await connection.fetch(FUNCTIONS)}
+    await _drop(connection, [signature for signature, row in before if (signature, row) in after])
 
 
-async def _seen(connection: Any, known: dict[int, str]) -> int:
-    current = await version(connection)
-    if current > max(known):
-        raise StartError(
-            f"The data was written by a newer release of Threadloom (schema {current}, this one knows {max(known)})."
-        )
-    return current
+async def _drop(connection: Any, signatures: Sequence[str]) -> None:
+    for signature in signatures:
+        await connection.execute(f"DROP FUNCTION {signature}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:3])

@@ -20,7 +20,7 @@ from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.database import Database
 from threadloom.storage.postgres.lane import Lane
-from threadloom.storage.postgres.lineage import checkpoint_values, era_of, many_values, writes_values
+from threadloom.storage.postgres.lineage import era_of, put_values
 from threadloom.storage.postgres.session import Session
 
 SQL = load(__package__, "lineage.sql")
@@ -197,13 +197,11 @@ class Puts:
             if tried and (there := await _already(session, puts)) is not None:
                 return there
             tried = True
-            if len(puts) > 1:
-                answers: Sequence[int | None] = await session.fetchval(SQL["put_many"], *many_values(puts))
-                return answers
-            put = puts[0]
-            if isinstance(put, CheckpointPut):
-                return [await session.fetchval(SQL["put"], *checkpoint_values(put))]
-            return [await session.fetchval(SQL["put_writes"], *writes_values(put))]
+            values = [put_values(put) for put in puts]
+            if len(values) == 1:
+                return [await session.fetchval(SQL["put"], values[0])]
+            answers: Sequence[int | None] = await session.fetchval(SQL["put_many"], values)
+            return answers
 
         return await lane.write_statement(work)
 

@@ -7,13 +7,13 @@ import msgspec
 import orjson
 
 from threadloom.codec import to_json
-from threadloom.storage.base import ThreadQuery
 from threadloom.storage.containment import certain_texts
 from threadloom.storage.filters import Filter
 from threadloom.storage.named import load
 from threadloom.storage.postgres.documents import escaped, searchable, text
 from threadloom.storage.postgres.filters import Arguments, Literals, condition
 from threadloom.storage.postgres.session import Session
+from threadloom.storage.threads import ThreadQuery
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
 SQL = load(__package__, "threads.sql")
@@ -29,7 +29,7 @@ ORDER = {
 
 
 class PostgresThreads:
-    """See `storage.base.Threads`."""
+    """See `storage.threads.Threads`."""
 
     def __init__(self, session: Session) -> None:
         self._db = session

@@ -46,8 +46,6 @@ class SqliteStorage:
         synchronous: `normal` keeps what was acknowledged when the process dies, `full` also when the power goes.
     """
 
-    kind: Literal["sqlite", "postgres"] = "sqlite"
-
     def __init__(self, folder: Path, *, synchronous: Literal["normal", "full"] = "normal") -> None:
         self._folder = folder
         self._lock = contextlib.ExitStack()

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from threadloom.codec import to_json
-from threadloom.storage.base import AssistantQuery
+from threadloom.storage.assistants import AssistantQuery
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
 from threadloom.types import Assistant
@@ -25,7 +25,7 @@ ORDER = {
 
 
 class SqliteAssistants:
-    """See `storage.base.Assistants`."""
+    """See `storage.assistants.Assistants`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

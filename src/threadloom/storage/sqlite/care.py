@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from threadloom.errors import StartError, StorageError
+from threadloom.storage.migrations import pending
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.ciphertexts import SqliteCiphertexts
 from threadloom.storage.sqlite.database import PAGE_BYTES
-from threadloom.storage.sqlite.migrate import migrations, version
+from threadloom.storage.sqlite.migrate import applied, migrations, version
 
 log = logging.getLogger("threadloom.storage")
 
@@ -85,10 +86,12 @@ def backup(folder: Path, target: Path, progress: Progress = silent) -> None:
 
     Raises:
         StorageError: there is no database, or the copy cannot be written.
+        StartError: it is of a development version.
     """
     source = folder / FILE
     if not source.is_file():
         raise StorageError(f"There is no {FILE} in {folder}")
+    _refuse_development(source)
     _copy(source, target, progress)
 
 
@@ -102,7 +105,7 @@ def set_aside(connection: sqlite3.Connection, path: Path) -> Path:
     target = path.with_name(f"{path.name}.schema-{found}")
     _copy(path, target, silent)
     log.warning(
-        "the database is brought from schema %d to %d; a copy was set aside: %s", found, max(migrations()), target
+        "the database is brought from schema %d to %d; a copy was set aside: %s", found, migrations()[-1].number, target
     )
     return target
 
@@ -134,7 +137,7 @@ def request_restore(folder: Path, source: Path, progress: Progress = silent) -> 
 
     Raises:
         StorageError: it is no whole database of ours.
-        StartError: it is of a newer release.
+        StartError: it is of a newer release, or of a development version.
     """
     examine(source)
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +145,12 @@ def request_restore(folder: Path, source: Path, progress: Progress = silent) -> 
 
 
 def request_vacuum(folder: Path) -> None:
-    """Asks for the database to be made as small as it can be."""
+    """Asks for the database to be made as small as it can be.
+
+    Raises:
+        StartError: it is of a development version.
+    """
+    _refuse_development(folder / FILE)
     (folder / VACUUM).touch()
 
 
@@ -208,27 +216,22 @@ def examine(path: Path) -> int:
 
     Raises:
         StorageError: it cannot be read, is damaged, or is no database of ours.
-        StartError: it is of a newer release.
+        StartError: it is of a newer release, or of a development version.
     """
     if not path.is_file():
         raise StorageError(f"There is no file {path}")
     try:
         with _opened(path) as connection:
-            ours = connection.execute(SQL["has_tables"]).fetchone()[0]
-            found = version(connection)
+            found = applied(connection)
             sound = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
     except sqlite3.Error as error:
         raise StorageError(f"{path} is no SQLite database that can be read: {error}") from error
-    if not ours or not found:
+    if not found:
         raise StorageError(f"{path} is no database of Threadloom's")
     if sound != ["ok"]:
         raise StorageError(f"{path} is damaged: {sound[0]}")
-    newest = max(migrations())
-    if found > newest:
-        raise StartError(
-            f"{path} was written by a newer release of Threadloom (schema {found}, this one knows {newest})."
-        )
-    return found
+    pending(migrations(), found, str(path))
+    return max(found)
 
 
 def recognise(path: Path) -> None:
@@ -237,14 +240,14 @@ def recognise(path: Path) -> None:
 
     Raises:
         StorageError: it is damaged, no database, or another application's. It was not changed.
+        StartError: it is of a development version. It was not changed.
     """
     try:
         if not path.exists() or (path.is_file() and not path.stat().st_size):
             return
         with _opened(path) as connection:
-            tables = connection.execute(SQL["tables_of_anybody"]).fetchone()[0]
-            ours = connection.execute(SQL["has_tables"]).fetchone()[0]
-            used = bool(tables or version(connection))
+            used = connection.execute(SQL["is_used"]).fetchone()[0]
+            ours = version(connection) > 0
     except (sqlite3.Error, OSError) as error:
         raise StorageError(
             f"{path} cannot be used: {error}. It was left as it is; `threadloom db restore` puts a backup in its place."
@@ -260,6 +263,7 @@ def check(folder: Path) -> tuple[list[str], dict[str, int]]:
 
     Raises:
         StorageError: there is no database, or it cannot be read at all.
+        StartError: it is of a development version.
     """
     path = folder / FILE
     if not path.is_file():
@@ -295,6 +299,12 @@ def _counted(connection: sqlite3.Connection, prefix: str) -> Iterator[tuple[str,
         if name.startswith(prefix):
             with contextlib.suppress(sqlite3.OperationalError):
                 yield name.removeprefix(prefix).replace("_", " "), connection.execute(query).fetchone()[0]
+
+
+def _refuse_development(path: Path) -> None:
+    """Raises StartError for a database of a development version. What cannot be read is left to who reads it."""
+    with contextlib.suppress(sqlite3.Error), _opened(path) as connection:
+        applied(connection)
 
 
 @contextlib.contextmanager

@@ -4,13 +4,9 @@
 -- A write that changes nothing that counts: fences only have to grow.
 UPDATE fences SET next = next + 1;
 
--- name: has_tables
--- Whether the tables of ours are there that have been from the first release on.
-SELECT count(*) = 3 FROM sqlite_master WHERE type = 'table' AND name IN ('threads', 'cks', 'runs');
-
--- name: tables_of_anybody
--- Tables of whatever application.
-SELECT count(*) FROM sqlite_master WHERE type = 'table';
+-- name: is_used
+-- Whether there are tables of whatever application, or its number of a schema.
+SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table') OR (SELECT user_version FROM pragma_user_version) <> 0;
 
 -- name: lost_checkpoints_of_no_segment
 -- Checkpoints that no thread can reach.

@@ -28,7 +28,7 @@ ORDER = {
 
 
 class SqliteCrons:
-    """See `storage.base.Crons`."""
+    """See `storage.crons.Crons`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

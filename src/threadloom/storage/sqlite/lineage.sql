@@ -78,9 +78,9 @@ FROM heads h LEFT JOIN cks c ON c.cid = ?3 AND c.ns = ?2
 WHERE h.thread_id = ?1 ORDER BY c.pos DESC;
 
 -- name: by_position
--- One checkpoint, and whether there is a later one with its id.
-SELECT pos, seg, ns, cid, parent, btype, body, refs, small, meta,
-    EXISTS (SELECT 1 FROM cks n INDEXED BY cks_id WHERE n.cid = c.cid AND n.ns = c.ns AND n.pos > c.pos)
+-- Whether there is a later checkpoint with the id of this one, and this one.
+SELECT EXISTS (SELECT 1 FROM cks n INDEXED BY cks_id WHERE n.cid = c.cid AND n.ns = c.ns AND n.pos > c.pos),
+    pos, seg, ns, cid, parent, btype, body, refs, small, meta
 FROM cks c WHERE pos = ?;
 
 -- name: places_of_id

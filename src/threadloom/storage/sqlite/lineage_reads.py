@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,8 +14,21 @@ from threadloom.storage.named import load
 
 SQL = load(__package__, "lineage.sql")
 
-Row = tuple[Any, ...]
-"""A row of `cks`: pos, seg, ns, cid, parent, btype, body, refs, small, meta."""
+
+class Row(NamedTuple):
+    """A row of `cks`, in the order in which the statements name its columns."""
+
+    pos: int
+    seg: int
+    ns: str
+    cid: str
+    parent: str | None
+    btype: str
+    body: bytes
+    refs: str
+    small: str
+    meta: str
+
 
 BLOBS = 200
 """Blobs read with one statement at most."""
@@ -58,7 +71,7 @@ class LineageReads:
         if found is None:
             return None
         if found[2] is not None:
-            return self._row(thread_id, found[1], found[2:], ((found[0], UNBOUNDED),))
+            return self._row(thread_id, found[1], Row._make(found[2:]), ((found[0], UNBOUNDED),))
         chain = self._chain(found[0])
         for index in range(1, len(chain)):
             row = self._newest(chain[index], ns)
@@ -67,8 +80,8 @@ class LineageReads:
         return None
 
     def _newest(self, link: Edge, ns: str) -> Row | None:
-        row: Row | None = self._db.execute(SQL["latest_of_segment"], (link[0], ns, link[1])).fetchone()
-        return row
+        row = self._db.execute(SQL["latest_of_segment"], (link[0], ns, link[1])).fetchone()
+        return None if row is None else Row._make(row)
 
     async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
         found = self._find(thread_id, ns, cid)
@@ -80,11 +93,11 @@ class LineageReads:
             if found[2] is None:
                 return None
             if found[3] == found[0]:
-                return found[1], found[2:], ((found[0], UNBOUNDED),)
+                return found[1], Row._make(found[2:]), ((found[0], UNBOUNDED),)
             chain = self._chain(found[0])
             index = depth(chain, found[3], found[2])
             if index is not None:
-                return found[1], found[2:], chain[: index + 1]
+                return found[1], Row._make(found[2:]), chain[: index + 1]
         return None
 
     async def history(
@@ -122,7 +135,7 @@ class LineageReads:
                 if limit is not None and count >= limit:
                     break
                 found.append((thread_id, era, row, part))
-        found.sort(key=lambda item: item[2][0], reverse=True)
+        found.sort(key=lambda item: item[2].pos, reverse=True)
         blobs: dict[int, tuple[str, bytes]] = {}
         return [self._row(*item, blobs) for item in found[:limit]]
 
@@ -148,9 +161,10 @@ class LineageReads:
         for index, (seg, bound) in enumerate(chain):
             part = chain[: index + 1]
             for (pos,) in self._db.execute(query, (seg, min(bound, last), *values)):
-                *row, later = self._db.execute(_BY_POSITION, (pos,)).fetchone()
+                later, *columns = self._db.execute(_BY_POSITION, (pos,)).fetchone()
+                row = Row._make(columns)
                 if not later or not self._superseded(chain, row):
-                    yield tuple(row), part
+                    yield row, part
 
     @staticmethod
     def _conditions(
@@ -181,10 +195,10 @@ class LineageReads:
                 return place
         return None
 
-    def _superseded(self, chain: Chain, row: list[Any]) -> bool:
+    def _superseded(self, chain: Chain, row: Row) -> bool:
         """Whether the chain shows a later row of the same checkpoint, which was put again then."""
-        for pos, seg, ns in self._db.execute(SQL["places_of_id"], (row[3],)):
-            if pos > row[0] and ns == row[2] and depth(chain, seg, pos) is not None:
+        for pos, seg, ns in self._db.execute(SQL["places_of_id"], (row.cid,)):
+            if pos > row.pos and ns == row.ns and depth(chain, seg, pos) is not None:
                 return True
         return False
 
@@ -192,12 +206,12 @@ class LineageReads:
         rows: list[CheckpointRow] = []
         missing = set(channels)
         found = self._find(thread_id, ns, cid)
-        while missing and found is not None and found[1][4] is not None:
-            found = self._find(thread_id, ns, found[1][4])
+        while missing and found is not None and found[1].parent is not None:
+            found = self._find(thread_id, ns, found[1].parent)
             if found is None:
                 break
             era, row, part = found
-            refs, small = orjson.loads(row[7]), orjson.loads(row[8])
+            refs, small = orjson.loads(row.refs), orjson.loads(row.small)
             writes = [write for write in self._writes(part, row) if write.channel in missing]
             ends = missing.intersection(refs)
             rows.append(_made(thread_id, era, row, self._blobs({name: refs[name] for name in ends}), writes))
@@ -209,7 +223,7 @@ class LineageReads:
         self, thread_id: str, era: int, row: Row, part: Chain, known: dict[int, tuple[str, bytes]] | None = None
     ) -> CheckpointRow:
         """A checkpoint in full. `known` collects the blobs that neighbours share."""
-        refs = orjson.loads(row[7])
+        refs = orjson.loads(row.refs)
         return _made(thread_id, era, row, self._blobs(refs, known), self._writes(part, row), refs)
 
     def _blobs(
@@ -230,10 +244,9 @@ class LineageReads:
 
     def _writes(self, part: Chain, row: Row) -> list[PendingWrite]:
         """Pending writes of a checkpoint in replay order. `part`: the chain from the head to the checkpoint's segment."""
-        ns, cid = row[2], row[3]
-        rows: list[Row] = []
+        rows: list[tuple[Any, ...]] = []
         for seg, bound in reversed(part):  # the deeper, the smaller the positions
-            rows.extend(self._db.execute(_WRITES, (seg, cid, ns, bound)))
+            rows.extend(self._db.execute(_WRITES, (seg, row.cid, row.ns, bound)))
         if not rows:
             return []
         rows = pending.counting(rows)
@@ -282,19 +295,18 @@ def _made(
     writes: list[PendingWrite],
     refs: dict[str, int] | None = None,
 ) -> CheckpointRow:
-    pos, _, ns, cid, parent, body_type, body, refs_json, small, meta = row
     return CheckpointRow(
-        pos=pos,
+        pos=row.pos,
         era=era,
         thread_id=thread_id,
-        ns=ns,
-        cid=cid,
-        parent=parent,
-        body_type=body_type,
-        body=body,
-        refs=orjson.loads(refs_json) if refs is None else refs,
-        small=orjson.loads(small),
+        ns=row.ns,
+        cid=row.cid,
+        parent=row.parent,
+        body_type=row.btype,
+        body=row.body,
+        refs=orjson.loads(row.refs) if refs is None else refs,
+        small=orjson.loads(row.small),
         blobs=blobs,
-        meta=orjson.loads(meta),
+        meta=orjson.loads(row.meta),
         writes=writes,
     )

@@ -1,23 +1,54 @@
-"""Numbered migrations: `migrations/NNNN_name.sql`, each applied once, in order, in a transaction of its own."""
+"""Applies migrations (`storage.migrations`) to an SQLite file: all that are pending in one transaction."""
 
 import sqlite3
-from collections.abc import Callable
-from importlib import resources
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from threadloom.errors import StartError
+from threadloom import __version__
+from threadloom.storage.migrations import Migration, development_version, pending, read_migrations
+
+FIRST = {"threads", "runs", "outcomes"}
+"""Tables that every version of ours has had. One that has them and no table `migrations` is from before the first release."""
+
+TABLE = """
+CREATE TABLE migrations (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    release TEXT NOT NULL,
+    applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+)
+"""
+
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+
+APPLIED = "SELECT number, digest FROM migrations"
+
+RECORD = "INSERT INTO migrations (number, name, digest, release) VALUES (?, ?, ?, ?)"
 
 
-def migrations() -> dict[int, str]:
-    """The text of each migration, by its number."""
-    folder = resources.files(__package__).joinpath("migrations")
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return {int(file.name[:4]): file.read_text(encoding="utf-8") for file in files}
+def migrations() -> Sequence[Migration]:
+    """The migrations of this storage, in their order."""
+    return read_migrations(__package__)
+
+
+def applied(connection: sqlite3.Connection) -> Mapping[int, str]:
+    """The digests of the migrations that a database has seen, by number. None of an empty database, or another application's.
+
+    Raises:
+        StartError: it was written by a development version from before the first release.
+        sqlite3.Error: it cannot be read.
+    """
+    tables = {name for (name,) in connection.execute(TABLES)}
+    if not tables >= FIRST:
+        return {}
+    if "migrations" not in tables:
+        raise development_version(_where(connection), "delete the file or name another data folder")
+    return dict(connection.execute(APPLIED))
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """The number of the newest migration that the database has seen."""
-    number: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return number
+    """The number of the newest migration that the database has seen, 0 before the first. Raises as `applied`."""
+    return max(applied(connection), default=0)
 
 
 def migrate(connection: sqlite3.Connection, before: Callable[[sqlite3.Connection], None] | None = None) -> None:
@@ -27,16 +58,43 @@ def migrate(connection: sqlite3.Connection, before: Callable[[sqlite3.Connection
         before: called when a database that has been in use is about to be changed.
 
     Raises:
-        StartError: the database was written by a newer release.
+        StartError: the database was written by a newer release, or by a version that is no release.
+        sqlite3.Error: it cannot be changed. Nothing was.
     """
-    known = migrations()
-    current = version(connection)
-    if current > max(known):
-        raise StartError(
-            f"The data was written by a newer release of Threadloom (schema {current}, this one knows {max(known)})."
-        )
-    if 0 < current < max(known) and before is not None:
+    known, where = migrations(), _where(connection)
+    found = applied(connection)
+    if not pending(known, found, where):
+        return
+    if found and before is not None:
         before(connection)
-    for number, text in known.items():
-        if number > current:
-            connection.executescript(f"BEGIN IMMEDIATE;\n{text}\n;PRAGMA user_version = {number};\nCOMMIT;")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have done the same since.
+        found = applied(connection)
+        if not found:
+            connection.execute(TABLE)
+        for migration in pending(known, found, where):
+            for statement in _statements(migration.text):
+                connection.execute(statement)
+            connection.execute(RECORD, (migration.number, migration.name, migration.digest, __version__))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _where(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])
+
+
+def _statements(text: str) -> Iterator[str]:
+    """The statements of a script. (`executescript` would commit before the first.)"""
+    statement = ""
+    for part in text.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement:  # its last line is a comment
+        yield statement

@@ -8,11 +8,11 @@ import msgspec
 import orjson
 
 from threadloom.codec import to_json
-from threadloom.storage.base import ThreadQuery
 from threadloom.storage.containment import certain_texts
 from threadloom.storage.filters import Filter
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.filters import condition
+from threadloom.storage.threads import ThreadQuery
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
 SQL = load(__package__, "threads.sql")
@@ -28,7 +28,7 @@ ORDER = {
 
 
 class SqliteThreads:
-    """See `storage.base.Threads`."""
+    """See `storage.threads.Threads`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

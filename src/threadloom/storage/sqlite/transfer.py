@@ -106,7 +106,7 @@ def dumping(place: Path) -> Iterator[SqliteDump]:
         if place.is_dir():
             stack.enter_context(locked(place))
         file = place / FILE if place.is_dir() else place
-        found, newest = examine(file), max(migrations())
+        found, newest = examine(file), migrations()[-1].number
         if found < newest:
             raise StartError(
                 f"{file} has schema {found}, and this release {newest}: bring it up to date first (db migrate)."

@@ -1,57 +1,61 @@
+-- The tables of release 0.1. Moments are microseconds since 1970 (UTC); JSON is text.
+
 -- The lineage: segments, heads, checkpoints, pending writes, blobs (docs/architecture.md, "How a copy works").
 -- Positions, segment ids and eras come from one sequence, which the writer keeps: one above the largest ever stored.
-
-CREATE TABLE segs (
-    id INTEGER PRIMARY KEY,                         -- never reused: edges are cached by id
-    parent INTEGER REFERENCES segs,
-    upto INTEGER                                    -- of the parent, only positions <= upto are seen
-);
-CREATE INDEX segs_parent ON segs (parent, upto);
-
-CREATE TABLE heads (
-    thread_id TEXT PRIMARY KEY,
-    seg INTEGER NOT NULL REFERENCES segs,
-    era INTEGER NOT NULL                            -- new whenever something is taken out of the thread's view
-) WITHOUT ROWID;
-CREATE INDEX heads_seg ON heads (seg);
 
 CREATE TABLE positions (next INTEGER NOT NULL);     -- one row: no position below was free when something was last deleted
 INSERT INTO positions VALUES (1);
 
+CREATE TABLE segs (
+    id INTEGER PRIMARY KEY,                         -- never reused: edges are cached by id
+    parent INTEGER REFERENCES segs,
+    upto INTEGER                                    -- of the parent, only positions <= upto are visible
+);
+CREATE INDEX segs_parent ON segs (parent, upto) WHERE parent IS NOT NULL;       -- most segments have none
+
+CREATE TABLE heads (
+    thread_id TEXT PRIMARY KEY,
+    seg INTEGER NOT NULL REFERENCES segs,           -- what the thread writes to
+    era INTEGER NOT NULL                            -- new whenever something is taken out of the thread's view
+) WITHOUT ROWID;
+CREATE INDEX heads_seg ON heads (seg);
+
 CREATE TABLE cks (
     pos INTEGER PRIMARY KEY,
     seg INTEGER NOT NULL,
-    ns TEXT NOT NULL,
-    cid TEXT NOT NULL,
-    parent TEXT,
-    btype TEXT NOT NULL,
+    ns TEXT NOT NULL,                               -- checkpoint namespace, '' of the root graph
+    cid TEXT NOT NULL,                              -- checkpoint id
+    parent TEXT,                                    -- checkpoint id
+    btype TEXT NOT NULL,                            -- serializer's type of body
     body BLOB NOT NULL,                             -- the checkpoint without its big channel values
     refs TEXT NOT NULL,                             -- {channel: blob id}
     small TEXT NOT NULL,                            -- {channel: bytes} of the values in body, 0 where the parent had it
-    meta TEXT NOT NULL                              -- JSON, for filters
+    meta TEXT NOT NULL                              -- checkpoint metadata as JSON, for filters
 );
 CREATE INDEX cks_id ON cks (cid, ns, seg, pos);     -- not unique: a checkpoint put again is one row more, the newest counts
-CREATE INDEX cks_seg ON cks (seg, ns, pos);
+CREATE INDEX cks_seg ON cks (seg, ns, pos);         -- the latest, the history
+CREATE INDEX cks_pos ON cks (seg, pos);             -- what was stored after a position, in any namespace
 
 CREATE TABLE writes (
     pos INTEGER PRIMARY KEY,
     seg INTEGER NOT NULL,
     ns TEXT NOT NULL,
-    cid TEXT NOT NULL,
+    cid TEXT NOT NULL,                              -- id of the checkpoint that the write is pending on
     task_id TEXT NOT NULL,
-    idx INTEGER NOT NULL,
+    idx INTEGER NOT NULL,                           -- place within the task's writes, negative of special channels
     channel TEXT NOT NULL,
-    type TEXT NOT NULL,
+    type TEXT NOT NULL,                             -- serializer's type of data
     data BLOB NOT NULL,
-    path TEXT NOT NULL
+    path TEXT NOT NULL                              -- task path
 );
 -- An ordinary write is stored once; a special one (idx < 0) again and again, the newest counts.
 CREATE UNIQUE INDEX writes_id ON writes (seg, cid, ns, task_id, idx, (CASE WHEN idx < 0 THEN pos ELSE 0 END));
+CREATE INDEX writes_pos ON writes (seg, pos);
 
 CREATE TABLE blobs (
     id INTEGER PRIMARY KEY,
-    pos INTEGER NOT NULL,                           -- of the checkpoint that stored it = whose it is
-    type TEXT NOT NULL,
+    pos INTEGER NOT NULL,                           -- of the checkpoint that stored it and owns it
+    type TEXT NOT NULL,                             -- serializer's type of data
     data BLOB NOT NULL
 );
 CREATE INDEX blobs_pos ON blobs (pos);
@@ -62,9 +66,9 @@ CREATE TABLE run_spans (
     first INTEGER NOT NULL,                         -- position of the first row that the run stored on the thread
     PRIMARY KEY (run_id, thread_id)
 ) WITHOUT ROWID;
-CREATE INDEX run_spans_thread ON run_spans (thread_id);
+CREATE INDEX run_spans_thread ON run_spans (thread_id, first);
 
--- Threads. What a thread's state looked like at its last end is one row of `states`, which copies share.
+-- Threads. What a thread's state looked like at the end of its last run is one row of `states`, which copies share.
 
 CREATE TABLE states (
     id INTEGER PRIMARY KEY,
@@ -73,97 +77,148 @@ CREATE TABLE states (
 );
 
 CREATE TABLE threads (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,          -- order of making
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,          -- order of creation
     thread_id TEXT NOT NULL UNIQUE,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     state_updated_at INTEGER NOT NULL,
-    metadata TEXT NOT NULL,
+    metadata TEXT NOT NULL,                         -- JSON
     status TEXT NOT NULL,
-    config TEXT NOT NULL,
-    error TEXT,
-    state_id INTEGER REFERENCES states,
+    config TEXT NOT NULL,                           -- JSON
+    error TEXT,                                     -- JSON
+    state_id INTEGER REFERENCES states,             -- NULL: no state yet
     ttl_minutes REAL,
     ttl_strategy TEXT,
     expires_at INTEGER,
-    forked_from TEXT                                -- JSON {thread_id, checkpoint_id, at}
+    forked_from TEXT,                               -- JSON {thread_id, checkpoint_id, at}
+    copied_from TEXT,                               -- of which living thread this is a copy
+    priority INTEGER                                -- of its runs, the smallest first; NULL: not decided yet
 );
+-- A page of threads in each order that can be asked for, without sorting all of them.
+CREATE INDEX threads_created ON threads (created_at, seq);
 CREATE INDEX threads_updated ON threads (updated_at, seq);
-CREATE INDEX threads_status ON threads (status);
-CREATE INDEX threads_state ON threads (state_id);
+CREATE INDEX threads_state_updated ON threads (state_updated_at, seq);
+CREATE INDEX threads_status_updated ON threads (status, updated_at, seq);
+CREATE INDEX threads_state ON threads (state_id) WHERE state_id IS NOT NULL;
+CREATE INDEX threads_copies ON threads (copied_from) WHERE copied_from IS NOT NULL;
 CREATE INDEX threads_expiry ON threads (expires_at) WHERE expires_at IS NOT NULL;
 
 -- Runs: a run's row is its queue entry.
 
+CREATE TABLE fences (next INTEGER NOT NULL);        -- one row: the fence that the next claim gets
+INSERT INTO fences VALUES (1);
+
 CREATE TABLE runs (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,          -- order of making
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,          -- order of creation
     run_id TEXT NOT NULL UNIQUE,
     thread_id TEXT NOT NULL,
     assistant_id TEXT NOT NULL,
     status TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
-    metadata TEXT NOT NULL,
-    kwargs TEXT NOT NULL,
+    metadata TEXT NOT NULL,                         -- JSON
+    kwargs TEXT NOT NULL,                           -- JSON: what the run was asked to do
     multitask_strategy TEXT NOT NULL,
-    due INTEGER NOT NULL,
+    due INTEGER NOT NULL,                           -- moment before which it does not start
     attempt INTEGER NOT NULL DEFAULT 0,
-    fence INTEGER NOT NULL DEFAULT 0,
-    worker TEXT,
-    lease INTEGER,
-    cancel TEXT,
-    started_at INTEGER,
-    ended_at INTEGER
+    fence INTEGER NOT NULL DEFAULT 0,               -- of the attempt that is running, 0 of none
+    worker TEXT,                                    -- who holds the lease
+    lease INTEGER,                                  -- moment until which it was renewed
+    cancel TEXT,                                    -- interrupt or rollback: asked for while it runs
+    started_at INTEGER,                             -- of the first attempt
+    ended_at INTEGER,
+    user_id TEXT,                                   -- who started it; NULL where users are not told apart
+    priority INTEGER NOT NULL DEFAULT 0,            -- the smallest first
+    delayed_at INTEGER,                             -- of a pending run that waits until `due`: when that was computed
+    ready INTEGER NOT NULL DEFAULT 0                -- 1: the next run of its thread, while nothing of the thread runs
 );
 CREATE UNIQUE INDEX runs_one_running ON runs (thread_id) WHERE status = 'running';
+CREATE UNIQUE INDEX runs_ready_of_thread ON runs (thread_id) WHERE ready = 1;
+CREATE INDEX runs_ready ON runs (priority, seq) WHERE ready = 1;
+CREATE INDEX runs_delayed ON runs (due, seq) WHERE delayed_at IS NOT NULL;
+CREATE INDEX runs_waiting ON runs (thread_id, seq) WHERE status = 'pending' AND delayed_at IS NULL;
+CREATE INDEX runs_pending_of_user ON runs (user_id, thread_id) WHERE status = 'pending';
+CREATE INDEX runs_active ON runs (thread_id, seq) WHERE status IN ('pending', 'running');
 CREATE INDEX runs_thread ON runs (thread_id, seq);
-CREATE INDEX runs_pending ON runs (due, seq) WHERE status = 'pending';
-CREATE INDEX runs_leases ON runs (lease) WHERE status = 'running';
-
-CREATE TABLE fences (next INTEGER NOT NULL);        -- one row: the fence that the next claim gets
-INSERT INTO fences VALUES (1);
+CREATE INDEX runs_assistant ON runs (assistant_id, seq);
+CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE outcomes (
     run_id TEXT PRIMARY KEY,
     thread_id TEXT NOT NULL,
     status TEXT NOT NULL,
-    output BLOB NOT NULL,                           -- JSON, what join answers
-    error TEXT,
-    metadata TEXT NOT NULL,
+    output BLOB NOT NULL,                           -- JSON: the response of join
+    error TEXT,                                     -- JSON
+    metadata TEXT NOT NULL,                         -- JSON
     expires_at INTEGER                              -- set when the run's own row is gone
 ) WITHOUT ROWID;
+CREATE INDEX outcomes_thread ON outcomes (thread_id);
 CREATE INDEX outcomes_expiry ON outcomes (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Stored events of resumable runs.
 
 CREATE TABLE events (
     thread_id TEXT NOT NULL,
-    seq INTEGER NOT NULL,
+    seq INTEGER NOT NULL,                           -- gapless number within the thread
     run_id TEXT NOT NULL,
-    ms INTEGER NOT NULL,
+    ms INTEGER NOT NULL,                            -- the event's id is ms-n
     n INTEGER NOT NULL,
     name TEXT NOT NULL,
-    mode TEXT NOT NULL,
-    last INTEGER NOT NULL,
-    data BLOB NOT NULL,
+    mode TEXT NOT NULL,                             -- stream mode
+    last INTEGER NOT NULL,                          -- 1: the last event of its run
+    data BLOB NOT NULL,                             -- JSON
     expires_at INTEGER,                             -- set when the run ends
     PRIMARY KEY (thread_id, seq)
 ) WITHOUT ROWID;
 CREATE INDEX events_run ON events (run_id, ms, n);
 CREATE INDEX events_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
 
+-- Numbers of events that are gone are not given again, and who asks for what came after an earlier one is told so.
+CREATE TABLE event_floors (
+    thread_id TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL                            -- up to which stored v2 events of the thread may be gone
+) WITHOUT ROWID;
+
+-- Deliveries of webhooks, and their tries.
+
+CREATE TABLE deliveries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,          -- order of creation
+    delivery_id TEXT NOT NULL UNIQUE,
+    run_id TEXT NOT NULL,
+    thread_id TEXT NOT NULL,
+    url TEXT NOT NULL,
+    body BLOB NOT NULL,                             -- JSON
+    status TEXT NOT NULL,
+    due INTEGER NOT NULL,                           -- of a claimed one: when the claim is over
+    worker TEXT,                                    -- who claimed it
+    claims INTEGER NOT NULL,                        -- how often it was claimed
+    tries_left INTEGER NOT NULL,
+    tries TEXT NOT NULL,                            -- JSON: a record of each try
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    expires_at INTEGER,                             -- when it may be deleted, once it is not pending
+    host TEXT NOT NULL DEFAULT ''                   -- of url: what waits for a host that does not respond is passed over
+);
+CREATE INDEX deliveries_due ON deliveries (due) WHERE status = 'pending';
+CREATE INDEX deliveries_host ON deliveries (host, due, seq) WHERE status = 'pending';
+CREATE INDEX deliveries_run ON deliveries (run_id);
+CREATE INDEX deliveries_thread ON deliveries (thread_id);
+CREATE INDEX deliveries_expires ON deliveries (expires_at) WHERE expires_at IS NOT NULL;
+
 -- Assistants and their versions.
 
 CREATE TABLE assistants (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,          -- order of creation
     assistant_id TEXT NOT NULL UNIQUE,
     graph_id TEXT NOT NULL,
-    version INTEGER NOT NULL,
+    version INTEGER NOT NULL,                       -- the one in use; the columns below repeat it
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     name TEXT NOT NULL,
     description TEXT,
-    config TEXT NOT NULL,
-    context TEXT NOT NULL,
-    metadata TEXT NOT NULL
+    config TEXT NOT NULL,                           -- JSON
+    context TEXT NOT NULL,                          -- JSON
+    metadata TEXT NOT NULL                          -- JSON
 );
 
 CREATE TABLE assistant_versions (
@@ -173,8 +228,71 @@ CREATE TABLE assistant_versions (
     created_at INTEGER NOT NULL,
     name TEXT NOT NULL,
     description TEXT,
-    config TEXT NOT NULL,
-    context TEXT NOT NULL,
-    metadata TEXT NOT NULL,
+    config TEXT NOT NULL,                           -- JSON
+    context TEXT NOT NULL,                          -- JSON
+    metadata TEXT NOT NULL,                         -- JSON
     PRIMARY KEY (assistant_id, version)
+) WITHOUT ROWID;
+
+-- Crons: schedules that start runs.
+
+CREATE TABLE crons (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,          -- order of creation
+    cron_id TEXT NOT NULL UNIQUE,
+    assistant_id TEXT NOT NULL,
+    thread_id TEXT,                                 -- NULL: each run gets a thread of its own
+    user_id TEXT,
+    schedule TEXT NOT NULL,                         -- cron expression
+    timezone TEXT,
+    end_time TEXT,                                  -- as the caller wrote it
+    ends_at INTEGER,                                -- the moment that is
+    payload TEXT NOT NULL,                          -- JSON: the request of each run
+    next_run_date INTEGER,                          -- NULL: never again
+    metadata TEXT NOT NULL,                         -- JSON
+    on_run_completed TEXT,
+    enabled INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    last_fired_at INTEGER,
+    last_run_id TEXT,
+    last_error TEXT,
+    user TEXT                                       -- JSON {identity, name, permissions} of its creator; NULL: no user
+);
+CREATE INDEX crons_due ON crons (next_run_date) WHERE enabled AND next_run_date IS NOT NULL;
+CREATE INDEX crons_thread ON crons (thread_id) WHERE thread_id IS NOT NULL;
+CREATE INDEX crons_assistant ON crons (assistant_id);
+
+-- Items of the long-term store and their vectors.
+
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,           -- never reused: vectors are cached with the item they belong to
+    ns BLOB NOT NULL,                               -- namespace as UTF-8, a NUL after each label: prefixes are ranges
+    key TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    ttl_minutes REAL,
+    expires_at INTEGER,
+    value BLOB NOT NULL                             -- JSON as in the response; last, so the rest is read without it
+);
+CREATE UNIQUE INDEX items_place ON items (ns, key);
+CREATE INDEX items_below ON items (ns, updated_at, key, expires_at);
+CREATE INDEX items_updated ON items (updated_at DESC, ns, key, expires_at);
+CREATE INDEX items_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE item_vectors (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,           -- never reused, and a vector never changes: cached by id
+    item INTEGER NOT NULL REFERENCES items ON DELETE CASCADE,
+    ns BLOB NOT NULL,                               -- ns and expires_at repeat the item's, for one scan without a join
+    dims INTEGER NOT NULL,
+    expires_at INTEGER,
+    vector BLOB NOT NULL                            -- float32, little-endian, of unit length (or all zero)
+);
+CREATE INDEX item_vectors_item ON item_vectors (item, dims);
+CREATE INDEX item_vectors_below ON item_vectors (dims, ns, expires_at);
+
+-- How the content is encrypted: the check values of keys (docs/encryption.md). Never a key itself.
+
+CREATE TABLE seals (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
 ) WITHOUT ROWID;

@@ -1,0 +1,635 @@
+-- The functions of the database, all of them and in their newest text. The tables are in migrations/.
+--
+-- Applied whenever this file is not the one that was applied last (storage/postgres/migrate.py), after the migrations and in their
+-- transaction. So a change is made here, in place; it needs no migration.
+--
+-- * Each is `CREATE OR REPLACE`, and its name begins with `tl_`; one name stands for one function. What is in the database and not
+--   in here is dropped. A function that cannot be replaced, for its result or the names of its parameters changed, is dropped first.
+-- * Processes of the release before may go on beside this one for a while, and call what they know. A function whose parameters
+--   change gets a new name, and the old one stays until the release after.
+-- * No migration, index or constraint calls one of these: the functions of then are not those of now.
+
+-- Locks of threads, by their ids.
+
+CREATE OR REPLACE FUNCTION tl_key(thread text) RETURNS bigint
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+    -- The advisory lock of a thread's records.
+    SELECT hashtextextended(thread COLLATE "C", 0)
+$$;
+
+CREATE OR REPLACE FUNCTION tl_lineage_key(thread text) RETURNS bigint
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+    -- The advisory lock of a thread's lineage. Who takes both takes that of the records first.
+    SELECT hashtextextended(thread COLLATE "C", 1)
+$$;
+
+-- JSON that is searched.
+
+CREATE OR REPLACE FUNCTION tl_document(source bytea) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 1000
+AS $$
+    -- JSON to be searched. `jsonb` has no U+0000: storage/postgres/documents.py tells how it is spelled.
+    SELECT replace(replace(convert_from(source, 'UTF8'), '\u0001', '\u00011'), '\u0000', '\u00010')::jsonb
+$$;
+
+CREATE OR REPLACE FUNCTION tl_permits(document jsonb, filter jsonb) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+    -- Whether a searchable document fits a filter as filters.py writes it: `storage.filters.permits` in here.
+BEGIN
+    CASE filter ->> 0
+        WHEN 'equals' THEN
+            RETURN coalesce(document -> (filter ->> 1) = filter -> 2, false);
+        WHEN 'contains' THEN
+            RETURN jsonb_typeof(document -> (filter ->> 1)) = 'array' AND NOT EXISTS (
+                SELECT 1 FROM jsonb_array_elements(filter -> 2) AS m (member)
+                WHERE NOT EXISTS (
+                    SELECT 1 FROM jsonb_array_elements(document -> (filter ->> 1)) AS h (held) WHERE held = member));
+        WHEN 'all' THEN
+            RETURN NOT EXISTS (SELECT 1 FROM jsonb_array_elements(filter -> 1) AS p (part) WHERE NOT tl_permits(document, part));
+        WHEN 'any' THEN
+            RETURN EXISTS (SELECT 1 FROM jsonb_array_elements(filter -> 1) AS p (part) WHERE tl_permits(document, part));
+        ELSE
+            RETURN false;
+    END CASE;
+END
+$$;
+
+-- Writing to the lineage. These functions return the thread's era; NULL when the run does not hold its fence any more.
+
+CREATE OR REPLACE FUNCTION tl_own(thread text, run text, held bigint, known_era bigint, OUT seg bigint, OUT era bigint)
+LANGUAGE plpgsql
+AS $$
+    -- The segment that a thread writes to, made on first use, and its era; the lineage lock is held then, and until the
+    -- transaction ends whoever would end or take over the run has to wait. No segment: the era is not `known_era`.
+DECLARE
+    found_seg bigint;
+BEGIN
+    IF held IS NOT NULL THEN
+        PERFORM 1 FROM runs WHERE run_id = run AND status = 'running' AND fence = held FOR SHARE;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(tl_lineage_key(thread));
+    LOOP
+        SELECT h.seg, h.era INTO found_seg, era FROM heads h WHERE h.thread_id = thread;
+        IF FOUND THEN
+            IF known_era IS NULL OR known_era = era THEN
+                seg := found_seg;
+            END IF;
+            RETURN;
+        ELSIF known_era IS NOT NULL THEN
+            era := 0;
+            RETURN;
+        END IF;
+        -- Another may do the same at this moment: the one who comes second finds the head of the first.
+        found_seg := nextval('positions');
+        INSERT INTO segs (id) VALUES (found_seg);
+        INSERT INTO heads (thread_id, seg, era) VALUES (thread, found_seg, found_seg) ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            DELETE FROM segs WHERE id = found_seg;
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_move_behind(
+    own bigint, place bigint, own_ns text, own_id text, early_namespaces text[], early_ids text[]
+) RETURNS void
+LANGUAGE plpgsql
+AS $$
+    -- Gives what builds on a root checkpoint, but was stored before it, positions after it: its own pending writes, and
+    -- checkpoints of inner graphs with theirs. So a cut at the checkpoint takes none of it along.
+DECLARE
+    lower bigint := coalesce((SELECT max(upto) FROM segs WHERE parent = own), 0);
+    moving record;
+    new bigint;
+BEGIN
+    FOR moving IN
+        SELECT c.pos, true AS is_checkpoint
+        FROM unnest(early_namespaces, early_ids) AS e (ns, id) JOIN cks c ON c.cid = e.id AND c.ns = e.ns AND c.seg = own
+        WHERE c.pos > lower AND c.pos < place
+        UNION
+        SELECT w.pos, false
+        FROM unnest(own_ns || early_namespaces, own_id || early_ids) AS e (ns, id)
+            JOIN writes w ON w.seg = own AND w.cid = e.id AND w.ns = e.ns
+        WHERE w.pos > lower AND w.pos < place
+        ORDER BY 1
+    LOOP
+        new := nextval('positions');
+        IF moving.is_checkpoint THEN
+            UPDATE cks SET pos = new WHERE pos = moving.pos;
+            UPDATE blobs SET pos = new WHERE pos = moving.pos;
+        ELSE
+            UPDATE writes SET pos = new WHERE pos = moving.pos;
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_put(put lineage_put) RETURNS bigint
+LANGUAGE plpgsql
+AS $$
+    -- A checkpoint: minus the era, when that is not the put's. Or pending writes: nothing of an ordinary one that is there already.
+DECLARE
+    own record := tl_own(put.thread_id, put.run_id, put.fence, put.era);
+    place bigint;
+BEGIN
+    IF own.seg IS NULL THEN
+        RETURN -own.era;
+    END IF;
+    place := nextval('positions');
+    IF put.writes IS NULL THEN
+        INSERT INTO blobs (id, pos, type, data) SELECT b.id, place, b.type, b.data FROM unnest(put.new_blobs) AS b;
+        INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
+        VALUES (place, own.seg, put.ns, put.cid, put.parent, put.btype, put.body, put.channels, put.blobs, put.small_channels,
+            put.small_bytes, put.meta);
+        IF put.early_ids IS NOT NULL THEN
+            PERFORM tl_move_behind(own.seg, place, put.ns, put.cid, put.early_namespaces, put.early_ids);
+        END IF;
+    ELSE
+        INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path)
+        SELECT nextval('positions'), own.seg, put.ns, put.cid, w.task_id, w.idx, w.channel, w.type, w.data, w.path
+        FROM unnest(put.writes) AS w
+        ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            RETURN own.era;
+        END IF;
+    END IF;
+    IF put.run_id IS NOT NULL THEN
+        INSERT INTO run_spans (run_id, thread_id, first) VALUES (put.run_id, put.thread_id, place) ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN own.era;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_put_many(puts lineage_put[]) RETURNS bigint[]
+LANGUAGE plpgsql
+AS $$
+    -- `tl_put` for many, one after the other. All that may have to be waited for is taken first and in one order, so that two such
+    -- batches cannot wait for each other.
+DECLARE
+    put lineage_put;
+    answers bigint[] := '{}';
+BEGIN
+    PERFORM 1 FROM runs r
+    WHERE r.run_id IN (SELECT p.run_id FROM unnest(puts) AS p WHERE p.fence IS NOT NULL)
+    ORDER BY r.run_id FOR SHARE;
+    PERFORM pg_advisory_xact_lock_shared(key)
+    FROM (SELECT DISTINCT tl_lineage_key(p.thread_id) AS key FROM unnest(puts) AS p ORDER BY 1) k;
+    FOREACH put IN ARRAY puts LOOP
+        answers := answers || tl_put(put);
+    END LOOP;
+    RETURN answers;
+END
+$$;
+
+-- Reading the lineage.
+
+CREATE OR REPLACE FUNCTION tl_path(segments bigint[], bounds bigint[], namespace text, id text, wanted text[])
+RETURNS TABLE (place bigint, level integer, missing text[])
+LANGUAGE plpgsql STABLE
+AS $$
+    -- The ancestors of a checkpoint that a chain shows, nearest first, until each wanted channel was found: position, place of
+    -- the segment in the chain, and the channels that were not found before.
+DECLARE
+    following text := id;
+    row record;
+    is_ancestor boolean := false;
+BEGIN
+    missing := wanted;
+    LOOP
+        SELECT c.pos, c.parent, c.channels, c.small_channels, array_position(segments, c.seg) AS level INTO row
+        FROM cks c
+        WHERE c.cid = following AND c.ns = namespace AND c.pos <= bounds[array_position(segments, c.seg)]
+        ORDER BY c.pos DESC LIMIT 1;
+        EXIT WHEN NOT FOUND;
+        IF is_ancestor THEN
+            place := row.pos;
+            level := row.level;
+            RETURN NEXT;
+            missing := ARRAY(
+                SELECT m FROM unnest(missing) AS m WHERE m <> ALL (row.channels) AND m <> ALL (row.small_channels));
+        END IF;
+        is_ancestor := true;
+        following := row.parent;
+        EXIT WHEN following IS NULL OR cardinality(missing) = 0;
+    END LOOP;
+END
+$$;
+
+-- Freeing rows of the lineage. The caller holds the thread's lineage lock alone.
+
+CREATE OR REPLACE FUNCTION tl_drop_above(segment bigint, bound bigint) RETURNS void
+LANGUAGE plpgsql
+AS $$
+    -- Deletes the rows of a segment above a position.
+BEGIN
+    DELETE FROM blobs b USING cks k WHERE k.seg + 0 = segment AND k.pos + 0 > bound AND b.pos = k.pos;
+    DELETE FROM cks WHERE seg + 0 = segment AND pos + 0 > bound;
+    DELETE FROM writes WHERE seg + 0 = segment AND pos + 0 > bound;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_collect(segment bigint, most integer) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+    -- Frees what nobody sees of a segment that lost its head or a child, and so on up the chain. True: there was more to free
+    -- than `most` rows; the segment was written down as dead, to be freed bit by bit.
+    --
+    -- Two children of one segment may go at the same moment, each seen by the other as still there. So the segment's row is
+    -- locked before its children are looked at: who comes second sees that the first is gone. The lock also keeps off copies,
+    -- which refer to that row.
+DECLARE
+    edge record;
+    lower bigint;
+    freed bigint := 4611686018427387904;                -- up to where rows may have lost who saw them
+BEGIN
+    LOOP
+        SELECT s.parent, s.upto INTO edge FROM segs s WHERE s.id = segment FOR UPDATE;
+        IF NOT FOUND OR EXISTS (SELECT 1 FROM heads WHERE seg = segment) THEN
+            RETURN false;
+        END IF;
+        lower := coalesce((SELECT max(upto) FROM segs WHERE parent = segment), 0);
+        IF lower >= freed THEN
+            RETURN false;
+        END IF;
+        IF (SELECT count(*) FROM (
+                (SELECT 1 FROM cks WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most)
+                UNION ALL
+                (SELECT 1 FROM writes WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most)) r) >= most
+        THEN
+            INSERT INTO dead_segs (id) VALUES (segment) ON CONFLICT DO NOTHING;
+            RETURN true;
+        END IF;
+        PERFORM tl_drop_above(segment, lower);
+        IF lower > 0 THEN
+            RETURN false;
+        END IF;
+        DELETE FROM segs WHERE id = segment;
+        EXIT WHEN edge.parent IS NULL;
+        segment := edge.parent;
+        freed := edge.upto;
+    END LOOP;
+    RETURN false;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_collect_dead(most integer) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+    -- Frees up to `most` rows of a dead segment that nobody else is busy with. True: call it again.
+DECLARE
+    segment bigint;
+    lower bigint;
+    dropped bigint[];
+    count integer;
+BEGIN
+    SELECT id INTO segment FROM dead_segs ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM 1 FROM segs WHERE id = segment FOR UPDATE;
+    IF FOUND THEN
+        lower := coalesce((SELECT max(upto) FROM segs WHERE parent = segment), 0);
+        dropped := ARRAY(SELECT pos FROM cks WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most);
+        DELETE FROM blobs WHERE pos = ANY (dropped);
+        DELETE FROM cks WHERE pos = ANY (dropped);
+        count := cardinality(dropped);
+        dropped := ARRAY(SELECT pos FROM writes WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most - count);
+        DELETE FROM writes WHERE pos = ANY (dropped);
+        IF count + cardinality(dropped) >= most THEN
+            RETURN true;
+        END IF;
+    END IF;
+    DELETE FROM dead_segs WHERE id = segment;
+    PERFORM tl_collect(segment, most);
+    RETURN true;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_store_anew(
+    own bigint, lower bigint, checkpoints bigint[], pending bigint[], orphans bigint[],
+    OUT old_places bigint[], OUT new_places bigint[]
+)
+LANGUAGE plpgsql
+-- Few rows or very many: planned each time, for what there is.
+SET plan_cache_mode = force_custom_plan
+SET enable_hashjoin = on
+AS $$
+    -- The rows at these positions once more, on another segment and in the same order; orphans get no parent. Values that lie
+    -- above `lower` are stored anew too, each once. Gives where each row went.
+DECLARE
+    old_ids bigint[];
+    new_ids bigint[];
+    holders bigint[];
+BEGIN
+    SELECT coalesce(array_agg(place), '{}'), coalesce(array_agg(new), '{}') INTO old_places, new_places
+    FROM (
+        SELECT place, nextval('positions') AS new FROM (SELECT unnest(checkpoints || pending) AS place ORDER BY 1) r
+    ) r;
+    SELECT array_agg(id), array_agg(nextval('blob_copies')), array_agg(holder) INTO old_ids, new_ids, holders
+    FROM (
+        SELECT b.id, min(m.new) AS holder
+        FROM unnest(old_places, new_places) AS m (old, new)
+        JOIN cks k ON k.pos = m.old
+        CROSS JOIN unnest(k.blobs) AS r (id)
+        JOIN blobs b ON b.id = r.id AND b.pos > lower
+        GROUP BY b.id
+    ) v;
+    INSERT INTO blobs (id, pos, type, data)
+    SELECT v.new, v.holder, b.type, b.data
+    FROM unnest(old_ids, new_ids, holders) AS v (old, new, holder) JOIN blobs b ON b.id = v.old;
+    INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
+    SELECT m.new, own, k.ns, k.cid, CASE WHEN m.old = ANY (orphans) THEN NULL ELSE k.parent END, k.btype, k.body, k.channels,
+        coalesce(r.blobs, '{}'), k.small_channels, k.small_bytes, k.meta
+    FROM unnest(old_places, new_places) AS m (old, new)
+    JOIN cks k ON k.pos = m.old
+    LEFT JOIN (
+        SELECT k.pos, array_agg(coalesce(v.new, r.id) ORDER BY r.place) AS blobs
+        FROM unnest(checkpoints) AS c (pos)
+        JOIN cks k ON k.pos = c.pos
+        CROSS JOIN unnest(k.blobs) WITH ORDINALITY AS r (id, place)
+        LEFT JOIN unnest(old_ids, new_ids) AS v (old, new) ON v.old = r.id
+        GROUP BY k.pos
+    ) r ON r.pos = k.pos;
+    INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path)
+    SELECT m.new, own, w.ns, w.cid, w.task_id, w.idx, w.channel, w.type, w.data, w.path
+    FROM unnest(old_places, new_places) AS m (old, new) JOIN writes w ON w.pos = m.old
+    ON CONFLICT DO NOTHING;
+END
+$$;
+
+-- Threads and their states. The caller holds the thread's lock.
+
+CREATE OR REPLACE FUNCTION tl_lock_state(thread text) RETURNS bigint
+LANGUAGE plpgsql
+AS $$
+    -- The state row that a thread shows, locked: those who share it let go of it one after the other, so the last one knows
+    -- that it is the last. The caller holds the thread's lock.
+DECLARE
+    shown bigint;
+BEGIN
+    SELECT state_id INTO shown FROM threads WHERE thread_id = thread;
+    PERFORM 1 FROM states WHERE id = shown FOR UPDATE;
+    RETURN shown;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_drop_state(state bigint) RETURNS void
+LANGUAGE sql
+AS $$
+    DELETE FROM states WHERE id = state AND NOT EXISTS (SELECT 1 FROM threads WHERE state_id = state)
+$$;
+
+CREATE OR REPLACE FUNCTION tl_set_state(thread text, "new values" bytea, "new interrupts" bytea, "new error" text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    shown bigint := tl_lock_state(thread);
+BEGIN
+    IF shown IS NULL OR EXISTS (SELECT 1 FROM threads WHERE state_id = shown AND thread_id <> thread) THEN
+        IF EXISTS (SELECT 1 FROM threads WHERE thread_id = thread) THEN
+            INSERT INTO states ("values", interrupts) VALUES ("new values", "new interrupts") RETURNING id INTO shown;
+            UPDATE threads SET state_id = shown, error = "new error" WHERE thread_id = thread;
+        END IF;
+    ELSE
+        UPDATE states SET "values" = "new values", interrupts = "new interrupts" WHERE id = shown;
+        UPDATE threads SET error = "new error" WHERE thread_id = thread AND error IS DISTINCT FROM "new error";
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_share_state(source text, target text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    shown bigint := tl_lock_state(target);
+BEGIN
+    UPDATE threads SET state_id = (SELECT state_id FROM threads WHERE thread_id = source) WHERE thread_id = target;
+    PERFORM tl_drop_state(shown);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_delete_thread(thread text) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    shown bigint := tl_lock_state(thread);
+    source text;
+BEGIN
+    DELETE FROM threads WHERE thread_id = thread RETURNING copied_from INTO source;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE threads SET copied_from = source WHERE copied_from = thread;
+    PERFORM tl_drop_state(shown);
+    RETURN true;
+END
+$$;
+
+-- Runs and their queue.
+
+CREATE OR REPLACE FUNCTION tl_ready(thread text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+    -- Marks the next run of a thread, after something of its queue has changed: the first made that waits for nothing but its
+    -- turn, while none runs. The caller holds the thread's lock.
+DECLARE
+    first bigint;
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM runs WHERE thread_id || '' = thread AND status = 'running') THEN
+        SELECT seq INTO first FROM runs
+        WHERE thread_id = thread AND status = 'pending' AND delayed_at IS NULL ORDER BY seq + 0 LIMIT 1;
+    END IF;
+    IF first IS NOT NULL THEN
+        UPDATE runs SET ready = NULL WHERE thread_id = thread AND ready IS NOT NULL AND seq <> first;
+        UPDATE runs SET ready = 0 WHERE seq = first AND ready IS DISTINCT FROM 0;
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_take(run text, fence_owner text, now bigint, lease_end bigint) RETURNS SETOF runs
+LANGUAGE plpgsql
+AS $$
+    -- Makes a pending run running, in the hands of a worker. The caller holds the thread's lock.
+DECLARE
+    taken runs;
+BEGIN
+    UPDATE runs SET status = 'running', attempt = attempt + 1, fence = nextval('fences'), worker = fence_owner,
+        lease = lease_end, started_at = coalesce(started_at, now), updated_at = now, ready = NULL, delayed_at = NULL
+    WHERE run_id = run AND status = 'pending' RETURNING * INTO taken;
+    IF taken.seq IS NOT NULL THEN
+        UPDATE runs SET ready = NULL WHERE thread_id = taken.thread_id AND ready IS NOT NULL;
+        RETURN NEXT taken;
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_set_run_status(run text, "new status" text, moment bigint, ending bigint) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    old record;
+BEGIN
+    SELECT thread_id, status, ready INTO old FROM runs WHERE run_id = run;
+    UPDATE runs SET status = "new status", updated_at = moment, ended_at = coalesce(ending, ended_at),
+        lease = CASE WHEN "new status" = 'running' THEN lease END,
+        worker = CASE WHEN "new status" = 'running' THEN worker END,
+        fence = CASE WHEN "new status" = 'running' THEN fence ELSE 0 END,
+        ready = NULL, delayed_at = NULL
+    WHERE run_id = run;
+    IF old.status = 'running' OR "new status" = 'pending' OR old.ready IS NOT NULL THEN
+        PERFORM tl_ready(old.thread_id);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_delete_run(run text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    old record;
+BEGIN
+    DELETE FROM runs WHERE run_id = run RETURNING thread_id, status, ready INTO old;
+    IF old.status = 'running' OR old.ready IS NOT NULL THEN
+        PERFORM tl_ready(old.thread_id);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_requeue(run text, attempts integer) RETURNS void
+LANGUAGE plpgsql
+AS $$
+    -- The caller holds the thread's lock.
+DECLARE
+    thread text;
+BEGIN
+    UPDATE runs SET status = 'pending', attempt = attempts, lease = NULL, worker = NULL, fence = 0
+    WHERE run_id = run RETURNING thread_id INTO thread;
+    PERFORM tl_ready(thread);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_release(now bigint) RETURNS void
+LANGUAGE plpgsql
+AS $$
+    -- Takes up to 200 runs whose time has come into the queue, of threads that nobody is changing. From then on they wait for
+    -- their turn alone, whatever the clock says.
+DECLARE
+    candidate record;
+BEGIN
+    FOR candidate IN
+        SELECT seq, thread_id FROM runs WHERE delayed_at IS NOT NULL AND due <= now ORDER BY due, seq LIMIT 200
+    LOOP
+        CONTINUE WHEN NOT pg_try_advisory_xact_lock(tl_key(candidate.thread_id));
+        UPDATE runs SET delayed_at = NULL WHERE seq = candidate.seq AND delayed_at IS NOT NULL AND due <= now;
+        PERFORM tl_ready(candidate.thread_id);
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_claim(
+    fence_owner text, now bigint, lease_end bigint, most integer, attempts_from integer, attempts_below integer
+) RETURNS SETOF runs
+LANGUAGE plpgsql
+AS $$
+    -- Takes the runs that are next, the most urgent first, of threads that nobody is changing: who does is asked for nothing, and
+    -- waited for by nobody. What was found is looked at again once its thread is locked.
+DECLARE
+    candidate record;
+    taken runs;
+    count integer := 0;
+    seen_priority smallint := -32768;
+    seen_seq bigint := 0;
+BEGIN
+    PERFORM tl_release(now);
+    LOOP
+        FOR candidate IN
+            SELECT run_id, thread_id, priority, seq FROM runs
+            WHERE ready <= now AND (priority, seq) > (seen_priority, seen_seq)
+              AND attempt >= attempts_from AND (attempts_below IS NULL OR attempt < attempts_below)
+            ORDER BY priority, seq LIMIT 100
+        LOOP
+            seen_priority := candidate.priority;
+            seen_seq := candidate.seq;
+            CONTINUE WHEN NOT pg_try_advisory_xact_lock(tl_key(candidate.thread_id));
+            CONTINUE WHEN NOT EXISTS (SELECT 1 FROM runs WHERE seq = candidate.seq AND ready <= now);
+            FOR taken IN SELECT * FROM tl_take(candidate.run_id, fence_owner, now, lease_end) LOOP
+                count := count + 1;
+                RETURN NEXT taken;
+            END LOOP;
+            IF count >= most THEN
+                RETURN;
+            END IF;
+        END LOOP;
+        EXIT WHEN NOT FOUND;
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_still_held(run_ids text[], fences bigint[], leases bigint[]) RETURNS SETOF runs
+LANGUAGE plpgsql
+AS $$
+    -- Up to 200 of these runs, as far as their leases have not been renewed since and nobody is changing their threads. Those
+    -- threads are locked then, and the runs: who holds one cannot renew its lease meanwhile.
+DECLARE
+    candidate record;
+    locked integer := 0;
+BEGIN
+    FOR candidate IN
+        SELECT r.seq, r.thread_id, r.fence, r.lease
+        FROM unnest(run_ids, fences, leases) AS h (run_id, fence, lease)
+        JOIN runs r ON r.run_id = h.run_id AND r.fence = h.fence AND r.lease = h.lease
+        WHERE r.status = 'running' ORDER BY r.seq
+    LOOP
+        IF pg_try_advisory_xact_lock(tl_key(candidate.thread_id)) THEN
+            RETURN QUERY SELECT * FROM runs
+            WHERE seq = candidate.seq AND fence = candidate.fence AND lease = candidate.lease AND status = 'running'
+            FOR NO KEY UPDATE;
+            locked := locked + 1;
+            EXIT WHEN locked = 200;
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Stored events.
+
+CREATE OR REPLACE FUNCTION tl_append(
+    thread text, runs text[], moments bigint[], ns bigint[], names text[], modes text[], lasts boolean[], datas bytea[]
+) RETURNS TABLE ("first seq" bigint, "ids" bigint[])
+LANGUAGE plpgsql
+AS $$
+    -- Events at the end of a thread's log. Ids grow within a thread although the clocks of processes differ: those that would
+    -- not are moved past the last one, and told in the answer.
+DECLARE
+    log event_logs;
+    count bigint := array_length(runs, 1);
+    moved boolean;
+BEGIN
+    INSERT INTO event_logs AS l (thread_id, seq) VALUES (thread, count)
+    ON CONFLICT (thread_id) DO UPDATE SET seq = l.seq + count
+    RETURNING * INTO log;
+    moved := (moments[1], ns[1]) <= (log.ms, log.n);
+    IF moved THEN
+        FOR place IN 1..count LOOP
+            IF (moments[place], ns[place]) <= (log.ms, log.n) THEN
+                moments[place] := log.ms;
+                ns[place] := log.n + 1;
+            END IF;
+            log.ms := moments[place];
+            log.n := ns[place];
+        END LOOP;
+    END IF;
+    UPDATE event_logs SET ms = moments[count], n = ns[count] WHERE thread_id = thread;
+    INSERT INTO events (thread_id, seq, run_id, ms, n, name, mode, last, data)
+    SELECT thread, log.seq - count + place, e.run_id, e.ms, e.n, e.name, e.mode, e.last, e.data
+    FROM unnest(runs, moments, ns, names, modes, lasts, datas)
+        WITH ORDINALITY AS e (run_id, ms, n, name, mode, last, data, place);
+    RETURN QUERY SELECT log.seq - count + 1, CASE WHEN moved THEN moments || ns END;
+END
+$$;
