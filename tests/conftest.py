@@ -35,7 +35,7 @@ def shared_certificates(verify=True, cert=None, trust_env=True):
 
 httpx._transports.default.create_ssl_context = shared_certificates
 
-LONGEST_FIRST = (("browser", "contract", "risk"), ("wire",), ("docs", "unit"))
+LONGEST_FIRST = (("browser", "contract", "harness", "risk"), ("wire",), ("docs", "unit"))
 """The folders in the order in which several processes begin with their files. Those of a group take turns: some keep a processor
 busy, others wait for their servers. Short ones come last, so that all processes end at the same time."""
 

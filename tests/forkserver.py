@@ -49,10 +49,11 @@ def die_with_parent() -> None:
 
 
 class Process:
-    """A process that was started; what tests use of `subprocess.Popen`."""
+    """A process that was started; what tests use of `subprocess.Popen`. `forked`: without an exec."""
 
-    def __init__(self, pid: int, status: int) -> None:
+    def __init__(self, pid: int, status: int, *, forked: bool) -> None:
         self.pid = pid
+        self.forked = forked
         self.returncode: int | None = None
         self._status = status
         self._lock = threading.Lock()
@@ -140,7 +141,7 @@ class ForkServer:
         if not pid:
             os.close(status)
             raise NotForkable
-        return Process(pid, status)
+        return Process(pid, status, forked=request["fork"])
 
 
 class NotForkable(Exception):
@@ -263,15 +264,18 @@ def _import_threadloom() -> set[str]:
         import threadloom.log
         import threadloom.reload
         import threadloom.wiring  # noqa: F401
-    assert threading.active_count() == 1, "an import started a thread: nothing can be forked"
+    threads = list(Path("/proc/self/task").iterdir())
+    assert len(threads) == 1, f"an import started {len(threads) - 1} threads: nothing can be forked safely"
     # pytest's own differ with each test.
     return {name for name in names if not name.startswith("PYTEST_")} - ONE_THREAD.keys()
 
 
-def _names_in(folder: str) -> list[str]:
+def _modules_in(folder: str) -> set[str]:
+    """The names of modules and packages that can be imported from a folder."""
     with contextlib.suppress(OSError):  # the start says so
-        return [one.name for one in Path(folder).iterdir()]
-    return []
+        found = [one for one in Path(folder).iterdir() if one.suffix in (".py", ".so") or one.is_dir()]
+        return {one.name.partition(".")[0] for one in found}
+    return set()
 
 
 class _Children:
@@ -330,7 +334,7 @@ class _Children:
         if self._read is None:
             self._read = _import_threadloom()
         imported = {name.partition(".")[0] for name in sys.modules} - {"tests"}
-        hidden = imported.intersection(name.partition(".")[0] for name in _names_in(request["cwd"]))
+        hidden = imported & _modules_in(request["cwd"])
         same = all(request["env"].get(name) == self._environment.get(name) for name in self._read)
         return same and not hidden
 
@@ -395,6 +399,8 @@ def _main() -> None:
     request = _Children(control).serve()
     if request is None:
         return
+    for name in ("tests", "tests.forkserver"):  # an app may have a package of that name
+        sys.modules.pop(name, None)
     sys.orig_argv[:] = request["command"]
     sys.argv[:] = request["command"][2:]
     sys.path[0] = request["cwd"]
