@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Set
 from pathlib import PurePath
 from typing import Any
 
+import msgspec
 import orjson
 from langchain_core.messages import BaseMessage
 
@@ -49,6 +50,20 @@ _OPTIONS = (
 
 Fragment = orjson.Fragment
 """JSON text that is spliced in as it is."""
+
+
+class ResponseBody(msgspec.Struct, kw_only=True):
+    """A struct that is encoded as an object, without the fields that are `UNSET`.
+
+    A field may hold a `Fragment`, JSON that is sent as it is.
+    """
+
+    def fields(self) -> dict[str, Any]:
+        """The fields that are set."""
+        found = msgspec.structs.asdict(self)
+        if msgspec.UNSET in found.values():
+            found = {name: value for name, value in found.items() if value is not msgspec.UNSET}
+        return found
 
 
 def to_json(value: Any) -> bytes:
@@ -112,6 +127,8 @@ def contains(document: Any, wanted: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     """What orjson cannot encode itself, in terms it can; the `repr` of what has no shape, or whose own code fails."""
+    if isinstance(value, ResponseBody):
+        return value.fields()
     try:
         return _message(value) if isinstance(value, BaseMessage) else _shaped(value)
     except Exception:

@@ -28,11 +28,13 @@ class Ttl(msgspec.Struct, frozen=True):
 
 
 class ForkedFrom(msgspec.Struct, frozen=True):
-    """Where a copy came from. `checkpoint_id` is the newest checkpoint it took along, or None if there was none."""
+    """Where a copy came from. `checkpoint_id` is the newest checkpoint it took along, or None if there was none; `user_id` who
+    made it, None where users are not told apart."""
 
     thread_id: str
     checkpoint_id: str | None
     at: int
+    user_id: str | None = None
 
 
 class Thread(msgspec.Struct, kw_only=True):
@@ -130,6 +132,11 @@ class Run(msgspec.Struct, kw_only=True):
     def temporary(self) -> bool:
         """Whether its thread is thrown away at its end."""
         return bool(self.kwargs.get("temporary"))
+
+    @property
+    def stores_events(self) -> bool:
+        """Whether events of it are stored: it is resumable, or a v2 run."""
+        return bool(self.kwargs.get("resumable") or self.kwargs.get("event_streaming"))
 
 
 class Outcome(msgspec.Struct, kw_only=True):

@@ -57,6 +57,7 @@ from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
 from threadloom.services.protocol_commands import CommandService
+from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
 from threadloom.services.runs import RunService
 from threadloom.services.state import StateService
@@ -99,9 +100,6 @@ class Generation:
 class Server:
     """One process with all its parts. Users' code is loaded; nothing is opened before the lifespan of `app`.
 
-    Args:
-        grace: seconds that runs get to end when the server stops; None is what the environment says.
-
     Attributes:
         generation: what serves now.
         beside: further work that is done from start to stop, such as watching for changed code.
@@ -110,6 +108,7 @@ class Server:
         lasting: users' modules that the parts use which no reload makes anew.
 
     Args:
+        clock: None: the one that the settings choose.
         grace: seconds that runs get when it stops; None: what the settings say.
         peers: the other processes that share its port, if there are any.
 
@@ -124,6 +123,7 @@ class Server:
         grace: float | None = None,
         peers: Peers | None = None,
     ) -> None:
+        # What the settings choose, and where users' code finds it when it is loaded below.
         parts = choose(settings)
         clock = clock or parts.clock
         self.clock = clock
@@ -131,13 +131,13 @@ class Server:
         self.beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.reload: Mapping[str, Any] | None = None
         self.began = time.time()
-        variables = settings.vars
-        self.grace = variables.bg_job_shutdown_grace_period_secs if grace is None else grace
+        self.grace = settings.vars.bg_job_shutdown_grace_period_secs if grace is None else grace
         self._stops_at: float | None = None
         loopback.install()
         prepare(settings)
         self.telemetry = load_telemetry(os.environ)
 
+        # What stays through all generations: where bytes live, then who works on them beside the requests.
         self.keys = keys_of(settings)
         self.handlers = load_handlers(self.settings)
         self.storage = self._sealed(parts.storage)
@@ -150,13 +150,37 @@ class Server:
         self._peers = peers
         self._users = RunUsers(self.broker)
         self.limits = Limits(settings.threadloom.limits, told_apart=settings.auth is not None)
-        self.webhooks = Webhooks(settings, self.storage, clock, alone=self._alone)
-        self.worker = Worker(
+        self.webhooks = Webhooks(settings, self.storage, clock, alone=self._alone, app=lambda: self.app)
+        self.worker = self._make_worker()
+        self.sweeper = ThreadSweeper(
+            storage=self.storage, clock=clock, settings=settings.checkpointer.ttl, gone=self.broker.gone
+        )
+        self.retention = Retention(storage=self.storage, clock=clock, runs_days=settings.threadloom.retention.runs_days)
+        self.steps = ClockSteps(
+            storage=self.storage,
+            clock=clock,
+            crons=lambda: self.generation.services.crons,
+            webhooks=self.webhooks,
+            wake=self.broker.wake,
+            patience=0.0 if self._alone else CLOCK_NOTICED_SECONDS,
+        )
+        self.watchdog = Watchdog()
+        self.lasting = own_modules(app_folders(settings))
+
+        # What users' code makes of it, and last the app, which the webhooks and the graphs ask for when they need it.
+        self.generation: Generation = self.generate(settings)
+        if self.telemetry is not None:
+            self.telemetry.offer()
+        self.app: Host = Host(self.generation.edge, self.live)
+
+    def _make_worker(self) -> Worker:
+        settings, variables = self.settings, self.settings.vars
+        return Worker(
             storage=self.storage,
             broker=self.broker,
             graphs=lambda: self.generation.graphs,
             users=self._users,
-            clock=clock,
+            clock=self.clock,
             numbers=self._numbers,
             jobs=settings.jobs,
             attempts=variables.bg_job_max_retries,
@@ -172,25 +196,6 @@ class Server:
             after_run=self.webhooks.after_run,
             observer=all_of([log_run, self._metrics.observe, *([self.telemetry.observe] if self.telemetry else [])]),
         )
-        self.sweeper = ThreadSweeper(
-            storage=self.storage, clock=clock, settings=settings.checkpointer.ttl, gone=self.broker.gone
-        )
-        self.retention = Retention(storage=self.storage, clock=clock, runs_days=settings.threadloom.retention.runs_days)
-        self.steps = ClockSteps(
-            storage=self.storage,
-            clock=clock,
-            crons=lambda: self.generation.services.crons,
-            webhooks=self.webhooks,
-            wake=self.broker.wake,
-            patience=0.0 if self._alone else CLOCK_NOTICED_SECONDS,
-        )
-        self.watchdog = Watchdog()
-        self.lasting = own_modules(app_folders(settings))
-        self.generation = self.generate(settings)
-        if self.telemetry is not None:
-            self.telemetry.offer()
-        self.app = Host(self.generation.edge, self.live)
-        self.webhooks.poster.app = self.app
 
     def generate(self, settings: Settings) -> Generation:
         """Loads users' code and makes all that depends on it. Nothing of it serves yet.
@@ -260,8 +265,9 @@ class Server:
         )
 
     def _make_services(self, settings: Settings, graphs: Graphs, guard: Guard) -> Services:
+        """The services. Each is made of those above it: who stops runs, who deletes threads with what runs on them, who knows
+        assistants and deletes their threads, who starts runs of them."""
         storage, broker, clock, numbers = self.storage, self.broker, self.clock, self._numbers
-        assistants = AssistantService(storage, guard, clock, graphs)
         runs = RunService(
             storage=storage,
             guard=guard,
@@ -270,14 +276,7 @@ class Server:
             clock=clock,
             numbers=numbers,
             graphs=graphs,
-            assistants=assistants,
-            webhooks=WebhookPolicy(settings.webhooks),
-            starter=self.worker,
-            limits=self.limits,
-            assign=load_assign(settings),
-            asks_for_threads=settings.threadloom.auth.implicit_threads == "create",
             keep=settings.events_seconds,
-            new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),
         )
         thread_graphs = ThreadGraphs(storage=storage, graphs=graphs)
         writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._parts.locks)
@@ -290,7 +289,23 @@ class Server:
             stop_runs=runs.stop_thread,
             gone=broker.gone,
         )
-        assistants.delete_thread = threads.delete
+        assistants = AssistantService(storage, guard, clock, graphs, threads.delete)
+        starts = RunStartService(
+            storage=storage,
+            guard=guard,
+            users=self._users,
+            broker=broker,
+            clock=clock,
+            numbers=numbers,
+            assistants=assistants,
+            webhooks=WebhookPolicy(settings.webhooks),
+            starter=self.worker,
+            limits=self.limits,
+            keep=settings.events_seconds,
+            assign=load_assign(settings),
+            asks_for_threads=settings.threadloom.auth.implicit_threads == "create",
+            new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),
+        )
         state = StateService(
             storage=storage,
             guard=guard,
@@ -308,21 +323,23 @@ class Server:
             ),
             state=state,
             runs=runs,
+            starts=starts,
             streams=RunStreamService(
                 storage=storage,
                 guard=guard,
                 broker=broker,
                 numbers=numbers,
+                starts=starts,
                 runs=runs,
                 limits=self.limits,
                 end_event=settings.threadloom.end_event,
             ),
             assistants=assistants,
             items=ItemService(self.store, guard),
-            crons=CronService(storage, guard, clock, runs, assistants),
+            crons=CronService(storage, guard, clock, starts, assistants),
             events=EventStreamService(storage=storage, guard=guard, broker=broker, limits=self.limits),
             deliveries=DeliveryService(storage=storage, guard=guard, clock=clock, webhooks=self.webhooks),
-            commands=CommandService(storage=storage, guard=guard, runs=runs, assistants=assistants, state=state),
+            commands=CommandService(storage=storage, guard=guard, starts=starts, assistants=assistants, state=state),
         )
 
     def _make_backstage(self) -> Backstage:

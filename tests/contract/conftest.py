@@ -42,11 +42,16 @@ class LineageTables:
             for seg, pos in self.rows(f"SELECT seg, pos FROM {table}"):
                 assert pos <= bounds[seg], f"{table} {pos} is nobody's"
                 assert pos > (edges[seg][1] or 0), f"{table} {pos} lies in what segment {seg} inherits"
-        blobs = dict(self.rows("SELECT id, pos FROM blobs"))
+        blobs = {id_: (pos, base) for id_, pos, base in self.rows("SELECT id, pos, base FROM blobs")}
         owners = {pos for (pos,) in self.rows("SELECT pos FROM cks")}
         referred = {blob for _, blob in self.rows(REFS[kind_of(self._storage)])}
-        assert referred == blobs.keys()
-        assert owners.issuperset(blobs.values())
+        needed = set()
+        for blob in referred:
+            while blob is not None and blob not in needed:
+                needed.add(blob)
+                blob = blobs[blob][1]
+        assert needed == blobs.keys()
+        assert owners.issuperset(pos for pos, _ in blobs.values())
 
 
 @pytest.fixture

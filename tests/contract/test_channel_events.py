@@ -15,7 +15,7 @@ from threadloom.engine.events import Emitter, Numbers
 from threadloom.services.event_filter import read_filter
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.limits import Limits
-from threadloom.types import CHANNELS, SYSTEM, Event, Run
+from threadloom.types import CHANNELS, SYSTEM, Event, Run, Thread
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +90,8 @@ async def test_classic_and_v2_readers_do_not_see_each_others_events(storage):
 
 
 async def test_the_course_of_a_run_and_its_questions_outlive_the_rest(storage):
+    thread = Thread(thread_id="t", created_at=1, updated_at=1, state_updated_at=1, metadata={})
+    await storage.write(lambda tx: tx.threads.insert(thread))
     await put(storage, event("lifecycle", 1), event("values", 2), event("input.requested", 3), event("values", 4))
     await put(storage, event("lifecycle", 5))
     await storage.write(lambda tx: tx.events.expire("r", 100))
@@ -116,6 +118,16 @@ async def test_a_thread_that_is_gone_leaves_nothing(storage):
     await put(storage, event("values", 1), event("values", 2))
     await storage.write(lambda tx: tx.events.drop_of_run("r"))
     await storage.write(lambda tx: tx.events.trim("t", 0))
+    assert (await newest(storage), await floor(storage)) == (0, 0)
+
+
+async def test_events_of_a_thread_that_is_gone_stay_until_a_moment_and_its_numbers_go_with_them(storage):
+    await put(storage, event("lifecycle", 1), event("values", 2, run="s"))
+    await storage.write(lambda tx: tx.events.expire("s", 50))
+    await storage.write(lambda tx: tx.events.expire_log("t", 100))
+    await storage.write(lambda tx: tx.events.drop_expired(51))
+    assert await numbers(storage) == [1]
+    assert await storage.write(lambda tx: tx.events.drop_expired(101)) == 1
     assert (await newest(storage), await floor(storage)) == (0, 0)
 
 

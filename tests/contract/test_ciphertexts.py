@@ -6,7 +6,7 @@ from tests.clocks import MORNING
 from threadloom.codec import from_json, to_json
 from threadloom.storage.ciphertexts import COLUMNS, Stored
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
-from threadloom.types import Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
+from threadloom.types import Assistant, Cron, Delivery, Event, ForkedFrom, Item, Outcome, Run, Thread
 
 pytestmark = pytest.mark.anyio
 
@@ -32,8 +32,8 @@ async def filled(storage):
                 **times,
             )
         )
-        await tx.threads.insert(Thread(thread_id="u", state_updated_at=now, metadata={}, **times))
-        await tx.threads.share_state("t", "u")
+        copy = Thread(thread_id="", state_updated_at=now, metadata={}, forked_from=ForkedFrom("t", None, now), **times)
+        await tx.threads.insert_copies(copy, {"u": {}}, state_of="t")
         kwargs = {"input": DOCUMENT, "config": {"configurable": DOCUMENT}}
         await tx.runs.insert(
             Run(

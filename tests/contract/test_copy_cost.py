@@ -21,6 +21,11 @@ async def storage(tmp_path):
     await storage.close()
 
 
+ALL = dict.fromkeys(("threads", "forks", "states", "segs", "heads", "cks", "writes", "blobs", "run_spans"), 0)
+ONE_COPY = {"threads": 1, "forks": 1, "segs": 1, "heads": 1}
+"""The rows that a copy adds."""
+
+
 async def thread_of(storage, length):
     """A thread with a history of so many checkpoints, which shows a state of 20 kB."""
     name = f"thread-{length:06}"
@@ -37,13 +42,12 @@ async def thread_of(storage, length):
     return name
 
 
-async def cost_of(storage, thread):
-    """Statements run, rows changed, and rows added to each table, by one copy."""
+async def cost_of(storage, thread, count=1, **options):
+    """The last copy; statements run, rows changed, and rows added to each table, by one copy or many."""
     statements = []
-    tables = ("threads", "states", "segs", "heads", "cks", "writes", "blobs", "run_spans")
 
     def counts(connection):
-        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ALL}
 
     def watch(connection):
         connection.set_trace_callback(statements.append)
@@ -56,11 +60,15 @@ async def cost_of(storage, thread):
     before = storage.database.read(counts)
     changed = -await storage.database.write(watch)
     service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None)
-    copy = await service.copy(SYSTEM, thread, ThreadCopy())
+    request = ThreadCopy(**options)
+    if count == 1:
+        copy = await service.copy(SYSTEM, thread, request)
+    else:
+        *_, copy = await service.copy_many(SYSTEM, thread, count, request)
     changed += await storage.database.write(unwatch)
     after = storage.database.read(counts)
     work = [line.split()[0] for line in statements if line.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")]
-    return copy, work, changed, {table: after[table] - before[table] for table in tables}
+    return copy, work, changed, {table: after[table] - before[table] for table in ALL}
 
 
 async def test_a_copy_costs_the_same_at_any_length(storage):
@@ -73,5 +81,22 @@ async def test_a_copy_costs_the_same_at_any_length(storage):
         assert len(copy.values_json) == 20_002
         costs.append((statements, changed, rows))
     assert costs[0] == costs[1] == costs[2]
-    _, _, rows = costs[0]
-    assert {table: count for table, count in rows.items() if count} == {"threads": 1, "segs": 1, "heads": 1}
+    statements, _, rows = costs[0]
+    assert len(statements) == 7
+    assert {table: count for table, count in rows.items() if count} == ONE_COPY
+
+
+async def test_a_thousand_copies_take_as_many_statements_as_one(storage):
+    thread = await thread_of(storage, 10)
+    for at in (None, "10-000004"):
+        options = {} if at is None else {"checkpoint_id": at}
+        _, one, _, _ = await cost_of(storage, thread, **options)
+        for count in (2, 10, 1_000):
+            copy, statements, _, rows = await cost_of(storage, thread, count, **options)
+            assert len(statements) <= len(one) + (2 if at else 0)
+            made = {table: number * count for table, number in ONE_COPY.items()} | ({"states": 1} if at else {})
+            assert rows == ALL | made
+            assert copy.forked_from.checkpoint_id == (at or "10-000009")
+            found = await storage.read(lambda tx, copy=copy: tx.lineage.latest(copy.thread_id, ""))
+            assert found.cid == copy.forked_from.checkpoint_id
+            assert await storage.read(lambda tx, copy=copy: tx.threads.get(copy.thread_id)) == copy

@@ -1,5 +1,6 @@
 """What a copy costs on PostgreSQL, counted: the same statements and rows, read and written, whatever the history."""
 
+import asyncpg
 import pytest
 
 from tests.clocks import ManualClock
@@ -9,12 +10,13 @@ from threadloom.auth.authorize import OPEN
 from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
 from threadloom.storage.postgres import PostgresStorage
-from threadloom.storage.postgres.session import Session
 from threadloom.types import SYSTEM
 
 pytestmark = pytest.mark.anyio
 
-TABLES = ("threads", "states", "segs", "heads", "cks", "writes", "blobs", "run_spans")
+TABLES = ("threads", "forks", "states", "segs", "heads", "cks", "writes", "blobs", "run_spans")
+ONE_COPY = {"threads": 1, "forks": 1, "segs": 1, "heads": 1}
+"""The rows that a copy adds."""
 
 # Rows that were put in, changed, taken out, and read with and without an index: of tables that a copy has to do with.
 WORK = """
@@ -26,14 +28,15 @@ FROM pg_stat_user_tables WHERE schemaname = 'threadloom' AND relname = ANY($1::t
 # The rest of a history, made by the database itself.
 LENGTHEN = """
 WITH made AS (
-    INSERT INTO cks
+    INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
     SELECT nextval('positions'), k.seg, k.ns, $1 || '-' || lpad(n::text, 6, '0'), k.cid, k.btype, k.body, k.channels,
         ARRAY[$2::bigint + n], k.small_channels, k.small_bytes, k.meta
     FROM generate_series(1, $3::integer) n, (SELECT * FROM cks WHERE cid = $1 || '-000000') k
     ORDER BY n
     RETURNING pos, blobs[1] AS id
 )
-INSERT INTO blobs SELECT id, pos, 'bytes', convert_to(repeat('b', 50), 'UTF8') FROM made
+INSERT INTO blobs (id, pos, type, number, size, data)
+SELECT id, pos, 'bytes', 1, 50, convert_to(repeat('b', 50), 'UTF8') FROM made
 """
 
 
@@ -73,30 +76,32 @@ async def work_done(storage):
     return await storage.database.write(counted)
 
 
-async def cost_of(storage, thread, monkeypatch):
-    """The copy; the statements run, the rows of each kind of work, and the rows added to each table."""
-    statements = []
+async def cost_of(storage, thread, monkeypatch, count=1, **options):
+    """The last copy; the round trips to the database, the rows of each kind of work, and the rows added to each table."""
+    trips = []
 
     def counts():
         return {table: rows_of(storage, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
 
     def noted(method):
-        async def run(session, query, *values):
-            statements.append(query)
-            return await method(session, query, *values)
+        async def run(connection, query, *values, **more):
+            trips.append(query)
+            return await method(connection, query, *values, **more)
 
         return run
 
     before, done = counts(), await work_done(storage)
     with monkeypatch.context() as patch:
-        for name in ("execute", "fetch", "fetchrow", "fetchval", "lock_thread"):
-            patch.setattr(Session, name, noted(getattr(Session, name)))
+        for name in ("execute", "fetch", "fetchrow", "fetchval"):
+            patch.setattr(asyncpg.Connection, name, noted(getattr(asyncpg.Connection, name)))
         service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None)
-        copy = await service.copy(SYSTEM, thread, ThreadCopy())
+        request = ThreadCopy(**options)
+        if count == 1:
+            copy = await service.copy(SYSTEM, thread, request)
+        else:
+            *_, copy = await service.copy_many(SYSTEM, thread, count, request)
     work = [now - then for now, then in zip(await work_done(storage), done, strict=True)]
-    # A thread's lock is asked for by the thread's id: that differs, and their number does not.
-    kinds = [statement.split()[0] if " " in statement else "lock" for statement in statements]
-    return copy, kinds, work, {table: number - before[table] for table, number in counts().items()}
+    return copy, len(trips), work, {table: number - before[table] for table, number in counts().items()}
 
 
 async def test_a_copy_costs_the_same_at_any_length(storage, monkeypatch):
@@ -104,15 +109,32 @@ async def test_a_copy_costs_the_same_at_any_length(storage, monkeypatch):
     costs = []
     for length in (10, 1_000, 100_000):
         thread = await thread_of(storage, length)
-        copy, statements, work, rows = await cost_of(storage, thread, monkeypatch)
+        copy, trips, work, rows = await cost_of(storage, thread, monkeypatch)
         history = await storage.read(lambda tx, copy=copy: tx.lineage.history(copy.thread_id, ns="", limit=3))
         assert [row.cid for row in history] == [f"{length}-{number:06}" for number in range(length - 1, length - 4, -1)]
         assert len(copy.values_json) == 20_002
-        costs.append((statements, work, rows))
+        costs.append((trips, work, rows))
     assert costs[0] == costs[1] == costs[2]
-    statements, work, rows = costs[0]
-    assert {table: count for table, count in rows.items() if count} == {"threads": 1, "segs": 1, "heads": 1}
-    assert work[0] == 3
+    trips, work, rows = costs[0]
+    assert {table: count for table, count in rows.items() if count} == ONE_COPY
+    assert work[0] == 4
     assert work[3] == 0, "no table is read as a whole"
     assert work[4] < 40
-    assert len(statements) < 20
+    assert trips == 7
+
+
+async def test_a_thousand_copies_take_as_many_round_trips_as_one(storage, monkeypatch):
+    """Nor more than two locks: the thread's and its lineage's."""
+    thread = await thread_of(storage, 10)
+    for at in (None, "10-000004"):
+        options = {} if at is None else {"checkpoint_id": at}
+        _, one, _, _ = await cost_of(storage, thread, monkeypatch, **options)
+        for count in (2, 10, 1_000):
+            copy, trips, _, rows = await cost_of(storage, thread, monkeypatch, count, **options)
+            assert trips <= one + (1 if at else 0)
+            made = {table: number * count for table, number in ONE_COPY.items()} | ({"states": 1} if at else {})
+            assert {table: number for table, number in rows.items() if number} == made
+            assert copy.forked_from.checkpoint_id == (at or "10-000009")
+            found = await storage.read(lambda tx, copy=copy: tx.lineage.latest(copy.thread_id, ""))
+            assert found.cid == copy.forked_from.checkpoint_id
+            assert await storage.read(lambda tx, copy=copy: tx.threads.get(copy.thread_id)) == copy

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.encryptions import CIPHERS
-from tests.storages import kind_of
 from threadloom.errors import BadRequest
 from threadloom.storage.items import ItemQuery, conditions
 from threadloom.types import Item
@@ -266,7 +265,7 @@ async def test_a_filter_may_have_more_conditions_than_a_database_takes(storage):
 @pytest.mark.parametrize("every", [2, 20, 75])
 async def test_conditions_that_many_or_few_items_meet_give_the_nearest_that_do(storage, every, monkeypatch):
     """What many items meet is found among the nearest; what few meet is looked for by itself."""
-    monkeypatch.setattr(f"threadloom.storage.{kind_of(storage)}.items.TRIED", 50)
+    monkeypatch.setattr("threadloom.storage.ranking.TRIED", 50)
 
     async def fill(tx):
         for number in range(150):

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 NAMES = ("a", "b", "c", "d", "e")
 NAMESPACES = ("", "", "", "inner:1", "inner:1|deep:2")
-COMMON = ("put", "put", "put", "put_fast", "writes", "writes", "special", "copy", "copy", "copy_at")
+COMMON = ("put", "put", "put", "put_fast", "writes", "writes", "special", "copy", "copy_many", "copy_at")
 RARE = ("delete", "prune", "rollback", "delete_run", "again", "stale")
 SMALL = 12
 
@@ -80,9 +80,12 @@ class Pair:
         new_channels = [channel for bit, channel in enumerate(("x", "y")) if c >> bit & 1]
         for channel in new_channels:
             blob = self.storage.new_blob_id()
-            refs[channel] = blob
-            values[channel] = f"{cid}.{channel}.{blob}".encode()
-            blobs.append(Blob(blob, "t", values[channel]))
+            data = f"{cid}.{channel}.{blob}".encode()
+            base = known[1].get(channel) if known is not None and c // 4 % 3 else None
+            before = b"" if base is None else known[2][channel]
+            inherited = inherited or base is not None
+            refs[channel], values[channel] = blob, before + data
+            blobs.append(Blob(blob, "t", data, base, 1 + len(before), len(before + data)))
         meta = {"step": c % 5, "run_id": self.run} if c % 2 else {"step": c % 5}
         if "y" not in values and c % 5 == 0:
             meta["counters_since_delta_snapshot"] = {"y": [1, 1]}
@@ -171,18 +174,25 @@ class Pair:
 
     async def do_copy(self, thread, history, b, c, at=None):
         target = next((name for name in NAMES if name not in self.threads), None)
-        if history is None or target is None:
-            return
-        newest = await self.write("copy", thread, target, at=at)
-        copied = history.copy(at)
-        roots = [event for event in copied.checkpoints() if event.ns == ""]
-        assert newest == (roots[0].cid if roots else None)
-        self.threads[target] = copied
+        if history is not None and target is not None:
+            self.compare_copies(history, at, [target], await self.write("copy", thread, target, at=at))
+
+    async def do_copy_many(self, thread, history, b, c, at=None):
+        targets = [name for name in NAMES if name not in self.threads][: 1 + c % 3]
+        if history is not None and targets:
+            self.compare_copies(history, at, targets, await self.write("copy_many", thread, targets, at=at))
+
+    def compare_copies(self, history, at, targets, newest):
+        for target in targets:
+            self.threads[target] = history.copy(at)
+            roots = [event for event in self.threads[target].checkpoints() if event.ns == ""]
+            assert newest == (roots[0].cid if roots else None)
 
     async def do_copy_at(self, thread, history, b, c):
         roots = [] if history is None else [event for event in history.checkpoints() if event.ns == ""]
         if roots:
-            await self.do_copy(thread, history, b, c, at=roots[b % len(roots)].cid)
+            copy = self.do_copy_many if c % 2 else self.do_copy
+            await copy(thread, history, b, c, at=roots[b % len(roots)].cid)
 
     async def do_delete(self, thread, history, b, c):
         await self.write("delete", thread)
@@ -224,7 +234,7 @@ class Pair:
         return event.ns, event.cid, event.parent, event.meta, event.values, writes
 
     def read_as(self, row):
-        values = {channel: row.blobs[blob][1] for channel, blob in row.refs.items()}
+        values = {channel: whole(row, blob) for channel, blob in row.refs.items()}
         writes = [(write.task_id, write.idx, write.data) for write in row.writes]
         assert row.body == row.cid.encode()
         return row.ns, row.cid, row.parent, row.meta, values, writes
@@ -270,7 +280,7 @@ class Pair:
             rows = await self.read("path", thread, ns, newest.cid, [channel])
             assert [row.cid for row in rows] == ids
             if value is not None:
-                assert rows[-1].blobs[rows[-1].refs[channel]][1] == value
+                assert whole(rows[-1], rows[-1].refs[channel]) == value
             for row in rows:
                 wanted = [(write.task_id, write.idx, write.data) for write in history.writes((ns, row.cid))]
                 assert [(w.task_id, w.idx, w.data) for w in row.writes if w.channel == "x"] == (
@@ -286,6 +296,14 @@ class Pair:
             count, size = sizes.get(channel, (0, 0))
             sizes[channel] = (count + 1, size + len(value))
         assert usage.channels == sizes
+
+
+def whole(row, id_):
+    """A value of which each version adds to the one that it builds on."""
+    blob = row.blobs[id_]
+    value = blob.data if blob.base is None else whole(row, blob.base) + blob.data
+    assert len(value) == blob.size
+    return value
 
 
 async def alike(storage, lineage_tables, steps):

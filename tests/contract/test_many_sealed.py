@@ -85,6 +85,7 @@ async def test_a_batch_of_thousands_of_runs_is_made_at_once(sealed):
                 tx,
                 run(f"r{number}", f"t{number}", metadata={"n": number}, kwargs={"input": {"n": number}}),
                 NoStarter(),
+                keep=0,
             )
 
     await storage.write(batch)

@@ -7,6 +7,7 @@ from tests.clocks import ManualClock
 from tests.contract.test_lineage import checkpoint, ids, put
 from tests.contract.test_runs import run
 from tests.contract.test_threads import thread
+from tests.storages import rows_of
 from threadloom.checkpointer import Saver
 from threadloom.engine.admission import NoStarter, admit
 from threadloom.errors import Conflict
@@ -95,7 +96,22 @@ async def test_a_thread_goes_with_thousands_of_copies(storage, lineage_tables):
     erased = await eraser(storage).erase(ANN, "source")
     assert sorted(erased) == sorted(["source", *NAMES])
     assert await count(storage) == 1
+    assert rows_of(storage, "SELECT count(*) FROM forks") == [(0,)]
     assert set(lineage_tables.counts().values()) == {0}
+
+
+async def test_a_thousand_copies_are_made_at_once(storage):
+    await storage.write(lambda tx: tx.threads.insert(thread("source", values_json=b"1")))
+    await put(storage, checkpoint("source", "shared"))
+
+    async def work(tx):
+        newest = await tx.lineage.copy_many("source", NAMES)
+        record = thread("", forked_from=ForkedFrom(thread_id="source", checkpoint_id=newest, at=1))
+        await tx.threads.insert_copies(record, {name: {"n": name} for name in NAMES}, state_of="source")
+
+    await storage.write(work)
+    assert sorted(await storage.read(lambda tx: tx.threads.copies("source"))) == sorted(NAMES)
+    assert await ids(storage, NAMES[0]) == await ids(storage, NAMES[-1]) == ["shared"]
 
 
 async def test_copies_made_meanwhile_go_too(storage, lineage_tables, monkeypatch):
@@ -157,7 +173,7 @@ async def test_a_batch_makes_a_thousand_runs(storage):
     async def batch(tx):
         for name in NAMES:
             await tx.threads.insert(thread(name), fresh=True)
-            await admit(tx, run(f"r-{name}", name), NoStarter())
+            await admit(tx, run(f"r-{name}", name), NoStarter(), keep=0)
 
     await storage.write(batch)
     assert len(await storage.read(lambda tx: tx.runs.busy_threads())) == MANY

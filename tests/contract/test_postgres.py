@@ -10,7 +10,7 @@ import pytest
 from tests.contract.test_lineage import checkpoint, copy, data, ids, put, writes
 from tests.storages import opened, rows_of
 from threadloom.errors import StorageError
-from threadloom.storage.postgres import PostgresStorage, collect
+from threadloom.storage.postgres import PostgresStorage, segments
 
 pytestmark = pytest.mark.anyio
 
@@ -264,7 +264,7 @@ async def emptied(storage):
 
 
 async def test_much_is_freed_bit_by_bit(storage, monkeypatch):
-    monkeypatch.setattr(collect, "AT_ONCE", 20)
+    monkeypatch.setattr(segments, "AT_ONCE", 20)
     monkeypatch.setattr("threadloom.storage.postgres.AT_ONCE", 20)
     await put(storage, *(checkpoint("t", f"{n:03}", f"{n - 1:03}") for n in range(100)))
     await copy(storage, "t", "copy", at="049")
@@ -279,7 +279,7 @@ async def test_much_is_freed_bit_by_bit(storage, monkeypatch):
 
 
 async def test_what_a_process_left_to_be_freed_is_freed_by_the_next(storage, second, monkeypatch):
-    monkeypatch.setattr(collect, "AT_ONCE", 20)
+    monkeypatch.setattr(segments, "AT_ONCE", 20)
     monkeypatch.setattr(storage, "_collect_later", lambda: None)
     await put(storage, *(checkpoint("t", f"{n:03}") for n in range(100)))
     await storage.write(lambda tx: tx.lineage.delete("t"))

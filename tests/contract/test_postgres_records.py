@@ -11,9 +11,10 @@ from tests.contract.test_runs import claim, end, put, run
 from tests.contract.test_together import event
 from tests.storages import opened
 from threadloom.storage.filters import Equals
-from threadloom.storage.named import load
+from threadloom.storage.named import load, numbered
 from threadloom.storage.postgres import PostgresStorage, connections
 from threadloom.storage.threads import ThreadQuery
+from threadloom.types import Thread
 
 pytestmark = pytest.mark.anyio
 
@@ -177,6 +178,7 @@ async def test_no_query_reads_a_whole_table(database):
         found = {}
         for file in FILES:
             for name, query in load("threadloom.storage.postgres", f"{file}.sql").items():
+                query, _ = numbered(query, "$")
                 await session.execute(f"PREPARE looked_at AS {query}")
                 values = ", ".join(["NULL"] * max(map(int, re.findall(r"\$(\d+)", query)), default=0))
                 rows = await session.fetch(f"EXPLAIN EXECUTE looked_at{values and f'({values})'}")
@@ -222,6 +224,8 @@ async def test_ids_of_events_grow_although_clocks_differ(storage):
 
 
 async def test_an_event_whose_time_is_over_keeps_its_number(storage):
+    made = Thread(thread_id="t", created_at=1, updated_at=1, state_updated_at=1, metadata={})
+    await storage.write(lambda tx: tx.threads.insert(made))
     await storage.write(lambda tx: tx.events.append([event(1), event(2)]))
     await storage.write(lambda tx: tx.events.expire("r", 10))
     assert await storage.write(lambda tx: tx.events.drop_expired(11)) == 2

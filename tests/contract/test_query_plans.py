@@ -21,6 +21,7 @@ GROWING = {
     "heads",
     "items",
     "run_spans",
+    "forks",
 }
 WHOLE = {
     ("lineage.sql", "heads"): "the checkpoints of all threads were asked for",
@@ -31,7 +32,7 @@ WHOLE = {
 """Queries that may read all they find, and why."""
 
 SMALL = {
-    "runs_active",
+    "runs_pending",
     "runs_one_running",
     "runs_ready",
     "runs_delayed",
@@ -43,7 +44,7 @@ SMALL = {
 
 FILES = (
     "assistants.sql",
-    "collect.sql",
+    "segments.sql",
     "crons.sql",
     "deliveries.sql",
     "events.sql",

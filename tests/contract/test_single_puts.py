@@ -39,7 +39,7 @@ async def check(storage, thread, count):
     rows = await storage.read(lambda tx: tx.lineage.history(thread))
     assert [row.cid for row in rows] == [f"{number:03}" for number in reversed(range(count))]
     for number, row in zip(reversed(range(count)), rows, strict=True):
-        assert row.blobs[row.refs["x"]] == ("t", f"{thread} {number}".encode())
+        assert row.blobs[row.refs["x"]].data == f"{thread} {number}".encode()
         assert row.small == {"y": 3}
         assert [(write.idx, write.data) for write in row.writes] == [(0, b"%d" % number)]
 

@@ -10,11 +10,11 @@ from langgraph.graph import START, StateGraph
 
 from tests.clocks import ManualClock
 from threadloom.checkpointer import Saver
+from threadloom.engine.removal import remove_thread
 from threadloom.errors import Conflict, NotFound
 from threadloom.services.requests import NodeUpdate, StateUpdate, Superstep
 from threadloom.services.state_update import LocalLocks, StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
-from threadloom.services.threads import forget
 from threadloom.types import SYSTEM, Run, Thread
 
 pytestmark = pytest.mark.anyio
@@ -137,7 +137,7 @@ async def test_a_run_that_was_made_meanwhile_is_a_conflict(house):
 
 async def test_a_thread_that_was_deleted_meanwhile_gets_no_history(house):
     async def meanwhile():
-        await house.storage.write(lambda tx: forget(tx, "t", 0))
+        await house.storage.write(lambda tx: remove_thread(tx, "t", now=0))
 
     house.graphs.happenings = [meanwhile]
     with pytest.raises(NotFound):
@@ -147,7 +147,7 @@ async def test_a_thread_that_was_deleted_meanwhile_gets_no_history(house):
 
 
 async def test_a_checkpoint_that_was_pruned_meanwhile_is_not_found(house):
-    first = (await update(house.writer, says("a")))["checkpoint_id"]
+    first = (await update(house.writer, says("a"))).checkpoint_id
     await update(house.writer, says("b"))
 
     async def meanwhile():

@@ -91,9 +91,9 @@ async def test_an_update_sets_only_what_is_given(storage):
 
 
 async def test_a_shared_state_is_kept_by_the_others_when_one_changes_its_own(storage):
-    await put(storage, thread("a", values_json=b"1"), thread("b"), thread("c"))
-    await storage.write(lambda tx: tx.threads.share_state("a", "b"))
-    await storage.write(lambda tx: tx.threads.share_state("b", "c"))
+    await put(storage, thread("a", values_json=b"1"))
+    await copied(storage, "a", "b")
+    await copied(storage, "b", "c")
     assert [(await get(storage, one)).values_json for one in "abc"] == [b"1", b"1", b"1"]
     await show(storage, "b", b"2")
     assert [(await get(storage, one)).values_json for one in "abc"] == [b"1", b"2", b"1"]
@@ -109,8 +109,8 @@ async def test_no_state_is_left_behind(storage):
     def states():
         return rows_of(storage, "SELECT count(*) FROM states")[0][0]
 
-    await put(storage, thread("a", values_json=b"1"), thread("b", values_json=b"2"))
-    await storage.write(lambda tx: tx.threads.share_state("a", "b"))
+    await put(storage, thread("a", values_json=b"1"))
+    await copied(storage, "a", "b")
     assert states() == 1
     await show(storage, "b", b"3")
     await show(storage, "b", b"4")
@@ -238,6 +238,22 @@ async def test_a_hundred_thousand_threads_are_searched_without_reading_each(sqli
     assert len(read) == 1
 
 
+async def copied(storage, source, *copies):
+    """Makes copies that show what their source does."""
+    record = thread("", forked_from=ForkedFrom(source, None, at=1, user_id="ann"), values_json=b"not stored")
+    metadata = {copy: {"n": number} for number, copy in enumerate(copies)}
+    await storage.write(lambda tx: tx.threads.insert_copies(record, metadata, state_of=source))
+
+
+async def test_copies_differ_by_id_and_metadata(storage):
+    await put(storage, thread("a", values_json=b"[1]", interrupts_json=b"{}"))
+    await copied(storage, "a", "b", "c")
+    shown = {"values_json": b"[1]", "interrupts_json": b"{}", "forked_from": ForkedFrom("a", None, at=1, user_id="ann")}
+    assert await get(storage, "b") == thread("b", metadata={"n": 0}, **shown)
+    assert await get(storage, "c") == thread("c", metadata={"n": 1}, **shown)
+    assert await ids(storage, metadata={"n": 1}) == ["c"]
+
+
 def copy_of(source, thread_id):
     return thread(thread_id, forked_from=ForkedFrom(thread_id=source, checkpoint_id=None, at=1))
 
@@ -256,7 +272,51 @@ async def test_copies_of_copies_are_found_also_through_threads_that_are_gone(sto
     assert await copies("a") == ["c", "d", "e"]
     await storage.write(lambda tx: tx.threads.delete("a"))
     assert await copies("d") == ["e"]
-    # Another thread that gets the id of one that is gone has nothing to do with its copies.
-    await put(storage, thread("a"), thread("b"))
-    assert await copies("a") == await copies("b") == []
+    # Another thread that gets the id of one that is gone has nothing to do with its copies, even if it is a copy too.
+    await put(storage, thread("a"), copy_of("z", "b"), copy_of("b", "x"))
+    assert await copies("a") == []
+    assert await copies("b") == ["x"]
+    assert await copies("z") == ["b", "x"]
     assert (await get(storage, "c")).forked_from.thread_id == "b"
+
+
+TREE = """
+WITH RECURSIVE tree (seq) AS (
+    SELECT coalesce(f.root, t.seq) FROM threads t LEFT JOIN forks f ON f.child = t.seq WHERE t.thread_id = '{}'
+    UNION ALL SELECT f.child FROM tree c JOIN forks f ON f.parent = c.seq
+)
+SELECT f.thread_id, coalesce(p.thread_id, f.root_id), f.root_id, f.user_id, t.seq IS NULL
+FROM tree c JOIN forks f ON f.child = c.seq LEFT JOIN forks p ON p.child = f.parent LEFT JOIN threads t ON t.seq = c.seq
+ORDER BY f.child
+"""
+"""The copies in the tree of a thread: id, parent, root, who made it, whether it is gone."""
+
+
+async def test_a_tree_of_copies_outlives_the_threads_in_it(storage):
+    def tree(thread_id):
+        return [(*row[:-1], bool(row[-1])) for row in rows_of(storage, TREE.format(thread_id))]
+
+    async def delete(*thread_ids):
+        for one in thread_ids:
+            await storage.write(lambda tx, one=one: tx.threads.delete(one))
+
+    await put(storage, thread("root"))
+    await copied(storage, "root", "a", "b")
+    await copied(storage, "a", "c")
+    await copied(storage, "c", "d", "e")
+    await delete("root", "a")
+    assert tree("d") == tree("c") == tree("b")
+    assert tree("e") == [
+        ("a", "root", "root", "ann", True),
+        ("b", "root", "root", "ann", False),
+        ("c", "a", "root", "ann", False),
+        ("d", "c", "root", "ann", False),
+        ("e", "c", "root", "ann", False),
+    ]
+    # A copy that is gone stays in the tree as long as one that descends from it is there.
+    await delete("c", "d")
+    assert [row[0] for row in tree("b")] == ["a", "b", "c", "e"]
+    await delete("e")
+    assert [row[0] for row in tree("b")] == ["b"]
+    await delete("b")
+    assert rows_of(storage, "SELECT count(*) FROM forks") == [(0,)]

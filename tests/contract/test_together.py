@@ -11,11 +11,11 @@ from tests.contract.test_assistants import assistant
 from tests.contract.test_crons import cron
 from tests.contract.test_lineage import checkpoint, writes
 from tests.contract.test_runs import claim, put, run
-from tests.contract.test_threads import thread
+from tests.contract.test_threads import copy_of, thread
 from tests.storages import rows_of
 from threadloom.engine.admission import NoStarter, admit
+from threadloom.engine.removal import remove_thread
 from threadloom.errors import Conflict
-from threadloom.services.threads import forget
 from threadloom.storage.lineage import Blob
 from threadloom.types import Event
 
@@ -36,7 +36,7 @@ async def test_of_many_runs_that_want_a_thread_for_themselves_one_gets_it(storag
 
     async def start(number):
         wanted = msgspec.structs.replace(run(f"r{number}"), multitask_strategy="reject")
-        await storage.write(lambda tx: admit(tx, wanted, NoStarter()))
+        await storage.write(lambda tx: admit(tx, wanted, NoStarter(), keep=0))
 
     outcomes = await all_at_once(*(start(number) for number in range(12)))
     assert [type(one) for one in outcomes if one is not None] == [Conflict] * 11
@@ -52,7 +52,7 @@ async def test_a_run_that_is_claimed_is_not_ended_as_pending(storage):
 
     async def interrupt(round):
         wanted = msgspec.structs.replace(run(f"new{round}", f"t{round}"), multitask_strategy="interrupt")
-        return await storage.write(lambda tx: admit(tx, wanted, NoStarter()))
+        return await storage.write(lambda tx: admit(tx, wanted, NoStarter(), keep=0))
 
     admitted, claimed = [], []
     for round in range(10):
@@ -80,9 +80,8 @@ async def test_a_state_that_many_share_goes_with_the_last_of_them(storage):
     for _ in range(5):
         names = [f"t{number}" for number in range(6)]
         await storage.write(lambda tx: tx.threads.insert(thread("t0", values_json=b"1")))
-        for name in names[1:]:
-            await storage.write(lambda tx, name=name: tx.threads.insert(thread(name)))
-            await storage.write(lambda tx, name=name: tx.threads.share_state("t0", name))
+        metadata = {name: {} for name in names[1:]}
+        await storage.write(lambda tx, of=metadata: tx.threads.insert_copies(copy_of("t0", ""), of, state_of="t0"))
 
         def replace(name):
             return storage.write(
@@ -92,6 +91,7 @@ async def test_a_state_that_many_share_goes_with_the_last_of_them(storage):
         await all_at_once(*(replace(name) for name in names[:3]))
         await all_at_once(*(storage.write(lambda tx, name=name: tx.threads.delete(name)) for name in names))
         assert rows_of(storage, "SELECT count(*) FROM states") == [(0,)]
+        assert rows_of(storage, "SELECT count(*) FROM forks") == [(0,)]
 
 
 async def test_a_cron_is_fired_by_one(storage):
@@ -135,6 +135,8 @@ async def test_whatever_happens_at_once_to_a_few_threads_and_their_copies_leaves
     threads = [f"t{number}" for number in range(4)]
     numbers = itertools.count()
     copies = []
+    for name in threads:
+        await storage.write(lambda tx, name=name: tx.threads.insert(thread(name)))
 
     async def one(chance, number):
         thread_id, run_id = chance.choice([*threads, *copies]), f"r{chance.randrange(12)}"
@@ -151,13 +153,14 @@ async def test_whatever_happens_at_once_to_a_few_threads_and_their_copies_leaves
         async def copy(tx):
             target = f"copy{number}"
             source = await tx.threads.get(thread_id)
-            await tx.lineage.copy(thread_id, target)
-            await tx.threads.insert(thread(target))
+            await tx.lineage.copy_many(thread_id, [target])
             if source is not None:
-                await tx.threads.share_state(thread_id, target)
+                await tx.threads.insert_copies(copy_of(thread_id, ""), {target: {}}, state_of=thread_id)
+            else:
+                await tx.threads.insert(thread(target))
 
         async def go(tx):
-            await forget(tx, thread_id, 1)
+            await remove_thread(tx, thread_id, now=1)
 
         async def cut(tx):
             await chance.choice([tx.lineage.rollback, tx.lineage.delete_run])(thread_id, run_id)
@@ -176,4 +179,6 @@ async def test_whatever_happens_at_once_to_a_few_threads_and_their_copies_leaves
     lineage_tables.check()
     for name in {*threads, *copies}:
         await storage.write(lambda tx, name=name: tx.lineage.delete(name))
+        await storage.write(lambda tx, name=name: tx.threads.delete(name))
     assert set(lineage_tables.counts().values()) == {0}
+    assert rows_of(storage, "SELECT count(*) FROM forks") == [(0,)]

@@ -9,8 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.contract.test_runs import run as made
+from tests.in_process import serving
 from tests.server import Server, running
 from threadloom.services.requests import bounds
+from threadloom.services.runs import RUNS_AT_ONCE
+from threadloom.types import SYSTEM, Thread
 
 APP = Path(__file__).parents[1] / "apps" / "risk"
 RUN = {"assistant_id": "counter", "input": {"n": 1}}
@@ -155,3 +159,45 @@ def test_the_largest_batch_and_the_largest_prune_keep_nobody_waiting(
     beside(server, path, batch)
     assert beside(server, path, batch) >= 3
     assert beside(server, path, prune) >= 10
+
+
+@pytest.mark.anyio
+async def test_many_runs_of_a_thread_are_cancelled_a_few_in_a_transaction(tmp_path: Path) -> None:
+    """Of three threads, one with hundreds of runs; those that were named, those of a status, then all."""
+    threads = [str(uuid.uuid4()) for _ in range(3)]
+    async with serving(APP / "langgraph.json", {}, tmp_path / "data", N_JOBS_PER_WORKER="0") as (server, client, _):
+
+        async def fill(tx: Any) -> None:
+            for name in threads:
+                thread = Thread(thread_id=name, created_at=1, updated_at=1, state_updated_at=1, metadata={})
+                await tx.threads.insert(thread)
+            for number in range(3 * RUNS_AT_ONCE):
+                kwargs = {"config": {"configurable": {"graph_id": "counter"}}}
+                await tx.runs.insert(made(f"r{number}", threads[number and min(number % 50, 2)], kwargs=kwargs))
+
+        async def left() -> int:
+            return sum([len(await storage.read(lambda tx, name=name: tx.runs.active(name))) for name in threads])
+
+        storage, looked = server.storage, list[int]()
+        await storage.write(fill)
+        total = await left()
+        runs = server.generation.services.runs
+        write = storage.write
+
+        async def counting(work: Any, **how: Any) -> Any:
+            before = await left()
+            result = await write(work, **how)
+            looked.append(before - await left())
+            return result
+
+        storage.write = counting
+        named = [f"r{3 * RUNS_AT_ONCE - 1}", "r2"]
+        await runs.cancel_many(SYSTEM, status=None, thread_id=threads[2], run_ids=named)
+        assert await left() == total - 2
+        await runs.cancel_many(SYSTEM, status="pending", thread_id=threads[1], run_ids=None)
+        await runs.cancel_many(SYSTEM, status="all", thread_id=None, run_ids=None)
+        assert await left() == 0
+        assert max(looked) <= RUNS_AT_ONCE
+        for name in threads:
+            answer = (await client.get(f"/threads/{name}")).json()
+            assert answer["status"] == "idle"

@@ -109,7 +109,16 @@ def edge(listens, *, allowed=(), own_app=None, auth=False, url=None, **http):
         vars=Environment(langgraph_server_host=listens, langgraph_api_url=url),
     )
     sockets = SimpleNamespace(knows=lambda scope: True)
-    return Edge(app, app, settings.http, Metrics(), own_app, sockets, gated=app, origins=Origins.of(settings))
+    return Edge(
+        app=app,
+        plain=app,
+        http=settings.http,
+        metrics=Metrics(),
+        user_app=own_app,
+        sockets=sockets,
+        gated=app,
+        origins=Origins.of(settings),
+    )
 
 
 async def ask(app, origin, method="POST", **headers):

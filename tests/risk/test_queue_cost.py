@@ -73,10 +73,10 @@ async def costs(storage, waiting, where):
     found = {}
 
     async def admitting(tx):
-        await admit(tx, run("new"), NoStarter())
+        await admit(tx, run("new"), NoStarter(), keep=0)
 
     async def elsewhere(tx):
-        await admit(tx, run("other", "u"), NoStarter())
+        await admit(tx, run("other", "u"), NoStarter(), keep=0)
 
     async def claiming(tx):
         claimed = await tx.runs.claim("w", NOW, NOW, 1)
@@ -87,12 +87,15 @@ async def costs(storage, waiting, where):
         await tx.runs.count_active_of_user("somebody")
         await tx.runs.outlook(NOW)
         await tx.runs.leases()
+        await tx.runs.has_active("t")
+        await tx.runs.active("t", limit=10)
+        await tx.runs.of_thread("t", status="running", limit=10)
 
     async def settling(tx):
         one = found["claimed"]
         await tx.runs.set_status(one.run_id, "success", updated_at=NOW, ended_at=NOW)
         thread = await tx.threads.get(one.thread_id, with_state=False)
-        await Settling(storage=storage, clock=None, keep=1)._free(tx, one, thread, NOW, has_next=False, failed=False)
+        await Settling(storage=storage, clock=None, keep=1)._show(tx, one, thread, None, None, NOW)
 
     async def back(tx):
         await tx.runs.requeue(found["claimed"].run_id, attempt=0)

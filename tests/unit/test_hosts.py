@@ -32,7 +32,7 @@ def edge(hosts):
     async def app(scope, receive, send):
         await answer("reached")(scope, receive, send)
 
-    return Edge(app, app, HttpSettings(), Metrics(), None, hosts=hosts)
+    return Edge(app=app, plain=app, http=HttpSettings(), metrics=Metrics(), hosts=hosts)
 
 
 async def status(app, *hosts):

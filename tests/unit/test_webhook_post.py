@@ -27,8 +27,8 @@ async def poster():
     """Makes posters, and closes them."""
     made = []
 
-    def make(rules=OPEN, headers=None, secrets=(), prefix=""):
-        made.append(Poster())
+    def make(rules=OPEN, headers=None, secrets=(), prefix="", app=None):
+        made.append(Poster(lambda: app))
         made[-1].obey(WebhookPolicy(WebhookSettings(url=rules)), headers or {}, secrets, prefix)
         return made[-1]
 
@@ -101,8 +101,8 @@ async def test_a_relative_url_is_an_own_route(poster, prefix):
         received.append((request.headers["content-type"], await request.json(), request.query_params["q"]))
         return PlainTextResponse("ok")
 
-    made = poster(prefix=prefix)
-    made.app = Starlette(routes=[Route(prefix + "/custom/hook", hook, methods=["POST"])])
+    app = Starlette(routes=[Route(prefix + "/custom/hook", hook, methods=["POST"])])
+    made = poster(prefix=prefix, app=app)
     assert await post(made, "/custom/hook?q=ü", b'{"n":1}') == 200
     assert received == [("application/json", {"n": 1}, "ü")]
 

@@ -184,7 +184,7 @@ async def test_deleting_the_threads_too_takes_all_of_them(storage):
         if thread_id == "t7":
             raise NotFound("somebody was faster")
 
-    service.delete_thread = delete_thread
+    service._delete_thread = delete_thread
     await service.delete(SYSTEM, mine.assistant_id, delete_threads=True)
     assert sorted(deleted) == sorted(thread_id for thread_id, owner in owners.items() if owner != ECHO)
     again = await service.create(SYSTEM, AssistantCreate(graph_id="echo", assistant_id=mine.assistant_id))

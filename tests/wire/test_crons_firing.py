@@ -21,7 +21,7 @@ from threadloom.services.assistants import AssistantService
 from threadloom.services.crons import CronService, fire_forever
 from threadloom.services.limits import Limits
 from threadloom.services.requests import AssistantCreate, CronCreate, CronPatch, CronSearch
-from threadloom.services.runs import RunService
+from threadloom.services.run_start import RunStartService
 from threadloom.storage.threads import ThreadQuery
 from threadloom.types import SYSTEM, Caller, RunStatus, Thread
 
@@ -66,21 +66,20 @@ class House:
         self.broker = LocalBroker()
         self.graphs = OneGraph("ticking")
         self.assistants = AssistantService(storage, OPEN, clock, self.graphs)
-        self.runs = RunService(
+        self.starts = RunStartService(
             storage=storage,
             guard=OPEN,
             users=RunUsers(self.broker),
             broker=self.broker,
             clock=clock,
             numbers=Numbers(clock),
-            graphs=self.graphs,
             assistants=self.assistants,
             webhooks=OpenPolicy(),
             starter=NoStarter(),
             limits=Limits(LimitSettings()),
             keep=120,
         )
-        self.crons = CronService(self.storage, OPEN, self.clock, self.runs, self.assistants)
+        self.crons = CronService(self.storage, OPEN, self.clock, self.starts, self.assistants)
 
     async def scheduler(self, **settings):
         settings = SimpleNamespace(**{"cron_scheduler_sleep_time": 5, "ff_crons_enabled": True} | settings)
@@ -203,7 +202,7 @@ async def test_a_cron_of_a_thread_runs_there_with_its_strategy(house):
 async def test_many_schedulers_fire_once(house):
     for _ in range(5):
         await house.cron(on_run_completed="keep")
-    others = [CronService(house.storage, OPEN, house.clock, house.runs, house.assistants) for _ in range(4)]
+    others = [CronService(house.storage, OPEN, house.clock, house.starts, house.assistants) for _ in range(4)]
     for _ in range(3):
         house.clock.move(MINUTE)
         fired = await asyncio.gather(*(one.tick() for one in others))

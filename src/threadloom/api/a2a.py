@@ -11,7 +11,6 @@ from starlette.types import ASGIApp
 
 from threadloom.api import rpc
 from threadloom.api.http import Call, answer
-from threadloom.api.parse import load
 from threadloom.api.routing import Operation, Param
 from threadloom.api.sse import HEARTBEAT_SECONDS, EventStream, LateJson
 from threadloom.codec import to_json
@@ -20,6 +19,7 @@ from threadloom.services import Services
 from threadloom.services.a2a import A2aService, told
 from threadloom.services.a2a_tasks import Asked, Scope
 from threadloom.services.a2a_wire import A2aError, Object, invalid
+from threadloom.services.responses import RpcRefusalResponse
 from threadloom.types import Event
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class A2a:
 
     async def rpc(self, call: Call) -> ASGIApp:
         try:
-            message = load(await call.body())
+            message = await call.json()
         except Invalid:
             return answer(rpc.failure(None, rpc.PARSE_ERROR, "Invalid JSON"))
         if not isinstance(message, dict):
@@ -117,9 +117,9 @@ class A2a:
                 summary=summary,
                 tag="A2A",
                 group="a2a",
-                result={"type": "object"},
+                result=dict[str, Any],
                 errors=(400,),
-                error="RpcRefusal",
+                error=RpcRefusalResponse,
                 **more,
             )
 

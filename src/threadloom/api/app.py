@@ -22,9 +22,10 @@ from threadloom.api.encryption import Telling
 from threadloom.api.errors import log_bug, reply_to_bug
 from threadloom.api.events import Events
 from threadloom.api.events_socket import EventSockets
-from threadloom.api.gate import Authenticator, Gate, stand_between
+from threadloom.api.gate import Authenticator, Gate
 from threadloom.api.hosts import Hosts, misdirected
 from threadloom.api.http import Facts, HungUp, Reply, Span, deny, error_body
+from threadloom.api.layers import face, layered, outside
 from threadloom.api.loopback import TRUSTED
 from threadloom.api.mcp import Mcp
 from threadloom.api.metrics import Metrics
@@ -147,33 +148,27 @@ def create_app(
             studio=_lets_studio_in(settings),
             telling=telling,
         )
-    inner: ASGIApp = plain if gate is None else gate.around(plain)
     if user_app is not None:
         own = OwnApp(user_app, Dispatcher(operations, inside_own_app=True, **limits), own_context, gate)
-        inner = _with_gate(own, gate, http, telling)
     sockets = None
     if not is_disabled(http, "event_streaming"):
         sockets = EventSockets(services, http, settings.vars.http_max_request_body_bytes)
-    gated = sockets if sockets is None or gate is None else gate.around(sockets)
-    if gate is None and telling is not None:
-        inner, gated = telling.around(inner), gated and telling.around(gated)
-    return Edge(inner, plain, http, metrics, user_app, sockets, Hosts.of(settings), gated, spans, Origins.of(settings))
+    return Edge(
+        app=face(plain, own, gate, telling, http),
+        plain=plain,
+        http=http,
+        metrics=metrics,
+        user_app=user_app,
+        sockets=sockets,
+        gated=None if sockets is None else layered(sockets, outside(gate, telling)),
+        hosts=Hosts.of(settings),
+        spans=spans,
+        origins=Origins.of(settings),
+    )
 
 
 def _lets_studio_in(settings: Settings) -> bool:
     return settings.vars.threadloom_studio_auth and not (settings.auth and settings.auth.disable_studio_auth)
-
-
-def _with_gate(own: OwnApp, gate: Gate | None, http: HttpSettings, telling: Telling | None) -> ASGIApp:
-    """The own app with the gate where the settings want it: before its middleware, or behind it. Our routes are behind the
-    gate in any case; its own are only if that was asked for."""
-    first = http.middleware_order == "auth_first"
-    stand_between(own.app, gate if http.enable_custom_route_auth and not first else None)
-    if gate is not None and not first and not http.enable_custom_route_auth and telling is not None:
-        return telling.around(own, only=own.takes)
-    if gate is None or not first:
-        return own
-    return gate.around(own) if http.enable_custom_route_auth else gate.around(own, spared=own.takes)
 
 
 def is_disabled(http: HttpSettings, group: str) -> bool:
@@ -184,14 +179,17 @@ def is_disabled(http: HttpSettings, group: str) -> bool:
 
 
 class Edge:
-    """What every request passes first: mount prefix, CORS, request ids, figures, last resort for errors.
+    """What every request passes first (see `layers`): mount prefix, CORS, request ids, figures, last resort for errors.
 
     Args:
         app: answers what is below the mount prefix.
         plain: our routes alone; answers at the root beside the mount prefix.
+        http: the block `http` of the settings.
+        metrics: where requests are counted.
+        user_app: the app of `http.app`.
         sockets: our web sockets.
+        gated: the same, behind the layers that say who asks.
         hosts: the names that requests from outside may use for this server; None: any.
-        gated: our web sockets, as those get to them who may.
         spans: makes traces of requests.
         origins: whose pages may use the server; None: as the block `http` says.
 
@@ -203,14 +201,15 @@ class Edge:
 
     def __init__(
         self,
+        *,
         app: ASGIApp,
         plain: ASGIApp,
         http: HttpSettings,
         metrics: Metrics,
-        user_app: Starlette | None,
+        user_app: Starlette | None = None,
         sockets: EventSockets | None = None,
-        hosts: Hosts | None = None,
         gated: ASGIApp | None = None,
+        hosts: Hosts | None = None,
         spans: Spans | None = None,
         origins: Origins | None = None,
     ) -> None:

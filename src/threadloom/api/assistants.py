@@ -7,8 +7,8 @@ from starlette.types import ASGIApp
 from threadloom.api.http import Call, answer, nothing
 from threadloom.api.routing import Operation, Param
 from threadloom.api.threads import pages
-from threadloom.clock import iso
 from threadloom.services import Services
+from threadloom.services.records import assistant_record, assistant_version_record, select_fields
 from threadloom.services.requests import (
     AssistantCount,
     AssistantCreate,
@@ -17,31 +17,16 @@ from threadloom.services.requests import (
     AssistantSearch,
     AssistantVersions,
 )
-from threadloom.types import Assistant
+from threadloom.services.responses import (
+    AssistantResponse,
+    AssistantVersionResponse,
+    DrawingResponse,
+    SchemasResponse,
+    SubgraphResponse,
+)
 
 TEXT = {"type": "string"}
 FLAG = {"type": "boolean"}
-TRUE = ("true", "True")
-
-
-def record(assistant: Assistant) -> dict[str, Any]:
-    """An assistant as clients see it."""
-    return version(assistant) | {"updated_at": iso(assistant.updated_at)}
-
-
-def version(assistant: Assistant) -> dict[str, Any]:
-    """A version of an assistant as clients see it; `created_at` is when the version was made."""
-    return {
-        "assistant_id": assistant.assistant_id,
-        "graph_id": assistant.graph_id,
-        "config": assistant.config,
-        "context": assistant.context,
-        "metadata": assistant.metadata,
-        "name": assistant.name,
-        "description": assistant.description,
-        "version": assistant.version,
-        "created_at": iso(assistant.created_at),
-    }
 
 
 class Assistants:
@@ -52,28 +37,26 @@ class Assistants:
 
     async def create(self, call: Call) -> ASGIApp:
         request = await call.read(AssistantCreate)
-        return answer(record(await self.services.assistants.create(call.caller, request)))
+        return answer(assistant_record(await self.services.assistants.create(call.caller, request)))
 
     async def get(self, call: Call) -> ASGIApp:
-        return answer(record(await self.services.assistants.get(call.caller, call.id("assistant"))))
+        return answer(assistant_record(await self.services.assistants.get(call.caller, call.id("assistant"))))
 
     async def patch(self, call: Call) -> ASGIApp:
         assistant_id = call.id("assistant")
         request = await call.read(AssistantPatch)
-        return answer(record(await self.services.assistants.patch(call.caller, assistant_id, request)))
+        return answer(assistant_record(await self.services.assistants.patch(call.caller, assistant_id, request)))
 
     async def delete(self, call: Call) -> ASGIApp:
         assistant_id = call.id("assistant")
-        threads = (call.text("delete_threads") or "").lower() == "true"
+        threads = call.says_true("delete_threads")
         await self.services.assistants.delete(call.caller, assistant_id, delete_threads=threads)
         return nothing()
 
     async def search(self, call: Call) -> ASGIApp:
         request = await call.read(AssistantSearch)
         found, following, total = await self.services.assistants.search(call.caller, request)
-        shown = [record(assistant) for assistant in found]
-        if request.select:
-            shown = [{name: one[name] for name in request.select} for one in shown]
+        shown = [select_fields(assistant_record(assistant), request.select) for assistant in found]
         return answer(shown, headers=pages(following, total))
 
     async def count(self, call: Call) -> ASGIApp:
@@ -84,12 +67,12 @@ class Assistants:
         assistant_id = call.id("assistant")
         request = await call.read(AssistantVersions)
         found = await self.services.assistants.versions(call.caller, assistant_id, request)
-        return answer([version(assistant) for assistant in found])
+        return answer([assistant_version_record(assistant) for assistant in found])
 
     async def latest(self, call: Call) -> ASGIApp:
         assistant_id = call.id("assistant")
         request = await call.read(AssistantLatest)
-        return answer(record(await self.services.assistants.set_latest(call.caller, assistant_id, request)))
+        return answer(assistant_record(await self.services.assistants.set_latest(call.caller, assistant_id, request)))
 
     async def graph(self, call: Call) -> ASGIApp:
         name = call.params["assistant_id"]
@@ -98,7 +81,7 @@ class Assistants:
     async def subgraphs(self, call: Call) -> ASGIApp:
         name = call.params["assistant_id"]
         namespace = call.params.get("namespace")
-        recurse = call.text("recurse") in TRUE
+        recurse = call.says_true("recurse")
         return answer(await self.services.assistants.subgraphs(call.caller, name, namespace=namespace, recurse=recurse))
 
     async def schemas(self, call: Call) -> ASGIApp:
@@ -119,8 +102,8 @@ class Assistants:
             )
 
         one = "/{assistant_id}"
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Assistant"}}
-        changed = {"result": "Assistant", "errors": (400, 404)}
+        listed = list[AssistantResponse]
+        changed = {"result": AssistantResponse, "errors": (400, 404)}
         recurse = Param("recurse", FLAG, "Whether to go into subgraphs of subgraphs.")
         xray = Param("xray", {"type": ["boolean", "integer"]}, "How many levels of subgraphs to show in place.")
         return [
@@ -130,7 +113,7 @@ class Assistants:
                 self.create,
                 "Create an assistant",
                 body=AssistantCreate,
-                result="Assistant",
+                result=AssistantResponse,
                 errors=(400, 404, 409),
             ),
             assistants(
@@ -142,10 +125,10 @@ class Assistants:
                 self.count,
                 "Count assistants",
                 body=AssistantCount,
-                result={"type": "integer"},
+                result=int,
                 errors=(404,),
             ),
-            assistants("GET", one, self.get, "Get an assistant", result="Assistant", errors=(404,)),
+            assistants("GET", one, self.get, "Get an assistant", result=AssistantResponse, errors=(404,)),
             assistants("PATCH", one, self.patch, "Make a new version", body=AssistantPatch, **changed),
             assistants(
                 "DELETE",
@@ -162,12 +145,18 @@ class Assistants:
                 self.versions,
                 "List versions, newest first",
                 body=AssistantVersions,
-                result={"type": "array", "items": {"$ref": "#/components/schemas/AssistantVersion"}},
+                result=list[AssistantVersionResponse],
                 errors=(404,),
             ),
             assistants("POST", one + "/latest", self.latest, "Go to a version", body=AssistantLatest, **changed),
             assistants(
-                "GET", one + "/graph", self.graph, "Draw the graph", query=(xray,), result="Drawing", errors=(404, 424)
+                "GET",
+                one + "/graph",
+                self.graph,
+                "Draw the graph",
+                query=(xray,),
+                result=DrawingResponse,
+                errors=(404, 424),
             ),
             assistants(
                 "GET",
@@ -175,7 +164,7 @@ class Assistants:
                 self.subgraphs,
                 "List the schemas of subgraphs",
                 query=(recurse,),
-                result="Subgraphs",
+                result=dict[str, SubgraphResponse],
                 errors=(404, 424),
             ),
             assistants(
@@ -184,10 +173,15 @@ class Assistants:
                 self.subgraphs,
                 "List the schemas of a subgraph",
                 query=(recurse,),
-                result="Subgraphs",
+                result=dict[str, SubgraphResponse],
                 errors=(404, 424),
             ),
             assistants(
-                "GET", one + "/schemas", self.schemas, "Get the graph's schemas", result="Schemas", errors=(404, 424)
+                "GET",
+                one + "/schemas",
+                self.schemas,
+                "Get the graph's schemas",
+                result=SchemasResponse,
+                errors=(404, 424),
             ),
         ]

@@ -5,7 +5,6 @@ from typing import Any
 from starlette.types import ASGIApp, Send
 
 from threadloom.api.http import Call, Reply, answer
-from threadloom.api.parse import load
 from threadloom.api.routing import Operation
 from threadloom.api.sse import HEARTBEAT_SECONDS, EventStream
 from threadloom.codec import to_json
@@ -14,6 +13,7 @@ from threadloom.services import Services
 from threadloom.services.event_filter import CHANNELS, EventFilter, read_filter
 from threadloom.services.event_stream import EventFeed, envelope
 from threadloom.services.protocol_params import NotACommand, Refused, failure, read_command, success
+from threadloom.services.responses import ProtocolErrorResponse
 from threadloom.types import Event
 
 NOT_JSON = "Invalid JSON body"
@@ -102,7 +102,7 @@ class Events:
                 summary="Follow a thread's events, of all its v2 runs; the same path upgraded is a web socket.",
                 message=FILTER_SCHEMA,
                 media="text/event-stream",
-                result={"type": "string"},
+                result=str,
                 errors=(400, 404, 429),
             ),
             Operation(
@@ -113,15 +113,15 @@ class Events:
                 group="event_streaming",
                 summary="Start a run, answer an interrupt, look at agents or state: one command of the v2 protocol.",
                 message=COMMAND_SCHEMA,
-                result={"type": "object"},
+                result=dict[str, Any],
                 errors=(400, 422),
-                error="ProtocolError",
+                error=ProtocolErrorResponse,
             ),
         ]
 
 
 async def _json(call: Call) -> Any:
     try:
-        return load(await call.body())
+        return await call.json()
     except Invalid:
         raise BadRequest(NOT_JSON) from None

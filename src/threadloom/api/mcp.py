@@ -12,13 +12,13 @@ from starlette.types import ASGIApp
 import threadloom
 from threadloom.api import rpc
 from threadloom.api.http import Call, Reply, answer, nothing
-from threadloom.api.parse import load
 from threadloom.api.routing import Operation
 from threadloom.api.sse import HEARTBEAT_SECONDS, LateJson
 from threadloom.codec import to_json
 from threadloom.errors import ApiError, Invalid
 from threadloom.services import Services
 from threadloom.services.mcp import McpService, UnknownTool
+from threadloom.services.responses import RpcRefusalResponse
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Mcp:
         if not rpc.accepts(call.header(b"accept"), "application/json", "text/event-stream"):
             return _refused("Accept header must include application/json or text/event-stream")
         try:
-            message = load(await call.body())
+            message = await call.json()
         except Invalid:
             return _refused("Invalid JSON")
         if not isinstance(message, dict):
@@ -111,9 +111,9 @@ class Mcp:
                     self.post,
                     "Send an MCP message (`initialize`, `ping`, `tools/list`, `tools/call`); notifications answer 202",
                     message=rpc.BODY,
-                    result={"type": "object"},
+                    result=dict[str, Any],
                     errors=(202, 400, 429),
-                    error="RpcRefusal",
+                    error=RpcRefusalResponse,
                 ),
                 mcp("GET", path, self.no_stream, "There is no event stream", status=405),
                 mcp("DELETE", path, self.no_session, "There are no sessions", status=404),

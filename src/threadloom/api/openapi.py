@@ -8,9 +8,12 @@ from starlette.routing import BaseRoute, Mount, Route
 
 import threadloom
 from threadloom.api.routing import Operation
-from threadloom.api.schemas import SCHEMAS
+from threadloom.services.responses import DeletedThreadsResponse, ErrorResponse, RunErrorResponse
 
 REF = "#/components/schemas/{name}"
+NAMED = (DeletedThreadsResponse, ErrorResponse, RunErrorResponse)
+"""Structs that are named in the schemas that operations bring along."""
+
 _ID = {"type": "string", "format": "uuid"}
 _WORDS = {
     204: "Done; no content.",
@@ -43,16 +46,23 @@ def document(
         auth: `auth.openapi` of the configuration: `securitySchemes`, `security`, `paths`.
     """
     shown = [operation for operation in operations if not operation.hidden]
-    structs = list(dict.fromkeys(_struct(one.body) for one in shown if one.body is not None))
-    _, requests = msgspec.json.schema_components(structs, ref_template=REF)
-    for schema in requests.values():
+    bodies = [_struct(one.body) for one in shown if one.body is not None]
+    results = [one.result for one in shown if one.result is not None]
+    _, found = msgspec.json.schema_components(
+        [*bodies, *results, *(one.error for one in shown), *NAMED], ref_template=REF
+    )
+    schemas: dict[str, Any] = {}
+    for name, schema in found.items():
         # What follows the first paragraph of a docstring is for programmers of the server.
         schema["description"] = schema["description"].split("\n\n")[0]
+        schemas[_public(name)] = _with_public_names(schema)
+    for operation in shown:
+        if _selects(operation):
+            schemas[_public(_struct(operation.result).__name__)].pop("required", None)
     paths: dict[str, dict[str, Any]] = {}
     for operation in shown:
         path = operation.path.replace(":path}", "}")
         paths.setdefault(path, {})[operation.method.lower()] = describe(operation)
-    schemas: dict[str, Any] = {**requests, **SCHEMAS}
     components: dict[str, Any] = {"schemas": schemas}
     description: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -143,13 +153,38 @@ def of_starlette(routes: Iterable[BaseRoute], prefix: str = "") -> dict[str, Any
     return {"paths": paths}
 
 
+def _schema(type_: Any) -> Any:
+    (schema,), _ = msgspec.json.schema_components([type_], ref_template=REF)
+    return _with_public_names(schema)
+
+
+def _public(name: str) -> str:
+    """The name of a struct in the description."""
+    return name.removesuffix("Response")
+
+
+def _with_public_names(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: _public(value) if key in ("$ref", "title") and isinstance(value, str) else _with_public_names(value)
+            for key, value in schema.items()
+        }
+    return [_with_public_names(value) for value in schema] if isinstance(schema, list) else schema
+
+
+def _selects(operation: Operation) -> bool:
+    """Whether a request may ask for some fields of the answer only."""
+    fields = getattr(_struct(operation.body), "__struct_fields__", ())
+    return "select" in fields or any(param.name == "select" for param in operation.query)
+
+
 def _struct(body: Any) -> Any:
     return get_args(body)[0] if get_origin(body) is list else body
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
     statuses = {operation.status, *operation.errors, *operation.told}
-    if operation.error == "Error" and (operation.body is not None or operation.query or names(operation)):
+    if operation.error is ErrorResponse and (operation.body is not None or operation.query or names(operation)):
         statuses.add(422)
     if operation.body is not None or operation.message is not None:
         statuses.add(413)
@@ -159,11 +194,9 @@ def _responses(operation: Operation) -> dict[str, Any]:
 def _response(operation: Operation, status: int) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if status == operation.status and operation.result is not None:
-        result = operation.result
-        content[operation.media] = {"$ref": REF.format(name=result)} if isinstance(result, str) else result
+        content[operation.media] = _schema(operation.result)
     elif status >= 400:
-        shape = operation.error if status in operation.errors else "Error"
-        content["application/json"] = {"$ref": REF.format(name=shape)}
+        content["application/json"] = _schema(operation.error if status in operation.errors else ErrorResponse)
     content.update(operation.told.get(status, {}))
     shown: dict[str, Any] = {"description": "Done." if status < 300 else _WORDS[status]}
     if content:

@@ -7,6 +7,8 @@ import msgspec
 from starlette.types import ASGIApp
 
 from threadloom.api.http import Call
+from threadloom.codec import ResponseBody
+from threadloom.services.responses import ErrorResponse
 
 Handler = Callable[[Call], Awaitable[ASGIApp]]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -34,12 +36,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         body_optional: whether the body may be left out.
         message: JSON Schema of a body that is no request struct, as in protocols with an envelope of their own.
         query: its query parameters.
-        result: name of the answer's schema in `schemas.SCHEMAS`, or a schema of its own; None for an empty answer.
+        result: what a good answer holds: a struct of `services.responses`, a list of it, or another type; None for an empty
+            answer.
         status: of a good answer.
         media: content type of a good answer.
         errors: other statuses it can have, beside 422 and 500.
         told: answers of other kinds than the usual: status -> media type -> schema.
-        error: name of the schema of what is answered with these.
+        error: the struct of what is answered with these.
         hidden: whether it stays out of the description.
     """
 
@@ -53,12 +56,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body_optional: bool = False
     message: dict[str, Any] | None = None
     query: tuple[Param, ...] = ()
-    result: str | dict[str, Any] | None = None
+    result: Any = None
     status: int = 200
     media: str = "application/json"
     errors: tuple[int, ...] = ()
     told: dict[int, dict[str, dict[str, Any]]] = {}
-    error: str = "Error"
+    error: type[ResponseBody] = ErrorResponse
     hidden: bool = False
 
 

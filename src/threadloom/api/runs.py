@@ -10,9 +10,10 @@ from threadloom.api.routing import Group, Operation, Param
 from threadloom.api.sse import EVENT_HEADERS, HEARTBEAT_SECONDS, EventStream, LateJson, error_frame
 from threadloom.errors import Invalid, NotFound
 from threadloom.services import Services
-from threadloom.services.records import run_record
+from threadloom.services.records import run_record, select_fields
 from threadloom.services.requests import RunCreate
 from threadloom.services.requests.bounds import SELECT, check_count
+from threadloom.services.responses import RunResponse
 from threadloom.services.run_streams import RunNotFound
 from threadloom.types import CancelAction, RunStatus
 
@@ -56,7 +57,7 @@ FOLLOW = (
     CANCEL_ON_DISCONNECT,
 )
 EVENTS = "text/event-stream"
-STREAMED: dict[str, Any] = {"query": (NAMESPACE,), "media": EVENTS, "result": {}}
+STREAMED: dict[str, Any] = {"query": (NAMESPACE,), "media": EVENTS, "result": Any}
 """What the operations that make a run and stream it have in common."""
 NO_STREAM: dict[int, dict[str, dict[str, Any]]] = {404: {EVENTS: {}}}
 NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {
@@ -124,7 +125,7 @@ class Runs(Watching):
 
     async def create(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
-        run = await self.services.runs.create(call.caller, thread_id, await call.read(RunCreate))
+        run = await self.services.starts.create(call.caller, thread_id, await call.read(RunCreate))
         return answer(run_record(run), headers=places(f"/threads/{thread_id}/runs/{run.run_id}"))
 
     async def stream(self, call: Call) -> ASGIApp:
@@ -152,10 +153,7 @@ class Runs(Watching):
         if unknown:
             raise Invalid(f"Invalid select columns: {unknown}. Expected: {', '.join(FIELDS)}")
         runs = await self.services.runs.list(call.caller, thread_id, limit=limit, offset=offset, status=status)
-        shown = [run_record(run) for run in runs]
-        if select:
-            shown = [{name: run[name] for name in select} for run in shown]
-        return answer(shown)
+        return answer([select_fields(run_record(run), select) for run in runs])
 
     async def get(self, call: Call) -> ASGIApp:
         thread_id, run_id = call.id("thread"), call.id("run")
@@ -230,11 +228,11 @@ class Runs(Watching):
             Param("status", {"enum": list(STATUSES)}),
             Param("select", {"type": "array", "items": {"enum": list(FIELDS)}}, "Fields of the answer."),
         )
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
+        listed = list[RunResponse]
         wait = Param("wait", FLAG, "Whether to answer only when the run has ended.")
         watch = Param("stream_modes", {"type": "array", "items": {"enum": list(THREAD_MODES)}})
         return [
-            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result={}, **make),
+            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result=Any, **make),
             runs(
                 "POST",
                 "/runs/stream",
@@ -243,9 +241,9 @@ class Runs(Watching):
                 **STREAMED,
                 **make,
             ),
-            runs("POST", "/runs", self.create, "Make a run", result="Run", **make),
+            runs("POST", "/runs", self.create, "Make a run", result=RunResponse, **make),
             runs("GET", "/runs", self.search, "List runs, newest first", query=listing, result=listed, errors=(404,)),
-            runs("GET", one, self.get, "Get a run", result="Run", errors=(404,)),
+            runs("GET", one, self.get, "Get a run", result=RunResponse, errors=(404,)),
             runs("DELETE", one, self.delete, "Delete a run and its checkpoints", status=204, errors=(404, 409)),
             runs(
                 "POST",
@@ -253,7 +251,7 @@ class Runs(Watching):
                 self.cancel,
                 "Cancel a run (202 at once, or 200 when it has ended with `wait`)",
                 query=(wait, ACTION),
-                result={},
+                result=Any,
                 errors=(202, 404),
             ),
             runs(
@@ -262,7 +260,7 @@ class Runs(Watching):
                 self.join,
                 "Wait for a run's output",
                 query=(CANCEL_ON_DISCONNECT,),
-                result={},
+                result=Any,
                 errors=(404,),
                 told=NO_OUTPUT,
             ),
@@ -273,7 +271,7 @@ class Runs(Watching):
                 "Stream a run's events; `Last-Event-ID` resumes",
                 query=FOLLOW,
                 media=EVENTS,
-                result={},
+                result=Any,
                 errors=(404, 429),
                 told=NO_STREAM,
             ),
@@ -284,7 +282,7 @@ class Runs(Watching):
                 "Stream the events of all runs of a thread",
                 query=(watch,),
                 media=EVENTS,
-                result={},
+                result=Any,
                 errors=(404, 429),
                 told=NO_STREAM,
             ),

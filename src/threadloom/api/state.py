@@ -4,11 +4,12 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call, answer
+from threadloom.api.http import Call, answer, answer_aside
 from threadloom.api.routing import Operation, Param
 from threadloom.errors import Invalid
 from threadloom.services import Services
 from threadloom.services.requests import HistoryQuery, StateAt, StateUpdate, state_fields
+from threadloom.services.responses import StateWrittenResponse, ThreadStateResponse
 
 TEXT = {"type": "string"}
 SUBGRAPHS = Param("subgraphs", {"type": "boolean"}, "Whether to show the states of running subgraphs in place.")
@@ -34,10 +35,10 @@ class State:
             call.caller,
             thread_id,
             checkpoint=None if checkpoint_id is None else {"checkpoint_id": checkpoint_id},
-            subgraphs=call.text("subgraphs") in ("true", "True"),
+            subgraphs=call.says_true("subgraphs"),
             select=state_fields(call.all("select")),
         )
-        return answer(state)
+        return await answer_aside(state)
 
     async def at(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
@@ -46,7 +47,7 @@ class State:
         state = await self.services.state.get(
             call.caller, thread_id, checkpoint=request.checkpoint, subgraphs=request.subgraphs, select=select
         )
-        return answer(state)
+        return await answer_aside(state)
 
     async def update(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
@@ -56,7 +57,7 @@ class State:
     async def history(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
         request = await call.read(HistoryQuery)
-        return answer(await self.services.state.history(call.caller, thread_id, request))
+        return await answer_aside(await self.services.state.history(call.caller, thread_id, request))
 
     async def plain_history(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
@@ -64,12 +65,9 @@ class State:
             limit = call.whole("limit", DEFAULT_LIMIT, least=None)
         except Invalid:
             raise Invalid(f"Invalid limit {call.text('limit')}") from None
-        query = HistoryQuery(limit=max(limit, 0), before=call.text("before") or "", select=call.all("select"))
-        if limit <= 0:
-            await self.services.threads.get(call.caller, thread_id)
-            return answer([])
+        query = HistoryQuery(limit=limit, before=call.text("before") or "", select=call.all("select"))
         # The caller has the id in the path. Without it here, `map(del(.metadata.thread_id))` makes histories of copies equal.
-        return answer(await self.services.state.history(call.caller, thread_id, query, tell_thread=False))
+        return await answer_aside(await self.services.state.history(call.caller, thread_id, query, tell_thread=False))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
@@ -86,20 +84,28 @@ class State:
             )
 
         query = (SUBGRAPHS, SELECT)
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/ThreadState"}}
+        listed = list[ThreadStateResponse]
         pages = (
             Param("limit", {"type": "integer", "default": DEFAULT_LIMIT}),
             Param("before", TEXT, "A checkpoint id."),
         )
         return [
-            states("GET", "/state", self.get, "Get the latest state", query=query, result="ThreadState", errors=(404,)),
+            states(
+                "GET",
+                "/state",
+                self.get,
+                "Get the latest state",
+                query=query,
+                result=ThreadStateResponse,
+                errors=(404,),
+            ),
             states(
                 "POST",
                 "/state",
                 self.update,
                 "Write state as if a node had returned it",
                 body=StateUpdate,
-                result="StateWritten",
+                result=StateWrittenResponse,
                 errors=(400, 404, 409),
             ),
             states(
@@ -108,7 +114,7 @@ class State:
                 self.at,
                 "Get the state at a checkpoint",
                 body=StateAt,
-                result="ThreadState",
+                result=ThreadStateResponse,
                 errors=(400, 404),
             ),
             states(
@@ -117,7 +123,7 @@ class State:
                 self.get,
                 "Get the state at a checkpoint id",
                 query=query,
-                result="ThreadState",
+                result=ThreadStateResponse,
                 errors=(404,),
             ),
             states(

@@ -23,6 +23,7 @@ from threadloom.errors import Invalid
 from threadloom.services.records import run_record
 from threadloom.services.requests import CancelRuns, RunCreate, bounds
 from threadloom.services.requests.bounds import check_count
+from threadloom.services.responses import RunResponse
 from threadloom.types import CancelAction
 
 
@@ -30,7 +31,7 @@ class StatelessRuns(Watching):
     """The handlers."""
 
     async def create(self, call: Call) -> ASGIApp:
-        run = await self.services.runs.create(call.caller, None, await call.read(RunCreate))
+        run = await self.services.starts.create(call.caller, None, await call.read(RunCreate))
         return answer(run_record(run), headers=places(f"/runs/{run.run_id}"))
 
     async def stream(self, call: Call) -> ASGIApp:
@@ -52,7 +53,7 @@ class StatelessRuns(Watching):
         requests: list[RunCreate] = parse.shape(body, list[RunCreate])
         if not requests:
             raise Invalid("request body: a batch needs at least one run (got [])")
-        runs = await self.services.runs.create_batch(call.caller, requests)
+        runs = await self.services.starts.create_batch(call.caller, requests)
         return answer([run_record(run) for run in runs])
 
     async def cancel(self, call: Call) -> ASGIApp:
@@ -81,9 +82,9 @@ class StatelessRuns(Watching):
             )
 
         make = {"body": RunCreate, "errors": (400, 404, 429)}
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Run"}}
+        listed = list[RunResponse]
         return [
-            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result={}, **make),
+            runs("POST", "/runs/wait", self.wait, "Make a run and wait for its output", result=Any, **make),
             runs(
                 "POST",
                 "/runs/stream",
@@ -92,7 +93,7 @@ class StatelessRuns(Watching):
                 **STREAMED,
                 **make,
             ),
-            runs("POST", "/runs", self.create, "Make a run", result="Run", **make),
+            runs("POST", "/runs", self.create, "Make a run", result=RunResponse, **make),
             runs(
                 "POST",
                 "/runs/batch",
@@ -119,7 +120,7 @@ class StatelessRuns(Watching):
                 "Stream a run's events; `Last-Event-ID` resumes",
                 query=FOLLOW,
                 media=EVENTS,
-                result={},
+                result=Any,
                 errors=(404, 429),
                 told=NO_STREAM,
             ),

@@ -8,6 +8,7 @@ from threadloom.api.http import Call, Reply, answer, nothing
 from threadloom.api.routing import Operation, Param
 from threadloom.services import Services
 from threadloom.services.requests import ItemDelete, ItemNamespaces, ItemPut, ItemSearch, check_labels
+from threadloom.services.responses import FoundItemsResponse, ItemResponse, NamespacesResponse
 
 TEXT = {"type": "string"}
 LABELS: dict[int, dict[str, dict[str, Any]]] = {422: {"text/plain": TEXT}}
@@ -44,11 +45,11 @@ class Store:
 
     async def search(self, call: Call) -> ASGIApp:
         request = await call.read(ItemSearch)
-        return answer({"items": await self.services.items.search(call.caller, request)})
+        return answer(FoundItemsResponse(items=await self.services.items.search(call.caller, request)))
 
     async def namespaces(self, call: Call) -> ASGIApp:
         request = await call.read(ItemNamespaces)
-        return answer({"namespaces": await self.services.items.namespaces(call.caller, request)})
+        return answer(NamespacesResponse(namespaces=await self.services.items.namespaces(call.caller, request)))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
@@ -70,7 +71,6 @@ class Store:
             Param("namespace", {"type": "array", "items": TEXT}, "Labels, or one text with the labels joined by `.`."),
             Param("refresh_ttl", {"type": "boolean"}, "Whether reading restarts the item's time to live."),
         )
-        item = {"anyOf": [{"$ref": "#/components/schemas/Item"}, {"type": "null"}]}
         return [
             store("PUT", "/items", self.put, "Store an item", body=ItemPut, status=204, errors=(400,)),
             store(
@@ -79,7 +79,7 @@ class Store:
                 self.get,
                 "Get an item, or null",
                 query=read,
-                result=item,
+                result=ItemResponse | None,
                 errors=(400,),
                 told={400: {"application/json": NO_KEY}},
             ),
@@ -90,8 +90,15 @@ class Store:
                 self.search,
                 "Search items",
                 body=ItemSearch,
-                result="FoundItems",
+                result=FoundItemsResponse,
                 errors=(400,),
             ),
-            store("POST", "/namespaces", self.namespaces, "List namespaces", body=ItemNamespaces, result="Namespaces"),
+            store(
+                "POST",
+                "/namespaces",
+                self.namespaces,
+                "List namespaces",
+                body=ItemNamespaces,
+                result=NamespacesResponse,
+            ),
         ]

@@ -16,6 +16,7 @@ from threadloom.api.parts import Backstage
 from threadloom.api.routing import Operation, Param
 from threadloom.config.settings import Settings
 from threadloom.errors import Unavailable
+from threadloom.services.responses import HealthResponse, InfoResponse
 
 log = logging.getLogger(__name__)
 
@@ -141,28 +142,28 @@ class System:
                 self.ok,
                 "Tell whether requests should come here",
                 query=(check,),
-                result="Health",
+                result=HealthResponse,
                 errors=(500, 503),
             ),
-            system("/live", self.live, "Tell that the process lives", result="Health"),
+            system("/live", self.live, "Tell that the process lives", result=HealthResponse),
             system(
                 "/",
                 self.ok,
                 "Tell whether requests should come here",
                 query=(check,),
-                result="Health",
+                result=HealthResponse,
                 errors=(500, 503),
             ),
-            system("/info", self.info, "Tell versions and features", result="Info"),
+            system("/info", self.info, "Tell versions and features", result=InfoResponse),
             system(
                 "/metrics",
                 self.show_metrics,
                 "Show figures",
                 query=(form,),
                 media="text/plain",
-                result={},
+                result=Any,
                 told=JSON_FIGURES,
             ),
-            system("/openapi.json", self.openapi, "Describe the interface", result={"type": "object"}),
-            system("/docs", self.docs, "Describe the interface, for people", media="text/html", result={}),
+            system("/openapi.json", self.openapi, "Describe the interface", result=dict[str, Any]),
+            system("/docs", self.docs, "Describe the interface, for people", media="text/html", result=Any),
         ]

@@ -1,5 +1,6 @@
 """Routes of threads: create, read, change, delete, find, prune, copy."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -7,8 +8,10 @@ from starlette.types import ASGIApp
 from threadloom.api.http import Call, RawHeaders, answer, nothing
 from threadloom.api.routing import Operation, Param
 from threadloom.services import Services
-from threadloom.services.records import thread_record
+from threadloom.services.records import select_fields, thread_record
 from threadloom.services.requests import ThreadCopy, ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
+from threadloom.services.responses import DeletedThreadsResponse, PrunedResponse, ThreadResponse, ThreadStorageResponse
+from threadloom.services.threads import FoundThread
 
 TEXT = {"type": "string"}
 INCLUDE = Param("include", TEXT, "Comma-joined; `ttl` shows the time to live.")
@@ -16,15 +19,7 @@ INCLUDE = Param("include", TEXT, "Comma-joined; `ttl` shows the time to live.")
 CASCADE = Param(
     "cascade", {"enum": ["copies"]}, "`copies`: every thread that descends from it by copying is deleted too."
 )
-ERASED = {
-    200: {
-        "application/json": {
-            "type": "object",
-            "description": "The ids of the deleted threads, when `cascade` was asked for.",
-            "properties": {"thread_ids": {"type": "array", "items": {"type": "string", "format": "uuid"}}},
-        }
-    }
-}
+ERASED = {200: {"application/json": {"$ref": "#/components/schemas/DeletedThreads"}}}
 
 
 def pages(following: int | None, total: int) -> RawHeaders:
@@ -62,12 +57,12 @@ class Threads:
         if call.word("cascade", ("copies",)) is None:
             await self.services.threads.delete(call.caller, thread_id)
             return nothing()
-        return answer({"thread_ids": await self.services.erasing.erase(call.caller, thread_id)})
+        return answer(DeletedThreadsResponse(thread_ids=await self.services.erasing.erase(call.caller, thread_id)))
 
     async def search(self, call: Call) -> ASGIApp:
         request = await call.read(ThreadSearch)
         found, following, total = await self.services.threads.search(call.caller, request)
-        return answer(found, headers=pages(following, total))
+        return answer([_found(one, request.select) for one in found], headers=pages(following, total))
 
     async def count(self, call: Call) -> ASGIApp:
         request = await call.read(ThreadCount)
@@ -75,7 +70,7 @@ class Threads:
 
     async def prune(self, call: Call) -> ASGIApp:
         request = await call.read(ThreadPrune)
-        return answer({"pruned_count": await self.services.threads.prune(call.caller, request)})
+        return answer(PrunedResponse(pruned_count=await self.services.threads.prune(call.caller, request)))
 
     async def storage(self, call: Call) -> ASGIApp:
         return answer(await self.services.threads.storage(call.caller, call.id("thread")))
@@ -94,7 +89,7 @@ class Threads:
             )
 
         one = "/threads/{thread_id}"
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Thread"}}
+        listed = list[ThreadResponse]
         return [
             threads(
                 "POST",
@@ -102,22 +97,20 @@ class Threads:
                 self.create,
                 "Create a thread",
                 body=ThreadCreate,
-                result="Thread",
+                result=ThreadResponse,
                 errors=(400, 404, 409),
             ),
             threads("POST", "/threads/search", self.search, "Search threads", body=ThreadSearch, result=listed),
-            threads(
-                "POST", "/threads/count", self.count, "Count threads", body=ThreadCount, result={"type": "integer"}
-            ),
-            threads("POST", "/threads/prune", self.prune, "Prune threads", body=ThreadPrune, result="Pruned"),
-            threads("GET", one, self.get, "Get a thread", query=(INCLUDE,), result="Thread", errors=(404,)),
+            threads("POST", "/threads/count", self.count, "Count threads", body=ThreadCount, result=int),
+            threads("POST", "/threads/prune", self.prune, "Prune threads", body=ThreadPrune, result=PrunedResponse),
+            threads("GET", one, self.get, "Get a thread", query=(INCLUDE,), result=ThreadResponse, errors=(404,)),
             threads(
                 "PATCH",
                 one,
                 self.patch,
                 "Change a thread (`Prefer: return=minimal` answers 204 without a body)",
                 body=ThreadPatch,
-                result="Thread",
+                result=ThreadResponse,
                 errors=(204, 404),
             ),
             threads(
@@ -137,7 +130,7 @@ class Threads:
                 "Copy a thread with its history, in constant time",
                 body=ThreadCopy,
                 body_optional=True,
-                result="Thread",
+                result=ThreadResponse,
                 errors=(404, 409),
             ),
             threads(
@@ -145,7 +138,13 @@ class Threads:
                 one + "/storage",
                 self.storage,
                 "Tell what a thread's history takes up",
-                result="ThreadStorage",
+                result=ThreadStorageResponse,
                 errors=(404, 501),
             ),
         ]
+
+
+def _found(found: FoundThread, fields: Sequence[str]) -> Any:
+    """A thread as a search answers it: what was extracted is in it, whatever was selected."""
+    record = thread_record(found.thread, extracted=found.extracted)
+    return select_fields(record, [*fields, "extracted"] if fields and found.extracted is not None else fields)

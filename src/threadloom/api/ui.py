@@ -87,7 +87,7 @@ class Ui:
 
         def ui(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             return Operation(
-                method=method, path=path, handler=handler, summary=summary, tag="UI", group="ui", result={}, **more
+                method=method, path=path, handler=handler, summary=summary, tag="UI", group="ui", result=Any, **more
             )
 
         return [

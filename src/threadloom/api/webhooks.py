@@ -12,6 +12,7 @@ from threadloom.codec import Fragment
 from threadloom.errors import Invalid
 from threadloom.services import Services
 from threadloom.services.requests import canonical
+from threadloom.services.responses import DeliveryInFullResponse, DeliveryResponse, TryResponse
 from threadloom.services.webhooks.delivery import shown
 from threadloom.storage.deliveries import DeliveryQuery
 from threadloom.types import Delivery
@@ -20,23 +21,23 @@ STATUSES = ("pending", "delivered", "failed")
 MOST = 1000
 
 
-def record(delivery: Delivery) -> dict[str, Any]:
+def record(delivery: Delivery) -> DeliveryResponse:
     """A delivery as clients see it; its URL without the query, which may hold a secret."""
     pending = delivery.status == "pending"
-    return {
-        "delivery_id": delivery.delivery_id,
-        "run_id": delivery.run_id,
-        "thread_id": delivery.thread_id,
-        "url": shown(delivery.url),
-        "status": delivery.status,
-        "created_at": iso(delivery.created_at),
-        "updated_at": iso(delivery.updated_at),
-        "next_try_at": iso(delivery.due) if pending and delivery.worker is None else None,
-        "tries_left": delivery.tries_left if pending else 0,
-        "tries": [
-            {"at": iso(one["at"]), "status": one.get("status"), "error": one.get("error")} for one in delivery.tries
+    return DeliveryResponse(
+        delivery_id=delivery.delivery_id,
+        run_id=delivery.run_id,
+        thread_id=delivery.thread_id,
+        url=shown(delivery.url),
+        status=delivery.status,
+        created_at=iso(delivery.created_at),
+        updated_at=iso(delivery.updated_at),
+        next_try_at=iso(delivery.due) if pending and delivery.worker is None else None,
+        tries_left=delivery.tries_left if pending else 0,
+        tries=[
+            TryResponse(at=iso(one["at"]), status=one.get("status"), error=one.get("error")) for one in delivery.tries
         ],
-    }
+    )
 
 
 class Webhooks:
@@ -59,7 +60,8 @@ class Webhooks:
 
     async def get(self, call: Call) -> ASGIApp:
         found = await self.services.deliveries.get(call.caller, call.id("delivery"))
-        return answer({**record(found), "payload": Fragment(found.body_json)})
+        payload: Any = Fragment(found.body_json)
+        return answer(DeliveryInFullResponse(**record(found).fields(), payload=payload))
 
     async def redeliver(self, call: Call) -> ASGIApp:
         return answer(record(await self.services.deliveries.redeliver(call.caller, call.id("delivery"))), 202)
@@ -80,7 +82,7 @@ class Webhooks:
             Param("offset", {"type": "integer", "minimum": 0, "default": 0}),
         )
         one = "/webhooks/deliveries/{delivery_id}"
-        listed = {"type": "array", "items": {"$ref": "#/components/schemas/Delivery"}}
+        listed = list[DeliveryResponse]
         return [
             webhooks(
                 "GET",
@@ -90,13 +92,15 @@ class Webhooks:
                 query=query,
                 result=listed,
             ),
-            webhooks("GET", one, self.get, "Get a delivery with its payload", result="DeliveryInFull", errors=(404,)),
+            webhooks(
+                "GET", one, self.get, "Get a delivery with its payload", result=DeliveryInFullResponse, errors=(404,)
+            ),
             webhooks(
                 "POST",
                 one + "/redeliver",
                 self.redeliver,
                 "Tell a webhook again, under the same id",
-                result="Delivery",
+                result=DeliveryResponse,
                 status=202,
                 errors=(404, 409),
             ),

@@ -9,6 +9,7 @@ import msgspec
 from langgraph.checkpoint.base import Checkpoint
 
 from threadloom.checkpointer.shown import SENDS
+from threadloom.checkpointer.versions import Versions
 from threadloom.storage.lineage import CheckpointPut
 
 KEPT_CHECKPOINTS = 4096
@@ -72,6 +73,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.refs: Lru[Place, Known] = Lru(KEPT_CHECKPOINTS)
+        self.versions = Versions()
         self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
         self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
         self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)

@@ -24,15 +24,16 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
     get_serializable_checkpoint_metadata,
 )
-from langgraph.checkpoint.base import PendingWrite as GraphWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from threadloom.checkpointer.delta_channels import delta_history
 from threadloom.checkpointer.memory import BIG_STATE, ON_ITS_WAY, Known, Memory, known_of
 from threadloom.checkpointer.serde import ValueSerializer, dumps_channel
 from threadloom.checkpointer.shown import is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.checkpointer.small import small_size
 from threadloom.checkpointer.trail import Trail
 from threadloom.checkpointer.underway import PutsUnderWay
+from threadloom.checkpointer.versions import value_of
 from threadloom.checkpointer.work import (
     FENCE,
     NOTED,
@@ -44,14 +45,16 @@ from threadloom.checkpointer.work import (
     named,
     off_the_loop,
     pruning,
+    row_size,
     seeking_input,
     walking,
     with_kept_input,
 )
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
+from threadloom.large import LARGE, aside
 from threadloom.storage.base import Storage, Tx
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut, builds_on_others
 
 
 class Saver(BaseCheckpointSaver[str]):
@@ -183,7 +186,7 @@ class Saver(BaseCheckpointSaver[str]):
             blobs=blobs,
             meta=to_json(meta),
             small=small,
-            era=known.era if known is not None and len(blobs) < len(refs) else None,
+            era=known.era if known is not None and builds_on_others(refs, blobs) else None,
             early=self._memory.put_begins(thread_id, ns, cid, meta.get("parents"), checkpoint.get("updated_channels")),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
@@ -209,7 +212,8 @@ class Saver(BaseCheckpointSaver[str]):
             if ref is not None and channel not in new_versions and ref[0] == versions.get(channel):
                 refs[channel] = ref[1]
             else:
-                blob = Blob(self._storage.new_blob_id(), *dumps_channel(self.serde, channel, value))
+                type_, data = dumps_channel(self.serde, channel, value)
+                blob = self._memory.versions.blob(self._storage.new_blob_id(), type_, data, ref[1] if ref else None)
                 refs[channel] = blob.id
                 blobs.append(blob)
         body_type, body = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
@@ -226,7 +230,7 @@ class Saver(BaseCheckpointSaver[str]):
 
     def _remember(self, put: CheckpointPut, known: Known) -> RunnableConfig:
         self._memory.refs.put((put.thread_id, put.ns, put.cid), known)
-        if sum(len(blob.data) for blob in put.blobs) > BIG_STATE:
+        if sum(blob.size for blob in put.blobs) > BIG_STATE:
             self._memory.big.put(put.thread_id, True)
         return config_of(put.thread_id, put.ns, put.cid)
 
@@ -313,7 +317,7 @@ class Saver(BaseCheckpointSaver[str]):
         )
         if row is None:
             return None
-        return await self._shown(row) if is_shown(config) else self._tuple(row)
+        return await self._opened(row, {}, config, builds_on=True)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, for worker threads."""
@@ -322,7 +326,7 @@ class Saver(BaseCheckpointSaver[str]):
         row = self._storage.read_now(
             lambda tx: tx.lineage.get(thread, ns, cid) if cid else tx.lineage.latest(thread, ns)
         )
-        return None if row is None else self._tuple(row)
+        return None if row is None else self._tuple(row, {}, builds_on=True)
 
     async def alist(
         self,
@@ -340,8 +344,9 @@ class Saver(BaseCheckpointSaver[str]):
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
             rows = listing.add(await self._storage.read(page, heavy=True))
+            known: dict[int, bytes] = {}
             for row in rows:
-                yield await self._shown(row) if is_shown(config) else self._tuple(row)
+                yield await self._opened(row, known, config)
 
     def list(
         self,
@@ -355,26 +360,43 @@ class Saver(BaseCheckpointSaver[str]):
         off_the_loop("alist")
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
-            yield from map(self._tuple, listing.add(self._storage.read_now(page)))
+            known: dict[int, bytes] = {}
+            for row in listing.add(self._storage.read_now(page)):
+                yield self._tuple(row, known)
 
-    async def _shown(self, row: CheckpointRow) -> CheckpointTuple:
-        thread_id, latest = row.thread_id, self._storage.read
-        row = await without_answered(row, self.serde, lambda ns: latest(lambda tx: tx.lineage.latest(thread_id, ns)))
-        return with_goto(self._tuple(row), self.get_next_version)
+    async def _opened(
+        self, row: CheckpointRow, known: dict[int, bytes], config: RunnableConfig | None, *, builds_on: bool = False
+    ) -> CheckpointTuple:
+        """As `_tuple`, or as states are shown; a large one is put together beside the event loop."""
+        if for_show := bool(row.writes) and is_shown(config):
+            name, read = row.thread_id, self._storage.read
+            row = await without_answered(row, self.serde, lambda ns: read(lambda tx: tx.lineage.latest(name, ns)))
+        given = row, known, builds_on and not is_shown(config)
+        opened = self._tuple(*given) if row_size(row) < LARGE else await aside(self._tuple, *given)
+        return with_goto(opened, self.get_next_version) if for_show else opened
 
-    def _tuple(self, row: CheckpointRow) -> CheckpointTuple:
+    def _tuple(self, row: CheckpointRow, known: dict[int, bytes], builds_on: bool = False) -> CheckpointTuple:
+        """A checkpoint as LangGraph takes it.
+
+        Args:
+            row: what was read.
+            known: the bytes of versions put together before, to which those of this checkpoint are added.
+            builds_on: whether the next checkpoint is likely to follow this one.
+        """
         loads = self.serde.loads_typed
         checkpoint: Checkpoint = loads((row.body_type, row.body))
         values = checkpoint["channel_values"]
         versions = checkpoint["channel_versions"]
         size = 0
-        known: dict[str, tuple[Any, int]] = {}
+        refs: dict[str, tuple[Any, int]] = {}
         for channel, blob in row.refs.items():
-            stored = row.blobs[blob]
+            stored = value_of(blob, row.blobs, known)
             values[channel] = loads(stored)
             size += len(stored[1])
-            known[channel] = (versions.get(channel), blob)
-        self._memory.refs.put((row.thread_id, row.ns, row.cid), Known(row.era, known))
+            refs[channel] = (versions.get(channel), blob)
+        self._memory.refs.put((row.thread_id, row.ns, row.cid), Known(row.era, refs))
+        if builds_on:
+            self._memory.versions.learn(row.refs.values(), row.blobs, known)
         if size > BIG_STATE:
             self._memory.big.put(row.thread_id, True)
         metadata: CheckpointMetadata = row.meta  # type: ignore[assignment]  # LangGraph's own dict, read from JSON
@@ -394,7 +416,7 @@ class Saver(BaseCheckpointSaver[str]):
             return {}
         await self._own_puts(config)
         rows = await self._storage.read(walking(config, channels), heavy=True)
-        return self._delta_history(rows, channels)
+        return delta_history(rows, channels, self.serde.loads_typed)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -403,31 +425,7 @@ class Saver(BaseCheckpointSaver[str]):
         if not channels:
             return {}
         off_the_loop("aget_delta_channel_history")
-        return self._delta_history(self._storage.read_now(walking(config, channels)), channels)
-
-    def _delta_history(
-        self, rows: Sequence[CheckpointRow], channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        loads = self.serde.loads_typed
-        newest_first: dict[str, list[GraphWrite]] = {channel: [] for channel in channels}
-        seeds: dict[str, Any] = {}
-        for row in rows:
-            missing = newest_first.keys() - seeds.keys()
-            for write in reversed(row.writes):
-                if write.channel in missing:
-                    value = loads((write.type, write.data))
-                    newest_first[write.channel].append((write.task_id, write.channel, value))
-            for channel in missing.intersection(row.refs):
-                seeds[channel] = loads(row.blobs[row.refs[channel]])
-            if inline := missing.intersection(row.small):
-                values = loads((row.body_type, row.body))["channel_values"]
-                seeds.update((channel, values[channel]) for channel in inline)
-        history: dict[str, DeltaChannelHistory] = {}
-        for channel, found in newest_first.items():
-            history[channel] = {"writes": found[::-1]}
-            if channel in seeds:
-                history[channel]["seed"] = seeds[channel]
-        return history
+        return delta_history(self._storage.read_now(walking(config, channels)), channels, self.serde.loads_typed)
 
     async def input_before(self, config: RunnableConfig) -> str | None:
         """The nearest checkpoint with an input, from the root checkpoint that `config` names back (see `seeking_input`)."""

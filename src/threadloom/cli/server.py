@@ -15,6 +15,7 @@ import uvicorn
 
 from threadloom.cli import again
 from threadloom.cli.connections import Connections, HttpProtocol
+from threadloom.cli.supervisor import STOP_SIGNALS
 from threadloom.errors import StartError, ThreadloomError
 from threadloom.usercode import run_until_done
 
@@ -22,8 +23,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve(

@@ -39,6 +39,7 @@ LONGEST_FOLDER = 90
 """Bytes. The path of a socket has 107 at most, on macOS 103; its name is the child's number."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What tells a process, and each of several, to stop."""
 
 log = logging.getLogger("threadloom.supervisor")
 

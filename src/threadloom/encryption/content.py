@@ -10,7 +10,7 @@ from threadloom.codec import contains
 from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
 from threadloom.storage.items import ItemQuery, matches
-from threadloom.storage.lineage import CheckpointPut, CheckpointRow, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
 from threadloom.types import Item
 
 replace = msgspec.structs.replace
@@ -22,6 +22,7 @@ class SealedLineage(Table):
     PLAIN = (
         "exists",
         "copy",
+        "copy_many",
         "delete",
         "prune",
         "rollback",
@@ -86,7 +87,7 @@ class SealedLineage(Table):
         return None if row is None else self._opened([row])[0]
 
     def _opened(self, rows: Sequence[CheckpointRow]) -> list[CheckpointRow]:
-        blobs: dict[int, tuple[str, bytes]] = {}
+        blobs: dict[int, Blob] = {}
         opened = [self._sealer.opened_checkpoint(row, blobs) for row in rows]
         self._ready()
         return opened

@@ -249,26 +249,27 @@ class Sealer:
             put,
             body_type=body_type,
             body=body,
-            blobs=[Blob(blob.id, *self.cipher.seal_blob(at, blob.type, blob.data)) for blob in put.blobs],
+            blobs=[_blob(blob, self.cipher.seal_blob(at, blob.type, blob.data)) for blob in put.blobs],
             meta=self.checkpoint_metadata(put.meta),
         )
 
     def checkpoint_metadata(self, meta: bytes) -> bytes:
         return to_json(self.cipher.seal_document(At("checkpoint", "metadata"), from_json(meta), CHECKPOINT))
 
-    def opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, tuple[str, bytes]]) -> CheckpointRow:
+    def opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, Blob]) -> CheckpointRow:
         """A checkpoint in full. `blobs` collects what was opened already: neighbours share it."""
         with _named(f"Thread {row.thread_id}, checkpoint {row.cid}"):
             return self._opened_checkpoint(row, blobs)
 
-    def _opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, tuple[str, bytes]]) -> CheckpointRow:
+    def _opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, Blob]) -> CheckpointRow:
         key = (row.pos,)
         at = At("checkpoint", "body", "checkpoints.body", key)
         meta = At("checkpoint", "metadata", "checkpoints.metadata", key)
         body_type, body = self.cipher.open_blob(at, row.body_type, row.body)
-        for id_, (type_, data) in row.blobs.items():
+        for id_, blob in row.blobs.items():
             if id_ not in blobs:
-                blobs[id_] = self.cipher.open_blob(At("checkpoint", "blob", "blobs.data", (id_,)), type_, data)
+                at = At("checkpoint", "blob", "blobs.data", (id_,))
+                blobs[id_] = _blob(blob, self.cipher.open_blob(at, blob.type, blob.data))
         return replace(
             row,
             body_type=body_type,
@@ -363,3 +364,8 @@ def _unreadable_kwargs(kwargs: Mapping[str, Any], why: str) -> dict[str, Any]:
         "config": {"configurable": clear},
         UNREADABLE: why,
     }
+
+
+def _blob(blob: Blob, content: tuple[str, bytes]) -> Blob:
+    """The same blob with other content: sealed, or opened. What it builds on stays in clear."""
+    return replace(blob, type=content[0], data=content[1])

@@ -51,7 +51,6 @@ class SealedThreads(Table):
     PLAIN = (
         "newest_change",
         "expired",
-        "share_state",
         "set_ttl",
         "ttl",
         "permitted",
@@ -64,6 +63,13 @@ class SealedThreads(Table):
         sealed = self._sealer.thread(thread)
         inserted: bool = await self._inner.insert(sealed, fresh=fresh)
         return inserted
+
+    async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
+        bare = replace(record, values_json=None, interrupts_json=None)
+        sealed = {
+            key: self._sealer.cipher.seal_metadata(At("thread", "metadata"), one) for key, one in metadata.items()
+        }
+        await self._inner.insert_copies(self._sealer.thread(bare), sealed, state_of=state_of)
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
         found = await self._inner.get(thread_id, with_state=with_state)
@@ -179,8 +185,8 @@ class SealedRuns(Table):
     ) -> list[Run]:
         return self._opened(await self._inner.of_thread(thread_id, status=status, limit=limit, offset=offset))
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
-        return self._opened(await self._inner.active(thread_id, limit=limit))
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
+        return self._opened(await self._inner.active(thread_id, after=after, limit=limit))
 
     async def claim(
         self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
@@ -265,7 +271,7 @@ class SealedTasks(Table):
 class SealedEvents(Table):
     """`storage.events.Events`."""
 
-    PLAIN = ("last_of_run", "last_channel_seq", "floor", "expire", "drop_of_run", "drop_expired", "trim")
+    PLAIN = ("last_of_run", "last_channel_seq", "floor", "expire", "expire_log", "drop_of_run", "drop_expired", "trim")
 
     async def append(self, events: Sequence[Event]) -> list[Event]:
         sealed = [self._sealer.event(event) for event in events]

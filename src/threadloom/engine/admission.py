@@ -6,6 +6,7 @@ import msgspec
 
 from threadloom.codec import to_json
 from threadloom.engine.events import channel_params
+from threadloom.engine.removal import remove_pending_run
 from threadloom.engine.states import check, thread_status
 from threadloom.errors import Conflict
 from threadloom.storage.base import Tx
@@ -58,8 +59,11 @@ class NoStarter:
         raise AssertionError("nothing was taken")
 
 
-async def admit(tx: Tx, run: Run, starter: Starter) -> Admitted:
+async def admit(tx: Tx, run: Run, starter: Starter, *, keep: int) -> Admitted:
     """Puts a new run into its thread's queue, as its multitask strategy says (contract, runs §4).
+
+    Args:
+        keep: how long events of a run are kept after its end, in microseconds.
 
     The thread must exist. After the commit: cancel what `cancel` names, tell the readers of `ended`, begin `claimed`, and
     wake the workers when it was not claimed.
@@ -78,7 +82,8 @@ async def admit(tx: Tx, run: Run, starter: Starter) -> Admitted:
                 await tx.runs.request_cancel(other.run_id, strategy)
                 admitted.cancel.append(other.run_id)
             else:
-                await end_pending(tx, other, run.created_at, keep=strategy == "interrupt")
+                now = run.created_at
+                await end_pending(tx, other, now, keep=strategy == "interrupt", events_until=now + keep)
                 admitted.ended.append(other)
     claim = None if busy or run.due > run.created_at else starter.place(run)
     stored = await tx.runs.insert(run, claim)
@@ -94,15 +99,22 @@ def _lifecycle(run: Run, phase: dict[str, str], now: int) -> Event:
     return Event(thread_id=run.thread_id, run_id=run.run_id, name="lifecycle", data=data, mode=CHANNELS, ms=ms)
 
 
-async def end_pending(tx: Tx, run: Run, now: int, *, keep: bool) -> None:
-    """Ends a run that never started: interrupted and on record, or gone. Its thread's status is the caller's to set; readers of
-    the v2 event stream find its end stored."""
+async def end_pending(tx: Tx, run: Run, now: int, *, keep: bool, events_until: int) -> None:
+    """Ends a run that waits in the queue: interrupted and on record, or gone. Its thread's status is the caller's to set; readers
+    of the v2 event stream find its end stored.
+
+    Args:
+        keep: whether it stays on record.
+        events_until: the events that an earlier attempt has stored are kept until this moment.
+    """
     if run.kwargs.get("event_streaming"):
         await tx.events.append([_lifecycle(run, phase, now) for phase in CANCELLED_PHASES])
     if not keep:
-        await tx.runs.delete(run.run_id)
+        await remove_pending_run(tx, run, now=now, events_until=events_until)
         return
     await tx.runs.set_status(run.run_id, check(run.status, "interrupted"), updated_at=now, ended_at=now)
+    if run.started_at is not None and run.stores_events:
+        await tx.events.expire(run.run_id, events_until)
     await tx.runs.put_outcome(
         Outcome(
             run_id=run.run_id,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from threadloom.clock import SECOND, Clock, Silences
+from threadloom.engine.attempts import Attempts
 from threadloom.engine.states import check
 from threadloom.errors import ThreadloomError
 from threadloom.storage.base import Storage, Tx
@@ -179,7 +180,7 @@ class Sweeper:
         self._storage = storage
         self._clock = clock
         self._worker = worker
-        self._attempts = attempts
+        self._attempts = Attempts(attempts)
         self._length = int(seconds * SECOND)
         self.every = seconds / SWEEPS
         """Seconds from one look to the next, about."""
@@ -210,7 +211,7 @@ class Sweeper:
             for run in await tx.runs.still_held(leases):
                 check(run.status, "pending")
                 await tx.runs.requeue(run.run_id, attempt=run.attempt)
-                if run.cancel or run.attempt >= self._attempts:
+                if run.cancel or self._attempts.is_last(run):
                     now = self._clock.now()
                     claimed = await tx.runs.take(run.run_id, self._worker, now, now + self._length)
                     if claimed:

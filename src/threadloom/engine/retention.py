@@ -4,6 +4,7 @@ old runs where told so."""
 import logging
 
 from threadloom.clock import MINUTE, Clock
+from threadloom.engine.removal import remove_run
 from threadloom.errors import StorageError
 from threadloom.storage.base import Storage, Tx
 
@@ -56,10 +57,7 @@ class Retention:
         async def work(tx: Tx) -> int:
             old = await tx.runs.ended_before(before, BATCH)
             for run_id in old:
-                await tx.events.drop_of_run(run_id)
-                await tx.runs.drop_outcome(run_id)
-                await tx.deliveries.delete_of_run(run_id, before)
-                await tx.runs.delete(run_id)
+                await remove_run(tx, run_id, now=before)
             return len(old)
 
         dropped = 0

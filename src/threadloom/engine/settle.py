@@ -9,9 +9,11 @@ from threadloom.clock import SECOND, Clock
 from threadloom.codec import to_json
 from threadloom.engine.admission import CANCELLED_PHASES
 from threadloom.engine.patience import patiently
+from threadloom.engine.removal import discard_thread, remove_run
 from threadloom.engine.result import Result
 from threadloom.engine.snapshot import Snapshot
 from threadloom.engine.states import USER_INTERRUPT, USER_ROLLBACK, Ending, check, thread_status
+from threadloom.engine.thread_record import show_state
 from threadloom.errors import LostLeaseError
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.queue import Standing
@@ -161,8 +163,10 @@ class Settling:
             await _held(tx, run)
             await tx.runs.set_status(run.run_id, check(run.status, "error"), updated_at=now, ended_at=now)
             if run.temporary:
-                await throw_away(tx, run.thread_id, now + self._keep)
+                await discard_thread(tx, run, until=now + self._keep)
                 return
+            if run.stores_events:
+                await tx.events.expire(run.run_id, now + self._keep)
             active = await tx.runs.has_active(run.thread_id)
             status = thread_status(active=active, has_next=False, failed=True)
             await tx.threads.update(run.thread_id, status=status, updated_at=now, state_updated_at=now)
@@ -181,13 +185,14 @@ class Settling:
     ) -> Settled:
         if stored:
             await tx.events.append(closing)
-            await tx.events.expire(run.run_id, now + self._keep)
         if result.kind == "rolled back":
             return await self._forget(tx, run, thread, result, now)
         status: Ending = "interrupted" if result.kind == "cancelled" else result.kind
         ended = check(run.status, status)
-        if not run.temporary:  # the row of one goes with its thread, below
+        if not run.temporary:  # row and events of one go with its thread, below
             await tx.runs.set_status(run.run_id, ended, updated_at=now, ended_at=now)
+            if stored:
+                await tx.events.expire(run.run_id, now + self._keep)
         await tx.runs.put_outcome(
             Outcome(
                 run_id=run.run_id,
@@ -204,58 +209,43 @@ class Settling:
         snapshot = result.snapshot
         values, waiting = (snapshot.values_json, snapshot.interrupts_json) if snapshot else (None, None)
         if run.temporary:
-            await throw_away(tx, run.thread_id, now + self._keep)
+            await discard_thread(tx, run, until=now + self._keep)
             values = values or result.output_json
         else:
-            failed = status in ("error", "timeout")
-            await self._show(tx, run, snapshot, error)
-            await self._free(tx, run, thread, now, has_next=bool(snapshot and snapshot.has_next), failed=failed)
+            await self._show(tx, run, thread, snapshot, error, now)
         return Settled(run=run, status=status, error=error, values_json=values, interrupts_json=waiting)
 
     async def _forget(self, tx: Tx, run: Run, thread: Thread | None, result: Result, now: int) -> Settled:
         """Ends a run that was rolled back: nothing of it stays, the thread is as it was before."""
-        await tx.runs.delete(run.run_id)
-        await tx.runs.drop_outcome(run.run_id)
         run.updated_at = run.ended_at = now
         if run.temporary:
-            await throw_away(tx, run.thread_id, now + self._keep)
+            await discard_thread(tx, run, until=now + self._keep)
         else:
-            error = thread.error if thread else None
-            await self._show(tx, run, result.snapshot, error)
-            has_next = bool(result.snapshot and result.snapshot.has_next)
-            failed = error is not None and error != USER_INTERRUPT
-            await self._free(tx, run, thread, now, has_next=has_next, failed=failed)
+            await remove_run(tx, run.run_id, now=now, events_until=now + self._keep)
+            await self._show(tx, run, thread, result.snapshot, thread.error if thread else None, now)
         return Settled(run=run, status="interrupted", error=USER_ROLLBACK, values_json=None)
 
-    async def _show(self, tx: Tx, run: Run, snapshot: Snapshot | None, error: dict[str, Any] | None) -> None:
-        if snapshot is None:
-            await tx.threads.set_error(run.thread_id, error)
-            return
-        await tx.threads.set_state(
-            run.thread_id, values_json=snapshot.values_json, interrupts_json=snapshot.interrupts_json, error=error
-        )
-
-    async def _free(self, tx: Tx, run: Run, thread: Thread | None, now: int, *, has_next: bool, failed: bool) -> None:
+    async def _show(
+        self,
+        tx: Tx,
+        run: Run,
+        thread: Thread | None,
+        snapshot: Snapshot | None,
+        error: dict[str, Any] | None,
+        now: int,
+    ) -> None:
         """Lets the thread's record follow the end of one of its runs."""
         if thread is None:
             return
         active = await tx.runs.has_active(run.thread_id)
+        status = await show_state(tx, run.thread_id, snapshot, error=error, active=active)
         await tx.threads.update(
             run.thread_id,
-            status=thread_status(active=active, has_next=has_next, failed=failed),
+            status=status,
             updated_at=now,
             state_updated_at=now,
             metadata={**thread.metadata, "graph_id": run.graph_id, "assistant_id": run.assistant_id},
         )
-
-
-async def throw_away(tx: Tx, thread_id: str, until: int) -> None:
-    """Removes the thread of a stateless run with all that hangs on it; what came of it stays until then, for those who join."""
-    await tx.runs.expire_outcomes(thread_id, until)
-    await tx.crons.delete_of_thread(thread_id)
-    await tx.lineage.delete(thread_id)
-    await tx.runs.delete_of_thread(thread_id)
-    await tx.threads.delete(thread_id)
 
 
 async def _held(tx: Tx, run: Run) -> Standing:

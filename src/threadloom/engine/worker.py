@@ -13,6 +13,7 @@ from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import telling
+from threadloom.engine.attempts import Attempts
 from threadloom.engine.events import KEEP, LARGEST, REPLAY_BYTES, Emitter, Numbers
 from threadloom.engine.execute import Execution
 from threadloom.engine.held import HeldRun
@@ -109,7 +110,7 @@ class Worker:
         self._users = users
         self._clock = clock
         self._numbers = numbers
-        self._attempts = attempts
+        self._attempts = Attempts(attempts)
         self._timeout = timeout
         self._alone = alone
         self._after_run = after_run
@@ -243,16 +244,16 @@ class Worker:
         return look if wait is None else min(look, wait)
 
     async def _claim_due(self, free: int, now: int) -> list[Run]:
-        last = self._attempts - 1
-        tries_a_last = any(held.run.attempt > last > 0 for held in self._held.values())
+        before_last = self._attempts.before_last
+        takes_a_risk = any(self._attempts.is_risky(held.run) for held in self._held.values())
 
         async def work(tx: Tx) -> list[Run]:
             end = self._leases.end(now)
-            if last <= 0:
+            if before_last is None:
                 return await tx.runs.claim(self.id, now, end, free)
-            claimed = await tx.runs.claim(self.id, now, end, free, attempts=(0, last))
-            if len(claimed) < free and not tries_a_last:
-                claimed += await tx.runs.claim(self.id, now, end, 1, attempts=(last, None))
+            claimed = await tx.runs.claim(self.id, now, end, free, attempts=(0, before_last))
+            if len(claimed) < free and not takes_a_risk:
+                claimed += await tx.runs.claim(self.id, now, end, 1, attempts=(before_last, None))
             return claimed
 
         return await self._storage.write(work)
@@ -342,7 +343,7 @@ class Worker:
             await self._settling.hand_back(run, counts=True, longer=lambda: not self._stopping)
         except UndecipherableError as error:
             held.settle()
-            if run.attempt < self._attempts:
+            if not self._attempts.is_last(run):
                 log.error("run %s goes back into the queue: %s", run.run_id, error.detail)
                 await self._settling.hand_back(run, counts=True, longer=lambda: not self._stopping)
             else:
@@ -361,7 +362,7 @@ class Worker:
             timeout=self._timeout,
             # Of a thread that is thrown away, only a webhook is told how it looked.
             snapshot=not run.temporary or bool(run.kwargs.get("webhook")),
-            last=run.attempt >= self._attempts,
+            last=self._attempts.is_last(run),
         )
         held.execute()
         try:
@@ -431,12 +432,12 @@ class Worker:
         await self._went_before(run)
         emitter = self._emitter(run)
         # Reading the state calls the user's code once more; if that is what kills workers, it has had its chance.
-        snapshot = await known_state(run, held.graphs, self._users) if run.attempt <= self._attempts + 1 else None
+        snapshot = await known_state(run, held.graphs, self._users) if self._attempts.may_call_graph(run) else None
         if run.cancel:
             output = (snapshot and snapshot.values_json) or b"{}"
             result = Result(kind="cancelled", output_json=output, snapshot=snapshot)
         else:
-            attempts = f"The run's worker was lost {self._attempts} times; it is not tried again."
+            attempts = f"The run's worker was lost {self._attempts.most} times; it is not tried again."
             result = error_result("RunLostError", attempts)
             result.snapshot = snapshot
         await self._settle(held, result, emitter)

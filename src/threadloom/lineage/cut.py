@@ -1,26 +1,22 @@
 """Where a copy is cut: the edge by which a new segment sees a thread up to a position."""
 
-from collections.abc import Callable
-
 from threadloom.lineage.segments import Chain, Edge
 
 
-def edge_at(chain: Chain, bound: int, holds: Callable[[int, int], bool]) -> Edge | None:
-    """The edge that sees all of a chain up to a position, None when there is nothing to see.
+def edges_at(chain: Chain, bound: int) -> tuple[Edge, Edge | None]:
+    """The two edges that can see all of a chain up to a position, of which one is right.
 
-    Segments that have no row to show are passed over, so that untouched copies add no depth and bounds grow strictly along
-    every chain. At most one question is asked of the database: an edge is never made to a strand that shows nothing, and
-    rows that a living edge shows never go.
+    It is the first if its segment has any row at or below its bound, otherwise the second, None when there is nothing to see. So
+    segments that have no row to show are passed over: untouched copies add no depth, and bounds grow strictly along every chain.
+    One question to the database is enough: an edge is never made to a segment that shows nothing, and rows that a living edge
+    shows never go.
 
     Args:
         chain: what the thread sees.
         bound: the largest position to be seen.
-        holds: whether a segment has any row at or below a position.
     """
-    for index, (segment, own) in enumerate(chain):
-        inherited = chain[index + 1] if index + 1 < len(chain) else None
-        if inherited is not None and bound <= inherited[1]:
-            continue
-        limit = min(bound, own)
-        return (segment, limit) if holds(segment, limit) else inherited
-    return None
+    return next(
+        ((segment, min(bound, own)), inherited)
+        for (segment, own), inherited in zip(chain, (*chain[1:], None), strict=True)
+        if inherited is None or bound > inherited[1]
+    )

@@ -5,7 +5,7 @@ writes since. Ancestors down to there are kept with their writes, or the state w
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from threadloom.lineage.segments import UNBOUNDED
@@ -30,24 +30,6 @@ def unstored(node: Node) -> set[str]:
     """
     counters = node.meta.get("counters_since_delta_snapshot")
     return set(counters) - set(node.stored) if isinstance(counters, Mapping) else set()
-
-
-def retained(newest: Node, lookup: Callable[[str, str], Node | None]) -> list[Node]:
-    """The checkpoints to keep of one namespace, the newest first.
-
-    Args:
-        newest: the newest checkpoint of the namespace.
-        lookup: gives a checkpoint the thread sees by (namespace, id).
-    """
-    kept = [newest]
-    missing = unstored(newest)
-    node: Node | None = newest
-    while missing and node is not None and node.parent is not None:
-        node = lookup(node.ns, node.parent)
-        if node is not None:
-            kept.append(node)
-            missing -= set(node.stored)
-    return kept
 
 
 T = TypeVar("T")

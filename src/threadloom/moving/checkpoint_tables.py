@@ -14,6 +14,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import TASKS
 
 from threadloom.checkpointer.small import small_size
+from threadloom.checkpointer.versions import Versions
 from threadloom.clock import from_iso
 from threadloom.codec import from_json, to_json
 from threadloom.errors import MissingPackageError, StorageError
@@ -129,6 +130,7 @@ class _Reading:
         self._blobs = blobs
         self._writes = writes
         self._stored: dict[tuple[str, str, str], int] = {}
+        self._encoder = Versions()
         """Ids of the values that are stored already, by namespace, channel and version."""
         self._versions: dict[tuple[str, str], Mapping[str, Any]] = {}
         """The versions of channels in the checkpoints that were read, by namespace and id."""
@@ -182,8 +184,9 @@ class _Reading:
                     if channel not in inline:
                         continue  # it was empty
                     found = self._serde.dumps_typed(inline[channel])
-                self._stored[place] = self._new_blob_id()
-                blobs.append(Blob(self._stored[place], *found))
+                id_ = self._stored[place] = self._new_blob_id()
+                earlier = self._stored.get((ns, channel, str(before.get(channel))))
+                blobs.append(self._encoder.blob(id_, *found, earlier))
             refs[channel] = self._stored[place]
         self._versions[ns, cid] = versions
         body_type, body = self._serde.dumps_typed({**checkpoint, "channel_values": kept})

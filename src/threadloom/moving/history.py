@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from threadloom.engine.snapshot import EMPTY, Snapshot
+from threadloom.engine.thread_record import show_state
 from threadloom.ids import parse_id
-from threadloom.services.thread_status import show_state
 from threadloom.storage.base import Storage, Tx
-from threadloom.storage.lineage import CheckpointPut, WritesPut
+from threadloom.storage.lineage import CheckpointPut, WritesPut, builds_on_others
 from threadloom.types import Thread
 
 ORIGIN = "imported_from"
@@ -37,7 +37,7 @@ async def keep(storage: Storage, history: History) -> bool:
             if isinstance(put, WritesPut):
                 await tx.lineage.put_writes(put)
                 continue
-            inherits = len(put.blobs) < len(put.refs)
+            inherits = builds_on_others(put.refs, put.blobs)
             era = await tx.lineage.put(msgspec.structs.replace(put, era=era if inherits else None))
         return True
 

@@ -19,7 +19,7 @@ from threadloom.codec import from_json, to_json
 from threadloom.errors import ThreadloomError
 from threadloom.moving.server import place as checkpoint_of
 from threadloom.storage.base import Storage
-from threadloom.storage.draft import Draft
+from threadloom.storage.lineage.draft import Draft
 
 COPIES = "fork"
 """`source` of a checkpoint that is a plain copy of the one before."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
     from threadloom.services.protocol_commands import CommandService
+    from threadloom.services.run_start import RunStartService
     from threadloom.services.run_streams import RunStreamService
     from threadloom.services.runs import RunService
     from threadloom.services.state import StateService
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """One service a kind of thing. `streams` watches what `runs` makes and stops; `events` and `commands` do so for the v2
-    protocol."""
+    """One service a kind of thing. `starts` makes runs, `runs` finds and stops them, `streams` watches them; `events` and
+    `commands` do so for the v2 protocol."""
 
     threads: "ThreadService"
     copying: "CopyService"
     erasing: "EraseService"
     state: "StateService"
     runs: "RunService"
+    starts: "RunStartService"
     streams: "RunStreamService"
     assistants: "AssistantService"
     items: "ItemService"

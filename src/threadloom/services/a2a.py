@@ -81,7 +81,7 @@ class A2aService:
         asked, at_once = _configured(asked, params)
         task_id, thread_id, request = await self._run_for(asked, message, params)
         if at_once:
-            made = await _admitted(self._services.runs.create(asked.caller, thread_id, request), message.context_id)
+            made = await _admitted(self._services.starts.create(asked.caller, thread_id, request), message.context_id)
             return self._sent(asked, task_id or task_of(made), made)
         waiting = self._services.streams.wait(asked.caller, thread_id, request)
         run, output = await _admitted(waiting, message.context_id)

@@ -26,6 +26,7 @@ from threadloom.services.requests import (
     AssistantSearch,
     AssistantVersions,
 )
+from threadloom.services.responses import DrawingResponse, SchemasResponse, SubgraphResponse
 from threadloom.storage.assistants import AssistantQuery
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
@@ -79,7 +80,7 @@ class AssistantService:
         self._guard = guard
         self._clock = clock
         self._graphs = graphs
-        self.delete_thread = delete_thread
+        self._delete_thread = delete_thread
 
     # --- for the server itself ---
 
@@ -261,14 +262,14 @@ class AssistantService:
 
     async def _delete_threads(self, caller: Caller, assistant_id: str, rule: Filter | None) -> None:
         """Deletes those of the threads that the caller may."""
-        assert self.delete_thread is not None
+        assert self._delete_thread is not None
         rule = both(rule, await self._guard.ask(caller, "threads", "delete", _of(assistant_id)))
         metadata = {"assistant_id": assistant_id}
         query = ThreadQuery(where=rule, metadata=metadata, limit=THREADS_AT_ONCE, with_state=False)
         while threads := await self._storage.read(lambda tx: tx.threads.search(query)):
             for thread in threads:
                 with suppress(NotFound):
-                    await self.delete_thread(SYSTEM, thread.thread_id)
+                    await self._delete_thread(SYSTEM, thread.thread_id)
 
     async def search(self, caller: Caller, request: AssistantSearch) -> tuple[list[Assistant], int | None, int]:
         """A page of assistants, the offset of the next page (None on the last) and how many there are in all.
@@ -337,7 +338,7 @@ class AssistantService:
 
     # --- its graph ---
 
-    async def graph(self, caller: Caller, name: str, *, xray: str = "") -> dict[str, Any]:
+    async def graph(self, caller: Caller, name: str, *, xray: str = "") -> DrawingResponse:
         """The drawing of an assistant's graph.
 
         Args:
@@ -351,21 +352,22 @@ class AssistantService:
         depth = parse_xray(xray)
         assistant = await self._named(caller, name)
         async with self._opened(caller, assistant) as graph:
-            return await draw(graph, depth)
+            return DrawingResponse(**await draw(graph, depth))
 
     async def subgraphs(
         self, caller: Caller, name: str, *, namespace: str | None = None, recurse: bool = False
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, SubgraphResponse]:
         """The schemas of the subgraphs by namespace (`outer|inner`). Raises as `graph`."""
         assistant = await self._named(caller, name)
         async with self._opened(caller, assistant) as graph:
-            return await subgraphs(graph, namespace=namespace, recurse=recurse)
+            found = await subgraphs(graph, namespace=namespace, recurse=recurse)
+            return {inner: SubgraphResponse(**of_inner) for inner, of_inner in found.items()}
 
-    async def schemas(self, caller: Caller, name: str) -> dict[str, Any]:
+    async def schemas(self, caller: Caller, name: str) -> SchemasResponse:
         """The schemas of an assistant's graph, with its `graph_id`. Raises as `graph`."""
         assistant = await self._named(caller, name)
         async with self._opened(caller, assistant) as graph:
-            return {"graph_id": assistant.graph_id, **schemas(graph, f"{assistant.graph_id}_state")}
+            return SchemasResponse(graph_id=assistant.graph_id, **schemas(graph, f"{assistant.graph_id}_state"))
 
     async def input_schema(self, caller: Caller, assistant: Assistant) -> dict[str, Any] | None:
         """What the graph of an assistant that the caller has read takes, as a JSON schema; None where it cannot be told."""

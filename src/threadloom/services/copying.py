@@ -1,7 +1,8 @@
-"""Copying threads (contract, threads §9): one transaction, whatever the length of the history. No payload is read."""
+"""Copying threads (contract, threads §9): one transaction, whatever the length of the history, of which no payload is read."""
 
 import functools
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,24 +12,32 @@ from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.states import thread_status
-from threadloom.errors import Conflict, NotFound
+from threadloom.engine.thread_record import show_state
+from threadloom.errors import Conflict, Invalid, NotFound
 from threadloom.ids import new_id
-from threadloom.services.permission import metadata_left, thread_seen
+from threadloom.services.permission import metadata_left, seen, thread_seen
 from threadloom.services.records import users_metadata
 from threadloom.services.requests import ThreadCopy
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
-from threadloom.services.thread_status import show_state
 from threadloom.services.threads import may_read, new_ttl, taken
 from threadloom.storage.base import Storage, Tx
-from threadloom.storage.draft import Draft
 from threadloom.storage.filters import Filter, permits
+from threadloom.storage.lineage.draft import Draft
 from threadloom.types import Caller, ForkedFrom, Thread
+
+replace = msgspec.structs.replace
 
 log = logging.getLogger("threadloom.copying")
 
 
 ATTEMPTS = 10
 """How often the handlers are asked anew because the source's metadata changed meanwhile, before the caller is told."""
+
+MOST_COPIES = 1000
+"""Copies that are made at once."""
+
+FEW = 10
+"""Copies that are made where requests are served. More are made where they hold up nobody."""
 
 
 class CopyService:
@@ -51,30 +60,53 @@ class CopyService:
                 be one that the caller may make.
             NotFound: the thread has no such checkpoint.
         """
+        given = request.thread_id is not UNSET
         target = request.thread_id if request.thread_id is not UNSET else new_id()
+        [copy] = await self._make(caller, thread_id, [target], request, given=given)
+        return copy
+
+    async def copy_many(self, caller: Caller, thread_id: str, count: int, request: ThreadCopy) -> list[Thread]:
+        """Makes many copies of a thread in one transaction, all or none; its statements are as many whatever the number.
+
+        Raises:
+            Invalid: `count` is not between 1 and `MOST_COPIES`, or the request names the id of a copy.
+            Conflict: there is no such thread that the caller may read, or one of the copies would not be one that the caller
+                may make.
+            NotFound: the thread has no such checkpoint.
+        """
+        if not 1 <= count <= MOST_COPIES:
+            raise Invalid(f"count must be between 1 and {MOST_COPIES}")
+        if request.thread_id is not UNSET:
+            raise Invalid("thread_id: many copies cannot have one id")
+        return await self._make(caller, thread_id, [new_id() for _ in range(count)], request, given=False)
+
+    async def _make(
+        self, caller: Caller, thread_id: str, targets: Sequence[str], request: ThreadCopy, *, given: bool
+    ) -> list[Thread]:
+        """Makes copies with these ids. `given`: the id of the only one was given by the caller, and may be taken."""
         at = request.checkpoint_id or None if request.checkpoint_id is not UNSET else None
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
         for _ in range(ATTEMPTS):
             granted = (
-                await self._granted(caller, thread_id, target, rule, request) if self._guard.asks(caller) else None
+                await self._granted(caller, thread_id, targets, rule, request) if self._guard.asks(caller) else None
             )
-            if request.thread_id is not UNSET:
-                existing = await self._storage.read(lambda tx: tx.threads.get(target))
+            if given:
+                existing = await self._storage.read(lambda tx: tx.threads.get(targets[0]))
                 if existing is not None:
-                    return await self._existing(caller, existing, request, granted)
+                    return [await self._existing(caller, existing, request, granted)]
             shown = await self._state_at(caller, thread_id, at, rule) if at else None
-            work = functools.partial(self._copy, thread_id, target, at, request, rule, granted, shown)
-            done = await self._storage.write(work)
+            order = _Order(thread_id, targets, given, at, request, caller.user_id or None, rule, granted, shown)
+            done = await self._storage.write(functools.partial(self._copy, order), heavy=len(targets) > FEW)
             if isinstance(done, Thread):
-                return await self._existing(caller, done, request, granted)
+                return [await self._existing(caller, done, request, granted)]
             if done is not None:
-                return await self._settle(caller, done.thread) if done.unsettled else done.thread
+                return await self._settle(caller, done.threads) if done.unsettled else done.threads
         raise Conflict("Conflict")
 
     async def _granted(
-        self, caller: Caller, thread_id: str, target: str, rule: Filter | None, request: ThreadCopy
+        self, caller: Caller, thread_id: str, targets: Sequence[str], rule: Filter | None, request: ThreadCopy
     ) -> "_Granted":
-        """What the handler of `threads.create` makes of the copy.
+        """What the handler of `threads.create` makes of the copies.
 
         Raises:
             Conflict: there is no such thread that the caller may read.
@@ -82,9 +114,12 @@ class CopyService:
         source = await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule))
         if source is None:
             raise Conflict("Conflict")
-        value = {"thread_id": target, "metadata": _metadata(source, request)}
-        made = await self._guard.ask(caller, "threads", "create", value)
-        return _Granted(source.metadata, metadata_left(caller, value), made)
+        granted = _Granted(source.metadata, [], [])
+        for target in targets:
+            value = {"thread_id": target, "metadata": _metadata(source, request)}
+            granted.rules.append(await self._guard.ask(caller, "threads", "create", value))
+            granted.metadata.append(metadata_left(caller, value))
+        return granted
 
     async def _existing(
         self, caller: Caller, existing: Thread, request: ThreadCopy, granted: "_Granted | None"
@@ -94,65 +129,66 @@ class CopyService:
         Raises:
             Conflict: it may not.
         """
-        made = granted.rule if granted is not None else None
+        made = granted.rules[0] if granted is not None else None
         if request.if_exists != "do_nothing" or not permits(made, existing.metadata):
             raise taken(existing.thread_id)
         if not await may_read(self._guard, caller, existing):
             raise taken(existing.thread_id)
         return existing
 
-    async def _copy(
-        self,
-        thread_id: str,
-        target: str,
-        at: str | None,
-        request: ThreadCopy,
-        rule: Filter | None,
-        granted: "_Granted | None",
-        shown: Snapshot | None,
-        tx: Tx,
-    ) -> "Thread | _Copied | None":
+    async def _copy(self, order: "_Order", tx: Tx) -> "Thread | _Copied | None":
         """Copies; gives a thread when one has the id, and None when what was granted holds no longer."""
-        existing = await tx.threads.get(target)
-        if existing is not None:
+        if order.given and (existing := await tx.threads.get(order.targets[0])) is not None:
             return existing
-        source = await thread_seen(tx, thread_id, rule)
+        source = seen(await tx.threads.get(order.source, with_state=order.shown is None), order.rule)
         if source is None:
             raise Conflict("Conflict")
+        granted = order.granted
         if granted is not None and granted.source != source.metadata:
             return None
         try:
-            newest = await tx.lineage.copy(thread_id, target, at=at)
+            if order.given:
+                newest = await tx.lineage.copy(order.source, order.targets[0], at=order.at)
+            else:
+                newest = await tx.lineage.copy_many(order.source, order.targets, at=order.at)
         except KeyError:
-            raise _no_checkpoint(at) from None
-        thread = self._record(source, target, newest, shown)
-        thread.metadata = _metadata(source, request) if granted is None else granted.metadata
-        if granted is not None and not permits(granted.rule, thread.metadata):
+            raise _no_checkpoint(order.at) from None
+        record = self._record(order, source, newest)
+        metadata = {
+            target: _metadata(source, order.request) if granted is None else granted.metadata[number]
+            for number, target in enumerate(order.targets)
+        }
+        if granted is not None and not all(map(permits, granted.rules, metadata.values())):
             raise Conflict("Conflict")
-        await tx.threads.insert(thread)
-        if shown is None:
-            await tx.threads.share_state(thread_id, target)
-        made = await tx.threads.get(target)
-        assert made is not None
-        return _Copied(made, shown is None and source.status == "busy")
+        threads = [replace(record, thread_id=target, metadata=metadata[target]) for target in order.targets]
+        state_of = order.source
+        if order.shown is not None:
+            # The first has a state of its own, which the others share.
+            await tx.threads.insert(threads[0], fresh=True)
+            state_of = order.targets[0]
+            del metadata[state_of]
+        if metadata:
+            await tx.threads.insert_copies(record, metadata, state_of=state_of)
+        return _Copied(threads, order.shown is None and source.status == "busy")
 
-    def _record(self, source: Thread, target: str, newest: str | None, shown: Snapshot | None) -> Thread:
-        """The record of the copy. `shown` is what a copy at a checkpoint shows; otherwise it shows what the source does."""
+    def _record(self, order: "_Order", source: Thread, newest: str | None) -> Thread:
+        """What copies are but for id and metadata: they show what the source does, or what it did at a checkpoint."""
         now = max(self._clock.now(), source.created_at + 1)
         thread = Thread(
-            thread_id=target,
+            thread_id="",
             created_at=now,
             updated_at=now,
             state_updated_at=now,
             metadata={},
             config=source.config,
             ttl=source.ttl and new_ttl(source.ttl.minutes, source.ttl.strategy, now),
-            forked_from=ForkedFrom(thread_id=source.thread_id, checkpoint_id=newest, at=now),
+            forked_from=ForkedFrom(thread_id=source.thread_id, checkpoint_id=newest, at=now, user_id=order.user_id),
         )
-        if shown is not None:
-            thread.status = thread_status(active=0, has_next=shown.has_next)
-            thread.values_json, thread.interrupts_json = shown.values_json, shown.interrupts_json
+        if order.shown is not None:
+            thread.status = thread_status(active=0, has_next=order.shown.has_next)
+            thread.values_json, thread.interrupts_json = order.shown.values_json, order.shown.interrupts_json
             return thread
+        thread.values_json, thread.interrupts_json = source.values_json, source.interrupts_json
         thread.error = source.error if source.status != "busy" else None
         thread.status = source.status
         if source.status == "busy":
@@ -160,27 +196,30 @@ class CopyService:
             thread.status = thread_status(active=0, has_next=newest is not None)
         return thread
 
-    async def _settle(self, caller: Caller, thread: Thread) -> Thread:
-        """Lets the copy of a busy thread show its own newest state: the source's record shows the one before the run."""
-        graph_id = graph_of(thread)
+    async def _settle(self, caller: Caller, copies: list[Thread]) -> list[Thread]:
+        """Lets copies of a busy thread show their newest state, which is the same of all: the source's record shows the one
+        before the run."""
+        [first, *_] = copies
+        graph_id = graph_of(first)
         snapshot = EMPTY
         if graph_id is not None:
             try:
-                async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
-                    snapshot = await thread_state(graph, _config(thread.thread_id))
+                async with self._graphs.open(caller, first, graph_id, "threads.read") as graph:
+                    snapshot = await thread_state(graph, _config(first.thread_id))
             except Exception:
-                log.warning("the state of copy %s cannot be read through its graph", thread.thread_id, exc_info=True)
-                return thread
+                log.warning("the state of copy %s cannot be read through its graph", first.thread_id, exc_info=True)
+                return copies
 
-        async def work(tx: Tx) -> Thread | None:
-            now = await tx.threads.get(thread.thread_id, with_state=False)
-            if now is not None and now.updated_at == thread.updated_at:
-                status = await show_state(tx, thread.thread_id, snapshot, error=None)
-                await tx.threads.update(thread.thread_id, status=status)
-                return await tx.threads.get(thread.thread_id)
+        async def work(copy: Thread, tx: Tx) -> Thread | None:
+            now = await tx.threads.get(copy.thread_id, with_state=False)
+            if now is not None and now.updated_at == copy.updated_at:
+                status = await show_state(tx, copy.thread_id, snapshot, error=None)
+                await tx.threads.update(copy.thread_id, status=status)
+                return await tx.threads.get(copy.thread_id)
             return None
 
-        return await self._storage.write(work) or thread
+        settled = [await self._storage.write(functools.partial(work, copy)) for copy in copies]
+        return [now or copy for now, copy in zip(settled, copies, strict=True)]
 
     async def _state_at(self, caller: Caller, thread_id: str, at: str, rule: Filter | None) -> Snapshot:
         """What a thread showed at one of its checkpoints, before the tasks of that checkpoint had run.
@@ -208,17 +247,31 @@ class CopyService:
 
 
 class _Granted(msgspec.Struct, frozen=True):
-    """What a copy may be: the source's metadata as the handler saw it, what it left of them, what the copy must fit."""
+    """What copies may be: the source's metadata as the handler saw it, and for each what it left of them and the rule to fit."""
 
     source: dict[str, Any]
-    metadata: dict[str, Any]
+    metadata: list[dict[str, Any]]
+    rules: list[Filter | None]
+
+
+class _Order(msgspec.Struct, frozen=True):
+    """Copies to be made of a thread: see `CopyService._make`. `shown` is what copies at a checkpoint show."""
+
+    source: str
+    targets: Sequence[str]
+    given: bool
+    at: str | None
+    request: ThreadCopy
+    user_id: str | None
     rule: Filter | None
+    granted: _Granted | None
+    shown: Snapshot | None
 
 
 class _Copied(msgspec.Struct, frozen=True):
-    """A copy, and whether what it shows is still to be read from its newest checkpoint."""
+    """Copies, and whether what they show is still to be read from their newest checkpoint."""
 
-    thread: Thread
+    threads: list[Thread]
     unsettled: bool
 
 

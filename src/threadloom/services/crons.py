@@ -19,18 +19,19 @@ from threadloom.auth.known import restored
 from threadloom.auth.user import kept
 from threadloom.clock import Clock
 from threadloom.encryption.context import telling
+from threadloom.engine.admission import Admitted
 from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, StorageError
 from threadloom.faults import told
 from threadloom.ids import new_id
 from threadloom.services import schedule
 from threadloom.services.permission import metadata_left, seen, thread_seen, unreadable
-from threadloom.services.priorities import Priorities
 from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronSearch, RunCreate
-from threadloom.services.run_grant import Granting
+from threadloom.services.run_grant import Assistants
+from threadloom.services.run_start import RunStartService
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.crons import CronQuery
 from threadloom.storage.filters import Filter, permits
-from threadloom.types import UNREADABLE, Assistant, Caller, Cron
+from threadloom.types import UNREADABLE, Caller, Cron
 from threadloom.usercode import text_of
 
 log = logging.getLogger(__name__)
@@ -56,41 +57,6 @@ RUN_FIELDS = (
 """What of a cron's payload goes into its runs."""
 
 
-class Runs(Protocol):
-    """What is needed of the runs service. `admit` gives an `engine.admission.Admitted`, which `admitted` takes."""
-
-    @property
-    def granting(self) -> Granting: ...
-    @property
-    def priorities(self) -> Priorities: ...
-
-    async def check(self, request: RunCreate) -> None: ...
-
-    async def admit(
-        self,
-        tx: Tx,
-        caller: Caller,
-        thread_id: str | None,
-        request: RunCreate,
-        *,
-        grant: Any,
-        priority: int | None,
-        cron_id: str | None = None,
-    ) -> Any: ...
-
-    def admitted(self, admitted: Any) -> None: ...
-
-
-class Assistants(Protocol):
-    """What is needed of the assistants service."""
-
-    async def resolve(self, tx: Tx, name: str) -> Assistant: ...
-
-    def id_of(self, name: str) -> str: ...
-
-    def is_own(self, assistant_id: str) -> bool: ...
-
-
 class CronService:
     """All that can be done with crons, and firing them.
 
@@ -98,11 +64,13 @@ class CronService:
         guard: what callers may do. At each firing it is asked whether the cron's maker may make that run.
     """
 
-    def __init__(self, storage: Storage, guard: Guard, clock: Clock, runs: Runs, assistants: Assistants) -> None:
+    def __init__(
+        self, storage: Storage, guard: Guard, clock: Clock, starts: RunStartService, assistants: Assistants
+    ) -> None:
         self._storage = storage
         self._guard = guard
         self._clock = clock
-        self._runs = runs
+        self._starts = starts
         self._assistants = assistants
 
     # --- records ---
@@ -140,7 +108,7 @@ class CronService:
             updated_at=now,
         )
         cron.payload = _payload({}, body, cron.cron_id)
-        await self._runs.check(_run_request(cron))
+        await self._starts.check(thread_id, _run_request(cron))
         value = {
             "payload": dict(body),
             "schedule": cron.schedule,
@@ -211,7 +179,7 @@ class CronService:
         rule = await self._guard.ask(caller, "crons", "update", value)
         request = msgspec.structs.replace(request, metadata=metadata_left(caller, value))
         found = await self._storage.read(lambda tx: _existing(tx, cron_id, rule))
-        await self._runs.check(_run_request(_patched(found, request, body, now)))
+        await self._starts.check(found.thread_id, _run_request(_patched(found, request, body, now)))
 
         async def work(tx: Tx) -> Cron:
             changed = _patched(await _existing(tx, cron_id, rule), request, body, now)
@@ -333,19 +301,12 @@ class CronService:
         try:
             if UNREADABLE in cron.payload:
                 raise ApiError(cron.payload[UNREADABLE])
-            request = _run_request(cron)
-            await self._runs.check(request)
-            grant = await self._runs.granting.grant(caller, cron.thread_id, request)
-            priority = await self._runs.priorities.of(
-                caller, cron.thread_id, request, grant=grant, cron_id=cron.cron_id
-            )
+            prepared = await self._starts.prepare(caller, cron.thread_id, _run_request(cron), cron_id=cron.cron_id)
 
-            async def work(tx: Tx) -> Any:
+            async def work(tx: Tx) -> Admitted | None:
                 if not await tx.crons.advance(cron.cron_id, expected=expected, following=following, fired_at=now):
                     return None
-                admitted = await self._runs.admit(
-                    tx, caller, cron.thread_id, request, grant=grant, priority=priority, cron_id=cron.cron_id
-                )
+                admitted = await self._starts.admit(tx, prepared)
                 await tx.crons.note(cron.cron_id, run_id=admitted.run.run_id, error=None)
                 return admitted
 
@@ -358,7 +319,7 @@ class CronService:
             return False
         if admitted is None:
             return False
-        self._runs.admitted(admitted)
+        self._starts.admitted(admitted)
         return True
 
     async def _failed(self, cron: Cron, expected: int, following: int | None, now: int, error: Exception) -> None:

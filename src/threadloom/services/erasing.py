@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
+from threadloom.engine.removal import remove_thread
 from threadloom.errors import Conflict, Denied
-from threadloom.services.threads import StopRuns, forget, missing
+from threadloom.services.threads import StopRuns, missing
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
 from threadloom.types import Caller
@@ -117,7 +118,7 @@ class EraseService:
     async def _forget(self, tx: Tx, doomed: Sequence[str]) -> None:
         now = self._clock.now()
         for one in doomed:
-            await forget(tx, one, now)
+            await remove_thread(tx, one, now=now)
         # Outputs of runs are otherwise kept a little longer, for those who wait for them.
         await tx.runs.drop_expired_outcomes(now + 1)
 

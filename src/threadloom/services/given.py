@@ -42,14 +42,16 @@ async def note_given(tx: Tx, run: Run, checkpoint_id: str | None) -> None:
 
 async def _open(tx: Tx, thread_id: str) -> list[str] | None:
     """The questions that an answer without an id may be for; None when they are still to be asked."""
-    active = await tx.runs.active(thread_id)
+    active = await tx.runs.has_active(thread_id)
     if active:
         newest = await tx.lineage.latest(thread_id, "")
         if asked := asked_under(newest) if newest is not None else []:
             return asked
     thread = await tx.threads.get(thread_id)
     shown = questions_of(thread) if thread is not None else []
-    return shown if shown or not active or any(_answers(other) for other in active) else None
+    if shown or not active:
+        return shown
+    return shown if any(_answers(other) for other in await tx.runs.active(thread_id)) else None
 
 
 def _answers(run: Run) -> bool:

@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from threadloom.auth.authorize import Guard
 from threadloom.codec import Fragment, to_json
 from threadloom.errors import ApiError, Invalid
+from threadloom.large import dump_json
 from threadloom.services.permission import left
 from threadloom.services.requests import ItemNamespaces, ItemSearch
+from threadloom.services.responses import ItemResponse
 from threadloom.storage.items import conditions
 from threadloom.types import Caller
 
@@ -61,13 +64,15 @@ class ItemService:
         given = {} if asked.get("ttl") is None else {"ttl": asked["ttl"]}
         await _asked(self._store.aput(place, key, value, index=asked.get("index"), **given))
 
-    async def get(self, caller: Caller, namespace: Labels, key: str, refresh_ttl: bool | None = None) -> Any:
+    async def get(
+        self, caller: Caller, namespace: Labels, key: str, refresh_ttl: bool | None = None
+    ) -> ItemResponse | None:
         """The item as the API shows it, or None. `refresh_ttl` None is the configured one."""
         asked = {"namespace": tuple(namespace), "key": key, "refresh_ttl": refresh_ttl}
         await self._guard.ask(caller, "store", "get", asked)
         place, key = _labels(asked), left(asked, "key", str)
         item = await _asked(self._store.aget(place, key, refresh_ttl=asked.get("refresh_ttl")))
-        return None if item is None else _shown(item)
+        return None if item is None else await _shown(item)
 
     async def delete(self, caller: Caller, namespace: Labels, key: str) -> None:
         """Removes an item, if it is there."""
@@ -75,7 +80,7 @@ class ItemService:
         await self._guard.ask(caller, "store", "delete", asked)
         await _asked(self._store.adelete(_labels(asked), left(asked, "key", str)))
 
-    async def search(self, caller: Caller, request: ItemSearch) -> list[dict[str, Any]]:
+    async def search(self, caller: Caller, request: ItemSearch) -> list[ItemResponse]:
         """A page of items as the API shows them, each with its score.
 
         Raises:
@@ -101,7 +106,7 @@ class ItemService:
                 refresh_ttl=asked.get("refresh_ttl"),
             )
         )
-        return [_shown(item) | {"score": item.score} for item in items]
+        return [await _shown(item, item.score) for item in items]
 
     async def namespaces(self, caller: Caller, request: ItemNamespaces) -> list[Labels]:
         """A page of the namespaces that hold items."""
@@ -148,14 +153,16 @@ async def _asked(call: Awaitable[T]) -> T:
         raise Invalid(str(refused)) from refused
 
 
-def _shown(item: Any) -> dict[str, Any]:
-    return {
-        "namespace": list(item.namespace),
-        "key": item.key,
-        "value": Fragment(_exact(item.value)),
-        "created_at": _moment(item.created_at),
-        "updated_at": _moment(item.updated_at),
-    }
+async def _shown(item: Any, score: float | UnsetType | None = UNSET) -> ItemResponse:
+    value: Any = Fragment(await dump_json(item.value, _exact))
+    return ItemResponse(
+        namespace=list(item.namespace),
+        key=item.key,
+        value=value,
+        created_at=_moment(item.created_at),
+        updated_at=_moment(item.updated_at),
+        score=score,
+    )
 
 
 def _exact(value: Any) -> bytes:

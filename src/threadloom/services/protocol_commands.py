@@ -32,8 +32,8 @@ from threadloom.services.protocol_tree import tree
 from threadloom.services.requests import RunCreate, bounds
 from threadloom.services.requests.bounds import check_count
 from threadloom.services.requests.common import StreamMode
-from threadloom.services.run_grant import Assistants, Grant
-from threadloom.services.runs import RunService
+from threadloom.services.run_grant import Assistants
+from threadloom.services.run_start import Prepared, RunStartService
 from threadloom.services.state import StateService
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
@@ -61,11 +61,11 @@ class CommandService:
     """What a client of the v2 protocol can ask for beside events."""
 
     def __init__(
-        self, *, storage: Storage, guard: Guard, runs: RunService, assistants: Assistants, state: StateService
+        self, *, storage: Storage, guard: Guard, starts: RunStartService, assistants: Assistants, state: StateService
     ) -> None:
         self._storage = storage
         self._guard = guard
-        self._runs = runs
+        self._starts = starts
         self._assistants = assistants
         self._state = state
         self._methods: dict[str, Callable[[Caller, str, Params], Awaitable[Done]]] = {
@@ -131,41 +131,33 @@ class CommandService:
 
     async def _run(self, caller: Caller, thread_id: str, request: RunCreate, prepare: Prepare, *, told: bool) -> Done:
         rule = await self._reading(caller, thread_id)
-        await self._runs.check(request)
+        await self._starts.check(thread_id, request)
         for _ in range(ATTEMPTS):
-            grant, granted, priority = None, None, None
-            if self._runs.granting.needed(caller) or self._runs.priorities.needed:
+            asked_about = None
+            if self._starts.asks(caller):
                 await self._seen(thread_id, rule, prepare)
-                granted = _gist(request)
-                grant = await self._runs.granting.grant(caller, thread_id, request)
-                priority = await self._runs.priorities.of(caller, thread_id, request, grant=grant)
+                asked_about = _gist(request)
+            prepared = await self._starts.ask(caller, thread_id, request, channels=True)
 
             async def work(
-                tx: Tx, grant: Grant | None = grant, granted: object = granted, priority: int | None = priority
+                tx: Tx, prepared: Prepared = prepared, asked_about: object = asked_about
             ) -> tuple[Admitted, int] | None:
                 await readable(tx, thread_id, rule)
                 await prepare(tx)
-                if granted is not None and granted != _gist(request):
+                if asked_about is not None and asked_about != _gist(request):
                     return None
-                return await self._admit(tx, caller, thread_id, request, grant, priority)
+                return await self._admit(tx, thread_id, prepared)
 
             done = await self._storage.write(work)
             if done is not None:
                 admitted, seq = done
-                self._runs.admitted(admitted)
+                self._starts.admitted(admitted)
                 return Done({"run_id": admitted.run.run_id} if told else {}, seq)
         raise Refused("unknown_error", "The thread changes too fast")
 
-    async def _admit(
-        self,
-        tx: Tx,
-        caller: Caller,
-        thread_id: str,
-        request: RunCreate,
-        grant: Grant | None,
-        priority: int | None,
-    ) -> tuple[Admitted, int]:
+    async def _admit(self, tx: Tx, thread_id: str, prepared: Prepared) -> tuple[Admitted, int]:
         """Puts the run into the queue; gives also the thread's newest event at that moment."""
+        request = prepared.request
         try:
             await self._assistants.resolve(tx, request.assistant_id)
         except (NotFound, Invalid) as error:
@@ -175,8 +167,7 @@ class CommandService:
         if checkpoint_id and await tx.lineage.get(thread_id, ns, checkpoint_id) is None:
             raise invalid(f"config.configurable.checkpoint_id: there is no checkpoint {checkpoint_id}")
         seq = await tx.events.last_channel_seq(thread_id)
-        admitted = await self._runs.admit(tx, caller, thread_id, request, grant=grant, priority=priority, channels=True)
-        return admitted, seq
+        return await self._starts.admit(tx, prepared), seq
 
     async def _assistant_of(self, tx: Tx, thread: Thread) -> str:
         """The assistant of the thread's newest run, or the one of its graph when that is gone."""

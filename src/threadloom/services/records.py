@@ -1,63 +1,139 @@
-"""Records of threads and runs as clients see them (contract, threads §2 and runs §2)."""
+"""Records as clients see them (contract, threads §2, runs §2, assistants and crons)."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from threadloom.clock import iso
-from threadloom.codec import Fragment
+from threadloom.codec import Fragment, ResponseBody
 from threadloom.errors import ApiError
-from threadloom.types import Run, Thread, Ttl
+from threadloom.services.responses import (
+    AssistantResponse,
+    AssistantVersionResponse,
+    CronResponse,
+    ForkedFromResponse,
+    RunResponse,
+    ThreadResponse,
+    TtlResponse,
+)
+from threadloom.types import Assistant, Cron, Run, Thread, Ttl
 
 SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
 """Keys of metadata that only the server writes; what a client puts there is dropped."""
 
 
-def thread_record(thread: Thread, *, with_ttl: bool = False) -> dict[str, Any]:
-    """The record, ready for `codec.to_json`; `ttl` is in it only when asked for and set."""
-    record: dict[str, Any] = {
-        "thread_id": thread.thread_id,
-        "created_at": iso(thread.created_at),
-        "updated_at": iso(thread.updated_at),
-        "state_updated_at": iso(thread.state_updated_at),
-        "metadata": thread.metadata,
-        "status": thread.status,
-        "config": thread.config,
-        "values": None if thread.values_json is None else Fragment(thread.values_json),
-        "interrupts": {} if thread.interrupts_json is None else Fragment(thread.interrupts_json),
-        "error": thread.error,
-    }
-    if thread.forked_from is not None:
-        fork = thread.forked_from
-        record["forked_from"] = {"thread_id": fork.thread_id, "checkpoint_id": fork.checkpoint_id, "at": iso(fork.at)}
-    if with_ttl and thread.ttl is not None:
-        record["ttl"] = ttl_record(thread.ttl)
-    return record
+def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str, Any] | None = None) -> ThreadResponse:
+    """A thread; `ttl` is in it only when asked for and set.
+
+    Args:
+        extracted: what a search was asked to extract.
+    """
+    fork = thread.forked_from
+    return ThreadResponse(
+        thread_id=thread.thread_id,
+        created_at=iso(thread.created_at),
+        updated_at=iso(thread.updated_at),
+        state_updated_at=iso(thread.state_updated_at),
+        metadata=thread.metadata,
+        status=thread.status,
+        config=thread.config,
+        values=_stored(thread.values_json, None),
+        interrupts=_stored(thread.interrupts_json, {}),
+        error=thread.error,
+        forked_from=UNSET
+        if fork is None
+        else ForkedFromResponse(thread_id=fork.thread_id, checkpoint_id=fork.checkpoint_id, at=iso(fork.at)),
+        ttl=UNSET if thread.ttl is None or not with_ttl else _ttl_record(thread.ttl),
+        extracted=UNSET if extracted is None else extracted,
+    )
 
 
-def run_record(run: Run) -> dict[str, Any]:
-    """A run, ready for `codec.to_json`.
+def run_record(run: Run) -> RunResponse:
+    """A run.
 
     Raises:
         ApiError: it cannot be decrypted.
     """
     if run.unreadable:
         raise ApiError(run.unreadable)
+    return RunResponse(
+        run_id=run.run_id,
+        thread_id=run.thread_id,
+        assistant_id=run.assistant_id,
+        metadata=run.metadata,
+        status=run.status,
+        kwargs=run.shown_kwargs,
+        multitask_strategy=run.multitask_strategy,
+        created_at=iso(run.created_at),
+        updated_at=iso(run.updated_at),
+        langsmith_session_name=None,
+    )
+
+
+def assistant_record(assistant: Assistant) -> AssistantResponse:
+    """An assistant in its current version."""
+    return AssistantResponse(**_version(assistant), updated_at=iso(assistant.updated_at))
+
+
+def assistant_version_record(assistant: Assistant) -> AssistantVersionResponse:
+    """One version of an assistant; `created_at` is when the version was made."""
+    return AssistantVersionResponse(**_version(assistant))
+
+
+def _version(assistant: Assistant) -> dict[str, Any]:
     return {
-        "run_id": run.run_id,
-        "thread_id": run.thread_id,
-        "assistant_id": run.assistant_id,
-        "metadata": run.metadata,
-        "status": run.status,
-        "kwargs": run.shown_kwargs,
-        "multitask_strategy": run.multitask_strategy,
-        "created_at": iso(run.created_at),
-        "updated_at": iso(run.updated_at),
-        "langsmith_session_name": None,
+        "assistant_id": assistant.assistant_id,
+        "graph_id": assistant.graph_id,
+        "config": assistant.config,
+        "context": assistant.context,
+        "metadata": assistant.metadata,
+        "name": assistant.name,
+        "description": assistant.description,
+        "version": assistant.version,
+        "created_at": iso(assistant.created_at),
     }
 
 
-def ttl_record(ttl: Ttl) -> dict[str, Any]:
-    """A time to live as `?include=ttl` shows it."""
-    return {"strategy": ttl.strategy, "ttl_minutes": ttl.minutes, "expires_at": iso(ttl.expires_at)}
+def cron_record(cron: Cron) -> CronResponse:
+    """A cron, with the result of its latest firing."""
+    return CronResponse(
+        cron_id=cron.cron_id,
+        assistant_id=cron.assistant_id,
+        thread_id=cron.thread_id,
+        user_id=cron.user_id or "",
+        schedule=cron.schedule,
+        timezone=cron.timezone,
+        end_time=cron.end_time,
+        payload=cron.payload,
+        next_run_date=None if cron.next_run_date is None else iso(cron.next_run_date),
+        metadata=cron.metadata,
+        on_run_completed=cron.on_run_completed,
+        enabled=cron.enabled,
+        created_at=iso(cron.created_at),
+        updated_at=iso(cron.updated_at),
+        last_fired_at=None if cron.last_fired_at is None else iso(cron.last_fired_at),
+        last_run_id=cron.last_run_id,
+        last_error=cron.last_error,
+    )
+
+
+def select_fields(record: ResponseBody, fields: Sequence[str]) -> ResponseBody | dict[str, Any]:
+    """The selected fields of a record, in the order of `fields`; all of them when none is named.
+
+    Args:
+        fields: names that the request was checked for; each is a field of the record.
+    """
+    return {name: getattr(record, name) for name in dict.fromkeys(fields)} if fields else record
+
+
+def _ttl_record(ttl: Ttl) -> TtlResponse:
+    return TtlResponse(strategy=ttl.strategy, ttl_minutes=ttl.minutes, expires_at=iso(ttl.expires_at))
+
+
+def _stored(text: bytes | None, otherwise: Any) -> Any:
+    """JSON that is sent as it is stored."""
+    return otherwise if text is None else Fragment(text)
 
 
 def users_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

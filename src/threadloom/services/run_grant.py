@@ -28,13 +28,6 @@ class Assistants(Protocol):
     def is_own(self, assistant_id: str) -> bool: ...
 
 
-class NewThread(msgspec.Struct, frozen=True):
-    """A thread that a run may make: the id it gets if the run has no thread yet, and what handlers left of its metadata."""
-
-    thread_id: str
-    metadata: dict[str, Any]
-
-
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """A run that may be made, if its thread and its assistant fit.
 
@@ -44,7 +37,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         before, after: its `kwargs` as handlers saw and as they left them; the difference is made to the run's.
         thread, assistant: the rules that its thread and its assistant must fit.
         asks_for_threads: whether it takes a grant of its own to make a thread that stays.
-        new_thread: that grant: id and metadata of the thread; None where the run's thread was there, or is temporary.
+        new_thread: that grant: what handlers left of the thread's metadata; None where the run's thread was there, or is
+            temporary.
     """
 
     run_id: str
@@ -55,7 +49,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     reading: Filter | None
     assistant: Filter | None
     asks_for_threads: bool
-    new_thread: "NewThread | None" = None
+    new_thread: dict[str, Any] | None = None
 
     def asked(self, request: RunCreate) -> RunCreate:
         """The request with the metadata that handlers left."""
@@ -82,7 +76,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 def made_thread(
     grant: Grant | None,
-    thread_id: str | None,
+    thread_id: str,
     request: RunCreate,
     assistant: Assistant,
     now: int,
@@ -91,18 +85,17 @@ def made_thread(
     *,
     temporary: bool = False,
 ) -> Thread:
-    """The thread that a run makes; without an id it gets the granted one, or a fresh one.
+    """The thread that a run makes.
 
     Raises:
         NotFound: it was not granted, for when handlers were asked the thread was there.
     """
     granted = grant.new_thread if grant is not None else None
     if granted is not None:
-        request = msgspec.structs.replace(request, metadata=granted.metadata)
-        thread_id = thread_id or granted.thread_id
+        request = msgspec.structs.replace(request, metadata=granted)
     elif grant is not None and grant.asks_for_threads and not temporary:
         raise NotFound(NO_THREAD)
-    return new_thread(thread_id or new_id(), request, assistant, now, priority=priority, ttl=ttl)
+    return new_thread(thread_id, request, assistant, now, priority=priority, ttl=ttl)
 
 
 class Granting:
@@ -127,12 +120,19 @@ class Granting:
         return self._guard.asks(caller)
 
     async def grant(
-        self, caller: Caller, thread_id: str | None, request: RunCreate, *, reads: str | None = None
+        self,
+        caller: Caller,
+        thread_id: str | None,
+        request: RunCreate,
+        *,
+        own_thread: str,
+        watched: bool = False,
     ) -> Grant | None:
         """What the caller may make; None when nobody is asked.
 
         Args:
-            reads: the thread that the caller is going to watch, None if none.
+            own_thread: the id of the thread that a run without one gets.
+            watched: whether the caller is going to read what the run tells.
 
         Raises:
             Denied: a handler refused.
@@ -161,12 +161,12 @@ class Granting:
         if not self._assistants.is_own(assistant_id):
             of_assistant = await self._guard.ask(caller, "assistants", "read", {"assistant_id": assistant_id})
         reading = None
-        if reads is not None:
-            reading = await self._guard.ask(caller, "threads", "read", {"thread_id": reads})
+        if watched:
+            reading = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id or own_thread})
         metadata = metadata_left(caller, value)
         new_thread = None
         if self._asks_for_threads and await self._makes_thread(thread_id, request, both(of_thread, reading)):
-            new_thread = await self._new_thread(caller, thread_id or reads or new_id(), metadata)
+            new_thread = await self._new_thread(caller, thread_id or own_thread, metadata)
         return Grant(
             run_id=run_id,
             metadata=metadata,
@@ -188,11 +188,11 @@ class Granting:
             return False
         return await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None
 
-    async def _new_thread(self, caller: Caller, thread_id: str, metadata: dict[str, Any]) -> NewThread:
-        """What the caller may make as a thread. Raises `Denied` as the handler of `threads.create` does."""
+    async def _new_thread(self, caller: Caller, thread_id: str, metadata: dict[str, Any]) -> dict[str, Any]:
+        """The metadata of a thread that the caller may make. Raises `Denied` as the handler of `threads.create` does."""
         value = {"thread_id": thread_id, "metadata": copy.deepcopy(metadata), "if_exists": "do_nothing"}
         await self._guard.ask(caller, "threads", "create", value)
-        return NewThread(thread_id, metadata_left(caller, value))
+        return metadata_left(caller, value)
 
     async def _known(self, assistant_id: str, tx: Tx) -> Assistant | None:
         try:

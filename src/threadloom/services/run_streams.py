@@ -8,13 +8,12 @@ from threadloom.codec import to_json
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.engine.events import Numbers, closing
 from threadloom.errors import ApiError, NotFound, StorageError, Unavailable
-from threadloom.ids import new_id
 from threadloom.services.limits import Limits
 from threadloom.services.log_place import NEVER, LogPlace, from_now, missed_by
 from threadloom.services.opened_stream import EventStream
 from threadloom.services.permission import thread_seen
 from threadloom.services.requests import RunCreate
-from threadloom.services.run_request import check_stateless
+from threadloom.services.run_start import RunStartService
 from threadloom.services.runs import RunService
 from threadloom.services.stream_selection import (
     FROM_THE_START,
@@ -35,8 +34,8 @@ class RunNotFound(NotFound):
 
 
 class RunStreamService:
-    """How runs are watched; `runs` makes and stops them. Event streams count towards the `limits`: each method that opens one
-    raises TooMany.
+    """How runs are watched; `starts` makes them, `runs` stops them. Event streams count towards the `limits`: each method that
+    opens one raises TooMany.
 
     Args:
         end_event: whether an `end` event closes the stream of each run (setting `end_event`).
@@ -49,6 +48,7 @@ class RunStreamService:
         guard: Guard,
         broker: Broker,
         numbers: Numbers,
+        starts: RunStartService,
         runs: RunService,
         limits: Limits,
         end_event: bool = False,
@@ -59,6 +59,7 @@ class RunStreamService:
         self._guard = guard
         self._broker = broker
         self._numbers = numbers
+        self._starts = starts
         self._runs = runs
 
     # --- make and watch ---
@@ -90,24 +91,13 @@ class RunStreamService:
         self, caller: Caller, thread_id: str | None, request: RunCreate, *, events: bool
     ) -> tuple[Run, Follower]:
         """Makes a run on a thread that is followed already, so that no event of it can be missed."""
-        await self._runs.check(request)
-        if thread_id is None:
-            check_stateless(request)
-        own = new_id()
-        grant = await self._runs.granting.grant(caller, thread_id, request, reads=thread_id or own)
-        priority = await self._runs.priorities.of(caller, thread_id, request, grant=grant)
-        follower = await self._broker.follow(thread_id or own, events=events)
+        prepared = await self._starts.prepare(caller, thread_id, request, watched=True)
+        follower = await self._broker.follow(prepared.target, events=events)
         try:
-            admitted = await self._storage.write(
-                lambda tx: self._runs.admit(
-                    tx, caller, thread_id, request, grant=grant, priority=priority, own_thread=own
-                )
-            )
+            return await self._starts.start(prepared), follower
         except BaseException:
             follower.close()
             raise
-        self._runs.admitted(admitted)
-        return admitted.run, follower
 
     # --- join ---
 

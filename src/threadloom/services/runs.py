@@ -1,34 +1,27 @@
-"""Runs: made, listed, stopped, deleted. Watching them is `run_streams`."""
+"""Runs: found, stopped, deleted. `run_start` makes them, `run_streams` watches them."""
 
-import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal
 
 from threadloom.auth.authorize import Guard
 from threadloom.auth.known import RunUsers
 from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
-from threadloom.engine.admission import Admitted, Starter, admit, end_pending
-from threadloom.engine.events import Numbers, closing
-from threadloom.engine.known import read_state
-from threadloom.engine.settle import throw_away
-from threadloom.errors import Conflict, Denied, NotFound
-from threadloom.graphs.priority import Assign
+from threadloom.engine.admission import end_pending
+from threadloom.engine.events import Numbers
+from threadloom.engine.known import known_state, read_state
+from threadloom.engine.removal import discard_thread, remove_run
+from threadloom.engine.thread_record import show_state, show_stopped, status_now
+from threadloom.errors import Conflict, NotFound
 from threadloom.graphs.registry import Graphs
-from threadloom.services.given import note_given
-from threadloom.services.limits import Limits
 from threadloom.services.permission import any_known_run, both, known_run, known_thread, thread_seen
-from threadloom.services.priorities import Priorities
-from threadloom.services.requests import RunCreate
-from threadloom.services.run_grant import Assistants, Grant, Granting, made_thread
-from threadloom.services.run_request import NO_THREAD, check_context, check_stateless, checkpoint_of, new_run, tie
-from threadloom.services.thread_status import show_state, status_now, tell_stopped
+from threadloom.services.run_start import publish_never_started
 from threadloom.services.waiting import end_heard
 from threadloom.storage.base import Storage, Tx
-from threadloom.storage.filters import Filter, permits
+from threadloom.storage.filters import Filter
 from threadloom.storage.tasks import Task, TaskQuery
-from threadloom.types import ACTIVE, CHANNELS, SYSTEM, Caller, CancelAction, Event, Run, RunStatus, Ttl
+from threadloom.types import ACTIVE, SYSTEM, Caller, CancelAction, Run, RunStatus
 
 NOTHING_TO_CANCEL = "No runs found to cancel."
 NOTHING_MATCHES = (
@@ -39,17 +32,8 @@ NOTHING_MATCHES = (
 THREADS_AT_ONCE = 64
 """Threads whose runs are stopped in one transaction, which keeps others from all of them until it ends."""
 
-
 RUNS_AT_ONCE = 100
-"""Runs of a thread that is about to go that are read at once."""
-
-
-class UrlCheck(Protocol):
-    """Decides where webhooks may go."""
-
-    async def check(self, url: str) -> None:
-        """Raises `Invalid` for a URL that the policy refuses."""
-        ...
+"""Runs that are looked at in one transaction when many are stopped."""
 
 
 class RunService:
@@ -58,13 +42,7 @@ class RunService:
     Args:
         guard: what callers may do.
         users: for whom the runs of this process are.
-        webhooks: the policy that webhook URLs must pass.
-        starter: the worker of this process.
-        limits: how many runs a user may have.
         keep: seconds that what came of a stateless run is kept when it was stopped before it began.
-        assign: the user's priority function, if there is one.
-        new_ttl: gives the time to live of a thread that a run makes, from the moment it is made.
-        asks_for_threads: see `Granting`.
     """
 
     def __init__(
@@ -77,171 +55,16 @@ class RunService:
         clock: Clock,
         numbers: Numbers,
         graphs: Graphs,
-        assistants: Assistants,
-        webhooks: UrlCheck,
-        starter: Starter,
-        limits: Limits,
         keep: float,
-        assign: Assign | None = None,
-        new_ttl: Callable[[int], Ttl | None] = lambda now: None,
-        asks_for_threads: bool = True,
     ) -> None:
-        self._new_ttl = new_ttl
-        self._limits = limits
         self._keep = int(keep * SECOND)
         self._guard = guard
         self._users = users
-        self.granting = Granting(
-            storage=storage, guard=guard, assistants=assistants, clock=clock, asks_for_threads=asks_for_threads
-        )
-        self.priorities = Priorities(storage=storage, assistants=assistants, assign=assign)
-        self._starter = starter
         self._storage = storage
         self._broker = broker
         self._clock = clock
         self._numbers = numbers
         self._graphs = graphs
-        self._assistants = assistants
-        self._webhooks = webhooks
-
-    # --- making ---
-
-    async def create(self, caller: Caller, thread_id: str | None, request: RunCreate) -> Run:
-        """Makes a run on a thread, or on a thread of its own (`thread_id` None).
-
-        Raises:
-            NotFound: thread, assistant or checkpoint unknown.
-            Conflict: the thread is busy and the strategy is `reject`.
-            BadRequest: context and configurable both given, or an answer without a thread.
-            Invalid: the webhook is not allowed, or the assistant is neither an id nor a graph.
-            TooMany: the caller has as many active runs as may be.
-        """
-        await self.check(request)
-        if thread_id is None:
-            check_stateless(request)
-        grant = await self.granting.grant(caller, thread_id, request)
-        priority = await self.priorities.of(caller, thread_id, request, grant=grant)
-        admitted = await self._storage.write(
-            lambda tx: self.admit(tx, caller, thread_id, request, grant=grant, priority=priority)
-        )
-        self.admitted(admitted)
-        return admitted.run
-
-    async def create_batch(self, caller: Caller, requests: Sequence[RunCreate]) -> list[Run]:
-        """Makes stateless runs, all or none. Raises as `create`."""
-        for request in requests:
-            await self.check(request)
-            check_stateless(request)
-        asked = []
-        for request in requests:
-            await asyncio.sleep(0)  # others have their turn
-            grant = await self.granting.grant(caller, None, request)
-            asked.append((request, grant, await self.priorities.of(caller, None, request, grant=grant)))
-
-        async def work(tx: Tx) -> list[Admitted]:
-            return [
-                await self.admit(tx, caller, None, request, grant=grant, priority=priority)
-                for request, grant, priority in asked
-            ]
-
-        batch = await self._storage.write(work, heavy=True)
-        for admitted in batch:
-            self.admitted(admitted)
-        return [admitted.run for admitted in batch]
-
-    async def admit(
-        self,
-        tx: Tx,
-        caller: Caller,
-        thread_id: str | None,
-        request: RunCreate,
-        *,
-        grant: Grant | None,
-        priority: int | None,
-        own_thread: str | None = None,
-        channels: bool = False,
-        cron_id: str | None = None,
-    ) -> Admitted:
-        """Makes a run within a transaction; call `admitted` once it is committed. Raises as `create`.
-
-        Args:
-            grant: what handlers granted (`granting`); None when they are not asked about this caller.
-            priority: what a thread without one gets (`priorities`); None: nobody was asked.
-            own_thread: the id that the thread of a stateless run gets.
-            channels: whether it is a v2 run, which tells what happens on the channels of the v2 event stream.
-            cron_id: the cron that fires. Its run is configured with it, the context that its graph is given is not.
-        """
-        if grant is None and self.granting.needed(caller):
-            raise Denied(403, "Forbidden")
-        assistant = await self._assistants.resolve(tx, request.assistant_id)
-        if grant is not None:
-            if not permits(grant.assistant, assistant.metadata):
-                raise NotFound(NO_THREAD)
-            request = grant.asked(request)
-        temporary, thread, now = False, None, self._clock.now()
-        await self._limits.admit_run(tx, caller, thread_id or "", request.multitask_strategy)
-        if thread_id is None:
-            temporary = request.on_completion == "delete"
-            ttl = None if temporary else self._new_ttl(now)
-            thread = made_thread(grant, own_thread, request, assistant, now, priority, ttl, temporary=temporary)
-            await tx.threads.insert(thread, fresh=True)
-        else:
-            thread = await tx.threads.get(thread_id, with_state=False)
-            if thread is None:
-                if request.if_not_exists != "create":
-                    raise NotFound(NO_THREAD)
-                ttl = self._new_ttl(now)
-                thread = made_thread(grant, thread_id, request, assistant, now, priority, ttl)
-                await tx.threads.insert(thread)
-            elif grant is not None and not permits(grant.thread, thread.metadata):
-                raise NotFound(NO_THREAD)
-        if grant is not None and not permits(grant.reading, thread.metadata):
-            raise NotFound(NO_THREAD)
-        ns, checkpoint_id = checkpoint_of(request)
-        if checkpoint_id and await tx.lineage.get(thread.thread_id, ns, checkpoint_id) is None:
-            raise NotFound(f"Checkpoint {checkpoint_id} not found")
-        run = new_run(
-            request,
-            caller=caller,
-            assistant=assistant,
-            thread=thread,
-            clock=self._clock,
-            temporary=temporary,
-            run_id=grant.run_id if grant is not None else None,
-        )
-        if grant is not None:
-            grant.change(run)
-        if priority is not None:
-            if thread.priority is None:
-                await tx.threads.set_priority(thread.thread_id, priority)
-            run.priority = priority if thread.priority is None else thread.priority
-        # Before the commit, for a worker may have the run at once after it.
-        self._users.remember(run, caller.user)
-        if channels:
-            run.kwargs["event_streaming"] = True
-        if cron_id is not None:
-            run.kwargs["config"]["configurable"]["cron_id"] = cron_id
-        if not temporary:
-            await tie(tx, thread, request, assistant)
-        await note_given(tx, run, checkpoint_id)
-        return await admit(tx, run, self._starter)
-
-    def admitted(self, admitted: Admitted) -> None:
-        """What follows a committed admission: others are told to stop, workers are woken."""
-        for run_id in admitted.cancel:
-            self._broker.cancel(run_id)
-        for run in admitted.ended:
-            self._end_stream(run)
-        if admitted.claimed is not None:
-            self._starter.begin(admitted.claimed)
-        else:
-            self._broker.wake()
-
-    async def check(self, request: RunCreate) -> None:
-        """What can be refused before the database is asked. Raises as `create`."""
-        check_context(request)
-        if isinstance(request.webhook, str):
-            await self._webhooks.check(request.webhook)
 
     # --- looking ---
 
@@ -318,7 +141,7 @@ class RunService:
 
             run, running = await self._storage.write(work)
             if not running:
-                self._end_stream(run)
+                publish_never_started(self._broker, self._numbers, run)
                 self._broker.wake()
                 await self._rest(run)
                 return
@@ -345,35 +168,57 @@ class RunService:
         """
         rule = await self._may_stop(caller, thread_id, action, run_ids=run_ids, status=status)
 
-        async def stop(tx: Tx, thread_id: str) -> list[tuple[Run, bool]]:
-            if rule is not None and await thread_seen(tx, thread_id, rule) is None:
-                return []
-            return [
-                (run, await self._stop(tx, run, action))
-                for run in await tx.runs.active(thread_id)
-                if (run.run_id in run_ids if run_ids is not None else status in (run.status, "all"))
-            ]
-
-        async def work(tx: Tx) -> list[tuple[Run, bool]]:
-            return [stopped for one in portion for stopped in await stop(tx, one)]
-
         threads = [thread_id] if thread_id is not None else await self._storage.read(lambda tx: tx.runs.busy_threads())
         found, ended = False, dict[str, Run]()
-        for start in range(0, len(threads), THREADS_AT_ONCE):
-            portion = threads[start : start + THREADS_AT_ONCE]
-            for run, running in await self._storage.write(work, heavy=True):
-                found = True
-                if running:
-                    self._broker.cancel(run.run_id)
-                else:
+        async for run, running in self._stop_all(threads, rule, status, run_ids, action):
+            found = True
+            if running:
+                self._broker.cancel(run.run_id)
+            else:
+                if run.thread_id not in ended or run.started_at is not None:
                     ended[run.thread_id] = run
-                    self._end_stream(run)
+                publish_never_started(self._broker, self._numbers, run)
         if not found:
             known = await self._storage.read(lambda tx: any_known_run(tx, thread_id, run_ids or (), rule))
             raise NotFound(NOTHING_MATCHES if known else NOTHING_TO_CANCEL)
         self._broker.wake()
         for run in ended.values():
             await self._rest(run)
+
+    async def _stop_all(
+        self,
+        threads: Sequence[str],
+        rule: Filter | None,
+        status: Literal["pending", "running", "all"] | None,
+        run_ids: Sequence[str] | None,
+        action: CancelAction,
+    ) -> AsyncIterator[tuple[Run, bool]]:
+        """Stops runs of some threads: the named ones, or those of a status. A transaction looks at so many runs that nobody waits
+        for it long. Gives each run that was stopped, and whether it is running."""
+        rest = list(reversed(threads))
+        after = 0
+
+        async def work(tx: Tx) -> tuple[list[tuple[Run, bool]], int, int]:
+            stopped, looked, done, last = list[tuple[Run, bool]](), 0, 0, after
+            for thread_id in reversed(rest):
+                if rule is None or await thread_seen(tx, thread_id, rule) is not None:
+                    page = await tx.runs.active(thread_id, after=last, limit=RUNS_AT_ONCE - looked)
+                    for run in page:
+                        if run.run_id in run_ids if run_ids is not None else status in (run.status, "all"):
+                            stopped.append((run, await self._stop(tx, run, action)))
+                    looked += len(page)
+                    if looked == RUNS_AT_ONCE:
+                        return stopped, done, page[-1].order
+                done, last = done + 1, 0
+                if done == THREADS_AT_ONCE:
+                    break
+            return stopped, done, 0
+
+        while rest:
+            stopped, done, after = await self._storage.write(work, heavy=True)
+            del rest[len(rest) - done :]
+            for one in stopped:
+                yield one
 
     async def abandon(self, caller: Caller, thread_id: str, run_id: str) -> None:
         """Says of a run that ended with a question that it was interrupted: nobody is going to answer.
@@ -409,10 +254,7 @@ class RunService:
             if await tx.runs.has_active(thread_id):
                 raise Conflict(f"Thread {thread_id} is busy; run {run_id} can be deleted when its runs have ended")
             await tx.lineage.delete_run(thread_id, run_id)
-            await tx.runs.delete(run_id)
-            await tx.runs.drop_outcome(run_id)
-            await tx.events.drop_of_run(run_id)
-            await tx.deliveries.delete_of_run(run_id, self._clock.now())
+            await remove_run(tx, run_id, now=self._clock.now())
 
         await self._storage.write(work, heavy=True)
         snapshot = await read_state(run, self._graphs, self._users)
@@ -444,16 +286,16 @@ class RunService:
             await tx.runs.request_cancel(run.run_id, action)
             return True
         now = self._clock.now()
-        await end_pending(tx, run, now, keep=action == "interrupt")
+        await end_pending(tx, run, now, keep=action == "interrupt", events_until=now + self._keep)
         if run.temporary:
-            await throw_away(tx, run.thread_id, now + self._keep)
+            await discard_thread(tx, run, until=now + self._keep)
         elif not await tx.runs.has_active(run.thread_id):
             await tx.threads.update(run.thread_id, status=await status_now(tx, run.thread_id), updated_at=now)
         return False
 
     async def _rest(self, run: Run) -> None:
         """What follows for a thread whose pending run was ended."""
-        await tell_stopped(self._storage, run.thread_id, lambda: read_state(run, self._graphs, self._users))
+        await show_stopped(self._storage, run, lambda: known_state(run, self._graphs, self._users))
 
     # --- shared ---
 
@@ -470,9 +312,3 @@ class RunService:
         about = {"run_ids": None if run_ids is None else list(run_ids), "status": status}
         value = {"thread_id": thread_id, "action": action, "metadata": about}
         return await self._guard.ask(caller, "threads", "update", value)
-
-    def _end_stream(self, run: Run) -> None:
-        """Tells the readers of a run that never started that it is over."""
-        self._broker.publish([closing(run.thread_id, run.run_id, "interrupted", self._numbers)])
-        if run.kwargs.get("event_streaming"):  # an event without a number makes them look at what is stored
-            self._broker.publish([Event(thread_id=run.thread_id, run_id=run.run_id, name="", data=b"", mode=CHANNELS)])

@@ -14,6 +14,7 @@ from threadloom.engine.snapshot import shown
 from threadloom.graphs.reading import read_history, read_state
 from threadloom.services.permission import both, thread_seen
 from threadloom.services.requests import HistoryQuery, StateUpdate
+from threadloom.services.responses import StateWrittenResponse, TaskResponse, ThreadStateResponse
 from threadloom.services.state_update import StateWriter
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.threads import missing
@@ -113,7 +114,7 @@ class StateService:
                     break
         return states
 
-    async def update(self, caller: Caller, thread_id: str, request: StateUpdate) -> dict[str, Any]:
+    async def update(self, caller: Caller, thread_id: str, request: StateUpdate) -> StateWrittenResponse:
         """Writes to the state, and shows it to who follows the thread; gives the checkpoint made. See `StateWriter.update`."""
         rule = both(
             await self._guard.ask(caller, "threads", "update", {"thread_id": thread_id}),
@@ -140,33 +141,33 @@ class StateService:
         """A state as clients see it."""
         checkpoint = _checkpoint(snapshot.config, thread_id, tell_thread)
         parent = _checkpoint(snapshot.parent_config, thread_id, tell_thread)
-        return {
-            "values": snapshot.values,
-            "next": list(snapshot.next),
-            "tasks": [self._task(task, thread_id, tell_thread) for task in snapshot.tasks],
-            "metadata": _metadata(snapshot.metadata, thread_id),
-            "created_at": snapshot.created_at,
-            "checkpoint": checkpoint,
-            "parent_checkpoint": parent,
-            "interrupts": [_interrupt(interrupt) for interrupt in snapshot.interrupts],
-            "checkpoint_id": (checkpoint or {}).get("checkpoint_id"),
-            "parent_checkpoint_id": (parent or {}).get("checkpoint_id"),
-        }
+        return ThreadStateResponse(
+            values=snapshot.values,
+            next=list(snapshot.next),
+            tasks=[self._task(task, thread_id, tell_thread) for task in snapshot.tasks],
+            metadata=_metadata(snapshot.metadata, thread_id),
+            created_at=snapshot.created_at,
+            checkpoint=checkpoint,
+            parent_checkpoint=parent,
+            interrupts=[_interrupt(interrupt) for interrupt in snapshot.interrupts],
+            checkpoint_id=(checkpoint or {}).get("checkpoint_id"),
+            parent_checkpoint_id=(parent or {}).get("checkpoint_id"),
+        ).fields()
 
-    def _task(self, task: Any, thread_id: str, tell_thread: bool) -> dict[str, Any]:
+    def _task(self, task: Any, thread_id: str, tell_thread: bool) -> TaskResponse:
         inner = task.state
         whole = inner is not None and not isinstance(inner, dict)
         error = task.error
-        return {
-            "id": task.id,
-            "name": task.name,
-            "path": list(task.path),
-            "error": error if error is None or isinstance(error, str) else repr_of(error),
-            "interrupts": [_interrupt(interrupt) for interrupt in task.interrupts],
-            "checkpoint": None if whole else _checkpoint(inner, thread_id, tell_thread),
-            "state": self._shown(inner, thread_id, tell_thread) if whole else None,
-            "result": task.result,
-        }
+        return TaskResponse(
+            id=task.id,
+            name=task.name,
+            path=list(task.path),
+            error=error if error is None or isinstance(error, str) else repr_of(error),
+            interrupts=[_interrupt(interrupt) for interrupt in task.interrupts],
+            checkpoint=None if whole else _checkpoint(inner, thread_id, tell_thread),
+            state=self._shown(inner, thread_id, tell_thread) if whole else None,
+            result=task.result,
+        )
 
 
 def _checkpoint(config: Mapping[str, Any] | None, thread_id: str, tell_thread: bool) -> dict[str, Any] | None:
@@ -226,15 +227,15 @@ def _interrupt(interrupt: Any) -> dict[str, Any]:
 
 def _empty() -> dict[str, Any]:
     """The state of a thread that has none yet."""
-    return {
-        "values": {},
-        "next": [],
-        "tasks": [],
-        "metadata": None,
-        "created_at": None,
-        "checkpoint": None,
-        "parent_checkpoint": None,
-        "interrupts": [],
-        "checkpoint_id": None,
-        "parent_checkpoint_id": None,
-    }
+    return ThreadStateResponse(
+        values={},
+        next=[],
+        tasks=[],
+        metadata=None,
+        created_at=None,
+        checkpoint=None,
+        parent_checkpoint=None,
+        interrupts=[],
+        checkpoint_id=None,
+        parent_checkpoint_id=None,
+    ).fields()

@@ -12,17 +12,19 @@ from msgspec import UNSET
 
 from threadloom.clock import Clock
 from threadloom.engine.snapshot import Snapshot, thread_state
+from threadloom.engine.thread_record import show_state
 from threadloom.errors import BadRequest, Conflict, NotFound, StaleRefsError, ThreadloomError
+from threadloom.graphs.commands import command_fields
 from threadloom.graphs.reading import mended, read_state
 from threadloom.services import requests
 from threadloom.services.permission import seen, thread_seen
 from threadloom.services.requests import NodeUpdate, Superstep
+from threadloom.services.responses import StateWrittenResponse
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
-from threadloom.services.thread_status import show_state
 from threadloom.services.threads import missing, taken
 from threadloom.storage.base import Storage, Tx
-from threadloom.storage.draft import Draft
 from threadloom.storage.filters import Filter
+from threadloom.storage.lineage.draft import Draft
 from threadloom.types import Caller, Thread
 from threadloom.usercode import UserCodeExit, contained, text_of
 
@@ -76,7 +78,7 @@ class StateWriter:
 
     async def update(
         self, caller: Caller, thread_id: str, request: requests.StateUpdate, rule: Filter | None
-    ) -> dict[str, Any]:
+    ) -> StateWrittenResponse:
         """Applies one update; gives the checkpoint it made.
 
         Args:
@@ -278,16 +280,7 @@ def _command(command: Mapping[str, Any]) -> Command[Any]:
     """
     if "resume" in command:
         raise BadRequest("command.resume cannot be part of a superstep: no node is waiting for an answer")
-    update = command.get("update")
-    goto = command.get("goto") or ()
-    return Command(
-        update=[tuple(pair) for pair in update] if isinstance(update, list) else update,
-        goto=[_destination(one) for one in goto] if isinstance(goto, list) else _destination(goto),
-    )
-
-
-def _destination(goto: Any) -> Any:
-    return Send(goto["node"], goto["input"]) if isinstance(goto, dict) else goto
+    return Command(**command_fields(command))
 
 
 def _pairs(values: list[Any]) -> list[Any]:
@@ -302,11 +295,11 @@ def _pairs(values: list[Any]) -> list[Any]:
     return values
 
 
-def _made(config: Mapping[str, Any], thread_id: str) -> dict[str, Any]:
+def _made(config: Mapping[str, Any], thread_id: str) -> StateWrittenResponse:
     """The answer to an update: where its checkpoint is."""
     configurable = config["configurable"]
     place = {"thread_id": thread_id, "checkpoint_ns": configurable.get("checkpoint_ns", "")}
     place["checkpoint_id"] = configurable["checkpoint_id"]
     if configurable.get("checkpoint_map"):
         place["checkpoint_map"] = configurable["checkpoint_map"]
-    return {"checkpoint": place, "configurable": place, "checkpoint_id": place["checkpoint_id"]}
+    return StateWrittenResponse(checkpoint=place, configurable=place, checkpoint_id=place["checkpoint_id"])

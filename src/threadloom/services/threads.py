@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
 from threadloom.clock import MINUTE, Clock
 from threadloom.config.settings import ThreadTtl as TtlSettings
+from threadloom.engine.removal import remove_thread
 from threadloom.errors import ApiError, Conflict, NotFound
 from threadloom.ids import new_id
 from threadloom.services.extract import extracted, parse_path
 from threadloom.services.permission import both, metadata_left, seen, thread_seen
-from threadloom.services.records import thread_record, users_metadata
+from threadloom.services.records import users_metadata
 from threadloom.services.requests import (
     Superstep,
     ThreadCount,
@@ -24,6 +26,12 @@ from threadloom.services.requests import (
     ThreadTtl,
 )
 from threadloom.services.requests.common import check_metadata
+from threadloom.services.responses import (
+    ChannelSizeResponse,
+    ChannelsSizeResponse,
+    SizeResponse,
+    ThreadStorageResponse,
+)
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.storage.threads import ThreadQuery
@@ -58,17 +66,11 @@ def configured_ttl(settings: TtlSettings, now: int) -> Ttl | None:
     return None if settings.default_ttl is None else new_ttl(settings.default_ttl, settings.strategy, now)
 
 
-async def forget(tx: Tx, thread_id: str, now: int) -> bool:
-    """Removes a thread with its history, runs, crons, events and deliveries. False when there was none."""
-    if not await tx.threads.delete(thread_id):
-        return False
-    await tx.crons.delete_of_thread(thread_id)
-    await tx.lineage.delete(thread_id)
-    await tx.runs.expire_outcomes(thread_id, now)
-    await tx.runs.delete_of_thread(thread_id)
-    await tx.events.trim(thread_id, 0)
-    await tx.deliveries.delete_of_thread(thread_id, now)
-    return True
+class FoundThread(msgspec.Struct, frozen=True):
+    """A thread that a search found. `extracted`: what the request's paths lead to, by alias; None when it has none."""
+
+    thread: Thread
+    extracted: dict[str, Any] | None
 
 
 class ThreadService:
@@ -194,8 +196,8 @@ class ThreadService:
         if not await self._delete(thread_id, rule):
             raise missing(thread_id)
 
-    async def search(self, caller: Caller, request: ThreadSearch) -> tuple[list[dict[str, Any]], int | None, int]:
-        """The records found, the offset of the next page (None on the last), and how many are known so far."""
+    async def search(self, caller: Caller, request: ThreadSearch) -> tuple[list["FoundThread"], int | None, int]:
+        """The threads found, the offset of the next page (None on the last), and how many are known so far."""
         select = set(request.select)
         paths = {alias: parse_path(path) for alias, path in request.extract.items()}
         roots = {path[0] for path in paths.values() if path is not None}
@@ -210,13 +212,9 @@ class ThreadService:
         more = len(found) > request.limit
         rows = []
         for thread in found[: request.limit]:
-            row = thread_record(thread)
-            if select:
-                row = {key: value for key, value in row.items() if key in select}
+            rows.append(FoundThread(thread, extracted(thread, paths) if paths else None))
             if paths:
-                row["extracted"] = extracted(thread, paths)
                 await asyncio.sleep(0)  # a state is read for it, which may be large
-            rows.append(row)
         known = request.offset + len(rows) + more
         return rows, (request.offset + request.limit if more else None), known
 
@@ -248,7 +246,7 @@ class ThreadService:
                 pruned += await self._keep_latest(thread_id, rule)
         return pruned
 
-    async def storage(self, caller: Caller, thread_id: str) -> dict[str, Any]:
+    async def storage(self, caller: Caller, thread_id: str) -> ThreadStorageResponse:
         """What a thread's history takes up, inherited parts included (contract, threads §13).
 
         Raises:
@@ -256,27 +254,26 @@ class ThreadService:
         """
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
 
-        async def work(tx: Tx) -> dict[str, Any] | None:
+        async def work(tx: Tx) -> ThreadStorageResponse | None:
             if await thread_seen(tx, thread_id, rule) is None:
                 return None
             usage = await tx.lineage.usage(thread_id)
-            channels = {name: {"versions": n, "bytes": size} for name, (n, size) in sorted(usage.channels.items())}
-            (checkpoints, checkpoint_bytes), (writes, write_bytes) = usage.checkpoints, usage.pending_writes
-            value_bytes = sum(channel["bytes"] for channel in channels.values())
-            answer: dict[str, Any] = {
-                "thread_id": thread_id,
-                "total_bytes": checkpoint_bytes + value_bytes + write_bytes,
-                "checkpoints": {"count": checkpoints, "bytes": checkpoint_bytes},
-                "channel_values": {
-                    "count": sum(channel["versions"] for channel in channels.values()),
-                    "bytes": value_bytes,
-                    "by_channel": channels,
-                },
-                "pending_writes": {"count": writes, "bytes": write_bytes},
+            channels = {
+                name: ChannelSizeResponse(versions=versions, bytes=size)
+                for name, (versions, size) in sorted(usage.channels.items())
             }
-            if usage.shared_bytes:
-                answer["shared_bytes"] = usage.shared_bytes
-            return answer
+            (checkpoints, checkpoint_bytes), (writes, write_bytes) = usage.checkpoints, usage.pending_writes
+            value_bytes = sum(channel.bytes for channel in channels.values())
+            return ThreadStorageResponse(
+                thread_id=thread_id,
+                total_bytes=checkpoint_bytes + value_bytes + write_bytes,
+                checkpoints=SizeResponse(count=checkpoints, bytes=checkpoint_bytes),
+                channel_values=ChannelsSizeResponse(
+                    count=sum(channel.versions for channel in channels.values()), bytes=value_bytes, by_channel=channels
+                ),
+                pending_writes=SizeResponse(count=writes, bytes=write_bytes),
+                shared_bytes=usage.shared_bytes or UNSET,
+            )
 
         answer = await self._storage.read(work, heavy=True)
         if answer is None:
@@ -291,7 +288,7 @@ class ThreadService:
         async def work(tx: Tx) -> bool:
             if rule is not None and not await tx.threads.permitted(thread_id, rule):
                 return False
-            return await forget(tx, thread_id, self._clock.now())
+            return await remove_thread(tx, thread_id, now=self._clock.now())
 
         deleted = await self._storage.write(work, heavy=True)
         if deleted:

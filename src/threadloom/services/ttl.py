@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from threadloom.clock import Clock
 from threadloom.config.settings import ThreadTtl
-from threadloom.services.threads import forget, keep_latest, new_ttl
+from threadloom.engine.removal import remove_thread
+from threadloom.services.threads import keep_latest, new_ttl
 from threadloom.storage.base import Storage, Tx
 
 log = logging.getLogger("threadloom.ttl")
@@ -58,7 +59,7 @@ class ThreadSweeper:
             if await tx.runs.has_active(thread_id):
                 return False
             if ttl.strategy == "delete":
-                deleted = await forget(tx, thread_id, now)
+                deleted = await remove_thread(tx, thread_id, now=now)
                 return deleted
             # Its time starts again, so that what is added from now on is pruned in its turn.
             await tx.threads.set_ttl(thread_id, new_ttl(ttl.minutes, "keep_latest", now))

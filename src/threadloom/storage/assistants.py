@@ -8,6 +8,9 @@ import msgspec
 from threadloom.storage.filters import Filter
 from threadloom.types import Assistant
 
+SORTED_BY: Mapping[str, str] = {name: name for name in ("assistant_id", "created_at", "updated_at", "name", "graph_id")}
+"""What each `sort_by` sorts by; a storage sorts by `name` without regard to case. Ties keep the order of making."""
+
 
 class AssistantQuery(msgspec.Struct, kw_only=True):
     """Which assistants, in which order. `name` is a case-blind part of the name; only those of `graphs` count.

@@ -4,10 +4,12 @@ The storage itself knows nothing of keys. It gives and takes bytes here, so that
 old one's: the one change that a frozen row allows, for the content stays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import msgspec
+
+from threadloom.storage.rows import quoted
 
 Column = Literal[
     "checkpoints.body",
@@ -41,6 +43,35 @@ Column = Literal[
 
 COLUMNS: tuple[Column, ...] = get_args(Column)
 
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "checkpoints": ("pos",),
+    "blobs": ("id",),
+    "writes": ("pos",),
+    "states": ("thread_id",),
+    "threads": ("thread_id",),
+    "runs": ("run_id",),
+    "outcomes": ("run_id",),
+    "events": ("thread_id", "seq"),
+    "deliveries": ("delivery_id",),
+    "assistants": ("assistant_id",),
+    "assistant_versions": ("assistant_id", "version"),
+    "crons": ("cron_id",),
+    "items": ("ns", "key"),
+}
+"""What the rows are found by; those of `states` by any of the threads that show them."""
+
+STORED_AS: Mapping[Column, tuple[str, str]] = {
+    "checkpoints.body": ("cks", "body"),
+    "checkpoints.metadata": ("cks", "meta"),
+}
+"""Table and column, where the names are not those."""
+
+TYPES: Mapping[Column, str] = {"checkpoints.body": "btype", "blobs.data": "type", "writes.data": "type"}
+"""The columns of the types."""
+
+UNTYPED = "''"
+"""What stands for the type of what has none."""
+
 Key = tuple[Any, ...]
 """What a row is found by: the position of a checkpoint or a pending write, the id of a blob, (thread, seq) of an event, the
 thread of a state, (assistant, version), (namespace, key) of an item, else the id of the record."""
@@ -52,6 +83,12 @@ class Stored(msgspec.Struct, frozen=True):
     key: Key
     type: str
     data: bytes
+
+
+def table_and_name(column: Column) -> tuple[str, str]:
+    """Where a column is kept, as it stands in SQL."""
+    table, name = STORED_AS.get(column) or column.split(".")
+    return table, quoted(name)
 
 
 class Ciphertexts(Protocol):

@@ -5,8 +5,20 @@ from typing import Any, Protocol
 
 import msgspec
 
+from threadloom.clock import from_iso
 from threadloom.storage.filters import Filter
 from threadloom.types import Cron
+
+SORTED_BY: Mapping[str, str] = {
+    "cron_id": "cron_id",
+    "assistant_id": "assistant_id",
+    "thread_id": "thread_id",
+    "next_run_date": "next_run_date",
+    "end_time": "ends_at",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+}
+"""What each `sort_by` sorts by. Ties keep the order of making."""
 
 
 class CronQuery(msgspec.Struct, kw_only=True):
@@ -26,6 +38,17 @@ class CronQuery(msgspec.Struct, kw_only=True):
     offset: int = 0
     sort_by: str = "created_at"
     descending: bool = True
+
+
+def order(query: CronQuery) -> str:
+    """The order of a page of crons."""
+    direction, nulls = ("DESC", "FIRST") if query.descending else ("ASC", "LAST")
+    return f"ORDER BY {SORTED_BY[query.sort_by]} {direction} NULLS {nulls}, seq {direction}"
+
+
+def ends_at(cron: Cron) -> int | None:
+    """When a cron ends, as a moment to sort by."""
+    return None if cron.end_time is None else from_iso(cron.end_time)
 
 
 class Crons(Protocol):

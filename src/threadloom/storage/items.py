@@ -81,6 +81,16 @@ class Items(Protocol):
         ...
 
 
+def encode(namespace: tuple[str, ...]) -> bytes:
+    """A namespace as it is stored: sorts label by label, and a prefix of labels is a prefix of bytes."""
+    return b"".join(label.encode() + b"\0" for label in namespace)
+
+
+def decode(ns: bytes) -> tuple[str, ...]:
+    """The namespace that `encode` was given."""
+    return tuple(ns.decode().split("\0")[:-1])
+
+
 def conditions(filter: Mapping[str, Any] | None) -> list[Condition]:
     """A filter as sent, as conditions. `{"$gt": 1, …}` under a field are operators, anything else stands for equality.
 

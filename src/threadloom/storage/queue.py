@@ -1,7 +1,8 @@
 """The queue of runs: how it looks, how runs in it stand, and runs that are claimed as they are made."""
 
+from typing import Any
+
 import msgspec
-import orjson
 
 from threadloom.types import CancelAction, Run, RunStatus
 
@@ -57,19 +58,18 @@ class Claim(msgspec.Struct, frozen=True):
     lease: int
 
 
-def claimed(run: Run, claim: Claim, fence: int, metadata: bytes | str, kwargs: bytes | str) -> Run:
-    """A new run as `Runs.take` would give it: its first attempt, with content of its own, out of what is stored of it (JSON)."""
-    return msgspec.structs.replace(
-        run,
-        status="running",
-        metadata=orjson.loads(metadata),
-        kwargs=orjson.loads(kwargs),
-        attempt=1,
-        fence=fence,
-        lease=claim.lease,
-        started_at=claim.now,
-        updated_at=claim.now,
-    )
+def held(claim: Claim, fence: int) -> dict[str, Any]:
+    """Columns of a new run that begins in a worker's hands, in its first attempt."""
+    return {
+        "status": "running",
+        "attempt": 1,
+        "fence": fence,
+        "worker": claim.worker,
+        "lease": claim.lease,
+        "started_at": claim.now,
+        "updated_at": claim.now,
+        "delayed_at": None,
+    }
 
 
 def delayed_at(run: Run) -> int | None:

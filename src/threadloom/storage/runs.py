@@ -26,8 +26,8 @@ class Runs(Protocol):
         """Newest first."""
         ...
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
-        """Pending and running ones, oldest first."""
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
+        """Pending and running ones, oldest first; only those whose `order` is greater than `after`."""
         ...
 
     async def has_active(self, thread_id: str) -> bool: ...
@@ -79,14 +79,7 @@ class Runs(Protocol):
         """The runs of leases that were not renewed since, and will not be in this transaction; a portion if there are many."""
         ...
 
-    async def set_status(
-        self,
-        run_id: str,
-        status: RunStatus,
-        *,
-        updated_at: int,
-        ended_at: int | None = None,
-    ) -> None:
+    async def set_status(self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None) -> None:
         """Sets the status; leaving `running` also ends the lease and the fence."""
         ...
 
@@ -102,7 +95,9 @@ class Runs(Protocol):
         """Removes the row; outcome and events go their own way."""
         ...
 
-    async def delete_of_thread(self, thread_id: str) -> None: ...
+    async def delete_of_thread(self, thread_id: str) -> int:
+        """Removes the rows of all runs of a thread, and gives how many there were."""
+        ...
 
     async def put_outcome(self, outcome: Outcome) -> None: ...
 

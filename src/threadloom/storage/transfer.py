@@ -10,45 +10,34 @@ from typing import Any, Protocol
 
 import msgspec
 
+from threadloom.storage.rows import ASSISTANT, CRON, DELIVERY, EVENT, ITEM, OUTCOME, RUN, THREAD, Mapper
+
 Row = tuple[Any, ...]
+
+
+def _stored(mapper: Mapper[Any], *elsewhere: str) -> tuple[str, ...]:
+    return tuple(name for name in mapper.names if name not in elsewhere)
+
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     "segs": ("id", "parent", "upto"),
     "heads": ("thread_id", "seg", "era"),
     "cks": ("pos", "seg", "ns", "cid", "parent", "btype", "body", "refs", "small", "meta"),
     "writes": ("pos", "seg", "ns", "cid", "task_id", "idx", "channel", "type", "data", "path"),
-    "blobs": ("id", "pos", "type", "data"),
+    "blobs": ("id", "pos", "type", "base", "number", "size", "data"),
     "run_spans": ("run_id", "thread_id", "first"),
     "states": ("id", "values", "interrupts"),
-    "threads": (
-        *("seq", "thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "status", "config", "error"),
-        *("state_id", "ttl_minutes", "ttl_strategy", "expires_at", "forked_from", "copied_from", "priority"),
-    ),
-    "runs": (
-        *("seq", "run_id", "thread_id", "assistant_id", "status", "created_at", "updated_at", "metadata", "kwargs"),
-        *("multitask_strategy", "due", "attempt", "fence", "worker", "lease", "cancel", "started_at", "ended_at"),
-        *("user_id", "priority", "delayed_at"),
-    ),
-    "outcomes": ("run_id", "thread_id", "status", "output", "error", "metadata", "expires_at"),
-    "events": ("thread_id", "seq", "run_id", "ms", "n", "name", "mode", "last", "data", "expires_at"),
+    "threads": ("seq", *_stored(THREAD, "values", "interrupts"), "state_id"),
+    "forks": ("child", "thread_id", "parent", "root", "root_id", "checkpoint_id", "at", "user_id"),
+    "runs": (*RUN.names, "worker", "delayed_at"),
+    "outcomes": (*OUTCOME.names, "expires_at"),
+    "events": (*EVENT.names, "expires_at"),
     "floors": ("thread_id", "seq"),
-    "assistants": (
-        *("seq", "assistant_id", "graph_id", "version", "created_at", "updated_at", "name", "description"),
-        *("config", "context", "metadata"),
-    ),
-    "assistant_versions": (
-        *("assistant_id", "version", "graph_id", "created_at", "name", "description", "config", "context", "metadata"),
-    ),
-    "crons": (
-        *("seq", "cron_id", "assistant_id", "thread_id", "user_id", "schedule", "timezone", "end_time", "ends_at"),
-        *("payload", "next_run_date", "metadata", "on_run_completed", "enabled", "created_at", "updated_at"),
-        *("last_fired_at", "last_run_id", "last_error", "user"),
-    ),
-    "deliveries": (
-        *("seq", "delivery_id", "run_id", "thread_id", "url", "body", "status", "due", "worker", "claims"),
-        *("tries_left", "tries", "created_at", "updated_at", "expires_at", "host"),
-    ),
-    "items": ("id", "ns", "key", "created_at", "updated_at", "ttl_minutes", "expires_at", "value"),
+    "assistants": ("seq", *ASSISTANT.names),
+    "assistant_versions": _stored(ASSISTANT, "updated_at"),
+    "crons": ("seq", *CRON.names, "ends_at"),
+    "deliveries": ("seq", *DELIVERY.names),
+    "items": ("id", *ITEM.names),
     "item_vectors": ("id", "item", "ns", "dims", "expires_at", "vector"),
     "seals": ("name", "value"),
 }

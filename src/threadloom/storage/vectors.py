@@ -7,7 +7,7 @@ after a restart, without anybody telling it of a change.
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -49,38 +49,17 @@ class VectorCache:
     def __len__(self) -> int:
         return self._count
 
-    def warm(self, dims: int, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]) -> None:
-        """Has the vectors `ids` ready for later. Arguments as of `score`."""
-        with self._lock:
-            if dims != self._dims:
-                self._clear(dims)
-            self._have(ids, fetch, living)
-
-    def score(self, query: bytes, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]) -> Scored:
-        """The owners of the vectors `ids` and their likeness to `query`, in the order of `ids`.
-
-        Args:
-            query: float32, little-endian, of unit length.
-            fetch: gives the vectors of ids that are not cached.
-            living: gives the ids of all vectors of this length that are stored.
-        """
-        wanted = np.frombuffer(query, dtype="<f4")
-        with self._lock:
-            if len(wanted) != self._dims:
-                self._clear(len(wanted))
-            self._have(ids, fetch, living)
-            view = self._view(ids)
-        return _likeness(wanted, *view)
-
-    # What `score` does in one go, in steps, for a database that is waited for in between. Another search may come between
-    # two steps too: whoever finds something missing again begins again.
+    # Used in steps, for a database that is waited for in between. Another search may come between two steps: whoever finds
+    # something missing again begins again.
 
     def missing(self, dims: int, ids: Ids) -> Ids:
         """Those of the ids whose vectors, of length `dims`, are not cached."""
         with self._lock:
             if dims != self._dims:
                 self._clear(dims)
-            return ids[~self._known(ids)]
+            missing = ids[~self._known(ids)]
+            self._grow(self._count + len(missing))
+            return missing
 
     def add(self, dims: int, fetched: Fetched) -> None:
         """Caches vectors of length `dims`, if that is still the length asked for."""
@@ -97,10 +76,11 @@ class VectorCache:
         """Drops all but the vectors that are stored, if `dims` is still the length asked for."""
         with self._lock:
             if dims == self._dims:
-                self._compact(lambda: living)
+                self._compact(living)
 
-    def score_cached(self, query: bytes, ids: Ids) -> Scored | None:
-        """As `score`, of what is cached. None when something is missing."""
+    def score(self, query: bytes, ids: Ids) -> Scored | None:
+        """The owners of the vectors `ids` and their likeness to `query` (float32, little-endian, of unit length), in the order
+        of `ids`. None when one of them is not cached."""
         wanted = np.frombuffer(query, dtype="<f4")
         with self._lock:
             if len(wanted) != self._dims or not self._known(ids).all():
@@ -112,13 +92,6 @@ class VectorCache:
         """Which rows the vectors are in, and the rows. Rows are only ever appended, to these arrays or to new ones: a view
         stays as it is."""
         return self._rows[np.searchsorted(self._ids, ids)], self._matrix[: self._count], self._owners
-
-    def _have(self, ids: Ids, fetch: Callable[[Ids], Fetched], living: Callable[[], Ids]) -> None:
-        missing = ids[~self._known(ids)]
-        if len(missing):
-            self._grow(self._count + len(missing))
-            self._add(fetch(missing))
-            self._compact(living)
 
     def _known(self, ids: Ids) -> NDArray[np.bool_]:
         if not len(self._ids):
@@ -156,14 +129,14 @@ class VectorCache:
         owners[: self._count] = self._owners[: self._count]
         self._matrix, self._owners = matrix, owners
 
-    def _compact(self, living: Callable[[], Ids]) -> None:
+    def _compact(self, living: Ids) -> None:
         """Drops vectors that are no longer stored, once the cache has grown by half since the last look.
 
         An older snapshot may still ask for one of them; then it is fetched again.
         """
         if self._count < self._checked:
             return
-        kept = np.isin(self._ids, living())
+        kept = np.isin(self._ids, living)
         self._checked = max(COMPACT_ABOVE, int(kept.sum()) * 3 // 2)
         if kept.all():
             return

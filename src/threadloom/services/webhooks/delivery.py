@@ -8,6 +8,7 @@ import asyncio
 import functools
 import logging
 import uuid
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -55,11 +56,20 @@ class Webhooks:
 
     Args:
         alone: whether no other process delivers, so that all claims are void at start.
+        app: gives the server's own ASGI app, where relative URLs lead.
     """
 
-    def __init__(self, settings: Settings, storage: Storage, clock: Clock, *, alone: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        clock: Clock,
+        *,
+        alone: bool = True,
+        app: Callable[[], Any] = lambda: None,
+    ) -> None:
         self.id = uuid.uuid4().hex
-        self.poster = Poster()
+        self._poster = Poster(app)
         self.obey(settings)
         self._storage = storage
         self._clock = clock
@@ -72,7 +82,7 @@ class Webhooks:
     def obey(self, settings: Settings) -> None:
         """Follows these settings from the next delivery on."""
         own = settings.threadloom
-        self.poster.obey(
+        self._poster.obey(
             WebhookPolicy(settings.webhooks), settings.webhooks.headers, own.webhook_secrets, settings.http.mount_prefix
         )
         self.tries = own.webhook_tries
@@ -96,7 +106,7 @@ class Webhooks:
                 task.cancel()
             if late:
                 log.warning("%d webhooks did not answer in time; they are told when the server runs again", len(late))
-        await self.poster.close()
+        await self._poster.close()
 
     # --- a run ends ---
 
@@ -227,7 +237,7 @@ class Webhooks:
         now = self._clock.now()
         body = sent(delivery.body_json, now)
         try:
-            status = await self.poster.post(delivery.url, body, message=delivery.delivery_id, seconds=now // SECOND)
+            status = await self._poster.post(delivery.url, body, message=delivery.delivery_id, seconds=now // SECOND)
         except Invalid as refused:
             # The name leads elsewhere than when the run was made; or there is no network: then another try may help.
             return {"error": refused.detail}

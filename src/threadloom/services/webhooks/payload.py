@@ -31,7 +31,7 @@ def payload(settled: Settled, now: int) -> bytes:
     if settled.interrupts_json is not None:
         asked = msgspec.json.decode(settled.interrupts_json)
         interrupts = [interrupt for interrupts_of_task in asked.values() for interrupt in interrupts_of_task]
-    body = run_record(run) | {
+    body = run_record(run).fields() | {
         "status": settled.status,
         "kwargs": _public(run.shown_kwargs),
         "run_started_at": iso(run.started_at or run.created_at),

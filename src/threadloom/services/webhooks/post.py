@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -18,12 +18,12 @@ TIMEOUT = 10.0
 class Poster:
     """Posts JSON to webhooks, once it was told by which rules (`obey`).
 
-    Attributes:
-        app: the server's own ASGI app, where relative URLs lead.
+    Args:
+        app: gives the server's own ASGI app, where relative URLs lead; asked for at the first of these.
     """
 
-    def __init__(self) -> None:
-        self.app: Any = None
+    def __init__(self, app: Callable[[], Any] = lambda: None) -> None:
+        self._app = app
         self._clients: dict[bool, httpx.AsyncClient] = {}
 
     def obey(self, policy: WebhookPolicy, headers: Mapping[str, str], secrets: Sequence[str], prefix: str) -> None:
@@ -80,7 +80,7 @@ class Poster:
         """Made when first needed: reading the certificates takes a while. Never follows a redirect, uses no proxy."""
         if inside not in self._clients:
             self._clients[inside] = (
-                httpx.AsyncClient(transport=httpx.ASGITransport(self.app, raise_app_exceptions=False))
+                httpx.AsyncClient(transport=httpx.ASGITransport(self._app(), raise_app_exceptions=False))
                 if inside
                 else httpx.AsyncClient(verify=httpx.create_ssl_context(), trust_env=False, timeout=TIMEOUT)
             )

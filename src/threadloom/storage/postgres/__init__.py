@@ -7,10 +7,10 @@ from typing import TypeVar, cast
 
 from threadloom.errors import StorageError
 from threadloom.storage.driven import drive
-from threadloom.storage.postgres.collect import AT_ONCE, CUTS
 from threadloom.storage.postgres.database import Database
 from threadloom.storage.postgres.edges import Edges
 from threadloom.storage.postgres.puts import Puts, PutTx
+from threadloom.storage.postgres.segments import AT_ONCE, CUTS
 from threadloom.storage.postgres.session import Session
 from threadloom.storage.postgres.tx import PostgresTx
 from threadloom.storage.vectors import VectorCache

@@ -1,30 +1,20 @@
 """Assistants and their versions in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from threadloom.storage.assistants import AssistantQuery
+from threadloom.storage.assistants import SORTED_BY, AssistantQuery
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
-from threadloom.storage.postgres.documents import searchable, text
+from threadloom.storage.postgres.documents import searchable
 from threadloom.storage.postgres.filters import Arguments, condition
-from threadloom.storage.postgres.session import Session
+from threadloom.storage.postgres.session import Session, bound
+from threadloom.storage.rows import ASSISTANT
 from threadloom.types import Assistant
 
 SQL = load(__package__, "assistants.sql")
 
-COLUMNS = "assistant_id, graph_id, version, created_at, updated_at, name, description, config, context, metadata"
-
-ORDER = {
-    "assistant_id": "assistant_id",
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-    "name": "folded",
-    "graph_id": "graph_id",
-}
-"""What each `sort_by` sorts by. Ties keep the order of making."""
+ORDER = {**SORTED_BY, "name": "folded"}
 
 
 class PostgresAssistants:
@@ -34,9 +24,7 @@ class PostgresAssistants:
         self._db = session
 
     async def insert(self, assistant: Assistant) -> bool:
-        content = _content(assistant)
-        values = (assistant.assistant_id, content[0], assistant.version, assistant.created_at, *content[1:])
-        return bool(await self._db.fetchval(SQL["insert"], *values))
+        return bool(await self._db.fetchval(*bound(SQL["insert"], _row(assistant))))
 
     async def get(self, assistant_id: str) -> Assistant | None:
         return await self._one("get", assistant_id)
@@ -47,24 +35,25 @@ class PostgresAssistants:
 
     async def add_version(self, assistant: Assistant) -> Assistant:
         await self.lock(assistant.assistant_id)
-        return _from_row(await self._db.fetchrow(SQL["add_version"], assistant.assistant_id, *_content(assistant)))
+        return ASSISTANT.read(await self._db.fetchrow(*bound(SQL["add_version"], _row(assistant))))
 
     async def versions(
         self, assistant_id: str, *, metadata: Mapping[str, Any] | None = None, limit: int = 10, offset: int = 0
     ) -> list[Assistant]:
         wanted = searchable(metadata) if metadata else None
-        return [_from_row(row) for row in await self._db.fetch(SQL["versions"], assistant_id, wanted, limit, offset)]
+        return [
+            ASSISTANT.read(row) for row in await self._db.fetch(SQL["versions"], assistant_id, wanted, limit, offset)
+        ]
 
     async def version(self, assistant_id: str, number: int) -> Assistant | None:
         return await self._one("version", assistant_id, number)
 
     async def set_current(self, assistant: Assistant) -> None:
-        await self._db.execute(SQL["update"], assistant.assistant_id, *_content(assistant), assistant.version)
+        await self._db.execute(*bound(SQL["update"], _row(assistant)))
 
     async def restate(self, assistant: Assistant) -> None:
         await self.lock(assistant.assistant_id)
-        content = (assistant.description, text(assistant.config), text(assistant.context))
-        await self._db.execute(SQL["restate"], assistant.assistant_id, assistant.version, *content)
+        await self._db.execute(*bound(SQL["restate"], _row(assistant)))
 
     async def delete(self, assistant_id: str) -> bool:
         await self.lock(assistant_id)
@@ -76,8 +65,8 @@ class PostgresAssistants:
         direction = "DESC" if query.descending else "ASC"
         order = f"ORDER BY {ORDER[query.sort_by]} {direction}, seq {direction}"
         page = f"LIMIT {arguments.put(query.limit)} OFFSET {arguments.put(query.offset)}"
-        sql = f"SELECT {COLUMNS} FROM assistants {where} {order} {page}"
-        return [_from_row(row) for row in await self._db.fetch(sql, *arguments)]
+        sql = f"SELECT {ASSISTANT.columns()} FROM assistants {where} {order} {page}"
+        return [ASSISTANT.read(row) for row in await self._db.fetch(sql, *arguments)]
 
     async def count(self, query: AssistantQuery) -> int:
         arguments = Arguments()
@@ -87,37 +76,11 @@ class PostgresAssistants:
 
     async def _one(self, name: str, *arguments: str | int) -> Assistant | None:
         row = await self._db.fetchrow(SQL[name], *arguments)
-        return None if row is None else _from_row(row)
+        return None if row is None else ASSISTANT.read(row)
 
 
-def _content(assistant: Assistant) -> tuple[Any, ...]:
-    """What a version holds, with when it was made."""
-    return (
-        assistant.graph_id,
-        assistant.updated_at,
-        assistant.name,
-        assistant.name.casefold(),
-        assistant.description,
-        text(assistant.config),
-        text(assistant.context),
-        text(assistant.metadata),
-        searchable(assistant.metadata),
-    )
-
-
-def _from_row(row: Sequence[Any]) -> Assistant:
-    return Assistant(
-        assistant_id=row[0],
-        graph_id=row[1],
-        version=row[2],
-        created_at=row[3],
-        updated_at=row[4],
-        name=row[5],
-        description=row[6],
-        config=orjson.loads(row[7]),
-        context=orjson.loads(row[8]),
-        metadata=orjson.loads(row[9]),
-    )
+def _row(assistant: Assistant) -> dict[str, Any]:
+    return ASSISTANT.row(assistant) | {"folded": assistant.name.casefold(), "search": searchable(assistant.metadata)}
 
 
 def _where(query: AssistantQuery, arguments: Arguments) -> str:

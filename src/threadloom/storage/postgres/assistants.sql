@@ -3,15 +3,11 @@
 -- name: insert
 -- A new assistant with its first version, unless its id is taken.
 WITH made AS (
-    INSERT INTO assistants
-        (assistant_id, graph_id, version, created_at, updated_at, name, folded, description, config, context, metadata, search)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+    INSERT INTO assistants ({assistant}, folded, search) VALUES ({assistant_values}, :folded, :search)
     ON CONFLICT (assistant_id) DO NOTHING
     RETURNING *
 ), first AS (
-    INSERT INTO assistant_versions
-        (assistant_id, version, graph_id, created_at, name, description, config, context, metadata, search)
-    SELECT assistant_id, version, graph_id, updated_at, name, description, config, context, metadata, search FROM made
+    INSERT INTO assistant_versions ({new_version}, search) SELECT {new_version_made}, search FROM made
 )
 SELECT count(*) = 1 FROM made;
 
@@ -22,35 +18,27 @@ SELECT 1 FROM assistants WHERE assistant_id = $1 FOR UPDATE;
 -- name: add_version
 -- A version after the highest there ever was, made at `updated_at`, as the current record too. `created_at` never moves.
 WITH added AS (
-    INSERT INTO assistant_versions
-        (assistant_id, version, graph_id, created_at, name, description, config, context, metadata, search)
-    SELECT $1, coalesce(max(version), 0) + 1, $2, $3, $4, $6, $7, $8, $9, $10
-    FROM assistant_versions WHERE assistant_id = $1
+    INSERT INTO assistant_versions ({new_version}, search)
+    SELECT {next_version_values}, :search FROM assistant_versions WHERE assistant_id = :assistant_id
     RETURNING version
 )
-UPDATE assistants
-SET graph_id = $2, version = added.version, updated_at = $3, name = $4, folded = $5, description = $6, config = $7,
-    context = $8, metadata = $9, search = $10
-FROM added
-WHERE assistant_id = $1
-RETURNING assistant_id, graph_id, assistants.version, created_at, updated_at, name, description, config, context, metadata;
+UPDATE assistants a SET {assistant_changes}, version = added.version, folded = :folded, search = :search
+FROM added WHERE a.assistant_id = :assistant_id RETURNING {a.assistant};
 
 -- name: update
 -- The current record. `created_at` never moves.
-UPDATE assistants
-SET graph_id = $2, updated_at = $3, name = $4, folded = $5, description = $6, config = $7, context = $8, metadata = $9,
-    search = $10, version = $11
-WHERE assistant_id = $1;
+UPDATE assistants SET {assistant_changes}, version = :version, folded = :folded, search = :search
+WHERE assistant_id = :assistant_id;
 
 -- name: get
 -- One assistant in its current version.
-SELECT assistant_id, graph_id, version, created_at, updated_at, name, description, config, context, metadata
+SELECT {assistant}
 FROM assistants
 WHERE assistant_id = $1;
 
 -- name: versions
 -- Versions of one assistant, newest first.
-SELECT assistant_id, graph_id, version, created_at, created_at, name, description, config, context, metadata
+SELECT {version}
 FROM assistant_versions
 WHERE assistant_id = $1 AND ($2::jsonb IS NULL OR search @> $2)
 ORDER BY version DESC
@@ -58,16 +46,18 @@ LIMIT $3 OFFSET $4;
 
 -- name: version
 -- One version of one assistant.
-SELECT assistant_id, graph_id, version, created_at, created_at, name, description, config, context, metadata
+SELECT {version}
 FROM assistant_versions
 WHERE assistant_id = $1 AND version = $2;
 
 -- name: restate
 -- Another description, config and context for a version, and for the assistant, if that version is its current one.
 WITH version AS (
-    UPDATE assistant_versions SET description = $3, config = $4, context = $5 WHERE assistant_id = $1 AND version = $2
+    UPDATE assistant_versions SET description = :description, config = :config, context = :context
+    WHERE assistant_id = :assistant_id AND version = :version
 )
-UPDATE assistants SET description = $3, config = $4, context = $5 WHERE assistant_id = $1 AND version = $2;
+UPDATE assistants SET description = :description, config = :config, context = :context
+WHERE assistant_id = :assistant_id AND version = :version;
 
 -- name: delete
 -- The assistant with all its versions. Tells whether it was there.

@@ -17,9 +17,17 @@ SELECT count(*) FROM writes w WHERE NOT EXISTS (SELECT 1 FROM segs s WHERE s.id 
 -- Values of channels that are gone although a checkpoint needs them.
 SELECT count(*) FROM cks c, unnest(c.blobs) AS r (id) WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = r.id);
 
+-- name: lost_values_that_a_value_builds_on
+-- Values of channels that are gone although a later version is stored as instructions over them.
+SELECT count(*) FROM blobs v WHERE v.base IS NOT NULL AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = v.base);
+
 -- name: lost_runs_of_no_thread
 -- Runs whose thread's record is gone.
 SELECT count(*) FROM runs r WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = r.thread_id);
+
+-- name: lost_copies_of_no_thread_that_is_known
+-- Copies that have no place in their tree.
+SELECT count(*) FROM forks f WHERE f.parent <> f.root AND NOT EXISTS (SELECT 1 FROM forks p WHERE p.child = f.parent);
 
 -- name: count_threads
 -- Threads.

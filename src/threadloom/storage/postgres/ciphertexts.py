@@ -1,100 +1,73 @@
 """Sealed columns on PostgreSQL."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import orjson
 
-from threadloom.storage.ciphertexts import Column, Key, Stored
+from threadloom.storage.ciphertexts import COLUMNS, KEYS, TYPES, UNTYPED, Column, Key, Stored, table_and_name
+from threadloom.storage.items import decode, encode
 from threadloom.storage.postgres.documents import searchable
 from threadloom.storage.postgres.filters import Arguments
-from threadloom.storage.postgres.items import INDEXED, decode, encode
+from threadloom.storage.postgres.items import INDEXED
 from threadloom.storage.postgres.session import Session
 
-UNTYPED = "''"
-"""What stands for the type of what has none."""
+BYTES: frozenset[Column] = frozenset(
+    (
+        *(
+            "checkpoints.body",
+            "checkpoints.metadata",
+            "blobs.data",
+            "writes.data",
+            "states.values",
+            "states.interrupts",
+        ),
+        *("outcomes.output", "events.data", "deliveries.body", "items.value"),
+    )
+)
+"""Columns of bytes; the others are texts."""
+
+SEARCHED: frozenset[Column] = frozenset(
+    ("threads.metadata", "assistants.metadata", "assistant_versions.metadata", "crons.metadata")
+)
+"""Columns that stand in their rows twice: see `documents`."""
+
+_BEGINNINGS = tuple(f"substring({name} FROM 1 FOR {INDEXED})" for name in ("ns", "key"))
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True):
     """Where a column is.
 
-    `source` are the rows it is read from, `key` what they are found by, `order` what an index has of that; `lock` the table
-    whose rows are held. `type` is the column of its type. It is `text`, or bytes; what is `searched` stands there twice.
+    `source` are the rows it is read from, `key` what they are found by, `order` what an index has of that. `type` is the column
+    of its type. It is `text`, or bytes; what is `searched` stands there twice.
     """
 
     table: str
     source: str
     key: tuple[str, ...]
-    order: tuple[str, ...] = ()
+    order: tuple[str, ...]
     data: str
-    lock: str
-    type: str = UNTYPED
-    text: bool = True
-    searched: bool = False
+    type: str
+    text: bool
+    searched: bool
 
 
-def _of(table: str, key: str, *columns: str, **more: Any) -> dict[str, _Shape]:
-    keys = tuple(key.split(", "))
-    return {
-        name: _Shape(table=table, source=f"{table} r", key=keys, data=f"r.{name}", lock="r", **more) for name in columns
-    }
-
-
-def _state(column: str) -> _Shape:
-    """A column of `states`, found by any of the threads that show it."""
+def _shape(column: Column) -> _Shape:
+    table, name = table_and_name(column)
+    states = table == "states"
     return _Shape(
-        table="states",
-        source="threads t JOIN states s ON s.id = t.state_id",
-        key=("t.thread_id",),
-        data=f"s.{column}",
-        lock="s",
-        text=False,
+        table=table,
+        source="threads t JOIN states r ON r.id = t.state_id" if states else f"{table} r",
+        key=("t.thread_id",) if states else KEYS[column.partition(".")[0]],
+        order=_BEGINNINGS if table == "items" else (),
+        data=f"r.{name}",
+        type=TYPES.get(column, UNTYPED),
+        text=column not in BYTES,
+        searched=column in SEARCHED,
     )
 
 
-_CKS = _of("cks", "pos", "body", type="btype", text=False) | _of("cks", "pos", "meta", text=False)
-_THREADS = _of("threads", "thread_id", "config", "error") | _of("threads", "thread_id", "metadata", searched=True)
-_RUNS = _of("runs", "run_id", "metadata", "kwargs")
-_OUTCOMES = _of("outcomes", "run_id", "error", "metadata") | _of("outcomes", "run_id", "output", text=False)
-_ASSISTANTS = _of("assistants", "assistant_id", "config", "context") | _of(
-    "assistants", "assistant_id", "metadata", searched=True
-)
-_VERSIONS = _of("assistant_versions", "assistant_id, version", "config", "context") | _of(
-    "assistant_versions", "assistant_id, version", "metadata", searched=True
-)
-_CRONS = _of("crons", "cron_id", "payload", '"user"', "last_error") | _of("crons", "cron_id", "metadata", searched=True)
-_BEGINNINGS = tuple(f"substring({name} FROM 1 FOR {INDEXED})" for name in ("ns", "key"))
-
-SHAPES: dict[Column, _Shape] = {
-    "checkpoints.body": _CKS["body"],
-    "checkpoints.metadata": _CKS["meta"],
-    "blobs.data": _of("blobs", "id", "data", type="type", text=False)["data"],
-    "writes.data": _of("writes", "pos", "data", type="type", text=False)["data"],
-    "states.values": _state('"values"'),
-    "states.interrupts": _state("interrupts"),
-    "threads.metadata": _THREADS["metadata"],
-    "threads.config": _THREADS["config"],
-    "threads.error": _THREADS["error"],
-    "runs.metadata": _RUNS["metadata"],
-    "runs.kwargs": _RUNS["kwargs"],
-    "outcomes.output": _OUTCOMES["output"],
-    "outcomes.error": _OUTCOMES["error"],
-    "outcomes.metadata": _OUTCOMES["metadata"],
-    "events.data": _of("events", "thread_id, seq", "data", text=False)["data"],
-    "deliveries.body": _of("deliveries", "delivery_id", "body", text=False)["body"],
-    "assistants.config": _ASSISTANTS["config"],
-    "assistants.context": _ASSISTANTS["context"],
-    "assistants.metadata": _ASSISTANTS["metadata"],
-    "assistant_versions.config": _VERSIONS["config"],
-    "assistant_versions.context": _VERSIONS["context"],
-    "assistant_versions.metadata": _VERSIONS["metadata"],
-    "crons.payload": _CRONS["payload"],
-    "crons.metadata": _CRONS["metadata"],
-    "crons.user": _CRONS['"user"'],
-    "crons.last_error": _CRONS["last_error"],
-    "items.value": _of("items", "ns, key", "value", order=_BEGINNINGS, text=False)["value"],
-}
+SHAPES = {column: _shape(column) for column in COLUMNS}
 
 
 class PostgresCiphertexts:
@@ -106,7 +79,7 @@ class PostgresCiphertexts:
     async def get(self, column: Column, key: Key) -> Stored | None:
         shape = SHAPES[column]
         arguments = Arguments()
-        held = f"FOR NO KEY UPDATE OF {shape.lock}" if self._db.writes else ""
+        held = "FOR NO KEY UPDATE OF r" if self._db.writes else ""
         row = await self._db.fetchrow(
             f"SELECT {shape.type}, {shape.data} FROM {shape.source}"
             f" WHERE {_found(column, key, arguments)} AND {shape.data} IS NOT NULL {held}",

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: how they are set up, and what their errors mean."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from threadloom.errors import MissingPackageError, StorageError
@@ -77,6 +77,11 @@ def escaped(text: str) -> str:
     if _ZERO in text or _MARK in text:
         return text.replace(_MARK, _MARK + "1").replace(_ZERO, _MARK + "0")
     return text
+
+
+def texts(several: Iterable[str]) -> list[str]:
+    """Texts for an array."""
+    return [escaped(text) for text in several]
 
 
 def unescaped(text: str) -> str:

@@ -1,30 +1,16 @@
 """Crons in PostgreSQL."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from threadloom.clock import from_iso
-from threadloom.storage.crons import CronQuery
+from threadloom.storage.crons import CronQuery, ends_at, order
 from threadloom.storage.named import load
-from threadloom.storage.postgres.documents import searchable, text
+from threadloom.storage.postgres.documents import searchable
 from threadloom.storage.postgres.filters import Arguments, condition
-from threadloom.storage.postgres.session import Session
+from threadloom.storage.postgres.session import Session, bound
+from threadloom.storage.rows import CRON
 from threadloom.types import Cron
 
 SQL = load(__package__, "crons.sql")
-
-ORDER = {
-    "cron_id": "cron_id",
-    "assistant_id": "assistant_id",
-    "thread_id": "thread_id",
-    "next_run_date": "next_run_date",
-    "end_time": "ends_at",
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-}
-"""What each `sort_by` sorts by. Ties keep the order of making."""
 
 
 class PostgresCrons:
@@ -39,23 +25,22 @@ class PostgresCrons:
     async def insert(self, cron: Cron) -> None:
         if cron.thread_id is not None:
             await self._db.lock_thread(cron.thread_id)
-        maker = (cron.assistant_id, cron.thread_id, cron.user_id, text(cron.user), cron.created_at)
-        await self._db.execute(SQL["insert"], *_content(cron), *maker)
+        await self._db.execute(*bound(SQL["insert"], _row(cron)))
 
     async def get(self, cron_id: str) -> Cron | None:
         await self._lock(cron_id)
         row = await self._db.fetchrow(SQL["get_to_change" if self._db.writes else "get"], cron_id)
-        return None if row is None else _from_row(row)
+        return None if row is None else CRON.read(row)
 
     async def update(self, cron: Cron) -> None:
         await self._lock(cron.cron_id)
-        await self._db.execute(SQL["update"], *_content(cron))
+        await self._db.execute(*bound(SQL["update"], _row(cron)))
 
     async def due(self, now: int, limit: int) -> list[Cron]:
-        return [_from_row(row) for row in await self._db.fetch(SQL["due"], now, limit)]
+        return [CRON.read(row) for row in await self._db.fetch(SQL["due"], now, limit)]
 
     async def reckoned_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
-        return [_from_row(row) for row in await self._db.fetch(SQL["reckoned_after"], moment, beyond, limit)]
+        return [CRON.read(row) for row in await self._db.fetch(SQL["reckoned_after"], moment, beyond, limit)]
 
     async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
         await self._lock(cron_id)
@@ -81,13 +66,9 @@ class PostgresCrons:
     async def search(self, query: CronQuery) -> list[Cron]:
         arguments = Arguments()
         where = _where(query, arguments)
-        direction = "DESC NULLS FIRST" if query.descending else "ASC NULLS LAST"
-        ties = "DESC" if query.descending else "ASC"
-        order = f"ORDER BY {ORDER[query.sort_by]} {direction}, seq {ties}"
         page = f"LIMIT {arguments.put(query.limit)} OFFSET {arguments.put(query.offset)}"
-        return [
-            _from_row(row) for row in await self._db.fetch(f"SELECT * FROM crons {where} {order} {page}", *arguments)
-        ]
+        sql = f"SELECT {CRON.columns()} FROM crons {where} {order(query)} {page}"
+        return [CRON.read(row) for row in await self._db.fetch(sql, *arguments)]
 
     async def count(self, query: CronQuery) -> int:
         arguments = Arguments()
@@ -103,45 +84,8 @@ class PostgresCrons:
                 await self._db.lock_thread(thread_id)
 
 
-def _content(cron: Cron) -> tuple[Any, ...]:
-    """The id, and what a caller can change."""
-    return (
-        cron.cron_id,
-        cron.schedule,
-        cron.timezone,
-        cron.end_time,
-        None if cron.end_time is None else from_iso(cron.end_time),
-        text(cron.payload),
-        cron.next_run_date,
-        text(cron.metadata),
-        searchable(cron.metadata),
-        cron.on_run_completed,
-        cron.enabled,
-        cron.updated_at,
-    )
-
-
-def _from_row(row: Mapping[str, Any]) -> Cron:
-    return Cron(
-        cron_id=row["cron_id"],
-        assistant_id=row["assistant_id"],
-        schedule=row["schedule"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        thread_id=row["thread_id"],
-        user_id=row["user_id"],
-        user=None if row["user"] is None else orjson.loads(row["user"]),
-        timezone=row["timezone"],
-        end_time=row["end_time"],
-        payload=orjson.loads(row["payload"]),
-        next_run_date=row["next_run_date"],
-        metadata=orjson.loads(row["metadata"]),
-        on_run_completed=row["on_run_completed"],
-        enabled=row["enabled"],
-        last_fired_at=row["last_fired_at"],
-        last_run_id=row["last_run_id"],
-        last_error=row["last_error"],
-    )
+def _row(cron: Cron) -> dict[str, Any]:
+    return CRON.row(cron) | {"ends_at": ends_at(cron), "search": searchable(cron.metadata)}
 
 
 def _where(query: CronQuery, arguments: Arguments) -> str:

@@ -1,24 +1,16 @@
 """Deliveries in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import orjson
 
 from threadloom.storage.deliveries import DeliveryQuery
 from threadloom.storage.named import load
-from threadloom.storage.postgres.documents import text
 from threadloom.storage.postgres.filters import Arguments, condition
-from threadloom.storage.postgres.session import Session
+from threadloom.storage.postgres.session import Session, bound
+from threadloom.storage.rows import DELIVERY, WITHOUT_BODY
 from threadloom.types import Delivery
 
 SQL = load(__package__, "deliveries.sql")
-
-COLUMNS = (
-    "delivery_id, run_id, thread_id, url, ''::bytea AS body, status, due, worker, claims, tries_left, tries, created_at,"
-    " updated_at, expires_at, host"
-)
-"""A row without its body."""
 
 
 class PostgresDeliveries:
@@ -28,24 +20,7 @@ class PostgresDeliveries:
         self._db = session
 
     async def insert(self, delivery: Delivery) -> None:
-        await self._db.execute(
-            SQL["insert"],
-            delivery.delivery_id,
-            delivery.run_id,
-            delivery.thread_id,
-            delivery.url,
-            delivery.body_json,
-            delivery.status,
-            delivery.due,
-            delivery.worker,
-            delivery.claims,
-            delivery.tries_left,
-            text(delivery.tries),
-            delivery.created_at,
-            delivery.updated_at,
-            delivery.expires_at,
-            delivery.host,
-        )
+        await self._db.execute(*bound(SQL["insert"], DELIVERY.row(delivery)))
 
     async def get(self, delivery_id: str) -> Delivery | None:
         return await self._one("get", delivery_id)
@@ -60,21 +35,10 @@ class PostgresDeliveries:
     async def claim(self, worker: str, now: int, until: int, limit: int, passed: Sequence[str] = ()) -> list[Delivery]:
         values: tuple[Any, ...] = (worker, now, until, limit)
         name, values = ("claim_beside", (*values, list(passed))) if passed else ("claim", values)
-        return [_delivery(row) for row in await self._db.fetch(SQL[name], *values)]
+        return [DELIVERY.read(row) for row in await self._db.fetch(SQL[name], *values)]
 
     async def note(self, delivery: Delivery) -> bool:
-        noted = await self._db.fetchval(
-            SQL["note"],
-            delivery.delivery_id,
-            delivery.claims,
-            delivery.status,
-            delivery.due,
-            delivery.tries_left,
-            text(delivery.tries),
-            delivery.updated_at,
-            delivery.expires_at,
-        )
-        return bool(noted)
+        return bool(await self._db.fetchval(*bound(SQL["note"], DELIVERY.row(delivery))))
 
     async def again(self, delivery_id: str, now: int, left: int) -> Delivery | None:
         return await self._one("again", delivery_id, now, left)
@@ -99,8 +63,8 @@ class PostgresDeliveries:
         arguments = Arguments()
         where = _where(query, arguments)
         page = f"LIMIT {arguments.put(query.limit)} OFFSET {arguments.put(query.offset)}"
-        sql = f"SELECT {COLUMNS} FROM deliveries {where} ORDER BY seq DESC {page}"
-        return [_delivery(row) for row in await self._db.fetch(sql, *arguments)]
+        sql = f"SELECT {WITHOUT_BODY} FROM deliveries {where} ORDER BY seq DESC {page}"
+        return [DELIVERY.read(row) for row in await self._db.fetch(sql, *arguments)]
 
     async def count(self, query: DeliveryQuery) -> int:
         arguments = Arguments()
@@ -110,7 +74,7 @@ class PostgresDeliveries:
 
     async def _one(self, name: str, *values: Any) -> Delivery | None:
         row = await self._db.fetchrow(SQL[name], *values)
-        return None if row is None else _delivery(row)
+        return None if row is None else DELIVERY.read(row)
 
 
 def _where(query: DeliveryQuery, arguments: Arguments) -> str:
@@ -121,23 +85,3 @@ def _where(query: DeliveryQuery, arguments: Arguments) -> str:
         seen = condition(query.threads, "t.search", arguments)
         conditions.append(f"EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = deliveries.thread_id AND {seen})")
     return f"WHERE {' AND '.join(conditions)}" if conditions else ""
-
-
-def _delivery(row: Mapping[str, Any]) -> Delivery:
-    return Delivery(
-        delivery_id=row["delivery_id"],
-        run_id=row["run_id"],
-        thread_id=row["thread_id"],
-        url=row["url"],
-        body_json=row["body"],
-        status=row["status"],
-        due=row["due"],
-        worker=row["worker"],
-        claims=row["claims"],
-        tries_left=row["tries_left"],
-        tries=orjson.loads(row["tries"]),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        expires_at=row["expires_at"],
-        host=row["host"],
-    )

@@ -3,14 +3,11 @@
 
 -- name: insert
 -- A new delivery.
-INSERT INTO deliveries
-    (delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-     expires_at, host)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
+INSERT INTO deliveries ({delivery}) VALUES ({delivery_values});
 
 -- name: get
 -- One delivery with its body.
-SELECT * FROM deliveries WHERE delivery_id = $1;
+SELECT {delivery} FROM deliveries WHERE delivery_id = $1;
 
 -- name: next_due
 -- When the first pending one is due.
@@ -25,7 +22,7 @@ WITH found AS (
     UPDATE deliveries d SET worker = $1, due = $3, claims = claims + 1 FROM found WHERE d.delivery_id = found.delivery_id
     RETURNING d.*, found.due AS was_due
 )
-SELECT * FROM claimed ORDER BY was_due, seq;
+SELECT {delivery} FROM claimed ORDER BY was_due, seq;
 
 -- name: next_due_beside
 -- When the first pending one is due, hosts in a list aside. Goes from host to host through the index.
@@ -61,13 +58,14 @@ WITH RECURSIVE hosts (host) AS (
     UPDATE deliveries d SET worker = $1, due = $3, claims = claims + 1 FROM found WHERE d.delivery_id = found.delivery_id
     RETURNING d.*, found.due AS was_due
 )
-SELECT * FROM claimed ORDER BY was_due, seq;
+SELECT {delivery} FROM claimed ORDER BY was_due, seq;
 
 -- name: note
 -- How a try went, from the one who holds the newest claim.
 UPDATE deliveries
-SET status = $3, due = $4, worker = NULL, tries_left = $5, tries = $6, updated_at = $7, expires_at = coalesce(expires_at, $8)
-WHERE delivery_id = $1 AND claims = $2 AND status || '' = 'pending'
+SET status = :status, due = :due, worker = NULL, tries_left = :tries_left, tries = :tries, updated_at = :updated_at,
+    expires_at = coalesce(expires_at, :expires_at)
+WHERE delivery_id = :delivery_id AND claims = :claims AND status || '' = 'pending'
 RETURNING true;
 
 -- name: again
@@ -76,7 +74,7 @@ UPDATE deliveries
 SET expires_at = CASE status WHEN 'pending' THEN expires_at END, status = 'pending', due = $2, tries_left = $3,
     updated_at = $2
 WHERE delivery_id = $1 AND worker IS NULL
-RETURNING *;
+RETURNING {delivery};
 
 -- name: release
 -- All claims, given up.

@@ -5,12 +5,12 @@ are stored while a run goes on, and nothing else on the thread rests on them.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from threadloom.storage.events import PAGE_BYTES
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.session import Session
+from threadloom.storage.rows import EVENT
 from threadloom.types import METHODS, Event
 
 SQL = load(__package__, "events.sql")
@@ -48,7 +48,7 @@ class PostgresEvents:
     async def of_run(
         self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
     ) -> list[Event]:
-        return [_event(row) for row in await self._db.fetch(SQL["of_run"], run_id, *after, limit, size)]
+        return [EVENT.read(row) for row in await self._db.fetch(SQL["of_run"], run_id, *after, limit, size)]
 
     async def last_of_run(self, run_id: str) -> tuple[int, int, int] | None:
         row = await self._db.fetchrow(SQL["last_of_run"], run_id)
@@ -57,7 +57,7 @@ class PostgresEvents:
     async def of_thread(
         self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
     ) -> list[Event]:
-        return [_event(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, *after, limit, size)]
+        return [EVENT.read(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, *after, limit, size)]
 
     async def of_channels(
         self,
@@ -72,7 +72,7 @@ class PostgresEvents:
     ) -> list[Event]:
         bounds = (thread_id, after, NEWEST if upto is None else upto)
         rows = await self._db.fetch(SQL["of_channels"], *bounds, list(methods), run_id, limit, size)
-        return [_event(row) for row in rows]
+        return [EVENT.read(row) for row in rows]
 
     async def last_channel_seq(self, thread_id: str) -> int:
         number: int = await self._db.fetchval(SQL["last_channel_seq"], thread_id)
@@ -84,20 +84,20 @@ class PostgresEvents:
     async def expire(self, run_id: str, at: int) -> None:
         await self._db.execute(SQL["expire"], run_id, at)
 
+    async def expire_log(self, thread_id: str, at: int) -> None:
+        await self._db.execute(SQL["expire_log"], thread_id, at)
+
     async def drop_of_run(self, run_id: str) -> None:
         await self._db.execute(SQL["drop_of_run"], run_id)
 
     async def drop_expired(self, now: int) -> int:
-        number: int = await self._db.fetchval(SQL["drop_expired"], now)
-        return number
+        number, threads = await self._db.fetchrow(SQL["drop_expired"], now)
+        if threads:
+            await self._db.execute(SQL["drop_dead_logs"], threads)
+        return int(number)
 
     async def trim(self, thread_id: str, keep: int) -> None:
         if keep:
             await self._db.execute(SQL["trim"], thread_id, keep)
         else:
             await self._db.execute(SQL["drop_log"], thread_id)
-
-
-def _event(row: Sequence[Any]) -> Event:
-    thread_id, run_id, name, data, mode, ms, n, seq, last = row
-    return Event(thread_id=thread_id, run_id=run_id, name=name, data=data, mode=mode, ms=ms, n=n, seq=seq, last=last)

@@ -143,7 +143,8 @@ BEGIN
     END IF;
     place := nextval('positions');
     IF put.writes IS NULL THEN
-        INSERT INTO blobs (id, pos, type, data) SELECT b.id, place, b.type, b.data FROM unnest(put.new_blobs) AS b;
+        INSERT INTO blobs (id, pos, type, base, number, size, data)
+        SELECT b.id, place, b.type, b.base, b.number, b.size, b.data FROM unnest(put.new_blobs) AS b;
         INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
         VALUES (place, own.seg, put.ns, put.cid, put.parent, put.btype, put.body, put.channels, put.blobs, put.small_channels,
             put.small_bytes, put.meta);
@@ -321,7 +322,7 @@ SET plan_cache_mode = force_custom_plan
 SET enable_hashjoin = on
 AS $$
     -- The rows at these positions once more, on another segment and in the same order; orphans get no parent. Values that lie
-    -- above `lower` are stored anew too, each once. Gives where each row went.
+    -- above `lower`, and what they build on, are stored anew too, each once. Gives where each row went.
 DECLARE
     old_ids bigint[];
     new_ids bigint[];
@@ -331,18 +332,22 @@ BEGIN
     FROM (
         SELECT place, nextval('positions') AS new FROM (SELECT unnest(checkpoints || pending) AS place ORDER BY 1) r
     ) r;
-    SELECT array_agg(id), array_agg(nextval('blob_copies')), array_agg(holder) INTO old_ids, new_ids, holders
-    FROM (
-        SELECT b.id, min(m.new) AS holder
+    WITH RECURSIVE needed (id, base, holder) AS (
+        SELECT b.id, b.base, m.new
         FROM unnest(old_places, new_places) AS m (old, new)
         JOIN cks k ON k.pos = m.old
         CROSS JOIN unnest(k.blobs) AS r (id)
         JOIN blobs b ON b.id = r.id AND b.pos > lower
-        GROUP BY b.id
-    ) v;
-    INSERT INTO blobs (id, pos, type, data)
-    SELECT v.new, v.holder, b.type, b.data
-    FROM unnest(old_ids, new_ids, holders) AS v (old, new, holder) JOIN blobs b ON b.id = v.old;
+        UNION
+        SELECT b.id, b.base, n.holder FROM needed n JOIN blobs b ON b.id = n.base AND b.pos > lower
+    )
+    SELECT array_agg(id), array_agg(nextval('blob_copies')), array_agg(holder) INTO old_ids, new_ids, holders
+    FROM (SELECT id, min(holder) AS holder FROM needed GROUP BY id) v;
+    INSERT INTO blobs (id, pos, type, base, number, size, data)
+    SELECT v.new, v.holder, b.type, coalesce(a.new, b.base), b.number, b.size, b.data
+    FROM unnest(old_ids, new_ids, holders) AS v (old, new, holder)
+    JOIN blobs b ON b.id = v.old
+    LEFT JOIN unnest(old_ids, new_ids) AS a (old, new) ON a.old = b.base;
     INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
     SELECT m.new, own, k.ns, k.cid, CASE WHEN m.old = ANY (orphans) THEN NULL ELSE k.parent END, k.btype, k.body, k.channels,
         coalesce(r.blobs, '{}'), k.small_channels, k.small_bytes, k.meta
@@ -403,14 +408,24 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION tl_share_state(source text, target text) RETURNS void
+CREATE OR REPLACE FUNCTION tl_drop_forks(copy bigint) RETURNS void
 LANGUAGE plpgsql
 AS $$
+    -- Forgets where a deleted thread came from, unless copies of it are known; and so on up to what is still there or known.
+    --
+    -- Two copies of one thread may go at the same moment, each seen by the other as still there. So a row is locked before the
+    -- copies of its thread are looked at: who comes second sees that the first is gone.
 DECLARE
-    shown bigint := tl_lock_state(target);
+    source bigint;
 BEGIN
-    UPDATE threads SET state_id = (SELECT state_id FROM threads WHERE thread_id = source) WHERE thread_id = target;
-    PERFORM tl_drop_state(shown);
+    LOOP
+        SELECT parent INTO source FROM forks WHERE child = copy FOR UPDATE;
+        EXIT WHEN NOT FOUND
+            OR EXISTS (SELECT 1 FROM forks WHERE parent = copy)
+            OR EXISTS (SELECT 1 FROM threads WHERE seq = copy);
+        DELETE FROM forks WHERE child = copy;
+        copy := source;
+    END LOOP;
 END
 $$;
 
@@ -419,13 +434,13 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     shown bigint := tl_lock_state(thread);
-    source text;
+    number bigint;
 BEGIN
-    DELETE FROM threads WHERE thread_id = thread RETURNING copied_from INTO source;
+    DELETE FROM threads WHERE thread_id = thread RETURNING seq INTO number;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    UPDATE threads SET copied_from = source WHERE copied_from = thread;
+    PERFORM tl_drop_forks(number);
     PERFORM tl_drop_state(shown);
     RETURN true;
 END

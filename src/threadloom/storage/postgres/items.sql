@@ -2,10 +2,9 @@
 
 -- name: put
 -- An item in place of what was there; one that is still alive keeps when it was made. Tells whether there was none.
-INSERT INTO items (place, ns, key, created_at, updated_at, ttl_minutes, expires_at, value)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO items ({item}, place) VALUES ({item_values}, :place)
 ON CONFLICT (place) DO UPDATE
-SET created_at = CASE WHEN items.expires_at <= $9 THEN excluded.created_at ELSE items.created_at END,
+SET created_at = CASE WHEN items.expires_at <= :now THEN excluded.created_at ELSE items.created_at END,
     updated_at = excluded.updated_at,
     ttl_minutes = excluded.ttl_minutes,
     expires_at = excluded.expires_at,
@@ -20,8 +19,7 @@ SELECT $1, $2, length(vector) / 4, $3, vector FROM unnest($4::bytea[]) AS v (vec
 
 -- name: get
 -- One item that is alive.
-SELECT id, ns, key, value, created_at, updated_at, ttl_minutes, expires_at
-FROM items
+SELECT {item} FROM items
 WHERE place = $1 AND (expires_at IS NULL OR expires_at > $2);
 
 -- name: refresh
@@ -41,7 +39,7 @@ DELETE FROM items WHERE place = $1;
 
 -- name: by_ids
 -- Items by id, in any order.
-SELECT id, ns, key, value, created_at, updated_at, ttl_minutes, expires_at FROM items WHERE id = ANY($1::bigint[]);
+SELECT id, {item} FROM items WHERE id = ANY($1::bigint[]);
 
 -- name: values
 -- The values of items by id, in any order.

@@ -1,24 +1,23 @@
-"""Histories on PostgreSQL: putting checkpoints and pending writes, and copying threads.
+"""Histories on PostgreSQL: putting checkpoints and pending writes.
 
 The same rows as on SQLite, and the same rules: they are only ever added, and the newest counts. What a single writer gives there
 for nothing is asked for here: a lock on the thread's lineage, shared by those who add, alone for those who copy or take away.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from threadloom.errors import LostLeaseError, StaleRefsError
-from threadloom.lineage.cut import edge_at
-from threadloom.lineage.segments import UNBOUNDED, Edge
 from threadloom.storage.lineage import CheckpointPut, WritesPut
-from threadloom.storage.postgres.collect import LineageCuts
-from threadloom.storage.postgres.connections import escaped
+from threadloom.storage.postgres.connections import texts
 from threadloom.storage.postgres.lineage_reads import SQL
+from threadloom.storage.postgres.segments import PostgresSegments
 
 __all__ = ["PostgresLineage", "era_of", "put_values"]
 
 
-class PostgresLineage(LineageCuts):
+class PostgresLineage(PostgresSegments):
     """`Lineage` of the storage protocol."""
 
     async def put(self, put: CheckpointPut) -> int:
@@ -27,34 +26,6 @@ class PostgresLineage(LineageCuts):
     async def put_writes(self, put: WritesPut) -> None:
         if put.writes:
             era_of(put, await self._db.fetchval(SQL["put"], put_values(put)))
-
-    async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
-        await self._keep_others_out(source, target)
-        newest: str | None
-        taken, head, parent, upto, now, has_row, newest = await self._db.fetchrow(SQL["copied"], source, target)
-        if taken:
-            raise ValueError(f"thread {target} has a history")
-        if head is None and at is not None:
-            raise KeyError(at)
-        if head is None:
-            return None
-        edge: Edge | None
-        if at is None:
-            above = () if parent is None else ((parent, upto),)
-            edge = edge_at(((head, UNBOUNDED), *above), now, lambda *_: has_row)
-        else:
-            place = await self._db.fetchrow(SQL["place_of"], source, at)
-            if place is None:
-                raise KeyError(at)
-            edge, newest = (place[0], place[1]), at
-        if edge is not None:
-            await self._db.execute(SQL["begin"], target, *edge)
-        return newest
-
-
-def _texts(texts: Iterable[str]) -> list[str]:
-    """Texts for an array."""
-    return [escaped(text) for text in texts]
 
 
 def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
@@ -73,14 +44,14 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
         put.parent,
         put.body_type,
         put.body,
-        _texts(put.refs),
+        texts(put.refs),
         list(put.refs.values()),
-        _texts(put.small),
+        texts(put.small),
         list(put.small.values()),
         put.meta,
-        [(blob.id, blob.type, blob.data) for blob in put.blobs],
-        None if early is None else _texts(ns for ns, _ in early),
-        None if early is None else _texts(cid for _, cid in early),
+        [msgspec.structs.astuple(blob) for blob in put.blobs],
+        None if early is None else texts(ns for ns, _ in early),
+        None if early is None else texts(cid for _, cid in early),
         None,
     )
 

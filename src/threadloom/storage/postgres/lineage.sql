@@ -61,11 +61,17 @@ found AS MATERIALIZED (
 
 -- name: whole
 -- How `latest` and `by_id` end: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
-SELECT f.era, {columns}, b.blob_ids, b.blob_types, b.blob_data
+SELECT f.era, {columns}, b.needed_blobs
 FROM found f
 JOIN cks k ON k.pos = f.pos
 CROSS JOIN LATERAL (
-    SELECT array_agg(id) AS blob_ids, array_agg(type) AS blob_types, array_agg(data) AS blob_data FROM blobs WHERE id = ANY(k.blobs)
+    WITH RECURSIVE needed (id) AS (
+        SELECT unnest(k.blobs)
+        UNION
+        SELECT b.base FROM needed n JOIN blobs b ON b.id = n.id WHERE b.base IS NOT NULL
+    )
+    SELECT array_agg((b.id, b.type, b.data, b.base, b.number, b.size)::lineage_blob) AS needed_blobs
+    FROM needed n JOIN blobs b ON b.id = n.id
 ) b
 CROSS JOIN LATERAL (
     SELECT {arrays}
@@ -111,8 +117,13 @@ CROSS JOIN LATERAL (
 ) w;
 
 -- name: blobs
--- Values by id.
-SELECT id, type, data FROM blobs WHERE id = ANY($1);
+-- Values by id, and those that they build on.
+WITH RECURSIVE needed (id) AS (
+    SELECT unnest($1::bigint[])
+    UNION
+    SELECT b.base FROM needed n JOIN blobs b ON b.id = n.id WHERE b.base IS NOT NULL
+)
+SELECT b.id, b.type, b.data, b.base, b.number, b.size FROM needed n JOIN blobs b ON b.id = n.id;
 
 -- name: path
 -- The ancestors of a checkpoint as far as channels are to be looked for, each with what is still missing there and its pending
@@ -189,7 +200,7 @@ WITH seen AS MATERIALIZED (
     ORDER BY k.ns, k.cid, k.pos DESC
 ),
 stored (channel, bytes, pos) AS (
-    SELECT r.channel, octet_length(b.data), b.pos
+    SELECT r.channel, b.size, b.pos
     FROM (SELECT DISTINCT j.channel, j.id FROM seen, unnest(seen.channels, seen.blobs) AS j (channel, id)) r
     JOIN blobs b ON b.id = r.id
     UNION ALL
@@ -206,45 +217,6 @@ SELECT tl_put($1);
 -- name: lock
 -- Keeps everybody else out of the lineages of threads until the transaction ends.
 SELECT pg_advisory_xact_lock(key) FROM (SELECT DISTINCT tl_lineage_key(id) AS key FROM unnest($1::text[]) AS t (id) ORDER BY 1) k;
-
--- name: copied
--- What a copy asks of source $1 and target $2: whether there is a history of the target; the source's head and its edge; the
--- position now; whether the head has any row; the id of the newest root checkpoint.
-WITH RECURSIVE chain (seg, bound) AS (
-    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
-    UNION ALL
-    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
-)
-SELECT EXISTS (SELECT 1 FROM heads WHERE thread_id = $2), s.id, s.parent, s.upto, nextval('positions'),
-    EXISTS (SELECT 1 FROM cks WHERE seg = s.id) OR EXISTS (SELECT 1 FROM writes WHERE seg = s.id),
-    (SELECT k.cid
-     FROM chain c CROSS JOIN LATERAL (
-        SELECT cid FROM cks WHERE seg = c.seg AND ns = '' AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1) k
-     LIMIT 1)
-FROM (SELECT 1) one LEFT JOIN heads h ON h.thread_id = $1 LEFT JOIN segs s ON s.id = h.seg;
-
--- name: place_of
--- Segment and position of a root checkpoint that a thread sees.
-WITH RECURSIVE places AS MATERIALIZED (
-    SELECT pos, seg FROM cks WHERE cid = $2 AND ns = ''
-),
-chain (seg, bound) AS (
-    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
-    UNION ALL
-    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.upto >= (SELECT min(pos) FROM places)
-)
-SELECT p.seg, p.pos
-FROM chain c CROSS JOIN LATERAL (
-    SELECT seg, pos FROM places WHERE seg = c.seg AND pos <= c.bound ORDER BY pos DESC LIMIT 1
-) p
-LIMIT 1;
-
--- name: begin
--- A new segment with an edge, as head of a thread that has none.
-WITH made AS (
-    INSERT INTO segs (id, parent, upto) VALUES (nextval('positions'), $2, $3) RETURNING id
-)
-INSERT INTO heads (thread_id, seg, era) SELECT $1, id, id FROM made;
 
 -- name: put_many
 -- Checkpoints and pending writes, one after the other.

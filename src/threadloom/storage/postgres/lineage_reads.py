@@ -1,6 +1,5 @@
 """Reading histories on PostgreSQL: every statement sees only what the thread's chain shows."""
 
-import heapq
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
-from threadloom.storage.lineage import CheckpointRow, PendingWrite, Usage
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
 from threadloom.storage.postgres.edges import Edges
@@ -29,7 +28,7 @@ _ALONG_ONE = {"seg": "seg", "pos": "pos + 0"}
 _ALONG_ALL = {"seg": "seg + 0", "pos": "pos + 0"}
 _BY_AN_ID = {"seg": "seg - 0", "pos": "pos - 0"}
 
-Blobs = dict[int, tuple[str, bytes]]
+Blobs = dict[int, Blob]
 
 
 class LineageReads:
@@ -65,35 +64,6 @@ class LineageReads:
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> list[CheckpointRow]:
-        rows = await self._page(thread_id, ns, cid, before, limit, metadata)
-        return await self._with_blobs([(thread_id, row) for row in rows])
-
-    async def everything(
-        self,
-        *,
-        before: str | None = None,
-        limit: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> list[CheckpointRow]:
-        found: list[tuple[str, Any]] = []
-        for (thread_id,) in await self._db.fetch(SQL["heads"]):
-            page = await self._page(thread_id, None, None, before, limit, metadata)
-            found += [(thread_id, row) for row in page]
-            if limit is not None:
-                found = heapq.nlargest(limit, found, key=lambda item: item[1]["pos"])
-        found.sort(key=lambda item: item[1]["pos"], reverse=True)
-        return await self._with_blobs(found)
-
-    async def _page(
-        self,
-        thread_id: str,
-        ns: str | None,
-        cid: str | None,
-        before: str | None,
-        limit: int | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> list[Any]:
-        """The checkpoints of a thread that fit, newest first, with their pending writes."""
         wanted = dict(metadata or {})
         if wanted.pop("thread_id", thread_id) != thread_id:
             return []
@@ -108,16 +78,17 @@ class LineageReads:
                 values.append(value)
                 conditions += f" AND {condition.format(f'${len(values)}')}"
         way = _BY_AN_ID if cid is not None else _ALONG_ALL if ns is None else _ALONG_ONE
-        return await self._db.fetch(SQL["history"].format(conditions=conditions, **way, **_COLUMNS), *values)
+        rows = await self._db.fetch(SQL["history"].format(conditions=conditions, **way, **_COLUMNS), *values)
+        blobs = await self._blobs({blob for row in rows for blob in row["blobs"]})
+        return [_made(thread_id, row, row["era"], blobs, row["blobs"]) for row in rows]
 
-    async def _with_blobs(self, rows: Sequence[tuple[str, Any]]) -> list[CheckpointRow]:
-        blobs = await self._blobs({blob for _, row in rows for blob in row["blobs"]})
-        return [_made(thread_id, row, row["era"], blobs, row["blobs"]) for thread_id, row in rows]
+    async def thread_ids(self) -> list[str]:
+        return [row[0] for row in await self._db.fetch(SQL["heads"])]
 
     async def _blobs(self, wanted: Collection[int]) -> Blobs:
         if not wanted:
             return {}
-        return {blob: (type_, data) for blob, type_, data in await self._db.fetch(SQL["blobs"], list(wanted))}
+        return {row[0]: Blob(*row) for row in await self._db.fetch(SQL["blobs"], list(wanted))}
 
     async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
         head = await self._head(thread_id)
@@ -141,21 +112,11 @@ class LineageReads:
     async def wrote(self, thread_id: str, run_id: str) -> bool:
         return bool(await self._db.fetchval(SQL["wrote"], thread_id, run_id))
 
-    async def usage(self, thread_id: str) -> Usage:
-        head = await self._head(thread_id)
-        if head is None:
-            return Usage()
-        chain = await self._edges.chain(self._db, head[0])
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
         values = (*columns(chain), floor(chain))
-        count, size, shared = await self._db.fetchrow(SQL["usage_checkpoints"], *values)
-        write_count, write_size, write_shared = await self._db.fetchrow(SQL["usage_writes"], *values)
-        channels = await self._db.fetch(SQL["usage_channels"], *values)
-        return Usage(
-            checkpoints=(count, size),
-            pending_writes=(write_count, write_size),
-            channels={channel: (versions, bytes_) for channel, versions, bytes_, _ in channels},
-            shared_bytes=shared + write_shared + sum(inherited for *_, inherited in channels),
-        )
+        checkpoints = await self._db.fetchrow(SQL["usage_checkpoints"], *values)
+        writes = await self._db.fetchrow(SQL["usage_writes"], *values)
+        return checkpoints, writes, await self._db.fetch(SQL["usage_channels"], *values)
 
 
 def _searched(wanted: Mapping[str, Any]) -> str:
@@ -173,9 +134,8 @@ def _whole(thread_id: str, row: Any) -> CheckpointRow | None:
     """The checkpoint of a row that has its blobs with it."""
     if row is None:
         return None
-    ids = row["blob_ids"]
-    values = () if ids is None else zip(ids, zip(row["blob_types"], row["blob_data"], strict=True), strict=True)
-    return _made(thread_id, row, row["era"], dict(values), row["blobs"])
+    blobs = {blob["id"]: Blob(*blob) for blob in row["needed_blobs"] or ()}
+    return _made(thread_id, row, row["era"], blobs, row["blobs"])
 
 
 def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[int]) -> CheckpointRow:
@@ -190,7 +150,7 @@ def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[i
         body=row["body"],
         refs=dict(zip(map(unescaped, row["channels"]), row["blobs"], strict=True)),
         small=dict(zip(map(unescaped, row["small_channels"]), row["small_bytes"], strict=True)),
-        blobs={blob: blobs[blob] for blob in wanted},
+        blobs=with_bases(wanted, blobs),
         meta=orjson.loads(row["meta"]),
         writes=_writes(row),
     )

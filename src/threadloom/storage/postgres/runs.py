@@ -7,14 +7,12 @@ transaction ends. So the rules on the runs of one thread happen one after the ot
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from threadloom.codec import to_json
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
-from threadloom.storage.postgres.documents import text
-from threadloom.storage.postgres.session import Session
-from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, claimed, delayed_at
+from threadloom.storage.postgres.session import Session, bound
+from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, delayed_at, held
+from threadloom.storage.rows import OUTCOME, RUN
 from threadloom.storage.tasks import GOES_ON
 from threadloom.types import ACTIVE, CancelAction, Outcome, Run, RunStatus
 
@@ -32,26 +30,18 @@ class PostgresRuns:
     async def insert(self, run: Run, claim: Claim | None = None) -> Run:
         await self._db.lock_thread(run.thread_id)
         self._locked.add(run.run_id)
-        metadata, kwargs = to_json(run.metadata).decode(), to_json(run.kwargs).decode()
-        values = (
-            run.run_id,
-            run.thread_id,
-            run.assistant_id,
-            run.created_at,
-            metadata,
-            kwargs,
-            run.multitask_strategy,
-            run.due,
-            run.user_id,
-            task_of(run.metadata),
-            run.temporary,
-            run.priority,
-        )
+        row = RUN.row(run) | {
+            "task_id": task_of(run.metadata),
+            "temporary": run.temporary,
+            "delayed_at": delayed_at(run),
+        }
         if claim is None:
-            run.order = await self._db.fetchval(SQL["insert"], *values, run.status, run.updated_at, delayed_at(run))
+            run.order = await self._db.fetchval(*bound(SQL["insert"], row))
             return run
-        run.order, fence = await self._db.fetchrow(SQL["insert_claimed"], *values, claim.worker, claim.now, claim.lease)
-        return claimed(run, claim, fence, metadata, kwargs)
+        row |= held(claim, 0)
+        row["seq"], row["fence"] = await self._db.fetchrow(*bound(SQL["insert_claimed"], row))
+        run.order = row["seq"]
+        return RUN.of(row)
 
     async def get(self, run_id: str) -> Run | None:
         row = await self._db.fetchrow(SQL["get"], run_id)
@@ -60,17 +50,18 @@ class PostgresRuns:
         if row is None:
             return None
         self._locked.add(run_id)
-        return run_of(row)
+        return RUN.read(row)
 
     async def of_thread(
         self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
     ) -> list[Run]:
         await self._db.lock_thread(thread_id)
-        return [run_of(row) for row in await self._db.fetch(SQL["of_thread"], thread_id, status, limit, offset)]
+        query = SQL["running_of_thread" if status == "running" else "of_thread"]
+        return [RUN.read(row) for row in await self._db.fetch(query, thread_id, status, limit, offset)]
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
         await self._db.lock_thread(thread_id)
-        return [run_of(row) for row in await self._db.fetch(SQL["active_of_thread"], thread_id, limit)]
+        return [RUN.read(row) for row in await self._db.fetch(SQL["active_of_thread"], thread_id, after, limit)]
 
     async def has_active(self, thread_id: str) -> bool:
         await self._db.lock_thread(thread_id)
@@ -89,7 +80,7 @@ class PostgresRuns:
         self, worker: str, now: int, lease: int, limit: int, *, attempts: tuple[int, int | None] = (0, None)
     ) -> list[Run]:
         rows = await self._db.fetch(SQL["claim"], worker, now, lease, limit, *attempts)
-        claimed = [run_of(row) for row in rows]
+        claimed = [RUN.read(row) for row in rows]
         self._db.holds(run.thread_id for run in claimed)
         return claimed
 
@@ -100,7 +91,7 @@ class PostgresRuns:
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
         await self._lock(run_id)
         row = await self._db.fetchrow(SQL["take"], run_id, worker, now, lease)
-        return None if row is None else run_of(row)
+        return None if row is None else RUN.read(row)
 
     async def standing(self, run_id: str) -> Standing | None:
         await self._lock(run_id)
@@ -126,7 +117,7 @@ class PostgresRuns:
         """Those whose threads are just being changed are passed over: the next look finds them."""
         run_ids = [escaped(one.run_id) for one in leases]
         fences, ends = [one.fence for one in leases], [one.end for one in leases]
-        found = [run_of(row) for row in await self._db.fetch(SQL["still_held"], run_ids, fences, ends)]
+        found = [RUN.read(row) for row in await self._db.fetch(SQL["still_held"], run_ids, fences, ends)]
         self._db.holds(run.thread_id for run in found)
         return found
 
@@ -149,33 +140,17 @@ class PostgresRuns:
             await self._db.lock_thread(row["thread_id"])
         await self._db.execute(SQL["delete"], run_id)
 
-    async def delete_of_thread(self, thread_id: str) -> None:
+    async def delete_of_thread(self, thread_id: str) -> int:
         await self._db.lock_thread(thread_id)
-        await self._db.execute(SQL["delete_of_thread"], thread_id)
+        tag = await self._db.execute(SQL["delete_of_thread"], thread_id)
+        return int(tag.removeprefix("DELETE "))
 
     async def put_outcome(self, outcome: Outcome) -> None:
-        await self._db.execute(
-            SQL["put_outcome"],
-            outcome.run_id,
-            outcome.thread_id,
-            outcome.status,
-            outcome.output_json,
-            text(outcome.error),
-            text(outcome.metadata),
-        )
+        await self._db.execute(*bound(SQL["put_outcome"], OUTCOME.row(outcome)))
 
     async def outcome(self, run_id: str) -> Outcome | None:
         row = await self._db.fetchrow(SQL["outcome"], run_id)
-        if row is None:
-            return None
-        return Outcome(
-            run_id=row[0],
-            thread_id=row[1],
-            status=row[2],
-            output_json=row[3],
-            error=None if row[4] is None else orjson.loads(row[4]),
-            metadata=orjson.loads(row[5]),
-        )
+        return None if row is None else OUTCOME.read(row)
 
     async def expire_outcomes(self, thread_id: str, at: int) -> None:
         await self._db.execute(SQL["expire_outcomes"], thread_id, at)
@@ -200,31 +175,6 @@ class PostgresRuns:
             if thread_id is not None:
                 await self._db.lock_thread(thread_id)
                 self._locked.add(run_id)
-
-
-def run_of(row: Mapping[str, Any]) -> Run:
-    """The run that a row with all columns of `runs` holds."""
-    return Run(
-        run_id=row["run_id"],
-        thread_id=row["thread_id"],
-        assistant_id=row["assistant_id"],
-        status=row["status"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        metadata=orjson.loads(row["metadata"]),
-        kwargs=orjson.loads(row["kwargs"]),
-        multitask_strategy=row["multitask_strategy"],
-        due=row["due"],
-        order=row["seq"],
-        attempt=row["attempt"],
-        fence=row["fence"],
-        lease=row["lease"],
-        cancel=row["cancel"],
-        user_id=row["user_id"],
-        priority=row["priority"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-    )
 
 
 def task_of(metadata: Mapping[str, Any]) -> str | None:

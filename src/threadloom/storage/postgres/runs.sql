@@ -1,23 +1,21 @@
 -- name: insert
 -- A new run, at the end of the queue. It is its thread's next when none runs or waits there. Gives its number.
-INSERT INTO runs (run_id, thread_id, assistant_id, created_at, metadata, kwargs, multitask_strategy, due, user_id, task_id,
-    temporary, priority, status, updated_at, delayed_at, ready)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, CASE WHEN $13 = 'pending' AND $15::bigint IS NULL
-    AND NOT EXISTS (SELECT 1 FROM runs WHERE thread_id || '' = $2 AND status = 'running')
-    AND (SELECT seq FROM runs WHERE thread_id = $2 AND status = 'pending' AND delayed_at IS NULL
+INSERT INTO runs ({new_run}, task_id, temporary, delayed_at, ready)
+VALUES ({new_run_values}, :task_id, :temporary, :delayed_at, CASE WHEN :status = 'pending' AND :delayed_at::bigint IS NULL
+    AND NOT EXISTS (SELECT 1 FROM runs WHERE thread_id || '' = :thread_id AND status = 'running')
+    AND (SELECT seq FROM runs WHERE thread_id = :thread_id AND status = 'pending' AND delayed_at IS NULL
          ORDER BY seq + 0 LIMIT 1) IS NULL THEN 0 END)
 RETURNING seq;
 
 -- name: insert_claimed
 -- A new run in a worker's hands. Gives its number and its fence.
-INSERT INTO runs (run_id, thread_id, assistant_id, created_at, metadata, kwargs, multitask_strategy, due, user_id, task_id,
-    temporary, priority, status, attempt, fence, worker, started_at, updated_at, lease)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'running', 1, nextval('fences'), $13, $14, $14, $15)
+INSERT INTO runs ({new_run}, task_id, temporary, worker, fence)
+VALUES ({new_run_values}, :task_id, :temporary, :worker, nextval('fences'))
 RETURNING seq, fence;
 
 -- name: get
 -- One run by id.
-SELECT * FROM runs WHERE run_id = $1;
+SELECT {run} FROM runs WHERE run_id = $1;
 
 -- name: thread_of
 -- The thread of a run.
@@ -25,11 +23,15 @@ SELECT thread_id FROM runs WHERE run_id = $1;
 
 -- name: of_thread
 -- The runs of a thread, newest first, of one status or of all.
-SELECT * FROM runs WHERE thread_id = $1 AND ($2::text IS NULL OR status = $2) ORDER BY seq DESC LIMIT $3 OFFSET $4;
+SELECT {run} FROM runs WHERE thread_id = $1 AND ($2::text IS NULL OR status = $2) ORDER BY seq DESC LIMIT $3 OFFSET $4;
+
+-- name: running_of_thread
+-- The run of a thread that is executed, found without those that wait.
+SELECT {run} FROM runs WHERE thread_id || '' = $1 AND status = 'running' AND status = $2 LIMIT $3 OFFSET $4;
 
 -- name: active_of_thread
 -- Runs of a thread that are still to end, oldest first.
-SELECT * FROM runs WHERE thread_id = $1 AND status IN ('pending', 'running') ORDER BY seq LIMIT $2;
+SELECT {run} FROM runs WHERE thread_id = $1 AND seq > $2 AND status IN ('pending', 'running') ORDER BY seq LIMIT $3;
 
 -- name: has_active
 -- Whether a run of a thread is still to end.
@@ -49,7 +51,7 @@ SELECT count(*) FROM runs WHERE status IN ('pending', 'running') AND user_id = $
 
 -- name: claim
 -- Makes due pending runs running, each of a thread that has none running and that nobody is changing.
-SELECT * FROM tl_claim($1, $2, $3, $4, $5, $6);
+SELECT {run} FROM tl_claim($1, $2, $3, $4, $5, $6);
 
 -- name: outlook
 -- Whether `claim` finds anything to do, and when the next run is due that waits for its time.
@@ -70,7 +72,7 @@ SELECT count(*) FROM anew;
 
 -- name: take
 -- Makes a pending run running, in the hands of a worker.
-SELECT * FROM tl_take($1, $2, $3, $4);
+SELECT {run} FROM tl_take($1, $2, $3, $4);
 
 -- name: standing
 -- How a run stands.
@@ -108,7 +110,7 @@ SELECT run_id, fence, lease FROM runs WHERE status = 'running' ORDER BY seq;
 
 -- name: still_held
 -- The runs of these leases that have not been renewed since, of threads that nobody else is changing; locks those threads.
-SELECT * FROM tl_still_held($1, $2, $3);
+SELECT {run} FROM tl_still_held($1, $2, $3);
 
 -- name: set_status
 -- A new status; a run that is no longer running holds no lease and no fence.
@@ -132,13 +134,13 @@ DELETE FROM runs WHERE thread_id = $1;
 
 -- name: put_outcome
 -- Keeps how a run ended.
-INSERT INTO outcomes (run_id, thread_id, status, output, error, metadata) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO outcomes ({outcome}) VALUES ({outcome_values})
 ON CONFLICT (run_id) DO UPDATE SET thread_id = excluded.thread_id, status = excluded.status, output = excluded.output,
     error = excluded.error, metadata = excluded.metadata, expires_at = NULL;
 
 -- name: outcome
 -- How a run ended.
-SELECT run_id, thread_id, status, output, error, metadata FROM outcomes WHERE run_id = $1;
+SELECT {outcome} FROM outcomes WHERE run_id = $1;
 
 -- name: expire_outcomes
 -- The outcomes of a thread that goes are kept until a moment.

@@ -1,8 +1,10 @@
 """One transaction on PostgreSQL, as the tables see it."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from threadloom.storage import named
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -12,6 +14,12 @@ EACH = ""
 _LOCK = "SELECT pg_advisory_xact_lock(tl_key($1))"
 _LITERAL = re.compile(r"[0-9A-Za-z_-]+")
 """A thread id that can stand in a statement's text as it is. UUIDs are like that."""
+
+
+def bound(statement: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A statement with named parameters as PostgreSQL takes it, and their values. See `storage.named.bound`."""
+    text, values = named.bound(statement, row, "$")
+    return (text, *values)
 
 
 class MoreThanOne(BaseException):

@@ -2,8 +2,8 @@
 
 from threadloom.storage.named import load
 from threadloom.storage.postgres.filters import Arguments, condition
-from threadloom.storage.postgres.runs import run_of
 from threadloom.storage.postgres.session import Session
+from threadloom.storage.rows import RUN
 from threadloom.storage.tasks import Task, TaskQuery
 
 SQL = load(__package__, "tasks.sql")
@@ -20,7 +20,7 @@ class PostgresTasks:
         found = _found(query, arguments)
         page = f"LIMIT {arguments.put(query.limit)} OFFSET {arguments.put(query.offset)}"
         rows = await self._db.fetch(f"{found}\nORDER BY r.updated_at DESC, t.first DESC {page}", *arguments)
-        return [Task(row["task"], run_of(row)) for row in rows]
+        return [Task(row[0], RUN.read(row[1:])) for row in rows]
 
     async def count(self, query: TaskQuery) -> int:
         arguments = Arguments()

@@ -10,7 +10,7 @@ WITH tasks AS (
     FROM runs r
     WHERE r.assistant_id = $1 AND ($2::text IS NULL OR r.thread_id = $2) AND r.task_id IS NULL AND NOT r.temporary
 )
-SELECT t.task, t.first, r.* FROM tasks t JOIN runs r ON r.seq = t.newest LEFT JOIN outcomes o ON o.run_id = r.run_id
+SELECT t.task, {r.run} FROM tasks t JOIN runs r ON r.seq = t.newest LEFT JOIN outcomes o ON o.run_id = r.run_id
 WHERE ($3::text IS NULL OR $3 = CASE r.status
         WHEN 'pending' THEN 'submitted'
         WHEN 'running' THEN 'working'

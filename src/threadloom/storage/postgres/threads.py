@@ -1,31 +1,21 @@
 """Thread records in PostgreSQL. What a thread shows of its state is a row of `states`, which copies share until they part."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import msgspec
-import orjson
 
 from threadloom.codec import to_json
 from threadloom.storage.containment import certain_texts
 from threadloom.storage.filters import Filter
 from threadloom.storage.named import load
-from threadloom.storage.postgres.documents import escaped, searchable, text
+from threadloom.storage.postgres.connections import texts
+from threadloom.storage.postgres.documents import escaped, searchable
 from threadloom.storage.postgres.filters import Arguments, Literals, condition
-from threadloom.storage.postgres.session import Session
-from threadloom.storage.threads import ThreadQuery
+from threadloom.storage.postgres.session import Session, bound
+from threadloom.storage.rows import THREAD, json_text, ttl_columns, ttl_of
+from threadloom.storage.threads import ThreadQuery, search
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
 SQL = load(__package__, "threads.sql")
-
-ORDER = {
-    "thread_id": "t.thread_id",
-    "status": "t.status",
-    "created_at": "t.created_at",
-    "updated_at": "t.updated_at",
-    "state_updated_at": "t.state_updated_at",
-}
-"""What each `sort_by` sorts by. Ties keep the order of making."""
 
 
 class PostgresThreads:
@@ -39,33 +29,24 @@ class PostgresThreads:
             self._db.holds([thread.thread_id])  # from whom should it be kept? A batch makes very many
         else:
             await self._db.lock_thread(thread.thread_id)
-        ttl = thread.ttl
-        made = await self._db.fetchval(
-            SQL["insert"],
-            thread.thread_id,
-            thread.created_at,
-            thread.updated_at,
-            thread.state_updated_at,
-            text(thread.metadata),
-            searchable(thread.metadata),
-            thread.status,
-            text(thread.config),
-            text(thread.error),
-            ttl and ttl.minutes,
-            ttl and ttl.strategy,
-            ttl and ttl.expires_at,
-            _fork(thread.forked_from),
-            thread.forked_from and thread.forked_from.thread_id,
-            thread.values_json,
-            thread.interrupts_json,
-            thread.priority,
-        )
+        more = {"search": searchable(thread.metadata)} | _source(thread)
+        made = await self._db.fetchval(*bound(SQL["insert"], THREAD.row(thread) | more))
         return bool(made)
+
+    async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
+        self._db.holds(metadata)
+        more = {
+            "thread_ids": texts(metadata),
+            "documents": [json_text(one) for one in metadata.values()],
+            "searches": [searchable(one) for one in metadata.values()],
+            "state_of": state_of,
+        }
+        await self._db.execute(*bound(SQL["insert_copies"], THREAD.row(record) | more | _source(record)))
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
         await self._db.lock_thread(thread_id)
         row = await self._db.fetchrow(SQL["get" if with_state else "get_plain"], thread_id)
-        return None if row is None else _thread(row)
+        return None if row is None else THREAD.read(row)
 
     async def update(
         self,
@@ -80,7 +61,14 @@ class PostgresThreads:
         await self._db.lock_thread(thread_id)
         search = None if metadata is None else searchable(metadata)
         await self._db.execute(
-            SQL["update"], thread_id, updated_at, state_updated_at, text(metadata), search, status, text(config)
+            SQL["update"],
+            thread_id,
+            updated_at,
+            state_updated_at,
+            json_text(metadata),
+            search,
+            status,
+            json_text(config),
         )
 
     async def set_state(
@@ -92,21 +80,15 @@ class PostgresThreads:
         error: Mapping[str, Any] | None,
     ) -> None:
         await self._db.lock_thread(thread_id)
-        await self._db.execute(SQL["set_state"], thread_id, values_json, interrupts_json, text(error))
+        await self._db.execute(SQL["set_state"], thread_id, values_json, interrupts_json, json_text(error))
 
     async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None:
         await self._db.lock_thread(thread_id)
-        await self._db.execute(SQL["set_error"], thread_id, text(error))
-
-    async def share_state(self, source: str, target: str) -> None:
-        await self._db.lock_thread(source)
-        await self._db.lock_thread(target)
-        await self._db.execute(SQL["share_state"], source, target)
+        await self._db.execute(SQL["set_error"], thread_id, json_text(error))
 
     async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None:
         await self._db.lock_thread(thread_id)
-        values = (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.expires_at)
-        await self._db.execute(SQL["set_ttl"], thread_id, *values)
+        await self._db.execute(SQL["set_ttl"], thread_id, *ttl_columns(ttl))
 
     async def set_priority(self, thread_id: str, priority: int) -> None:
         await self._db.lock_thread(thread_id)
@@ -123,7 +105,7 @@ class PostgresThreads:
     async def ttl(self, thread_id: str) -> Ttl | None:
         await self._db.lock_thread(thread_id)
         row = await self._db.fetchrow(SQL["ttl"], thread_id)
-        return None if row is None or row[2] is None else Ttl(minutes=row[0], strategy=row[1], expires_at=row[2])
+        return None if row is None else ttl_of(*row)
 
     async def copies(self, thread_id: str) -> list[str]:
         return [row[0] for row in await self._db.fetch(SQL["copies"], thread_id)]
@@ -131,18 +113,8 @@ class PostgresThreads:
     async def search(self, query: ThreadQuery) -> list[Thread]:
         literals = Literals()
         where = _where(query, literals)
-        direction = "DESC" if query.descending else "ASC"
-        order = f"ORDER BY {ORDER[query.sort_by]} {direction}, t.seq"
         page = f"LIMIT {literals.put(query.limit)} OFFSET {literals.put(query.offset)}"
-        state = 's."values", s.interrupts' if query.with_state else "NULL, NULL"
-        join = "LEFT JOIN states s ON s.id = t.state_id" if query.with_state else ""
-        # Rows are chosen by number first, so that sorting moves no documents about.
-        sql = (
-            "SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,"
-            f" t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, {state}, t.priority"
-            f" FROM (SELECT t.seq FROM threads t {where} {order} {page}) c JOIN threads t ON t.seq = c.seq {join} {order}"
-        )
-        return [_thread(row) for row in await self._db.fetch(sql)]
+        return [THREAD.read(row) for row in await self._db.fetch(search(query, where, page))]
 
     async def count(self, query: ThreadQuery) -> int:
         literals = Literals()
@@ -155,29 +127,18 @@ class PostgresThreads:
         return newest
 
     async def expired(self, now: int, limit: int) -> list[Thread]:
-        return [_thread(row) for row in await self._db.fetch(SQL["expired"], now, limit)]
+        return [THREAD.read(row) for row in await self._db.fetch(SQL["expired"], now, limit)]
 
 
-def _fork(forked_from: ForkedFrom | None) -> str | None:
-    return None if forked_from is None else text(msgspec.structs.asdict(forked_from))
-
-
-def _thread(row: Sequence[Any]) -> Thread:
-    return Thread(
-        thread_id=row[0],
-        created_at=row[1],
-        updated_at=row[2],
-        state_updated_at=row[3],
-        metadata=orjson.loads(row[4]),
-        status=row[5],
-        config=orjson.loads(row[6]),
-        error=None if row[7] is None else orjson.loads(row[7]),
-        ttl=None if row[10] is None else Ttl(minutes=row[8], strategy=row[9], expires_at=row[10]),
-        forked_from=None if row[11] is None else ForkedFrom(**orjson.loads(row[11])),
-        values_json=row[12],
-        interrupts_json=row[13],
-        priority=row[14],
-    )
+def _source(thread: Thread) -> dict[str, Any]:
+    """Where a thread comes from, as parameters."""
+    source = thread.forked_from or ForkedFrom(thread_id="", checkpoint_id=None, at=0)
+    return {
+        "source": source.thread_id,
+        "checkpoint_id": source.checkpoint_id,
+        "at": source.at,
+        "user_id": source.user_id,
+    }
 
 
 def _where(query: ThreadQuery, arguments: Arguments) -> str:

@@ -1,16 +1,36 @@
 -- name: insert
--- A new thread, unless its id is taken, with what it shows of its state, if that is anything.
+-- A new thread, unless its id is taken, with what it shows of its state, if that is anything, and where it comes from.
 WITH state AS (
     INSERT INTO states ("values", interrupts)
-    SELECT $15, $16
-    WHERE ($15::bytea IS NOT NULL OR $16::bytea IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM threads WHERE thread_id = $1)
+    SELECT :values, :interrupts
+    WHERE (:values::bytea IS NOT NULL OR :interrupts::bytea IS NOT NULL)
+      AND NOT EXISTS (SELECT 1 FROM threads WHERE thread_id = :thread_id)
     RETURNING id
+),
+made AS (
+    INSERT INTO threads ({new_thread}, search, state_id)
+    VALUES ({new_thread_values}, :search, (SELECT id FROM state))
+    ON CONFLICT (thread_id) DO NOTHING
+    RETURNING seq, thread_id
+),
+fork AS (
+    INSERT INTO forks (child, thread_id, parent, root, root_id, checkpoint_id, at, user_id)
+    SELECT m.seq, m.thread_id, p.seq, coalesce(f.root, p.seq), coalesce(f.root_id, p.thread_id), :checkpoint_id, :at, :user_id
+    FROM made m JOIN threads p ON p.thread_id = :source LEFT JOIN forks f ON f.child = p.seq
 )
-INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, search, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from, priority, state_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $17, (SELECT id FROM state))
-ON CONFLICT (thread_id) DO NOTHING
-RETURNING true;
+SELECT true FROM made;
+
+-- name: insert_copies
+-- New threads that show the state of one, and where they come from.
+WITH made AS (
+    INSERT INTO threads ({new_thread}, search, state_id)
+    SELECT {new_copy_values}, c.search, (SELECT state_id FROM threads WHERE thread_id = :state_of)
+    FROM unnest(:thread_ids::text[], :documents::text[], :searches::jsonb[]) AS c (thread_id, metadata, search)
+    RETURNING seq, thread_id
+)
+INSERT INTO forks (child, thread_id, parent, root, root_id, checkpoint_id, at, user_id)
+SELECT m.seq, m.thread_id, p.seq, coalesce(f.root, p.seq), coalesce(f.root_id, p.thread_id), :checkpoint_id, :at, :user_id
+FROM made m JOIN threads p ON p.thread_id = :source LEFT JOIN forks f ON f.child = p.seq;
 
 -- name: newest_change
 -- The moment of the latest change of any thread.
@@ -18,15 +38,11 @@ SELECT max(updated_at) FROM threads WHERE updated_at > 0;
 
 -- name: get
 -- One thread by id, with what it shows of its state.
-SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,
-    t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, s."values", s.interrupts, t.priority
-FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = $1;
+SELECT {thread_with_state} FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = $1;
 
 -- name: get_plain
 -- One thread by id, without its state.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE thread_id = $1;
+SELECT {thread_without_state} FROM threads t WHERE thread_id = $1;
 
 -- name: update
 -- Sets the fields given; NULL leaves one as it is.
@@ -38,10 +54,6 @@ WHERE thread_id = $1;
 -- name: set_state
 -- What a thread shows of its state, on a row of its own.
 SELECT tl_set_state($1, $2, $3, $4);
-
--- name: share_state
--- Lets a thread show the very state row that another one shows.
-SELECT tl_share_state($1, $2);
 
 -- name: set_error
 -- What went wrong last, or NULL.
@@ -56,7 +68,7 @@ UPDATE threads SET priority = $2 WHERE thread_id = $1;
 UPDATE threads SET ttl_minutes = $2, ttl_strategy = $3, expires_at = $4 WHERE thread_id = $1;
 
 -- name: delete
--- Removes a thread's row, and the state it showed if no other shows it. Its copies become copies of what it was a copy of.
+-- Removes a thread's row, the state it showed if no other shows it, and where it came from unless copies of it are known.
 SELECT tl_delete_thread($1);
 
 -- name: ttl
@@ -65,14 +77,12 @@ SELECT ttl_minutes, ttl_strategy, expires_at FROM threads WHERE thread_id = $1;
 
 -- name: copies
 -- All that descend from a thread by copying.
-WITH RECURSIVE copies (thread_id) AS (
-    SELECT thread_id FROM threads WHERE copied_from = $1
-    UNION SELECT t.thread_id FROM copies c JOIN threads t ON t.copied_from = c.thread_id
+WITH RECURSIVE copies (seq) AS (
+    SELECT f.child FROM threads t JOIN forks f ON f.parent = t.seq WHERE t.thread_id = $1
+    UNION ALL SELECT f.child FROM copies c JOIN forks f ON f.parent = c.seq
 )
-SELECT thread_id FROM copies WHERE thread_id <> $1;
+SELECT t.thread_id FROM copies c JOIN threads t ON t.seq = c.seq;
 
 -- name: expired
 -- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE expires_at IS NOT NULL AND expires_at <= $1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT $2;
+SELECT {thread_without_state} FROM threads t WHERE expires_at IS NOT NULL AND expires_at <= $1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT $2;

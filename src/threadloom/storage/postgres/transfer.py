@@ -9,12 +9,12 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.errors import StartError, StorageError
 from threadloom.storage.postgres import BLOB_RANGE
-from threadloom.storage.postgres.collect import AT_ONCE, CUTS
 from threadloom.storage.postgres.connections import connected, escaped, explained, unescaped
 from threadloom.storage.postgres.documents import searchable
 from threadloom.storage.postgres.items import place_of
 from threadloom.storage.postgres.migrate import migrate, migrations, version
 from threadloom.storage.postgres.runs import task_of
+from threadloom.storage.postgres.segments import AT_ONCE, CUTS
 from threadloom.storage.transfer import BATCH, TABLES, Numbers, Row
 
 NEXT = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM {}"

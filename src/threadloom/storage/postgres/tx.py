@@ -25,7 +25,7 @@ class PostgresTx:
         session: the transaction.
         edges: what the process knows of segments.
         vectors: the vectors that the process has read.
-        collect_later: see `LineageCuts`.
+        collect_later: see `PostgresSegments`.
     """
 
     def __init__(self, session: Session, edges: Edges, vectors: VectorCache, collect_later: Callable[[], None]) -> None:
@@ -34,42 +34,13 @@ class PostgresTx:
         self._vectors = vectors
         self._collect_later = collect_later
 
-    @cached_property
-    def lineage(self) -> PostgresLineage:
-        return PostgresLineage(self._session, self._edges, self._collect_later)
-
-    @cached_property
-    def threads(self) -> PostgresThreads:
-        return PostgresThreads(self._session)
-
-    @cached_property
-    def runs(self) -> PostgresRuns:
-        return PostgresRuns(self._session)
-
-    @cached_property
-    def events(self) -> PostgresEvents:
-        return PostgresEvents(self._session)
-
-    @cached_property
-    def assistants(self) -> PostgresAssistants:
-        return PostgresAssistants(self._session)
-
-    @cached_property
-    def crons(self) -> PostgresCrons:
-        return PostgresCrons(self._session)
-
-    @cached_property
-    def items(self) -> PostgresItems:
-        return PostgresItems(self._session, self._vectors)
-
-    @cached_property
-    def tasks(self) -> PostgresTasks:
-        return PostgresTasks(self._session)
-
-    @cached_property
-    def deliveries(self) -> PostgresDeliveries:
-        return PostgresDeliveries(self._session)
-
-    @cached_property
-    def ciphertexts(self) -> PostgresCiphertexts:
-        return PostgresCiphertexts(self._session)
+    lineage = cached_property(lambda self: PostgresLineage(self._session, self._edges, self._collect_later))
+    threads = cached_property(lambda self: PostgresThreads(self._session))
+    runs = cached_property(lambda self: PostgresRuns(self._session))
+    events = cached_property(lambda self: PostgresEvents(self._session))
+    assistants = cached_property(lambda self: PostgresAssistants(self._session))
+    crons = cached_property(lambda self: PostgresCrons(self._session))
+    items = cached_property(lambda self: PostgresItems(self._session, self._vectors))
+    tasks = cached_property(lambda self: PostgresTasks(self._session))
+    deliveries = cached_property(lambda self: PostgresDeliveries(self._session))
+    ciphertexts = cached_property(lambda self: PostgresCiphertexts(self._session))

@@ -1,27 +1,19 @@
 """Assistants and their versions in SQLite."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from threadloom.codec import to_json
-from threadloom.storage.assistants import AssistantQuery
-from threadloom.storage.named import load
+from threadloom.storage.assistants import SORTED_BY, AssistantQuery
+from threadloom.storage.named import bound, load
+from threadloom.storage.rows import ASSISTANT
 from threadloom.storage.sqlite.filters import condition
 from threadloom.types import Assistant
 
 SQL = load(__package__, "assistants.sql")
 
-ORDER = {
-    "assistant_id": "assistant_id",
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-    "name": "casefold(name)",
-    "graph_id": "graph_id",
-}
-"""What each `sort_by` sorts by. Ties keep the order of making."""
+ORDER = {**SORTED_BY, "name": "casefold(name)"}
 
 
 class SqliteAssistants:
@@ -31,10 +23,10 @@ class SqliteAssistants:
         self._connection = connection
 
     async def insert(self, assistant: Assistant) -> bool:
-        row = _to_row(assistant)
-        if self._connection.execute(SQL["insert"], row).rowcount == 0:
+        row = ASSISTANT.row(assistant)
+        if self._connection.execute(*bound(SQL["insert"], row)).rowcount == 0:
             return False
-        self._connection.execute(SQL["insert_version"], row)
+        self._connection.execute(*bound(SQL["insert_version"], row))
         return True
 
     async def get(self, assistant_id: str) -> Assistant | None:
@@ -44,10 +36,9 @@ class SqliteAssistants:
         """Whoever writes is alone."""
 
     async def add_version(self, assistant: Assistant) -> Assistant:
-        (number,) = self._connection.execute(SQL["next_version"], (assistant.assistant_id,)).fetchone()
-        row = _to_row(assistant) | {"version": number}
-        self._connection.execute(SQL["insert_version"], row)
-        self._connection.execute(SQL["update"], row)
+        row = ASSISTANT.row(assistant)
+        (row["version"],) = self._connection.execute(*bound(SQL["add_version"], row)).fetchone()
+        self._connection.execute(*bound(SQL["update"], row))
         stored = await self.get(assistant.assistant_id)
         assert stored is not None
         return stored
@@ -56,18 +47,18 @@ class SqliteAssistants:
         self, assistant_id: str, *, metadata: Mapping[str, Any] | None = None, limit: int = 10, offset: int = 0
     ) -> list[Assistant]:
         wanted = {"assistant_id": assistant_id, "metadata": _filter(metadata), "limit": limit, "offset": offset}
-        return [_from_row(row) for row in self._connection.execute(SQL["versions"], wanted)]
+        return [ASSISTANT.read(row) for row in self._connection.execute(SQL["versions"], wanted)]
 
     async def version(self, assistant_id: str, number: int) -> Assistant | None:
         return self._one("version", assistant_id, number)
 
     async def set_current(self, assistant: Assistant) -> None:
-        self._connection.execute(SQL["update"], _to_row(assistant))
+        self._connection.execute(*bound(SQL["update"], ASSISTANT.row(assistant)))
 
     async def restate(self, assistant: Assistant) -> None:
-        row = _to_row(assistant)
-        self._connection.execute(SQL["restate_version"], row)
-        self._connection.execute(SQL["restate_current"], row)
+        row = ASSISTANT.row(assistant)
+        self._connection.execute(*bound(SQL["restate_version"], row))
+        self._connection.execute(*bound(SQL["restate_current"], row))
 
     async def delete(self, assistant_id: str) -> bool:
         self._connection.execute(SQL["delete_versions"], (assistant_id,))
@@ -78,7 +69,7 @@ class SqliteAssistants:
         order = f"ORDER BY {ORDER[query.sort_by]} {direction}, seq {direction} LIMIT :limit OFFSET :offset"
         where, wanted = _filters(query)
         wanted |= {"limit": query.limit, "offset": query.offset}
-        return [_from_row(row) for row in self._connection.execute(f"{SQL['search']}{where}\n{order}", wanted)]
+        return [ASSISTANT.read(row) for row in self._connection.execute(f"{SQL['search']}{where}\n{order}", wanted)]
 
     async def count(self, query: AssistantQuery) -> int:
         where, wanted = _filters(query)
@@ -87,37 +78,7 @@ class SqliteAssistants:
 
     def _one(self, name: str, *arguments: str | int) -> Assistant | None:
         row = self._connection.execute(SQL[name], arguments).fetchone()
-        return None if row is None else _from_row(row)
-
-
-def _to_row(assistant: Assistant) -> dict[str, Any]:
-    return {
-        "assistant_id": assistant.assistant_id,
-        "graph_id": assistant.graph_id,
-        "version": assistant.version,
-        "created_at": assistant.created_at,
-        "updated_at": assistant.updated_at,
-        "name": assistant.name,
-        "description": assistant.description,
-        "config": to_json(assistant.config).decode(),
-        "context": to_json(assistant.context).decode(),
-        "metadata": to_json(assistant.metadata).decode(),
-    }
-
-
-def _from_row(row: Sequence[Any]) -> Assistant:
-    return Assistant(
-        assistant_id=row[0],
-        graph_id=row[1],
-        version=row[2],
-        created_at=row[3],
-        updated_at=row[4],
-        name=row[5],
-        description=row[6],
-        config=orjson.loads(row[7]),
-        context=orjson.loads(row[8]),
-        metadata=orjson.loads(row[9]),
-    )
+        return None if row is None else ASSISTANT.read(row)
 
 
 def _filter(metadata: Mapping[str, Any] | None) -> str | None:

@@ -2,39 +2,31 @@
 
 -- name: insert
 -- A new assistant, unless its id is taken.
-INSERT INTO assistants
-    (assistant_id, graph_id, version, created_at, updated_at, name, description, config, context, metadata)
-VALUES
-    (:assistant_id, :graph_id, :version, :created_at, :updated_at, :name, :description, :config, :context, :metadata)
+INSERT INTO assistants ({assistant}) VALUES ({assistant_values})
 ON CONFLICT (assistant_id) DO NOTHING;
 
 -- name: insert_version
 -- A version, made at `updated_at`.
-INSERT INTO assistant_versions
-    (assistant_id, version, graph_id, created_at, name, description, config, context, metadata)
-VALUES
-    (:assistant_id, :version, :graph_id, :updated_at, :name, :description, :config, :context, :metadata);
+INSERT INTO assistant_versions ({new_version}) VALUES ({new_version_values});
 
 -- name: update
 -- The current record. `created_at` never moves.
-UPDATE assistants
-SET graph_id = :graph_id, version = :version, updated_at = :updated_at, name = :name, description = :description,
-    config = :config, context = :context, metadata = :metadata
-WHERE assistant_id = :assistant_id;
+UPDATE assistants SET {assistant_changes}, version = :version WHERE assistant_id = :assistant_id;
 
--- name: next_version
--- One more than the highest version there ever was.
-SELECT coalesce(max(version), 0) + 1 FROM assistant_versions WHERE assistant_id = ?;
+-- name: add_version
+-- A version after the highest there ever was, made at `updated_at`. Gives its number.
+INSERT INTO assistant_versions ({new_version})
+SELECT {next_version_values} FROM assistant_versions WHERE assistant_id = :assistant_id RETURNING version;
 
 -- name: get
 -- One assistant in its current version.
-SELECT assistant_id, graph_id, version, created_at, updated_at, name, description, config, context, metadata
+SELECT {assistant}
 FROM assistants
 WHERE assistant_id = ?;
 
 -- name: versions
 -- Versions of one assistant, newest first.
-SELECT assistant_id, graph_id, version, created_at, created_at, name, description, config, context, metadata
+SELECT {version}
 FROM assistant_versions
 WHERE assistant_id = :assistant_id AND (:metadata IS NULL OR contains(metadata, :metadata))
 ORDER BY version DESC
@@ -42,7 +34,7 @@ LIMIT :limit OFFSET :offset;
 
 -- name: version
 -- One version of one assistant.
-SELECT assistant_id, graph_id, version, created_at, created_at, name, description, config, context, metadata
+SELECT {version}
 FROM assistant_versions
 WHERE assistant_id = ? AND version = ?;
 
@@ -66,7 +58,7 @@ DELETE FROM assistant_versions WHERE assistant_id = ?;
 
 -- name: search
 -- Assistants by filters; the order is put behind it.
-SELECT assistant_id, graph_id, version, created_at, updated_at, name, description, config, context, metadata
+SELECT {assistant}
 FROM assistants
 WHERE (:graphs IS NULL OR graph_id IN (SELECT value FROM json_each(:graphs)))
     AND (:graph_id IS NULL OR graph_id = :graph_id)

@@ -6,84 +6,37 @@ from typing import Any
 
 import msgspec
 
-from threadloom.storage.ciphertexts import Column, Key, Stored
-from threadloom.storage.sqlite.items import decode, encode
+from threadloom.storage.ciphertexts import COLUMNS, KEYS, TYPES, UNTYPED, Column, Key, Stored, table_and_name
+from threadloom.storage.items import decode, encode
 
 
 class _Shape(msgspec.Struct, frozen=True):
-    """Where a column is: the rows it is read from, their key, the column itself, that of its type, and how it is replaced."""
+    """Where a column is: the rows it is read from, their key, the column, how it is replaced, and the column of its type."""
 
     source: str
     key: tuple[str, ...]
     data: str
-    type: str = "''"
-    target: str = ""
+    target: str
+    type: str = UNTYPED
 
 
-def _of(table: str, key: str, *columns: str, type: str = "''") -> dict[str, _Shape]:
-    keys = tuple(key.split(", "))
-    where = " AND ".join(f"{name} = ?" for name in keys)
-    made = {}
-    for column in columns:
-        sets = f"{column} = CASE typeof({column}) WHEN 'text' THEN CAST(? AS TEXT) ELSE ? END"
-        if type != "''":
-            sets += f", {type} = ?"
-        made[column] = _Shape(table, keys, column, type, f"UPDATE {table} SET {sets} WHERE {where}")
-    return made
+def _shape(column: Column) -> _Shape:
+    table, name = table_and_name(column)
+    key = KEYS[column.partition(".")[0]]
+    type_ = TYPES.get(column, UNTYPED)
+    sets = f"{name} = CASE typeof({name}) WHEN 'text' THEN CAST(? AS TEXT) ELSE ? END"
+    if table == "states":
+        source, key, data = "threads t JOIN states s ON s.id = t.state_id", ("t.thread_id",), f"s.{name}"
+        return _Shape(
+            source, key, data, f"UPDATE states SET {sets} WHERE id = (SELECT state_id FROM threads WHERE thread_id = ?)"
+        )
+    if type_ != UNTYPED:
+        sets += f", {type_} = ?"
+    where = " AND ".join(f"{part} = ?" for part in key)
+    return _Shape(table, key, name, f"UPDATE {table} SET {sets} WHERE {where}", type_)
 
 
-def _state(column: str) -> _Shape:
-    """A column of `states`, found by any of the threads that show it."""
-    return _Shape(
-        "threads t JOIN states s ON s.id = t.state_id",
-        ("t.thread_id",),
-        f"s.{column}",
-        target=f"UPDATE states SET {column} = CASE typeof({column}) WHEN 'text' THEN CAST(? AS TEXT) ELSE ? END"
-        " WHERE id = (SELECT state_id FROM threads WHERE thread_id = ?)",
-    )
-
-
-_CKS = _of("cks", "pos", "body", type="btype") | _of("cks", "pos", "meta")
-_BLOBS = _of("blobs", "id", "data", type="type")
-_WRITES = _of("writes", "pos", "data", type="type")
-_THREADS = _of("threads", "thread_id", "metadata", "config", "error")
-_RUNS = _of("runs", "run_id", "metadata", "kwargs")
-_OUTCOMES = _of("outcomes", "run_id", "output", "error", "metadata")
-_EVENTS = _of("events", "thread_id, seq", "data")
-_ASSISTANTS = _of("assistants", "assistant_id", "config", "context", "metadata")
-_VERSIONS = _of("assistant_versions", "assistant_id, version", "config", "context", "metadata")
-_CRONS = _of("crons", "cron_id", "payload", "metadata", "user", "last_error")
-_ITEMS = _of("items", "ns, key", "value")
-
-SHAPES: dict[Column, _Shape] = {
-    "checkpoints.body": _CKS["body"],
-    "checkpoints.metadata": _CKS["meta"],
-    "blobs.data": _BLOBS["data"],
-    "writes.data": _WRITES["data"],
-    "states.values": _state('"values"'),
-    "states.interrupts": _state("interrupts"),
-    "threads.metadata": _THREADS["metadata"],
-    "threads.config": _THREADS["config"],
-    "threads.error": _THREADS["error"],
-    "runs.metadata": _RUNS["metadata"],
-    "runs.kwargs": _RUNS["kwargs"],
-    "outcomes.output": _OUTCOMES["output"],
-    "outcomes.error": _OUTCOMES["error"],
-    "outcomes.metadata": _OUTCOMES["metadata"],
-    "events.data": _EVENTS["data"],
-    "deliveries.body": _of("deliveries", "delivery_id", "body")["body"],
-    "assistants.config": _ASSISTANTS["config"],
-    "assistants.context": _ASSISTANTS["context"],
-    "assistants.metadata": _ASSISTANTS["metadata"],
-    "assistant_versions.config": _VERSIONS["config"],
-    "assistant_versions.context": _VERSIONS["context"],
-    "assistant_versions.metadata": _VERSIONS["metadata"],
-    "crons.payload": _CRONS["payload"],
-    "crons.metadata": _CRONS["metadata"],
-    "crons.user": _CRONS["user"],
-    "crons.last_error": _CRONS["last_error"],
-    "items.value": _ITEMS["value"],
-}
+SHAPES = {column: _shape(column) for column in COLUMNS}
 
 
 class SqliteCiphertexts:
@@ -101,7 +54,7 @@ class SqliteCiphertexts:
 
     async def put(self, column: Column, stored: Stored) -> None:
         shape = SHAPES[column]
-        typed = () if shape.type == "''" else (stored.type,)
+        typed = () if shape.type == UNTYPED else (stored.type,)
         self._db.execute(shape.target, (stored.data, stored.data, *typed, *_inward(column, stored.key)))
 
     async def page(self, column: Column, after: Key | None, limit: int) -> Sequence[Stored]:

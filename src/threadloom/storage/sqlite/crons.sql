@@ -2,32 +2,21 @@
 
 -- name: insert
 -- A new cron.
-INSERT INTO crons
-    (cron_id, assistant_id, thread_id, user_id, schedule, timezone, end_time, ends_at, payload, next_run_date, metadata,
-     on_run_completed, user, enabled, created_at, updated_at)
-VALUES
-    (:cron_id, :assistant_id, :thread_id, :user_id, :schedule, :timezone, :end_time, :ends_at, :payload, :next_run_date,
-     :metadata, :on_run_completed, :user, :enabled, :created_at, :updated_at);
+INSERT INTO crons ({new_cron}, ends_at) VALUES ({new_cron_values}, :ends_at);
 
 -- name: get
 -- One cron.
-SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
-    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error, user
+SELECT {cron}
 FROM crons
 WHERE cron_id = ?;
 
 -- name: update
 -- What a caller can change.
-UPDATE crons
-SET schedule = :schedule, timezone = :timezone, end_time = :end_time, ends_at = :ends_at, payload = :payload,
-    next_run_date = :next_run_date, metadata = :metadata, on_run_completed = :on_run_completed, enabled = :enabled,
-    updated_at = :updated_at
-WHERE cron_id = :cron_id;
+UPDATE crons SET {cron_changes}, ends_at = :ends_at WHERE cron_id = :cron_id;
 
 -- name: due
 -- Enabled crons whose date has come.
-SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
-    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error, user
+SELECT {cron}
 FROM crons
 WHERE enabled AND next_run_date <= :now
 ORDER BY next_run_date, seq
@@ -35,8 +24,7 @@ LIMIT :limit;
 
 -- name: reckoned_after
 -- Enabled crons that were fired or changed after a moment and have a date, by id.
-SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
-    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error, user
+SELECT {cron}
 FROM crons
 WHERE enabled AND next_run_date IS NOT NULL AND (last_fired_at > :moment OR updated_at > :moment) AND cron_id > :beyond
 ORDER BY cron_id LIMIT :limit;
@@ -65,8 +53,7 @@ DELETE FROM crons WHERE assistant_id = ?;
 
 -- name: search
 -- Crons by filters; the order is put behind it.
-SELECT cron_id, assistant_id, schedule, created_at, updated_at, thread_id, user_id, timezone, end_time, payload,
-    next_run_date, metadata, on_run_completed, enabled, last_fired_at, last_run_id, last_error, user
+SELECT {cron}
 FROM crons
 WHERE (:assistant_id IS NULL OR assistant_id = :assistant_id)
     AND (:thread_id IS NULL OR thread_id = :thread_id)

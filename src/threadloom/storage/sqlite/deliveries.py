@@ -4,11 +4,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from threadloom.codec import to_json
 from threadloom.storage.deliveries import DeliveryQuery
-from threadloom.storage.named import load
+from threadloom.storage.named import bound, load
+from threadloom.storage.rows import DELIVERY
 from threadloom.storage.sqlite.filters import condition
 from threadloom.types import Delivery
 
@@ -22,24 +21,7 @@ class SqliteDeliveries:
         self._connection = connection
 
     async def insert(self, delivery: Delivery) -> None:
-        row = (
-            delivery.delivery_id,
-            delivery.run_id,
-            delivery.thread_id,
-            delivery.url,
-            delivery.body_json,
-            delivery.status,
-            delivery.due,
-            delivery.worker,
-            delivery.claims,
-            delivery.tries_left,
-            to_json(delivery.tries).decode(),
-            delivery.created_at,
-            delivery.updated_at,
-            delivery.expires_at,
-            delivery.host,
-        )
-        self._connection.execute(SQL["insert"], row)
+        self._connection.execute(*bound(SQL["insert"], DELIVERY.row(delivery)))
 
     async def get(self, delivery_id: str) -> Delivery | None:
         return self._one("get", (delivery_id,))
@@ -56,17 +38,7 @@ class SqliteDeliveries:
         return [delivery for delivery in claimed if delivery is not None]
 
     async def note(self, delivery: Delivery) -> bool:
-        row = (
-            delivery.delivery_id,
-            delivery.claims,
-            delivery.status,
-            delivery.due,
-            delivery.tries_left,
-            to_json(delivery.tries).decode(),
-            delivery.updated_at,
-            delivery.expires_at,
-        )
-        return self._connection.execute(SQL["note"], row).rowcount > 0
+        return self._connection.execute(*bound(SQL["note"], DELIVERY.row(delivery))).rowcount > 0
 
     async def again(self, delivery_id: str, now: int, left: int) -> Delivery | None:
         return self._one("again", (delivery_id, now, left))
@@ -92,7 +64,7 @@ class SqliteDeliveries:
         where, values = _filters(query)
         values |= {"limit": query.limit, "offset": query.offset}
         sql = f"{SQL['search']}{where}\nORDER BY seq DESC LIMIT :limit OFFSET :offset"
-        return [_delivery(row) for row in self._connection.execute(sql, values)]
+        return [DELIVERY.read(row) for row in self._connection.execute(sql, values)]
 
     async def count(self, query: DeliveryQuery) -> int:
         where, values = _filters(query)
@@ -101,7 +73,7 @@ class SqliteDeliveries:
 
     def _one(self, name: str, values: tuple[Any, ...]) -> Delivery | None:
         row = self._connection.execute(SQL[name], values).fetchone()
-        return None if row is None else _delivery(row)
+        return None if row is None else DELIVERY.read(row)
 
 
 def _filters(query: DeliveryQuery) -> tuple[str, dict[str, Any]]:
@@ -118,23 +90,3 @@ def _filters(query: DeliveryQuery) -> tuple[str, dict[str, Any]]:
 
 def _list(hosts: Sequence[str]) -> str:
     return to_json(list(hosts)).decode()
-
-
-def _delivery(row: Sequence[Any]) -> Delivery:
-    return Delivery(
-        delivery_id=row[0],
-        run_id=row[1],
-        thread_id=row[2],
-        url=row[3],
-        body_json=row[4],
-        status=row[5],
-        due=row[6],
-        worker=row[7],
-        claims=row[8],
-        tries_left=row[9],
-        tries=orjson.loads(row[10]),
-        created_at=row[11],
-        updated_at=row[12],
-        expires_at=row[13],
-        host=row[14],
-    )

@@ -2,15 +2,11 @@
 
 -- name: insert
 -- A new delivery.
-INSERT INTO deliveries
-    (delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-     expires_at, host)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO deliveries ({delivery}) VALUES ({delivery_values});
 
 -- name: get
 -- One delivery with its body.
-SELECT delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-    expires_at, host
+SELECT {delivery}
 FROM deliveries WHERE delivery_id = ?;
 
 -- name: next_due
@@ -53,14 +49,14 @@ SELECT delivery_id FROM deliveries WHERE status = 'pending' AND due <= ? ORDER B
 -- name: claim
 -- One that is due, for the one who claims it.
 UPDATE deliveries SET worker = ?2, due = ?3, claims = claims + 1 WHERE delivery_id = ?1
-RETURNING delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-    expires_at, host;
+RETURNING {delivery};
 
 -- name: note
 -- How a try went, from the one who holds the newest claim.
 UPDATE deliveries
-SET status = ?3, due = ?4, worker = NULL, tries_left = ?5, tries = ?6, updated_at = ?7, expires_at = coalesce(expires_at, ?8)
-WHERE delivery_id = ?1 AND claims = ?2 AND status = 'pending';
+SET status = :status, due = :due, worker = NULL, tries_left = :tries_left, tries = :tries, updated_at = :updated_at,
+    expires_at = coalesce(expires_at, :expires_at)
+WHERE delivery_id = :delivery_id AND claims = :claims AND status = 'pending';
 
 -- name: again
 -- One made due once more. Of a pending one the end of its keeping stays: its thread or run is gone.
@@ -68,8 +64,7 @@ UPDATE deliveries
 SET expires_at = CASE status WHEN 'pending' THEN expires_at END, status = 'pending', due = ?2, tries_left = ?3,
     updated_at = ?2
 WHERE delivery_id = ?1 AND worker IS NULL
-RETURNING delivery_id, run_id, thread_id, url, body, status, due, worker, claims, tries_left, tries, created_at, updated_at,
-    expires_at, host;
+RETURNING {delivery};
 
 -- name: release
 -- All claims, given up.
@@ -103,8 +98,7 @@ DELETE FROM deliveries WHERE expires_at <= ? AND status <> 'pending';
 
 -- name: search
 -- Deliveries without their bodies; filters and order are put behind it.
-SELECT delivery_id, run_id, thread_id, url, x'' AS body, status, due, worker, claims, tries_left, tries, created_at,
-    updated_at, expires_at, host
+SELECT {delivery_without_body}
 FROM deliveries;
 
 -- name: count

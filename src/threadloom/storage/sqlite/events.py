@@ -4,13 +4,14 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from threadloom.storage.events import PAGE_BYTES
-from threadloom.storage.named import load
+from threadloom.storage.named import load, numbered
+from threadloom.storage.rows import EVENT
 from threadloom.types import METHODS, Event
 
 SQL = load(__package__, "events.sql")
+APPEND, _ = numbered(SQL["append"], "?")
 NEWEST = 2**63 - 1
 
 
@@ -32,10 +33,7 @@ class SqliteEvents:
             if (event.ms, event.n) <= last:
                 event.ms, event.n = last[0], last[1] + 1
             last = (event.ms, event.n)
-        self._db.executemany(
-            SQL["append"],
-            [(e.thread_id, e.seq, e.run_id, e.ms, e.n, e.name, e.mode, e.last, e.data) for e in events],
-        )
+        self._db.executemany(APPEND, [EVENT.values(event) for event in events])
         return list(events)
 
     async def of_run(
@@ -76,6 +74,10 @@ class SqliteEvents:
     async def expire(self, run_id: str, at: int) -> None:
         self._db.execute(SQL["expire"], (run_id, at))
 
+    async def expire_log(self, thread_id: str, at: int) -> None:
+        self._db.execute(SQL["expire_log"], (thread_id, at))
+        self._db.execute(SQL["drop_floor"], (thread_id,))
+
     async def drop_of_run(self, run_id: str) -> None:
         self._db.execute(SQL["raise_floor_of_run"], (run_id,))
         self._db.execute(SQL["drop_of_run"], (run_id,))
@@ -99,17 +101,10 @@ def _page(rows: sqlite3.Cursor, size: int | None) -> list[Event]:
     # A statement that is not read to its end would keep the connection at its snapshot for as long as anybody holds the cursor.
     with contextlib.closing(rows):
         for row in rows:
-            event = _event(row)
+            event = EVENT.read(row)
             events.append(event)
             if left is not None:
                 left -= len(event.data)
                 if left <= 0:
                     break
     return events
-
-
-def _event(row: tuple[Any, ...]) -> Event:
-    thread_id, run_id, name, data, mode, ms, n, seq, last = row
-    return Event(
-        thread_id=thread_id, run_id=run_id, name=name, data=data, mode=mode, ms=ms, n=n, seq=seq, last=bool(last)
-    )

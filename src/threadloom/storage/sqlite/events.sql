@@ -8,11 +8,11 @@ SELECT max(
 
 -- name: append
 -- One event at its place in its thread's log.
-INSERT INTO events (thread_id, seq, run_id, ms, n, name, mode, last, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO events ({event}) VALUES ({event_values});
 
 -- name: of_run
 -- The events of a run after an id, oldest first.
-SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
+SELECT {event} FROM events
 WHERE run_id = ? AND (ms, n) > (?, ?) AND mode <> 'v2' ORDER BY ms, n LIMIT ?;
 
 -- name: last_of_run
@@ -21,12 +21,12 @@ SELECT ms, n, seq FROM events WHERE run_id = ? AND mode <> 'v2' ORDER BY ms DESC
 
 -- name: of_thread
 -- The events of a thread after an id, oldest first.
-SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
+SELECT {event} FROM events
 WHERE thread_id = ? AND (ms, n) > (?, ?) AND mode <> 'v2' ORDER BY seq LIMIT ?;
 
 -- name: of_channels
 -- The v2 events of a thread between two numbers, of some methods (a JSON list) and runs, oldest first.
-SELECT thread_id, run_id, name, data, mode, ms, n, seq, last FROM events
+SELECT {event} FROM events
 WHERE thread_id = ?1 AND seq > ?2 AND seq <= ?3 AND mode = 'v2'
     AND name IN (SELECT value FROM json_each(?4)) AND (?5 IS NULL OR run_id = ?5)
 ORDER BY seq LIMIT ?6;
@@ -49,6 +49,10 @@ UPDATE events SET expires_at = ?2 WHERE run_id = ?1 AND NOT (
     mode = 'v2' AND name IN ('lifecycle', 'input.requested', 'input.answered')
 );
 
+-- name: expire_log
+-- The events of a thread that is gone are kept until a moment.
+UPDATE events SET expires_at = ?2 WHERE thread_id = ?1 AND expires_at IS NULL;
+
 -- name: raise_floor_of_run
 -- Notes that the v2 events of a run are about to go.
 INSERT INTO event_floors (thread_id, seq)
@@ -60,9 +64,11 @@ ON CONFLICT (thread_id) DO UPDATE SET seq = max(seq, excluded.seq);
 DELETE FROM events WHERE run_id = ?;
 
 -- name: raise_floor_of_expired
--- Notes that v2 events whose time is over are about to go.
+-- Notes that v2 events whose time is over are about to go. Nobody asks for those of a thread that is gone.
 INSERT INTO event_floors (thread_id, seq)
-SELECT thread_id, max(seq) FROM events INDEXED BY events_expiry WHERE expires_at < ? AND mode = 'v2' GROUP BY thread_id
+SELECT e.thread_id, max(e.seq) FROM events e INDEXED BY events_expiry
+WHERE e.expires_at < ? AND e.mode = 'v2' AND EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = e.thread_id)
+GROUP BY e.thread_id
 ON CONFLICT (thread_id) DO UPDATE SET seq = max(seq, excluded.seq);
 
 -- name: drop_expired

@@ -2,8 +2,7 @@
 
 -- name: put
 -- An item in place of what was there; one that is still alive keeps when it was made.
-INSERT INTO items (ns, key, created_at, updated_at, ttl_minutes, expires_at, value)
-VALUES (:ns, :key, :created_at, :updated_at, :ttl_minutes, :expires_at, :value)
+INSERT INTO items ({item}) VALUES ({item_values})
 ON CONFLICT (ns, key) DO UPDATE
 SET created_at = CASE WHEN items.expires_at <= :now THEN excluded.created_at ELSE items.created_at END,
     updated_at = excluded.updated_at,
@@ -22,7 +21,7 @@ INSERT INTO item_vectors (item, ns, dims, expires_at, vector) VALUES (?, ?, ?, ?
 
 -- name: get
 -- One item that is alive.
-SELECT ns, key, value, created_at, updated_at, ttl_minutes, expires_at
+SELECT {item}
 FROM items
 WHERE ns = :ns AND key = :key AND (expires_at IS NULL OR expires_at > :now);
 
@@ -43,7 +42,7 @@ DELETE FROM items WHERE ns = ? AND key = ?;
 
 -- name: list_all
 -- A page of everything, the last updated first, in the order of an index.
-SELECT ns, key, value, created_at, updated_at, ttl_minutes, expires_at
+SELECT id, {item}
 FROM items
 WHERE expires_at IS NULL OR expires_at > :now
 ORDER BY updated_at DESC, ns, key
@@ -64,7 +63,7 @@ WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now)
 
 -- name: by_ids
 -- Items by id, in any order.
-SELECT id, ns, key, value, created_at, updated_at, ttl_minutes, expires_at
+SELECT id, {item}
 FROM items
 WHERE id IN (SELECT value FROM json_each(?));
 

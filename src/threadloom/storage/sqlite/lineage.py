@@ -1,42 +1,30 @@
-"""Histories on SQLite: putting checkpoints and pending writes, and copying threads.
+"""Histories on SQLite: putting checkpoints and pending writes.
 
 Rows are only ever added: a checkpoint put again, or a special write, is a new row, and the newest counts. So whatever was
 seen once can be seen again by cutting at a position, and no copy can notice what others do. (LangGraph never puts an id
 twice. If it is done, pending writes of an inherited checkpoint are not taken along.)
 """
 
-import sqlite3
-
 import orjson
 
 from threadloom.errors import LostLeaseError, StaleRefsError
-from threadloom.lineage.cut import edge_at
-from threadloom.lineage.segments import Chain, Edge
 from threadloom.storage.lineage import CheckpointPut, WritesPut
-from threadloom.storage.sqlite.collect import LineageCuts
 from threadloom.storage.sqlite.lineage_reads import SQL
+from threadloom.storage.sqlite.segments import CUTS, SqliteSegments
 
 __all__ = ["SqliteLineage"]
 
 _HEAD, _HEAD_FENCED = SQL["head"], SQL["head_fenced"]
-_CHECKPOINT, _BLOB, _WRITE, _SPAN = (
-    SQL["insert_checkpoint"],
-    SQL["insert_blob"],
-    SQL["insert_write"],
-    SQL["insert_span"],
-)
+_CHECKPOINT, _BLOB, _WRITE, _SPAN = (SQL[f"insert_{what}"] for what in ("checkpoint", "blob", "write", "span"))
 
 
-class SqliteLineage(LineageCuts):
+class SqliteLineage(SqliteSegments):
     """`Lineage` of the storage protocol.
 
     Args:
         connection: the writer's, or a reader's for the reading half. There may be one writing instance only, for it holds
             the sequence of positions in memory.
     """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
 
     async def put(self, put: CheckpointPut) -> int:
         seg, era = self._own(put)
@@ -45,7 +33,7 @@ class SqliteLineage(LineageCuts):
         pos = self._take()
         execute = self._db.execute
         for blob in put.blobs:
-            execute(_BLOB, (blob.id, pos, blob.type, blob.data))
+            execute(_BLOB, (blob.id, pos, blob.type, blob.data, blob.base, blob.number, blob.size))
         refs = orjson.dumps(put.refs).decode()
         small = orjson.dumps(put.small).decode()
         meta = put.meta.decode()
@@ -60,7 +48,7 @@ class SqliteLineage(LineageCuts):
         if not put.writes:
             return
         seg, _ = self._own(put)
-        pos = self._take(len(put.writes))
+        first = self._take(len(put.writes))
         thread_id, ns, cid = put.thread_id, put.ns, put.cid
         # The cursor must not outlive the call as a local: it holds the prepared statement, and who looks at this thread's frames
         # (a watchdog, a profiler) may be the last to let go of it, on another thread, which resets the statement while the next
@@ -68,23 +56,12 @@ class SqliteLineage(LineageCuts):
         stored = self._db.executemany(
             _WRITE,
             [
-                (
-                    pos + offset,
-                    seg,
-                    ns,
-                    cid,
-                    write.task_id,
-                    write.idx,
-                    write.channel,
-                    write.type,
-                    write.data,
-                    write.path,
-                )
-                for offset, write in enumerate(put.writes)
+                (pos, seg, ns, cid, write.task_id, write.idx, write.channel, write.type, write.data, write.path)
+                for pos, write in enumerate(put.writes, first)
             ],
         ).rowcount
         if put.run_id is not None and stored:
-            self._db.execute(_SPAN, (put.run_id, thread_id, pos))
+            self._db.execute(_SPAN, (put.run_id, thread_id, first))
 
     def _own(self, put: CheckpointPut | WritesPut) -> tuple[int, int]:
         """The segment to write on, made on first use, and the era; the run must hold its fence."""
@@ -95,7 +72,10 @@ class SqliteLineage(LineageCuts):
             if head is None:
                 raise LostLeaseError(f"run {put.run_id} no longer holds fence {put.fence}")
         if head is None or head[0] is None:
-            return self._begin(put.thread_id, None)
+            seg = self._take()
+            self._db.execute(SQL["insert_segment"], (seg, None, None))
+            self._db.execute(SQL["insert_head"], (put.thread_id, seg, seg))
+            return seg, seg
         return head[0], head[1]
 
     def _move_behind(self, seg: int, pos: int, put: CheckpointPut) -> None:
@@ -104,52 +84,19 @@ class SqliteLineage(LineageCuts):
         So a cut at the checkpoint takes none of it along. LangGraph stores in the background: a quick step's results, and
         its inner graph's checkpoints, can be there before the checkpoint that the step started from.
         """
-        lower = self._seen_by_children(seg)
+        lower = self._bound_of_children(seg)
         checkpoints = []
         owners = [(put.ns, put.cid), *(put.early or ())]
         for ns, cid in put.early or ():
             places = self._db.execute(SQL["places_of_id"], (cid,)).fetchall()
             checkpoints += [place for place, owner, where in places if owner == seg and where == ns]
-        writes = [
-            row[2] for ns, cid in owners for row in self._db.execute(self.CUTS["write_places"], (seg, cid, ns, pos))
-        ]
+        writes = [row[2] for ns, cid in owners for row in self._db.execute(CUTS["write_places"], (seg, cid, ns, pos))]
         moving = [(place, True) for place in checkpoints if lower < place < pos]
         moving += [(place, False) for place in writes if lower < place < pos]
         for place, is_checkpoint in sorted(moving):
             new = self._take()
             if is_checkpoint:
-                self._db.execute(self.CUTS["shift_checkpoint"], (place, new))
-                self._db.execute(self.CUTS["shift_blobs"], (place, new))
+                self._db.execute(CUTS["shift_checkpoint"], (place, new))
+                self._db.execute(CUTS["shift_blobs"], (place, new))
             else:
-                self._db.execute(self.CUTS["shift_write"], (place, new))
-
-    async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
-        if self._head(target) is not None:
-            raise ValueError(f"thread {target} has a history")
-        head = self._head(source)
-        if head is None:
-            if at is not None:
-                raise KeyError(at)
-            return None
-        edge: Edge | None
-        newest: str | None
-        if at is None:
-            chain = self._chain(head[0])
-            edge = edge_at(chain, self._last(), self._holds)
-            newest = self._newest_root(chain)
-        else:
-            found = self._find(source, "", at)
-            if found is None:
-                raise KeyError(at)
-            edge, newest = (found[1][1], found[1][0]), at
-        if edge is not None:
-            self._begin(target, edge)
-        return newest
-
-    def _newest_root(self, chain: Chain) -> str | None:
-        for link in chain:
-            row = self._newest(link, "")
-            if row is not None:
-                cid: str = row[3]
-                return cid
-        return None
+                self._db.execute(CUTS["shift_write"], (place, new))

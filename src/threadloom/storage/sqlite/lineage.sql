@@ -22,10 +22,6 @@ SELECT max(
     (SELECT coalesce(max(era), 0) FROM heads)
 );
 
--- name: note_position
--- Rows are about to go: remembers that positions below are not free.
-UPDATE positions SET next = max(next, ?);
-
 -- name: insert_segment
 -- A new segment.
 INSERT INTO segs (id, parent, upto) VALUES (?, ?, ?);
@@ -34,21 +30,13 @@ INSERT INTO segs (id, parent, upto) VALUES (?, ?, ?);
 -- A thread's first head.
 INSERT INTO heads (thread_id, seg, era) VALUES (?, ?, ?);
 
--- name: move_head
--- Another head, or the same with something gone.
-UPDATE heads SET seg = ?2, era = ?3 WHERE thread_id = ?1;
-
--- name: delete_head
--- The thread is forgotten.
-DELETE FROM heads WHERE thread_id = ?;
-
 -- name: insert_checkpoint
 -- A checkpoint.
 INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, refs, small, meta) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_blob
 -- A channel value.
-INSERT INTO blobs (id, pos, type, data) VALUES (?, ?, ?, ?);
+INSERT INTO blobs (id, pos, type, data, base, number, size) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_write
 -- A pending write; nothing if an ordinary one is there already.
@@ -92,30 +80,13 @@ SELECT pos, seg, ns FROM cks WHERE cid = ? ORDER BY pos DESC;
 SELECT task_id, idx, channel, type, data, path, pos
 FROM writes INDEXED BY writes_id WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
 
--- name: newest_of_namespaces
--- The newest position of each namespace in a segment up to a bound.
-SELECT ns, max(pos) FROM cks INDEXED BY cks_seg WHERE seg = ? AND pos <= ? GROUP BY ns;
-
 -- name: has_checkpoint
 -- Whether a segment has a checkpoint up to a bound.
 SELECT EXISTS (SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos <= ?);
 
--- name: has_row
--- Whether a segment has a checkpoint or a pending write up to a bound.
-SELECT EXISTS (SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ?1 AND pos <= ?2)
-    OR EXISTS (SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos <= ?2);
-
 -- name: span
 -- Where a run begins on a thread.
 SELECT first FROM run_spans WHERE run_id = ? AND thread_id = ?;
-
--- name: spans_of_thread
--- The runs that began to write on a thread at or after a position.
-SELECT run_id, first FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first >= ?;
-
--- name: next_span
--- Where the next run after a position begins on a thread, NULL for none.
-SELECT min(first) FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first > ?;
 
 -- name: threads_of_run
 -- The threads that a run wrote on.
@@ -127,8 +98,8 @@ SELECT EXISTS (
     SELECT 1 FROM cks INDEXED BY cks_seg WHERE seg = ? AND ns = '' AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?);
 
 -- name: heads
--- Every thread and its head.
-SELECT thread_id, seg, era FROM heads;
+-- Every thread that has a history.
+SELECT thread_id FROM heads;
 
 -- name: usage_checkpoints
 -- Number, bytes and inherited bytes of the checkpoints of a chain. ?1: the chain as JSON, ?2: its floor.
@@ -156,7 +127,7 @@ seen AS MATERIALIZED (
     FROM view CROSS JOIN cks c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.ns, c.cid
 ),
 stored (channel, bytes, pos) AS (
-    SELECT r.key, length(b.data), b.pos
+    SELECT r.key, b.size, b.pos
     FROM (SELECT DISTINCT j.key AS key, j.value AS id FROM seen, json_each(seen.refs) j) r JOIN blobs b ON b.id = r.id
     UNION ALL
     SELECT j.key, j.value, seen.pos FROM seen, json_each(seen.small) j WHERE j.value > 0

@@ -1,7 +1,7 @@
 """Reading histories on SQLite: every statement sees only what the thread's chain shows."""
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -9,7 +9,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
-from threadloom.storage.lineage import CheckpointRow, PendingWrite, Usage
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
 from threadloom.storage.named import load
 
 SQL = load(__package__, "lineage.sql")
@@ -37,7 +37,7 @@ _LATEST, _BY_ID, _BY_POSITION, _WRITES = SQL["latest_of_head"], SQL["by_id"], SQ
 
 
 def _blobs_sql(count: int) -> str:
-    return f"SELECT id, type, data FROM blobs WHERE id IN ({', '.join('?' * count)})"
+    return f"SELECT id, type, data, base, number, size FROM blobs WHERE id IN ({', '.join('?' * count)})"
 
 
 _BLOBS_SQL = [_blobs_sql(count) for count in range(BLOBS + 1)]
@@ -74,14 +74,11 @@ class LineageReads:
             return self._row(thread_id, found[1], Row._make(found[2:]), ((found[0], UNBOUNDED),))
         chain = self._chain(found[0])
         for index in range(1, len(chain)):
-            row = self._newest(chain[index], ns)
+            seg, bound = chain[index]
+            row = self._db.execute(SQL["latest_of_segment"], (seg, ns, bound)).fetchone()
             if row is not None:
-                return self._row(thread_id, found[1], row, chain[: index + 1])
+                return self._row(thread_id, found[1], Row._make(row), chain[: index + 1])
         return None
-
-    def _newest(self, link: Edge, ns: str) -> Row | None:
-        row = self._db.execute(SQL["latest_of_segment"], (link[0], ns, link[1])).fetchone()
-        return None if row is None else Row._make(row)
 
     async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
         found = self._find(thread_id, ns, cid)
@@ -111,96 +108,51 @@ class LineageReads:
         metadata: Mapping[str, Any] | None = None,
     ) -> list[CheckpointRow]:
         head = self._head(thread_id)
-        if head is None:
+        wanted = dict(metadata or {})
+        if head is None or wanted.pop("thread_id", thread_id) != thread_id:
             return []
         chain = self._chain(head[0])
-        blobs: dict[int, tuple[str, bytes]] = {}
+        last = UNBOUNDED
+        if before is not None and (places := self._places(chain, before)):
+            before, last = None, places[0][0] - 1
+        given = {
+            "ns = ?": ns,
+            "cid = ?": cid,
+            "cid < ?": before,
+            "contains(meta, ?)": to_json(wanted) if wanted else None,
+        }
+        conditions = {condition: value for condition, value in given.items() if value is not None}
+        index_name = "cks_id" if cid is not None else "cks_pos" if ns is None else "cks_seg"
+        query = (
+            f"SELECT pos FROM cks INDEXED BY {index_name}"
+            f" WHERE {' AND '.join(['seg = ?', 'pos <= ?', *conditions])} ORDER BY pos DESC"
+        )
+        found = (
+            (pos, level)
+            for level, (seg, bound) in enumerate(chain, 1)
+            for (pos,) in self._db.execute(query, (seg, min(bound, last), *conditions.values()))
+        )
+        blobs: dict[int, Blob] = {}
         rows: list[CheckpointRow] = []
-        for row, part in self._rows(thread_id, chain, ns, cid, before, metadata):
+        for pos, level in found:
             if limit is not None and len(rows) >= limit:
                 break
-            rows.append(self._row(thread_id, head[1], row, part, blobs))
+            later, *columns = self._db.execute(_BY_POSITION, (pos,)).fetchone()
+            row = Row._make(columns)
+            if not later or self._places(chain, row.cid, row.ns)[0][0] == pos:
+                rows.append(self._row(thread_id, head[1], row, chain[:level], blobs))
         return rows
 
-    async def everything(
-        self,
-        *,
-        before: str | None = None,
-        limit: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> list[CheckpointRow]:
-        found: list[tuple[str, int, Row, Chain]] = []
-        for thread_id, seg, era in self._db.execute(SQL["heads"]).fetchall():
-            for count, (row, part) in enumerate(self._rows(thread_id, self._chain(seg), None, None, before, metadata)):
-                if limit is not None and count >= limit:
-                    break
-                found.append((thread_id, era, row, part))
-        found.sort(key=lambda item: item[2].pos, reverse=True)
-        blobs: dict[int, tuple[str, bytes]] = {}
-        return [self._row(*item, blobs) for item in found[:limit]]
+    async def thread_ids(self) -> list[str]:
+        return [row[0] for row in self._db.execute(SQL["heads"])]
 
-    def _rows(
-        self,
-        thread_id: str,
-        chain: Chain,
-        ns: str | None,
-        cid: str | None,
-        before: str | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> Iterator[tuple[Row, Chain]]:
-        """The checkpoints of a chain that fit, newest first, each with the chain down to it."""
-        wanted = dict(metadata or {})
-        if wanted.pop("thread_id", thread_id) != thread_id:
-            return
-        last = UNBOUNDED
-        if before is not None and (place := self._place(chain, before)) is not None:
-            before, last = None, place - 1
-        conditions, values = self._conditions(ns, cid, before, wanted)
-        index_name = "cks_id" if cid is not None else "cks_pos" if ns is None else "cks_seg"
-        query = f"SELECT pos FROM cks INDEXED BY {index_name} WHERE {' AND '.join(conditions)} ORDER BY pos DESC"
-        for index, (seg, bound) in enumerate(chain):
-            part = chain[: index + 1]
-            for (pos,) in self._db.execute(query, (seg, min(bound, last), *values)):
-                later, *columns = self._db.execute(_BY_POSITION, (pos,)).fetchone()
-                row = Row._make(columns)
-                if not later or not self._superseded(chain, row):
-                    yield row, part
-
-    @staticmethod
-    def _conditions(
-        ns: str | None, cid: str | None, below: str | None, wanted: Mapping[str, Any]
-    ) -> tuple[list[str], list[Any]]:
-        """`below`: only smaller ids."""
-        conditions: list[str] = ["seg = ?", "pos <= ?"]
-        values: list[Any] = []
-        if ns is not None:
-            conditions.append("ns = ?")
-            values.append(ns)
-        if cid is not None:
-            conditions.append("cid = ?")
-            values.append(cid)
-        if below is not None:
-            conditions.append("cid < ?")
-            values.append(below)
-        if wanted:
-            conditions.append("contains(meta, ?)")
-            values.append(to_json(wanted))
-        return conditions, values
-
-    def _place(self, chain: Chain, cid: str) -> int | None:
-        """The position of a checkpoint that a chain shows, of whatever namespace."""
-        for pos, seg, _ in self._db.execute(SQL["places_of_id"], (cid,)):
-            if depth(chain, seg, pos) is not None:
-                place: int = pos
-                return place
-        return None
-
-    def _superseded(self, chain: Chain, row: Row) -> bool:
-        """Whether the chain shows a later row of the same checkpoint, which was put again then."""
-        for pos, seg, ns in self._db.execute(SQL["places_of_id"], (row.cid,)):
-            if pos > row.pos and ns == row.ns and depth(chain, seg, pos) is not None:
-                return True
-        return False
+    def _places(self, chain: Chain, cid: str, ns: str | None = None) -> list[tuple[int, int]]:
+        """Position and segment of each row of a checkpoint that a chain shows, newest first; `ns` None: of any namespace."""
+        return [
+            (pos, seg)
+            for pos, seg, where in self._db.execute(SQL["places_of_id"], (cid,))
+            if (ns is None or where == ns) and depth(chain, seg, pos) is not None
+        ]
 
     async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
         rows: list[CheckpointRow] = []
@@ -220,15 +172,13 @@ class LineageReads:
         return rows
 
     def _row(
-        self, thread_id: str, era: int, row: Row, part: Chain, known: dict[int, tuple[str, bytes]] | None = None
+        self, thread_id: str, era: int, row: Row, part: Chain, known: dict[int, Blob] | None = None
     ) -> CheckpointRow:
         """A checkpoint in full. `known` collects the blobs that neighbours share."""
         refs = orjson.loads(row.refs)
         return _made(thread_id, era, row, self._blobs(refs, known), self._writes(part, row), refs)
 
-    def _blobs(
-        self, refs: Mapping[str, int], known: dict[int, tuple[str, bytes]] | None = None
-    ) -> dict[int, tuple[str, bytes]]:
+    def _blobs(self, refs: Mapping[str, int], known: dict[int, Blob] | None = None) -> dict[int, Blob]:
         if not refs:
             return {}
         wanted = list(refs.values())
@@ -236,11 +186,14 @@ class LineageReads:
             known = {}
         else:
             wanted = [blob for blob in wanted if blob not in known]
-        for start in range(0, len(wanted), BLOBS):
-            part = wanted[start : start + BLOBS]
-            for blob, type_, data in self._db.execute(_BLOBS_SQL[len(part)], part):
-                known[blob] = (type_, data)
-        return {blob: known[blob] for blob in refs.values()}
+        while wanted:
+            part = wanted[:BLOBS]
+            del wanted[:BLOBS]
+            for row in self._db.execute(_BLOBS_SQL[len(part)], part):
+                blob = known[row[0]] = Blob(*row)
+                if blob.base is not None and blob.base not in known:
+                    wanted.append(blob.base)
+        return with_bases(refs.values(), known)
 
     def _writes(self, part: Chain, row: Row) -> list[PendingWrite]:
         """Pending writes of a checkpoint in replay order. `part`: the chain from the head to the checkpoint's segment."""
@@ -270,28 +223,19 @@ class LineageReads:
             return False
         return any(self._true("run_wrote", (seg, span[0], bound, run_id)) for seg, bound in self._chain(head[0]))
 
-    async def usage(self, thread_id: str) -> Usage:
-        head = self._head(thread_id)
-        if head is None:
-            return Usage()
-        chain = self._chain(head[0])
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
         values = (orjson.dumps(chain).decode(), floor(chain))
-        count, size, shared = self._db.execute(SQL["usage_checkpoints"], values).fetchone()
-        write_count, write_size, write_shared = self._db.execute(SQL["usage_writes"], values).fetchone()
-        channels = self._db.execute(SQL["usage_channels"], values).fetchall()
-        return Usage(
-            checkpoints=(count, size),
-            pending_writes=(write_count, write_size),
-            channels={channel: (versions, bytes_) for channel, versions, bytes_, _ in channels},
-            shared_bytes=shared + write_shared + sum(inherited for *_, inherited in channels),
+        checkpoints, writes = (
+            self._db.execute(SQL[f"usage_{part}"], values).fetchone() for part in ("checkpoints", "writes")
         )
+        return checkpoints, writes, self._db.execute(SQL["usage_channels"], values).fetchall()
 
 
 def _made(
     thread_id: str,
     era: int,
     row: Row,
-    blobs: dict[int, tuple[str, bytes]],
+    blobs: dict[int, Blob],
     writes: list[PendingWrite],
     refs: dict[str, int] | None = None,
 ) -> CheckpointRow:

@@ -4,11 +4,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import orjson
-
-from threadloom.codec import to_json
-from threadloom.storage.named import load
-from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, claimed, delayed_at
+from threadloom.storage.named import bound, load
+from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, delayed_at, held
+from threadloom.storage.rows import OUTCOME, RUN
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
 SQL = load(__package__, "runs.sql")
@@ -28,49 +26,27 @@ class SqliteRuns:
         self._fence = 0
 
     async def insert(self, run: Run, claim: Claim | None = None) -> Run:
-        given, metadata, kwargs = run, to_json(run.metadata), to_json(run.kwargs)
+        row = RUN.row(run) | {"user_id": run.user_id or None, "worker": None, "delayed_at": delayed_at(run)}
         if claim is not None:
-            run = claimed(run, claim, self._next_fence(), metadata, kwargs)
-        cursor = self._db.execute(
-            SQL["insert"],
-            (
-                run.run_id,
-                run.thread_id,
-                run.assistant_id,
-                run.status,
-                run.created_at,
-                run.updated_at,
-                metadata,
-                kwargs,
-                run.multitask_strategy,
-                run.due,
-                run.user_id or None,
-                run.priority,
-                run.attempt,
-                run.fence,
-                claim and claim.worker,
-                run.lease,
-                run.started_at,
-                delayed_at(run),
-            ),
-        )
-        given.order = run.order = cursor.lastrowid or 0
-        return run
+            row |= held(claim, self._next_fence())
+        run.order = row["seq"] = self._db.execute(*bound(SQL["insert"], row)).lastrowid or 0
+        return run if claim is None else RUN.of(row)
 
     async def get(self, run_id: str) -> Run | None:
         row = self._db.execute(SQL["get"], (run_id,)).fetchone()
-        return run_of(row) if row else None
+        return RUN.read(row) if row else None
 
     async def of_thread(
         self, thread_id: str, *, status: RunStatus | None = None, limit: int | None = None, offset: int = 0
     ) -> list[Run]:
-        rows = self._db.execute(SQL["of_thread"], (thread_id, status, -1 if limit is None else limit, offset))
-        return [run_of(row) for row in rows]
+        query = "running_of_thread" if status == "running" else "of_thread"
+        rows = self._db.execute(SQL[query], (thread_id, status, -1 if limit is None else limit, offset))
+        return [RUN.read(row) for row in rows]
 
-    async def active(self, thread_id: str, *, limit: int | None = None) -> list[Run]:
+    async def active(self, thread_id: str, *, after: int = 0, limit: int | None = None) -> list[Run]:
         return [
-            run_of(row)
-            for row in self._db.execute(SQL["active_of_thread"], (thread_id, -1 if limit is None else limit))
+            RUN.read(row)
+            for row in self._db.execute(SQL["active_of_thread"], (thread_id, after, -1 if limit is None else limit))
         ]
 
     async def has_active(self, thread_id: str) -> bool:
@@ -109,7 +85,7 @@ class SqliteRuns:
         while len(taken) < limit and (level := self._db.execute(SQL["next_level"], (level,)).fetchone()[0]) is not None:
             found = self._db.execute(SQL["to_claim"], (limit - len(taken), *attempts, level)).fetchall()
             rows = [self._take(run_id, worker, now, lease) for (run_id,) in found]
-            taken += [run_of(row) for row in rows if row]
+            taken += [RUN.read(row) for row in rows if row]
         return taken
 
     async def outlook(self, now: int) -> Outlook:
@@ -120,7 +96,7 @@ class SqliteRuns:
         row = self._take(run_id, worker, now, lease)
         if row is None:
             return None
-        run = run_of(row)
+        run = RUN.read(row)
         self._db.execute(SQL["not_ready"], (run.thread_id, None))
         return run
 
@@ -169,7 +145,7 @@ class SqliteRuns:
 
     async def still_held(self, leases: Sequence[Lease]) -> list[Run]:
         rows = [self._db.execute(SQL["held"], (one.run_id, one.fence, one.end)).fetchone() for one in leases]
-        return [run_of(row) for row in rows if row]
+        return [RUN.read(row) for row in rows if row]
 
     async def set_status(self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None) -> None:
         self._changed(self._db.execute(SQL["set_status"], (run_id, status, updated_at, ended_at)))
@@ -188,35 +164,15 @@ class SqliteRuns:
     async def delete(self, run_id: str) -> None:
         self._changed(self._db.execute(SQL["delete"], (run_id,)))
 
-    async def delete_of_thread(self, thread_id: str) -> None:
-        self._db.execute(SQL["delete_of_thread"], (thread_id,))
+    async def delete_of_thread(self, thread_id: str) -> int:
+        return self._db.execute(SQL["delete_of_thread"], (thread_id,)).rowcount
 
     async def put_outcome(self, outcome: Outcome) -> None:
-        error = None if outcome.error is None else to_json(outcome.error)
-        self._db.execute(
-            SQL["put_outcome"],
-            (
-                outcome.run_id,
-                outcome.thread_id,
-                outcome.status,
-                outcome.output_json,
-                error,
-                to_json(outcome.metadata),
-            ),
-        )
+        self._db.execute(*bound(SQL["put_outcome"], OUTCOME.row(outcome)))
 
     async def outcome(self, run_id: str) -> Outcome | None:
         row = self._db.execute(SQL["outcome"], (run_id,)).fetchone()
-        if row is None:
-            return None
-        return Outcome(
-            run_id=row[0],
-            thread_id=row[1],
-            status=row[2],
-            output_json=row[3],
-            error=None if row[4] is None else orjson.loads(row[4]),
-            metadata=orjson.loads(row[5]),
-        )
+        return None if row is None else OUTCOME.read(row)
 
     async def expire_outcomes(self, thread_id: str, at: int) -> None:
         self._db.execute(SQL["expire_outcomes"], (thread_id, at))
@@ -232,52 +188,3 @@ class SqliteRuns:
 
     async def queue(self, now: int) -> QueueFigures:
         return QueueFigures(*self._db.execute(SQL["queue"], (now,)).fetchone())
-
-
-def run_of(row: tuple[Any, ...]) -> Run:
-    """The run that a whole row of `runs` holds."""
-    (
-        order,
-        run_id,
-        thread_id,
-        assistant_id,
-        status,
-        created_at,
-        updated_at,
-        metadata,
-        kwargs,
-        strategy,
-        due,
-        attempt,
-        fence,
-        _worker,
-        lease,
-        cancel,
-        started_at,
-        ended_at,
-        user_id,
-        priority,
-        _delayed_at,
-        _ready,
-    ) = row
-    return Run(
-        run_id=run_id,
-        thread_id=thread_id,
-        assistant_id=assistant_id,
-        status=status,
-        created_at=created_at,
-        updated_at=updated_at,
-        metadata=orjson.loads(metadata),
-        kwargs=orjson.loads(kwargs),
-        multitask_strategy=strategy,
-        due=due,
-        order=order,
-        attempt=attempt,
-        fence=fence,
-        lease=lease,
-        cancel=cancel,
-        user_id=user_id or "",
-        priority=priority,
-        started_at=started_at,
-        ended_at=ended_at,
-    )

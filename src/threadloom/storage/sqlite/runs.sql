@@ -1,33 +1,46 @@
 -- name: insert
 -- A new run, at the end of the queue or already in a worker's hands. It is its thread's next when none runs or waits there.
-INSERT INTO runs (run_id, thread_id, assistant_id, status, created_at, updated_at, metadata, kwargs, multitask_strategy, due,
-    user_id, priority, attempt, fence, worker, lease, started_at, delayed_at, ready)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-    CASE WHEN ?4 = 'pending' AND ?18 IS NULL THEN
-        NOT EXISTS (SELECT 1 FROM runs INDEXED BY runs_one_running WHERE thread_id = ?2 AND status = 'running')
+INSERT INTO runs ({new_run}, fence, worker, delayed_at, ready)
+VALUES ({new_run_values}, :fence, :worker, :delayed_at,
+    CASE WHEN :status = 'pending' AND :delayed_at IS NULL THEN
+        NOT EXISTS (SELECT 1 FROM runs INDEXED BY runs_one_running WHERE thread_id = :thread_id AND status = 'running')
         AND NOT EXISTS (
-            SELECT 1 FROM runs INDEXED BY runs_waiting WHERE thread_id = ?2 AND status = 'pending' AND delayed_at IS NULL)
+            SELECT 1 FROM runs INDEXED BY runs_waiting
+            WHERE thread_id = :thread_id AND status = 'pending' AND delayed_at IS NULL)
     ELSE 0 END);
 
 -- name: get
 -- One run by id.
-SELECT * FROM runs WHERE run_id = ?;
+SELECT {run} FROM runs WHERE run_id = ?;
 
 -- name: of_thread
 -- The runs of a thread, newest first, of one status or of all.
-SELECT * FROM runs WHERE thread_id = ?1 AND (?2 IS NULL OR status = ?2) ORDER BY seq DESC LIMIT ?3 OFFSET ?4;
+SELECT {run} FROM runs WHERE thread_id = ?1 AND (?2 IS NULL OR status = ?2) ORDER BY seq DESC LIMIT ?3 OFFSET ?4;
+
+-- name: running_of_thread
+-- The run of a thread that is executed, found without those that wait.
+SELECT {run} FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND status = 'running' AND status = ?2 LIMIT ?3 OFFSET ?4;
 
 -- name: active_of_thread
 -- Runs of a thread that are still to end, oldest first.
-SELECT * FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running') ORDER BY seq LIMIT ?;
+SELECT {run} FROM (
+    SELECT * FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND seq > ?2 AND status = 'running'
+    UNION ALL SELECT * FROM (
+        SELECT * FROM runs INDEXED BY runs_pending
+        WHERE thread_id = ?1 AND seq > ?2 AND status = 'pending' ORDER BY seq LIMIT ?3))
+ORDER BY seq LIMIT ?3;
 
 -- name: has_active
 -- Whether a run of a thread is still to end.
-SELECT EXISTS (SELECT 1 FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running'));
+SELECT EXISTS (SELECT 1 FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND status = 'running')
+    OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_pending WHERE thread_id = ?1 AND status = 'pending');
 
 -- name: busy_threads
 -- The threads with runs that are still to end, the one whose first run was made first at the beginning.
-SELECT thread_id FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running') GROUP BY thread_id ORDER BY min(seq);
+SELECT thread_id FROM (
+    SELECT thread_id, seq FROM runs INDEXED BY runs_one_running WHERE status = 'running'
+    UNION ALL SELECT thread_id, seq FROM runs INDEXED BY runs_pending WHERE status = 'pending')
+GROUP BY thread_id ORDER BY min(seq);
 
 -- name: count_active_of_user
 -- How many runs of a user are still to end, those of one thread left out.
@@ -93,7 +106,7 @@ SELECT max((SELECT max(next) FROM fences), (SELECT coalesce(max(fence), 0) FROM 
 -- Makes a pending run running, in the hands of a worker.
 UPDATE runs SET status = 'running', attempt = attempt + 1, fence = ?2, worker = ?3, lease = ?4,
     started_at = coalesce(started_at, ?5), updated_at = ?5, ready = 0, delayed_at = NULL
-WHERE run_id = ?1 AND status = 'pending' RETURNING *;
+WHERE run_id = ?1 AND status = 'pending' RETURNING {run};
 
 -- name: standing
 -- How a run stands.
@@ -113,7 +126,7 @@ SELECT run_id, fence, lease FROM runs INDEXED BY runs_one_running WHERE status =
 
 -- name: held
 -- A running run, if its lease has not been renewed since.
-SELECT * FROM runs WHERE run_id = ? AND fence = ? AND lease = ? AND status = 'running';
+SELECT {run} FROM runs WHERE run_id = ? AND fence = ? AND lease = ? AND status = 'running';
 
 -- name: set_status
 -- A new status; a run that is no longer running holds no lease and no fence.
@@ -140,11 +153,11 @@ DELETE FROM runs WHERE thread_id = ?;
 
 -- name: put_outcome
 -- Keeps how a run ended.
-INSERT OR REPLACE INTO outcomes (run_id, thread_id, status, output, error, metadata) VALUES (?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO outcomes ({outcome}) VALUES ({outcome_values});
 
 -- name: outcome
 -- How a run ended.
-SELECT run_id, thread_id, status, output, error, metadata FROM outcomes WHERE run_id = ?;
+SELECT {outcome} FROM outcomes WHERE run_id = ?;
 
 -- name: expire_outcomes
 -- The outcomes of a thread that goes are kept until a moment.
@@ -174,7 +187,7 @@ WITH due AS (
     UNION ALL SELECT due FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ?1
 )
 SELECT
-    (SELECT count(*) FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running') AND status = 'pending'),
+    (SELECT count(*) FROM runs INDEXED BY runs_pending WHERE status = 'pending'),
     (SELECT count(*) FROM runs INDEXED BY runs_one_running WHERE status = 'running'),
     (SELECT min(due) FROM due),
     (SELECT due FROM due ORDER BY due LIMIT 1 OFFSET (SELECT count(*) / 2 FROM due)),

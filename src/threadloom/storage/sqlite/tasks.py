@@ -4,8 +4,8 @@ import sqlite3
 from typing import Any
 
 from threadloom.storage.named import load
+from threadloom.storage.rows import RUN
 from threadloom.storage.sqlite.filters import condition
-from threadloom.storage.sqlite.runs import run_of
 from threadloom.storage.tasks import Task, TaskQuery
 
 SQL = load(__package__, "tasks.sql")
@@ -21,7 +21,7 @@ class SqliteTasks:
     async def search(self, query: TaskQuery) -> list[Task]:
         sql, values = _found(query)
         values |= {"limit": query.limit, "offset": query.offset}
-        return [Task(row[0], run_of(row[1:])) for row in self._db.execute(f"{sql}\n{ORDER}", values)]
+        return [Task(row[0], RUN.read(row[1:])) for row in self._db.execute(f"{sql}\n{ORDER}", values)]
 
     async def count(self, query: TaskQuery) -> int:
         sql, values = _found(query)

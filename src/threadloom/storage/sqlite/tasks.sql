@@ -13,7 +13,7 @@ WITH tasks AS (
       AND json_extract(CAST(r.metadata AS TEXT), '$.a2a_task_id') IS NULL
       AND NOT coalesce(json_extract(CAST(r.kwargs AS TEXT), '$.temporary'), 0)
 )
-SELECT t.task_id, r.* FROM tasks t JOIN runs r ON r.seq = t.newest LEFT JOIN outcomes o ON o.run_id = r.run_id
+SELECT t.task_id, {r.run} FROM tasks t JOIN runs r ON r.seq = t.newest LEFT JOIN outcomes o ON o.run_id = r.run_id
 WHERE (:state IS NULL OR :state = CASE r.status
         WHEN 'pending' THEN 'submitted'
         WHEN 'running' THEN 'working'

@@ -1,9 +1,22 @@
 -- name: insert
 -- A new thread, unless its id is taken.
-INSERT INTO threads (thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, copied_from, priority)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (thread_id) DO NOTHING;
+INSERT INTO threads ({new_thread}) VALUES ({new_thread_values}) ON CONFLICT (thread_id) DO NOTHING;
+
+-- name: insert_copies
+-- New threads that show a state, from an object of their metadata by their ids.
+INSERT INTO threads ({new_thread}, state_id)
+SELECT {new_copy_values}, :state_id FROM (SELECT key AS thread_id, value AS metadata FROM json_each(:copies)) c;
+
+-- name: origin
+-- What copies of thread ?1 that show the state of thread ?2 refer to: that state, the thread's number, number and id of what it
+-- descends from.
+SELECT (SELECT state_id FROM threads WHERE thread_id = ?2), t.seq, coalesce(f.root, t.seq), coalesce(f.root_id, t.thread_id)
+FROM threads t LEFT JOIN forks f ON f.child = t.seq WHERE t.thread_id = ?1;
+
+-- name: insert_forks
+-- Where copies come from. ?1 is a list of their ids. (Nothing is read of the table itself: that would take a temporary one.)
+INSERT INTO forks (child, thread_id, parent, root, root_id, checkpoint_id, at, user_id)
+SELECT t.seq, t.thread_id, ?2, ?3, ?4, ?5, ?6, ?7 FROM json_each(?1) c CROSS JOIN threads t ON t.thread_id = c.value;
 
 -- name: newest_change
 -- The moment of the latest change of any thread.
@@ -11,15 +24,11 @@ SELECT max(updated_at) FROM threads WHERE updated_at > 0;
 
 -- name: get
 -- One thread by id, with what it shows of its state.
-SELECT t.thread_id, t.created_at, t.updated_at, t.state_updated_at, t.metadata, t.status, t.config, t.error,
-    t.ttl_minutes, t.ttl_strategy, t.expires_at, t.forked_from, s."values", s.interrupts, t.priority
-FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = ?;
+SELECT {thread_with_state} FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = ?;
 
 -- name: get_plain
 -- One thread by id, without its state.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE thread_id = ?;
+SELECT {thread_without_state} FROM threads t WHERE thread_id = ?;
 
 -- name: state_in_use
 -- The state row that a thread shows, and whether another thread shows it too.
@@ -38,10 +47,6 @@ INSERT INTO states ("values", interrupts) VALUES (?, ?);
 -- Which state row a thread shows, and what went wrong last.
 UPDATE threads SET state_id = ?2, error = ?3 WHERE thread_id = ?1;
 
--- name: share_state
--- Lets a thread show the very state row that another one shows.
-UPDATE threads SET state_id = (SELECT o.state_id FROM threads o WHERE o.thread_id = ?1) WHERE thread_id = ?2;
-
 -- name: drop_state
 -- Forgets a state row once no thread shows it.
 DELETE FROM states WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM threads WHERE state_id = ?1);
@@ -59,12 +64,14 @@ UPDATE threads SET priority = ?2 WHERE thread_id = ?1;
 UPDATE threads SET ttl_minutes = ?2, ttl_strategy = ?3, expires_at = ?4 WHERE thread_id = ?1;
 
 -- name: delete
--- Removes a thread's row and tells which state it showed, and of what it was a copy.
-DELETE FROM threads WHERE thread_id = ? RETURNING state_id, copied_from;
+-- Removes a thread's row and tells its number and which state it showed.
+DELETE FROM threads WHERE thread_id = ? RETURNING seq, state_id;
 
--- name: hand_on_copies
--- The copies of a thread that is gone become copies of another, or of none.
-UPDATE threads SET copied_from = ?2 WHERE copied_from = ?1;
+-- name: drop_fork
+-- Forgets where a deleted thread came from, unless copies of it are known. Gives its parent.
+DELETE FROM forks
+WHERE child = ?1 AND NOT EXISTS (SELECT 1 FROM forks WHERE parent = ?1) AND NOT EXISTS (SELECT 1 FROM threads WHERE seq = ?1)
+RETURNING parent;
 
 -- name: ttl
 -- When a thread is to go, and how.
@@ -72,14 +79,12 @@ SELECT ttl_minutes, ttl_strategy, expires_at FROM threads WHERE thread_id = ?;
 
 -- name: copies
 -- All that descend from a thread by copying.
-WITH RECURSIVE copies (thread_id) AS (
-    SELECT thread_id FROM threads WHERE copied_from = ?1
-    UNION SELECT t.thread_id FROM copies c JOIN threads t ON t.copied_from = c.thread_id
+WITH RECURSIVE copies (seq) AS (
+    SELECT f.child FROM threads t JOIN forks f ON f.parent = t.seq WHERE t.thread_id = ?
+    UNION ALL SELECT f.child FROM copies c JOIN forks f ON f.parent = c.seq
 )
-SELECT thread_id FROM copies WHERE thread_id <> ?1;
+SELECT t.thread_id FROM copies c JOIN threads t ON t.seq = c.seq;
 
 -- name: expired
 -- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
-SELECT thread_id, created_at, updated_at, state_updated_at, metadata, status, config, error,
-    ttl_minutes, ttl_strategy, expires_at, forked_from, NULL, NULL, priority
-FROM threads WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT ?2;
+SELECT {thread_without_state} FROM threads t WHERE expires_at IS NOT NULL AND expires_at <= ?1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT ?2;

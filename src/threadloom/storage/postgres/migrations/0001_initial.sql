@@ -74,7 +74,10 @@ CREATE INDEX writes_pos ON writes ((seg + 0), (pos + 0));
 CREATE TABLE blobs (
     id bigint PRIMARY KEY,
     pos bigint NOT NULL,                                -- of the checkpoint that stored it and owns it
-    type text NOT NULL,                                 -- serializer's type of data
+    type text NOT NULL,                                 -- serializer's type of the value
+    base bigint,                                        -- blob that data are instructions over; NULL: data is the whole value
+    number integer NOT NULL,                            -- of this version in its chain of versions, from 1
+    size bigint NOT NULL,                               -- bytes of the whole value
     data bytea NOT NULL
 );
 ALTER TABLE blobs ALTER data SET STORAGE EXTERNAL;
@@ -90,7 +93,7 @@ CREATE INDEX run_spans_thread ON run_spans (thread_id, first);
 
 -- What is put: a checkpoint with its new blobs, or pending writes (functions.sql: tl_put). Field by field as in the tables.
 
-CREATE TYPE lineage_blob AS (id bigint, type text, data bytea);
+CREATE TYPE lineage_blob AS (id bigint, type text, data bytea, base bigint, number integer, size bigint);
 
 CREATE TYPE lineage_write AS (task_id text, idx integer, channel text, type text, data bytea, path text);
 
@@ -138,8 +141,7 @@ CREATE TABLE threads (
     ttl_minutes double precision,
     ttl_strategy text,
     expires_at bigint,
-    forked_from text,                                   -- JSON {thread_id, checkpoint_id, at}
-    copied_from text COLLATE "C",                       -- of which living thread this is a copy
+    forked_from text,                                   -- JSON {thread_id, checkpoint_id, at, user_id}
     priority smallint                                   -- of its runs, the smallest first; NULL: not decided yet
 ) WITH (fillfactor = 85);
 -- A page of threads in each order that can be asked for, without sorting all of them.
@@ -149,8 +151,22 @@ CREATE INDEX threads_state_updated ON threads (state_updated_at);
 CREATE INDEX threads_status ON threads (status, updated_at);
 CREATE INDEX threads_search ON threads USING gin (search jsonb_path_ops);
 CREATE INDEX threads_state ON threads (state_id) WHERE state_id IS NOT NULL;
-CREATE INDEX threads_copies ON threads (copied_from) WHERE copied_from IS NOT NULL;
 CREATE INDEX threads_expiry ON threads (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Copies, and what they were made of: a tree, which outlives the threads in it. A row goes when neither the copy nor any thread
+-- that descends from it is there.
+
+CREATE TABLE forks (
+    child bigint PRIMARY KEY,                           -- `threads.seq` of a copy: never given again, as its id may be
+    thread_id text COLLATE "C" NOT NULL,                -- the id of the copy
+    parent bigint NOT NULL,                             -- `threads.seq` of what it is a copy of
+    root bigint NOT NULL,                               -- and of what all above it descend from,
+    root_id text COLLATE "C" NOT NULL,                  -- with its id
+    checkpoint_id text COLLATE "C",                     -- the newest root checkpoint it took along, NULL: there was none
+    at bigint NOT NULL,
+    user_id text COLLATE "C"                            -- who made it, NULL where users are not told apart
+);
+CREATE INDEX forks_parent ON forks (parent);
 
 -- Runs: a run's row is its queue entry. What changes a run that is still to end holds its thread's lock.
 
@@ -195,7 +211,6 @@ CREATE INDEX runs_active ON runs (thread_id, seq) WHERE status IN ('pending', 'r
 CREATE INDEX runs_active_of_user ON runs (user_id) WHERE status IN ('pending', 'running');
 CREATE INDEX runs_thread ON runs (thread_id, seq);
 CREATE INDEX runs_task ON runs (thread_id, task_id, seq) WHERE task_id IS NOT NULL;
-CREATE INDEX runs_assistant ON runs (assistant_id, seq);
 CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE outcomes (

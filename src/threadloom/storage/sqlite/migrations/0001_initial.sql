@@ -55,7 +55,10 @@ CREATE INDEX writes_pos ON writes (seg, pos);
 CREATE TABLE blobs (
     id INTEGER PRIMARY KEY,
     pos INTEGER NOT NULL,                           -- of the checkpoint that stored it and owns it
-    type TEXT NOT NULL,                             -- serializer's type of data
+    type TEXT NOT NULL,                             -- serializer's type of the value
+    base INTEGER,                                   -- blob that data are instructions over; NULL: data is the whole value
+    number INTEGER NOT NULL,                        -- of this version in its chain of versions, from 1
+    size INTEGER NOT NULL,                          -- bytes of the whole value
     data BLOB NOT NULL
 );
 CREATE INDEX blobs_pos ON blobs (pos);
@@ -90,8 +93,7 @@ CREATE TABLE threads (
     ttl_minutes REAL,
     ttl_strategy TEXT,
     expires_at INTEGER,
-    forked_from TEXT,                               -- JSON {thread_id, checkpoint_id, at}
-    copied_from TEXT,                               -- of which living thread this is a copy
+    forked_from TEXT,                               -- JSON {thread_id, checkpoint_id, at, user_id}
     priority INTEGER                                -- of its runs, the smallest first; NULL: not decided yet
 );
 -- A page of threads in each order that can be asked for, without sorting all of them.
@@ -100,8 +102,22 @@ CREATE INDEX threads_updated ON threads (updated_at, seq);
 CREATE INDEX threads_state_updated ON threads (state_updated_at, seq);
 CREATE INDEX threads_status_updated ON threads (status, updated_at, seq);
 CREATE INDEX threads_state ON threads (state_id) WHERE state_id IS NOT NULL;
-CREATE INDEX threads_copies ON threads (copied_from) WHERE copied_from IS NOT NULL;
 CREATE INDEX threads_expiry ON threads (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Copies, and what they were made of: a tree, which outlives the threads in it. A row goes when neither the copy nor any thread
+-- that descends from it is there.
+
+CREATE TABLE forks (
+    child INTEGER PRIMARY KEY,                      -- `threads.seq` of a copy: never given again, as its id may be
+    thread_id TEXT NOT NULL,                        -- the id of the copy
+    parent INTEGER NOT NULL,                        -- `threads.seq` of what it is a copy of
+    root INTEGER NOT NULL,                          -- and of what all above it descend from,
+    root_id TEXT NOT NULL,                          -- with its id
+    checkpoint_id TEXT,                             -- the newest root checkpoint it took along, NULL: there was none
+    at INTEGER NOT NULL,
+    user_id TEXT                                    -- who made it, NULL where users are not told apart
+);
+CREATE INDEX forks_parent ON forks (parent);
 
 -- Runs: a run's row is its queue entry.
 
@@ -138,20 +154,19 @@ CREATE INDEX runs_ready ON runs (priority, seq) WHERE ready = 1;
 CREATE INDEX runs_delayed ON runs (due, seq) WHERE delayed_at IS NOT NULL;
 CREATE INDEX runs_waiting ON runs (thread_id, seq) WHERE status = 'pending' AND delayed_at IS NULL;
 CREATE INDEX runs_pending_of_user ON runs (user_id, thread_id) WHERE status = 'pending';
-CREATE INDEX runs_active ON runs (thread_id, seq) WHERE status IN ('pending', 'running');
+CREATE INDEX runs_pending ON runs (thread_id, seq) WHERE status = 'pending';
 CREATE INDEX runs_thread ON runs (thread_id, seq);
-CREATE INDEX runs_assistant ON runs (assistant_id, seq);
 CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE outcomes (
-    run_id TEXT PRIMARY KEY,
+    run_id TEXT PRIMARY KEY NOT NULL,
     thread_id TEXT NOT NULL,
     status TEXT NOT NULL,
     output BLOB NOT NULL,                           -- JSON: the response of join
     error TEXT,                                     -- JSON
     metadata TEXT NOT NULL,                         -- JSON
     expires_at INTEGER                              -- set when the run's own row is gone
-) WITHOUT ROWID;
+);
 CREATE INDEX outcomes_thread ON outcomes (thread_id);
 CREATE INDEX outcomes_expiry ON outcomes (expires_at) WHERE expires_at IS NOT NULL;
 

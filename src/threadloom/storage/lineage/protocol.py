@@ -1,27 +1,59 @@
 """Histories of threads: what is stored of them, and the protocol that every storage meets for them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 
 class Blob(msgspec.Struct, frozen=True):
-    """A channel value too big for its checkpoint's row. `id` was handed out by `Storage.new_blob_id`."""
+    """A version of a channel's value that is too big for its checkpoint's row.
+
+    Attributes:
+        id: handed out by `Storage.new_blob_id`.
+        type: how the serializer made bytes of the value.
+        data: the bytes, or instructions that make them of the bytes of `base` (see `lineage.elements`).
+        base: id of an earlier version that whoever sees this one sees, too. None: `data` is whole.
+        number: which version it is in its chain of versions, from 1.
+        size: the length of the whole value in bytes; by default that of `data`.
+    """
 
     id: int
     type: str
     data: bytes
+    base: int | None = None
+    number: int = 1
+    size: int = -1
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            msgspec.structs.force_setattr(self, "size", len(self.data))
+
+
+def builds_on_others(refs: Mapping[str, int], blobs: Sequence[Blob]) -> bool:
+    """Whether a checkpoint that refers to `refs` and brings `blobs` needs blobs that were stored before it."""
+    return len(blobs) < len(refs) or any(blob.base is not None for blob in blobs)
+
+
+def with_bases(ids: Iterable[int], blobs: Mapping[int, Blob]) -> dict[int, Blob]:
+    """The blobs with these ids, and all that they build on."""
+    found: dict[int, Blob] = {}
+    for id_ in ids:
+        wanted: int | None = id_
+        while wanted is not None and wanted not in found:
+            blob = found[wanted] = blobs[wanted]
+            wanted = blob.base
+    return found
 
 
 class CheckpointPut(msgspec.Struct, kw_only=True):
     """A checkpoint to store. `refs` names the blob of each big channel, new (in `blobs`) or inherited.
 
     `small` are the channels whose value stands in `body`: the bytes of a value that is new with this checkpoint, 0 for one
-    that its parent had. `era` is the era (see `CheckpointRow`) in which the inherited refs were read; None when there are
-    none. `early`: rows that build on this root checkpoint were stored before it, namely pending writes of its own and these
-    checkpoints, as (namespace, id), of inner graphs; they are to stand after it. `run_id` is the run that made it, `fence`
-    what it must still hold (None: no run, nothing to check).
+    that its parent had. `era` is the era (see `CheckpointRow`) in which the inherited refs, and what new blobs build on, were
+    read; None when there are none. `early`: rows that build on this root checkpoint were stored before it, namely pending
+    writes of its own and these checkpoints, as (namespace, id), of inner graphs; they are to stand after it. `run_id` is the
+    run that made it, `fence` what it must still hold (None: no run, nothing to check).
     """
 
     thread_id: str
@@ -67,7 +99,7 @@ class WritesPut(msgspec.Struct, kw_only=True):
 
 
 class CheckpointRow(msgspec.Struct, kw_only=True):
-    """A checkpoint as a thread sees it, with the blobs it refers to and its pending writes in replay order.
+    """A checkpoint as a thread sees it: with its pending writes in replay order, the blobs it refers to, and those they build on.
 
     `era` changes whenever something is taken out of the thread's view: as long as it stands, every blob once seen is there.
     """
@@ -81,7 +113,7 @@ class CheckpointRow(msgspec.Struct, kw_only=True):
     body_type: str
     body: bytes
     refs: dict[str, int]
-    blobs: dict[int, tuple[str, bytes]]
+    blobs: dict[int, Blob]
     meta: dict[str, Any]
     writes: list[PendingWrite]
     small: dict[str, int] = {}
@@ -135,11 +167,7 @@ class Lineage(Protocol):
         ...
 
     async def everything(
-        self,
-        *,
-        before: str | None = None,
-        limit: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        self, *, before: str | None = None, limit: int | None = None, metadata: Mapping[str, Any] | None = None
     ) -> list[CheckpointRow]:
         """Checkpoints of all threads, newest first (the checkpoint library's `list(None)`)."""
         ...
@@ -165,6 +193,10 @@ class Lineage(Protocol):
             KeyError: `source` does not see a root checkpoint `at`.
             ValueError: `target` has a history.
         """
+        ...
+
+    async def copy_many(self, source: str, targets: Sequence[str], *, at: str | None = None) -> str | None:
+        """The same for many threads whose ids nobody else knows yet: as many statements and locks as for one."""
         ...
 
     async def delete(self, thread_id: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from threadloom.storage.base import Storage, Tx
-from threadloom.storage.lineage import CheckpointPut, CheckpointRow, PendingWrite, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite, WritesPut, with_bases
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class _DraftLineage:
         self._newest: dict[str, str] = {}
         self._era = UNBORN
         self._writes: dict[tuple[str, str], dict[tuple[str, int], PendingWrite]] = {}
-        self._blobs: dict[int, tuple[str, bytes]] = {}
+        self._blobs: dict[int, Blob] = {}
 
     def roots(self) -> list[tuple[str, str]]:
         """Namespace and id of each stored checkpoint that a drafted one follows."""
@@ -101,7 +101,7 @@ class _DraftLineage:
             meta |= self._metadata
             put.meta = orjson.dumps(meta)
         self.puts.append(put)
-        self._blobs.update({blob.id: (blob.type, blob.data) for blob in put.blobs})
+        self._blobs.update({blob.id: blob for blob in put.blobs})
         self._rows[put.ns, put.cid] = CheckpointRow(
             pos=0,
             era=self._era,
@@ -113,7 +113,7 @@ class _DraftLineage:
             body=put.body,
             refs=dict(put.refs),
             # What it inherits came with a row that LangGraph read before, or with an earlier put.
-            blobs={id_: self._blobs[id_] for id_ in put.refs.values()},
+            blobs=with_bases(put.refs.values(), self._blobs),
             meta=meta,
             writes=[],
             small=dict(put.small),

@@ -1,0 +1,133 @@
+"""Versions of channel values: how each is stored, whole or as instructions over an earlier one, and how it is read back.
+
+Which version builds on which, and what instructions are, says `lineage.elements`.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from threadloom.lineage import elements
+from threadloom.storage.lineage import Blob
+
+KEPT_BYTES = 64 * 1024 * 1024
+"""Bytes of values that a process holds to build new versions on. A version whose base is no longer held is stored whole."""
+
+SPLIT_TYPE = "msgpack"
+"""The type of values that have elements."""
+
+
+class Versions:
+    """The newest versions of the values of threads under way, and what these build on. For any thread."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[int, _Version] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def blob(self, id_: int, type_: str, data: bytes, before: int | None) -> Blob:
+        """A new version as it is to be stored, and holds it.
+
+        Args:
+            id_: the new blob's id.
+            type_: the type of the value.
+            data: its bytes.
+            before: the blob of the version before, None for none.
+        """
+        if type_ != SPLIT_TYPE or len(data) < elements.SMALLEST:
+            return Blob(id_, type_, data)
+        previous = None if before is None else self._get(before)
+        version = _Version(data, 1, None)
+        instructions = None
+        if previous is not None:
+            version.number = previous.number + 1
+            version.split(previous)
+            wanted = elements.base_number(version.number)
+            base_id: int | None = before
+            base: _Version | None = previous
+            while base is not None and base.number > wanted:
+                base_id = base.base
+                base = None if base_id is None else self._get(base_id)
+            if base is not None:
+                instructions = elements.encode(version.value, base.value)
+            if instructions is not None:
+                version.base = base_id
+            elif wanted:
+                version.number = 1
+        self._hold(id_, version)
+        return Blob(
+            id_, type_, data if instructions is None else instructions, version.base, version.number, size=len(data)
+        )
+
+    def learn(self, ids: Iterable[int], blobs: Mapping[int, Blob], whole: Mapping[int, bytes]) -> None:
+        """Holds versions that were read, and what they build on.
+
+        Args:
+            ids: the blobs that a checkpoint refers to.
+            blobs: these and all that they build on.
+            whole: the bytes of all of them.
+        """
+        for id_ in ids:
+            next_id: int | None = id_
+            while next_id is not None:
+                blob = blobs[next_id]
+                if blob.type == SPLIT_TYPE and blob.size >= elements.SMALLEST:
+                    self._hold(next_id, _Version(whole[next_id], blob.number, blob.base))
+                next_id = blob.base
+
+    def _get(self, id_: int) -> "_Version | None":
+        with self._lock:
+            version = self._held.get(id_)
+            if version is not None:
+                self._held.move_to_end(id_)
+            return version
+
+    def _hold(self, id_: int, version: "_Version") -> None:
+        with self._lock:
+            if id_ in self._held:
+                self._held.move_to_end(id_)
+                return
+            self._held[id_] = version
+            self._bytes += len(version.data)
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= len(self._held.popitem(last=False)[1].data)
+
+
+class _Version:
+    """A version that is held. It is split into its elements once that is needed."""
+
+    __slots__ = ("_value", "base", "data", "number")
+
+    def __init__(self, data: bytes, number: int, base: int | None) -> None:
+        self.data = data
+        self.number = number
+        self.base = base
+        self._value: elements.Value | None = None
+
+    @property
+    def value(self) -> elements.Value:
+        if self._value is None:
+            self._value = elements.Value(self.data)
+        return self._value
+
+    def split(self, before: "_Version") -> None:
+        """Splits the value, given the version before it."""
+        self._value = elements.Value(self.data, before.value)
+
+
+def value_of(id_: int, blobs: Mapping[int, Blob], known: dict[int, bytes]) -> tuple[str, bytes]:
+    """Type and bytes of a version.
+
+    Args:
+        id_: its blob.
+        blobs: this and all that it builds on.
+        known: the bytes of versions put together before; those on the way are added.
+    """
+    chain = []
+    next_id: int | None = id_
+    while next_id is not None and next_id not in known:
+        chain.append(blobs[next_id])
+        next_id = chain[-1].base
+    for blob in reversed(chain):
+        known[blob.id] = blob.data if blob.base is None else elements.apply(blob.data, known[blob.base])
+    return blobs[id_].type, known[id_]

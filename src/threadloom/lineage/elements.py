@@ -1,0 +1,221 @@
+"""A version of a channel's value as instructions over an earlier version.
+
+A value is msgpack. A list at its top level is split into its elements, a map into its pairs of key and value, without
+decoding them. What both versions have is copied from the earlier one, the rest is inserted. So a list that grows by one
+element costs one element, and so does one that is changed in the middle or trimmed at its start.
+
+Version `n` of a channel builds on version `base_number(n)`. A chain of bases then has at most log2(n) links, and the n
+versions of a list that grows cost about n * log2(n) / 2 elements together.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import msgpack  # type: ignore[import-untyped]
+import msgspec
+
+SMALLEST = 1024
+"""Bytes of a value below which it is stored whole."""
+
+GAIN = 2
+"""Instructions are kept if the value is at least so many times as long."""
+
+_SHORTEST_COPY = 12
+"""Bytes from which a copy instruction is shorter than what it copies."""
+
+_LENGTHS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
+"""Bytes of the count that follows the first byte of a long list or map."""
+
+_decode = msgspec.msgpack.Decoder(list[int | bytes]).decode
+
+
+class Value:
+    """The bytes of a value, and where its elements begin.
+
+    Attributes:
+        data: the whole value.
+        is_map: whether its elements are pairs of key and value.
+        starts: the offset of each element, in order, and the length of `data`. Empty if the value has no elements.
+    """
+
+    __slots__ = ("data", "is_map", "starts")
+
+    def __init__(self, data: bytes, before: "Value | None" = None) -> None:
+        """Splits a value.
+
+        Args:
+            data: the value as msgpack.
+            before: a version that may begin with the same elements, which then need not be looked for again.
+        """
+        self.data = data
+        self.is_map, count, width = _header(data)
+        self.starts = [] if count == 0 else self._split(count, width, before)
+
+    def _split(self, count: int, width: int, before: "Value | None") -> list[int]:
+        starts = [width]
+        if before is not None and before.is_map == self.is_map and before.starts:
+            shared = _common_start(self.data, width, before, count)
+            shift = width - before.starts[0]
+            starts = [start + shift for start in before.starts[: shared + 1]]
+        offset = starts[-1]
+        unpacker = msgpack.Unpacker(max_buffer_size=len(self.data) or 1)
+        unpacker.feed(self.data[offset:])
+        skip, tell = unpacker.skip, unpacker.tell
+        for _ in range(count - len(starts) + 1):
+            skip()
+            if self.is_map:
+                skip()
+            starts.append(offset + tell())
+        return starts
+
+
+def base_number(number: int) -> int:
+    """The number of the version that version `number` (from 1) builds on: its lowest set bit cleared. 0: it is whole."""
+    return number & (number - 1)
+
+
+def encode(value: Value, base: Value) -> bytes | None:
+    """The instructions that make `value` of `base`; None if it is to be stored whole.
+
+    They are a msgpack list. Two numbers are the start and the end of bytes to copy from the base; bytes are inserted.
+    """
+    if len(value.data) < SMALLEST or not value.starts or not base.starts or value.is_map != base.is_map:
+        return None
+    first = value.starts[0]
+    shared = _common_start(value.data, first, base, len(value.starts) - 1)
+    start, base_start = first + base.starts[shared] - base.starts[0], base.starts[shared]
+    tail = _common_end(value, start, base, shared)
+    end, base_end = len(value.data) - tail, len(base.data) - tail
+    parts = _Parts()
+    parts.insert(value.data[:first])
+    parts.copy(base.starts[0], base_start)
+    if base_start == base_end:
+        parts.insert(value.data[start:end])
+    else:
+        _middle(value, (start, end), base, (base_start, base_end), parts)
+    parts.copy(base_end, len(base.data))
+    instructions = parts.encode()
+    return instructions if len(instructions) * GAIN <= len(value.data) else None
+
+
+def apply(instructions: bytes, base: bytes) -> bytes:
+    """The value that instructions make of the bytes of their base."""
+    parts: list[bytes] = []
+    start: int | None = None
+    for part in _decode(instructions):
+        if isinstance(part, bytes):
+            parts.append(part)
+        elif start is None:
+            start = part
+        else:
+            parts.append(base[start:part])
+            start = None
+    return b"".join(parts)
+
+
+def restore(chain: Sequence[bytes]) -> bytes:
+    """The newest version of a chain: the first is whole, each other one is instructions over the one before it."""
+    data = chain[0]
+    for instructions in chain[1:]:
+        data = apply(instructions, data)
+    return data
+
+
+class _Parts:
+    """Instructions under construction. Neighbours are joined."""
+
+    def __init__(self) -> None:
+        self._parts: list[int | bytes] = []
+        self._inserted: list[bytes] = []
+
+    def insert(self, data: bytes) -> None:
+        if data:
+            self._inserted.append(data)
+
+    def copy(self, start: int, end: int) -> None:
+        if start == end:
+            return
+        if not self._inserted and self._parts and self._parts[-1] == start:
+            self._parts[-1] = end
+            return
+        self._flush()
+        self._parts += (start, end)
+
+    def encode(self) -> bytes:
+        self._flush()
+        return msgspec.msgpack.encode(self._parts)
+
+    def _flush(self) -> None:
+        if self._inserted:
+            self._parts.append(b"".join(self._inserted))
+            self._inserted.clear()
+
+
+def _header(data: bytes) -> tuple[bool, int, int]:
+    """Whether a value is a map, the number of its elements (0: it has none), and the bytes before the first."""
+    kind = data[0] if data else 0
+    if kind in _LENGTHS:
+        width = 1 + _LENGTHS[kind]
+        return kind >= 0xDE, int.from_bytes(data[1:width], "big"), width
+    if kind & 0xE0 == 0x80:
+        return kind < 0x90, kind & 0x0F, 1
+    return False, 0, 0
+
+
+def _common_start(data: bytes, offset: int, base: Value, count: int) -> int:
+    """With how many elements of the base, at most `count`, the data go on from an offset."""
+    starts = base.starts
+    first = starts[0]
+
+    def differs(start: int, end: int) -> bool:
+        return not data.startswith(base.data[starts[start] : starts[end]], offset + starts[start] - first)
+
+    return _reach(min(count, len(starts) - 1), differs)
+
+
+def _common_end(value: Value, start: int, base: Value, shared: int) -> int:
+    """The bytes of the last elements of the base with which the value ends, too. What `shared` covers is left out."""
+    starts, data, size = base.starts, value.data, len(base.data)
+    most = len(starts) - 1 - shared
+    while most and size - starts[-1 - most] > len(data) - start:
+        most -= 1
+
+    def differs(begin: int, end: int) -> bool:
+        upto = len(data) - (size - starts[-1 - begin])
+        return not data.endswith(base.data[starts[-1 - end] : starts[-1 - begin]], 0, upto)
+
+    tail = size - starts[-1 - _reach(most, differs)]
+    place = bisect_left(value.starts, len(data) - tail)
+    return tail if value.starts[place] == len(data) - tail else 0
+
+
+def _reach(most: int, differs: Callable[[int, int], bool]) -> int:
+    """The largest number, at most `most`, up to which nothing differs. Each part is compared about twice."""
+    if not most or not differs(0, most):
+        return most
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        if differs(low, middle):
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _middle(value: Value, span: tuple[int, int], base: Value, base_span: tuple[int, int], parts: _Parts) -> None:
+    """Copies what elements of the base are within a span of the value, in whatever order, and inserts the others."""
+    elements = {base.data[start:end]: start for start, end in _within(base.starts, base_span)}
+    for start, end in _within(value.starts, span):
+        element = value.data[start:end]
+        found = elements.get(element) if end - start >= _SHORTEST_COPY else None
+        if found is None:
+            parts.insert(element)
+        else:
+            parts.copy(found, found + end - start)
+
+
+def _within(starts: list[int], span: tuple[int, int]) -> Sequence[tuple[int, int]]:
+    """Start and end of the elements within a span, whose ends are starts of elements."""
+    return list(pairwise(starts[bisect_left(starts, span[0]) : bisect_left(starts, span[1]) + 1]))

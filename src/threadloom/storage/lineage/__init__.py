@@ -1,0 +1,23 @@
+"""Histories of threads: the protocol that every storage meets, and the operations that are the same on all of them."""
+
+from threadloom.storage.lineage.protocol import (
+    Blob,
+    CheckpointPut,
+    CheckpointRow,
+    Lineage,
+    PendingWrite,
+    WritesPut,
+    builds_on_others,
+    with_bases,
+)
+
+__all__ = [
+    "Blob",
+    "CheckpointPut",
+    "CheckpointRow",
+    "Lineage",
+    "PendingWrite",
+    "WritesPut",
+    "builds_on_others",
+    "with_bases",
+]

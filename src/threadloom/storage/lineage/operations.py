@@ -1,0 +1,255 @@
+"""Copying threads and taking things out of their view: written once, over what each storage gives.
+
+Rows that another thread sees stay where they are: the thread goes on in a segment of its own that sees less, and what it is to
+keep beside that is stored anew. A row is freed when its segment is no head and no living child's edge reaches it. On SQLite none
+of these coroutines ever suspends (see `storage.driven`).
+"""
+
+import heapq
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from threadloom.lineage.cut import edges_at
+from threadloom.lineage.pending import counting
+from threadloom.lineage.retain import Node, moved, unstored
+from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
+from threadloom.storage.lineage.protocol import CheckpointRow, Lineage, Usage
+
+Positions = Collection[int]
+Ids = Collection[tuple[str, str]]
+"""Checkpoints by namespace and id."""
+
+WriteRow = tuple[tuple[str, str, str], int, int]
+"""A stored write: `((ns, cid, task_id), idx, pos)`."""
+
+
+class Tip(NamedTuple):
+    """What a copy of a whole thread asks: its head segment up to the last position given, that one's edge, whether it has any
+    row, and the id of the newest root checkpoint that the thread sees."""
+
+    head: Edge
+    inherited: Edge | None
+    written: bool
+    newest: str | None
+
+
+class StoredRow(NamedTuple):
+    """Where a checkpoint, or a pending write of it, is stored."""
+
+    pos: int
+    ns: str
+    cid: str
+    is_checkpoint: bool
+
+
+class Segments(Protocol):
+    """What the operations ask of a storage. A bound is the largest position that counts; `chain` is what a thread sees."""
+
+    async def lock(self, *thread_ids: str) -> None:
+        """Keeps everybody else out of the histories of these threads until the transaction ends."""
+
+    async def chain(self, thread_id: str) -> Chain:
+        """What a thread sees; empty if it has no history."""
+
+    async def tip(self, thread_id: str) -> Tip | None:
+        """What a copy of a whole thread asks; None if it has no history."""
+
+    async def place(self, thread_id: str, cid: str) -> Edge | None:
+        """Segment and position of a root checkpoint that a thread sees."""
+
+    async def count_rows(self, segment: int, bound: int, most: int) -> int:
+        """How many checkpoints and pending writes a segment has at or below a bound, counted up to `most`."""
+
+    async def new_segment(self, edge: Edge | None) -> int:
+        """Makes a segment, and gives its id."""
+
+    async def begin(self, thread_ids: Sequence[str], edge: Edge) -> bool:
+        """Makes a segment for each thread as its head, in a fixed number of statements. False if one of them had a head."""
+
+    async def move_head(self, thread_id: str, segment: int) -> None:
+        """Sets a thread's head, which may be the one that it has, and begins a new era."""
+
+    async def drop_head(self, thread_id: str) -> int | None:
+        """Takes a thread's head and runs away. Gives the segment that it was."""
+
+    async def drop_above(self, segment: int, bound: int) -> bool:
+        """Deletes the rows of a segment above a position; nothing, and False, if a child sees one of them."""
+
+    async def free(self, segment: int) -> None:
+        """Deletes what nobody sees of a segment that lost its head, and so on up the chain."""
+
+    async def drop_span(self, thread_id: str, run_id: str) -> int | None:
+        """Forgets that a run wrote on a thread. Gives the position of its first row."""
+
+    async def spans(self, thread_id: str, first: int) -> Mapping[str, int]:
+        """The runs of a thread whose first row is at or after a position, with that."""
+
+    async def set_spans(self, thread_id: str, first: int, spans: Mapping[str, int]) -> None:
+        """Replaces what `spans` gives."""
+
+    async def newest(self, chain: Chain) -> Sequence[Node]:
+        """The newest checkpoint of each namespace."""
+
+    async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
+        """The ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel."""
+
+    async def pending_writes(self, chain: Chain, ids: Ids) -> Sequence[WriteRow]:
+        """The stored writes under checkpoints, those of each in order of their positions."""
+
+    async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:
+        """The checkpoints of a run that begins at `first`, but those that were put again later: `(pos, ns, cid)`, where `pos` is
+        the smallest position at which the chain shows the id."""
+
+    async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:
+        """All that a chain shows above a position."""
+
+    async def store_anew(
+        self, segment: int, lower: int, checkpoints: Positions, writes: Positions, orphans: Positions
+    ) -> Mapping[int, int]:
+        """Stores the rows at these positions once more on another segment, in the same order; `orphans` get no parent. Values
+        above `lower`, and those they build on, are stored anew too, each once. Gives the new position of each old one."""
+
+    async def thread_ids(self) -> Sequence[str]:
+        """All threads that have a history."""
+
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
+        """Number, bytes and inherited bytes of checkpoints, and of pending writes that count; name, number of values, bytes and
+        inherited bytes of each channel."""
+
+
+class LineageOperations(Segments, Lineage):
+    """The part of `Lineage` that is the same on all storages."""
+
+    async def everything(
+        self, *, before: str | None = None, limit: int | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> list[CheckpointRow]:
+        found: list[CheckpointRow] = []
+        for thread_id in await self.thread_ids():
+            found += await self.history(thread_id, before=before, limit=limit, metadata=metadata)
+            if limit is not None:
+                found = heapq.nlargest(limit, found, key=lambda row: row.pos)
+        return sorted(found, key=lambda row: row.pos, reverse=True)
+
+    async def usage(self, thread_id: str) -> Usage:
+        chain = await self.chain(thread_id)
+        if not chain:
+            return Usage()
+        checkpoints, writes, channels = await self.usage_of(chain)
+        return Usage(
+            checkpoints=(checkpoints[0], checkpoints[1]),
+            pending_writes=(writes[0], writes[1]),
+            channels={channel: (versions, size) for channel, versions, size, _ in channels},
+            shared_bytes=checkpoints[2] + writes[2] + sum(inherited for *_, inherited in channels),
+        )
+
+    async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
+        await self.lock(source, target)
+        return await self.copy_many(source, [target], at=at)
+
+    async def copy_many(self, source: str, targets: Sequence[str], *, at: str | None = None) -> str | None:
+        await self.lock(source)
+        edge: Edge | None
+        if at is None:
+            tip = await self.tip(source)
+            if tip is None:
+                return None
+            edge, newest = tip.head if tip.written else tip.inherited, tip.newest
+        else:
+            edge, newest = await self.place(source, at), at
+            if edge is None:
+                raise KeyError(at)
+        if edge is not None and not await self.begin(targets, edge):
+            raise ValueError(f"a thread of {', '.join(targets[:3])} has a history")
+        return newest
+
+    async def delete(self, thread_id: str) -> None:
+        await self.lock(thread_id)
+        segment = await self.drop_head(thread_id)
+        if segment is not None:
+            await self.free(segment)
+
+    async def rollback(self, thread_id: str, run_id: str) -> None:
+        await self.lock(thread_id)
+        first = await self.drop_span(thread_id, run_id)
+        if first is not None and (chain := await self.chain(thread_id)):
+            await self._truncate(thread_id, chain, first - 1)
+
+    async def delete_run(self, thread_id: str, run_id: str) -> None:
+        await self.lock(thread_id)
+        first = await self.drop_span(thread_id, run_id)
+        if first is None or not (chain := await self.chain(thread_id)):
+            return
+        doomed = await self.run_checkpoints(chain, run_id, first)
+        ids = {(ns, cid) for _, ns, cid in doomed}
+        # Runs of a thread never overlap: pending writes before the next one's first row are this one's, on whatever checkpoint.
+        end = min((await self.spans(thread_id, first)).values(), default=UNBOUNDED)
+        rows = await self.rows_after(chain, min([first, *(pos for pos, _, _ in doomed)]) - 1)
+        gone = {
+            row.pos for row in rows if (row.ns, row.cid) in ids or (not row.is_checkpoint and first <= row.pos < end)
+        }
+        if not gone:
+            return
+        bound = min(gone) - 1
+        kept = [row for row in rows if row.pos > bound and row.pos not in gone]
+        if kept:
+            checkpoints = [row.pos for row in kept if row.is_checkpoint]
+            writes = [row.pos for row in kept if not row.is_checkpoint]
+            await self._rewrite(thread_id, chain, await self._edge(chain, bound), checkpoints, writes, ())
+        else:
+            await self._truncate(thread_id, chain, bound)
+
+    async def prune(self, thread_id: str) -> None:
+        await self.lock(thread_id)
+        chain = await self.chain(thread_id)
+        kept: list[Node] = []
+        for node in await self.newest(chain):
+            kept.append(node)
+            if channels := unstored(node):
+                kept += await self.ancestors(chain, node, channels)
+        if not kept:
+            return
+        ids = {(node.ns, node.cid) for node in kept}
+        orphans = {node.pos for node in kept if node.parent and (node.ns, node.parent) not in ids}
+        writes = [pos for _, _, pos in counting(await self.pending_writes(chain, ids))]
+        wanted = len(kept) + len(writes)
+        if len(chain) > 1 or orphans or await self.count_rows(*chain[0], wanted + 1) > wanted:
+            await self._rewrite(thread_id, chain, None, [node.pos for node in kept], writes, orphans)
+
+    async def _edge(self, chain: Chain, bound: int) -> Edge | None:
+        """The edge that sees all of a chain up to a position, None when there is nothing to see."""
+        edge, inherited = edges_at(chain, bound)
+        return edge if await self.count_rows(*edge, 1) else inherited
+
+    async def _truncate(self, thread_id: str, chain: Chain, bound: int) -> None:
+        """Takes all above a position out of a thread's view."""
+        head = chain[0][0]
+        edge = await self._edge(chain, bound)
+        if edge is None:
+            await self.delete(thread_id)
+            return
+        await self.set_spans(thread_id, bound + 1, {})
+        if edge[0] == head and await self.drop_above(head, bound):
+            await self.move_head(thread_id, head)
+        else:
+            await self._switch(thread_id, head, await self.new_segment(edge))
+
+    async def _rewrite(
+        self,
+        thread_id: str,
+        chain: Chain,
+        edge: Edge | None,
+        checkpoints: Positions,
+        writes: Positions,
+        orphans: Positions,
+    ) -> None:
+        """Gives a thread a new head segment with an edge and, anew, the rows at these positions; nothing else."""
+        segment = await self.new_segment(edge)
+        lower = edge[1] if edge else 0
+        positions = await self.store_anew(segment, lower, checkpoints, writes, orphans)
+        spans = await self.spans(thread_id, lower + 1)
+        await self.set_spans(thread_id, lower + 1, moved(spans, positions))
+        await self._switch(thread_id, chain[0][0], segment)
+
+    async def _switch(self, thread_id: str, old: int, new: int) -> None:
+        await self.move_head(thread_id, new)
+        await self.free(old)

@@ -1,0 +1,123 @@
+"""The segments of histories on PostgreSQL: what `storage.lineage.operations` asks for.
+
+Others may do the same at the same moment: see `functions.sql` for who waits for whom.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from threadloom.lineage.retain import Node
+from threadloom.lineage.segments import Chain, Edge
+from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
+from threadloom.storage.named import load
+from threadloom.storage.postgres.connections import texts, unescaped
+from threadloom.storage.postgres.edges import Edges
+from threadloom.storage.postgres.lineage_reads import SQL, LineageReads, columns
+from threadloom.storage.postgres.session import Session
+
+CUTS = load(__package__, "segments.sql")
+
+AT_ONCE = 2000
+"""Rows that are freed within the transaction that made them superfluous. More are left to be freed bit by bit: segments above
+are locked meanwhile, and with them everybody who wants to copy from there."""
+
+
+class PostgresSegments(LineageReads, LineageOperations):
+    """See `storage.lineage.operations.Segments`.
+
+    Args:
+        session: a transaction.
+        edges: what the process knows of segments.
+        collect_later: is called, once it is committed, when there is more to free than `AT_ONCE` rows.
+    """
+
+    def __init__(self, session: Session, edges: Edges, collect_later: Callable[[], None]) -> None:
+        super().__init__(session, edges)
+        self._collect_later = collect_later
+        self._alone: set[str] = set()
+
+    async def lock(self, *thread_ids: str) -> None:
+        if not self._alone.issuperset(thread_ids):
+            await self._db.execute(SQL["lock"], texts(thread_ids))
+            self._alone.update(thread_ids)
+
+    async def chain(self, thread_id: str) -> Chain:
+        head = await self._head(thread_id)
+        return () if head is None else await self._edges.chain(self._db, head[0])
+
+    async def tip(self, thread_id: str) -> Tip | None:
+        found = await self._db.fetchrow(CUTS["tip"], thread_id)
+        if found is None:
+            return None
+        head, parent, upto, position, written, newest = found
+        return Tip((head, position), None if parent is None else (parent, upto), written, newest)
+
+    async def place(self, thread_id: str, cid: str) -> Edge | None:
+        found = await self._db.fetchrow(CUTS["place_of"], thread_id, cid)
+        return None if found is None else (found[0], found[1])
+
+    async def count_rows(self, segment: int, bound: int, most: int) -> int:
+        return int(await self._db.fetchval(CUTS["count_rows"], segment, bound, most))
+
+    async def new_segment(self, edge: Edge | None) -> int:
+        return int(await self._db.fetchval(CUTS["insert_segment"], *(edge or (None, None))))
+
+    async def begin(self, thread_ids: Sequence[str], edge: Edge) -> bool:
+        return bool(await self._db.fetchval(CUTS["begin"], texts(thread_ids), *edge) == len(thread_ids))
+
+    async def move_head(self, thread_id: str, segment: int) -> None:
+        await self._db.execute(CUTS["move_head"], thread_id, segment)
+
+    async def drop_head(self, thread_id: str) -> int | None:
+        segment: int | None = await self._db.fetchval(CUTS["delete_head"], thread_id)
+        return segment
+
+    async def drop_above(self, segment: int, bound: int) -> bool:
+        return await self._db.fetchrow(CUTS["drop_above"], segment, bound) is not None
+
+    async def free(self, segment: int) -> None:
+        if await self._db.fetchval(CUTS["collect"], segment, AT_ONCE):
+            self._db.after.append(self._collect_later)
+
+    async def drop_span(self, thread_id: str, run_id: str) -> int | None:
+        first: int | None = await self._db.fetchval(CUTS["delete_span"], run_id, thread_id)
+        return first
+
+    async def spans(self, thread_id: str, first: int) -> Mapping[str, int]:
+        return dict(await self._db.fetch(CUTS["spans_of_thread"], thread_id, first))
+
+    async def set_spans(self, thread_id: str, first: int, spans: Mapping[str, int]) -> None:
+        await self._db.execute(CUTS["delete_spans"], thread_id, first)
+        if spans:
+            await self._db.execute(CUTS["insert_spans"], thread_id, texts(spans), list(spans.values()))
+
+    async def newest(self, chain: Chain) -> Sequence[Node]:
+        return [_node(row) for row in await self._db.fetch(CUTS["newest_of_namespaces"], *columns(chain))]
+
+    async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
+        values = (*columns(chain), node.ns, node.cid, texts(channels))
+        return [_node(row) for row in await self._db.fetch(CUTS["ancestors"], *values)]
+
+    async def pending_writes(self, chain: Chain, ids: Ids) -> Sequence[WriteRow]:
+        values = (*columns(chain), texts(ns for ns, _ in ids), texts(cid for _, cid in ids))
+        return [((row[0], row[1], row[2]), row[3], row[4]) for row in await self._db.fetch(CUTS["writes_of"], *values)]
+
+    async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:
+        rows = await self._db.fetch(CUTS["checkpoints_of_run"], *columns(chain), run_id, first)
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:
+        return [StoredRow(*row) for row in await self._db.fetch(CUTS["rows_after"], *columns(chain), bound)]
+
+    async def store_anew(
+        self, segment: int, lower: int, checkpoints: Positions, writes: Positions, orphans: Positions
+    ) -> Mapping[int, int]:
+        values = (segment, lower, list(checkpoints), list(writes), list(orphans))
+        return dict(zip(*await self._db.fetchrow(CUTS["store_anew"], *values), strict=True))
+
+
+def _node(row: Any) -> Node:
+    *fields, stored, meta = row
+    return Node._make((*fields, set(map(unescaped, stored)), orjson.loads(meta)))

@@ -1,0 +1,139 @@
+-- name: tip
+-- A thread's head segment with its edge, the position now, whether it has any row, and the id of the newest root checkpoint
+-- that the thread sees.
+WITH RECURSIVE chain (seg, bound) AS (
+    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT s.id, s.parent, s.upto, nextval('positions'),
+    EXISTS (SELECT 1 FROM cks WHERE seg = s.id) OR EXISTS (SELECT 1 FROM writes WHERE seg = s.id),
+    (SELECT k.cid
+     FROM chain c CROSS JOIN LATERAL (
+        SELECT cid FROM cks WHERE seg = c.seg AND ns = '' AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1) k
+     LIMIT 1)
+FROM heads h JOIN segs s ON s.id = h.seg WHERE h.thread_id = $1;
+
+-- name: place_of
+-- Segment and position of a root checkpoint that a thread sees.
+WITH RECURSIVE places AS MATERIALIZED (
+    SELECT pos, seg FROM cks WHERE cid = $2 AND ns = ''
+),
+chain (seg, bound) AS (
+    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.upto >= (SELECT min(pos) FROM places)
+)
+SELECT p.seg, p.pos
+FROM chain c CROSS JOIN LATERAL (
+    SELECT seg, pos FROM places WHERE seg = c.seg AND pos <= c.bound ORDER BY pos DESC LIMIT 1
+) p
+LIMIT 1;
+
+-- name: begin
+-- New segments with one edge, as heads of those threads that have none. Gives how many.
+WITH made AS MATERIALIZED (
+    SELECT thread_id, nextval('positions') AS seg FROM unnest($1::text[]) AS t (thread_id)
+),
+segments AS (
+    INSERT INTO segs (id, parent, upto) SELECT seg, $2, $3 FROM made
+),
+heads AS (
+    INSERT INTO heads (thread_id, seg, era) SELECT thread_id, seg, seg FROM made ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT count(*) FROM heads;
+
+-- name: delete_head
+-- A thread's head and runs. Gives the segment that it was.
+WITH spans AS (DELETE FROM run_spans WHERE thread_id = $1)
+DELETE FROM heads WHERE thread_id = $1 RETURNING seg;
+
+-- name: delete_span
+-- A run of a thread; gives where it began.
+DELETE FROM run_spans WHERE run_id = $1 AND thread_id = $2 RETURNING first;
+
+-- name: checkpoints_of_run
+-- The checkpoints of a run, which begins at $4, that a chain shows and that were not put again later, each with the smallest
+-- position at which the chain shows it.
+SELECT (SELECT min(n.pos) FROM cks n
+        WHERE n.cid = k.cid AND n.ns = k.ns AND n.pos <= ($2::bigint[])[array_position($1::bigint[], n.seg)]), k.ns, k.cid
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg + 0 = c.seg AND k.pos + 0 BETWEEN $4 AND c.bound
+WHERE tl_document(k.meta) ->> 'run_id' = $3
+  AND NOT EXISTS (
+    SELECT 1 FROM (SELECT seg, pos FROM cks WHERE cid = k.cid AND ns = k.ns AND pos > k.pos OFFSET 0) n
+    WHERE n.pos <= ($2::bigint[])[array_position($1::bigint[], n.seg)]);
+
+-- name: rows_after
+-- What a chain shows after position $3: checkpoints and pending writes.
+SELECT k.pos, k.ns, k.cid, true
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k
+    ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound AND k.pos + 0 > $3
+WHERE c.bound > $3
+UNION ALL
+SELECT w.pos, w.ns, w.cid, false
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN writes w
+    ON w.seg + 0 = c.seg AND w.pos + 0 <= c.bound AND w.pos + 0 > $3
+WHERE c.bound > $3;
+
+-- name: spans_of_thread
+-- The runs that began to write on a thread at or after a position.
+SELECT run_id, first FROM run_spans WHERE thread_id = $1 AND first >= $2;
+
+-- name: delete_spans
+-- The runs of a thread that begin at or after a position.
+DELETE FROM run_spans WHERE thread_id = $1 AND first >= $2;
+
+-- name: insert_spans
+-- Where runs begin on a thread.
+INSERT INTO run_spans (run_id, thread_id, first) SELECT r.run_id, $1, r.first FROM unnest($2::text[], $3::bigint[]) AS r (run_id, first);
+
+-- name: move_head
+-- Another head, or the same with something gone.
+UPDATE heads SET seg = $2, era = nextval('positions') WHERE thread_id = $1;
+
+-- name: insert_segment
+-- A new segment.
+INSERT INTO segs (id, parent, upto) VALUES (nextval('positions'), $1, $2) RETURNING id;
+
+-- name: drop_above
+-- Deletes the rows of a segment above a position. No row: a child sees one of them, and nothing is deleted.
+SELECT tl_drop_above($1, $2) IS NOT NULL WHERE coalesce((SELECT max(upto) FROM segs WHERE parent = $1), 0) <= $2;
+
+-- name: collect
+-- Frees what nobody sees of a segment that lost its head.
+SELECT tl_collect($1, $2);
+
+-- name: collect_dead
+-- Frees a part of what was too much to be freed at once.
+SELECT tl_collect_dead($1);
+
+-- name: store_anew
+-- Rows once more, on another segment.
+SELECT old_places, new_places FROM tl_store_anew($1, $2, $3, $4, $5);
+
+-- name: newest_of_namespaces
+-- What a prune asks of the newest checkpoint of each namespace. $1, $2: the chain.
+SELECT DISTINCT ON (k.ns) k.pos, k.ns, k.cid, k.parent, k.channels || k.small_channels, k.meta
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos + 0 <= c.bound
+ORDER BY k.ns, k.pos + 0 DESC;
+
+-- name: ancestors
+-- The same of the ancestors of one, as far as channels are to be looked for.
+SELECT k.pos, k.ns, k.cid, k.parent, k.channels || k.small_channels, k.meta
+FROM tl_path($1, $2, $3, $4, $5) p JOIN cks k ON k.pos = p.place;
+
+-- name: writes_of
+-- The pending writes of checkpoints ($3 namespaces, $4 ids) that a chain shows: whose, which, and where, by position.
+SELECT e.ns, e.cid, w.task_id, w.idx, w.pos
+FROM unnest($3::text[], $4::text[]) AS e (ns, cid)
+CROSS JOIN unnest($1::bigint[], $2::bigint[]) AS c (seg, bound)
+JOIN writes w ON w.seg = c.seg AND w.cid = e.cid AND w.ns = e.ns AND w.pos <= c.bound
+ORDER BY w.pos;
+
+-- name: count_rows
+-- How many checkpoints and pending writes a segment has up to a bound, counted up to $3.
+SELECT count(*) FROM (
+    (SELECT 1 FROM cks WHERE seg + 0 = $1 AND pos + 0 <= $2 LIMIT $3)
+    UNION ALL
+    (SELECT 1 FROM writes WHERE seg + 0 = $1 AND pos + 0 <= $2 LIMIT $3)) r;
+

@@ -1,0 +1,195 @@
+"""The segments of histories on SQLite: what `storage.lineage.operations` asks for, and the writer's sequence of positions."""
+
+import itertools
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from threadloom.codec import to_json
+from threadloom.lineage.retain import Node
+from threadloom.lineage.segments import Chain, Edge
+from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
+from threadloom.storage.named import load
+from threadloom.storage.sqlite.lineage_reads import SQL, LineageReads
+
+CUTS = load(__package__, "segments.sql")
+
+
+class SqliteSegments(LineageReads, LineageOperations):
+    """See `storage.lineage.operations.Segments`. There is one writer, so nobody has to be kept out."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._next: int | None = None
+
+    def _last(self) -> int:
+        """The largest position handed out so far."""
+        if self._next is None:
+            self._next = self._db.execute(SQL["last_position"]).fetchone()[0] + 1
+        return self._next - 1
+
+    def _take(self, count: int = 1) -> int:
+        """The first of `count` new positions. Not given back by a rollback, so that none is ever handed out twice."""
+        first = self._last() + 1
+        self._next = first + count
+        return first
+
+    def _one(self, query: str, *values: Any) -> Any:
+        """The first field of what a query gives, None if it gives nothing."""
+        row = self._db.execute(CUTS[query], values).fetchone()
+        return None if row is None else row[0]
+
+    async def lock(self, *thread_ids: str) -> None:
+        pass
+
+    async def chain(self, thread_id: str) -> Chain:
+        head = self._head(thread_id)
+        return () if head is None else self._chain(head[0])
+
+    async def tip(self, thread_id: str) -> Tip | None:
+        found = self._db.execute(CUTS["tip"], (thread_id,)).fetchone()
+        if found is None:
+            return None
+        head, parent, upto, written, newest = found
+        inherited = None if parent is None else (parent, upto)
+        if newest is None and inherited is not None:
+            newest = next(filter(None, (self._one("newest_root", *link) for link in self._chain(head)[1:])), None)
+        return Tip((head, self._last()), inherited, bool(written), newest)
+
+    async def place(self, thread_id: str, cid: str) -> Edge | None:
+        places = self._places(await self.chain(thread_id), cid, "")
+        return None if not places else (places[0][1], places[0][0])
+
+    async def count_rows(self, segment: int, bound: int, most: int) -> int:
+        return int(self._one("count_rows", segment, bound, most))
+
+    def _bound_of_children(self, segment: int) -> int:
+        return int(self._one("bound_of_children", segment))
+
+    async def new_segment(self, edge: Edge | None) -> int:
+        segment = self._take()
+        self._db.execute(SQL["insert_segment"], (segment, *(edge or (None, None))))
+        return segment
+
+    async def begin(self, thread_ids: Sequence[str], edge: Edge) -> bool:
+        first, names = self._take(len(thread_ids)), to_json(thread_ids).decode()
+        self._db.execute(CUTS["insert_segments"], (first, *edge, names))
+        return self._db.execute(CUTS["insert_heads"], (first, names)).rowcount == len(thread_ids)
+
+    async def move_head(self, thread_id: str, segment: int) -> None:
+        self._db.execute(CUTS["move_head"], (thread_id, segment, self._take()))
+
+    async def drop_head(self, thread_id: str) -> int | None:
+        await self.set_spans(thread_id, 0, {})
+        segment: int | None = self._one("delete_head", thread_id)
+        return segment
+
+    async def drop_above(self, segment: int, bound: int) -> bool:
+        seen = self._bound_of_children(segment) > bound
+        if not seen:
+            self._delete_above(segment, bound)
+        return not seen
+
+    def _delete_above(self, segment: int, bound: int) -> None:
+        self._db.execute(CUTS["note_position"], (self._last() + 1,))
+        for query in ("delete_blobs_above", "delete_checkpoints_above", "delete_writes_above"):
+            self._db.execute(CUTS[query], (segment, bound))
+
+    async def free(self, segment: int) -> None:
+        while not self._one("is_head", segment):
+            bound = self._bound_of_children(segment)
+            self._delete_above(segment, bound)
+            if bound:
+                return
+            edge = self._edges.of(segment)
+            self._db.execute(CUTS["delete_segment"], (segment,))
+            if edge is None:
+                return
+            segment = edge[0]
+
+    async def drop_span(self, thread_id: str, run_id: str) -> int | None:
+        first: int | None = self._one("delete_span", run_id, thread_id)
+        return first
+
+    async def spans(self, thread_id: str, first: int) -> Mapping[str, int]:
+        return dict(self._db.execute(CUTS["spans_of_thread"], (thread_id, first)).fetchall())
+
+    async def set_spans(self, thread_id: str, first: int, spans: Mapping[str, int]) -> None:
+        self._db.execute(CUTS["delete_spans"], (thread_id, first))
+        if spans:
+            self._db.executemany(SQL["insert_span"], [(run, thread_id, begin) for run, begin in spans.items()])
+
+    async def newest(self, chain: Chain) -> Sequence[Node]:
+        found: dict[str, int] = {}
+        for link in chain:
+            for ns, pos in self._db.execute(CUTS["newest_of_namespaces"], link):
+                found.setdefault(ns, pos)
+        return [self._node(pos) for pos in found.values()]
+
+    def _node(self, pos: int) -> Node:
+        *fields, refs, small, meta = self._db.execute(CUTS["node"], (pos,)).fetchone()
+        return Node._make((*fields, {*orjson.loads(refs), *orjson.loads(small)}, orjson.loads(meta)))
+
+    async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
+        found: list[Node] = []
+        missing = set(channels)
+        while missing and node.parent is not None and (places := self._places(chain, node.parent, node.ns)):
+            node = self._node(places[0][0])
+            found.append(node)
+            missing.difference_update(node.stored)
+        return found
+
+    async def pending_writes(self, chain: Chain, ids: Ids) -> Sequence[WriteRow]:
+        return [
+            ((ns, cid, task_id), idx, pos)
+            for (ns, cid), (seg, bound) in itertools.product(
+                ids, reversed(chain)
+            )  # the deeper, the smaller the positions
+            for task_id, idx, pos in self._db.execute(CUTS["write_places"], (seg, cid, ns, bound))
+        ]
+
+    async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:
+        found: list[tuple[int, str, str]] = []
+        for seg, bound in chain:
+            for pos, ns, cid in self._db.execute(CUTS["checkpoints_of_run"], (seg, first, bound, run_id)):
+                places = self._places(chain, cid, ns)
+                if places[0][0] == pos:
+                    found.append((places[-1][0], ns, cid))
+        return found
+
+    async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:
+        links = [(seg, bound, limit) for seg, limit in chain if limit > bound]
+        return [StoredRow(*row) for link in links for row in self._db.execute(CUTS["rows_between"], link)]
+
+    async def store_anew(
+        self, segment: int, lower: int, checkpoints: Positions, writes: Positions, orphans: Positions
+    ) -> Mapping[int, int]:
+        blobs: dict[int, int] = {}
+        positions: dict[int, int] = {}
+        for pos, is_checkpoint in sorted([(pos, True) for pos in checkpoints] + [(pos, False) for pos in writes]):
+            new = positions[pos] = self._take()
+            if is_checkpoint:
+                refs = self._refs_anew(pos, new, lower, blobs)
+                self._db.execute(CUTS["copy_checkpoint"], (new, segment, refs, pos, pos in orphans))
+            else:
+                self._db.execute(CUTS["copy_write"], (new, segment, pos))
+        return positions
+
+    def _refs_anew(self, pos: int, new: int, lower: int, blobs: dict[int, int]) -> str:
+        """The refs of a checkpoint stored anew, of which `blobs` knows those that others have too."""
+        refs: dict[str, int] = orjson.loads(self._one("refs_at", pos))
+        return to_json({channel: self._blob_anew(blob, new, lower, blobs) for channel, blob in refs.items()}).decode()
+
+    def _blob_anew(self, blob: int, new: int, lower: int, blobs: dict[int, int]) -> int:
+        """The value that a checkpoint stored anew refers to: the same, or a copy on copies of those that it builds on."""
+        if blob not in blobs:
+            place, base = self._db.execute(CUTS["blob_place"], (blob,)).fetchone()
+            blobs[blob] = blob
+            if place > lower:
+                if base is not None:
+                    base = self._blob_anew(base, new, lower, blobs)
+                blobs[blob] = self._one("free_blob_id")
+                self._db.execute(CUTS["copy_blob"], (blobs[blob], new, base, blob))
+        return blobs[blob]

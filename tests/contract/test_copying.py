@@ -1,0 +1,100 @@
+"""Many copies at once: each is asked about, all are made or none, and each is a thread of its own."""
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.contract.test_lineage import checkpoint, ids, put
+from tests.contract.test_threads import thread
+from tests.storages import rows_of
+from threadloom.auth.authorize import OPEN
+from threadloom.errors import Conflict, Denied, Invalid, NotFound
+from threadloom.services.copying import MOST_COPIES, CopyService
+from threadloom.services.requests import ThreadCopy
+from threadloom.storage.filters import Equals
+from threadloom.types import SYSTEM, Caller
+
+pytestmark = pytest.mark.anyio
+
+ANN = Caller(user_id="ann", user=object())
+
+
+class Owned:
+    """Every thread is its maker's. `spoiled`: the number of a copy whose handler does something else."""
+
+    def __init__(self, spoiled=None, spoil=None):
+        self.made = 0
+        self.spoiled = spoiled
+        self.spoil = spoil
+
+    def asks(self, caller):
+        return True
+
+    async def ask(self, caller, resource, action, value):
+        if action == "create":
+            self.made += 1
+            value["metadata"] |= {"owner": "ann", "number": self.made}
+            if self.made == self.spoiled:
+                self.spoil(value)
+        return Equals("owner", "ann")
+
+
+@pytest.fixture
+async def source(storage):
+    shown = {"values_json": b'{"n":1}', "interrupts_json": b"{}", "config": {"tags": ["t"]}}
+    await storage.write(lambda tx: tx.threads.insert(thread("source", metadata={"owner": "ann", "k": 1}, **shown)))
+    await put(storage, checkpoint("source", "1"), checkpoint("source", "2", "1"))
+    return storage
+
+
+def service(storage, guard=OPEN):
+    return CopyService(storage=storage, guard=guard, clock=ManualClock(), graphs=None)
+
+
+async def found(storage, thread_id):
+    return await storage.read(lambda tx: tx.threads.get(thread_id))
+
+
+async def test_each_is_what_its_handler_made_of_it(source):
+    made = await service(source, Owned()).copy_many(ANN, "source", 3, ThreadCopy(metadata={"k": 2}))
+    assert [copy.metadata for copy in made] == [{"owner": "ann", "k": 2, "number": number} for number in (1, 2, 3)]
+    for copy in made:
+        assert await found(source, copy.thread_id) == copy
+        assert (copy.values_json, copy.config, copy.forked_from.user_id) == (b'{"n":1}', {"tags": ["t"]}, "ann")
+        assert await ids(source, copy.thread_id) == ["2", "1"]
+    await put(source, checkpoint(made[0].thread_id, "3", "2"))
+    assert [await ids(source, one) for one in (made[1].thread_id, "source")] == [["2", "1"]] * 2
+
+
+async def test_at_a_checkpoint(source):
+    made = await service(source).copy_many(SYSTEM, "source", 2, ThreadCopy(checkpoint_id="1"))
+    for copy in made:
+        assert await found(source, copy.thread_id) == copy
+        assert (copy.forked_from.checkpoint_id, copy.forked_from.user_id) == ("1", None)
+        assert await ids(source, copy.thread_id) == ["1"]
+
+
+def refuse(value):
+    raise Denied(403, "not yours")
+
+
+@pytest.mark.parametrize(
+    ("guard", "count", "request_", "refusal"),
+    [
+        (lambda: Owned(2, refuse), 3, ThreadCopy(), Denied),
+        (lambda: Owned(3, lambda value: value["metadata"].update(owner="bob")), 3, ThreadCopy(), Conflict),
+        (lambda: OPEN, 2, ThreadCopy(checkpoint_id="9"), NotFound),
+        (lambda: OPEN, 2, ThreadCopy(thread_id="0199c7e2-0000-7000-8000-000000000000"), Invalid),
+        (lambda: OPEN, 0, ThreadCopy(), Invalid),
+        (lambda: OPEN, MOST_COPIES + 1, ThreadCopy(), Invalid),
+    ],
+)
+async def test_all_or_none(source, guard, count, request_, refusal):
+    with pytest.raises(refusal):
+        await service(source, guard()).copy_many(ANN, "source", count, request_)
+    for table, number in {"threads": 1, "heads": 1, "segs": 1, "forks": 0}.items():
+        assert rows_of(source, f"SELECT count(*) FROM {table}") == [(number,)]
+
+
+async def test_of_a_thread_that_is_not_there(storage):
+    with pytest.raises(Conflict):
+        await service(storage).copy_many(SYSTEM, "none", 2, ThreadCopy())

@@ -1,0 +1,101 @@
+"""Values as instructions over earlier versions: every version reads back byte for byte, and a long history stays small."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from threadloom.lineage import elements
+
+Change = Callable[[Any, int, random.Random], Any]
+
+
+def message(number: int, rng: random.Random) -> dict[str, str]:
+    return {"id": str(number), "content": "".join(rng.choices("abcdefgh ", k=300))}
+
+
+def appended(value: list[Any], number: int, rng: random.Random) -> list[Any]:
+    return [*value, message(number, rng)]
+
+
+def replaced(value: list[Any], number: int, rng: random.Random) -> list[Any]:
+    value = appended(value, number, rng)
+    value[len(value) // 2] = message(number, rng)
+    return value
+
+
+def last_fifty(value: list[Any], number: int, rng: random.Random) -> list[Any]:
+    return appended(value, number, rng)[-50:]
+
+
+def with_key(value: Any, number: int, rng: random.Random) -> Any:
+    return {**(value or {}), f"file {number}": message(number, rng)}
+
+
+def anything(value: list[Any], number: int, rng: random.Random) -> list[Any]:
+    value = list(value)
+    for _ in range(rng.randrange(4)):
+        place = rng.randrange(len(value) + 1)
+        match rng.randrange(5):
+            case 0:
+                value.insert(place, message(number, rng))
+            case 1:
+                value.insert(place, rng.choice([None, 7, "short", [1, [2, {"x": b"y" * 70_000}]], {}, 2**40, 0.5]))
+            case 2:
+                del value[place : place + 3]
+            case 3:
+                rng.shuffle(value)
+            case _:
+                value += value[:place]
+    return value[:400]
+
+
+@pytest.mark.parametrize(
+    ("change", "most"), [(appended, 8), (replaced, 8), (last_fifty, 8), (with_key, 8), (anything, None)]
+)
+def test_versions_read_back_and_stay_small(change: Change, most: int | None) -> None:
+    rng = random.Random(7)
+    value: Any = []
+    chain: list[tuple[int, bytes, elements.Value]] = []
+    before: elements.Value | None = None
+    distinct: set[bytes] = set()
+    stored = 0
+    for number in range(1, 1201 if most else 601):
+        value = change(value, number, rng)
+        data = msgspec.msgpack.encode(value)
+        version = elements.Value(data, before)
+        while chain and chain[-1][0] > elements.base_number(number):
+            chain.pop()
+        instructions = elements.encode(version, chain[-1][2]) if chain and elements.base_number(number) else None
+        if instructions is None:
+            chain.clear()
+        chain.append((number, instructions or data, version))
+        assert elements.restore([part for _, part, _ in chain]) == data
+        assert len(chain) <= number.bit_length()
+        stored += len(instructions or data)
+        items = value.items() if isinstance(value, dict) else value
+        distinct.update(msgspec.msgpack.encode(element) for element in items)
+        before = version
+    if most is not None:
+        assert stored <= most * sum(map(len, distinct))
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 5, "text" * 1000, b"bytes" * 1000, 1.5, [], {}, [1, 2, 3], msgspec.Raw(b"\xc7\x05\x05aaaaa")]
+)
+def test_what_has_no_elements_or_is_small_is_stored_whole(value: Any) -> None:
+    data = value if isinstance(value, msgspec.Raw) else msgspec.msgpack.encode(value)
+    version = elements.Value(bytes(data))
+    assert elements.encode(version, version) is None
+
+
+def test_a_list_is_not_built_on_a_map_nor_on_another_value() -> None:
+    rng = random.Random(1)
+    listed = elements.Value(msgspec.msgpack.encode([message(n, rng) for n in range(20)]))
+    mapped = elements.Value(msgspec.msgpack.encode({str(n): message(n, rng) for n in range(20)}))
+    other = elements.Value(msgspec.msgpack.encode([message(n, rng) for n in range(20)]))
+    assert elements.encode(mapped, listed) is None
+    assert elements.encode(listed, mapped) is None
+    assert elements.encode(listed, other) is None
