@@ -14,6 +14,7 @@ import httpx
 import pytest
 import yaml
 
+from tests import forkserver
 from tests.compose import checked
 from tests.postgres_server import PostgresServer
 from tests.server import free_port
@@ -51,8 +52,8 @@ def services(tmp_path_factory):
             own = {"PORT": str(port), "LANGGRAPH_SERVER_HOST": "127.0.0.1", "DATABASE_URI": database.uri}
             env = {**os.environ, **image_env(), **described[name]["environment"], **own, "THREADLOOM_DATA": str(folder)}
             command = [sys.executable, "-m", *described[name]["command"]]
-            log = (folder / f"{name}.log").open("wb")
-            process = subprocess.Popen(command, cwd=APP, env=env, stdout=log, stderr=log, start_new_session=True)
+            with (folder / f"{name}.log").open("wb") as log:
+                process = forkserver.start(command, cwd=APP, env=env, output=log.fileno())
             started[name] = (process, env, f"http://127.0.0.1:{port}")
         for name, (process, env, _) in started.items():
             deadline = time.monotonic() + SECONDS
@@ -63,9 +64,8 @@ def services(tmp_path_factory):
         yield {name: (process, url) for name, (process, _, url) in started.items()}
     finally:
         for process, _, _ in started.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.kill()
+            process.wait()
         database.stop()
 
 
