@@ -12,11 +12,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from threadloom.api import parse
 from threadloom.api.dispatch import route_path
 from threadloom.api.encryption import Telling
 from threadloom.api.errors import EXPECTED, reply_to
-from threadloom.api.http import Facts, deny
+from threadloom.api.http import Facts, deny, loaded
 from threadloom.auth.user import studio_user, user_id
 from threadloom.config.hosts import is_loopback
 from threadloom.config.settings import CREDENTIALS
@@ -213,7 +212,7 @@ class Connection:
                 break
             parts.append(message.get("body", b""))
         try:
-            return parse.load(b"".join(parts))
+            return await loaded(b"".join(parts))
         except Invalid:
             return {}
 

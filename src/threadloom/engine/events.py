@@ -12,6 +12,7 @@ from threadloom.clock import Clock
 from threadloom.codec import to_json, to_lean_json
 from threadloom.engine.patience import patiently
 from threadloom.errors import LostLeaseError, ThreadloomError, separate
+from threadloom.large import dump_json
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import CHANNELS, Event, Run
 
@@ -113,9 +114,19 @@ class Emitter:
 
     def emit(self, name: str, value: Any, mode: str = "") -> None:
         """One event; `mode` is the stream mode it belongs to, `""` for what every reader gets."""
-        if not self._stored and not self._broker.watched(self._run.thread_id):
-            return
-        sized, data = self._sized(name, to_json(value))
+        if self._is_wanted():
+            self._emit(name, to_json(value), mode)
+
+    async def emit_large(self, name: str, value: Any, mode: str = "") -> None:
+        """As `emit`, for a value that is large. Nobody may change it meanwhile."""
+        if self._is_wanted():
+            self._emit(name, await dump_json(value, to_json), mode)
+
+    def _is_wanted(self) -> bool:
+        return self._stored or self._broker.watched(self._run.thread_id)
+
+    def _emit(self, name: str, data: bytes, mode: str) -> None:
+        sized, data = self._sized(name, data)
         event = self._event(sized, data, mode if sized == name else "")
         if self._stored:
             self._keep(event)

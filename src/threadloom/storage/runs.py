@@ -79,14 +79,7 @@ class Runs(Protocol):
         """The runs of leases that were not renewed since, and will not be in this transaction; a portion if there are many."""
         ...
 
-    async def set_status(
-        self,
-        run_id: str,
-        status: RunStatus,
-        *,
-        updated_at: int,
-        ended_at: int | None = None,
-    ) -> None:
+    async def set_status(self, run_id: str, status: RunStatus, *, updated_at: int, ended_at: int | None = None) -> None:
         """Sets the status; leaving `running` also ends the lease and the fence."""
         ...
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from threadloom.errors import StorageError, separate
-from threadloom.storage.sqlite.wal import KEPT_BYTES, WriteAheadLog
+from threadloom.storage.sqlite.wal import URGENT_BYTES, WriteAheadLog
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -141,7 +141,7 @@ class Database:
         self._writer = self.connect()
         # What undoes one operation of a commit is kept in memory, not in a file made for each.
         self._writer.execute("PRAGMA temp_store = MEMORY")
-        self._writer.execute(f"PRAGMA journal_size_limit = {KEPT_BYTES}")
+        self._writer.execute(f"PRAGMA journal_size_limit = {URGENT_BYTES}")
         self._thread = threading.Thread(target=self._write_forever, name="threadloom-writer", daemon=True)
         self._thread.start()
 
@@ -160,6 +160,7 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
         self._opened.clear()
+        self.log.release()
 
     # --- writing ---
 
