@@ -1,4 +1,4 @@
-"""Values <-> JSON: how states, events and records look on the wire (contract, runs §6)."""
+"""Values <-> JSON: how states, events and records look on the wire (docs/contract/runs.md#json-of-values)."""
 
 import base64
 import dataclasses
@@ -115,7 +115,7 @@ def from_json(text: bytes | str) -> Any:
 
 
 def contains(document: Any, wanted: Any) -> bool:
-    """Whether a JSON document contains another (contract, threads §5; PostgreSQL's `@>`).
+    """Whether a JSON document contains another (docs/contract/threads.md#containment).
 
     Every key wanted is there and contains what is wanted of it; a list contains a list whose every item is contained in
     some item of it; numbers are equal by value, but text, numbers and truth values are different kinds.

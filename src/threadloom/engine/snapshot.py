@@ -8,6 +8,7 @@ import msgspec
 from threadloom.checkpointer import SHOWN
 from threadloom.codec import to_json
 from threadloom.graphs.reading import read_state
+from threadloom.large import dump_json
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,4 +41,5 @@ async def thread_state(graph: Any, config: dict[str, Any]) -> Snapshot:
         for task in state.tasks
         if task.interrupts
     }
-    return Snapshot(values_json=to_json(state.values), interrupts_json=to_json(interrupts), has_next=bool(state.next))
+    values = await dump_json(state.values, to_json)
+    return Snapshot(values_json=values, interrupts_json=to_json(interrupts), has_next=bool(state.next))
