@@ -1,8 +1,7 @@
 """The complete users of runs. They are kept in memory only: of a user, only identity, name and permissions are stored.
 
 The process that received the request keeps the user until the run has ended. A process that executes the run asks it for the
-user.
-The answer is in an envelope that no other process can decrypt (`encryption.envelope`).
+user. The answer is in an envelope that no other process can decrypt (`encryption.envelope`).
 """
 
 import asyncio
@@ -39,8 +38,7 @@ STORED = ("identity", "is_authenticated", "display_name", "permissions")
 
 class _UserMessage(msgspec.Struct, frozen=True, array_like=True):
     """A message between processes about a run's user. The body of `ask` is the sender's public key; that of `answer` an envelope
-    (empty:
-    the user is not known); that of `ended` is empty.
+    (empty: the user is not known); that of `ended` is empty.
     """
 
     about: Literal["ask", "answer", "ended"]
@@ -93,7 +91,9 @@ class RunUsers:
         self._users[run.run_id] = restored(stored, source)
 
     def release(self, run: Run, *, over: bool) -> None:
-        """Removes the user of a run that was executed here. A run that is not over continues in another process, or here again."""
+        """Removes the user of a run that was executed here. A run that is not over continues in another process, or here
+        again.
+        """
         holder = self._holder(run)
         if over or holder is not None:
             self._users.pop(run.run_id, None)

@@ -275,8 +275,7 @@ def read_checkpointer(section: Section | None) -> CheckpointerSettings:
 
 def _refuse_other_savers(section: Section) -> None:
     """Reports a saver of the user's as a fault. Copies, history and runs are stored in one transaction, so checkpoints cannot be
-    stored
-    elsewhere.
+    stored elsewhere.
     """
     why = "checkpoints are kept in the server's own storage, which copying and history rest on. Remove the key."
     for key in ("path", "uri"):
@@ -312,7 +311,9 @@ def read_webhooks(section: Section | None, env: Mapping[str, str]) -> WebhookSet
 
 
 def fill_in(text: str, where: str, prefix: str, env: Mapping[str, str], findings: Findings) -> str:
-    """Returns a text with its `${{ env.X }}` replaced. A variable that is not set or does not begin with the prefix is a fault."""
+    """Returns a text with its `${{ env.X }}` replaced. A variable that is not set or does not begin with the prefix is a
+    fault.
+    """
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)

@@ -103,8 +103,7 @@ class Section:
 
     def raw_flag(self, key: str) -> Any:
         """Returns the value unchanged, except that the texts "true" and "false" become booleans, with a warning: tutorials of
-        LangGraph
-        show them as texts.
+        LangGraph show them as texts.
         """
         value = self.raw(key)
         if isinstance(value, str) and value.strip().lower() in TRUTHS:

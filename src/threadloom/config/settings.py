@@ -42,7 +42,9 @@ CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-ap
 
 
 class HeaderRules(msgspec.Struct, frozen=True):
-    """Selects request headers by lower-case names or `*` patterns. `excludes` take precedence. By default no header is selected."""
+    """Selects request headers by lower-case names or `*` patterns. `excludes` take precedence. By default no header is
+    selected.
+    """
 
     includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
@@ -99,8 +101,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class ThreadTtlSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Time to live of threads, in minutes; `sweep_limit`: threads that one sweep removes at most. Without `default_ttl`, threads
-    do not
-    expire.
+    do not expire.
     """
 
     strategy: Literal["delete", "keep_latest"] = "delete"
@@ -177,8 +178,8 @@ class EncryptionSettings(msgspec.Struct, frozen=True):
 
 class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long records are kept after they are no longer needed. None: runs are kept, events are kept for
-    RESUMABLE_STREAM_TTL_SECONDS,
-    and no log file is written. A delivery of a webhook is kept for this time after it succeeded or failed for good.
+    RESUMABLE_STREAM_TTL_SECONDS, and no log file is written. A delivery of a webhook is kept for this time after it succeeded or
+    failed for good.
     """
 
     runs_days: float | None = None
@@ -200,8 +201,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class ThreadloomAuthSettings(msgspec.Struct, frozen=True):
     """Additional questions to the handlers of `auth`, which the reference does not ask. `implicit_threads`: for a run that
-    creates a
-    thread which is kept, whether the handlers are asked about the thread too (`create`), or only about the run (`run`).
+    creates a thread which is kept, whether the handlers are asked about the thread too (`create`), or only about the run (`run`).
     """
 
     implicit_threads: Literal["create", "run"] = "create"
@@ -209,13 +209,11 @@ class ThreadloomAuthSettings(msgspec.Struct, frozen=True):
 
 class ThreadloomSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: settings that no other server of this API has. `allowed_hosts`: host names that the server accepts
-    in
-    addition to those of the loopback. `webhook_secrets`: each signs every delivery. `webhook_tries`: attempts at a delivery.
-    `end_event`: whether the stream of each run ends with an `end` event.
-    `lease_seconds`: time without a renewal after which other workers take over a worker's runs. `drain_seconds`: how long a
-    process
-    of `serve` accepts requests after it was told to stop. `keep_alive_seconds`: how long an idle connection stays open.
-    `allowed_origins`: origins whose pages may use the server, in addition to those of `http.cors` (see `api.allowed_origins`).
+    in addition to those of the loopback. `webhook_secrets`: each signs every delivery. `webhook_tries`: attempts at a delivery.
+    `end_event`: whether the stream of each run ends with an `end` event. `lease_seconds`: time without a renewal after which
+    other workers take over a worker's runs. `drain_seconds`: how long a process of `serve` accepts requests after it was told to
+    stop. `keep_alive_seconds`: how long an idle connection stays open. `allowed_origins`: origins whose pages may use the server,
+    in addition to those of `http.cors` (see `api.allowed_origins`).
     """
 
     checkpoint_thread_id: bool = True
@@ -242,8 +240,7 @@ class UvSource(msgspec.Struct, frozen=True, kw_only=True):
 
 class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that only matter when an image is built. `packages`: dependencies that are no folder; `keep_pkg_tools`: which of
-    pip,
-    setuptools and wheel stay in the image.
+    pip, setuptools and wheel stay in the image.
     """
 
     python_version: str = "3.11"
@@ -261,8 +258,7 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """The values of environment variables. Each field has the variable's name in lower case. The names tell which values are
-    seconds or
-    bytes.
+    seconds or bytes.
     """
 
     database_uri: str | None = None

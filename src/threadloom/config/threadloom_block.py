@@ -15,7 +15,8 @@ HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f]*:[0-9a-
 """A name, `*.name`, `*`, or an address; without scheme and port."""
 
 ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\s*]+")
-"""A scheme, a host and an optional port, as browsers send them; no path. `null` is a page without an origin, `*` is any origin.
+"""A scheme, a host and an optional port, as browsers send them; no path. `null` is a page without an origin, `*` is any
+origin.
 """
 
 

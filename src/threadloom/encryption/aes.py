@@ -1,9 +1,8 @@
 """The built-in cipher: AES-GCM with one key. It also decrypts what older keys and LangGraph's `EncryptedSerializer` encrypted.
 
 A ciphertext is: one byte for the format (1), four bytes that identify the key, a nonce of twelve bytes, then the encrypted
-content
-with its tag. In JSON it is the text `encrypted.aes:` + base64. Nonces are random, so a key is safe for about 2**32 ciphertexts by
-the most cautious estimate; `threadloom db rekey` changes keys.
+content with its tag. In JSON it is the text `encrypted.aes:` + base64. Nonces are random, so a key is safe for about 2**32
+ciphertexts by the most cautious estimate; `threadloom db rekey` changes keys.
 """
 
 import base64

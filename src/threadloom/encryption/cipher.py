@@ -64,8 +64,7 @@ class Cipher(Protocol):
     """Encrypts and decrypts within a transaction. A value that was never encrypted is returned as it is.
 
     A cipher that has to wait for a result returns a placeholder. The caller must call `ready` before it uses decrypted values,
-    and
-    `complete` before it commits encrypted values. Both raise while a placeholder is in use.
+    and `complete` before it commits encrypted values. Both raise while a placeholder is in use.
     """
 
     def seal_blob(self, at: Location, type: str, data: bytes) -> tuple[str, bytes]:

@@ -1,8 +1,7 @@
 """Envelopes: encrypted messages that only one process can decrypt, though other processes may read the channel that carries them.
 
 The receiver publishes a public key and keeps the private key in memory. So nothing that is stored anywhere can decrypt an
-envelope.
-The algorithms are X25519, HKDF-SHA256 and AES-256-GCM; the sender's key is new for each envelope.
+envelope. The algorithms are X25519, HKDF-SHA256 and AES-256-GCM; the sender's key is new for each envelope.
 """
 
 import os

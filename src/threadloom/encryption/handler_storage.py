@@ -137,8 +137,7 @@ class _DryRunTx:
 
 def _misses(work: Callable[[SealedTx], Awaitable[T]], memo: HandlerCipher) -> bool:
     """Returns whether results of handlers are missing for a single put. The put reads nothing, so it can run without a database.
-    It
-    must be complete before it is stored, because it shares a transaction with other puts.
+    It must be complete before it is stored, because it shares a transaction with other puts.
     """
     try:
         drive(lambda tx: _whole(work, tx, memo), cast(Tx, _DryRunTx()))

@@ -16,8 +16,7 @@ CURRENT = "aes"
 OLD = "aes.old"
 HANDLERS = "handlers"
 """Names of the notes: the check values of the current key and of an older key that content may still be encrypted with; and
-whether
-the user's handlers may have encrypted content.
+whether the user's handlers may have encrypted content.
 """
 
 
@@ -25,8 +24,7 @@ class Keys(msgspec.Struct, frozen=True):
     """The encryption settings.
 
     `key` is the current key, `old` the key of older content. `json_keys` are keys of metadata whose values are encrypted.
-    `handlers`
-    says whether the user's encryption handlers are configured.
+    `handlers` says whether the user's encryption handlers are configured.
     """
 
     key: Key | None = None

@@ -1,10 +1,8 @@
 """Changes keys: encrypts everything stored with the current key, whatever it was encrypted with, or decrypts it if there is no
-current
-key.
+current key.
 
 It works page by page, each page in a transaction of its own. If it is interrupted, the database holds a mixture that a server
-with
-both keys can read. The next start begins again and skips what is already done.
+with both keys can read. The next start begins again and skips what is already done.
 """
 
 from collections.abc import Callable
@@ -60,8 +58,7 @@ async def rekey(storage: Storage, keys: Keys, progress: Callable[[float], None])
 
 def _page(column: Column, after: Key | None, keys: Keys) -> Any:
     """Returns work for a transaction that encrypts one page of a column. The work returns the page's last key and how many values
-    changed,
-    or None after the last page.
+    changed, or None after the last page.
     """
 
     async def work(tx: Tx) -> tuple[Key, int] | None:

@@ -34,8 +34,7 @@ T = TypeVar("T")
 
 class SealedTx:
     """A transaction with encrypted content. (The casts are needed because a table takes its unencrypted methods from the storage
-    at run
-    time.)
+    at run time.)
     """
 
     def __init__(self, inner: Tx, cipher: Cipher) -> None:

@@ -1,6 +1,5 @@
 """The tables of a transaction with encrypted content. Each wraps the storage's own table, encrypts what is written and decrypts
-what
-is read.
+what is read.
 
 A method without content is the storage's own (`PLAIN`); a test in `tests/unit` checks that every other method is defined here.
 """
@@ -31,8 +30,7 @@ class Table:
     """What all tables have in common.
 
     A table calls `ready` before it returns what it read. It need not do so for what it writes: a transaction may hold many puts,
-    and
-    `complete` is called before the commit.
+    and `complete` is called before the commit.
 
     Args:
         inner: the storage's own table.
