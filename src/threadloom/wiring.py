@@ -33,6 +33,7 @@ from threadloom.encryption.keys import check_keys, keys_of
 from threadloom.encryption.storage import SealedStorage
 from threadloom.engine.events import Numbers
 from threadloom.engine.observe import all_of, log_run
+from threadloom.engine.outputs import RecentOutputs
 from threadloom.engine.retention import Retention
 from threadloom.engine.watchdog import Watchdog
 from threadloom.engine.worker import Worker
@@ -57,6 +58,7 @@ from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
 from threadloom.services.protocol_commands import CommandService
+from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
 from threadloom.services.runs import RunService
@@ -151,6 +153,7 @@ class Server:
         self._users = RunUsers(self.broker)
         self.limits = Limits(settings.threadloom.limits, told_apart=settings.auth is not None)
         self.webhooks = Webhooks(settings, self.storage, clock, alone=self._alone, app=lambda: self.app)
+        self._outputs = RecentOutputs()
         self.worker = self._make_worker()
         self.sweeper = ThreadSweeper(
             storage=self.storage, clock=clock, settings=settings.checkpointer.ttl, gone=self.broker.gone
@@ -192,6 +195,7 @@ class Server:
             isolated=variables.bg_job_isolated_loops,
             alone=self._alone,
             lease=settings.threadloom.lease_seconds,
+            outputs=self._outputs,
             delivery=self.webhooks.made,
             after_run=self.webhooks.after_run,
             observer=all_of([log_run, self._metrics.observe, *([self.telemetry.observe] if self.telemetry else [])]),
@@ -331,6 +335,7 @@ class Server:
                 numbers=numbers,
                 starts=starts,
                 runs=runs,
+                outputs=RunOutputs(storage=storage, graphs=thread_graphs, recent=self._outputs),
                 limits=self.limits,
                 end_event=settings.threadloom.end_event,
             ),

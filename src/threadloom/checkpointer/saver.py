@@ -297,6 +297,10 @@ class Saver(BaseCheckpointSaver[str]):
         """See `Memory.may_go_on`."""
         return self._memory.may_go_on(thread_id, triggers)
 
+    def newest_root(self, thread_id: str) -> str | None:
+        """The id of the root checkpoint that was put here last on a thread, if that is remembered."""
+        return self._memory.newest_roots.get(thread_id)
+
     async def _own_puts(self, config: RunnableConfig | None) -> None:
         """A run reads what it has put."""
         fence = (config or {}).get("configurable", {}).get(FENCE)

@@ -403,7 +403,12 @@ class Execution:
         )
         if not plain:
             return None
-        return Snapshot(values_json=to_json(self._values), interrupts_json=b"{}", has_next=False)
+        return Snapshot(
+            values_json=to_json(self._values),
+            interrupts_json=b"{}",
+            has_next=False,
+            checkpoint_id=graph.checkpointer.newest_root(self._run.thread_id),
+        )
 
     def _see(self, chunk: Any) -> None:
         """Notes the newest values and questions of the root."""

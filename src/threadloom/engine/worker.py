@@ -21,6 +21,7 @@ from threadloom.engine.known import known_state, read_state
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, Sweeper
 from threadloom.engine.loops import Loops
 from threadloom.engine.observe import Observer, log_run
+from threadloom.engine.outputs import RecentOutputs
 from threadloom.engine.result import Result
 from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
 from threadloom.errors import LostLeaseError, PutsFailedError, StorageError, ThreadloomError
@@ -97,6 +98,7 @@ class Worker:
         replay_bytes: int = REPLAY_BYTES,
         isolated: bool = False,
         alone: bool = True,
+        outputs: RecentOutputs,
         delivery: MakeDelivery | None = None,
         lease: float = LEASE_SECONDS,
         after_run: AfterRun | None = None,
@@ -117,7 +119,7 @@ class Worker:
         self._observer = observer
         self._log_size = log_size
         self._event_size, self.replay_bytes = event_size, replay_bytes
-        self._settling = Settling(storage=storage, clock=clock, keep=keep, delivery=delivery)
+        self._settling = Settling(storage=storage, clock=clock, keep=keep, outputs=outputs, delivery=delivery)
         self._leases = LeaseKeeper(
             storage=storage, clock=clock, seconds=lease, alone=alone, lost=self._lose, cancelled=self._cancel
         )
