@@ -1,5 +1,6 @@
 # make serve   set up and serve the example app on http://127.0.0.1:2024 (PORT=… for another port)
-# make test    set up and run the tests
+# make quick   the tests that need no server and no database server, in half a minute: while you write
+# make test    set up and run all tests
 # make check   style, types, layers, file sizes
 # make soak    what takes long: fifty kills, and the conformance suite against many processes, with and without Redis
 # make docs    check that the documentation names everything there is
@@ -18,14 +19,19 @@ BIN := $(VENV)/bin
 JS := examples/copying_threads
 PAGE := tests/browser
 
-.PHONY: serve test check soak docs clean
+.PHONY: serve quick setup test check soak docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.installed
 	$(BIN)/threadloom dev --config examples/chat/langgraph.json --port $(PORT) --no-reload --no-browser
 
-test: $(VENV)/.dev $(JS)/node_modules/.installed $(VENV)/.jq $(VENV)/.chromium $(PAGE)/dist/.built
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit tests/docs
+
+setup: $(VENV)/.dev $(JS)/node_modules/.installed $(VENV)/.jq $(VENV)/.chromium $(PAGE)/dist/.built
+
+test: setup
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check src tests examples

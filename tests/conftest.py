@@ -1,9 +1,12 @@
 """What all tests share. One suite, many implementations: every test that takes `storage` runs on each storage there is."""
 
+import functools
+import os
 import signal
 
 import httpx
 import pytest
+from httpx import create_ssl_context
 
 from tests import postgres_server, redis_server
 from tests.estate import Estate
@@ -16,6 +19,43 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Where a test says nothing of how long an answer may take: httpx's five seconds are too few on a machine that has much to do.
 for call in (httpx.Client.__init__, httpx.AsyncClient.__init__, httpx.get, httpx.post, httpx.delete, httpx.request):
     call.__kwdefaults__["timeout"] = httpx.Timeout(120)
+
+
+@functools.cache
+def certificates(*where):
+    """The TLS context of clients that were told nothing of it. To make one takes 40 ms, which thousands of clients would."""
+    return create_ssl_context()
+
+
+def shared_certificates(verify=True, cert=None, trust_env=True):
+    if verify is not True or cert is not None or not trust_env:
+        return create_ssl_context(verify, cert, trust_env)
+    return certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+httpx._transports.default.create_ssl_context = shared_certificates
+
+LONGEST_FIRST = (("browser", "contract", "harness", "risk"), ("wire",), ("docs", "unit"))
+"""The folders in the order in which several processes begin with their files. Those of a group take turns: some keep a processor
+busy, others wait for their servers. Short ones come last, so that all processes end at the same time."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Has several processes begin with what takes long."""
+    if not hasattr(config, "workerinput"):
+        return
+    files = {folder: {} for group in LONGEST_FIRST for folder in group}
+    for item in items:
+        folder = item.path.relative_to(config.rootpath / "tests").parts[0]
+        files.setdefault(folder, {}).setdefault(item.path, len(files[folder]))
+    rank = {folder: number for number, group in enumerate(LONGEST_FIRST) for folder in group}
+
+    def place(item):
+        folder = item.path.relative_to(config.rootpath / "tests").parts[0]
+        return rank.get(folder, 0), files[folder][item.path] / len(files[folder])
+
+    items.sort(key=place)
 
 
 @pytest.fixture

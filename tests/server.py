@@ -1,6 +1,7 @@
 """A real server process for tests: started on a free port, killed or stopped, started again on the same data."""
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import httpx
+from tests import forkserver
 
 START_SECONDS = 240
 """Far more than it takes, as is what a stop may take: it is not speed that is tested."""
@@ -61,7 +62,7 @@ class Server:
         self._arguments = arguments
         if verb == "dev":
             self._arguments += ("--no-browser",) if reload else ("--no-browser", "--no-reload")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: forkserver.Process | None = None
 
     def start(self) -> "Server":
         """Starts the process and waits until it answers."""
@@ -76,9 +77,7 @@ class Server:
             command += ["--data", str(self.data)]
         command += self._arguments
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=config.parent, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            self.process = forkserver.start(command, output=log.fileno(), cwd=config.parent, env=self._env)
 
     def await_ready(self) -> "Server":
         """Waits until the process answers."""
@@ -87,10 +86,14 @@ class Server:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log()[-4000:]}")
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"{self.url}/ok", timeout=2)
+            # Not with httpx: a client of it takes as long as the server's own start.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+                connection.request("GET", "/ok")
+                connection.getresponse().read()
+                connection.close()
                 return self
-            time.sleep(0.05)
+            time.sleep(0.02)
         raise AssertionError(f"the server did not start:\n{self.log()[-4000:]}")
 
     def kill(self) -> None:
@@ -112,13 +115,19 @@ class Server:
     def _end(self, how: signal.Signals) -> int:
         assert self.process is not None
         if self.process.poll() is None:
-            os.killpg(self.process.pid, how)
+            self._tell_all(how)
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self._tell_all(signal.SIGKILL)
             self.process.wait()
             raise
+
+    def _tell_all(self, how: signal.Signals) -> None:
+        """Sends a signal to the process and all that it started."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            os.killpg(self.process.pid, how)
 
 
 @contextlib.contextmanager

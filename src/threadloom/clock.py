@@ -20,15 +20,19 @@ class Clock(Protocol):
     """Where the server gets the time from."""
 
     def now(self) -> int:
-        """The moment, in microseconds since 1970 (UTC). Somebody may set it back or forward at any time."""
+        """Returns the moment in microseconds since 1970 (UTC). It may be set back or forward at any time: use it for
+        dates, not for lengths of time. Any thread may call it.
+        """
         ...
 
     def steady(self) -> int:
-        """Microseconds since some moment, which nobody sets: what a length of time is measured by. Any thread may ask."""
+        """Returns microseconds since some fixed moment. It never goes back: use it for lengths of time within a
+        process. Any thread may call it.
+        """
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Waits. A test's clock may return as soon as it was moved far enough."""
+        """Waits for so many seconds. A test's clock returns as soon as it was moved far enough."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Values <-> JSON: how states, events and records look on the wire (contract, runs §6)."""
+"""Values <-> JSON: how states, events and records look on the wire (docs/contract/runs.md#json-of-values)."""
 
 import base64
 import dataclasses
@@ -6,6 +6,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import ipaddress
 import math
 import operator
@@ -52,7 +53,7 @@ Fragment = orjson.Fragment
 """JSON text that is spliced in as it is."""
 
 
-class ResponseBody(msgspec.Struct, kw_only=True):
+class ResponseBody(msgspec.Struct, kw_only=True, gc=False):
     """A struct that is encoded as an object, without the fields that are `UNSET`.
 
     A field may hold a `Fragment`, JSON that is sent as it is.
@@ -61,9 +62,16 @@ class ResponseBody(msgspec.Struct, kw_only=True):
     def fields(self) -> dict[str, Any]:
         """The fields that are set."""
         found = msgspec.structs.asdict(self)
-        if msgspec.UNSET in found.values():
-            found = {name: value for name, value in found.items() if value is not msgspec.UNSET}
+        for name in _optional(type(self)):
+            if found[name] is msgspec.UNSET:
+                del found[name]
         return found
+
+
+@functools.cache
+def _optional(type_: type[ResponseBody]) -> tuple[str, ...]:
+    """The fields that may be `UNSET`."""
+    return tuple(field.name for field in msgspec.structs.fields(type_) if field.default is msgspec.UNSET)
 
 
 def to_json(value: Any) -> bytes:
@@ -107,7 +115,7 @@ def from_json(text: bytes | str) -> Any:
 
 
 def contains(document: Any, wanted: Any) -> bool:
-    """Whether a JSON document contains another (contract, threads §5; PostgreSQL's `@>`).
+    """Whether a JSON document contains another (docs/contract/threads.md#containment).
 
     Every key wanted is there and contains what is wanted of it; a list contains a list whose every item is contained in
     some item of it; numbers are equal by value, but text, numbers and truth values are different kinds.

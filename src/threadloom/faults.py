@@ -1,4 +1,7 @@
-"""How an exception of a graph is told: the class always, the text only when it was meant to be read (contract, runs §6)."""
+"""How an exception of a graph is told: the class always, the text only when it was meant to be read.
+
+See docs/contract/runs.md#error-messages.
+"""
 
 from threadloom.errors import ApiError
 from threadloom.usercode import UserCodeExit, text_of

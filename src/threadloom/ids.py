@@ -6,7 +6,7 @@ import uuid
 import uuid_utils
 
 GRAPH_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
-"""Namespace of the ids of the graphs' own assistants (contract, assistants §1.1)."""
+"""Namespace of the ids of the graphs' own assistants (docs/contract/assistants.md#default-assistants)."""
 
 
 def new_id() -> str:

@@ -27,7 +27,7 @@ class LineageTables:
         return {table: self.rows(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
 
     def check(self):
-        """The invariants of the storage design, §1.7, that concern the tables."""
+        """The invariants of the tables of a lineage."""
         edges = {seg: (parent, upto) for seg, parent, upto in self.rows("SELECT id, parent, upto FROM segs")}
         bounds: dict[int, int] = {}
         for (head,) in self.rows("SELECT seg FROM heads"):

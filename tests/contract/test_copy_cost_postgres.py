@@ -28,14 +28,15 @@ FROM pg_stat_user_tables WHERE schemaname = 'threadloom' AND relname = ANY($1::t
 # The rest of a history, made by the database itself.
 LENGTHEN = """
 WITH made AS (
-    INSERT INTO cks
+    INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
     SELECT nextval('positions'), k.seg, k.ns, $1 || '-' || lpad(n::text, 6, '0'), k.cid, k.btype, k.body, k.channels,
         ARRAY[$2::bigint + n], k.small_channels, k.small_bytes, k.meta
     FROM generate_series(1, $3::integer) n, (SELECT * FROM cks WHERE cid = $1 || '-000000') k
     ORDER BY n
     RETURNING pos, blobs[1] AS id
 )
-INSERT INTO blobs SELECT id, pos, 'bytes', convert_to(repeat('b', 50), 'UTF8') FROM made
+INSERT INTO blobs (id, pos, type, number, size, data)
+SELECT id, pos, 'bytes', 1, 50, convert_to(repeat('b', 50), 'UTF8') FROM made
 """
 
 

@@ -196,7 +196,7 @@ def test_processes_that_start_at_once_apply_each_migration_once(kind, place, tmp
     assert executed(place, "SELECT number FROM migrations WHERE number > 0 ORDER BY 1") == [(1,), (2,), (3,)]
 
 
-def test_a_migration_that_was_changed_is_refused(kind, place, monkeypatch):
+def test_a_migration_that_was_changed_is_refused(kind, place, monkeypatch, capsys):
     first = module(kind).migrations()[0]
     opened(place)
     same = first._replace(text="-- another comment\n" + first.text.replace("\n", "\n\n"))
@@ -208,6 +208,9 @@ def test_a_migration_that_was_changed_is_refused(kind, place, monkeypatch):
     with pytest.raises(StartError, match="its migration 0001_initial was a different one"):
         opened(place)
     assert schema(place) == before
+    if kind == "sqlite":
+        assert main(["db", "check", "--data", str(place)]) == 1
+        assert "was a different one" in capsys.readouterr().err
 
 
 def test_a_database_of_a_newer_release_is_refused(kind, place):

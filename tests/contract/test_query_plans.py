@@ -32,7 +32,7 @@ WHOLE = {
 """Queries that may read all they find, and why."""
 
 SMALL = {
-    "runs_active",
+    "runs_pending",
     "runs_one_running",
     "runs_ready",
     "runs_delayed",

@@ -11,7 +11,7 @@ import httpx
 
 APP = Path(__file__).parents[1] / "apps" / "risk" / "processes.json"
 FINAL = {"success", "error", "timeout", "interrupted"}
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def until(look: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:

@@ -1,6 +1,6 @@
 """A copy and its source never notice each other, whatever either does.
 
-Source of the rule: contract, threads §9. Shown with real graphs.
+The rule: docs/contract/threads.md#copying. Shown with real graphs.
 """
 
 import operator

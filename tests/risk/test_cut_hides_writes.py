@@ -2,7 +2,7 @@
 
 Carried along, they would be taken for results: the copy would skip the step and silently repeat the past. A whole copy, on the
 other hand, keeps the pending writes of its newest checkpoint: an interrupted thread stays interrupted.
-(Source of the rule: design, needs §2.3.)
+The rule: docs/contract/threads.md#copying.
 """
 
 import asyncio

@@ -5,7 +5,6 @@ import contextlib
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forkserver
 from tests.server import free_port, running
 from threadloom.errors import StartError, StorageError
 from threadloom.storage.sqlite import SqliteStorage
@@ -126,7 +126,7 @@ def test_the_server_says_so_and_ends(damaged: Callable[[str, Damage], Path]) -> 
     folder = damaged(kind, damage)
     command = [sys.executable, "-m", "threadloom", "dev", "--config", str(APP / "langgraph.json"), "--no-reload"]
     command += ["--no-browser", "--data", str(folder), "--port", str(free_port())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = forkserver.run(command, timeout=120)
     assert done.returncode == 1
     assert str(folder / DATABASE) in done.stderr
     assert text in done.stderr

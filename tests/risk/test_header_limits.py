@@ -84,6 +84,51 @@ def test_a_web_socket_that_is_opened_with_a_body_is_refused(server, method):
         assert said(server, head + body).startswith("HTTP/1.1 400 Bad Request\r\n")
 
 
+H2C = b"Host: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+"""As Java's client has it with the first request of each connection."""
+
+OFFERS = {
+    "with a length": (b"content-length: 5\r\n\r\n", b"12345", b"got 12345"),
+    "in chunks": (b"transfer-encoding: chunked\r\n\r\n", b"2\r\n12\r\n3\r\n345\r\n0\r\n\r\n", b"got 12345"),
+    "without": (b"\r\n", b"", b"got "),
+}
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(("framing", "body", "answer"), OFFERS.values(), ids=OFFERS)
+async def test_an_upgrade_that_is_not_taken_loses_nothing(monkeypatch, apart, framing, body, answer):
+    async with serving(monkeypatch) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"POST /echo HTTP/1.1\r\n" + H2C + framing)
+            if apart:
+                await asyncio.sleep(0.05)
+            writer.write(body + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+            async with asyncio.timeout(20):
+                assert answer in await reader.readuntil(b"end")
+                assert b"200 OK" in await reader.readuntil(b"ok")
+
+
+async def test_a_body_that_stops_arriving_is_given_up(monkeypatch):
+    monkeypatch.setattr(connections, "BODY_SECONDS", 0.4)
+    async with serving(monkeypatch) as (reader, writer):
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(6):  # slowly is no fault
+            writer.write(b"x")
+            await asyncio.sleep(0.15)
+        async with asyncio.timeout(20):
+            text = await reader.read()
+    assert text.startswith(b"HTTP/1.1 408 Request Timeout")
+    assert text.count(b"HTTP/1.1") == 1
+
+
+async def test_a_body_that_the_app_does_not_take_yet_is_not_given_up(monkeypatch):
+    monkeypatch.setattr(connections, "BODY_SECONDS", 0.2)
+    async with serving(monkeypatch) as (reader, writer):
+        writer.write(b"POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n" + b"x" * 400_000)
+        async with asyncio.timeout(20):
+            assert b"200 OK" in await reader.readuntil(b"ok")
+
+
 def test_of_trailers_nothing_is_kept_either(server):
     start = START.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-A: "
     assert "200 OK" not in said(server, start, LARGE * 6)
@@ -130,8 +175,17 @@ async def serving(monkeypatch, *, head_seconds=0.3, keep_alive=30):
     monkeypatch.setattr(connections, "HEAD_SECONDS", head_seconds)
 
     async def app(scope, receive, send):
-        while (await receive()).get("more_body"):
-            pass
+        if scope["path"] == "/late":
+            await asyncio.sleep(1)
+        body = b""
+        while (message := await receive()).get("more_body"):
+            body += message["body"]
+        if message["type"] == "http.disconnect":
+            return
+        if scope["path"] == "/echo":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"got " + body + message["body"] + b"end"})
+            return
         await asyncio.sleep(0.1 if scope["path"] == "/slow" else 0)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})

@@ -5,13 +5,13 @@ import base64
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests import forkserver
 from threadloom import upkeep
 from threadloom.checkpointer import Saver
 from threadloom.config import Environment
@@ -52,7 +52,8 @@ async def read_all(storage):
 def rekeying(data):
     env = {**os.environ, "LANGGRAPH_AES_KEY": TWO, "LANGGRAPH_AES_KEY_OLD": ONE}
     command = [sys.executable, "-m", "threadloom", "db", "rekey", "--config", str(CONFIG), "--data", str(data)]
-    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
+    with data.with_suffix(".log").open("ab") as log:
+        return forkserver.start(command, env=env, output=log.fileno())
 
 
 def resealed(data):

@@ -1,4 +1,7 @@
-"""The authenticate handler: what it may ask for, what it may return, what its exceptions mean (contract, auth §2)."""
+"""The authenticate handler: what it may ask for, what it may return, what its exceptions mean.
+
+See docs/contract/auth.md#authentication.
+"""
 
 import threading
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Which handler is in charge, and what its answer means (contract, auth §3)."""
+"""Which handler is in charge, and what its answer means (docs/contract/auth.md#authorization)."""
 
 import datetime
 import uuid

@@ -71,7 +71,6 @@ async def test_who_begins_it_anew_waits_for_the_disk_and_the_event_loop_does_not
 
 async def test_it_begins_anew_once_a_reader_that_was_in_the_way_has_ended(monkeypatch, tmp_path):
     monkeypatch.setattr(wal, "LOG_BYTES", 200_000)
-    monkeypatch.setattr(database, "KEPT_BYTES", 0)
     storage = SqliteStorage(tmp_path)
     await storage.open()
 
@@ -98,7 +97,6 @@ async def test_it_begins_anew_once_a_reader_that_was_in_the_way_has_ended(monkey
 async def test_it_begins_anew_though_long_reads_follow_each_other_without_a_gap(monkeypatch, tmp_path):
     monkeypatch.setattr(wal, "LOG_BYTES", 200_000)
     monkeypatch.setattr(wal, "URGENT_BYTES", 400_000)
-    monkeypatch.setattr(database, "KEPT_BYTES", 0)
     storage = SqliteStorage(tmp_path)
     await storage.open()
     writer, log = storage.database, storage.database.log
@@ -127,5 +125,58 @@ async def test_it_begins_anew_though_long_reads_follow_each_other_without_a_gap(
         reading = False
         await asyncio.gather(*readers)
         assert largest < written / 2
+    finally:
+        await storage.close()
+
+
+async def test_what_commits_wait_for_was_brought_to_the_disk_before_and_the_file_keeps_its_size(monkeypatch, tmp_path):
+    monkeypatch.setattr(wal, "LOG_BYTES", 1_000_000)
+    monkeypatch.setattr(wal, "LOOK_AGAIN_SECONDS", 0)
+    storage = SqliteStorage(tmp_path)
+    await storage.open()
+    writer, log = storage.database, storage.database.log
+    steps = []
+    checkpoint, sync = wal._checkpoint, wal.WriteAheadLog._sync
+
+    def noted(connection, mode):
+        frames, moved = checkpoint(connection, mode)
+        steps.append(("moved while commits wait" if held else "moved", moved))
+        return frames, moved
+
+    def synced(self):
+        sync(self)
+        steps.append(("synced", 0))
+
+    held = []
+    alone = wal.WriteAheadLog._restart_alone
+
+    def restarted(self, connection):
+        held.append(True)
+        try:
+            return alone(self, connection)
+        finally:
+            held.clear()
+
+    monkeypatch.setattr(wal, "_checkpoint", noted)
+    monkeypatch.setattr(wal.WriteAheadLog, "_sync", synced)
+    monkeypatch.setattr(wal.WriteAheadLog, "_restart_alone", restarted)
+    try:
+        await writer.write(lambda connection: connection.execute("CREATE TABLE made (text)") and None)
+        largest = anew = 0
+        while anew < 3:
+            await writer.write(
+                lambda connection: connection.execute("INSERT INTO made VALUES (?)", ("x" * 10_000,)) and None
+            )
+            size = log.size()
+            anew += size < largest
+            largest = size if size < largest else max(largest, size)
+            await asyncio.sleep(0)
+        assert writer.path.with_name(writer.path.name + "-wal").stat().st_size > 1_000_000
+        waited = [number for number, (what, _) in enumerate(steps) if what == "moved while commits wait"]
+        assert waited
+        for number in waited:
+            if steps[number - 1][0] != "moved while commits wait":  # it tries again while readers end
+                assert steps[number - 1][0] == "synced"
+                assert steps[number][1] - steps[number - 2][1] <= 4 * wal.TAIL_FRAMES
     finally:
         await storage.close()

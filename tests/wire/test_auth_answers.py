@@ -1,4 +1,7 @@
-"""How refusals look: of who comes in, and of what he asks for, in each protocol's own words (contract, auth §2 and §3)."""
+"""How refusals look: of who comes in, and of what he asks for, in each protocol's own words.
+
+See docs/contract/auth.md#refusals.
+"""
 
 import json
 import uuid

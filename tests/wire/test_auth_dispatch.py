@@ -1,15 +1,14 @@
-"""Which handler is asked what, for each thing that can be asked for (contract, auth §3, "Dispatch table"), and what it may
-change."""
+"""Which handler is asked what, and what it may change (docs/contract/auth.md#what-each-route-asks)."""
 
 import asyncio
 import os
-import subprocess
 import sys
 import uuid
 from pathlib import Path
 
 import pytest
 
+from tests import forkserver
 from tests.server import running
 from tests.users import User
 
@@ -492,7 +491,7 @@ async def test_the_outcome_of_a_stateless_run_belongs_to_its_thread_not_to_its_a
 async def test_the_command_line_brings_credentials_along(server, ann, things):
     def command(*words, **env):
         call = [sys.executable, "-m", "threadloom", "threads", *words, "--url", server.url]
-        return subprocess.run(call, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+        return forkserver.run(call, env={**os.environ, **env}, timeout=60)
 
     refused = await asyncio.to_thread(command, "copy", things.t)
     assert refused.returncode != 0 and "credentials required" in refused.stderr

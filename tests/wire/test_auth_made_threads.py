@@ -1,4 +1,7 @@
-"""Threads that runs make: who may not make threads gets none by a side door (contract, configuration, "Additions")."""
+"""Threads that runs make: who may not make threads gets none by a side door.
+
+See docs/contract/auth.md#what-each-route-asks.
+"""
 
 import asyncio
 import json

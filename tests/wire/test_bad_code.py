@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forkserver
 from tests.server import free_port, running
 from tests.wire.test_cli import threadloom_command
 
@@ -89,11 +89,10 @@ def test_one_that_hangs_is_named_with_its_line_and_can_be_stopped(tmp_path):
     folder = an_app(tmp_path, good=GOOD, slow="import time\ntime.sleep(600)  # waits for a model")
     log = tmp_path / "log"
     with log.open("wb") as file:
-        process = subprocess.Popen(
+        process = forkserver.start(
             [sys.executable, "-m", "threadloom", "dev", "--port", str(free_port())],
             cwd=folder,
-            stdout=file,
-            stderr=subprocess.STDOUT,
+            output=file.fileno(),
             env={**os.environ, "LOG_JSON": "false"},
         )
     try:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 import threadloom
+from tests import forkserver
 from tests.server import Server, free_port, running
 from threadloom.config import load
 from threadloom.errors import ConfigError
@@ -26,14 +27,8 @@ HELLO = {"assistant_id": "agent", "input": {"messages": [{"role": "user", "conte
 
 def threadloom_command(*words: object, cwd: Path | None = None, env: dict[str, str] | None = None):
     """Runs `threadloom …` to its end: status, standard output, standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "threadloom", *map(str, words)],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    words = [sys.executable, "-m", "threadloom", *map(str, words)]
+    done = forkserver.run(words, cwd=cwd, env={**os.environ, **(env or {})}, timeout=60)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -178,19 +173,9 @@ def test_warnings_are_told_at_start(app, tmp_path):
 
 
 def test_it_says_that_it_reloads(tmp_path):
-    words = ["dev", "--port", str(free_port()), "--data", str(tmp_path / "data")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "threadloom", *words], cwd=CHAT, stdout=subprocess.PIPE, text=True
-    )
-    said = ""
-    while "Ready." not in said:
-        line = process.stdout.readline()
-        assert line, "it ended"
-        said += line
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
-    assert said.count("Reload   on, changed code serves at once") == 1
-    assert process.returncode == 0
+    with running(CHAT, tmp_path / "data", reload=True) as server:
+        assert server.stop() == 0
+    assert server.log().count("Reload   on, changed code serves at once") == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -241,18 +226,10 @@ def test_jobs_has_the_name_of_the_reference_as_an_alias(tmp_path):
 def test_without_persistence_nothing_is_left(app, tmp_path):
     code = (CHAT / "team.py").read_text()
     folder = app({"graphs": {"team": "./team.py:agent"}, "disable_persistence": True}, {"team.py": code})
-    port = free_port()
-    words = ["dev", "--port", str(port), "--no-reload"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "threadloom", *words], cwd=folder, stdout=subprocess.PIPE, text=True
-    )
-    said = ""
-    while "Ready." not in said:
-        said += process.stdout.readline() or pytest.fail("it ended")
-    data = next(line.split()[-1] for line in said.splitlines() if "Data" in line)
+    server = Server(folder, None, log=tmp_path / "log").start()
+    data = next(line.split()[-1] for line in server.log().splitlines() if "Data" in line)
     assert Path(data).exists()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    server.stop()
     assert not Path(data).exists()
     assert not (folder / ".threadloom").exists()
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import httpx
 import pytest
 from langgraph_sdk import get_client
 
+from tests import forkserver
 from tests.server import running
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ APP = Path(__file__).parent.parent / "apps" / "agents"
 def db(*words, data, status=0):
     """Runs a verb; gives what it printed."""
     command = [sys.executable, "-m", "threadloom", "db", *map(str, words), "--data", str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = forkserver.run(command, timeout=60)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import uuid
 
@@ -10,6 +9,7 @@ import asyncpg
 import pytest
 from langgraph_sdk import get_client
 
+from tests import forkserver
 from tests.server import Server, running
 from tests.wire.test_db import APP
 
@@ -30,7 +30,7 @@ def db(*words, uri=None, status=0, **variables):
     """Runs a verb; gives what it printed."""
     command = [sys.executable, "-m", "threadloom", "db", *map(str, words)]
     env = {**os.environ, **({} if uri is None else {"DATABASE_URI": uri}), **variables}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=APP, env=env)
+    done = forkserver.run(command, timeout=60, cwd=APP, env=env)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 

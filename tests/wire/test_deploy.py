@@ -14,6 +14,7 @@ import httpx
 import pytest
 import yaml
 
+from tests import forkserver
 from tests.compose import checked
 from tests.postgres_server import PostgresServer
 from tests.server import free_port
@@ -51,8 +52,8 @@ def services(tmp_path_factory):
             own = {"PORT": str(port), "LANGGRAPH_SERVER_HOST": "127.0.0.1", "DATABASE_URI": database.uri}
             env = {**os.environ, **image_env(), **described[name]["environment"], **own, "THREADLOOM_DATA": str(folder)}
             command = [sys.executable, "-m", *described[name]["command"]]
-            log = (folder / f"{name}.log").open("wb")
-            process = subprocess.Popen(command, cwd=APP, env=env, stdout=log, stderr=log, start_new_session=True)
+            with (folder / f"{name}.log").open("wb") as log:
+                process = forkserver.start(command, cwd=APP, env=env, output=log.fileno())
             started[name] = (process, env, f"http://127.0.0.1:{port}")
         for name, (process, env, _) in started.items():
             deadline = time.monotonic() + SECONDS
@@ -63,9 +64,8 @@ def services(tmp_path_factory):
         yield {name: (process, url) for name, (process, _, url) in started.items()}
     finally:
         for process, _, _ in started.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.kill()
+            process.wait()
         database.stop()
 
 
@@ -95,7 +95,7 @@ def test_a_run_that_one_process_takes_another_executes(services):
 def test_every_process_answers_the_probes_and_shows_the_queue(services, name):
     with httpx.Client(base_url=services[name][1], timeout=30) as client:
         assert {client.get(path, headers={"host": "localhost"}).status_code for path in probes()} == {200}
-        assert "\nlg_api_queue_n_pending 0\n" in client.get("/metrics").text
+        assert "\nlg_api_queue_n_pending 0.0\n" in client.get("/metrics").text
 
 
 def test_a_worker_serves_nobody_else(services):

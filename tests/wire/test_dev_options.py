@@ -5,14 +5,15 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 import trustme
 
+from tests import forkserver
 from tests.server import free_port
 from threadloom.cli.dev import PORT, PORTS_TRIED
 
@@ -23,22 +24,21 @@ CHAT = Path(__file__).parents[2] / "examples" / "chat"
 def dev(data: Path, *words: object, until: str = "Ready."):
     """`threadloom dev` with just these options, until it has said something; gives the process and what it said."""
     command = [sys.executable, "-m", "threadloom", "dev", "--no-reload", "--data", str(data), *map(str, words)]
-    process = subprocess.Popen(command, cwd=CHAT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
+    log = data.with_suffix(".log")
+    with log.open("wb") as file:
+        process = forkserver.start(command, cwd=CHAT, output=file.fileno())
     try:
-        said = ""
-        while until not in said:
-            said += process.stdout.readline() or pytest.fail(f"it ended:\n{said}")
-        yield process, said
+        while until not in log.read_text():
+            assert process.poll() is None, f"it ended:\n{log.read_text()}"
+            time.sleep(0.05)
+        yield process, log.read_text()
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.wait(60)
 
 
 def refused(*words: object, status: int = 2) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "threadloom", *map(str, words)], cwd=CHAT, capture_output=True, text=True, timeout=60
-    )
+    done = forkserver.run([sys.executable, "-m", "threadloom", *map(str, words)], cwd=CHAT, timeout=60)
     assert (done.returncode, "Traceback" in done.stderr) == (status, False)
     return done.stderr
 

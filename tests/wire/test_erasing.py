@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forkserver
 from tests.server import running
 
 APP = Path(__file__).parents[1] / "apps" / "limits"
@@ -108,7 +108,7 @@ def test_the_command_line_tells_what_was_deleted(http, server):
 
     def delete(*words):
         command = [sys.executable, "-m", "threadloom", "threads", "delete", *words, "--url", server.url]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = forkserver.run(command, timeout=60)
         return done.returncode, done.stdout.split()
 
     assert delete(source, "--cascade") == (0, [source, child])

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forkserver
 from tests.compose import checked
 from tests.dockerfile import Image, instructions
 from tests.server import free_port
@@ -55,14 +56,8 @@ version = "1"
 
 def command(*words: object, cwd: Path, path: str | None = None) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **({"PATH": path} if path is not None else {})}
-    return subprocess.run(
-        [sys.executable, "-m", "threadloom", *map(str, words)],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    words = (sys.executable, "-m", "threadloom", *map(str, words))
+    return forkserver.run(words, cwd=cwd, env=env, timeout=60)
 
 
 def lint(file: Path) -> str:
@@ -107,9 +102,9 @@ def refused(folder: Path, *words: object) -> str:
 def started(image: Image):
     """The server as the image starts it; gives its address."""
     port = free_port()
-    log = (image.root / "log").open("wb")
     env = image.environment(PORT=str(port), LANGGRAPH_SERVER_HOST="127.0.0.1")
-    process = subprocess.Popen(image.command, cwd=image.work, env=env, stdout=log, stderr=log)
+    with (image.root / "log").open("wb") as log:
+        process = forkserver.start(image.command, cwd=image.work, env=env, output=log.fileno())
     try:
         deadline = time.monotonic() + 60
         while subprocess.run(image.health, env=env, capture_output=True, check=False).returncode:
@@ -120,7 +115,6 @@ def started(image: Image):
     finally:
         process.terminate()
         process.wait(30)
-        log.close()
 
 
 def test_what_the_image_starts_serves_the_app(app, tmp_path):

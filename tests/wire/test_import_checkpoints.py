@@ -1,7 +1,6 @@
 """`threadloom import --from-postgres`: what the real package `langgraph-checkpoint-postgres` wrote goes on here."""
 
 import json
-import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -13,6 +12,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph_sdk import get_client
 
+from tests import forkserver
 from tests.apps.threads import graphs
 from tests.server import running
 from threadloom.checkpointer import Saver
@@ -31,7 +31,7 @@ OLD = "user/old"
 def bring(uri, data, *words, status=0):
     command = [sys.executable, "-m", "threadloom", "import", "--from-postgres", uri, *words]
     command += ["--config", str(APP / "langgraph.json"), "--data", str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = forkserver.run(command, timeout=60)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -1,12 +1,12 @@
 """`threadloom import --from-url`: what one server shows through its public routes goes on in another."""
 
-import subprocess
 import sys
 
 import httpx
 import pytest
 from langgraph_sdk import get_client
 
+from tests import forkserver
 from tests.server import running
 from tests.wire.test_import_checkpoints import APP
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 def bring(url, data, *words, status=0):
     command = [sys.executable, "-m", "threadloom", "import", "--from-url", url, *words]
     command += ["--config", str(APP / "langgraph.json"), "--data", str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = forkserver.run(command, timeout=60)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 

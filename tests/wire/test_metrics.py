@@ -1,11 +1,12 @@
 """`/metrics`, as Prometheus and as a program read it, and `/docs`."""
 
 import json
-import re
 from html.parser import HTMLParser
 
 import httpx
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server import running
 from tests.wire.test_cli import threadloom_command
@@ -23,8 +24,6 @@ def node(state):
 
 graph = StateGraph(State).add_node(node).add_edge(START, "node").compile()
 """
-
-LINE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*\})? (-?[0-9.e+]+|NaN)')
 
 
 @pytest.fixture(scope="module")
@@ -52,51 +51,73 @@ def http(folder):
 
 @pytest.fixture
 def figures(http):
-    """The figures by name with labels."""
+    """The values by the names and labels of their samples, as Prometheus' own client reads them."""
     answer = http.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=1.0.0; charset=utf-8"
-    found, types = {}, {}
-    for line in answer.text.splitlines():
-        if line.startswith("# TYPE "):
-            _, _, name, kind = line.split(" ")
-            assert name not in types, "each figure is declared once"
-            types[name] = kind
-        elif not line.startswith("#"):
-            match = LINE.fullmatch(line)
-            assert match, line
-            assert match[1] + (match[2] or "") not in found, line
-            assert any(match[1] in (name, f"{name}_bucket", f"{name}_sum", f"{name}_count") for name in types), line
-            found[match[1] + (match[2] or "")] = float(match[3])
+    return values_of(text_string_to_metric_families(answer.text))
+
+
+def values_of(families):
+    families = list(families)
+    assert len({family.name for family in families}) == len(families), "each family is declared once"
+    found = {}
+    for family in families:
+        assert family.documentation and family.type != "unknown", family.name
+        for sample in family.samples:
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in found, key
+            found[key] = sample.value
     return found
 
 
+def labelled(name, **labels):
+    return name, frozenset(labels.items())
+
+
+WAIT = {"method": "POST", "path": "/threads/{thread_id}/runs/wait", "status": "200"}
+GRAPH = 'the "first"\n'
+
+
 def test_requests_are_counted_by_route(figures):
-    wait = 'method="POST",path="/threads/{thread_id}/runs/wait",status="200"'
-    assert figures[f"mine_http_requests_total{{{wait}}}"] == 3
-    assert figures[f"mine_http_requests_latency_count{{{wait}}}"] == 3
-    assert figures[f'mine_http_requests_latency_bucket{{{wait},le="+Inf"}}'] == 3
-    assert figures['mine_http_requests_total{method="GET",path="",status="404"}'] == 1
+    assert figures[labelled("mine_http_requests_total", **WAIT)] == 3
+    assert figures[labelled("mine_http_requests_latency_count", **WAIT)] == 3
+    assert figures[labelled("mine_http_requests_latency_bucket", **WAIT, le="+Inf")] == 3
+    assert figures[labelled("mine_http_requests_total", method="GET", path="", status="404")] == 1
 
 
 def test_runs_are_counted_by_graph_and_end(figures):
-    graph = 'graph="the \\"first\\"\\n"'
-    assert figures[f'mine_runs_total{{{graph},status="success"}}'] == 2
-    assert figures[f'mine_runs_total{{{graph},status="error"}}'] == 1
-    assert figures[f'mine_runs_duration_seconds_count{{{graph},status="success"}}'] == 2
+    assert figures[labelled("mine_runs_total", graph=GRAPH, status="success")] == 2
+    assert figures[labelled("mine_runs_total", graph=GRAPH, status="error")] == 1
+    assert figures[labelled("mine_runs_duration_seconds_count", graph=GRAPH, status="success")] == 2
 
 
 def test_workers_queue_process_and_python_are_told(figures):
-    assert (figures["mine_workers_max"], figures["mine_workers_active"], figures["mine_workers_available"]) == (
-        100,
-        0,
-        100,
-    )
+    slots = [figures[labelled(f"mine_workers_{what}")] for what in ("max", "active", "available")]
+    assert slots == [100, 0, 100]
     for name in ("n_pending", "n_running", "pending_runs_wait_time_max_secs"):
-        assert figures[f"mine_queue_{name}"] == 0
-    names = {re.split(r"[{_]", name)[0] for name in figures}
-    assert {"process", "python", "mine"} == names
-    for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"):
-        assert figures[name] > 0
+        assert figures[labelled(f"mine_queue_{name}")] == 0
+    assert {name.partition("_")[0] for name, _ in figures} == {"process", "python", "mine"}
+    names = {name for name, _ in figures}
+    assert {"python_info", "python_gc_collections_total", "process_start_time_seconds"} <= names
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "resident_memory_max_bytes", "open_fds", "max_fds"):
+        assert figures[labelled(f"process_{name}")] > 0
+
+
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+)
+
+
+@pytest.mark.parametrize(
+    "accept", [PROMETHEUS, "application/OpenMetrics-Text; version=1.x", "*/*, application/openmetrics-text"]
+)
+def test_who_asks_for_openmetrics_gets_it(http, figures, accept):
+    answer = http.get("/metrics", headers={"accept": accept})
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert answer.text.endswith("\n# EOF\n")
+    found = values_of(openmetrics.text_string_to_metric_families(answer.text))
+    assert found.keys() >= figures.keys()
+    assert found[labelled("mine_runs_total", graph=GRAPH, status="success")] == 2
 
 
 def test_the_same_as_json(http):

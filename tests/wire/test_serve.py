@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forkserver
 from tests.server import Server
 
 APP = Path(__file__).parents[1] / "apps" / "risk"
@@ -45,7 +45,7 @@ def serving(tmp_path):
 )
 def test_more_than_sqlite_can_do_is_refused(tmp_path, arguments, told):
     command = [sys.executable, "-m", "threadloom", "serve", "-c", str(APP / "langgraph.json"), "--data", str(tmp_path)]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    done = forkserver.run([*command, *arguments], timeout=60)
     assert done.returncode == 2
     assert told in done.stderr
 

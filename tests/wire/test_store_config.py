@@ -1,7 +1,6 @@
 """The block `store` of langgraph.json, as a server takes it."""
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forkserver
 from tests.server import free_port, running
 
 GRAPH = """
@@ -58,7 +58,7 @@ def refused(folder: Path) -> str:
     """What `dev` says when it does not start."""
     command = [sys.executable, "-m", "threadloom", "dev", "--config", str(folder / "langgraph.json"), "--no-browser"]
     command += ["--port", str(free_port()), "--no-reload"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    ended = forkserver.run(command, cwd=folder, timeout=60)
     assert ended.returncode == 2, ended.stderr
     return ended.stdout + ended.stderr
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from html.parser import HTMLParser
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forkserver
 from tests.server import Server, running
 from tests.wire.javascript import run_script
 from threadloom.ids import default_assistant_id
@@ -157,7 +157,7 @@ def test_without_esbuild_one_message_says_what_to_install_and_the_rest_is_served
 
 def command(*words, **how):
     words = [sys.executable, "-m", "threadloom", *map(str, words)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, **how)
+    done = forkserver.run(words, timeout=120, **how)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -6,7 +6,6 @@ import hmac
 import json
 import re
 import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forkserver
 from tests.receiver import receiving
 from tests.server import running
 
@@ -52,7 +52,7 @@ def delivery_of(http, run, hold=lambda one: one["status"] != "pending"):
 
 def command(server, *words):
     words = [sys.executable, "-m", "threadloom", "webhooks", *words, "--url", server.url]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    done = forkserver.run(words, timeout=60)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -11,7 +11,6 @@ from starlette.types import ASGIApp
 
 from threadloom.api import rpc
 from threadloom.api.http import Call, answer
-from threadloom.api.parse import load
 from threadloom.api.routing import Operation, Param
 from threadloom.api.sse import HEARTBEAT_SECONDS, EventStream, LateJson
 from threadloom.codec import to_json
@@ -62,7 +61,7 @@ class A2a:
 
     async def rpc(self, call: Call) -> ASGIApp:
         try:
-            message = load(await call.body())
+            message = await call.json()
         except Invalid:
             return answer(rpc.failure(None, rpc.PARSE_ERROR, "Invalid JSON"))
         if not isinstance(message, dict):

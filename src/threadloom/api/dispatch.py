@@ -12,6 +12,7 @@ from threadloom.api.errors import EXPECTED, as_http, log_bug, reply_to, reply_to
 from threadloom.api.http import Call, Facts, HungUp, Reply, error_body
 from threadloom.api.routing import Matcher, Operation
 from threadloom.config.settings import CREDENTIALS, HeaderRules
+from threadloom.large import let_go
 from threadloom.log import bind
 from threadloom.services.requests import BadLabel
 from threadloom.usercode import contained
@@ -90,8 +91,13 @@ class Dispatcher:
             bind(**facts.ids)
         if self._wanted is not None:
             facts.caller = msgspec.structs.replace(facts.caller, headers=self._chosen(scope, self._wanted))
-        with contained():  # handlers, factories and reducers of the user's run in it
-            return await operation.handler(Call(scope, receive, params, self._max_body))
+        call = Call(scope, receive, params, self._max_body)
+        try:
+            with contained():  # handlers, factories and reducers of the user's run in it
+                return await operation.handler(call)
+        finally:
+            if call.large:
+                let_go(call.large)
 
     def _unmatched(self, scope: Scope, path: str, methods: set[str]) -> ASGIApp:
         # Beside an own app, what is not a system route's method might as well be the app's: nobody has it.

@@ -1,5 +1,5 @@
 """What the user's encryption handlers are told of a request: the header `X-Encryption-Context`, or what their context handler
-makes of that and of the user (contract, auth §6)."""
+makes of that and of the user (docs/contract/auth.md#encryption-handlers)."""
 
 import base64
 import binascii
@@ -21,7 +21,14 @@ HEADER = b"x-encryption-context"
 class ContextMaker(Protocol):
     """Says what handlers are told (`encryption.handlers.Handlers`)."""
 
-    async def context(self, user: Any, told: Mapping[str, Any]) -> dict[str, Any]: ...
+    async def context(self, user: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what encryption handlers get as `ctx.metadata`.
+
+        Args:
+            user: the user of the request.
+            told: the object of the header `X-Encryption-Context`, or an empty one.
+        """
+        ...
 
 
 class Telling:

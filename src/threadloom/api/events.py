@@ -5,7 +5,6 @@ from typing import Any
 from starlette.types import ASGIApp, Send
 
 from threadloom.api.http import Call, Reply, answer
-from threadloom.api.parse import load
 from threadloom.api.routing import Operation
 from threadloom.api.sse import HEARTBEAT_SECONDS, EventStream
 from threadloom.codec import to_json
@@ -123,6 +122,6 @@ class Events:
 
 async def _json(call: Call) -> Any:
     try:
-        return load(await call.body())
+        return await call.json()
     except Invalid:
         raise BadRequest(NOT_JSON) from None

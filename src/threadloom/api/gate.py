@@ -1,4 +1,7 @@
-"""The gate: every request and every web socket handshake is authenticated before it is routed (contract, auth §2)."""
+"""The gate: every request and every web socket handshake is authenticated before it is routed.
+
+See docs/contract/auth.md#authentication.
+"""
 
 import re
 from collections.abc import Callable, Iterable
@@ -12,11 +15,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from threadloom.api import parse
 from threadloom.api.dispatch import route_path
 from threadloom.api.encryption import Telling
 from threadloom.api.errors import EXPECTED, reply_to
-from threadloom.api.http import Facts, deny
+from threadloom.api.http import Facts, deny, loaded
 from threadloom.auth.user import studio_user, user_id
 from threadloom.config.hosts import is_loopback
 from threadloom.config.settings import CREDENTIALS
@@ -37,7 +39,13 @@ Spared = Callable[[Scope], bool]
 class Authenticator(Protocol):
     """Says who makes a request (`auth.authenticate`)."""
 
-    async def user(self, connection: Any) -> Any: ...
+    async def user(self, connection: Any) -> Any:
+        """Returns the user of a request or a web socket handshake.
+
+        Raises:
+            Denied: with status and detail of the response.
+        """
+        ...
 
 
 class Gate:
@@ -213,7 +221,7 @@ class Connection:
                 break
             parts.append(message.get("body", b""))
         try:
-            return parse.load(b"".join(parts))
+            return await loaded(b"".join(parts))
         except Invalid:
             return {}
 

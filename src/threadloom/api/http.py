@@ -8,8 +8,9 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from threadloom.api import parse
-from threadloom.codec import to_json
+from threadloom.codec import ResponseBody, to_json
 from threadloom.errors import Invalid, TooLarge
+from threadloom.large import LARGE, aside, is_heavy, write_json
 from threadloom.services.requests import canonical
 from threadloom.types import Caller
 
@@ -102,7 +103,16 @@ async def deny(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None
 
 def answer(value: Any, status: int = 200, headers: RawHeaders | None = None) -> Reply:
     """A JSON answer; `value` may hold whatever `codec.to_json` knows."""
+    if isinstance(value, ResponseBody):
+        value = value.fields()  # here, and not in the middle of encoding, where it costs twice as much
+    elif isinstance(value, list):
+        value = [one.fields() if isinstance(one, ResponseBody) else one for one in value]
     return Reply(to_json(value), status, headers)
+
+
+async def answer_aside(value: Any, status: int = 200) -> Reply:
+    """As `answer`, for a value that may be large and that nobody changes meanwhile."""
+    return Reply(await aside(write_json, value, to_json) if is_heavy(value) else to_json(value), status)
 
 
 def nothing(status: int = 204) -> Reply:
@@ -117,9 +127,10 @@ class Call:
         scope, receive: ASGI's.
         params: the path's parameters, as they were written.
         caller: who asks.
+        large: the body as plain JSON values, if it is a large one.
     """
 
-    __slots__ = ("_max_body", "_query", "caller", "params", "receive", "scope")
+    __slots__ = ("_max_body", "_query", "caller", "large", "params", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, params: dict[str, str], max_body: int) -> None:
         facts: Facts = scope["threadloom"]
@@ -129,6 +140,7 @@ class Call:
         self.caller = facts.caller
         self._max_body = max_body
         self._query: list[tuple[str, str]] | None = None
+        self.large: list[Any] = []
 
     # --- the path and its parameters ---
 
@@ -247,19 +259,27 @@ class Call:
 
     async def read(self, type_: type[T]) -> T:
         """The body as a request struct. Raises as `parse.parse` and `body`."""
-        return parse.parse(await self.body(), type_)
+        return await self._parsed(await self.body(), type_)
 
     async def read_optional(self, type_: type[T]) -> T | None:
         """As `read`, but no body and `null` give None."""
         body = await self.body()
-        return None if body in (b"", b"null") else parse.parse(body, type_)
+        return None if body in (b"", b"null") else await self._parsed(body, type_)
 
     async def json(self) -> Any:
         """The body as plain JSON values. Raises as `parse.load` and `body`."""
-        return parse.load(await self.body())
+        return await loaded(await self.body())
+
+    async def _parsed(self, body: bytes, type_: type[T]) -> T:
+        return parse.parse(body, type_) if len(body) < LARGE else await aside(parse.parse, body, type_, self.large)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"Request body is larger than {self._max_body} bytes")
+
+
+async def loaded(body: bytes) -> Any:
+    """A body as plain JSON values. Raises as `parse.load`."""
+    return parse.load(body) if len(body) < LARGE else await aside(parse.load, body)
 
 
 def error_body(detail: Any) -> bytes:

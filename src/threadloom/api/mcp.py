@@ -12,7 +12,6 @@ from starlette.types import ASGIApp
 import threadloom
 from threadloom.api import rpc
 from threadloom.api.http import Call, Reply, answer, nothing
-from threadloom.api.parse import load
 from threadloom.api.routing import Operation
 from threadloom.api.sse import HEARTBEAT_SECONDS, LateJson
 from threadloom.codec import to_json
@@ -38,7 +37,7 @@ class Mcp:
         if not rpc.accepts(call.header(b"accept"), "application/json", "text/event-stream"):
             return _refused("Accept header must include application/json or text/event-stream")
         try:
-            message = load(await call.body())
+            message = await call.json()
         except Invalid:
             return _refused("Invalid JSON")
         if not isinstance(message, dict):

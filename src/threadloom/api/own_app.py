@@ -27,11 +27,17 @@ from threadloom.api.system import ALWAYS_OURS
 class OwnContext(Protocol):
     """What `langgraph.config.get_store()` finds in own routes (see `graphs.current_store`)."""
 
-    def enter(self) -> Token[Any]: ...
+    def enter(self) -> Token[Any]:
+        """Makes the store current; returns the token that `exit` takes."""
+        ...
 
-    def suspend(self) -> None: ...
+    def suspend(self) -> None:
+        """Makes no store current, for what is called from here on."""
+        ...
 
-    def exit(self, token: Token[Any]) -> None: ...
+    def exit(self, token: Token[Any]) -> None:
+        """Restores what was current before `enter`."""
+        ...
 
 
 class OwnApp:

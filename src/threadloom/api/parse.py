@@ -9,6 +9,7 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.errors import Invalid
+from threadloom.large import LARGE, TooDeepError, load_json
 from threadloom.services.requests.bounds import DEPTH
 from threadloom.services.requests.store import EXACT
 
@@ -18,17 +19,24 @@ MAX_DEPTH = DEPTH.most
 """Deepest nesting of a body. Encoders stop at 254 levels, and stored values get wrapped in a few more."""
 
 _ENCODER_DEPTH = 254
+_TOO_DEEP = f"Invalid JSON in request body: nested deeper than {MAX_DEPTH} levels"
 _PLACE = re.compile(r"(?P<text>.*?)(?: - at `\$(?P<path>.*)`)?\Z", re.DOTALL)
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
-def parse(body: bytes, type_: type[T]) -> T:
+def parse(body: bytes, type_: type[T], plain: list[Any] | None = None) -> T:
     """A body as a request struct.
+
+    Args:
+        plain: gets the body's plain JSON values.
 
     Raises:
         Invalid: no JSON, nested too deep, or not of the struct's shape.
     """
-    value: T = shape(load(body, exact=type_ in EXACT), type_)
+    loaded = load(body, exact=type_ in EXACT)
+    if plain is not None:
+        plain.append(loaded)
+    value: T = shape(loaded, type_)
     return value
 
 
@@ -41,12 +49,14 @@ def load(body: bytes, *, exact: bool = False) -> Any:
     Raises:
         Invalid: no JSON (`NaN`, trailing data, lone surrogates and the like included), or nested too deep.
     """
+    if len(body) >= LARGE:
+        return _load_large(body, exact)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise Invalid("Invalid JSON in request body") from None
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _too_deep(value):
-        raise Invalid(f"Invalid JSON in request body: nested deeper than {MAX_DEPTH} levels")
+        raise Invalid(_TOO_DEEP)
     if exact:
         try:
             value = msgspec.json.decode(body)
@@ -55,6 +65,24 @@ def load(body: bytes, *, exact: bool = False) -> Any:
     if b"\\u0000" in body:
         value = _without_nul(value)
     return value
+
+
+def _load_large(body: bytes, exact: bool) -> Any:
+    """As `load`, in pieces."""
+
+    def loads(piece: bytes) -> Any:
+        value = orjson.loads(piece)
+        return msgspec.json.decode(piece) if exact else value
+
+    try:
+        value = load_json(body, loads, MAX_DEPTH)
+    except TooDeepError:
+        raise Invalid(_TOO_DEEP) from None
+    except msgspec.DecodeError as refused:
+        raise Invalid(f"Invalid JSON in request body: {refused}") from None
+    except ValueError:
+        raise Invalid("Invalid JSON in request body") from None
+    return _without_nul(value) if b"\\u0000" in body else value
 
 
 def shape(value: Any, type_: Any) -> Any:

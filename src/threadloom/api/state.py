@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call, answer
+from threadloom.api.http import Call, answer, answer_aside
 from threadloom.api.routing import Operation, Param
 from threadloom.errors import Invalid
 from threadloom.services import Services
@@ -38,7 +38,7 @@ class State:
             subgraphs=call.says_true("subgraphs"),
             select=state_fields(call.all("select")),
         )
-        return answer(state)
+        return await answer_aside(state)
 
     async def at(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
@@ -47,7 +47,7 @@ class State:
         state = await self.services.state.get(
             call.caller, thread_id, checkpoint=request.checkpoint, subgraphs=request.subgraphs, select=select
         )
-        return answer(state)
+        return await answer_aside(state)
 
     async def update(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
@@ -57,7 +57,7 @@ class State:
     async def history(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
         request = await call.read(HistoryQuery)
-        return answer(await self.services.state.history(call.caller, thread_id, request))
+        return await answer_aside(await self.services.state.history(call.caller, thread_id, request))
 
     async def plain_history(self, call: Call) -> ASGIApp:
         thread_id = call.id("thread")
@@ -67,7 +67,7 @@ class State:
             raise Invalid(f"Invalid limit {call.text('limit')}") from None
         query = HistoryQuery(limit=limit, before=call.text("before") or "", select=call.all("select"))
         # The caller has the id in the path. Without it here, `map(del(.metadata.thread_id))` makes histories of copies equal.
-        return answer(await self.services.state.history(call.caller, thread_id, query, tell_thread=False))
+        return await answer_aside(await self.services.state.history(call.caller, thread_id, query, tell_thread=False))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""

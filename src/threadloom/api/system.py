@@ -1,5 +1,6 @@
 """Routes that tell of the server itself: health, versions, figures, its own description."""
 
+import asyncio
 import importlib.metadata
 import logging
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Scope
 import threadloom
 from threadloom.api.describe import page
 from threadloom.api.http import Call, Reply, answer
-from threadloom.api.metrics import CONTENT_TYPE, Metrics, added_up, of_all, of_queue, render
+from threadloom.api.metrics import AllProcesses, Metrics, added_up, exposition, of_queue
 from threadloom.api.parts import Backstage
 from threadloom.api.routing import Operation, Param
 from threadloom.config.settings import Settings
@@ -23,7 +24,9 @@ log = logging.getLogger(__name__)
 ALWAYS_OURS = frozenset({"/ok", "/metrics", "/docs", "/openapi.json"})
 """Paths that an own app cannot take over."""
 
-JSON_FIGURES: dict[int, dict[str, dict[str, Any]]] = {200: {"application/json": {"type": "object"}}}
+JSON_FIGURES: dict[int, dict[str, dict[str, Any]]] = {
+    200: {"application/json": {"type": "object"}, "application/openmetrics-text": {"type": "string"}}
+}
 
 OFFLINE = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """The page of the interface loads nothing, from here or elsewhere."""
@@ -46,6 +49,7 @@ class System:
         self.backstage = backstage
         self.metrics = metrics
         self.describe = describe
+        self._encoding = asyncio.Lock()
         self._description: dict[str, Any] | None = None
         self._info = orjson.dumps(self._facts())
 
@@ -108,8 +112,10 @@ class System:
             most, active = total.workers
             workers = {"max": most, "active": active, "available": max(most - active, 0)}
             return answer({"queue": queue, "api": total.counts, "workers": workers})
-        text = render([*of_all(reports), *of_queue(prefix, queue)])
-        return Reply(text.encode(), content_type=CONTENT_TYPE.encode())
+        encode, content_type = exposition(call.header(b"accept") or "")
+        async with self._encoding:  # one at a time: each competes with the event loop for the interpreter
+            body = await asyncio.to_thread(encode, AllProcesses(reports, of_queue(prefix, queue)))
+        return Reply(body, content_type=content_type.encode())
 
     async def openapi(self, call: Call) -> ASGIApp:
         return answer(self._document(call.scope))

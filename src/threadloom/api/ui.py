@@ -1,4 +1,7 @@
-"""Routes of users' interface components: what a page needs to show one, and the files of its bundle (contract, protocols §4)."""
+"""Routes of users' interface components: what a page needs to show one, and the files of its bundle.
+
+See docs/contract/protocols.md#generative-ui.
+"""
 
 import hashlib
 import html

@@ -1,4 +1,7 @@
-"""Who asks: calls the user's authenticate handler with what it wants to know of a request (contract, auth §2)."""
+"""Who asks: calls the user's authenticate handler with what it wants to know of a request.
+
+See docs/contract/auth.md#authentication.
+"""
 
 import asyncio
 import hashlib

@@ -1,4 +1,7 @@
-"""May this user do that: asks the handler in charge, and makes its answer a rule (contract, auth §3)."""
+"""May this user do that: asks the handler in charge, and makes its answer a rule.
+
+See docs/contract/auth.md#authorization.
+"""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""What a handler's filter says (contract, auth §3, "Filters"). Whatever it does not clearly say lets nobody through."""
+"""What a handler's filter says. Whatever it does not clearly say lets nobody through.
+
+See docs/contract/auth.md#filters.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Users: what an authenticate handler returned, as handlers and graphs see it (contract, auth §2)."""
+"""Users: what an authenticate handler returned, as handlers and graphs see it (docs/contract/auth.md#users)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

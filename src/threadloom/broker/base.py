@@ -47,20 +47,23 @@ class Follower(Protocol):
     """Someone who follows the events of a thread, from the moment it was made until it is closed."""
 
     async def next(self, seconds: float | None = None) -> Sequence[Event]:
-        """The events that came since the last call, oldest first; waits for at least one, or gives none after `seconds` of
-        silence. Those of one run keep their order; none is missing, none comes twice. One call at a time. Of many that wait
-        it gives some, so that what its caller holds is bounded too.
+        """Returns the events that came since the last call, the oldest first.
 
-        An error says once that events are missing; from then on no further ones are.
+        It waits for at least one. Events of one run keep their order; none is missing, none comes twice. Of many that
+        wait it returns a part, so that what the caller holds is bounded. One call at a time. After an error no further
+        events come.
+
+        Args:
+            seconds: return nothing after so long without an event; None waits without end.
 
         Raises:
-            ReaderTooSlow: so many were not fetched that they were dropped.
-            EventsLost: some may have been lost between processes. What is stored is to be read again.
+            ReaderTooSlow: more than `Broker.reader_bytes` waited, and were dropped.
+            EventsLost: events may have been lost between processes. What is stored is to be read again.
         """
         ...
 
     def close(self) -> None:
-        """Ends it; again does nothing."""
+        """Stops following. Calling it again does nothing."""
         ...
 
 
@@ -96,60 +99,73 @@ class Broker(Protocol):
     process: str
     reader_bytes: int
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Starts, on the event loop that is running, before everything else.
+
+        Raises:
+            Unavailable: what carries the messages cannot be reached.
+        """
+        ...
 
     async def close(self) -> None:
-        """Hands on what is still on its way, and lets go."""
+        """Delivers what is still on its way, within a bounded time, and stops."""
         ...
 
     async def probe(self) -> None:
-        """Looks whether others can be reached. Raises Unavailable when they cannot."""
+        """Checks that other processes can be reached.
+
+        Raises:
+            Unavailable: they cannot.
+        """
         ...
 
     def wake(self, *, elsewhere: bool = True) -> None:
-        """Says that a run may be claimable now. Without `elsewhere` only to this process."""
+        """Notifies workers that a run may be claimable. Without `elsewhere` only those of this process."""
         ...
 
     async def work(self, seconds: float | None) -> None:
-        """Waits until `wake` was called since the last return, at most so long."""
+        """Waits until `wake` was called since this returned last, for at most `seconds` (None: without end)."""
         ...
 
     def cancel(self, run_id: str) -> None:
-        """Says that a running run is to stop; whoever executes it finds the action in its row."""
+        """Notifies the worker of a run that the run's row has a cancel request. A lost message costs time: the row is
+        read at each renewal too.
+        """
         ...
 
     def on_cancel(self, listener: Callable[[str], None]) -> None:
-        """Calls `listener` with the id of every run that `cancel` names, wherever it was called."""
+        """Registers the listener that gets the id of every run that `cancel` names, in whichever process."""
         ...
 
     async def follow(self, thread_id: str, *, events: bool = True, channels: bool = False) -> Follower:
-        """Follows a thread: what is published after this has returned comes, wherever it is published. Without `events`
-        only the last event of each run is wanted.
+        """Follows a thread. Events that are published after this has returned arrive, wherever they are published.
 
-        With `channels` the events of v2 runs are wanted (`types.CHANNELS`) and no others, without it all others and not
-        those.
+        Args:
+            events: False: only the last event of each run.
+            channels: True: the events of v2 runs (`types.CHANNELS`) and no others; False: all others and not those.
 
         Raises:
-            Unavailable: other processes cannot be told of it for now.
+            Unavailable: other processes cannot be notified for now.
         """
         ...
 
     def watched(self, thread_id: str) -> bool:
-        """Whether anybody may want the events of a thread (but those of channels); if not, nobody need make them."""
+        """Returns whether anybody may want the events of a thread, those of channels left out. If not, nobody needs to
+        make them. Does not wait.
+        """
         ...
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Hands events of one run to all who follow its thread, in order. Never waits for a reader.
-
-        All of them, or none, are events of channels.
+        """Sends events of one run to all followers of its thread, in order. Never waits: followers that are too slow
+        lose them (see `Follower.next`). Either all of the events belong to channels or none.
         """
         ...
 
     async def catch_up(self, thread_id: str, run_id: str, size: int) -> None:
-        """Lets a run that publishes much wait until little of it is still on its way, and its followers keep up.
+        """Waits until little of what a run published is still on its way and its followers keep up.
 
-        The wait is bounded: for what carries messages some seconds, for followers as long as `size` bytes take at
-        READER_PACE; one that was too slow for that is not waited for until it has caught up.
+        The wait is bounded: some seconds for what carries messages; for followers as long as `size` bytes take at
+        READER_PACE. A follower that was too slow for that is not waited for until it has caught up.
 
         Args:
             size: bytes that the run published since the last call.
@@ -157,14 +173,19 @@ class Broker(Protocol):
         ...
 
     def gone(self, thread_id: str, run_id: str = "") -> None:
-        """Says that a thread was deleted: its followers get the event GONE, after all that a run on it has published."""
+        """Notifies the followers of a thread that it was deleted: they get the event GONE, after all that the run
+        `run_id` has published.
+        """
         ...
 
     def send(self, process: str, letter: bytes) -> None:
-        """Hands a letter to one other process. It comes once, or never: when that process is gone, or what carries the
-        messages lost its memory."""
+        """Sends a message to one other process. It arrives once or never: never when that process has ended, or what
+        carries messages lost its memory.
+        """
         ...
 
     def on_letter(self, listener: Callable[[str, bytes], None]) -> None:
-        """Calls `listener` with the sender of every letter that comes, and the letter. On the event loop of `open`."""
+        """Registers the listener that gets the sender and the payload of every message of `send`, on the event loop of
+        `open`.
+        """
         ...

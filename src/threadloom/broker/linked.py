@@ -78,34 +78,44 @@ class Link(Protocol):
     name: str
 
     async def open(self, process: str) -> None:
-        """Begins, as the process of that id."""
+        """Connects, as the process of that id."""
         ...
 
     async def close(self) -> None:
-        """Leaves, and breaks off what still waits. Cut short it has at least done the latter."""
+        """Leaves, and ends calls that still wait. Cut short it has done at least the latter."""
         ...
 
     async def beat(self) -> bool:
-        """Says that this process lives, and forgets those that are dead. False: it was not known any more, its inbox and
-        what it follows are gone; it is known now, with an empty inbox and no follows."""
+        """Shows that this process lives, and removes those that have died.
+
+        Returns:
+            False when this process was not known any more: its inbox and its follows were gone. It is known again, with
+            an empty inbox and no follows.
+        """
         ...
 
     async def follow(self, topics: Collection[Topic]) -> None:
-        """Puts topics of this process into the register. When it returns, whoever looks finds them."""
+        """Registers topics that this process follows. When it returns, whoever looks finds them."""
         ...
 
-    async def unfollow(self, topics: Collection[Topic]) -> None: ...
+    async def unfollow(self, topics: Collection[Topic]) -> None:
+        """Removes topics of this process from the register. Those that are not in it are ignored."""
+        ...
 
     async def followers(self, topics: Collection[Topic]) -> Mapping[Topic, Collection[str]]:
-        """The processes that follow each topic."""
+        """Returns the ids of the processes that follow each topic."""
         ...
 
     async def deliver(self, number: int, parcels: Mapping[str, bytes]) -> None:
-        """Puts parcels into the inboxes of processes; those that are gone get none. `number` grows with each call."""
+        """Puts payloads into the inboxes of processes, by their ids. Processes that are gone are left out.
+
+        Args:
+            number: grows with each call; a receiver drops what it has already.
+        """
         ...
 
     async def announce(self, words: Sequence[str]) -> None:
-        """Tells all processes some short words."""
+        """Sends short texts to all processes. They may be lost."""
         ...
 
     async def listen(self, take: Callable[[str, int, bytes], None], hear: Callable[[str], None]) -> None:

@@ -45,12 +45,14 @@ from threadloom.checkpointer.work import (
     named,
     off_the_loop,
     pruning,
+    row_size,
     seeking_input,
     walking,
     with_kept_input,
 )
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
+from threadloom.large import LARGE, aside
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut, builds_on_others
 
@@ -319,7 +321,7 @@ class Saver(BaseCheckpointSaver[str]):
         )
         if row is None:
             return None
-        return await self._shown(row, {}) if is_shown(config) else self._tuple(row, {}, builds_on=True)
+        return await self._opened(row, {}, config, builds_on=True)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, for worker threads."""
@@ -348,7 +350,7 @@ class Saver(BaseCheckpointSaver[str]):
             rows = listing.add(await self._storage.read(page, heavy=True))
             known: dict[int, bytes] = {}
             for row in rows:
-                yield await self._shown(row, known) if is_shown(config) else self._tuple(row, known)
+                yield await self._opened(row, known, config)
 
     def list(
         self,
@@ -366,12 +368,18 @@ class Saver(BaseCheckpointSaver[str]):
             for row in listing.add(self._storage.read_now(page)):
                 yield self._tuple(row, known)
 
-    async def _shown(self, row: CheckpointRow, known: dict[int, bytes]) -> CheckpointTuple:
-        thread_id, latest = row.thread_id, self._storage.read
-        row = await without_answered(row, self.serde, lambda ns: latest(lambda tx: tx.lineage.latest(thread_id, ns)))
-        return with_goto(self._tuple(row, known), self.get_next_version)
+    async def _opened(
+        self, row: CheckpointRow, known: dict[int, bytes], config: RunnableConfig | None, *, builds_on: bool = False
+    ) -> CheckpointTuple:
+        """As `_tuple`, or as states are shown; a large one is put together beside the event loop."""
+        if for_show := bool(row.writes) and is_shown(config):
+            name, read = row.thread_id, self._storage.read
+            row = await without_answered(row, self.serde, lambda ns: read(lambda tx: tx.lineage.latest(name, ns)))
+        given = row, known, builds_on and not is_shown(config)
+        opened = self._tuple(*given) if row_size(row) < LARGE else await aside(self._tuple, *given)
+        return with_goto(opened, self.get_next_version) if for_show else opened
 
-    def _tuple(self, row: CheckpointRow, known: dict[int, bytes], *, builds_on: bool = False) -> CheckpointTuple:
+    def _tuple(self, row: CheckpointRow, known: dict[int, bytes], builds_on: bool = False) -> CheckpointTuple:
         """A checkpoint as LangGraph takes it.
 
         Args:

@@ -19,6 +19,7 @@ from threadloom.checkpointer.values import (
     packb,
 )
 from threadloom.config.settings import Serde
+from threadloom.large import LARGE, load_msgpack
 from threadloom.usercode import text_of
 
 log = logging.getLogger("threadloom.checkpointer")
@@ -78,13 +79,18 @@ class ValueSerializer(JsonPlusSerializer):
         """The value of type and bytes; `Unreadable` in place of one that cannot be had."""
         try:
             if data[0] == "msgpack":
-                return unpackb(data[1], ext_hook=self._unpack_ext_hook, option=OPT_NON_STR_KEYS)
+                if len(data[1]) < LARGE:
+                    return unpackb(data[1], ext_hook=self._unpack_ext_hook, option=OPT_NON_STR_KEYS)
+                return load_msgpack(data[1], self._unpack)
             return super().loads_typed(data)
         except Exception as error:
             if data[0] == "pickle" and not self.pickle_fallback:
                 return Unreadable(*data, f"{SETTING} is not true")
             log.warning("a stored value cannot be read: %s", type(error).__name__)
             return Unreadable(*data, text_of(error))
+
+    def _unpack(self, data: Any) -> Any:
+        return unpackb(data, ext_hook=self._unpack_ext_hook, option=OPT_NON_STR_KEYS)
 
 
 class _Everything:

@@ -51,6 +51,16 @@ def with_kept_input(config: RunnableConfig, checkpoint: Checkpoint) -> Checkpoin
     return {**checkpoint, "channel_values": kept}
 
 
+def row_size(row: CheckpointRow) -> int:
+    """Bytes of the values of a checkpoint and of its pending writes."""
+    size = len(row.body)
+    for blob in row.blobs.values():
+        size += len(blob.data)
+    for write in row.writes:
+        size += len(write.data)
+    return size
+
+
 def named(config: RunnableConfig) -> tuple[str, str, str | None]:
     """Thread, namespace and, if there is one, checkpoint id of a config."""
     configurable = config["configurable"]

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import sys
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -19,6 +21,10 @@ HEAD_SECONDS = 30.0
 
 log = logging.getLogger("threadloom.http")
 
+BODY_SECONDS = 60.0
+"""Seconds without a byte of a body that is not complete, as nginx and Apache have it. While the app does not take what has
+come, the client is not waited for."""
+
 LINGER_SECONDS = 2.0
 """How long what a refused client still sends is read and dropped. A socket that is closed with unread data resets the
 connection, and the client may lose the answer that says why."""
@@ -26,6 +32,7 @@ connection, and the client may lose the answer that says why."""
 _TOO_LARGE = (
     f"The request's line and headers are larger than {MAX_HEAD_BYTES} bytes, or more than {MAX_HEADERS} headers"
 )
+_STALLED = f"No more of the request's body arrived for {BODY_SECONDS:g} seconds"
 _TOO_SLOW = f"The request's line and headers did not arrive within {HEAD_SECONDS:g} seconds"
 
 
@@ -50,7 +57,8 @@ class Connections(ServerState):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with bounds on the head of a request: its size (431) and the time that it takes (408).
+    """uvicorn's protocol with bounds on the head of a request: its size (431) and the time that it takes (408), and on the time
+    that nothing arrives of its body (408).
 
     The parser hands over parts of a head when they are complete, and keeps an incomplete one however long it is. So the bytes
     that are read are counted, which costs nothing for each header; the parts are only when the reads are large.
@@ -58,6 +66,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        self._data = b""
         self._reading = 0
         self._in_head = self._began = False
         self._first_read = 0
@@ -71,6 +80,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._done = False
         """Whether what comes in is no longer for the parser: it was refused, or the connection is a web socket's."""
         self._deadline: asyncio.TimerHandle | None = None
+        self._body_deadline: asyncio.TimerHandle | None = None
+        self._heard = 0.0
+        """When a part of a body came last."""
 
     # --- the connection ---
 
@@ -81,12 +93,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_clock()
+        if self._body_deadline is not None:
+            self._body_deadline.cancel()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._done:
             return
+        self._data = data
         self._reading = len(data)
         self._progress = False
         super().data_received(data)
@@ -99,8 +114,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._silent_bytes = 0 if self._progress else self._silent_bytes + len(data)
         if self._too_large or self._head_bytes > MAX_HEAD_BYTES or self._silent_bytes > MAX_HEAD_BYTES:
             self._refuse(431, b"Request Header Fields Too Large", _TOO_LARGE)
-        elif self._deadline is None and (self._in_head or self._is_idle()):
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        elif self._in_head or self._is_idle():
+            if self._deadline is None:
+                self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        elif self.cycle.more_body:
+            self._heard = self.loop.time()
+            if self._body_deadline is None:
+                self._body_deadline = self.loop.call_later(BODY_SECONDS, self._look_whether_stalled)
 
     def handle_websocket_upgrade(self) -> None:
         if self._too_large:
@@ -121,6 +141,22 @@ class HttpProtocol(HttpToolsProtocol):
         """Lets the answer to the newest request, if one is under way, end the connection."""
         if self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade that is not taken (`h2c`, which Java's client offers with each first request) is an offer, and the request
+        is one like others. The parser gives up at the end of its head, however, so another one gets the rest.
+        """
+        refused = sys.exc_info()[1]
+        assert isinstance(refused, httptools.HttpParserUpgrade)
+        rest = self._data[refused.args[0] :]
+        if self._has_body():
+            self.parser = httptools.HttpRequestParser(_AfterHead(self))
+            framing = (b"content-length", b"transfer-encoding")
+            lines = [b"%b: %b\r\n" % header for header in self.headers if header[0] in framing]
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(lines))
+        if rest:
+            self._data = rest
+            super().data_received(rest)
 
     # --- the parser's events ---
 
@@ -147,7 +183,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._progress = True
-        if not self._too_large:
+        given_up = self.parser.should_upgrade() and not self._should_upgrade() and self._has_body()
+        if not (self._too_large or given_up):
             super().on_message_complete()
 
     # --- refusing ---
@@ -183,6 +220,29 @@ class HttpProtocol(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self.transport.close()  # empty lines, or the rest of a body that was answered
 
+    def _look_whether_stalled(self) -> None:
+        """Gives a request up whose body stopped arriving. One that is answered already, if only in part, is the app's to end."""
+        self._body_deadline = None
+        cycle = self.cycle
+        if (
+            self._done
+            or self._is_idle()
+            or not cycle.more_body
+            or cycle.response_started
+            or self.transport.is_closing()
+        ):
+            return
+        if self.flow.read_paused:
+            self._heard = self.loop.time()
+        left = self._heard + BODY_SECONDS - self.loop.time()
+        if left > 0:
+            self._body_deadline = self.loop.call_later(left, self._look_whether_stalled)
+            return
+        self._done = True
+        cycle.disconnected = True  # nobody is left to answer: so the app is told
+        cycle.message_event.set()
+        self._say(408, b"Request Timeout", _STALLED)
+
     def _refuse(self, status: int, reason: bytes, detail: str) -> None:
         """Answers and closes. An earlier request of the connection is still answered, if all of it has come."""
         self._done = True
@@ -194,6 +254,10 @@ class HttpProtocol(HttpToolsProtocol):
             else:
                 self.close_after_answer()
             return
+        self._say(status, reason, detail)
+
+    def _say(self, status: int, reason: bytes, detail: str) -> None:
+        """Answers without the app, and closes."""
         body = json.dumps({"detail": detail}).encode()
         self.transport.write(
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -203,6 +267,34 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+class _AfterHead:
+    """A parser's events for a protocol that has had the head of the first message already."""
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._protocol = protocol
+        self._in_first_head = True
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if not self._in_first_head:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._in_first_head:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_first_head:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._in_first_head:
+            self._in_first_head = False
+        else:
+            self._protocol.on_headers_complete()
 
 
 async def _serve(cycle: RequestResponseCycle, app: Any) -> None:

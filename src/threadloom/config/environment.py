@@ -1,4 +1,4 @@
-"""The environment variables of the contract: names, defaults, meaning; and dotenv files."""
+"""The environment variables: names, defaults, meaning; and dotenv files."""
 
 import io
 import re
@@ -95,7 +95,7 @@ NO = frozenset({"0", "false", "no", "off", "f", "n"})
 
 
 def read_variables(env: Mapping[str, str], findings: Findings) -> Environment:
-    """What the variables of the contract say; an empty text counts as not set. Bad texts are noted as faults."""
+    """What the variables say; an empty text counts as not set. Bad texts are noted as faults."""
     values: dict[str, Any] = {}
     for name, variable in VARIABLES.items():
         used = next((n for n in variable.names or (name,) if env.get(n, "").strip()), None)

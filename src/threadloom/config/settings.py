@@ -304,7 +304,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         env: variables to set in the process before any user code is imported.
         env_file: the file that they were read from, as it is named; None when they stand in the configuration.
         data: the data folder.
-        vars: what the environment variables of the contract say (`env` wins over the process's own).
+        vars: what the environment variables say (`env` wins over the process's own).
         warnings: what the user should hear at start: unknown keys, keys without effect, missing folders.
     """
 

@@ -62,43 +62,72 @@ class Cipher(Protocol):
     """
 
     def seal_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]:
-        """A part of a checkpoint, of a type; the type tells that it is sealed."""
+        """Encrypts a part of a checkpoint. Returns its new type, which says that it is encrypted, and the ciphertext.
+
+        Raises:
+            UndecipherableError: it cannot be encrypted.
+        """
         ...
 
-    def open_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]: ...
+    def open_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]:
+        """Decrypts what `seal_blob` returned; returns the original type and data. Data that were never encrypted are
+        returned as they are.
+
+        Raises:
+            UndecipherableError: it cannot be decrypted.
+        """
+        ...
 
     def seal_text(self, at: At, text: bytes) -> bytes:
-        """A whole JSON text; what comes out is JSON too."""
+        """Encrypts a whole JSON text. The result is JSON too. Raises as `seal_blob`."""
         ...
 
-    def open_text(self, at: At, text: bytes) -> bytes: ...
+    def open_text(self, at: At, text: bytes) -> bytes:
+        """Decrypts what `seal_text` returned. Raises as `open_blob`."""
+        ...
 
     def seal_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
-        """A document that nothing is searched for in, but for its keys in `clear`, which stay as they are."""
+        """Encrypts a JSON object in which nothing is searched for. The keys in `clear` stay as they are. Raises as
+        `seal_blob`.
+        """
         ...
 
-    def open_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]: ...
+    def open_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
+        """Decrypts what `seal_document` returned for the same `clear`. Raises as `open_blob`."""
+        ...
 
     def seal_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Metadata of a record, which searches look into: as much of it as may be sealed."""
+        """Encrypts of a record's metadata, in which searches look, as much as may be encrypted. Raises as
+        `seal_blob`.
+        """
         ...
 
-    def open_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]: ...
+    def open_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Decrypts what `seal_metadata` returned. Raises as `open_blob`."""
+        ...
 
     def seal_item(self, at: At, value: bytes) -> bytes:
-        """The value of an item, a JSON object."""
+        """Encrypts the value of a store item, a JSON object. Raises as `seal_blob`."""
         ...
 
-    def open_item(self, at: At, value: bytes) -> bytes: ...
+    def open_item(self, at: At, value: bytes) -> bytes:
+        """Decrypts what `seal_item` returned. Raises as `open_blob`."""
+        ...
 
     def told(self) -> dict[str, Any] | None:
-        """What handlers are told now, to be kept with what goes on later; None when there are no handlers."""
+        """Returns what handlers are told at this moment, to be stored with work that goes on later; None without
+        handlers.
+        """
         ...
 
     def ready(self) -> None:
-        """Makes sure that what was opened is good."""
+        """Makes sure that what was decrypted since the last call is final.
+
+        Raises:
+            Exception: an answer is still awaited. The caller waits for it and runs the transaction again.
+        """
         ...
 
     def complete(self) -> None:
-        """Makes sure that what was sealed is good too."""
+        """Makes sure that what was encrypted since the last call is final. Raises as `ready`."""
         ...

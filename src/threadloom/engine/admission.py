@@ -60,7 +60,9 @@ class NoStarter:
 
 
 async def admit(tx: Tx, run: Run, starter: Starter, *, keep: int) -> Admitted:
-    """Puts a new run into its thread's queue, as its multitask strategy says (contract, runs §4).
+    """Puts a new run into its thread's queue, as its multitask strategy says.
+
+    See docs/contract/runs.md#several-runs-on-one-thread.
 
     Args:
         keep: how long events of a run are kept after its end, in microseconds.

@@ -12,6 +12,7 @@ from threadloom.clock import Clock
 from threadloom.codec import to_json, to_lean_json
 from threadloom.engine.patience import patiently
 from threadloom.errors import LostLeaseError, ThreadloomError, separate
+from threadloom.large import dump_json
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import CHANNELS, Event, Run
 
@@ -113,9 +114,19 @@ class Emitter:
 
     def emit(self, name: str, value: Any, mode: str = "") -> None:
         """One event; `mode` is the stream mode it belongs to, `""` for what every reader gets."""
-        if not self._stored and not self._broker.watched(self._run.thread_id):
-            return
-        sized, data = self._sized(name, to_json(value))
+        if self._is_wanted():
+            self._emit(name, to_json(value), mode)
+
+    async def emit_large(self, name: str, value: Any, mode: str = "") -> None:
+        """As `emit`, for a value that is large. Nobody may change it meanwhile."""
+        if self._is_wanted():
+            self._emit(name, await dump_json(value, to_json), mode)
+
+    def _is_wanted(self) -> bool:
+        return self._stored or self._broker.watched(self._run.thread_id)
+
+    def _emit(self, name: str, data: bytes, mode: str) -> None:
+        sized, data = self._sized(name, data)
         event = self._event(sized, data, mode if sized == name else "")
         if self._stored:
             self._keep(event)
@@ -124,7 +135,7 @@ class Emitter:
             self._broker.publish([event])
 
     def tell(self, method: str, namespace: Sequence[str], data: Any, node: str | None = None) -> None:
-        """One event on a channel of the v2 event stream (contract, protocols §3, "Event")."""
+        """One event on a channel of the v2 event stream (docs/contract/protocols.md#events)."""
         self._keep(self._telling(method, namespace, data, node))
 
     @property
@@ -275,7 +286,7 @@ class Emitter:
 
 
 def channel_params(ms: int, namespace: Sequence[str], data: Any, node: str | None = None) -> dict[str, Any]:
-    """The `params` of a v2 event (contract, protocols §3, "Event")."""
+    """The `params` of a v2 event (docs/contract/protocols.md#events)."""
     named = {} if node is None else {"node": node}
     return {"namespace": list(namespace), "timestamp": ms, **named, "data": data}
 

@@ -32,6 +32,7 @@ from threadloom.graphs.registry import Graphs
 from threadloom.graphs.reports import with_reports
 from threadloom.graphs.transformers import Part, stream_parts
 from threadloom.graphs.untracked import Untracked, untracked
+from threadloom.large import dump_json, is_heavy
 from threadloom.types import Run
 from threadloom.usercode import is_cancelled_from_outside
 
@@ -79,6 +80,8 @@ class Execution:
         self._wants_snapshot = snapshot
         self._kwargs = run.kwargs
         self._values: Any = None
+        self._shown: tuple[Any, bytes] = None, b""
+        """The values that were written as JSON last, and their JSON."""
         self._began = False
         self._interrupts: dict[str, Any] = {}
         self._output_channels: str | Sequence[str] = ()
@@ -113,7 +116,7 @@ class Execution:
                 try:
                     async with asyncio.timeout(self._timeout) as limit, self._storing(graph) as trail:
                         await self._stream(graph, config)
-                        snapshot = self._seen_state(graph) if self._wants_snapshot else None
+                        snapshot = await self._seen_state(graph) if self._wants_snapshot else None
                         if trail is not None and (snapshot is not None or not self._wants_snapshot):
                             trail.leave()
                             left = trail
@@ -128,7 +131,7 @@ class Execution:
             kind = self._kind_of(failure, cancelled())
             error = None if kind == "cancelled" else failure
         if error is None:
-            return Result(kind=kind, output_json=self._output(), snapshot=snapshot, trail=left)
+            return Result(kind=kind, output_json=await self._output(), snapshot=snapshot, trail=left)
         return self._failed(kind, error, snapshot)
 
     def refused(self, failure: Exception) -> Result:
@@ -215,6 +218,9 @@ class Execution:
                     chunk = self._untracked.without(ns, mode, chunk)
                 if mode == "events":
                     self._emitter.emit("events", chunk, mode_of_event(chunk))
+                elif mode == "values" and is_heavy(chunk):  # between two steps: nobody changes it meanwhile
+                    for event in translator.events(ns, mode, chunk):
+                        await self._emitter.emit_large(*event)
                 else:
                     self._emit(translator.events(ns, mode, chunk))
                 if self._emitter.ahead:
@@ -350,7 +356,7 @@ class Execution:
 
     async def _settle_update(self, graph: Graph, config: dict[str, Any]) -> None:
         """Makes an update on a finished thread a step of its own, lest it lies there as a pending write that makes later
-        runs fail (contract, runs §9, "Hazard")."""
+        runs fail (docs/contract/runs.md#interrupts-and-commands)."""
         saved = await graph.checkpointer.aget_tuple(config)
         if saved and any(task_id == _NULL_TASK for task_id, _, _ in saved.pending_writes or ()):
             state = await graph.aget_state(config)
@@ -390,7 +396,7 @@ class Execution:
 
     # --- what came of it ---
 
-    def _seen_state(self, graph: Graph) -> Snapshot | None:
+    async def _seen_state(self, graph: Graph) -> Snapshot | None:
         """The thread's state as the stream of a run that ended well has shown it, which spares reading it. None where that may
         not be all of it."""
         plain = (
@@ -403,8 +409,9 @@ class Execution:
         )
         if not plain:
             return None
+        self._shown = self._values, await dump_json(self._values, to_json)
         return Snapshot(
-            values_json=to_json(self._values),
+            values_json=self._shown[1],
             interrupts_json=b"{}",
             has_next=False,
             checkpoint_id=graph.checkpointer.newest_root(self._run.thread_id),
@@ -423,13 +430,15 @@ class Execution:
         else:
             self._values = chunk
 
-    def _output(self) -> bytes:
+    async def _output(self) -> bytes:
         """The answer of `wait`: the last values as far as the output schema shows them, with the open questions."""
         values = self._values if self._values is not None else {}
         if isinstance(values, dict) and not isinstance(self._output_channels, str):
             values = {key: value for key, value in values.items() if key in self._output_channels}
         if not self._interrupts:
-            return to_json(values)
+            if isinstance(values, dict) and self._shown[0] is self._values and values.keys() == self._values.keys():
+                return self._shown[1]
+            return await dump_json(values, to_json)
         questions = {"__interrupt__": list(self._interrupts.values())}
         return to_json({**values, **questions} if isinstance(values, dict) else questions)
 

@@ -1,4 +1,4 @@
-"""From what a graph streams in a v2 run to the events of the v2 event stream (contract, protocols §3, "Event")."""
+"""From what a graph streams in a v2 run to the events of the v2 event stream (docs/contract/protocols.md#events)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -14,13 +14,24 @@ class Part(Protocol):
     """What `graphs.transformers` gives."""
 
     @property
-    def method(self) -> str: ...
+    def method(self) -> str:
+        """The channel or event name."""
+        ...
+
     @property
-    def namespace(self) -> Namespace: ...
+    def namespace(self) -> Namespace:
+        """Segments of the form `node:task`; empty for the root."""
+        ...
+
     @property
-    def data(self) -> Any: ...
+    def data(self) -> Any:
+        """The payload, any JSON value or message."""
+        ...
+
     @property
-    def interrupts(self) -> Sequence[Any]: ...
+    def interrupts(self) -> Sequence[Any]:
+        """The interrupts that came with the values."""
+        ...
 
 
 Tell = Callable[[str, Sequence[str], Any, str | None], None]

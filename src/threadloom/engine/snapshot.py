@@ -8,6 +8,7 @@ import msgspec
 from threadloom.checkpointer import SHOWN
 from threadloom.codec import to_json
 from threadloom.graphs.reading import read_state
+from threadloom.large import dump_json
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +50,7 @@ async def thread_state(graph: Any, config: dict[str, Any]) -> Snapshot:
         if task.interrupts
     }
     return Snapshot(
-        values_json=to_json(state.values),
+        values_json=await dump_json(state.values, to_json),
         interrupts_json=to_json(interrupts),
         has_next=bool(state.next),
         checkpoint_id=state.config["configurable"].get("checkpoint_id"),

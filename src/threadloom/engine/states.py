@@ -38,7 +38,7 @@ def check(old: RunStatus, new: RunStatus) -> RunStatus:
 
 
 def thread_status(*, active: int, has_next: bool, failed: bool = False) -> ThreadStatus:
-    """What a thread's status is (contract, runs §4).
+    """What a thread's status is (docs/contract/threads.md#status).
 
     Args:
         active: number of its runs that are pending or running.
@@ -56,7 +56,7 @@ USER_INTERRUPT = {
     "error": "UserInterrupt",
     "message": "interrupt requested via POST /threads/{thread_id}/runs/{run_id}/cancel",
 }
-"""What a thread shows after a cancelled run (contract, runs §4: literally, with the braces)."""
+"""What a thread shows after a cancelled run (docs/contract/runs.md#cancel)."""
 
 USER_ROLLBACK = {
     "error": "UserRollback",

@@ -1,4 +1,4 @@
-"""From what LangGraph streams to the events of the wire (contract, runs §7)."""
+"""From what LangGraph streams to the events of the wire (docs/contract/runs.md#stream-modes)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -4,12 +4,13 @@ A reload imports users' modules anew beside those that still run. The interprete
 out of `sys.modules` and live on in whoever holds them; when the new ones fail, the old ones step in again.
 """
 
+import functools
 import importlib
 import importlib.util
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -92,7 +93,8 @@ def app_folders(settings: Settings) -> tuple[Path, ...]:
 def own_modules(folders: Iterable[Path]) -> dict[str, ModuleType]:
     """The imported modules whose files are in an app's folders."""
     roots = tuple(str(folder) + os.sep for folder in folders)
-    return {name: module for name, module in list(sys.modules.items()) if _is_own(module, roots)}
+    real = functools.cache(os.path.realpath)  # one process has thousands of modules, but in some hundred folders
+    return {name: module for name, module in list(sys.modules.items()) if _is_own(module, roots, real)}
 
 
 def files_of(modules: Mapping[str, ModuleType]) -> set[Path]:
@@ -101,7 +103,7 @@ def files_of(modules: Mapping[str, ModuleType]) -> set[Path]:
     return {Path(os.path.realpath(file)) for file in found if file}
 
 
-def _is_own(module: object, roots: tuple[str, ...]) -> bool:
+def _is_own(module: object, roots: tuple[str, ...], real: Callable[[str], str]) -> bool:
     if not isinstance(module, ModuleType):  # None stands for a module that must not be imported
         return False
     if module.__dict__.get("__name__") == "__main__":
@@ -110,7 +112,14 @@ def _is_own(module: object, roots: tuple[str, ...]) -> bool:
     if places == [None]:
         # A folder without `__init__.py`; it may be spread over several places.
         places = list(module.__dict__.get("__path__") or ())
-    return bool(places) and all(isinstance(place, str) and _is_in(os.path.realpath(place), roots) for place in places)
+    return bool(places) and all(isinstance(place, str) and _is_in(_real_path(place, real), roots) for place in places)
+
+
+def _real_path(place: str, real: Callable[[str], str]) -> str:
+    """`os.path.realpath` of a file, given a cached one for its folder."""
+    folder, name = os.path.split(place.rstrip(os.sep))
+    path = os.path.join(real(folder), name)  # noqa: PTH118
+    return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
 
 
 def _is_in(place: str, roots: tuple[str, ...]) -> bool:

@@ -20,9 +20,21 @@ log = logging.getLogger("threadloom.moving")
 class Source(Protocol):
     """Where threads come from."""
 
-    async def thread_ids(self) -> Sequence[str]: ...
+    async def thread_ids(self) -> Sequence[str]:
+        """Returns the ids of all threads that are to be imported.
 
-    async def history(self, thread_id: str) -> History: ...
+        Raises:
+            ThreadloomError: the source cannot be read.
+        """
+        ...
+
+    async def history(self, thread_id: str) -> History:
+        """Returns the whole history of a thread, the oldest checkpoint first.
+
+        Raises:
+            ThreadloomError: the source cannot be read, or this history cannot be rebuilt from it.
+        """
+        ...
 
 
 class Brought(msgspec.Struct, kw_only=True):

@@ -1,4 +1,7 @@
-"""Copying threads (contract, threads §9): one transaction, whatever the length of the history, of which no payload is read."""
+"""Copying threads: one transaction, whatever the length of the history, of which no payload is read.
+
+See docs/contract/threads.md#copying.
+"""
 
 import functools
 import logging

@@ -340,9 +340,14 @@ class CronSettings(Protocol):
     """What is needed of the settings."""
 
     @property
-    def cron_scheduler_sleep_time(self) -> float: ...
+    def cron_scheduler_sleep_time(self) -> float:
+        """Seconds between two looks."""
+        ...
+
     @property
-    def ff_crons_enabled(self) -> bool: ...
+    def ff_crons_enabled(self) -> bool:
+        """Whether crons fire at all."""
+        ...
 
 
 async def fire_forever(crons: Callable[[], CronService], clock: Clock, settings: CronSettings) -> None:

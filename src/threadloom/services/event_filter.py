@@ -1,4 +1,4 @@
-"""Which events of a thread a reader wants (contract, protocols §3, "Event stream request")."""
+"""Which events of a thread a reader wants (docs/contract/protocols.md#subscribing)."""
 
 import functools
 from collections.abc import Sequence

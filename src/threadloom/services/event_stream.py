@@ -1,5 +1,7 @@
-"""The v2 event stream of a thread: what was told, then what is being told, in the order of its numbers (contract,
-protocols §3)."""
+"""The v2 event stream of a thread: what was told, then what is being told, in the order of its numbers.
+
+See docs/contract/protocols.md#subscribing.
+"""
 
 from collections.abc import AsyncGenerator, Sequence
 
@@ -209,8 +211,10 @@ class _Params(msgspec.Struct):
 
 
 def _event_id(event: Event) -> bytes:
-    """The id of an event, as JSON. Of lives and questions it is one that the JavaScript SDK reads the run's id out of (contract,
-    protocols §3)."""
+    """The id of an event, as JSON. Of lives and questions it is one that the JavaScript SDK reads the run's id out of.
+
+    See docs/contract/protocols.md#events.
+    """
     if event.name == "lifecycle":
         params = msgspec.json.decode(event.data, type=_Params)
         return to_json(f"synth:{event.run_id}:lc|{'|'.join(params.namespace)}|{params.data.event}")

@@ -1,4 +1,4 @@
-"""`extract` of a search: single values taken out of thread records by path (contract, threads §5)."""
+"""`extract` of a search: single values taken out of thread records by path (docs/contract/threads.md#extract)."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""What is known of a thread's questions at the moment when a run brings an answer (contract, runs §9)."""
+"""What is known of a thread's questions at the moment when a run brings an answer.
+
+See docs/contract/runs.md#interrupts-and-commands.
+"""
 
 from typing import Any
 

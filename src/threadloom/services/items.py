@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from threadloom.auth.authorize import Guard
 from threadloom.codec import Fragment, to_json
 from threadloom.errors import ApiError, Invalid
+from threadloom.large import dump_json
 from threadloom.services.permission import left
 from threadloom.services.requests import ItemNamespaces, ItemSearch
 from threadloom.services.responses import ItemResponse
@@ -23,11 +24,25 @@ Labels = list[str]
 class MemoryStore(Protocol):
     """The calls of LangGraph's `BaseStore` that the API needs: ours, or one that a user brings (`store.path`)."""
 
-    async def aput(self, *args: Any, **kwargs: Any) -> None: ...
-    async def aget(self, *args: Any, **kwargs: Any) -> Any: ...
-    async def adelete(self, *args: Any, **kwargs: Any) -> None: ...
-    async def asearch(self, *args: Any, **kwargs: Any) -> Any: ...
-    async def alist_namespaces(self, *args: Any, **kwargs: Any) -> Any: ...
+    async def aput(self, *args: Any, **kwargs: Any) -> None:
+        """Stores an item. Raises ValueError for what the store refuses."""
+        ...
+
+    async def aget(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns an item, or None."""
+        ...
+
+    async def adelete(self, *args: Any, **kwargs: Any) -> None:
+        """Removes an item, if it is there."""
+        ...
+
+    async def asearch(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns one page of items with their scores."""
+        ...
+
+    async def alist_namespaces(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns one page of namespaces."""
+        ...
 
 
 class ItemService:
@@ -71,7 +86,7 @@ class ItemService:
         await self._guard.ask(caller, "store", "get", asked)
         place, key = _labels(asked), left(asked, "key", str)
         item = await _asked(self._store.aget(place, key, refresh_ttl=asked.get("refresh_ttl")))
-        return None if item is None else _shown(item)
+        return None if item is None else await _shown(item)
 
     async def delete(self, caller: Caller, namespace: Labels, key: str) -> None:
         """Removes an item, if it is there."""
@@ -105,7 +120,7 @@ class ItemService:
                 refresh_ttl=asked.get("refresh_ttl"),
             )
         )
-        return [_shown(item, item.score) for item in items]
+        return [await _shown(item, item.score) for item in items]
 
     async def namespaces(self, caller: Caller, request: ItemNamespaces) -> list[Labels]:
         """A page of the namespaces that hold items."""
@@ -152,8 +167,8 @@ async def _asked(call: Awaitable[T]) -> T:
         raise Invalid(str(refused)) from refused
 
 
-def _shown(item: Any, score: float | UnsetType | None = UNSET) -> ItemResponse:
-    value: Any = Fragment(_exact(item.value))
+async def _shown(item: Any, score: float | UnsetType | None = UNSET) -> ItemResponse:
+    value: Any = Fragment(await dump_json(item.value, _exact))
     return ItemResponse(
         namespace=list(item.namespace),
         key=item.key,

@@ -17,7 +17,14 @@ from threadloom.types import Assistant, Caller, Thread
 class Assistants(Protocol):
     """What is needed of the assistants service."""
 
-    def resolve(self, tx: Tx, assistant: str) -> Awaitable[Assistant]: ...
+    def resolve(self, tx: Tx, assistant: str) -> Awaitable[Assistant]:
+        """Returns the assistant that a run names, by id or by the name of its graph.
+
+        Raises:
+            NotFound: there is none, or its graph is not configured.
+            Invalid: the name is neither an id nor a graph.
+        """
+        ...
 
 
 class Priorities:

@@ -1,4 +1,4 @@
-"""Carrying out the commands of the v2 protocol (contract, protocols §3, "Commands")."""
+"""Carrying out the commands of the v2 protocol (docs/contract/protocols.md#commands)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

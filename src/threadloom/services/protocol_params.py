@@ -1,4 +1,7 @@
-"""The commands of the v2 protocol: their envelope, and what may stand in their parameters (contract, protocols §3)."""
+"""The commands of the v2 protocol: their envelope, and what may stand in their parameters.
+
+See docs/contract/protocols.md#commands.
+"""
 
 from typing import Any, get_args
 

@@ -1,4 +1,4 @@
-"""Records as clients see them (contract, threads §2, runs §2, assistants and crons)."""
+"""Records as clients see them (docs/contract/threads.md#the-thread-record, docs/contract/runs.md#the-run-object)."""
 
 from collections.abc import Sequence
 from typing import Any

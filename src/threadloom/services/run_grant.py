@@ -1,4 +1,4 @@
-"""What the user's handlers make of a run before it is made (contract, auth §3)."""
+"""What the user's handlers make of a run before it is made (docs/contract/auth.md#what-each-route-asks)."""
 
 import copy
 import functools
@@ -21,11 +21,26 @@ from threadloom.types import Assistant, Caller, Run, Thread, Ttl
 class Assistants(Protocol):
     """What is needed of the assistants service."""
 
-    async def resolve(self, tx: Tx, assistant: str) -> Assistant: ...
+    async def resolve(self, tx: Tx, assistant: str) -> Assistant:
+        """Returns the assistant that a run names, by id or by the name of its graph.
 
-    def id_of(self, name: str) -> str: ...
+        Raises:
+            NotFound: there is none, or its graph is not configured.
+            Invalid: the name is neither an id nor a graph.
+        """
+        ...
 
-    def is_own(self, assistant_id: str) -> bool: ...
+    def id_of(self, name: str) -> str:
+        """Returns the id of the assistant that a name stands for, without looking whether it exists.
+
+        Raises:
+            Invalid: the name is neither an id nor a graph.
+        """
+        ...
+
+    def is_own(self, assistant_id: str) -> bool:
+        """Returns whether the assistant is a graph's own."""
+        ...
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,7 @@
-"""From a request to a run: whose config, context and metadata count (contract, runs §2, §5)."""
+"""From a request to a run: whose config, context and metadata count.
+
+See docs/contract/runs.md#the-run-object, docs/contract/runs.md#config-context-metadata.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -24,6 +24,7 @@ from threadloom.engine.events import Numbers, closing
 from threadloom.errors import Denied, NotFound
 from threadloom.graphs.priority import Assign
 from threadloom.ids import new_id
+from threadloom.large import is_heavy
 from threadloom.services.given import note_given
 from threadloom.services.limits import Limits
 from threadloom.services.priorities import Priorities
@@ -224,7 +225,7 @@ class RunStartService:
     async def start(self, prepared: Prepared) -> Run:
         """Makes a prepared run. Raises as `admit`."""
         # Any number of runs may wait on the thread, and be stopped for this one.
-        heavy = prepared.request.multitask_strategy in ("interrupt", "rollback")
+        heavy = prepared.request.multitask_strategy in ("interrupt", "rollback") or is_heavy(prepared.request.input)
         admitted = await self._storage.write(lambda tx: self.admit(tx, prepared), heavy=heavy)
         self.admitted(admitted)
         return admitted.run

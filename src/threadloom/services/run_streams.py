@@ -1,4 +1,7 @@
-"""Watching runs: streams, waiting, joining (contract, runs §6 to §8)."""
+"""Watching runs: streams, waiting, joining.
+
+See docs/contract/runs.md#event-streams, docs/contract/runs.md#wait-and-join.
+"""
 
 from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
 

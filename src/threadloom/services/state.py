@@ -1,4 +1,7 @@
-"""States as clients see them: one state, and the history (contract, threads §6, §12). Read through the thread's graph."""
+"""States as clients see them: one state, and the history. Read through the thread's graph.
+
+See docs/contract/threads.md#state, docs/contract/threads.md#history.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,7 @@
-"""Writing to a thread's state as if a node had (contract, threads §7, §8): checkpoints and record in one transaction."""
+"""Writing to a thread's state as if a node had: checkpoints and record in one transaction.
+
+See docs/contract/threads.md#state-update, docs/contract/threads.md#supersteps.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Which events of a run or thread its reader is given (contract, runs §7 and protocols §3)."""
+"""Which events of a run or thread its reader is given (docs/contract/runs.md#stream-modes)."""
 
 import re
 from collections.abc import Sequence, Set

@@ -1,4 +1,4 @@
-"""Threads: made, read, changed, found, deleted, pruned (contract, threads §3 to §5, §11, §13)."""
+"""Threads: made, read, changed, found, deleted, pruned (docs/contract/threads.md)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -247,7 +247,7 @@ class ThreadService:
         return pruned
 
     async def storage(self, caller: Caller, thread_id: str) -> ThreadStorageResponse:
-        """What a thread's history takes up, inherited parts included (contract, threads §13).
+        """What a thread's history takes up, inherited parts included (docs/contract/threads.md#prune-and-storage).
 
         Raises:
             NotFound: there is no such thread.

@@ -1,4 +1,4 @@
-"""Threads whose time to live is over go, or shrink to their latest state (contract, threads §11)."""
+"""Threads whose time to live is over go, or shrink to their latest state (docs/contract/threads.md#time-to-live)."""
 
 import logging
 from collections.abc import Callable

@@ -33,40 +33,60 @@ class Assistants(Protocol):
     """Assistants in their current version, and all their versions."""
 
     async def insert(self, assistant: Assistant) -> bool:
-        """Stores a new assistant and its first version. False when the id is taken."""
+        """Stores a new assistant and its first version. Returns False when the id is taken; nothing was stored then."""
         ...
 
-    async def get(self, assistant_id: str) -> Assistant | None: ...
+    async def get(self, assistant_id: str) -> Assistant | None:
+        """Returns the assistant in its current version, or None."""
+        ...
 
     async def lock(self, assistant_id: str) -> None:
-        """Lets nobody else change an assistant until the transaction ends. Who goes on from what it reads of one first does
-        this; the many who only read must not wait for each other."""
+        """Keeps others from changing an assistant until the transaction ends. A transaction that changes an assistant
+        by what it read of it calls this first. Readers are not kept waiting.
+        """
         ...
 
     async def add_version(self, assistant: Assistant) -> Assistant:
-        """Stores a new version (highest ever + 1) and makes it current; gives it back with its number."""
+        """Stores a new version, numbered highest ever + 1, and makes it current. The assistant exists.
+
+        Returns:
+            The assistant with the number of its new version.
+        """
         ...
 
     async def versions(
         self, assistant_id: str, *, metadata: Mapping[str, Any] | None = None, limit: int = 10, offset: int = 0
     ) -> list[Assistant]:
-        """Newest first; `created_at` is when that version was made."""
+        """Returns versions of an assistant, the newest first; `created_at` is when that version was made. Empty for an
+        unknown id.
+
+        Args:
+            metadata: only versions that contain this.
+        """
         ...
 
-    async def version(self, assistant_id: str, number: int) -> Assistant | None: ...
+    async def version(self, assistant_id: str, number: int) -> Assistant | None:
+        """Returns one version by its number, or None; `created_at` is when that version was made."""
+        ...
 
     async def set_current(self, assistant: Assistant) -> None:
-        """Writes an existing version's content and number into the current record."""
+        """Makes an existing version current: the record takes the content and number given. Versions are not changed."""
         ...
 
     async def restate(self, assistant: Assistant) -> None:
-        """Changes description, config and context of a version in place, and the assistant's if that is its current one."""
+        """Changes description, config and context of the version named by `assistant.version` in place, and of the
+        record if that version is current. No new version is made.
+        """
         ...
 
     async def delete(self, assistant_id: str) -> bool:
-        """Removes it with all versions."""
+        """Removes an assistant with all its versions. Returns False when there was none."""
         ...
 
-    async def search(self, query: AssistantQuery) -> list[Assistant]: ...
+    async def search(self, query: AssistantQuery) -> list[Assistant]:
+        """Returns one page of assistants in their current versions. Equal sort keys keep the order of creation."""
+        ...
 
-    async def count(self, query: AssistantQuery) -> int: ...
+    async def count(self, query: AssistantQuery) -> int:
+        """Returns how many assistants match; `limit`, `offset` and the order have no effect."""
+        ...

@@ -95,21 +95,25 @@ class Ciphertexts(Protocol):
     """Columns as they are stored, and notes on how they are sealed."""
 
     async def get(self, column: Column, key: Key) -> Stored | None:
-        """One column of one row, held until the transaction ends; None when there is nothing in it."""
+        """Returns one column of one row as it is stored, and in a writing transaction locks the row until that ends;
+        None when the row is gone or the column is empty.
+        """
         ...
 
     async def put(self, column: Column, stored: Stored) -> None:
-        """Replaces what stands there, if the row is still there. Nothing else of the row changes."""
+        """Replaces what is stored in one column of a row. Does nothing if the row is gone. No other column changes."""
         ...
 
     async def page(self, column: Column, after: Key | None, limit: int) -> Sequence[Stored]:
-        """What is stored in a column, in order of the keys, after one of them; rows without anything in it are left out."""
+        """Returns at most `limit` values of a column in the order of their keys, beginning after `after` (None: at the
+        first). Rows in which the column is empty are left out.
+        """
         ...
 
     async def note(self, name: str) -> str | None:
-        """What was written down under a name."""
+        """Returns the note of that name, or None."""
         ...
 
     async def set_note(self, name: str, value: str | None) -> None:
-        """Writes something down, or (None) strikes it out."""
+        """Stores a note under a name; None removes it."""
         ...

@@ -54,43 +54,69 @@ def ends_at(cron: Cron) -> int | None:
 class Crons(Protocol):
     """Crons. Whoever moves `next_run_date` on with `advance` is the one that fires."""
 
-    async def insert(self, cron: Cron) -> None: ...
+    async def insert(self, cron: Cron) -> None:
+        """Stores a new cron. Its id is not taken."""
+        ...
 
-    async def get(self, cron_id: str) -> Cron | None: ...
+    async def get(self, cron_id: str) -> Cron | None:
+        """Returns a cron, or None. In a writing transaction nobody else changes it until that ends."""
+        ...
 
     async def update(self, cron: Cron) -> None:
-        """Writes what a caller can change, and the next date; what `advance` and `note` write stays."""
+        """Writes the fields that a caller can change, and `next_run_date`. What `advance` and `note` write is not
+        changed. Does nothing if there is no such cron.
+        """
         ...
 
     async def due(self, now: int, limit: int) -> list[Cron]:
-        """Enabled crons whose date has come, the longest overdue first."""
+        """Returns at most `limit` enabled crons whose `next_run_date` is not after `now`, the longest overdue first.
+        Takes no lock: `advance` decides who fires.
+        """
         ...
 
     async def reckoned_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
-        """Enabled crons with a date that were fired or changed after a moment, by id from one on."""
+        """Returns enabled crons with a `next_run_date` that were fired or changed after a moment (microseconds),
+        ordered by id.
+
+        Args:
+            beyond: only ids greater than this; `""` begins.
+        """
         ...
 
     async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
-        """Moves the date on if it is still the expected one and the cron still enabled. False: another one did it.
+        """Moves `next_run_date` on, if it is still `expected` and the cron is enabled. Of several processes one
+        succeeds: that one fires.
 
-        `fired_at` is the moment of the firing, if this is one.
+        Args:
+            expected: the date that was read (microseconds).
+            following: the next date, None for never.
+            fired_at: the moment of the firing, if this is one.
+
+        Returns:
+            False when somebody else was first, or the cron is gone or disabled.
         """
         ...
 
     async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:
-        """Writes down what the latest firing led to."""
+        """Stores what the latest firing led to: the run that it made, or the error. The other one becomes None."""
         ...
 
-    async def delete(self, cron_id: str) -> bool: ...
+    async def delete(self, cron_id: str) -> bool:
+        """Removes a cron. Returns False when there was none."""
+        ...
 
     async def delete_of_thread(self, thread_id: str) -> int:
-        """Removes the crons of a thread that goes. Gives how many."""
+        """Removes the crons of a thread. Returns how many."""
         ...
 
     async def delete_of_assistant(self, assistant_id: str) -> int:
-        """Removes the crons of an assistant that goes. Gives how many."""
+        """Removes the crons of an assistant. Returns how many."""
         ...
 
-    async def search(self, query: CronQuery) -> list[Cron]: ...
+    async def search(self, query: CronQuery) -> list[Cron]:
+        """Returns one page of crons. Equal sort keys keep the order of creation."""
+        ...
 
-    async def count(self, query: CronQuery) -> int: ...
+    async def count(self, query: CronQuery) -> int:
+        """Returns how many crons match; `limit`, `offset` and the order have no effect."""
+        ...

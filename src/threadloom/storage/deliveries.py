@@ -26,55 +26,85 @@ class DeliveryQuery(msgspec.Struct, kw_only=True):
 class Deliveries(Protocol):
     """Deliveries. Whoever claims one makes a try; nobody else does until it wrote down how that went, or its claim is over."""
 
-    async def insert(self, delivery: Delivery) -> None: ...
+    async def insert(self, delivery: Delivery) -> None:
+        """Stores a new delivery. Its id is not taken."""
+        ...
 
-    async def get(self, delivery_id: str) -> Delivery | None: ...
+    async def get(self, delivery_id: str) -> Delivery | None:
+        """Returns a delivery with its body, or None."""
+        ...
 
     async def next_due(self, passed: Sequence[str] = ()) -> int | None:
-        """When the first pending one is due, which may be over. Those of the hosts in `passed` do not count."""
+        """Returns when the next pending delivery is due (microseconds), which may be in the past; None if there is
+        none.
+
+        Args:
+            passed: hosts whose deliveries do not count.
+        """
         ...
 
     async def claim(self, worker: str, now: int, until: int, limit: int, passed: Sequence[str] = ()) -> list[Delivery]:
-        """Claims up to `limit` pending ones that are due, the longest overdue first, but for those of the hosts in `passed`.
-        What it costs does not grow with the number of deliveries that wait for these."""
+        """Claims at most `limit` pending deliveries that are due and not claimed, the longest overdue first.
+
+        The cost does not grow with the number of deliveries to the hosts in `passed`.
+
+        Args:
+            worker: the name of who claims.
+            now: moment of the claim (microseconds).
+            until: when the claim ends (microseconds).
+            passed: hosts whose deliveries are left out.
+
+        Returns:
+            The deliveries with their bodies and the new number in `claims`.
+        """
         ...
 
     async def note(self, delivery: Delivery) -> bool:
-        """Writes down how a try went: all that can change. It stays claimed by nobody.
+        """Stores how a try went: status, due date, tries and expiry. The claim ends.
 
-        False: another claimed it since (`claims` grew), or it is gone. An earlier end of its keeping (its thread is gone)
-        stays.
+        Returns:
+            False when another worker has claimed the delivery since (`claims` differs), or it is gone; nothing was
+            stored then. An earlier expiry that its thread's deletion has set is kept.
         """
         ...
 
     async def again(self, delivery_id: str, now: int, left: int) -> Delivery | None:
-        """Makes one due now, with `left` tries. None: it is not there, or a try is under way."""
+        """Makes a delivery due now with `left` tries, whatever became of it before.
+
+        Returns:
+            The delivery as it is then; None when there is none or a try is under way.
+        """
         ...
 
     async def release(self, now: int) -> None:
-        """Makes all claimed ones due now: nobody is left who could hold a claim."""
+        """Makes all claimed deliveries due now. Only for a storage that no other process uses: nobody can hold a
+        claim.
+        """
         ...
 
     async def due_anew(self, now: int, ahead: int, until: int) -> None:
-        """Makes those due now whose date was reckoned more than `ahead` after now, and lets no claim last longer than `until`."""
+        """Corrects dates after the clock was set back. Pending deliveries whose date was computed from a moment more
+        than `ahead` microseconds after `now` become due now; claims that end more than `ahead` after `until` end at
+        `until`.
+        """
         ...
 
     async def delete_of_run(self, run_id: str, now: int) -> None:
-        """Removes those of a run. One that is still pending is made first, and goes then."""
+        """Removes the deliveries of a run. One that is pending is made first, and expires then."""
         ...
 
     async def delete_of_thread(self, thread_id: str, now: int) -> None:
-        """Removes those of a thread, as `delete_of_run` does."""
+        """Removes the deliveries of a thread, as `delete_of_run` does."""
         ...
 
     async def drop_expired(self, now: int) -> int:
-        """Removes those whose keeping is over, and gives how many."""
+        """Removes deliveries that expired at or before `now` and are not pending. Returns how many."""
         ...
 
     async def search(self, query: DeliveryQuery) -> Sequence[Delivery]:
-        """Without their bodies."""
+        """Returns one page of deliveries, the newest first, without their bodies."""
         ...
 
     async def count(self, query: DeliveryQuery) -> int:
-        """How many there are, whatever `limit` and `offset` say."""
+        """Returns how many deliveries match; `limit` and `offset` have no effect."""
         ...

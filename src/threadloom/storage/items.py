@@ -51,13 +51,24 @@ class Items(Protocol):
     """Items of the store. One whose time to live is over at `now` does not exist for any of these."""
 
     async def put(self, item: Item, vectors: Sequence[bytes], now: int) -> None:
-        """Stores an item with its vectors, in place of what was there. `created_at` of one that was there is kept."""
+        """Stores an item in place of one with the same namespace and key, whose `created_at` it keeps.
+
+        Args:
+            vectors: for semantic search: `float32`, little-endian, of unit length. They replace all earlier ones; empty
+                for none.
+        """
         ...
 
-    async def get(self, namespace: tuple[str, ...], key: str, now: int) -> Item | None: ...
+    async def get(self, namespace: tuple[str, ...], key: str, now: int) -> Item | None:
+        """Returns an item, or None."""
+        ...
 
     async def refresh(self, places: Sequence[tuple[tuple[str, ...], str]], now: int) -> None:
-        """Restarts the clock of those (namespace, key) that have a time to live."""
+        """Restarts the time to live of items from `now`. Those without one, or that are gone, are left alone.
+
+        Args:
+            places: pairs of namespace and key.
+        """
         ...
 
     async def delete(self, namespace: tuple[str, ...], key: str) -> None:
@@ -65,19 +76,21 @@ class Items(Protocol):
         ...
 
     async def search(self, query: ItemQuery, now: int) -> list[Item]:
-        """One page of items. With a vector it must be called from `Storage.read`: it fills a cache of what was committed."""
+        """Returns one page of items. A query with a vector must be run by `Storage.read`, since it fills a cache of
+        committed vectors.
+        """
         ...
 
     async def warm(self, dims: int, now: int) -> None:
-        """May read beforehand what searches by vectors of that length will need. A heavy read."""
+        """Reads ahead what searches by vectors of `dims` numbers need; may do nothing. Call it in a heavy read."""
         ...
 
     async def namespaces(self, prefix: tuple[str, ...], now: int) -> list[tuple[str, ...]]:
-        """The namespaces at and below `prefix` that hold items, each once, sorted label by label."""
+        """Returns the namespaces at and below `prefix` that hold an item, each once, sorted label by label."""
         ...
 
     async def sweep(self, now: int, limit: int) -> int:
-        """Removes up to `limit` items whose time is over. Gives how many."""
+        """Removes at most `limit` items that expired at or before `now`. Returns how many."""
         ...
 
 

@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from threadloom.codec import to_json
+from threadloom.large import read_json, write_json
 from threadloom.storage.items import decode, encode
 from threadloom.types import Assistant, Cron, Delivery, Event, ForkedFrom, Item, Outcome, Run, Thread, Ttl
 
@@ -174,6 +175,7 @@ RUN = Mapper(
     Run,
     without=("encryption_context",),
     order=Column(("seq",)),
+    kwargs=Column(("kwargs",), read_json, lambda kwargs: write_json(kwargs, to_json).decode()),
     user_id=Column(("user_id",), lambda user_id: user_id or ""),
 )
 OUTCOME = Mapper(Outcome)

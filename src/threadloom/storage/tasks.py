@@ -40,9 +40,9 @@ class Tasks(Protocol):
     """Tasks, read from the runs."""
 
     async def search(self, query: TaskQuery) -> Sequence[Task]:
-        """Tasks, the last changed first."""
+        """Returns one page of tasks, the last changed first."""
         ...
 
     async def count(self, query: TaskQuery) -> int:
-        """How many there are, whatever `limit` and `offset` say."""
+        """Returns how many tasks match; `limit` and `offset` have no effect."""
         ...

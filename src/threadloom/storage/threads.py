@@ -47,25 +47,37 @@ class Threads(Protocol):
     """Thread records. Sorting ties keep the order of making."""
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
-        """False when the id is taken. `fresh`: the id was just made, so nobody else can ask for the thread before the commit."""
+        """Stores a new record, with its state if it has one.
+
+        Args:
+            fresh: the id was made just now, so no other transaction can ask for the thread before the commit. It is not
+                locked then.
+
+        Returns:
+            False when the id is taken; nothing was stored then.
+        """
         ...
 
     async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
-        """Inserts copies of one thread, whose ids nobody else can ask for yet: as many statements whatever their number.
+        """Stores copies of one thread, with a fixed number of statements whatever their number. Nobody else can ask for
+        their ids before the commit, so they are not locked.
 
         Args:
-            record: what all of them are but for id and metadata, with what they are forked from. Its `…_json` are not stored.
-            metadata: of each copy, by its id.
-            state_of: the thread whose state they show (a reference, no bytes).
+            record: what the copies have in common: all but id and metadata, with what they are forked from. Its
+                `values_json` and `interrupts_json` are not stored.
+            metadata: the metadata of each copy, by its id.
+            state_of: the thread whose state the copies show. It is a reference: no payload is copied.
         """
         ...
 
     async def get(self, thread_id: str, *, with_state: bool = True) -> Thread | None:
-        """The record; without its `…_json` fields when `with_state` is false."""
+        """Returns the record, or None if there is none. Without `with_state` its `values_json` and `interrupts_json`
+        are None.
+        """
         ...
 
     async def newest_change(self) -> int | None:
-        """The latest `updated_at` of all threads, in microseconds; None without any thread."""
+        """Returns the latest `updated_at` of all threads, in microseconds since 1970; None if there is no thread."""
         ...
 
     async def update(
@@ -78,7 +90,12 @@ class Threads(Protocol):
         status: ThreadStatus | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        """Sets the fields given; None leaves one as it is."""
+        """Sets the fields given; None leaves a field as it is. Does nothing if there is no such thread.
+
+        Args:
+            metadata: replaces the metadata as a whole; merging is the caller's.
+            config: replaces the config as a whole.
+        """
         ...
 
     async def set_state(
@@ -89,37 +106,60 @@ class Threads(Protocol):
         interrupts_json: bytes | None,
         error: Mapping[str, Any] | None,
     ) -> None:
-        """Sets what the record shows of the state. Other threads that share the old one keep it."""
+        """Sets what the record shows of the state. Copies that share the old one keep it.
+
+        Args:
+            values_json: JSON, or None for no values.
+            interrupts_json: JSON object of task ids to lists, or None.
+            error: `{"error", "message"}`, or None.
+        """
         ...
 
-    async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None: ...
+    async def set_error(self, thread_id: str, error: Mapping[str, Any] | None) -> None:
+        """Sets or, with None, clears the error that the record shows. Values and interrupts stay."""
+        ...
 
-    async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None: ...
+    async def set_ttl(self, thread_id: str, ttl: Ttl | None) -> None:
+        """Sets or, with None, removes the time to live."""
+        ...
 
     async def set_priority(self, thread_id: str, priority: int) -> None:
-        """Settles how urgent the runs of a thread are."""
+        """Sets the priority of the thread's runs: -5 (first) to 5 (last). Runs that exist keep theirs."""
         ...
 
     async def delete(self, thread_id: str) -> bool:
-        """Removes the record alone. False when there was none. That copies descend from it stays known until they go too."""
+        """Removes the record alone; history, runs, events and crons are removed by their own methods. Its forks stay
+        known as long as a thread descends from it.
+
+        Returns:
+            False when there was none.
+        """
         ...
 
     async def permitted(self, thread_id: str, where: Filter | None) -> bool:
-        """Whether it is there and fits, judged by what is stored: nothing of it has to be opened."""
+        """Returns whether the thread exists and its stored metadata match `where` (None: any). Decrypts nothing."""
         ...
 
-    async def ttl(self, thread_id: str) -> Ttl | None: ...
+    async def ttl(self, thread_id: str) -> Ttl | None:
+        """Returns the time to live; None when there is none, or no thread."""
+        ...
 
     async def copies(self, thread_id: str) -> list[str]:
-        """Ids of all threads that descend from a thread by copying, also through threads that are gone."""
+        """Returns the ids of all threads that descend from a thread by copying, through deleted threads too, in no
+        order.
+        """
         ...
 
-    async def search(self, query: ThreadQuery) -> list[Thread]: ...
+    async def search(self, query: ThreadQuery) -> list[Thread]:
+        """Returns one page of the records that match, in the order that the query asks for."""
+        ...
 
     async def count(self, query: ThreadQuery) -> int:
-        """How many there are, whatever `limit` and `offset` say."""
+        """Returns how many records match; `limit`, `offset` and the order have no effect."""
         ...
 
     async def expired(self, now: int, limit: int) -> list[Thread]:
-        """Threads whose time to live is over and that are not busy, the longest overdue first, without state."""
+        """Returns at most `limit` threads whose time to live ended at or before `now` and that are not busy, the
+        longest overdue first, without state.
+        """
         ...

@@ -77,27 +77,33 @@ class Dump(Protocol):
     """A storage that is read, at one moment."""
 
     async def counts(self) -> Mapping[str, int]:
-        """How many rows each table has."""
+        """Returns how many rows each table has."""
         ...
 
     def rows(self, table: str) -> AsyncIterator[Sequence[Row]]:
-        """All rows of a table, in portions."""
+        """Yields all rows of a table in portions, in an order that `Fill` can take: a row comes after those that it
+        refers to.
+        """
         ...
 
-    async def numbers(self) -> Numbers: ...
+    async def numbers(self) -> Numbers:
+        """Returns the next position and fence, so that the target does not give out any of them again."""
+        ...
 
 
 class Fill(Protocol):
     """An empty storage that is filled: all of it is there in the end, or nothing."""
 
-    async def put(self, table: str, rows: Sequence[Row]) -> None: ...
+    async def put(self, table: str, rows: Sequence[Row]) -> None:
+        """Adds rows to a table. Nothing is visible to others before all is committed."""
+        ...
 
     async def end(self, numbers: Numbers) -> None:
-        """What follows from the rows is made."""
+        """Completes what follows from the rows (counters, sequences, indexes) once all were put."""
         ...
 
     def rows(self, table: str) -> AsyncIterator[Sequence[Row]]:
-        """What was put, as it is read again."""
+        """Yields the rows of a table as they are read back, in portions, for comparison."""
         ...
 
 

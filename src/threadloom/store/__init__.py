@@ -31,6 +31,7 @@ from langgraph.store.base import (
 from threadloom.clock import MINUTE, SECOND, Clock
 from threadloom.codec import to_exact_json
 from threadloom.errors import StorageError
+from threadloom.large import DEEPEST, LARGE, aside, load_json
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.items import ItemQuery, conditions
 from threadloom.store.index import EmbeddingError, Index
@@ -168,7 +169,7 @@ class Store(BaseStore):
                 else:
                     await tx.items.delete(*place)
 
-        await self._storage.write(write)
+        await self._storage.write(write, heavy=sum(map(len, values.values())) >= LARGE)
         return results
 
     async def sweep(self) -> int:
@@ -240,18 +241,24 @@ class Store(BaseStore):
                 if isinstance(op, GetOp):
                     item = await tx.items.get(tuple(op.namespace), op.key, now)
                     items = [] if item is None else [item]
-                    answers[number] = None if item is None else _shown(item)
+                    answers[number] = item
                 else:
                     items = await tx.items.search(queries[number].query, now)
-                    answers[number] = [_found(item) for item in items]
+                    answers[number] = items
                 if op.refresh_ttl:
                     touched |= {(item.namespace, item.key): None for item in items if item.expires_at is not None}
             return answers, list(touched)
 
         heavy = not all(isinstance(op, GetOp) for _, op in reads)
         answers, touched = await self._storage.read(work, heavy=heavy)
-        for number, answer in answers.items():
-            results[number] = answer
+        for number, op in reads:
+            answer = answers[number]
+            if isinstance(op, GetOp):
+                results[number] = None if answer is None else await _shown(answer)
+            elif isinstance(op, SearchOp):
+                results[number] = [await _found(item) for item in answer]
+            else:
+                results[number] = answer
         return touched
 
 
@@ -326,9 +333,16 @@ def _moment(moment: int) -> datetime:
     return _EPOCH + timedelta(microseconds=moment)
 
 
-def _shown(item: Item) -> StoreItem:
+async def _value(item: Item) -> Any:
+    text = item.value_json
+    if len(text) < LARGE:
+        return msgspec.json.decode(text)
+    return await aside(load_json, text if isinstance(text, bytes) else text.encode(), msgspec.json.decode, DEEPEST)
+
+
+async def _shown(item: Item) -> StoreItem:
     return StoreItem(
-        value=msgspec.json.decode(item.value_json),
+        value=await _value(item),
         key=item.key,
         namespace=item.namespace,
         created_at=_moment(item.created_at),
@@ -336,9 +350,9 @@ def _shown(item: Item) -> StoreItem:
     )
 
 
-def _found(item: Item) -> SearchItem:
+async def _found(item: Item) -> SearchItem:
     return SearchItem(
-        value=msgspec.json.decode(item.value_json),
+        value=await _value(item),
         key=item.key,
         namespace=item.namespace,
         created_at=_moment(item.created_at),

@@ -105,6 +105,7 @@ firehose = StateGraph(Firehose).add_node("pour", pour).add_edge(START, "pour").a
 
 class Count(TypedDict, total=False):
     n: Annotated[int, operator.add]
+    big: Any
 
 
 async def inc(state: Count) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What clients may ask for: one struct a request body, with the contract's names, defaults and limits.
+"""What clients may ask for: one struct a request body, with the API's names, defaults and limits.
 
 `UNSET` means the field was not in the body; where None is in the type, `null` is a value of its own. What can be told
 from the body alone is checked here, and ids are stored in canonical spelling, so that services need no second look.

@@ -65,7 +65,7 @@ STATE_FIELDS = ("values", "next", "tasks", "checkpoint", "metadata", "created_at
 
 
 class BadLabel(Invalid):
-    """A namespace label that cannot be; its answer is plain text (contract, store)."""
+    """A namespace label that cannot be; its answer is plain text (docs/contract/assistants.md#store-items)."""
 
 
 def canonical(kind: str, text: str) -> str:

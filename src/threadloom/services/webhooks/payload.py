@@ -1,4 +1,4 @@
-"""What a webhook is told of a run's end (contract, runs §11)."""
+"""What a webhook is told of a run's end (docs/contract/runs.md#webhooks)."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where webhooks may go (contract, runs §11 and protocols §5)."""
+"""Where webhooks may go (docs/contract/protocols.md#webhook-urls)."""
 
 import asyncio
 import contextlib

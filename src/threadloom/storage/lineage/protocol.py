@@ -172,11 +172,7 @@ class Lineage(Protocol):
         ...
 
     async def everything(
-        self,
-        *,
-        before: str | None = None,
-        limit: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        self, *, before: str | None = None, limit: int | None = None, metadata: Mapping[str, Any] | None = None
     ) -> list[CheckpointRow]:
         """Checkpoints of all threads, newest first (the checkpoint library's `list(None)`)."""
         ...

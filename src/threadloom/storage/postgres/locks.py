@@ -25,7 +25,9 @@ LONGEST_PAUSE = 0.05
 class Locks(Protocol):
     """Locks of this process."""
 
-    def hold(self, thread_id: str) -> contextlib.AbstractAsyncContextManager[None]: ...
+    def hold(self, thread_id: str) -> contextlib.AbstractAsyncContextManager[None]:
+        """Waits until nobody in this process holds the thread, and holds it until the block is left."""
+        ...
 
 
 class PostgresLocks:

@@ -263,7 +263,7 @@ def check(folder: Path) -> tuple[list[str], dict[str, int]]:
 
     Raises:
         StorageError: there is no database, or it cannot be read at all.
-        StartError: it is of a development version.
+        StartError: it is of a newer release, or of a development version.
     """
     path = folder / FILE
     if not path.is_file():
@@ -271,11 +271,13 @@ def check(folder: Path) -> tuple[list[str], dict[str, int]]:
     try:
         with _opened(path) as connection:
             connection.execute("BEGIN")
+            found = applied(connection)
+            pending(migrations(), found, str(path))
             faults = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
             for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
                 faults.append(f"{table}: row {row} refers to a row of {parent} that is not there")
             faults += [f"{lost} {kind}" for kind, lost in _counted(connection, "lost_") if lost]
-            counts = {"schema": version(connection), **dict(_counted(connection, "count_"))}
+            counts = {"schema": max(found, default=0), **dict(_counted(connection, "count_"))}
     except sqlite3.Error as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
     return faults, counts

@@ -1,7 +1,8 @@
 """One SQLite file: one writer that commits once for all that waited, and reads on the caller's own connection.
 
 Why one writer: SQLite takes one at a time anyway, and a commit shared by many waiting operations is worth more than any
-driver (storage design §2). Each operation runs in a savepoint of its own, so one that fails takes no other with it.
+driver (docs/decisions/0003-the-writer-on-the-loop.md). Each operation runs in a savepoint of its own, so one that fails takes
+no other with it.
 
 The writer works in two places, never in both at once. What one turn of the server's event loop hands in is committed at the
 end of that turn, on the loop: no other thread has to be woken, which would cost more than the work. Heavy operations, those
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from threadloom.errors import StorageError, separate
-from threadloom.storage.sqlite.wal import KEPT_BYTES, WriteAheadLog
+from threadloom.storage.sqlite.wal import URGENT_BYTES, WriteAheadLog
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
@@ -141,7 +142,7 @@ class Database:
         self._writer = self.connect()
         # What undoes one operation of a commit is kept in memory, not in a file made for each.
         self._writer.execute("PRAGMA temp_store = MEMORY")
-        self._writer.execute(f"PRAGMA journal_size_limit = {KEPT_BYTES}")
+        self._writer.execute(f"PRAGMA journal_size_limit = {URGENT_BYTES}")
         self._thread = threading.Thread(target=self._write_forever, name="threadloom-writer", daemon=True)
         self._thread.start()
 
@@ -160,6 +161,7 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
         self._opened.clear()
+        self.log.release()
 
     # --- writing ---
 

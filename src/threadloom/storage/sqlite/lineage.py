@@ -15,12 +15,7 @@ from threadloom.storage.sqlite.segments import CUTS, SqliteSegments
 __all__ = ["SqliteLineage"]
 
 _HEAD, _HEAD_FENCED = SQL["head"], SQL["head_fenced"]
-_CHECKPOINT, _BLOB, _WRITE, _SPAN = (
-    SQL["insert_checkpoint"],
-    SQL["insert_blob"],
-    SQL["insert_write"],
-    SQL["insert_span"],
-)
+_CHECKPOINT, _BLOB, _WRITE, _SPAN = (SQL[f"insert_{what}"] for what in ("checkpoint", "blob", "write", "span"))
 
 
 class SqliteLineage(SqliteSegments):
@@ -53,7 +48,7 @@ class SqliteLineage(SqliteSegments):
         if not put.writes:
             return
         seg, _ = self._own(put)
-        pos = self._take(len(put.writes))
+        first = self._take(len(put.writes))
         thread_id, ns, cid = put.thread_id, put.ns, put.cid
         # The cursor must not outlive the call as a local: it holds the prepared statement, and who looks at this thread's frames
         # (a watchdog, a profiler) may be the last to let go of it, on another thread, which resets the statement while the next
@@ -61,23 +56,12 @@ class SqliteLineage(SqliteSegments):
         stored = self._db.executemany(
             _WRITE,
             [
-                (
-                    pos + offset,
-                    seg,
-                    ns,
-                    cid,
-                    write.task_id,
-                    write.idx,
-                    write.channel,
-                    write.type,
-                    write.data,
-                    write.path,
-                )
-                for offset, write in enumerate(put.writes)
+                (pos, seg, ns, cid, write.task_id, write.idx, write.channel, write.type, write.data, write.path)
+                for pos, write in enumerate(put.writes, first)
             ],
         ).rowcount
         if put.run_id is not None and stored:
-            self._db.execute(_SPAN, (put.run_id, thread_id, pos))
+            self._db.execute(_SPAN, (put.run_id, thread_id, first))
 
     def _own(self, put: CheckpointPut | WritesPut) -> tuple[int, int]:
         """The segment to write on, made on first use, and the era; the run must hold its fence."""

@@ -75,14 +75,11 @@ class LineageReads:
             return self._row(thread_id, found[1], Row._make(found[2:]), ((found[0], UNBOUNDED),))
         chain = self._chain(found[0])
         for index in range(1, len(chain)):
-            row = self._newest(chain[index], ns)
+            seg, bound = chain[index]
+            row = self._db.execute(SQL["latest_of_segment"], (seg, ns, bound)).fetchone()
             if row is not None:
-                return self._row(thread_id, found[1], row, chain[: index + 1])
+                return self._row(thread_id, found[1], Row._make(row), chain[: index + 1])
         return None
-
-    def _newest(self, link: Edge, ns: str) -> Row | None:
-        row = self._db.execute(SQL["latest_of_segment"], (link[0], ns, link[1])).fetchone()
-        return None if row is None else Row._make(row)
 
     async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
         found = self._find(thread_id, ns, cid)

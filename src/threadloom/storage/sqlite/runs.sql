@@ -23,16 +23,24 @@ SELECT {run} FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND stat
 
 -- name: active_of_thread
 -- Runs of a thread that are still to end, oldest first.
-SELECT {run} FROM runs INDEXED BY runs_active
-WHERE thread_id = ? AND seq > ? AND status IN ('pending', 'running') ORDER BY seq LIMIT ?;
+SELECT {run} FROM (
+    SELECT * FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND seq > ?2 AND status = 'running'
+    UNION ALL SELECT * FROM (
+        SELECT * FROM runs INDEXED BY runs_pending
+        WHERE thread_id = ?1 AND seq > ?2 AND status = 'pending' ORDER BY seq LIMIT ?3))
+ORDER BY seq LIMIT ?3;
 
 -- name: has_active
 -- Whether a run of a thread is still to end.
-SELECT EXISTS (SELECT 1 FROM runs INDEXED BY runs_active WHERE thread_id = ? AND status IN ('pending', 'running'));
+SELECT EXISTS (SELECT 1 FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND status = 'running')
+    OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_pending WHERE thread_id = ?1 AND status = 'pending');
 
 -- name: busy_threads
 -- The threads with runs that are still to end, the one whose first run was made first at the beginning.
-SELECT thread_id FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running') GROUP BY thread_id ORDER BY min(seq);
+SELECT thread_id FROM (
+    SELECT thread_id, seq FROM runs INDEXED BY runs_one_running WHERE status = 'running'
+    UNION ALL SELECT thread_id, seq FROM runs INDEXED BY runs_pending WHERE status = 'pending')
+GROUP BY thread_id ORDER BY min(seq);
 
 -- name: count_active_of_user
 -- How many runs of a user are still to end, those of one thread left out.
@@ -179,7 +187,7 @@ WITH due AS (
     UNION ALL SELECT due FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ?1
 )
 SELECT
-    (SELECT count(*) FROM runs INDEXED BY runs_active WHERE status IN ('pending', 'running') AND status = 'pending'),
+    (SELECT count(*) FROM runs INDEXED BY runs_pending WHERE status = 'pending'),
     (SELECT count(*) FROM runs INDEXED BY runs_one_running WHERE status = 'running'),
     (SELECT min(due) FROM due),
     (SELECT due FROM due ORDER BY due LIMIT 1 OFFSET (SELECT count(*) / 2 FROM due)),

@@ -3,6 +3,7 @@
 import itertools
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -35,6 +36,11 @@ class SqliteSegments(LineageReads, LineageOperations):
         self._next = first + count
         return first
 
+    def _one(self, query: str, *values: Any) -> Any:
+        """The first field of what a query gives, None if it gives nothing."""
+        row = self._db.execute(CUTS[query], values).fetchone()
+        return None if row is None else row[0]
+
     async def lock(self, *thread_ids: str) -> None:
         pass
 
@@ -49,8 +55,7 @@ class SqliteSegments(LineageReads, LineageOperations):
         head, parent, upto, written, newest = found
         inherited = None if parent is None else (parent, upto)
         if newest is None and inherited is not None:
-            links = (self._db.execute(CUTS["newest_root"], link).fetchone() for link in self._chain(head)[1:])
-            newest = next((row[0] for row in links if row is not None), None)
+            newest = next(filter(None, (self._one("newest_root", *link) for link in self._chain(head)[1:])), None)
         return Tip((head, self._last()), inherited, bool(written), newest)
 
     async def place(self, thread_id: str, cid: str) -> Edge | None:
@@ -58,12 +63,10 @@ class SqliteSegments(LineageReads, LineageOperations):
         return None if not places else (places[0][1], places[0][0])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
-        count: int = self._db.execute(CUTS["count_rows"], (segment, bound, most)).fetchone()[0]
-        return count
+        return int(self._one("count_rows", segment, bound, most))
 
     def _bound_of_children(self, segment: int) -> int:
-        bound: int = self._db.execute(CUTS["bound_of_children"], (segment,)).fetchone()[0]
-        return bound
+        return int(self._one("bound_of_children", segment))
 
     async def new_segment(self, edge: Edge | None) -> int:
         segment = self._take()
@@ -80,8 +83,8 @@ class SqliteSegments(LineageReads, LineageOperations):
 
     async def drop_head(self, thread_id: str) -> int | None:
         await self.set_spans(thread_id, 0, {})
-        found = self._db.execute(CUTS["delete_head"], (thread_id,)).fetchone()
-        return None if found is None else found[0]
+        segment: int | None = self._one("delete_head", thread_id)
+        return segment
 
     async def drop_above(self, segment: int, bound: int) -> bool:
         seen = self._bound_of_children(segment) > bound
@@ -95,7 +98,7 @@ class SqliteSegments(LineageReads, LineageOperations):
             self._db.execute(CUTS[query], (segment, bound))
 
     async def free(self, segment: int) -> None:
-        while not self._db.execute(CUTS["is_head"], (segment,)).fetchone()[0]:
+        while not self._one("is_head", segment):
             bound = self._bound_of_children(segment)
             self._delete_above(segment, bound)
             if bound:
@@ -107,15 +110,16 @@ class SqliteSegments(LineageReads, LineageOperations):
             segment = edge[0]
 
     async def drop_span(self, thread_id: str, run_id: str) -> int | None:
-        found = self._db.execute(CUTS["delete_span"], (run_id, thread_id)).fetchone()
-        return None if found is None else found[0]
+        first: int | None = self._one("delete_span", run_id, thread_id)
+        return first
 
     async def spans(self, thread_id: str, first: int) -> Mapping[str, int]:
         return dict(self._db.execute(CUTS["spans_of_thread"], (thread_id, first)).fetchall())
 
     async def set_spans(self, thread_id: str, first: int, spans: Mapping[str, int]) -> None:
         self._db.execute(CUTS["delete_spans"], (thread_id, first))
-        self._db.executemany(SQL["insert_span"], [(run, thread_id, begin) for run, begin in spans.items()])
+        if spans:
+            self._db.executemany(SQL["insert_span"], [(run, thread_id, begin) for run, begin in spans.items()])
 
     async def newest(self, chain: Chain) -> Sequence[Node]:
         found: dict[str, int] = {}
@@ -175,7 +179,7 @@ class SqliteSegments(LineageReads, LineageOperations):
 
     def _refs_anew(self, pos: int, new: int, lower: int, blobs: dict[int, int]) -> str:
         """The refs of a checkpoint stored anew, of which `blobs` knows those that others have too."""
-        refs: dict[str, int] = orjson.loads(self._db.execute(CUTS["refs_at"], (pos,)).fetchone()[0])
+        refs: dict[str, int] = orjson.loads(self._one("refs_at", pos))
         return to_json({channel: self._blob_anew(blob, new, lower, blobs) for channel, blob in refs.items()}).decode()
 
     def _blob_anew(self, blob: int, new: int, lower: int, blobs: dict[int, int]) -> int:
@@ -186,6 +190,6 @@ class SqliteSegments(LineageReads, LineageOperations):
             if place > lower:
                 if base is not None:
                     base = self._blob_anew(base, new, lower, blobs)
-                blobs[blob] = self._db.execute(CUTS["free_blob_id"]).fetchone()[0]
+                blobs[blob] = self._one("free_blob_id")
                 self._db.execute(CUTS["copy_blob"], (blobs[blob], new, base, blob))
         return blobs[blob]

@@ -139,11 +139,7 @@ class SqliteThreads:
         return [THREAD.read(row) for row in self._connection.execute(SQL["expired"], (now, limit))]
 
     def _show_new(
-        self,
-        thread_id: str,
-        values_json: bytes | None,
-        interrupts_json: bytes | None,
-        error: Mapping[str, Any] | None,
+        self, thread_id: str, values_json: bytes | None, interrupts_json: bytes | None, error: Mapping[str, Any] | None
     ) -> None:
         state_id = self._connection.execute(SQL["insert_state"], (values_json, interrupts_json)).lastrowid
         self._connection.execute(SQL["show_state"], (thread_id, state_id, json_text(error)))

@@ -6,7 +6,9 @@ the log is brought into the file beside the writer first, round by round, until 
 commit can begin, which takes a few milliseconds, and the next commit begins at the start of the log.
 """
 
+import bisect
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -14,14 +16,19 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-LOG_BYTES = 32 * 1024 * 1024
+LOG_BYTES = 24 * 1024 * 1024
 """Size of the log past which it is to begin anew."""
 
-URGENT_BYTES = 48 * 1024 * 1024
-"""Size past which commits wait for that, however much is left to be moved."""
+URGENT_BYTES = 52 * 1024 * 1024
+"""Size past which commits wait for that, however much is left to be moved. Where the file of a log that begins anew is larger, it
+is cut to this. To cut off tens of megabytes takes a file system tens of milliseconds, so a smaller one stays as it is."""
 
-KEPT_BYTES = 1024 * 1024
-"""Size to which the file of a log that begins anew is cut: from there on, its size tells how far the log has come."""
+LOOK_AGAIN_SECONDS = 0.01
+"""How often is looked how far the log has come."""
+
+HEADER_BYTES = 32
+FRAME_HEADER_BYTES = 24
+"""Of SQLite's format of the log."""
 
 TAIL_FRAMES = 512
 """Frames that may be left to be moved while commits wait."""
@@ -59,21 +66,41 @@ class WriteAheadLog:
         self._reading = threading.Condition()
         self._readers = 0
         self._may_read = True
+        self._looked_at = 0.0
+        self._file: int | None = None
+        """The database file, to bring it to the disk."""
         self.commits = 0
         """How many there were."""
         self.begins = False
         """Whether the next commit begins the log anew. It waits for the disk."""
 
     def size(self) -> int:
-        """Bytes of the log's file, 0 without one."""
+        """Bytes of the log, 0 without one. What is left in its file of an earlier log does not count."""
         try:
-            return self._log.stat().st_size
+            size = self._log.stat().st_size
+            return size if size <= LOG_BYTES else self._reached(size)
         except OSError:
             return 0
+
+    def _reached(self, size: int) -> int:
+        """How far the log has come in its file of `size` bytes. Each frame tells by its salt whether it belongs to the log."""
+        with self._log.open("rb", buffering=0) as file:
+            header = file.read(HEADER_BYTES)
+            salt, frame = header[16:24], FRAME_HEADER_BYTES + int.from_bytes(header[8:12], "big")
+
+            def is_older(number: int) -> bool:
+                file.seek(HEADER_BYTES + number * frame + 8)
+                return file.read(8) != salt
+
+            frames = bisect.bisect_left(range((size - HEADER_BYTES) // frame), True, key=is_older)
+        return HEADER_BYTES + frames * frame
 
     def look(self) -> None:
         """Called after each commit: lets the log be shortened, on a thread of its own, once it is long."""
         self.commits += 1
+        if (now := time.monotonic()) < self._looked_at + LOOK_AGAIN_SECONDS:
+            return
+        self._looked_at = now
         if self.size() > LOG_BYTES and (self._work is None or self._work.done()):
             with contextlib.suppress(RuntimeError):  # it is closed
                 self._work = self._thread.submit(self.shorten)
@@ -121,18 +148,22 @@ class WriteAheadLog:
     def shorten(self) -> None:
         """Lets the log begin anew with the next commit. Tries again as long as readers are in the way."""
         pause = PAUSE_SECONDS
-        last = 0
+        before = 0
         with contextlib.suppress(sqlite3.Error), self._connection() as connection:
             while not self._closed.is_set() and (size := self.size()) > LOG_BYTES:
-                left = _left(connection, "PASSIVE")
-                tries = left <= TAIL_FRAMES or size > URGENT_BYTES
-                if tries and self._restart(connection):
-                    return
-                # A round that left less than the one before is followed by the next at once.
-                if tries or left >= last > 0:
-                    self._closed.wait(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-                last = left
+                frames, moved = _checkpoint(connection, "PASSIVE")
+                self._sync()
+                # What came while this round was made is about as much as the round itself has moved.
+                left = frames - moved + abs(moved - before)
+                if left <= TAIL_FRAMES or size > URGENT_BYTES:
+                    if self._restart(connection):
+                        return
+                elif moved != before:
+                    before = moved
+                    continue  # the next round has less to do
+                before = moved
+                self._closed.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def move(self, *, empty: bool = False) -> None:
         """Brings the log into the file, beside readers and the writer.
@@ -147,6 +178,23 @@ class WriteAheadLog:
             if empty and self.begins and commits == self.commits:
                 connection.execute("PRAGMA busy_timeout = 0")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _sync(self) -> None:
+        """Brings the log and the database file to the disk. SQLite itself leaves that to the round after which no frame is left,
+        and that is the one for which commits wait."""
+        with contextlib.suppress(OSError), self._log.open("rb+") as log:
+            os.fsync(log.fileno())
+        with contextlib.suppress(OSError):
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR)
+            os.fsync(self._file)
+
+    def release(self) -> None:
+        """To be called when every connection to the database is closed: closing its file once drops every lock that this process
+        has on it, those of SQLite's connections among them."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _restart(self, connection: sqlite3.Connection) -> bool:
         """Moves what is left while no commit can begin. False: a reader was in the way."""
@@ -172,8 +220,13 @@ class WriteAheadLog:
             yield connection
 
 
-def _left(connection: sqlite3.Connection, mode: str) -> int:
-    """Moves frames; gives how many are left to be moved."""
+def _checkpoint(connection: sqlite3.Connection, mode: str) -> tuple[int, int]:
+    """Moves frames; gives how many there were when it began, and how many of them are in the database file now."""
     _, frames, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-    left: int = frames - moved
-    return left
+    return frames, moved
+
+
+def _left(connection: sqlite3.Connection, mode: str) -> int:
+    """Moves frames; gives how many of those that there were when it began are left to be moved."""
+    frames, moved = _checkpoint(connection, mode)
+    return frames - moved

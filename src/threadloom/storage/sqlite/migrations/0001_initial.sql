@@ -154,13 +154,12 @@ CREATE INDEX runs_ready ON runs (priority, seq) WHERE ready = 1;
 CREATE INDEX runs_delayed ON runs (due, seq) WHERE delayed_at IS NOT NULL;
 CREATE INDEX runs_waiting ON runs (thread_id, seq) WHERE status = 'pending' AND delayed_at IS NULL;
 CREATE INDEX runs_pending_of_user ON runs (user_id, thread_id) WHERE status = 'pending';
-CREATE INDEX runs_active ON runs (thread_id, seq) WHERE status IN ('pending', 'running');
+CREATE INDEX runs_pending ON runs (thread_id, seq) WHERE status = 'pending';
 CREATE INDEX runs_thread ON runs (thread_id, seq);
-CREATE INDEX runs_assistant ON runs (assistant_id, seq);
 CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE outcomes (
-    run_id TEXT PRIMARY KEY,
+    run_id TEXT PRIMARY KEY NOT NULL,
     thread_id TEXT NOT NULL,
     status TEXT NOT NULL,
     output BLOB NOT NULL,                           -- JSON: the response of join, or what it has beside values
@@ -168,7 +167,7 @@ CREATE TABLE outcomes (
     error TEXT,                                     -- JSON
     metadata TEXT NOT NULL,                         -- JSON
     expires_at INTEGER                              -- set when the run's own row is gone
-) WITHOUT ROWID;
+);
 CREATE INDEX outcomes_thread ON outcomes (thread_id);
 CREATE INDEX outcomes_expiry ON outcomes (expires_at) WHERE expires_at IS NOT NULL;
 

@@ -1,0 +1,420 @@
+"""Large values read piece by piece, on a thread of their own.
+
+What reads JSON or msgpack holds Python's global lock until it is done, so 20 MB read in one call stop every other request for a
+tenth of a second and more, on whichever thread it is. In pieces, others go on between any two of them.
+"""
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+T = TypeVar("T")
+
+LARGE = 500_000
+"""Bytes from which on a value is read in pieces. Fewer are read within some milliseconds."""
+
+PIECE = 128 * 1024
+"""Bytes of JSON that are read in one call."""
+
+HEAVY = 20_000
+"""Values within a value from which on it is written in pieces, each of about so many."""
+
+DEEPEST = 1000
+"""Levels of what the server wrote itself; requests have fewer."""
+
+_DUMPED_DEPTH = 100
+
+_SCALARS = frozenset({int, float, bool, type(None)})
+
+_SMALL_ITEM = 64
+"""Bytes of the items of a list, on average, below which finding them costs as much as reading them."""
+
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_CLOSER_OF = {"[": "]", "{": "}"}
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_UNPAIRED = re.compile(rb"([\]}]*)([\[{]*)")
+_MEMBER = re.compile(rb"[ \t\n\r]*[^]} \t\n\r]")
+
+_readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="large-values")
+"""Two, so that a large value need not wait for a larger one, and the event loop has few to share the global lock with."""
+
+
+async def aside(work: Callable[..., T], *args: Any) -> T:
+    """Calls `work` with `args` on a thread for large values. Raises what it raises."""
+    return await asyncio.get_running_loop().run_in_executor(_readers, partial(work, *args))
+
+
+class _Pause:
+    """Keeps the garbage collector from looking through a large value again and again while it is made."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._count += 1
+            gc.disable()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                if not self._count:
+                    # Together they move all objects to the oldest generation without looking at them.
+                    gc.freeze()
+                    gc.unfreeze()
+                    gc.enable()
+
+
+collector_paused = _Pause()
+
+
+# --- JSON ---
+
+
+class TooDeepError(ValueError):
+    """A JSON text is nested deeper than it may be."""
+
+
+def load_json(body: bytes, loads: Callable[[bytes], Any], deepest: int, piece: int = PIECE) -> Any:
+    """A JSON text as `loads` reads it, piece by piece.
+
+    The text is cut at commas. In front of each part stand the brackets that are open where it begins, behind it those that close
+    what is open where it ends. So it is a JSON text as well, and what `loads` makes of it is added to what was open.
+
+    Args:
+        deepest: levels of nesting that are allowed.
+        piece: bytes that are read at once. More where there is no comma, as in a long text.
+
+    Raises:
+        TooDeepError: it has more levels.
+        ValueError: it is no JSON, as `loads` says.
+    """
+    with collector_paused():
+        reader = _Pieces(loads, deepest)
+        start = 0
+        while True:
+            cut, brackets = _cut(body, start, piece, deepest)
+            if cut < 0:
+                return reader.last(body[start:])
+            reader.add(body[start:cut], brackets)
+            start = cut + 1
+
+
+def read_json(text: bytes | str) -> Any:
+    """What the server itself wrote as JSON (`codec.to_json`), piece by piece if it is large."""
+    if len(text) < LARGE:
+        return orjson.loads(text)
+    return load_json(text.encode() if isinstance(text, str) else text, orjson.loads, DEEPEST)
+
+
+class _Pieces:
+    """What was read of a JSON text up to a comma.
+
+    Args:
+        loads, deepest: see `load_json`.
+    """
+
+    def __init__(self, loads: Callable[[bytes], Any], deepest: int) -> None:
+        self._loads = loads
+        self._deepest = deepest
+        self._stack = ""
+        """The brackets that are open."""
+        self._opened: list[Any] = []
+        """What they opened: each is, or will be, in the one before."""
+        self._spine = secrets.token_hex()
+        """The key of what is open within an object in front of a part."""
+        self._end = secrets.token_hex()
+        """Stands at the end of what a part opened last, to find it again."""
+
+    def add(self, part: bytes, brackets: bytes) -> None:
+        """Takes the text up to the next comma.
+
+        Args:
+            brackets: the part's brackets, but those in its strings.
+        """
+        closers, openers = self._unpaired(brackets)
+        kept = self._stack[: len(self._stack) - len(closers)]
+        after = kept + openers
+        if not after:
+            raise ValueError("a comma behind the value")
+        behind = "".join(_CLOSER_OF[opener] for opener in reversed(after))
+        if openers:
+            behind = (f',"{self._end}":0' if after[-1] == "{" else f',"{self._end}"') + behind
+        value = self._read(part, behind)
+        if not self._stack:
+            self._opened = [value, *self._path(value, len(openers) - 1)]
+        else:
+            place = value
+            for opener in kept[:-1]:
+                place = place[self._spine] if opener == "{" else place[0]
+            found = self._path(place, len(openers)) if openers else []
+            self._merge(value)
+            self._opened[len(kept) :] = found
+        self._stack = after
+
+    def last(self, part: bytes) -> Any:
+        """Takes the rest of the text; gives the whole value."""
+        closers, openers = self._unpaired(_outside(part).translate(None, _NOT_BRACKETS))
+        if openers or len(closers) != len(self._stack):
+            raise ValueError("brackets are not closed")
+        value = self._read(part, "")
+        if not self._stack:
+            return value
+        self._merge(value)
+        return self._opened[0]
+
+    def _read(self, part: bytes, behind: str) -> Any:
+        if self._stack and not _MEMBER.match(part):
+            raise ValueError("nothing behind a comma")
+        in_front = "".join(f'{{"{self._spine}":' if opener == "{" else "[" for opener in self._stack[:-1])
+        return self._loads((in_front + self._stack[-1:]).encode() + part + behind.encode())
+
+    def _merge(self, value: Any) -> None:
+        """Adds what was read to what is open."""
+        for container in self._opened[:-1]:
+            if isinstance(container, dict):
+                inner = value.pop(self._spine)
+                container.update(value)
+            else:
+                inner = value[0]
+                container.extend(itertools.islice(value, 1, None))
+            value = inner
+        if isinstance(value, dict):
+            self._opened[-1].update(value)
+        else:
+            self._opened[-1].extend(value)
+
+    def _path(self, value: Any, depth: int) -> list[Any]:
+        """What is open at the end of `value`, so many levels deep. Takes the mark of the end away."""
+        found = self._ended(value, depth)
+        assert found is not None
+        innermost = found[-1] if found else value
+        if isinstance(innermost, dict):
+            del innermost[self._end]
+        else:
+            innermost.pop()
+        return found
+
+    def _ended(self, value: Any, depth: int) -> list[Any] | None:
+        if depth == 0:
+            ended = self._end in value if isinstance(value, dict) else value[-1:] == [self._end]
+            return [] if ended else None
+        # It is the last one, but for a key that was there before.
+        for inner in reversed(value.values() if isinstance(value, dict) else value):
+            if isinstance(inner, dict | list) and (found := self._ended(inner, depth - 1)) is not None:
+                return [inner, *found]
+        return None
+
+    def _unpaired(self, brackets: bytes) -> tuple[str, str]:
+        """The brackets that close what was open before, and those that stay open."""
+        paired, before = 0, b""
+        rest = brackets
+        while rest != before:
+            if paired > self._deepest:
+                raise TooDeepError
+            before = rest
+            rest = rest.replace(b"{}", b"").replace(b"[]", b"")
+            paired += 1
+        found = _UNPAIRED.fullmatch(rest)
+        if found is None:
+            raise ValueError("brackets do not match")
+        closers, openers = found[1].decode(), found[2].decode()
+        open_ones = self._stack[len(self._stack) - len(closers) :] if closers else ""
+        if len(open_ones) != len(closers) or any(
+            _CLOSER_OF[opener] != closer for opener, closer in zip(reversed(open_ones), closers, strict=True)
+        ):
+            raise ValueError("brackets do not match")
+        if len(self._stack) + paired + len(openers) > self._deepest:
+            levels = itertools.accumulate(map(_STEP.__getitem__, brackets), initial=len(self._stack))
+            if max(levels) > self._deepest:
+                raise TooDeepError
+        return closers, openers
+
+
+def _cut(body: bytes, start: int, piece: int, deepest: int) -> tuple[int, bytes]:
+    """The place of a comma outside of strings, about `piece` bytes behind `start`, and the brackets before it. -1: the rest is no
+    larger than that, or has none.
+
+    Raises:
+        ValueError: it is no JSON: there are more strings without a comma between them than a key and a value on each level.
+    """
+    while start + piece < len(body):
+        parts = _unescaped(body[start : start + piece]).split(b'"')
+        place = start + piece
+        for number in range(len(parts) - 1, -1, -1):
+            place -= len(parts[number])
+            if number % 2 == 0 and (comma := parts[number].rfind(b",")) >= 0:
+                outside = b"".join((*parts[0:number:2], parts[number][:comma]))
+                return place + comma, outside.translate(None, _NOT_BRACKETS)
+            place -= 1
+        if len(parts) > 4 * (deepest + 1):
+            raise ValueError("no comma between strings")
+        piece *= 2
+    return -1, b""
+
+
+def _outside(text: bytes) -> bytes:
+    """A JSON text without its strings."""
+    return b"".join(_unescaped(text).split(b'"')[::2])
+
+
+def _unescaped(text: bytes) -> bytes:
+    """A JSON text of the same length without quotes within strings."""
+    return text.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in text else text
+
+
+# --- letting go ---
+
+
+def let_go(holder: list[Any]) -> None:
+    """Frees a large JSON value piece by piece, on the thread for large values: Python frees it as a whole otherwise, holding all
+    others up. `holder` is a list with the value, to which nobody else refers any more; what somebody refers to stays.
+    """
+    _readers.submit(_take_apart, holder)
+
+
+def _take_apart(waiting: list[Any]) -> None:
+    with collector_paused():
+        while waiting:
+            value = waiting.pop()
+            if _weight(value) < HEAVY or sys.getrefcount(value) > 2:
+                continue  # freed with the next turn, unless somebody has it
+            if isinstance(value, dict):
+                waiting.extend(value.values())
+            elif isinstance(value, list):
+                waiting.extend(value)
+
+
+# --- writing JSON ---
+
+
+async def dump_json(value: Any, dumps: Callable[[Any], bytes]) -> bytes:
+    """A value as `dumps` writes it: a large one beside the event loop. Nobody may change it meanwhile."""
+    return await aside(write_json, value, dumps) if is_heavy(value) else dumps(value)
+
+
+def is_heavy(value: Any) -> bool:
+    """Whether a value is so large that the event loop should not be held up by writing it."""
+    return _weight(value) >= HEAVY
+
+
+def write_json(value: Any, dumps: Callable[[Any], bytes]) -> bytes:
+    """A value as `dumps` writes it, piece by piece if it is large."""
+    parts: list[bytes] = []
+    _dump(value, dumps, parts, 0)
+    return b"".join(parts)
+
+
+def _dump(value: Any, dumps: Callable[[Any], bytes], parts: list[bytes], depth: int) -> None:
+    mapping = isinstance(value, dict)
+    if depth > _DUMPED_DEPTH or not (mapping or type(value) in (list, tuple)) or _weight(value) < HEAVY:
+        parts.append(dumps(value))
+        return
+    batch: Any = {} if mapping else []
+    weight = 0
+    between = b"{" if mapping else b"["
+
+    def write_batch() -> None:
+        nonlocal between, batch, weight
+        if batch:
+            parts.extend((between, dumps(batch)[1:-1]))
+            between, batch, weight = b",", type(batch)(), 0
+
+    for key, item in value.items() if mapping else enumerate(value):
+        own = _weight(item)
+        if own >= HEAVY:
+            write_batch()
+            parts.append(between)
+            if mapping:
+                parts.append(dumps({key: None})[1:-5])
+            _dump(item, dumps, parts, depth + 1)
+            between = b","
+            continue
+        if mapping:
+            batch[key] = item
+        else:
+            batch.append(item)
+        weight += own
+        if weight >= HEAVY:
+            write_batch()
+    write_batch()
+    parts.append(b"}" if mapping else b"]")
+
+
+def _weight(value: Any) -> int:
+    """About how many values, short texts among them, a value consists of; not many more are counted than `HEAVY`."""
+    found = [value]
+    texts = 0
+    for part in found:  # it grows meanwhile
+        kind = type(part)
+        if kind is str:
+            texts += len(part) // 64
+        elif kind is dict or kind is list or kind is tuple:
+            if len(part) + texts > HEAVY:
+                return HEAVY
+            found.extend(part.values() if kind is dict else part)
+        elif kind not in _SCALARS:
+            found.extend(_parts(part))
+        if len(found) + texts > HEAVY:
+            return HEAVY
+    return len(found) + texts
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What an object of another kind consists of, as far as that is easily seen."""
+    if isinstance(value, Mapping):
+        return itertools.islice(value.values(), HEAVY)
+    if isinstance(value, str | bytes):
+        return itertools.repeat(None, min(len(value) // 64, HEAVY))
+    if isinstance(value, list | tuple | Set):
+        return itertools.islice(value, HEAVY)
+    return list(getattr(value, "__dict__", {}).values())
+
+
+# --- msgpack ---
+
+
+def load_msgpack(data: Any, loads: Callable[[Any], Any]) -> Any:
+    """A value in msgpack (any buffer) as `loads` reads it. Of a large one, each item of lists and maps is read by itself."""
+    if len(data) < LARGE:
+        return loads(data)
+    with collector_paused():
+        return _items(data, loads)
+
+
+def _items(data: Any, loads: Callable[[Any], Any]) -> Any:
+    if len(data) < LARGE:
+        return loads(data)
+    first = data[0]
+    if first & 0xF0 in (0x80, 0x90):
+        count = first & 0x0F
+    elif first in (0xDC, 0xDE):
+        count = int.from_bytes(data[1:3], "big")
+    elif first in (0xDD, 0xDF):
+        count = int.from_bytes(data[1:5], "big")
+    else:
+        return loads(data)
+    if not count or len(data) // count < _SMALL_ITEM:
+        return loads(data)
+    try:
+        if first & 0xF0 == 0x80 or first in (0xDE, 0xDF):
+            named = msgspec.msgpack.decode(data, type=dict[str, msgspec.Raw])
+            return {name: _items(memoryview(item), loads) for name, item in named.items()}
+        return [_items(memoryview(item), loads) for item in msgspec.msgpack.decode(data, type=list[msgspec.Raw])]
+    except msgspec.MsgspecError:  # keys that are no text
+        return loads(data)
