@@ -3,7 +3,7 @@
 from langgraph_sdk import Encryption
 
 from threadloom.encryption.aes import AesCipher, Key
-from threadloom.encryption.handled import HandledStorage
+from threadloom.encryption.handler_storage import HandledStorage
 from threadloom.encryption.handlers import Handlers
 from threadloom.encryption.storage import SealedStorage
 

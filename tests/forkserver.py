@@ -259,7 +259,7 @@ def _import_threadloom() -> set[str]:
     with _noted_reads() as names:
         import uvloop  # noqa: F401
 
-        import threadloom.cli.again
+        import threadloom.cli.restart
         import threadloom.cli.server
         import threadloom.log
         import threadloom.reload
@@ -317,7 +317,7 @@ class _Children:
         if not pid:
             self._selector.close()
             self._control.close()
-            _settle(request, output, errors, parent, begins)
+            _finalize(request, output, errors, parent, begins)
             return True
         for file in (output, errors, begins):
             os.close(file)
@@ -358,7 +358,7 @@ class _Children:
                 shutil.rmtree(request["remove"], ignore_errors=True)
 
 
-def _settle(request: dict[str, Any], output: int, errors: int, parent: int, begins: int) -> None:
+def _finalize(request: dict[str, Any], output: int, errors: int, parent: int, begins: int) -> None:
     """Makes a fork a process of its own. Execs what is not to be forked."""
     os.setsid()
     if request["user"]:

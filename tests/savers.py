@@ -14,5 +14,5 @@ async def saver_of(storage, kind):
     if kind == "waiting":
         yield saver
         return
-    async with saver.trailing(None):
+    async with saver.deferring(None):
         yield saver

@@ -90,7 +90,7 @@ STEP = SECOND
 """What a clock must have been set by to count as a step. Less is what the correction of clocks does all the time."""
 
 
-class Steps:
+class ClockStepDetector:
     """Notices that a clock was set, by its own steady clock."""
 
     def __init__(self, clock: Clock) -> None:
@@ -108,7 +108,7 @@ class Steps:
 K = TypeVar("K", bound=Hashable)
 
 
-class Silences(Generic[K]):
+class SilenceTracker(Generic[K]):
     """Watches signs of life that change as long as somebody lives, such as the leases of workers. Who is silent for too long by
     the observer's own steady clock is taken for dead. The clocks of different processes are never compared, so a clock that is
     set makes nobody silent, and nobody is silent who was seen for the first time.

@@ -23,7 +23,7 @@ import msgspec
 import orjson
 from langchain_core.messages import BaseMessage
 
-from threadloom.faults import told
+from threadloom.error_payloads import error_payload
 from threadloom.usercode import repr_of, text_of
 
 DEEPEST = 200
@@ -86,7 +86,7 @@ def to_json(value: Any) -> bytes:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except (TypeError, UnicodeEncodeError, RecursionError):
         # Rare: integers beyond 64 bits, lone surrogates, odd keys, very deep values.
-        return orjson.dumps(_Tame(_plain).of(value), default=_plain, option=_OPTIONS)
+        return orjson.dumps(_Sanitizer(_plain).of(value), default=_plain, option=_OPTIONS)
 
 
 def to_lean_json(value: Any) -> bytes:
@@ -94,7 +94,7 @@ def to_lean_json(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_lean, option=_OPTIONS)
     except (TypeError, UnicodeEncodeError, RecursionError):
-        return orjson.dumps(_Tame(_lean).of(value), default=_lean, option=_OPTIONS)
+        return orjson.dumps(_Sanitizer(_lean).of(value), default=_lean, option=_OPTIONS)
 
 
 def to_exact_json(value: Any) -> bytes:
@@ -106,7 +106,7 @@ def to_exact_json(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_shaped, option=_OPTIONS)
     except (TypeError, UnicodeEncodeError, RecursionError):
-        return orjson.dumps(_Tame(_shaped, exact=True).of(value), default=_shaped, option=_OPTIONS)
+        return orjson.dumps(_Sanitizer(_shaped, exact=True).of(value), default=_shaped, option=_OPTIONS)
 
 
 def from_json(text: bytes | str) -> Any:
@@ -180,7 +180,7 @@ def _shaped(value: Any) -> Any:
     if isinstance(value, list):
         return list(value)
     if isinstance(value, BaseException):
-        return told(value)
+        return error_payload(value)
     if isinstance(value, type):
         raise TypeError(f"Type is not JSON serializable: {value!r}")
     return _of_parts(value)
@@ -261,7 +261,7 @@ def _says(field: Any) -> bool:
     return bool(field) if isinstance(field, dict | list) else field is not None
 
 
-class _Tame:
+class _Sanitizer:
     """Makes the same value without what orjson refuses: integers beyond 64 bits, lone surrogates, odd keys, bottomless nesting.
 
     Args:

@@ -18,9 +18,9 @@ from starlette.types import Scope
 
 from threadloom import __version__
 from threadloom import log as logs
-from threadloom.api.http import Facts
+from threadloom.api.http import RequestContext
 from threadloom.clock import SECOND
-from threadloom.engine.observe import Ending, Tell
+from threadloom.engine.observe import NotifyEnd, RunEnd
 from threadloom.errors import MissingPackageError
 from threadloom.types import Run
 
@@ -37,7 +37,7 @@ EXPORTERS = {"http/protobuf": "http", "grpc": "grpc"}
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 """Upper bounds of histograms."""
 
-FAREWELL = 3.0
+CLOSE_SECONDS = 3.0
 """Seconds that what is not sent yet gets when the server stops."""
 
 Queue = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -109,7 +109,7 @@ class Telemetry:
         def runs(_: Any) -> Iterable[Any]:
             # On the exporter's thread. At the very end the loop may not answer any more.
             with contextlib.suppress(Exception):
-                figures = asyncio.run_coroutine_threadsafe(_awaited(queue), loop).result(timeout=FAREWELL)
+                figures = asyncio.run_coroutine_threadsafe(_awaited(queue), loop).result(timeout=CLOSE_SECONDS)
                 yield observation(figures["n_pending"], {"state": "pending"})
                 yield observation(figures["n_running"], {"state": "running"})
 
@@ -135,7 +135,7 @@ class Telemetry:
 
         threading.Thread(target=end, name="threadloom-telemetry", daemon=True).start()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(done.wait(), FAREWELL)
+            await asyncio.wait_for(done.wait(), CLOSE_SECONDS)
 
     # --- requests ---
 
@@ -155,7 +155,7 @@ class Telemetry:
 
     def end(self, span: Any, scope: Scope, status: int, seconds: float) -> None:
         """A request was answered."""
-        facts: Facts = scope["threadloom"]
+        facts: RequestContext = scope["threadloom"]
         method = scope.get("method", "WEBSOCKET")
         route = {"http.route": facts.template} if facts.template else {}
         known = {f"threadloom.{name.removesuffix('_id')}.id": value for name, value in facts.ids.items()}
@@ -173,7 +173,7 @@ class Telemetry:
 
     # --- runs ---
 
-    def observe(self, run: Run) -> Tell:
+    def observe(self, run: Run) -> NotifyEnd:
         """An attempt begins; see `engine.observe.Observer`. Its span goes on the trace of the request that made the run."""
         parent = self._carrier.extract({"traceparent": run.kwargs.get("traceparent") or ""}, context={})
         attributes = {
@@ -193,7 +193,7 @@ class Telemetry:
         if run.attempt == 1 and run.started_at is not None:
             self._run_waits.record((run.started_at - run.created_at) / SECOND, {"threadloom.graph.id": run.graph_id})
 
-        def end(ending: Ending) -> None:
+        def end(ending: RunEnd) -> None:
             self._context.detach(token)
             span.set_attribute("threadloom.run.status", ending.status)
             if ending.error:

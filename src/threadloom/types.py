@@ -66,7 +66,7 @@ USER_AT = "__user_at__"
 """Key of a run's kwargs: the process that knows the whole user of the run (`auth.known`). Nobody is shown it."""
 
 
-GIVEN = "given"
+OPEN_QUESTIONS = "given"
 """Key of a run's kwargs: what was known when the answer that it brings was given (`engine.answers.Given`). Nobody is shown it."""
 
 
@@ -121,7 +121,7 @@ class Run(msgspec.Struct, kw_only=True):
     @property
     def shown_kwargs(self) -> dict[str, Any]:
         """What it was started with, as clients see it."""
-        return {key: value for key, value in self.kwargs.items() if key not in (USER_AT, GIVEN)}
+        return {key: value for key, value in self.kwargs.items() if key not in (USER_AT, OPEN_QUESTIONS)}
 
     @property
     def was_begun_before(self) -> bool:

@@ -14,24 +14,25 @@ from typing import Any
 import msgspec
 
 from threadloom.api import loopback
-from threadloom.api.app import Edge, create_app
-from threadloom.api.encryption import Telling
-from threadloom.api.host import Host
+from threadloom.api.app import HttpEntry, create_app
+from threadloom.api.encryption_context import EncryptionContextMiddleware
 from threadloom.api.metrics import Metrics, Report
-from threadloom.api.parts import Backstage
-from threadloom.api.peers import Peers
-from threadloom.api.ui import Ui
+from threadloom.api.peer_processes import PeerProcesses
+from threadloom.api.process_info import ProcessInfo
+from threadloom.api.reloadable_app import ReloadableApp
+from threadloom.api.ui import UiRoutes
 from threadloom.auth.authorize import OPEN, Guard
-from threadloom.auth.known import RunUsers
 from threadloom.auth.load import load_access
+from threadloom.auth.run_users import RunUsers
+from threadloom.backends import CLOCK_NOTICED_SECONDS, choose
 from threadloom.checkpointer import Saver
 from threadloom.checkpointer.serde import make_serde
 from threadloom.clock import SECOND, Clock
 from threadloom.config.settings import Settings
-from threadloom.encryption.handled import HandledStorage
+from threadloom.encryption.handler_storage import HandledStorage
 from threadloom.encryption.keys import check_keys, keys_of
 from threadloom.encryption.storage import SealedStorage
-from threadloom.engine.events import Numbers
+from threadloom.engine.events import EventIds
 from threadloom.engine.observe import all_of, log_run
 from threadloom.engine.outputs import RecentOutputs
 from threadloom.engine.retention import Retention
@@ -40,20 +41,19 @@ from threadloom.engine.worker import Worker
 from threadloom.errors import StorageError, Unavailable
 from threadloom.graphs.bundles import Bundle, load_bundles
 from threadloom.graphs.current_store import CurrentStore
+from threadloom.graphs.custom_store import CustomStore
 from threadloom.graphs.embeddings import load_index
 from threadloom.graphs.encryption import load_handlers
 from threadloom.graphs.load import load_app, load_object
-from threadloom.graphs.own_store import OwnStore
 from threadloom.graphs.priority import load_assign
 from threadloom.graphs.process import app_folders, own_modules, prepare
-from threadloom.graphs.registry import Graphs
-from threadloom.parts import CLOCK_NOTICED_SECONDS, choose
+from threadloom.graphs.registry import GraphRegistry
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
+from threadloom.services.cascade_delete import CascadeDeleteService
 from threadloom.services.clock_steps import ClockSteps
 from threadloom.services.copying import CopyService
 from threadloom.services.crons import CronService, fire_forever
-from threadloom.services.erasing import EraseService
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
@@ -67,7 +67,7 @@ from threadloom.services.state_update import StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import ThreadService, configured_ttl
 from threadloom.services.ttl import ThreadSweeper
-from threadloom.services.webhooks import DeliveryService, WebhookPolicy, Webhooks
+from threadloom.services.webhooks import DeliveryService, WebhookPolicy, WebhookSender
 from threadloom.storage.base import Storage
 from threadloom.store import Store
 from threadloom.telemetry import load_telemetry
@@ -93,10 +93,10 @@ class Generation:
     worker stay."""
 
     settings: Settings
-    graphs: Graphs
+    graphs: GraphRegistry
     services: Services
     bundles: Mapping[str, Bundle]
-    edge: Edge
+    entry: HttpEntry
 
 
 class Server:
@@ -104,7 +104,7 @@ class Server:
 
     Attributes:
         generation: what serves now.
-        beside: further work that is done from start to stop, such as watching for changed code.
+        background: further work that is done from start to stop, such as watching for changed code.
         reload: what `/info` tells of reloading; None: the app's code is not watched.
         began: when loading users' code began, in seconds since 1970.
         lasting: users' modules that the parts use which no reload makes anew.
@@ -123,14 +123,14 @@ class Server:
         settings: Settings,
         clock: Clock | None = None,
         grace: float | None = None,
-        peers: Peers | None = None,
+        peers: PeerProcesses | None = None,
     ) -> None:
         # What the settings choose, and where users' code finds it when it is loaded below.
-        parts = choose(settings)
-        clock = clock or parts.clock
+        backends = choose(settings)
+        clock = clock or backends.clock
         self.clock = clock
         self.settings = settings
-        self.beside: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.reload: Mapping[str, Any] | None = None
         self.began = time.time()
         self.grace = settings.vars.bg_job_shutdown_grace_period_secs if grace is None else grace
@@ -142,17 +142,19 @@ class Server:
         # What stays through all generations: where bytes live, then who works on them beside the requests.
         self.keys = keys_of(settings)
         self.handlers = load_handlers(self.settings)
-        self.storage = self._sealed(parts.storage)
-        self.broker, self._alone = parts.broker, parts.alone
-        self._parts = parts
+        self.storage = self._sealed(backends.storage)
+        self.broker, self._single_process = backends.broker, backends.single_process
+        self._backends = backends
         self.saver = Saver(self.storage, serde=make_serde(settings.checkpointer.serde))
         self.store = self._make_store(clock)
-        self._numbers = Numbers(clock)
+        self._numbers = EventIds(clock)
         self._metrics = Metrics()
         self._peers = peers
         self._users = RunUsers(self.broker)
-        self.limits = Limits(settings.threadloom.limits, told_apart=settings.auth is not None)
-        self.webhooks = Webhooks(settings, self.storage, clock, alone=self._alone, app=lambda: self.app)
+        self.limits = Limits(settings.threadloom.limits, per_user=settings.auth is not None)
+        self.webhooks = WebhookSender(
+            settings, self.storage, clock, single_process=self._single_process, app=lambda: self.app
+        )
         self._outputs = RecentOutputs()
         self.worker = self._make_worker()
         self.sweeper = ThreadSweeper(
@@ -165,7 +167,7 @@ class Server:
             crons=lambda: self.generation.services.crons,
             webhooks=self.webhooks,
             wake=self.broker.wake,
-            patience=0.0 if self._alone else CLOCK_NOTICED_SECONDS,
+            patience=0.0 if self._single_process else CLOCK_NOTICED_SECONDS,
         )
         self.watchdog = Watchdog()
         self.lasting = own_modules(app_folders(settings))
@@ -174,7 +176,7 @@ class Server:
         self.generation: Generation = self.generate(settings)
         if self.telemetry is not None:
             self.telemetry.offer()
-        self.app: Host = Host(self.generation.edge, self.live)
+        self.app: ReloadableApp = ReloadableApp(self.generation.entry, self.live)
 
     def _make_worker(self) -> Worker:
         settings, variables = self.settings, self.settings.vars
@@ -193,7 +195,7 @@ class Server:
             replay_bytes=settings.threadloom.limits.replay_bytes,
             event_size=variables.max_stream_chunk_size_bytes,
             isolated=variables.bg_job_isolated_loops,
-            alone=self._alone,
+            single_process=self._single_process,
             lease=settings.threadloom.lease_seconds,
             outputs=self._outputs,
             delivery=self.webhooks.made,
@@ -207,25 +209,25 @@ class Server:
         Raises:
             ConfigError: a graph, the own app or a UI bundle cannot be loaded.
         """
-        graphs = Graphs(settings, self.saver, self.store)
+        graphs = GraphRegistry(settings, self.saver, self.store)
         access = load_access(settings, self.clock)
         if access is not None:
             access.authorizer.warn()
         services = self._make_services(settings, graphs, OPEN if access is None else access.authorizer)
         bundles = load_bundles(settings)
-        edge = create_app(
+        entry = create_app(
             services,
             settings,
             user_app=load_app(settings) if settings.http.app else None,
-            backstage=self._make_backstage(),
+            process_info=self._make_process_info(),
             metrics=self._metrics,
             spans=self.telemetry,
             own_context=CurrentStore(self.store),
             authenticator=None if access is None else access.authenticator,
-            telling=None if self.handlers is None else Telling(self.handlers),
-            extra=Ui(bundles, settings.http.mount_prefix).operations(),
+            encryption_context=None if self.handlers is None else EncryptionContextMiddleware(self.handlers),
+            extra=UiRoutes(bundles, settings.http.mount_prefix).operations(),
         )
-        return Generation(settings=settings, graphs=graphs, services=services, bundles=bundles, edge=edge)
+        return Generation(settings=settings, graphs=graphs, services=services, bundles=bundles, entry=entry)
 
     async def change(self, generation: Generation) -> None:
         """Lets another generation serve. Requests and runs under way end on the one that they began with.
@@ -235,11 +237,11 @@ class Server:
         """
         before = self.generation
         await generation.services.assistants.ensure_defaults()
-        await self.app.change(generation.edge, lambda: self.worker.needs(before.graphs))
+        await self.app.change(generation.entry, lambda: self.worker.needs(before.graphs))
         self.generation = generation
-        self.webhooks.obey(generation.settings)
+        self.webhooks.apply_settings(generation.settings)
         limits = generation.settings.threadloom.limits
-        self.limits.obey(limits, told_apart=generation.settings.auth is not None)
+        self.limits.apply_settings(limits, per_user=generation.settings.auth is not None)
         self.broker.reader_bytes, self.worker.replay_bytes = limits.reader_bytes, limits.replay_bytes
         gc.unfreeze()
         _set_apart()
@@ -251,14 +253,14 @@ class Server:
             storage = SealedStorage(storage, self.keys.cipher())
         return storage if self.handlers is None else HandledStorage(storage, self.handlers)
 
-    def _make_store(self, clock: Clock) -> Store | OwnStore:
+    def _make_store(self, clock: Clock) -> Store | CustomStore:
         block = self.settings.store
 
         def load(spec: str) -> Any:
             return load_object(spec, self.settings)
 
         if block.path is not None:
-            return OwnStore(block.path, load)
+            return CustomStore(block.path, load)
         index = load_index(block.index, load) if block.index else None
         return Store(
             self.storage,
@@ -268,7 +270,7 @@ class Server:
             refresh_on_read=block.ttl.refresh_on_read,
         )
 
-    def _make_services(self, settings: Settings, graphs: Graphs, guard: Guard) -> Services:
+    def _make_services(self, settings: Settings, graphs: GraphRegistry, guard: Guard) -> Services:
         """The services. Each is made of those above it: who stops runs, who deletes threads with what runs on them, who knows
         assistants and deletes their threads, who starts runs of them."""
         storage, broker, clock, numbers = self.storage, self.broker, self.clock, self._numbers
@@ -283,7 +285,7 @@ class Server:
             keep=settings.events_seconds,
         )
         thread_graphs = ThreadGraphs(storage=storage, graphs=graphs)
-        writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._parts.locks)
+        writer = StateWriter(storage=storage, clock=clock, graphs=thread_graphs, locks=self._backends.locks)
         threads = ThreadService(
             storage=storage,
             guard=guard,
@@ -322,7 +324,7 @@ class Server:
         return Services(
             threads=threads,
             copying=CopyService(storage=storage, guard=guard, clock=clock, graphs=thread_graphs),
-            erasing=EraseService(
+            cascade_delete=CascadeDeleteService(
                 storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone
             ),
             state=state,
@@ -347,11 +349,11 @@ class Server:
             commands=CommandService(storage=storage, guard=guard, starts=starts, assistants=assistants, state=state),
         )
 
-    def _make_backstage(self) -> Backstage:
+    def _make_process_info(self) -> ProcessInfo:
         storage, worker, clock = self.storage, self.worker, self.clock
 
         async def probe() -> object:
-            return await storage.read(lambda tx: tx.runs.outlook(0))
+            return await storage.read(lambda tx: tx.runs.peek(0))
 
         async def ready() -> None:
             if self._stops_at is not None:
@@ -363,7 +365,7 @@ class Server:
                 raise Unavailable(f"The database cannot be reached: {error}") from error
 
         probes: dict[str, Callable[[], Awaitable[object]]] = {"database": storage.probe}
-        if not self._alone:
+        if not self._single_process:
             probes["broker"] = self.broker.probe
 
         async def queue() -> Mapping[str, Any]:
@@ -381,7 +383,7 @@ class Server:
                 "pending_unblocked_runs_wait_time_max_secs": waited(found.oldest_unblocked),
             }
 
-        return Backstage(
+        return ProcessInfo(
             ready=ready,
             probes=probes,
             queue=queue,
@@ -432,16 +434,16 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.storage.close)
             await check_keys(self.storage, self.keys)
-            for beside in self._parts.beside:
-                await stack.enter_async_context(beside())
+            for lifespan in self._backends.lifespans:
+                await stack.enter_async_context(lifespan())
             await self.broker.open()
             stack.push_async_callback(self.broker.close)
             await stack.enter_async_context(self.store)
             await self.generation.services.assistants.ensure_defaults()
             await stack.enter_async_context(self.webhooks)
             if self.telemetry is not None:
-                backstage = self._make_backstage()
-                self.telemetry.start(backstage.queue, backstage.workers)
+                process_info = self._make_process_info()
+                self.telemetry.start(process_info.queue, process_info.workers)
                 stack.push_async_callback(self.telemetry.stop)
             stack.callback(self.watchdog.stop)
             if self._peers is not None:
@@ -463,7 +465,7 @@ class Server:
             self.retention.run(),
             self.webhooks.run(),
             fire_forever(lambda: self.generation.services.crons, self.clock, self.settings.vars),
-            *(work() for work in self.beside),
+            *(work() for work in self.background),
         ]
         minutes = self.settings.store.ttl.sweep_interval_minutes
         if isinstance(self.store, Store):

@@ -11,10 +11,10 @@ import pytest
 import redis.asyncio
 
 from tests.proxy import Proxy
-from threadloom.broker import linked
+from threadloom.broker import networked
 from threadloom.broker.base import Broker, Follower
-from threadloom.broker.linked import LinkedBroker
 from threadloom.broker.local import LocalBroker
+from threadloom.broker.networked import NetworkedBroker
 from threadloom.broker.postgres import PostgresLink
 from threadloom.broker.redis import RedisLink
 from threadloom.types import Event
@@ -50,7 +50,7 @@ async def _postgres(uri: str) -> AsyncIterator[Pair]:
     place = urlsplit(uri)
     assert place.hostname and place.port
     with Proxy([(place.hostname, place.port)]) as between:
-        one, other = LinkedBroker(link(between.port)), LinkedBroker(link(place.port))
+        one, other = NetworkedBroker(link(between.port)), NetworkedBroker(link(place.port))
         yield Pair(one, other, between, forget)
 
 
@@ -65,16 +65,16 @@ async def _redis(uri: str, *, cluster: bool = False) -> AsyncIterator[Pair]:
     assert place.hostname and place.port
     with Proxy([(place.hostname, place.port)]) as between:
         port = place.port if cluster else between.port  # a cluster tells where its nodes are: the way there is its own
-        one = LinkedBroker(RedisLink(f"redis://127.0.0.1:{port}", prefix="t:", cluster=cluster))
-        other = LinkedBroker(RedisLink(uri, prefix="t:", cluster=cluster))
+        one = NetworkedBroker(RedisLink(f"redis://127.0.0.1:{port}", prefix="t:", cluster=cluster))
+        other = NetworkedBroker(RedisLink(uri, prefix="t:", cluster=cluster))
         yield Pair(one, other, None if cluster else between, forget)
 
 
 @contextlib.asynccontextmanager
 async def opened(kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     """An open pair of a kind."""
-    monkeypatch.setattr(linked, "LINGER_SECONDS", 0.05)
-    monkeypatch.setattr(linked, "BEAT_SECONDS", 0.3)
+    monkeypatch.setattr(networked, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(networked, "BEAT_SECONDS", 0.3)
     async with contextlib.AsyncExitStack() as stack:
         if kind == "local":
             both = LocalBroker()

@@ -5,11 +5,11 @@ import pytest
 from tests.storages import kind_of, rows_of
 from threadloom.lineage.segments import UNBOUNDED
 
-TABLES = ("segs", "heads", "cks", "writes", "blobs", "run_spans")
+TABLES = ("segments", "heads", "checkpoints", "writes", "blobs", "run_spans")
 
 REFS = {
-    "sqlite": "SELECT c.pos, r.value AS blob FROM cks c, json_each(c.refs) r",
-    "postgres": "SELECT c.pos, r.blob FROM cks c, unnest(c.blobs) AS r (blob)",
+    "sqlite": "SELECT c.pos, r.value AS blob FROM checkpoints c, json_each(c.refs) r",
+    "postgres": "SELECT c.pos, r.blob FROM checkpoints c, unnest(c.blobs) AS r (blob)",
 }
 """Which blobs each checkpoint refers to."""
 
@@ -28,7 +28,7 @@ class LineageTables:
 
     def check(self):
         """The invariants of the tables of a lineage."""
-        edges = {seg: (parent, upto) for seg, parent, upto in self.rows("SELECT id, parent, upto FROM segs")}
+        edges = {seg: (parent, upto) for seg, parent, upto in self.rows("SELECT id, parent, upto FROM segments")}
         bounds: dict[int, int] = {}
         for (head,) in self.rows("SELECT seg FROM heads"):
             segment, bound = head, UNBOUNDED
@@ -38,12 +38,12 @@ class LineageTables:
                 assert parent is None or upto < bound
                 segment, bound = parent, upto
         assert bounds.keys() == edges.keys()
-        for table in ("cks", "writes"):
+        for table in ("checkpoints", "writes"):
             for seg, pos in self.rows(f"SELECT seg, pos FROM {table}"):
                 assert pos <= bounds[seg], f"{table} {pos} is nobody's"
                 assert pos > (edges[seg][1] or 0), f"{table} {pos} lies in what segment {seg} inherits"
         blobs = {id_: (pos, base) for id_, pos, base in self.rows("SELECT id, pos, base FROM blobs")}
-        owners = {pos for (pos,) in self.rows("SELECT pos FROM cks")}
+        owners = {pos for (pos,) in self.rows("SELECT pos FROM checkpoints")}
         referred = {blob for _, blob in self.rows(REFS[kind_of(self._storage)])}
         needed = set()
         for blob in referred:

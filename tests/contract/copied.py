@@ -16,12 +16,12 @@ def thread(name):
     )
 
 
-def checkpoint(storage, name, cid, parent):
+def checkpoint(storage, name, checkpoint_id, parent):
     blob = Blob(storage.new_blob_id(), "bytes", b"b" * 50)
     return CheckpointPut(
         thread_id=name,
-        ns="",
-        cid=cid,
+        namespace="",
+        checkpoint_id=checkpoint_id,
         parent=parent,
         body_type="json",
         body=b"{}",

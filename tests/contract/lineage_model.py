@@ -6,28 +6,28 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Checkpoint:
-    ns: str
-    cid: str
+    namespace: str
+    checkpoint_id: str
     parent: str | None
     meta: dict
     values: dict[str, bytes]
 
     @property
     def key(self):
-        return self.ns, self.cid
+        return self.namespace, self.checkpoint_id
 
 
 @dataclass
 class Write:
-    ns: str
-    cid: str
+    namespace: str
+    checkpoint_id: str
     task_id: str
     idx: int
     data: bytes
 
     @property
     def key(self):
-        return self.ns, self.cid
+        return self.namespace, self.checkpoint_id
 
 
 @dataclass
@@ -49,8 +49,8 @@ class History:
                 seen.setdefault(event.key, event)
         return list(seen.values())
 
-    def find(self, ns, cid):
-        return next((event for event in self.checkpoints() if event.key == (ns, cid)), None)
+    def find(self, namespace, checkpoint_id):
+        return next((event for event in self.checkpoints() if event.key == (namespace, checkpoint_id)), None)
 
     def writes(self, key):
         kept = {}
@@ -121,11 +121,11 @@ class History:
 
     def prune(self):
         kept = {}
-        for newest in {event.ns: event for event in reversed(self.checkpoints())}.values():
+        for newest in {event.namespace: event for event in reversed(self.checkpoints())}.values():
             node = newest
             missing = set(newest.meta.get("counters_since_delta_snapshot", {})) - newest.values.keys()
             kept[node.key] = node
-            while missing and node.parent and (node := self.find(node.ns, node.parent)):
+            while missing and node.parent and (node := self.find(node.namespace, node.parent)):
                 kept[node.key] = node
                 missing -= node.values.keys()
         parents = {event.key for event in kept.values()}
@@ -135,7 +135,7 @@ class History:
                 events.append(event)
             elif isinstance(event, Checkpoint):
                 if kept.get(event.key) is event:
-                    if (event.ns, event.parent) not in parents:
+                    if (event.namespace, event.parent) not in parents:
                         event.parent = None
                     events.append(event)
             elif event.key in kept and any(event is write for write in self.writes(event.key)):
@@ -143,11 +143,11 @@ class History:
         self.events = events
         self._tidy()
 
-    def path(self, ns, cid, channel):
+    def path(self, namespace, checkpoint_id, channel):
         """Ids of the ancestors to read for a channel, and the value found."""
-        node, ids = self.find(ns, cid), []
-        while node and node.parent and (node := self.find(ns, node.parent)):
-            ids.append(node.cid)
+        node, ids = self.find(namespace, checkpoint_id), []
+        while node and node.parent and (node := self.find(namespace, node.parent)):
+            ids.append(node.checkpoint_id)
             if channel in node.values:
                 return ids, node.values[channel]
         return ids, None

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.contract.brokers import KINDS, SECONDS, Pair, Source, got, opened, silent
-from threadloom.broker import linked
+from threadloom.broker import networked
 from threadloom.broker.base import GONE, Broker, EventsLost, Follower
-from threadloom.broker.linked import LinkedBroker
 from threadloom.broker.local import LocalBroker
+from threadloom.broker.networked import NetworkedBroker
 from threadloom.broker.postgres import PostgresLink
 from threadloom.errors import Unavailable
 from threadloom.types import CHANNELS, Event
@@ -183,13 +183,13 @@ async def test_letters_come_once_and_in_order_to_one_process(pair: Pair) -> None
     there: list[tuple[str, bytes]] = []
     all_there = asyncio.Event()
 
-    def read(sender: str, letter: bytes) -> None:
-        there.append((sender, letter))
-        if letter == b"last":
+    def read(sender: str, message: bytes) -> None:
+        there.append((sender, message))
+        if message == b"last":
             all_there.set()
 
-    pair.one.on_letter(lambda *letter: here.append(letter))
-    pair.other.on_letter(read)
+    pair.one.on_message(lambda *message: here.append(message))
+    pair.other.on_message(read)
     follower = await pair.other.follow("t")
     for number in range(50):
         pair.one.send(pair.other.process, b"%d" % number)
@@ -208,7 +208,7 @@ async def test_alone_a_process_has_no_name_and_writes_to_nobody() -> None:
     await broker.open()
     assert broker.process == ""
     heard: list[tuple[str, bytes]] = []
-    broker.on_letter(lambda *letter: heard.append(letter))
+    broker.on_message(lambda *message: heard.append(message))
     broker.send("", b"?")
     await asyncio.sleep(0)
     assert heard == []
@@ -276,7 +276,7 @@ async def test_a_broken_connection_costs_time_and_no_event(pair: Pair) -> None:
 @joined
 async def test_following_is_refused_when_nobody_can_be_told(pair: Pair, monkeypatch) -> None:
     assert pair.between is not None
-    monkeypatch.setattr(linked, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(networked, "PATIENCE_SECONDS", 0.3)
     pair.between.cut(closed=True)
     with pytest.raises(Unavailable):
         await pair.one.follow("t")
@@ -284,7 +284,7 @@ async def test_following_is_refused_when_nobody_can_be_told(pair: Pair, monkeypa
     with pytest.raises(Unavailable):
         await pair.one.probe()
     pair.between.let()
-    monkeypatch.setattr(linked, "PATIENCE_SECONDS", SECONDS)
+    monkeypatch.setattr(networked, "PATIENCE_SECONDS", SECONDS)
     follower = await pair.one.follow("t")
     pair.other.publish([Source("t").event()])
     assert len(await got(follower, 1)) == 1
@@ -320,7 +320,7 @@ async def test_sealed_messages_come_and_others_are_told_to_be_lost(postgres_uri)
         return body[::-1]
 
     one, other, stranger = (
-        LinkedBroker(PostgresLink(postgres_uri), seal=seal, unseal=turned)
+        NetworkedBroker(PostgresLink(postgres_uri), seal=seal, unseal=turned)
         for seal in (turned, turned, lambda body: body)
     )
     async with contextlib.AsyncExitStack() as stack:

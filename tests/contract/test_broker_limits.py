@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.contract.brokers import KINDS, SECONDS, Pair, Source, got, opened
-from threadloom.broker import linked, local
+from threadloom.broker import local, networked
 from threadloom.broker.base import EventsLost, ReaderTooSlow
 from threadloom.broker.local import LocalBroker
 from threadloom.types import Event
@@ -92,7 +92,7 @@ async def test_a_run_waits_for_readers_that_keep_up_and_not_for_others(pair: Pai
 async def test_a_loud_run_costs_others_nothing_while_the_link_is_lost(pair: Pair, monkeypatch) -> None:
     """Its own followers are told of what was dropped, and why; how it ended still comes."""
     assert pair.between is not None
-    monkeypatch.setattr(linked, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(networked, "WAIT_SECONDS", 0.2)
     loud, quiet = Source("t", "loud"), Source("t", "quiet")
     other = Source("u", "other")
     at_t, at_u = await pair.other.follow("t"), await pair.other.follow("u")

@@ -11,7 +11,7 @@ from threadloom.auth.authorize import OPEN
 from threadloom.broker.base import ReaderTooSlow
 from threadloom.broker.local import LocalBroker
 from threadloom.config.settings import LimitSettings
-from threadloom.engine.events import Emitter, Numbers
+from threadloom.engine.events import Emitter, EventIds
 from threadloom.services.event_filter import read_filter
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.limits import Limits
@@ -95,14 +95,14 @@ async def test_the_course_of_a_run_and_its_questions_outlive_the_rest(storage):
     await put(storage, event("lifecycle", 1), event("values", 2), event("input.requested", 3), event("values", 4))
     await put(storage, event("lifecycle", 5))
     await storage.write(lambda tx: tx.events.expire("r", 100))
-    await storage.write(lambda tx: tx.events.drop_expired(101))
+    await storage.write(lambda tx: tx.events.delete_expired(101))
     assert await numbers(storage) == [1, 3, 5]
     assert await floor(storage) == 4
 
 
 async def test_numbers_are_not_given_again_when_their_events_are_gone(storage):
     await put(storage, event("values", 1), event("values", 2))
-    await storage.write(lambda tx: tx.events.drop_of_run("r"))
+    await storage.write(lambda tx: tx.events.delete_of_run("r"))
     assert (await numbers(storage), await newest(storage), await floor(storage)) == ([], 2, 2)
     await put(storage, event("values", 3, run="s"))
     assert await numbers(storage) == [3]
@@ -116,7 +116,7 @@ async def test_the_log_is_bounded(storage):
 
 async def test_a_thread_that_is_gone_leaves_nothing(storage):
     await put(storage, event("values", 1), event("values", 2))
-    await storage.write(lambda tx: tx.events.drop_of_run("r"))
+    await storage.write(lambda tx: tx.events.delete_of_run("r"))
     await storage.write(lambda tx: tx.events.trim("t", 0))
     assert (await newest(storage), await floor(storage)) == (0, 0)
 
@@ -125,9 +125,9 @@ async def test_events_of_a_thread_that_is_gone_stay_until_a_moment_and_its_numbe
     await put(storage, event("lifecycle", 1), event("values", 2, run="s"))
     await storage.write(lambda tx: tx.events.expire("s", 50))
     await storage.write(lambda tx: tx.events.expire_log("t", 100))
-    await storage.write(lambda tx: tx.events.drop_expired(51))
+    await storage.write(lambda tx: tx.events.delete_expired(51))
     assert await numbers(storage) == [1]
-    assert await storage.write(lambda tx: tx.events.drop_expired(101)) == 1
+    assert await storage.write(lambda tx: tx.events.delete_expired(101)) == 1
     assert (await newest(storage), await floor(storage)) == (0, 0)
 
 
@@ -155,7 +155,7 @@ async def emitter(storage, broker, run_id="r", **more):
         return await tx.runs.take(run_id, "worker", 1, 2)
 
     claimed = await storage.write(begin)
-    return Emitter(claimed, storage=storage, broker=broker, numbers=Numbers(ManualClock()), **more)
+    return Emitter(claimed, storage=storage, broker=broker, numbers=EventIds(ManualClock()), **more)
 
 
 async def take(feed, count):
@@ -169,10 +169,10 @@ async def take(feed, count):
 
 async def test_events_are_stored_before_they_are_told(storage, broker, service):
     feed = await service.open(SYSTEM, "t", ALL)
-    telling = await emitter(storage, broker)
+    encryption_context = await emitter(storage, broker)
     for n in range(3):
-        telling.tell("values", (), {"n": n})
-    await telling.flush()
+        encryption_context.emit_channel("values", (), {"n": n})
+    await encryption_context.flush()
     seen = await take(feed, 3)
     assert [one.seq for one in seen] == [1, 2, 3] == await numbers(storage)
     await feed.aclose()
@@ -180,11 +180,11 @@ async def test_events_are_stored_before_they_are_told(storage, broker, service):
 
 
 async def test_a_classic_event_of_a_v2_run_is_told_live_and_not_stored(storage, broker):
-    telling = await emitter(storage, broker)
+    encryption_context = await emitter(storage, broker)
     follower = await broker.follow("t")
-    telling.emit("values", {"n": 1}, "values")
-    telling.tell("values", (), {"n": 1})
-    await telling.flush()
+    encryption_context.emit("values", {"n": 1}, "values")
+    encryption_context.emit_channel("values", (), {"n": 1})
+    await encryption_context.flush()
     assert [one.mode for one in await follower.next()] == ["values"]
     assert await storage.read(lambda tx: tx.events.of_run("r")) == []
 
@@ -207,13 +207,13 @@ async def fallen_behind(storage, broker, service):
     """A reader that has fetched one event, and for which more of the other fifty wait than may."""
     broker.reader_bytes = 100
     feed = await service.open(SYSTEM, "t", ALL)
-    telling = await emitter(storage, broker)
-    telling.tell("lifecycle", (), {"event": "running"})
-    await telling.flush()
+    encryption_context = await emitter(storage, broker)
+    encryption_context.emit_channel("lifecycle", (), {"event": "running"})
+    await encryption_context.flush()
     assert [one.seq for one in await take(feed, 1)] == [1]
     for n in range(50):
-        telling.tell("values", (), {"n": n})
-        await telling.flush()
+        encryption_context.emit_channel("values", (), {"n": n})
+        await encryption_context.flush()
     return feed
 
 
@@ -244,10 +244,10 @@ async def test_pages_are_bounded_in_bytes(storage):
 
 
 async def test_the_log_of_a_run_is_bounded_in_bytes(storage, broker):
-    telling = await emitter(storage, broker, replay_bytes=10_000)
+    encryption_context = await emitter(storage, broker, replay_bytes=10_000)
     for n in range(40):
-        telling.tell("values", (), {"n": n, "blob": "x" * 1000})
-        await telling.flush()
+        encryption_context.emit_channel("values", (), {"n": n, "blob": "x" * 1000})
+        await encryption_context.flush()
     kept = await numbers(storage)
     assert kept[-1] == 40
     assert 7 <= len(kept) <= 12
@@ -281,10 +281,10 @@ async def test_a_thread_that_began_anew_is_followed_from_its_start(storage, brok
     waiting = asyncio.create_task(take(feed, 2))
     await asyncio.sleep(0)
     await storage.write(lambda tx: tx.events.trim("t", 0))
-    telling = await emitter(storage, broker)
+    encryption_context = await emitter(storage, broker)
     for n in range(2):
-        telling.tell("values", (), {"n": n})
-        await telling.flush()
+        encryption_context.emit_channel("values", (), {"n": n})
+        await encryption_context.flush()
     assert [one.seq for one in await waiting] == [1, 2]
     await feed.aclose()
 
@@ -293,18 +293,18 @@ async def test_many_events_are_replayed_in_pages(storage, broker, service):
     await put(storage, *(event("values" if n % 7 else "custom", n) for n in range(1, 1801)))
     feed = await service.open(SYSTEM, "t", read_filter({"channels": ["custom"], "since": 7}))
     assert [one.seq for one in await take(feed, 256)] == list(range(14, 1801, 7))
-    telling = await emitter(storage, broker)
-    telling.tell("custom", (), {"payload": 1})
-    await telling.flush()
+    encryption_context = await emitter(storage, broker)
+    encryption_context.emit_channel("custom", (), {"payload": 1})
+    await encryption_context.flush()
     assert [one.seq for one in await take(feed, 1)] == [1801]
     await feed.aclose()
 
 
 async def test_the_log_of_a_thread_keeps_its_newest_events(storage, broker):
-    telling = await emitter(storage, broker, keep=500)
+    encryption_context = await emitter(storage, broker, keep=500)
     for _ in range(3):
         for n in range(700):
-            telling.tell("values", (), {"n": n})
-        await telling.flush()
+            encryption_context.emit_channel("values", (), {"n": n})
+        await encryption_context.flush()
     assert await newest(storage) == 2100
     assert len(await numbers(storage, limit=5000)) <= 1000

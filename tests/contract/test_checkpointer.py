@@ -16,7 +16,7 @@ from langgraph.graph import END, START, StateGraph
 from tests.encryptions import CIPHERS
 from tests.savers import SAVERS, saver_of
 from threadloom.checkpointer import Saver
-from threadloom.checkpointer.memory import Lru
+from threadloom.checkpointer.cache import Lru
 from threadloom.errors import LostLeaseError
 
 pytestmark = pytest.mark.anyio

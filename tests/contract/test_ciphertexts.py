@@ -85,8 +85,8 @@ async def filled(storage):
         await tx.lineage.put(
             CheckpointPut(
                 thread_id="t",
-                ns="",
-                cid="1",
+                namespace="",
+                checkpoint_id="1",
                 parent=None,
                 body_type="t",
                 body=b"clear",
@@ -96,7 +96,7 @@ async def filled(storage):
             )
         )
         write = PendingWrite("task", 0, "c", "t", b"clear", "")
-        await tx.lineage.put_writes(WritesPut(thread_id="t", ns="", cid="1", writes=[write]))
+        await tx.lineage.put_writes(WritesPut(thread_id="t", namespace="", checkpoint_id="1", writes=[write]))
 
     await storage.write(work)
 

@@ -21,8 +21,10 @@ async def storage(tmp_path):
     await storage.close()
 
 
-ALL = dict.fromkeys(("threads", "forks", "states", "segs", "heads", "cks", "writes", "blobs", "run_spans"), 0)
-ONE_COPY = {"threads": 1, "forks": 1, "segs": 1, "heads": 1}
+ALL = dict.fromkeys(
+    ("threads", "forks", "states", "segments", "heads", "checkpoints", "writes", "blobs", "run_spans"), 0
+)
+ONE_COPY = {"threads": 1, "forks": 1, "segments": 1, "heads": 1}
 """The rows that a copy adds."""
 
 
@@ -36,7 +38,7 @@ async def thread_of(storage, length):
         for number in range(length):
             put = copied.checkpoint(storage, name, f"{length}-{number:06}", parent)
             await tx.lineage.put(put)
-            parent = put.cid
+            parent = put.checkpoint_id
 
     await storage.write(work)
     return name
@@ -77,7 +79,9 @@ async def test_a_copy_costs_the_same_at_any_length(storage):
         thread = await thread_of(storage, length)
         copy, statements, changed, rows = await cost_of(storage, thread)
         history = await storage.read(lambda tx, copy=copy: tx.lineage.history(copy.thread_id, limit=3))
-        assert [row.cid for row in history] == [f"{length}-{number:06}" for number in range(length - 1, length - 4, -1)]
+        assert [row.checkpoint_id for row in history] == [
+            f"{length}-{number:06}" for number in range(length - 1, length - 4, -1)
+        ]
         assert len(copy.values_json) == 20_002
         costs.append((statements, changed, rows))
     assert costs[0] == costs[1] == costs[2]
@@ -98,5 +102,5 @@ async def test_a_thousand_copies_take_as_many_statements_as_one(storage):
             assert rows == ALL | made
             assert copy.forked_from.checkpoint_id == (at or "10-000009")
             found = await storage.read(lambda tx, copy=copy: tx.lineage.latest(copy.thread_id, ""))
-            assert found.cid == copy.forked_from.checkpoint_id
+            assert found.checkpoint_id == copy.forked_from.checkpoint_id
             assert await storage.read(lambda tx, copy=copy: tx.threads.get(copy.thread_id)) == copy

@@ -14,8 +14,8 @@ from threadloom.types import SYSTEM
 
 pytestmark = pytest.mark.anyio
 
-TABLES = ("threads", "forks", "states", "segs", "heads", "cks", "writes", "blobs", "run_spans")
-ONE_COPY = {"threads": 1, "forks": 1, "segs": 1, "heads": 1}
+TABLES = ("threads", "forks", "states", "segments", "heads", "checkpoints", "writes", "blobs", "run_spans")
+ONE_COPY = {"threads": 1, "forks": 1, "segments": 1, "heads": 1}
 """The rows that a copy adds."""
 
 # Rows that were put in, changed, taken out, and read with and without an index: of tables that a copy has to do with.
@@ -28,10 +28,11 @@ FROM pg_stat_user_tables WHERE schemaname = 'threadloom' AND relname = ANY($1::t
 # The rest of a history, made by the database itself.
 LENGTHEN = """
 WITH made AS (
-    INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
-    SELECT nextval('positions'), k.seg, k.ns, $1 || '-' || lpad(n::text, 6, '0'), k.cid, k.btype, k.body, k.channels,
+    INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta)
+    SELECT nextval('positions'), k.seg, k.namespace, $1 || '-' || lpad(n::text, 6, '0'), k.checkpoint_id,
+        k.body_type, k.body, k.channels,
         ARRAY[$2::bigint + n], k.small_channels, k.small_bytes, k.meta
-    FROM generate_series(1, $3::integer) n, (SELECT * FROM cks WHERE cid = $1 || '-000000') k
+    FROM generate_series(1, $3::integer) n, (SELECT * FROM checkpoints WHERE checkpoint_id = $1 || '-000000') k
     ORDER BY n
     RETURNING pos, blobs[1] AS id
 )
@@ -110,8 +111,10 @@ async def test_a_copy_costs_the_same_at_any_length(storage, monkeypatch):
     for length in (10, 1_000, 100_000):
         thread = await thread_of(storage, length)
         copy, trips, work, rows = await cost_of(storage, thread, monkeypatch)
-        history = await storage.read(lambda tx, copy=copy: tx.lineage.history(copy.thread_id, ns="", limit=3))
-        assert [row.cid for row in history] == [f"{length}-{number:06}" for number in range(length - 1, length - 4, -1)]
+        history = await storage.read(lambda tx, copy=copy: tx.lineage.history(copy.thread_id, namespace="", limit=3))
+        assert [row.checkpoint_id for row in history] == [
+            f"{length}-{number:06}" for number in range(length - 1, length - 4, -1)
+        ]
         assert len(copy.values_json) == 20_002
         costs.append((trips, work, rows))
     assert costs[0] == costs[1] == costs[2]
@@ -136,5 +139,5 @@ async def test_a_thousand_copies_take_as_many_round_trips_as_one(storage, monkey
             assert {table: number for table, number in rows.items() if number} == made
             assert copy.forked_from.checkpoint_id == (at or "10-000009")
             found = await storage.read(lambda tx, copy=copy: tx.lineage.latest(copy.thread_id, ""))
-            assert found.cid == copy.forked_from.checkpoint_id
+            assert found.checkpoint_id == copy.forked_from.checkpoint_id
             assert await storage.read(lambda tx, copy=copy: tx.threads.get(copy.thread_id)) == copy

@@ -91,7 +91,7 @@ def refuse(value):
 async def test_all_or_none(source, guard, count, request_, refusal):
     with pytest.raises(refusal):
         await service(source, guard()).copy_many(ANN, "source", count, request_)
-    for table, number in {"threads": 1, "heads": 1, "segs": 1, "forks": 0}.items():
+    for table, number in {"threads": 1, "heads": 1, "segments": 1, "forks": 0}.items():
         assert rows_of(source, f"SELECT count(*) FROM {table}") == [(number,)]
 
 

@@ -13,9 +13,9 @@ from threadloom.storage.sqlite import database
 pytestmark = pytest.mark.anyio
 
 
-def put(cid, parent=None):
+def put(checkpoint_id, parent=None):
     async def work(tx):
-        await tx.lineage.put(checkpoint("t", cid, parent))
+        await tx.lineage.put(checkpoint("t", checkpoint_id, parent))
 
     return work
 
@@ -29,7 +29,7 @@ def ignore(error):
 
 
 def ids(rows):
-    return [row.cid for row in rows]
+    return [row.checkpoint_id for row in rows]
 
 
 async def history(storage):

@@ -131,13 +131,13 @@ async def test_those_of_what_goes_go_too_the_pending_ones_once_they_are_made(sto
     gone = {"run": "r", "thread": "t"}[kind]
     await storage.write(lambda tx: getattr(tx.deliveries, f"delete_of_{kind}")(gone, 60))
     assert await ids(storage) == ["others", "due"]
-    await storage.write(lambda tx: tx.deliveries.drop_expired(70))
+    await storage.write(lambda tx: tx.deliveries.delete_expired(70))
     assert await ids(storage) == ["others", "due"]
     [due] = await storage.write(lambda tx: tx.deliveries.claim("w", 10, 20, 1))
     made = msgspec.structs.replace(due, status="delivered", expires_at=1000)
     assert await storage.write(lambda tx: tx.deliveries.note(made))
-    assert await storage.write(lambda tx: tx.deliveries.drop_expired(59)) == 0
-    assert await storage.write(lambda tx: tx.deliveries.drop_expired(60)) == 1
+    assert await storage.write(lambda tx: tx.deliveries.delete_expired(59)) == 0
+    assert await storage.write(lambda tx: tx.deliveries.delete_expired(60)) == 1
     assert await ids(storage) == ["others"]
 
 

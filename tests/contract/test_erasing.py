@@ -4,7 +4,7 @@ import pytest
 
 from tests.clocks import ManualClock
 from threadloom.errors import Conflict, Denied, NotFound
-from threadloom.services.erasing import EraseService
+from threadloom.services.cascade_delete import CascadeDeleteService
 from threadloom.storage.filters import Equals
 from threadloom.types import Caller, ForkedFrom, Thread
 
@@ -47,9 +47,11 @@ async def erase(storage, guard, thread_id="a"):
         stopped.append(thread_id)
 
     stopped = []
-    service = EraseService(storage=storage, guard=guard, clock=ManualClock(), stop_runs=stop, gone=lambda _: None)
+    service = CascadeDeleteService(
+        storage=storage, guard=guard, clock=ManualClock(), stop_runs=stop, gone=lambda _: None
+    )
     try:
-        return sorted(await service.erase(ANN, thread_id))
+        return sorted(await service.delete_with_copies(ANN, thread_id))
     except Exception:
         assert stopped == [], "runs were stopped for nothing"
         raise

@@ -40,10 +40,12 @@ async def filled(storage, length):
     async def work(tx):
         for number in range(length):
             run = f"run-{length}-{number // 10}"
-            cid, ns = name(length, number), ns_of(number)
+            checkpoint_id, namespace = name(length, number), ns_of(number)
             meta = {"run_id": run, "source": "loop"}
-            await tx.lineage.put(checkpoint(thread, cid, ns=ns, meta=meta, run_id=run))
-            await tx.lineage.put_writes(writes(thread, cid, ("task", 0, b"x"), ns=ns, run_id=run))
+            await tx.lineage.put(checkpoint(thread, checkpoint_id, namespace=namespace, meta=meta, run_id=run))
+            await tx.lineage.put_writes(
+                writes(thread, checkpoint_id, ("task", 0, b"x"), namespace=namespace, run_id=run)
+            )
 
     await storage.write(work)
     return thread
@@ -78,13 +80,15 @@ def operations(thread, length):
         "latest": lambda tx: tx.lineage.latest(thread, ""),
         "latest of no such namespace": lambda tx: tx.lineage.latest(thread, "none"),
         "by id": lambda tx: tx.lineage.get(thread, "", name(length, middle)),
-        "page": lambda tx: tx.lineage.history(thread, ns="", limit=5),
-        "page before": lambda tx: tx.lineage.history(thread, ns="", limit=5, before=name(length, middle)),
+        "page": lambda tx: tx.lineage.history(thread, namespace="", limit=5),
+        "page before": lambda tx: tx.lineage.history(thread, namespace="", limit=5, before=name(length, middle)),
         "page of all": lambda tx: tx.lineage.history(thread, limit=5),
         "page of all before": lambda tx: tx.lineage.history(thread, limit=5, before=name(length, middle)),
-        "page of an id": lambda tx: tx.lineage.history(thread, ns="", cid=name(length, middle), limit=5),
-        "page of an id in all": lambda tx: tx.lineage.history(thread, cid=name(length, middle), limit=5),
-        "page by metadata": lambda tx: tx.lineage.history(thread, ns="", limit=5, metadata={"source": "loop"}),
+        "page of an id": lambda tx: tx.lineage.history(
+            thread, namespace="", checkpoint_id=name(length, middle), limit=5
+        ),
+        "page of an id in all": lambda tx: tx.lineage.history(thread, checkpoint_id=name(length, middle), limit=5),
+        "page by metadata": lambda tx: tx.lineage.history(thread, namespace="", limit=5, metadata={"source": "loop"}),
         "exists": lambda tx: tx.lineage.exists(thread),
         "wrote": lambda tx: tx.lineage.wrote(thread, last_run),
         "put": lambda tx: tx.lineage.put(checkpoint(thread, "new", meta={"run_id": "new"}, run_id="new")),

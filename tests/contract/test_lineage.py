@@ -11,24 +11,24 @@ from threadloom.types import Run
 pytestmark = pytest.mark.anyio
 
 
-def checkpoint(thread, cid, parent=None, *, ns="", meta=None, **fields):
+def checkpoint(thread, checkpoint_id, parent=None, *, namespace="", meta=None, **fields):
     fields = {"refs": {}, "blobs": []} | fields
     return CheckpointPut(
         thread_id=thread,
-        ns=ns,
-        cid=cid,
+        namespace=namespace,
+        checkpoint_id=checkpoint_id,
         parent=parent,
         body_type="t",
-        body=cid.encode(),
+        body=checkpoint_id.encode(),
         meta=to_json(meta or {}),
         **fields,
     )
 
 
-def writes(thread, cid, *items, ns="", **fields):
+def writes(thread, checkpoint_id, *items, namespace="", **fields):
     """Writes given as (task, index, data)."""
     made = [PendingWrite(task, idx, "channel", "t", data, "") for task, idx, data in items]
-    return WritesPut(thread_id=thread, ns=ns, cid=cid, writes=made, **fields)
+    return WritesPut(thread_id=thread, namespace=namespace, checkpoint_id=checkpoint_id, writes=made, **fields)
 
 
 async def put(storage, *items):
@@ -40,11 +40,11 @@ async def put(storage, *items):
 
 
 async def ids(storage, thread, **query):
-    return [row.cid for row in await storage.read(lambda tx: tx.lineage.history(thread, **query))]
+    return [row.checkpoint_id for row in await storage.read(lambda tx: tx.lineage.history(thread, **query))]
 
 
-async def data(storage, thread, cid, ns=""):
-    row = await storage.read(lambda tx: tx.lineage.get(thread, ns, cid))
+async def data(storage, thread, checkpoint_id, namespace=""):
+    row = await storage.read(lambda tx: tx.lineage.get(thread, namespace, checkpoint_id))
     return [(write.task_id, write.idx, write.data) for write in row.writes]
 
 
@@ -145,10 +145,10 @@ async def test_a_cut_takes_everything_up_to_the_checkpoint_in_all_namespaces(sto
         storage,
         checkpoint("t", "1"),
         writes("t", "1", ("a", 0, b"result of 1")),
-        checkpoint("t", "inner-1", ns="inner"),
+        checkpoint("t", "inner-1", namespace="inner"),
         checkpoint("t", "2", "1"),
         writes("t", "2", ("b", 0, b"result of 2"), ("b", -1, b"error of 2")),
-        checkpoint("t", "inner-2", "inner-1", ns="inner"),
+        checkpoint("t", "inner-2", "inner-1", namespace="inner"),
         checkpoint("t", "3", "2"),
     )
     assert await copy(storage, "t", "cut", "2") == "2"
@@ -167,7 +167,7 @@ async def test_what_overtook_a_root_checkpoint_stands_after_it(storage):
         storage,
         checkpoint("t", "1"),
         writes("t", "2", ("fast", 0, b"x")),
-        checkpoint("t", "inner", ns="inner"),
+        checkpoint("t", "inner", namespace="inner"),
         checkpoint("t", "2", "1", early=[("inner", "inner")]),
     )
     assert await ids(storage, "t") == ["inner", "2", "1"]
@@ -175,11 +175,11 @@ async def test_what_overtook_a_root_checkpoint_stands_after_it(storage):
     assert await ids(storage, "cut") == ["2", "1"]
     assert await data(storage, "cut", "2") == []
     assert await data(storage, "t", "2") == [("fast", 0, b"x")]
-    assert await ids(storage, "t", ns="inner", before="2") == []
+    assert await ids(storage, "t", namespace="inner", before="2") == []
 
 
 async def test_a_copy_that_cannot_be_made(storage):
-    await put(storage, checkpoint("t", "1"), checkpoint("t", "inner", ns="inner"), checkpoint("other", "x"))
+    await put(storage, checkpoint("t", "1"), checkpoint("t", "inner", namespace="inner"), checkpoint("other", "x"))
     for at in ("none", "inner", "x"):
         with pytest.raises(KeyError):
             await copy(storage, "t", "copy", at)
@@ -202,7 +202,7 @@ async def test_a_thousand_generations(storage, lineage_tables):
     await storage.write(work)
     assert await ids(storage, "999", limit=3) == ["999", "998", "997"]
     assert len(await ids(storage, "999")) == 1000
-    assert (await storage.read(lambda tx: tx.lineage.get("999", "", "0"))).cid == "0"
+    assert (await storage.read(lambda tx: tx.lineage.get("999", "", "0"))).checkpoint_id == "0"
     assert len(await ids(storage, "500")) == 501
 
     async def forget(tx):
@@ -251,7 +251,7 @@ async def test_a_deleted_run_vanishes_from_its_thread_and_from_no_copy(storage):
         storage,
         checkpoint("t", "1", meta={"run_id": "first"}, run_id="first"),
         checkpoint("t", "2", "1", meta={"run_id": "second"}, run_id="second"),
-        checkpoint("t", "inner", ns="inner", meta={"run_id": "second"}, run_id="second"),
+        checkpoint("t", "inner", namespace="inner", meta={"run_id": "second"}, run_id="second"),
         checkpoint("t", "3", "2", meta={"run_id": "third"}, run_id="third"),
     )
     await copy(storage, "t", "copy")
@@ -284,8 +284,8 @@ async def test_a_prune_keeps_the_newest_of_each_namespace_without_parent(storage
     await put(
         storage,
         checkpoint("t", "1", refs={"c": blob.id}, blobs=[blob]),
-        checkpoint("t", "inner-1", ns="inner"),
-        checkpoint("t", "inner-2", "inner-1", ns="inner"),
+        checkpoint("t", "inner-1", namespace="inner"),
+        checkpoint("t", "inner-2", "inner-1", namespace="inner"),
         checkpoint("t", "2", "1", refs={"c": blob.id}),
         writes("t", "2", ("ask", -3, b"question")),
     )
@@ -294,7 +294,10 @@ async def test_a_prune_keeps_the_newest_of_each_namespace_without_parent(storage
     await storage.write(lambda tx: tx.lineage.prune("t"))
     await storage.write(lambda tx: tx.lineage.prune("t"))
     rows = await storage.read(lambda tx: tx.lineage.history("t"))
-    assert [(row.ns, row.cid, row.parent) for row in rows] == [("", "2", None), ("inner", "inner-2", None)]
+    assert [(row.namespace, row.checkpoint_id, row.parent) for row in rows] == [
+        ("", "2", None),
+        ("inner", "inner-2", None),
+    ]
     assert [(kept.type, kept.data) for kept in rows[0].blobs.values()] == [("t", b"value")]
     assert await data(storage, "t", "2") == [("ask", -3, b"question")]
     assert await storage.read(lambda tx: tx.lineage.history("copy")) == before
@@ -309,7 +312,7 @@ async def test_order_is_by_storing_and_an_unknown_before_cuts_by_id(storage):
     assert await ids(storage, "t", before="a") == ["d", "b"]
     assert await ids(storage, "t", before="d") == ["b"]
     assert await ids(storage, "t", before="c") == ["a", "b"]
-    assert await ids(storage, "t", cid="d") == ["d"]
+    assert await ids(storage, "t", checkpoint_id="d") == ["d"]
     assert await ids(storage, "t", limit=0) == []
 
 
@@ -337,9 +340,9 @@ async def test_everything_lists_all_threads_newest_first(storage):
 
     async def listed(**query):
         rows = await storage.read(lambda tx: tx.lineage.everything(**query))
-        return sorted((-row.pos, row.thread_id, row.cid) for row in rows)
+        return sorted((-row.pos, row.thread_id, row.checkpoint_id) for row in rows)
 
-    assert [(thread, cid) for _, thread, cid in await listed()] == [
+    assert [(thread, checkpoint_id) for _, thread, checkpoint_id in await listed()] == [
         ("copy", "3"),
         ("t", "3"),
         ("u", "2"),
@@ -347,7 +350,7 @@ async def test_everything_lists_all_threads_newest_first(storage):
         ("t", "1"),
     ]
     assert len(await listed(limit=2)) == 2
-    assert [cid for *_, cid in await listed(metadata={"k": 1})] == ["3", "3"]
+    assert [checkpoint_id for *_, checkpoint_id in await listed(metadata={"k": 1})] == ["3", "3"]
 
 
 async def test_usage_counts_what_a_thread_reaches_and_what_it_inherited(storage):

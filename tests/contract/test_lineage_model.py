@@ -61,16 +61,16 @@ class Pair:
     # --- operations ---
 
     async def do_put(self, thread, history, b, c):
-        ns = NAMESPACES[b % len(NAMESPACES)]
-        seen = [] if history is None else [event for event in history.checkpoints() if event.ns == ns]
+        namespace = NAMESPACES[b % len(NAMESPACES)]
+        seen = [] if history is None else [event for event in history.checkpoints() if event.namespace == namespace]
         parent = seen[(b // 7) % len(seen)] if seen and c % 4 == 0 else seen[0] if seen else None
         if c % 9 == 0:
             self.run = f"run-{next(self.runs)}"
-        await self.put(thread, ns, next(self.ids), parent, c)
+        await self.put(thread, namespace, next(self.ids), parent, c)
 
-    async def put(self, thread, ns, cid, parent, c, early=None, known=None):
+    async def put(self, thread, namespace, checkpoint_id, parent, c, early=None, known=None):
         values, refs, blobs = {}, {}, []
-        row = None if parent is None else await self.read("get", thread, ns, parent.cid)
+        row = None if parent is None else await self.read("get", thread, namespace, parent.checkpoint_id)
         if known is None and row is not None:
             known = (row.era, row.refs, parent.values)
         if known is not None and c % 3:
@@ -80,7 +80,7 @@ class Pair:
         new_channels = [channel for bit, channel in enumerate(("x", "y")) if c >> bit & 1]
         for channel in new_channels:
             blob = self.storage.new_blob_id()
-            data = f"{cid}.{channel}.{blob}".encode()
+            data = f"{checkpoint_id}.{channel}.{blob}".encode()
             base = known[1].get(channel) if known is not None and c // 4 % 3 else None
             before = b"" if base is None else known[2][channel]
             inherited = inherited or base is not None
@@ -93,11 +93,11 @@ class Pair:
             "put",
             CheckpointPut(
                 thread_id=thread,
-                ns=ns,
-                cid=cid,
-                parent=None if parent is None else parent.cid,
+                namespace=namespace,
+                checkpoint_id=checkpoint_id,
+                parent=None if parent is None else parent.checkpoint_id,
                 body_type="t",
-                body=cid.encode(),
+                body=checkpoint_id.encode(),
                 refs=refs,
                 blobs=blobs,
                 meta=to_json(meta),
@@ -108,24 +108,30 @@ class Pair:
         )
         history = self.threads.setdefault(thread, History())
         history.begin(self.run)
-        history.events.append(Checkpoint(ns, cid, None if parent is None else parent.cid, meta, dict(values)))
+        history.events.append(
+            Checkpoint(namespace, checkpoint_id, None if parent is None else parent.checkpoint_id, meta, dict(values))
+        )
 
     async def do_put_fast(self, thread, history, b, c):
         """Writes and an inner checkpoint are there before the root checkpoint that they build on."""
-        root, inner, ns = next(self.ids), next(self.ids), "inner:1"
-        seen = [] if history is None else [event for event in history.checkpoints() if event.ns == ""]
+        root, inner, namespace = next(self.ids), next(self.ids), "inner:1"
+        seen = [] if history is None else [event for event in history.checkpoints() if event.namespace == ""]
         await self.write("put_writes", self.writes_put(thread, "", root, [("t1", 0, b"fast")]))
-        await self.put(thread, ns, inner, None, c)
-        await self.write("put_writes", self.writes_put(thread, ns, inner, [("t2", 0, b"inner")]))
+        await self.put(thread, namespace, inner, None, c)
+        await self.write("put_writes", self.writes_put(thread, namespace, inner, [("t2", 0, b"inner")]))
         moved = self.threads[thread].events.pop()
-        await self.put(thread, "", root, seen[0] if seen else None, b, early=[(ns, inner)])
-        self.threads[thread].events += [Write("", root, "t1", 0, b"fast"), moved, Write(ns, inner, "t2", 0, b"inner")]
+        await self.put(thread, "", root, seen[0] if seen else None, b, early=[(namespace, inner)])
+        self.threads[thread].events += [
+            Write("", root, "t1", 0, b"fast"),
+            moved,
+            Write(namespace, inner, "t2", 0, b"inner"),
+        ]
 
-    def writes_put(self, thread, ns, cid, writes):
+    def writes_put(self, thread, namespace, checkpoint_id, writes):
         return WritesPut(
             thread_id=thread,
-            ns=ns,
-            cid=cid,
+            namespace=namespace,
+            checkpoint_id=checkpoint_id,
             writes=[PendingWrite(task, idx, "x", "t", data, "") for task, idx, data in writes],
             run_id=self.run,
         )
@@ -155,13 +161,13 @@ class Pair:
         seen = [] if history is None else [event for event in history.checkpoints() if not history.writes(event.key)]
         if seen:
             old = seen[b % len(seen)]
-            parent = history.find(old.ns, old.parent) if old.parent else None
-            await self.put(thread, old.ns, old.cid, parent, c)
+            parent = history.find(old.namespace, old.parent) if old.parent else None
+            await self.put(thread, old.namespace, old.checkpoint_id, parent, c)
 
     async def do_stale(self, thread, history, b, c):
         """What was read some time ago is used now: right, or refused."""
         if history is not None and (seen := history.checkpoints()):
-            row = await self.read("get", thread, seen[0].ns, seen[0].cid)
+            row = await self.read("get", thread, seen[0].namespace, seen[0].checkpoint_id)
             self.held.append((thread, row.era, row.refs, seen[0].values))
         thread, *known = self.held[b % len(self.held)] if self.held else (thread, 0, {}, {})
         if known[1]:
@@ -185,14 +191,14 @@ class Pair:
     def compare_copies(self, history, at, targets, newest):
         for target in targets:
             self.threads[target] = history.copy(at)
-            roots = [event for event in self.threads[target].checkpoints() if event.ns == ""]
-            assert newest == (roots[0].cid if roots else None)
+            roots = [event for event in self.threads[target].checkpoints() if event.namespace == ""]
+            assert newest == (roots[0].checkpoint_id if roots else None)
 
     async def do_copy_at(self, thread, history, b, c):
-        roots = [] if history is None else [event for event in history.checkpoints() if event.ns == ""]
+        roots = [] if history is None else [event for event in history.checkpoints() if event.namespace == ""]
         if roots:
             copy = self.do_copy_many if c % 2 else self.do_copy
-            await copy(thread, history, b, c, at=roots[b % len(roots)].cid)
+            await copy(thread, history, b, c, at=roots[b % len(roots)].checkpoint_id)
 
     async def do_delete(self, thread, history, b, c):
         await self.write("delete", thread)
@@ -231,13 +237,13 @@ class Pair:
 
     def shown(self, history, event):
         writes = [(write.task_id, write.idx, write.data) for write in history.writes(event.key)]
-        return event.ns, event.cid, event.parent, event.meta, event.values, writes
+        return event.namespace, event.checkpoint_id, event.parent, event.meta, event.values, writes
 
     def read_as(self, row):
         values = {channel: whole(row, blob) for channel, blob in row.refs.items()}
         writes = [(write.task_id, write.idx, write.data) for write in row.writes]
-        assert row.body == row.cid.encode()
-        return row.ns, row.cid, row.parent, row.meta, values, writes
+        assert row.body == row.checkpoint_id.encode()
+        return row.namespace, row.checkpoint_id, row.parent, row.meta, values, writes
 
     async def compare_histories(self):
         for thread in NAMES:
@@ -254,35 +260,39 @@ class Pair:
             expected = [self.shown(history, event) for event in events]
             assert await self.read("exists", thread) == bool(events)
             for event, wanted in zip(events[:SMALL], expected, strict=False):
-                assert self.read_as(await self.read("get", thread, event.ns, event.cid)) == wanted
-            for ns in dict.fromkeys(NAMESPACES):
-                part = [shown for shown in expected if shown[0] == ns]
-                newest = await self.read("latest", thread, ns)
+                assert self.read_as(await self.read("get", thread, event.namespace, event.checkpoint_id)) == wanted
+            for namespace in dict.fromkeys(NAMESPACES):
+                part = [shown for shown in expected if shown[0] == namespace]
+                newest = await self.read("latest", thread, namespace)
                 assert (newest and self.read_as(newest)) == (part[0] if part else None)
-                await self.compare_pages(thread, ns, part)
-                await self.compare_path(thread, history, ns)
+                await self.compare_pages(thread, namespace, part)
+                await self.compare_path(thread, history, namespace)
             await self.compare_usage(thread, history, events)
 
-    async def compare_pages(self, thread, ns, part):
+    async def compare_pages(self, thread, namespace, part):
         for index in range(0, len(part), 3):
-            rows = await self.read("history", thread, ns=ns, before=part[index][1], limit=2)
+            rows = await self.read("history", thread, namespace=namespace, before=part[index][1], limit=2)
             assert [self.read_as(row) for row in rows] == part[index + 1 : index + 3]
-        rows = await self.read("history", thread, ns=ns, metadata={"step": 1, "thread_id": thread}, limit=3)
+        rows = await self.read(
+            "history", thread, namespace=namespace, metadata={"step": 1, "thread_id": thread}, limit=3
+        )
         assert [self.read_as(row) for row in rows] == [shown for shown in part if shown[3]["step"] == 1][:3]
-        assert await self.read("history", thread, ns=ns, metadata={"thread_id": "another"}) == []
+        assert await self.read("history", thread, namespace=namespace, metadata={"thread_id": "another"}) == []
 
-    async def compare_path(self, thread, history, ns):
-        newest = next((event for event in history.checkpoints() if event.ns == ns), None)
+    async def compare_path(self, thread, history, namespace):
+        newest = next((event for event in history.checkpoints() if event.namespace == namespace), None)
         if newest is None:
             return
         for channel in ("x", "y"):
-            ids, value = history.path(ns, newest.cid, channel)
-            rows = await self.read("path", thread, ns, newest.cid, [channel])
-            assert [row.cid for row in rows] == ids
+            ids, value = history.path(namespace, newest.checkpoint_id, channel)
+            rows = await self.read("path", thread, namespace, newest.checkpoint_id, [channel])
+            assert [row.checkpoint_id for row in rows] == ids
             if value is not None:
                 assert whole(rows[-1], rows[-1].refs[channel]) == value
             for row in rows:
-                wanted = [(write.task_id, write.idx, write.data) for write in history.writes((ns, row.cid))]
+                wanted = [
+                    (write.task_id, write.idx, write.data) for write in history.writes((namespace, row.checkpoint_id))
+                ]
                 assert [(w.task_id, w.idx, w.data) for w in row.writes if w.channel == "x"] == (
                     wanted if channel == "x" else []
                 )

@@ -11,8 +11,8 @@ from tests.storages import rows_of
 from threadloom.checkpointer import Saver
 from threadloom.engine.admission import NoStarter, admit
 from threadloom.errors import Conflict
-from threadloom.services import erasing
-from threadloom.services.erasing import EraseService
+from threadloom.services import cascade_delete
+from threadloom.services.cascade_delete import CascadeDeleteService
 from threadloom.storage.threads import ThreadQuery
 from threadloom.types import Caller, ForkedFrom
 
@@ -79,7 +79,7 @@ def eraser(storage, stop=None):
     async def nothing_runs(thread_id):
         return
 
-    return EraseService(
+    return CascadeDeleteService(
         storage=storage, guard=Willing(), clock=ManualClock(), stop_runs=stop or nothing_runs, gone=lambda _: None
     )
 
@@ -93,7 +93,7 @@ async def family(storage):
 async def test_a_thread_goes_with_thousands_of_copies(storage, lineage_tables):
     await family(storage)
     await storage.write(lambda tx: tx.threads.insert(thread("other")))
-    erased = await eraser(storage).erase(ANN, "source")
+    erased = await eraser(storage).delete_with_copies(ANN, "source")
     assert sorted(erased) == sorted(["source", *NAMES])
     assert await count(storage) == 1
     assert rows_of(storage, "SELECT count(*) FROM forks") == [(0,)]
@@ -115,7 +115,7 @@ async def test_a_thousand_copies_are_made_at_once(storage):
 
 
 async def test_copies_made_meanwhile_go_too(storage, lineage_tables, monkeypatch):
-    monkeypatch.setattr(erasing, "AT_ONCE", 10)
+    monkeypatch.setattr(cascade_delete, "AT_ONCE", 10)
     names = NAMES[:35]
     await storage.write(lambda tx: tx.threads.insert(thread("source")))
     fork = ForkedFrom(thread_id="source", checkpoint_id=None, at=1)
@@ -126,26 +126,26 @@ async def test_copies_made_meanwhile_go_too(storage, lineage_tables, monkeypatch
         if thread_id == "t7" and (name := next(late, None)):
             await storage.write(lambda tx: tx.threads.insert(thread(name, forked_from=fork)))
 
-    erased = await eraser(storage, copied_while_runs_are_stopped).erase(ANN, "source")
+    erased = await eraser(storage, copied_while_runs_are_stopped).delete_with_copies(ANN, "source")
     assert sorted(erased) == sorted(["source", *names, "late1"])
     assert await count(storage) == 0
 
 
 async def test_the_thread_itself_goes_last(storage, monkeypatch):
     """So whoever is refused half-way, because something always runs there, asks again and nothing is forgotten."""
-    monkeypatch.setattr(erasing, "AT_ONCE", 10)
-    monkeypatch.setattr(erasing, "LOOKS", 3)
+    monkeypatch.setattr(cascade_delete, "AT_ONCE", 10)
+    monkeypatch.setattr(cascade_delete, "LOOKS", 3)
     names = NAMES[:35]
     await storage.write(lambda tx: tx.threads.insert(thread("source")))
     fork = ForkedFrom(thread_id="source", checkpoint_id=None, at=1)
     await in_portions(storage, lambda tx, name: tx.threads.insert(thread(name, forked_from=fork)), names)
     await storage.write(lambda tx: tx.runs.insert(run("r", names[3])))
     with pytest.raises(Conflict, match="in use all the time"):
-        await eraser(storage).erase(ANN, "source")
+        await eraser(storage).delete_with_copies(ANN, "source")
     assert await storage.read(lambda tx: tx.threads.get("source")) is not None
     assert await storage.read(lambda tx: tx.threads.get(names[3])) is not None
     await storage.write(lambda tx: tx.runs.delete("r"))
-    await eraser(storage).erase(ANN, "source")
+    await eraser(storage).delete_with_copies(ANN, "source")
     assert await count(storage) == 0
 
 
@@ -155,7 +155,7 @@ async def test_a_saver_prunes_thousands_of_threads(storage, lineage_tables, stra
     await in_portions(storage, lambda tx, name: tx.lineage.put(checkpoint(name, f"{name}-new")))
     await Saver(storage).aprune(NAMES, strategy=strategy)
     assert await ids(storage, NAMES[-1]) == ([f"{NAMES[-1]}-new"] if strategy == "keep_latest" else [])
-    assert lineage_tables.counts()["cks"] == (MANY if strategy == "keep_latest" else 0)
+    assert lineage_tables.counts()["checkpoints"] == (MANY if strategy == "keep_latest" else 0)
 
 
 async def test_a_saver_deletes_thousands_of_runs(storage, lineage_tables):
@@ -164,7 +164,7 @@ async def test_a_saver_deletes_thousands_of_runs(storage, lineage_tables):
     )
     await put(storage, checkpoint("kept", "c"))
     await Saver(storage).adelete_for_runs(NAMES)
-    assert lineage_tables.counts()["cks"] == 1
+    assert lineage_tables.counts()["checkpoints"] == 1
 
 
 async def test_a_batch_makes_a_thousand_runs(storage):

@@ -176,18 +176,20 @@ async def test_a_statement_that_failed_fails_the_transaction(storage):
 
 async def test_texts_may_hold_anything(storage):
     odd = "a\0b\ue000c\ue0000"
-    await put(storage, checkpoint(odd, odd, ns=odd, meta={odd: [odd, "\\u0000"]}, small={odd: 1}))
+    await put(storage, checkpoint(odd, odd, namespace=odd, meta={odd: [odd, "\\u0000"]}, small={odd: 1}))
     await storage.write(
-        lambda tx: tx.lineage.put(checkpoint(odd, "2", odd, ns=odd, early=[(odd, "x" + odd)])), single=True
+        lambda tx: tx.lineage.put(checkpoint(odd, "2", odd, namespace=odd, early=[(odd, "x" + odd)])), single=True
     )
-    several = [writes(odd, "2", (odd, 0, b"1"), ns=odd), writes(odd, odd, (odd, 0, b"0"), ns=odd)]
+    several = [writes(odd, "2", (odd, 0, b"1"), namespace=odd), writes(odd, odd, (odd, 0, b"0"), namespace=odd)]
     await asyncio.gather(
         *(storage.write(lambda tx, one=one: tx.lineage.put_writes(one), single=True) for one in several)
     )
     assert await data(storage, odd, "2", odd) == [(odd, 0, b"1")]
     assert await data(storage, odd, odd, odd) == [(odd, 0, b"0")]
     rows = await storage.read(lambda tx: tx.lineage.history(odd, metadata={odd: [odd]}))
-    assert [(row.cid, row.ns, row.meta, row.small) for row in rows] == [(odd, odd, {odd: [odd, "\\u0000"]}, {odd: 1})]
+    assert [(row.checkpoint_id, row.namespace, row.meta, row.small) for row in rows] == [
+        (odd, odd, {odd: [odd, "\\u0000"]}, {odd: 1})
+    ]
     assert (await storage.read(lambda tx: tx.lineage.latest(odd, odd))).parent == odd
     assert await storage.read(lambda tx: tx.lineage.history(odd, metadata={odd: ["\\u0001"]})) == []
 
@@ -256,7 +258,7 @@ async def test_a_closed_storage_refuses(storage):
 
 async def emptied(storage):
     """Waits until nothing of the lineage is left."""
-    tables = ("segs", "heads", "cks", "writes", "blobs", "run_spans", "dead_segs")
+    tables = ("segments", "heads", "checkpoints", "writes", "blobs", "run_spans", "dead_segments")
     deadline = time.monotonic() + 120
     while left := {table: n for table in tables if (n := rows_of(storage, f"SELECT count(*) FROM {table}")[0][0])}:
         assert time.monotonic() < deadline, left
@@ -270,7 +272,7 @@ async def test_much_is_freed_bit_by_bit(storage, monkeypatch):
     await copy(storage, "t", "copy", at="049")
     await storage.write(lambda tx: tx.lineage.delete("t"))
     deadline = time.monotonic() + 120
-    while rows_of(storage, "SELECT count(*) FROM cks") != [(50,)]:
+    while rows_of(storage, "SELECT count(*) FROM checkpoints") != [(50,)]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
     assert len(await ids(storage, "copy")) == 50
@@ -283,7 +285,7 @@ async def test_what_a_process_left_to_be_freed_is_freed_by_the_next(storage, sec
     monkeypatch.setattr(storage, "_collect_later", lambda: None)
     await put(storage, *(checkpoint("t", f"{n:03}") for n in range(100)))
     await storage.write(lambda tx: tx.lineage.delete("t"))
-    assert rows_of(storage, "SELECT count(*) FROM cks") == [(100,)]
+    assert rows_of(storage, "SELECT count(*) FROM checkpoints") == [(100,)]
     await second.close()
     await second.open()
     await emptied(storage)

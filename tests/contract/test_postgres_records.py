@@ -121,13 +121,13 @@ async def test_runs_that_wait_on_a_busy_thread_cost_a_claim_nothing(storage):
         [found] = await tx.runs.claim("w", 100, 200, 1)
         assert found.run_id == "other"
 
-    async def settle(tx):
+    async def finalize(tx):
         await tx.runs.set_status("first", "success", updated_at=1, ended_at=1)
 
     async def add(tx):
         await tx.runs.insert(run("last", "busy", due=6))
 
-    for work in (claim_one, lambda tx: tx.runs.outlook(100), settle, add):
+    for work in (claim_one, lambda tx: tx.runs.peek(100), finalize, add):
         assert await rows_read(storage, work) < 20
     assert [one.run_id for one in await claim(storage)] == ["w0"]
 
@@ -163,7 +163,7 @@ FILES = ("assistants", "crons", "deliveries", "events", "items", "runs", "tasks"
 WHOLE = {
     ("items", "living_vectors"): "all vectors of a length",
     ("deliveries", "release"): "only who is alone does this, when it starts",
-    ("deliveries", "due_anew"): "only after the clock was set back",
+    ("deliveries", "recompute_due"): "only after the clock was set back",
 }
 """Queries that may read all they find, and why."""
 SMALL = re.compile(r"(active|leases|ready\w*|pending\w*|running|expiry|expires|due|ended)$")
@@ -228,6 +228,6 @@ async def test_an_event_whose_time_is_over_keeps_its_number(storage):
     await storage.write(lambda tx: tx.threads.insert(made))
     await storage.write(lambda tx: tx.events.append([event(1), event(2)]))
     await storage.write(lambda tx: tx.events.expire("r", 10))
-    assert await storage.write(lambda tx: tx.events.drop_expired(11)) == 2
+    assert await storage.write(lambda tx: tx.events.delete_expired(11)) == 2
     [stored] = await storage.write(lambda tx: tx.events.append([event(1)]))
     assert (stored.seq, stored.ms, stored.n) == (3, 1, 3)

@@ -10,7 +10,7 @@ from tests.contract.test_channel_events import ALL, event, run
 from threadloom.auth.authorize import OPEN
 from threadloom.broker.local import LocalBroker
 from threadloom.config.settings import LimitSettings
-from threadloom.engine.events import Numbers
+from threadloom.engine.events import EventIds
 from threadloom.services import waiting
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.limits import Limits
@@ -28,7 +28,7 @@ class Told:
         self.storage = storage
         self.broker = broker
         parts = {"storage": storage, "guard": OPEN, "broker": broker, "limits": Limits(LimitSettings())}
-        self.streams = RunStreamService(**parts, numbers=Numbers(ManualClock()), runs=runs, end_event=True)
+        self.streams = RunStreamService(**parts, numbers=EventIds(ManualClock()), runs=runs, end_event=True)
         self.channels = EventStreamService(**parts)
 
     async def begin(self):

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from threadloom.storage.queue import Claim, Lease, Outlook, Renewal, Standing
+from threadloom.storage.queue import Claim, Lease, QueuePeek, Renewal, RunState
 from threadloom.types import Outcome, Run
 
 pytestmark = pytest.mark.anyio
@@ -82,15 +82,15 @@ async def test_a_claim_gives_attempt_fence_and_lease(storage):
 
 async def test_a_thread_has_one_running_run_and_the_first_made_that_is_due_comes_first(storage):
     await put(storage, run("a", "t", 30), run("b", "t", 20), run("c", "u", 25), run("later", "v", 101))
-    assert await storage.read(lambda tx: tx.runs.outlook(100)) == Outlook(True, 101)
+    assert await storage.read(lambda tx: tx.runs.peek(100)) == QueuePeek(True, 101)
     assert await claim_ids(storage, now=19) == []
     assert await claim_ids(storage, now=24) == ["b"]
     assert await claim_ids(storage) == ["c"]
-    assert await storage.read(lambda tx: tx.runs.outlook(100)) == Outlook(False, 101)
+    assert await storage.read(lambda tx: tx.runs.peek(100)) == QueuePeek(False, 101)
     await end(storage, "b")
     assert await claim_ids(storage) == ["a"]
     assert await claim_ids(storage, now=101) == ["later"]
-    assert await storage.read(lambda tx: tx.runs.outlook(101)) == Outlook(False, None)
+    assert await storage.read(lambda tx: tx.runs.peek(101)) == QueuePeek(False, None)
 
 
 async def test_of_two_that_are_due_the_first_made_goes_first(storage):
@@ -157,9 +157,9 @@ async def test_how_a_run_stands(storage):
     await storage.write(lambda tx: tx.runs.request_cancel("a", "rollback"))
 
     async def work(tx):
-        return [await tx.runs.standing(one) for one in ("a", "b", "none")]
+        return [await tx.runs.run_state(one) for one in ("a", "b", "none")]
 
-    assert await storage.read(work) == [Standing("running", a.fence, "rollback"), Standing("pending", 0, None), None]
+    assert await storage.read(work) == [RunState("running", a.fence, "rollback"), RunState("pending", 0, None), None]
 
 
 async def test_leases_are_renewed_for_those_who_hold_them(storage):
@@ -230,16 +230,16 @@ async def test_outcomes_come_and_go(storage):
     await storage.write(lambda tx: tx.runs.put_outcome(outcome))
     assert await found() == outcome
     await storage.write(lambda tx: tx.runs.expire_outcomes("t", 100))
-    assert await storage.write(lambda tx: tx.runs.drop_expired_outcomes(100)) == 0
+    assert await storage.write(lambda tx: tx.runs.delete_expired_outcomes(100)) == 0
     other = Outcome(run_id="r", thread_id="t", status="success", output_json=b"1", error=None, metadata={})
     await storage.write(lambda tx: tx.runs.put_outcome(other))
-    assert await storage.write(lambda tx: tx.runs.drop_expired_outcomes(101)) == 0
+    assert await storage.write(lambda tx: tx.runs.delete_expired_outcomes(101)) == 0
     assert await found() == other
     await storage.write(lambda tx: tx.runs.expire_outcomes("t", 100))
-    assert await storage.write(lambda tx: tx.runs.drop_expired_outcomes(101)) == 1
+    assert await storage.write(lambda tx: tx.runs.delete_expired_outcomes(101)) == 1
     assert await found() is None
     await storage.write(lambda tx: tx.runs.put_outcome(other))
-    await storage.write(lambda tx: tx.runs.drop_outcome("r"))
+    await storage.write(lambda tx: tx.runs.delete_outcome("r"))
     assert await found() is None
 
 
@@ -302,7 +302,7 @@ async def test_the_queue_does_what_it_is_meant_to(storage, seed):
             case "claim":
                 limit = chance.randint(1, 3)
                 if Queue.claim(copy(queue), now, 1):
-                    assert (await tx.runs.outlook(now)).claimable
+                    assert (await tx.runs.peek(now)).claimable
                 assert [one.run_id for one in await tx.runs.claim("w", now, now + 30, limit)] == queue.claim(now, limit)
             case "take" if run_id := queue.some(chance, "pending"):
                 one = queue.runs[run_id]

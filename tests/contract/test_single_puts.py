@@ -37,7 +37,7 @@ def strand(storage, thread, count, start=0):
 
 async def check(storage, thread, count):
     rows = await storage.read(lambda tx: tx.lineage.history(thread))
-    assert [row.cid for row in rows] == [f"{number:03}" for number in reversed(range(count))]
+    assert [row.checkpoint_id for row in rows] == [f"{number:03}" for number in reversed(range(count))]
     for number, row in zip(reversed(range(count)), rows, strict=True):
         assert row.blobs[row.refs["x"]].data == f"{thread} {number}".encode()
         assert row.small == {"y": 3}
@@ -60,7 +60,7 @@ async def test_one_thread_may_have_all_of_them(storage):
 async def test_what_was_early_stands_after_its_checkpoint(storage):
     await asyncio.gather(
         single(storage, writes("t", "1", ("fast", 0, b"result"))),
-        single(storage, checkpoint("t", "inner", ns="inner:1")),
+        single(storage, checkpoint("t", "inner", namespace="inner:1")),
         single(storage, checkpoint("t", "1", early=[("inner:1", "inner")])),
         single(storage, checkpoint("u", "1", early=[])),
     )
@@ -147,7 +147,7 @@ async def test_a_blocked_event_loop_holds_up_no_other_thread(storage):
     def aside():
         single_now(storage, checkpoint("t", "2", "0"))
         single_now(storage, checkpoint("u", "1"))
-        assert storage.read_now(lambda tx: tx.lineage.latest("u", "")).cid == "1"
+        assert storage.read_now(lambda tx: tx.lineage.latest("u", "")).checkpoint_id == "1"
         done.set()
 
     thread = threading.Thread(target=aside)

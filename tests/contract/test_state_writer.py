@@ -112,7 +112,7 @@ async def test_updates_of_two_processes_are_all_kept_in_one_line(house):
     await asyncio.gather(*updates)
     assert sorted(await house.words(), key=int) == [str(n) for n in range(16)]
     rows = await house.history()
-    assert [row.parent for row in rows] == [*(row.cid for row in rows[1:]), None]
+    assert [row.parent for row in rows] == [*(row.checkpoint_id for row in rows[1:]), None]
     assert [row.meta["step"] for row in rows] == list(range(15, -1, -1))
 
 

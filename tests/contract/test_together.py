@@ -144,7 +144,7 @@ async def test_whatever_happens_at_once_to_a_few_threads_and_their_copies_leaves
         async def put(tx):
             blob = Blob(storage.new_blob_id(), "t", b"value")
             fields = {"run_id": run_id, "meta": {"run_id": run_id}, "refs": {"x": blob.id}, "blobs": [blob]}
-            await tx.lineage.put(checkpoint(thread_id, f"c{number}", ns=chance.choice(["", "inner"]), **fields))
+            await tx.lineage.put(checkpoint(thread_id, f"c{number}", namespace=chance.choice(["", "inner"]), **fields))
 
         async def write(tx):
             task = ("task", chance.choice([0, -1]), b"x")

@@ -46,12 +46,12 @@ def silent(part):
     pass
 
 
-def put(storage, thread_id, cid, parent=None):
-    blob = Blob(storage.new_blob_id(), "bytes", cid.encode() * 100)
+def put(storage, thread_id, checkpoint_id, parent=None):
+    blob = Blob(storage.new_blob_id(), "bytes", checkpoint_id.encode() * 100)
     return CheckpointPut(
         thread_id=thread_id,
-        ns="",
-        cid=cid,
+        namespace="",
+        checkpoint_id=checkpoint_id,
         parent=parent,
         body_type="json",
         body=b"{}",
@@ -70,7 +70,7 @@ async def fill(storage):
         await tx.lineage.copy("t", "copy")
         await tx.lineage.put(put(storage, "copy", "3", "2"))
         await tx.events.append([Event(thread_id="t", run_id="v", name="values", mode="v2", data=b"1", ms=9)])
-        await tx.events.drop_of_run("v")
+        await tx.events.delete_of_run("v")
 
     await storage.write(work)
 
@@ -120,8 +120,8 @@ async def test_there_and_back_everything_is_the_same(uri, tmp_path):
     async with opened(SqliteStorage(last)) as storage:
         assert await seen(storage) == expected
     assert {name: one.digest for name, one in there.items()} == {name: one.digest for name, one in back.items()}
-    assert there["segs"].rows == 2, "the copy is a segment of its own, and shares the rest"
-    assert there["cks"].rows < len(expected[1]) + len(expected[2])
+    assert there["segments"].rows == 2, "the copy is a segment of its own, and shares the rest"
+    assert there["checkpoints"].rows < len(expected[1]) + len(expected[2])
 
 
 async def test_what_was_moved_goes_on(uri, tmp_path):
@@ -132,14 +132,17 @@ async def test_what_was_moved_goes_on(uri, tmp_path):
     async with opened(PostgresStorage(uri)) as storage:
         await storage.write(lambda tx: tx.lineage.put(put(storage, "copy", "4", "3")))
         latest = await storage.read(lambda tx: tx.lineage.latest("copy", ""))
-        assert (latest.cid, latest.pos > newest) == ("4", True)
+        assert (latest.checkpoint_id, latest.pos > newest) == ("4", True)
         assert [one.run_id for one in await storage.write(lambda tx: tx.runs.claim("w", 2**60, 2**61, 5))] == ["r"]
         [stored] = await storage.write(
             lambda tx: tx.events.append([Event(thread_id="t", run_id="r", name="values", data=b"1", ms=10)])
         )
         assert stored.seq == 5
         await storage.write(lambda tx: tx.lineage.delete("t"))
-        assert [row.cid for row in await storage.read(lambda tx: tx.lineage.history("copy"))][:2] == ["4", "3"]
+        assert [row.checkpoint_id for row in await storage.read(lambda tx: tx.lineage.history("copy"))][:2] == [
+            "4",
+            "3",
+        ]
 
 
 async def test_nothing_is_copied_to_where_something_is(uri, tmp_path):
@@ -200,10 +203,10 @@ async def test_every_table_and_column_is_moved(uri, tmp_path):
     known = {
         table: {*columns, *postgres.DERIVED.get(table, ())}
         for table, columns in transfer.TABLES.items()
-        if table not in ("cks", "floors")
+        if table not in ("checkpoints", "floors")
     }
     known["runs"] |= {"ready"}
-    known["cks"] = set(postgres.READ["cks"].split(", "))
+    known["checkpoints"] = set(postgres.READ["checkpoints"].split(", "))
     known["event_logs"] = {"thread_id", "seq", "ms", "n", "floor"}
-    own = {"migrations", "dead_segs"}
+    own = {"migrations", "dead_segments"}
     assert {table: columns for table, columns in here.items() if table not in own} == known

@@ -8,7 +8,7 @@ import pytest
 from tests.clocks import ManualClock
 from threadloom.auth.authorize import OPEN
 from threadloom.clock import MINUTE
-from threadloom.config.settings import ThreadTtl as Settings
+from threadloom.config.settings import ThreadTtlSettings as Settings
 from threadloom.services.requests import ThreadCreate, ThreadPatch, ThreadTtl
 from threadloom.services.threads import LAST_MOMENT, ThreadService
 from threadloom.services.ttl import ThreadSweeper
@@ -57,15 +57,15 @@ class House:
         return await self.storage.read(lambda tx: tx.threads.get(thread_id)) is not None
 
     async def history(self, thread_id):
-        return [row.cid for row in await self.storage.read(lambda tx: tx.lineage.history(thread_id))]
+        return [row.checkpoint_id for row in await self.storage.read(lambda tx: tx.lineage.history(thread_id))]
 
     async def checkpoints(self, thread_id, *cids):
         async def work(tx):
-            for parent, cid in zip([None, *cids], cids, strict=False):
+            for parent, checkpoint_id in zip([None, *cids], cids, strict=False):
                 put = CheckpointPut(
                     thread_id=thread_id,
-                    ns="",
-                    cid=cid,
+                    namespace="",
+                    checkpoint_id=checkpoint_id,
                     parent=parent,
                     body_type="json",
                     body=b"{}",

@@ -14,16 +14,16 @@ from tests.receiver import receiving
 from threadloom.auth.authorize import OPEN
 from threadloom.config.settings import (
     HttpSettings,
-    OwnSettings,
     RetentionSettings,
     Settings,
+    ThreadloomSettings,
     WebhookSettings,
     WebhookUrlRules,
 )
-from threadloom.engine.settle import Settled
+from threadloom.engine.finalize import FinalizedRun
 from threadloom.errors import Conflict, NotFound
-from threadloom.services.webhooks import DeliveryService, Webhooks
-from threadloom.services.webhooks.delivery import CLAIM_SECONDS, DELAYS, LOOK_SECONDS, shown
+from threadloom.services.webhooks import DeliveryService, WebhookSender
+from threadloom.services.webhooks.delivery import CLAIM_SECONDS, DELAYS, POLL_INTERVAL_SECONDS, shown
 from threadloom.services.webhooks.payload import payload
 from threadloom.storage.deliveries import DeliveryQuery
 from threadloom.types import SYSTEM, Run
@@ -40,7 +40,7 @@ def settings(tries=3, **http):
         graphs={},
         http=HttpSettings(**http),
         webhooks=WebhookSettings(url=WebhookUrlRules(disable_loopback=False)),
-        threadloom=OwnSettings(webhook_tries=tries, retention=RetentionSettings(deliveries_days=1)),
+        threadloom=ThreadloomSettings(webhook_tries=tries, retention=RetentionSettings(deliveries_days=1)),
     )
 
 
@@ -69,8 +69,8 @@ def clock():
 @contextlib.asynccontextmanager
 async def delivering(storage, clock, **options):
     """Webhooks that also look for what is due."""
-    alone = options.pop("alone", True)
-    async with Webhooks(settings(**options), storage, clock, alone=alone) as webhooks:
+    single_process = options.pop("alone", True)
+    async with WebhookSender(settings(**options), storage, clock, single_process=single_process) as webhooks:
         looking = asyncio.create_task(webhooks.run())
         try:
             yield webhooks
@@ -81,12 +81,12 @@ async def delivering(storage, clock, **options):
 
 async def end(storage, webhooks, **kwargs):
     """Ends a run as the worker does: stored, then begun. Gives its delivery."""
-    settled = Settled(run=run(**kwargs), status="success", error=None, values_json=b"{}")
-    settled.delivery = webhooks.made(settled)
-    if settled.delivery is not None:
-        await storage.write(lambda tx: tx.deliveries.insert(settled.delivery))
-    await webhooks.after_run(settled)
-    return settled.delivery
+    finalized = FinalizedRun(run=run(**kwargs), status="success", error=None, values_json=b"{}")
+    finalized.delivery = webhooks.made(finalized)
+    if finalized.delivery is not None:
+        await storage.write(lambda tx: tx.deliveries.insert(finalized.delivery))
+    await webhooks.after_run(finalized)
+    return finalized.delivery
 
 
 async def until(storage, delivery, hold, clock=None):
@@ -112,7 +112,7 @@ def test_a_run_is_told_of_in_full():
     config = {"configurable": {"graph_id": "g", **CALLER}}
     made = run(webhook="http://x/?key=1", config=config, context=CALLER | {"a": 1})
     error = {"error": "ValueError", "message": "ouch"}
-    told = json.loads(payload(Settled(run=made, status="error", error=error, values_json=b'{"n":1}'), 9))
+    told = json.loads(payload(FinalizedRun(run=made, status="error", error=error, values_json=b'{"n":1}'), 9))
     assert (told["run_id"], told["thread_id"], told["status"], told["values"]) == ("r", "t", "error", {"n": 1})
     assert told["error"] == error
     assert told["run_started_at"] < told["run_ended_at"]
@@ -122,7 +122,9 @@ def test_a_run_is_told_of_in_full():
 
 def test_a_run_whose_state_was_not_read_is_told_with_its_output():
     values = b'{"n":1,"__interrupt__":[{"id":"i","value":"?"}]}'
-    told = json.loads(payload(Settled(run=run(temporary=True), status="success", error=None, values_json=values), 9))
+    told = json.loads(
+        payload(FinalizedRun(run=run(temporary=True), status="success", error=None, values_json=values), 9)
+    )
     assert told["values"] == {"n": 1}
     assert told["interrupts"] == [{"id": "i", "value": "?"}]
     assert "error" not in told
@@ -130,8 +132,8 @@ def test_a_run_whose_state_was_not_read_is_told_with_its_output():
 
 def test_a_run_that_stopped_at_a_question_is_told_with_it():
     asked = b'{"task":[{"id":"i","value":"?"}]}'
-    settled = Settled(run=run(), status="success", error=None, values_json=b"{}", interrupts_json=asked)
-    told = json.loads(payload(settled, 9))
+    finalized = FinalizedRun(run=run(), status="success", error=None, values_json=b"{}", interrupts_json=asked)
+    told = json.loads(payload(finalized, 9))
     assert (told["values"], told["interrupts"]) == ({}, [{"id": "i", "value": "?"}])
 
 
@@ -152,7 +154,7 @@ def test_a_url_is_shown_without_its_secrets(url, said):
 
 async def test_a_run_with_a_webhook_is_told_at_once(storage, clock):
     with receiving() as receiver:
-        async with Webhooks(settings(), storage, clock) as webhooks:
+        async with WebhookSender(settings(), storage, clock) as webhooks:
             delivery = await end(storage, webhooks, webhook=receiver.url)
             done = await until(storage, delivery, ended)
         [(_, headers, body)] = receiver.received
@@ -164,7 +166,7 @@ async def test_a_run_with_a_webhook_is_told_at_once(storage, clock):
 
 async def test_without_a_webhook_or_when_they_are_off_nothing_is_made(storage, clock):
     for kwargs, http in (({}, {}), ({"webhook": "http://127.0.0.1:1/"}, {"disable_webhooks": True})):
-        async with Webhooks(settings(**http), storage, clock) as webhooks:
+        async with WebhookSender(settings(**http), storage, clock) as webhooks:
             assert await end(storage, webhooks, **kwargs) is None
 
 
@@ -204,12 +206,12 @@ async def test_tries_come_ever_more_seldom(storage, clock):
 
 async def test_a_run_on_another_loop_is_told_from_the_servers(storage, clock):
     with receiving() as receiver:
-        async with Webhooks(settings(), storage, clock) as webhooks:
-            settled = Settled(run=run(webhook=receiver.url), status="success", error=None, values_json=b"{}")
-            settled.delivery = webhooks.made(settled)
-            await storage.write(lambda tx: tx.deliveries.insert(settled.delivery))
-            await asyncio.to_thread(lambda: asyncio.run(webhooks.after_run(settled)))
-            await until(storage, settled.delivery, ended)
+        async with WebhookSender(settings(), storage, clock) as webhooks:
+            finalized = FinalizedRun(run=run(webhook=receiver.url), status="success", error=None, values_json=b"{}")
+            finalized.delivery = webhooks.made(finalized)
+            await storage.write(lambda tx: tx.deliveries.insert(finalized.delivery))
+            await asyncio.to_thread(lambda: asyncio.run(webhooks.after_run(finalized)))
+            await until(storage, finalized.delivery, ended)
         assert len(receiver.received) == 1
 
 
@@ -218,10 +220,10 @@ async def test_a_run_on_another_loop_is_told_from_the_servers(storage, clock):
 
 async def test_what_a_process_left_is_told_at_the_next_start(storage, clock):
     with receiving() as receiver:
-        dead = Webhooks(settings(), storage, clock)
+        dead = WebhookSender(settings(), storage, clock)
         async with dead:
-            settled = Settled(run=run(webhook=receiver.url), status="success", error=None, values_json=b"{}")
-            delivery = dead.made(settled)
+            finalized = FinalizedRun(run=run(webhook=receiver.url), status="success", error=None, values_json=b"{}")
+            delivery = dead.made(finalized)
             await storage.write(lambda tx: tx.deliveries.insert(delivery))
         assert receiver.received == []
         async with delivering(storage, clock):
@@ -230,14 +232,14 @@ async def test_what_a_process_left_is_told_at_the_next_start(storage, clock):
 
 async def test_another_process_takes_over_when_a_claim_is_over_and_the_first_may_not_write(storage, clock):
     with receiving() as receiver:
-        async with Webhooks(settings(), storage, clock) as slow, delivering(storage, clock, alone=False):
-            settled = Settled(run=run(webhook=receiver.url), status="success", error=None, values_json=b"{}")
-            delivery = slow.made(settled)
+        async with WebhookSender(settings(), storage, clock) as slow, delivering(storage, clock, single_process=False):
+            finalized = FinalizedRun(run=run(webhook=receiver.url), status="success", error=None, values_json=b"{}")
+            delivery = slow.made(finalized)
             await storage.write(lambda tx: tx.deliveries.insert(delivery))
             clock.move(CLAIM_SECONDS - 1)
             await asyncio.sleep(0.05)
             assert receiver.received == []
-            clock.move(LOOK_SECONDS)
+            clock.move(POLL_INTERVAL_SECONDS)
             done = await until(storage, delivery, ended)
             assert (done.status, done.claims) == ("delivered", 2)
             late = msgspec.structs.replace(delivery, status="failed")

@@ -24,15 +24,15 @@ async def put(storage: PostgresStorage, name: str, ended: asyncio.Future[str]) -
     number = 0
     while not ended.done():
         number += 1
-        thread, cid = rand.choice(THREADS), f"{name}-{number:06}"
-        blob = Blob(storage.new_blob_id(), "t", cid.encode())
+        thread, checkpoint_id = rand.choice(THREADS), f"{name}-{number:06}"
+        blob = Blob(storage.new_blob_id(), "t", checkpoint_id.encode())
         checkpoint = CheckpointPut(
             thread_id=thread,
-            ns="",
-            cid=cid,
+            namespace="",
+            checkpoint_id=checkpoint_id,
             parent=None,
             body_type="t",
-            body=cid.encode(),
+            body=checkpoint_id.encode(),
             refs={"x": blob.id},
             blobs=[blob],
             meta=b"{}",
@@ -40,8 +40,8 @@ async def put(storage: PostgresStorage, name: str, ended: asyncio.Future[str]) -
         )
         writes = WritesPut(
             thread_id=thread,
-            ns="",
-            cid=cid,
+            namespace="",
+            checkpoint_id=checkpoint_id,
             writes=[PendingWrite("task", idx, "x", "t", b"%d" % idx, "") for idx in range(rand.randrange(3))],
         )
         if rand.random() < 0.2:

@@ -10,9 +10,9 @@ from tests.clocks import MORNING, ManualClock, SettableClock
 from tests.contract.test_runs import run as made
 from tests.risk.cluster_tools import APP, Times
 from tests.storages import KINDS
-from threadloom.clock import MINUTE, SECOND, Silences, Steps
+from threadloom.clock import MINUTE, SECOND, ClockStepDetector, SilenceTracker
 from threadloom.config import load
-from threadloom.engine.events import Numbers
+from threadloom.engine.events import EventIds
 from threadloom.engine.lease import Sweeper
 from threadloom.services import schedule
 from threadloom.types import Delivery, Event
@@ -208,7 +208,7 @@ async def test_an_observer_that_was_paused_takes_nobody_for_lost_at_once(storage
 
 
 def test_who_stops_showing_signs_is_forgotten():
-    silences = Silences(10, 100)
+    silences = SilenceTracker(10, 100)
     assert silences.look(0, 0, {"a": 1}) == []
     assert silences.look(9, 9, {}) == []
     assert silences.look(18, 18, {"a": 1}) == []
@@ -218,7 +218,7 @@ def test_who_stops_showing_signs_is_forgotten():
 
 def test_only_steps_count_as_steps():
     clock = ManualClock()
-    steps = Steps(clock)
+    steps = ClockStepDetector(clock)
     clock.move(HOUR)
     assert steps.look() == 0
     clock.set(0.5)
@@ -248,8 +248,8 @@ async def test_a_delay_begins_again_and_what_was_due_once_stays_due(storage):
     await storage.write(put)
     assert len(await claim(storage, MORNING + 61 * SECOND)) == 1
     back = MORNING - HOUR * SECOND
-    assert await storage.write(lambda tx: tx.runs.delay_anew(back, 2 * SECOND)) == 1
-    assert await storage.write(lambda tx: tx.runs.delay_anew(back, 2 * SECOND)) == 0
+    assert await storage.write(lambda tx: tx.runs.recompute_delays(back, 2 * SECOND)) == 1
+    assert await storage.write(lambda tx: tx.runs.recompute_delays(back, 2 * SECOND)) == 0
     await storage.write(lambda tx: tx.runs.set_status("busy", "success", updated_at=back))
     assert await claim(storage, back) == ["due"]
     assert await claim(storage, back + 599 * SECOND) == []
@@ -266,10 +266,10 @@ async def test_ids_of_stored_events_grow_although_a_process_begins_with_a_clock_
         return Event(thread_id="t", run_id="r", name="values", mode="values", data=b"1", ms=ms, n=n)
 
     clock = ManualClock()
-    before = Numbers(clock)
+    before = EventIds(clock)
     first = await storage.write(lambda tx: tx.events.append([event(before), event(before)]))
     clock.set(-HOUR)
-    after = Numbers(clock)
+    after = EventIds(clock)
     second = await storage.write(lambda tx: tx.events.append([event(after), event(after)]))
     ids = [(one.ms, one.n) for one in [*first, *second]]
     assert ids == sorted(set(ids))
@@ -302,7 +302,7 @@ async def test_a_delivery_is_not_held_up_by_the_hour(storage):
 
     await storage.write(put)
     back = MORNING - HOUR * SECOND
-    await storage.write(lambda tx: tx.deliveries.due_anew(back, 2 * SECOND, back + MINUTE))
+    await storage.write(lambda tx: tx.deliveries.recompute_due(back, 2 * SECOND, back + MINUTE))
     claimed = await storage.write(lambda tx: tx.deliveries.claim("w", back, back + MINUTE, 10))
     assert sorted(one.delivery_id for one in claimed) == ["late", "waits"]
     claimed = await storage.write(lambda tx: tx.deliveries.claim("w", back + MINUTE, back + 2 * MINUTE, 1))

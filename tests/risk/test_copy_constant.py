@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.storages import opened
-from threadloom.storage.driven import drive
+from threadloom.storage.drive import drive
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
 
 pytestmark = pytest.mark.anyio
@@ -26,13 +26,13 @@ async def build(storage, thread, length):
     async def work(tx):
         parent = None
         for number in range(length):
-            cid = f"{number:09d}"
+            checkpoint_id = f"{number:09d}"
             blob = Blob(storage.new_blob_id(), "t", b"x" * 100)
             await tx.lineage.put(
                 CheckpointPut(
                     thread_id=thread,
-                    ns="",
-                    cid=cid,
+                    namespace="",
+                    checkpoint_id=checkpoint_id,
                     parent=parent,
                     body_type="t",
                     body=b"{}",
@@ -42,8 +42,10 @@ async def build(storage, thread, length):
                 )
             )
             write = PendingWrite("task", 0, "messages", "t", b"y", "")
-            await tx.lineage.put_writes(WritesPut(thread_id=thread, ns="", cid=cid, writes=[write]))
-            parent = cid
+            await tx.lineage.put_writes(
+                WritesPut(thread_id=thread, namespace="", checkpoint_id=checkpoint_id, writes=[write])
+            )
+            parent = checkpoint_id
 
     await storage.write(work)
 
@@ -89,7 +91,7 @@ async def test_a_copy_costs_the_same_at_any_length(storage):
         many.append(Cost(storage, copies(thread, 1000)).pages)
         many_cut.append(Cost(storage, copies(thread, 1000, middle)).pages)
         copied = await storage.read(lambda tx, name=f"{thread}-None-1-00000": tx.lineage.latest(name, ""))
-        assert copied.cid == f"{length - 1:09d}"
+        assert copied.checkpoint_id == f"{length - 1:09d}"
 
     for costs in (whole, cut):
         assert costs[0].rows == 2  # one segment, one head

@@ -140,5 +140,5 @@ async def test_copies_go_on_by_themselves_after_their_source_is_gone(storage, sa
     assert right["trail"] == ["in", "step", "in", "step", "east", "step"]
     for thread in ("left", "right", "source"):
         await saver.adelete_thread(thread)
-    for table in ("segs", "heads", "cks", "writes", "blobs", "run_spans"):
+    for table in ("segments", "heads", "checkpoints", "writes", "blobs", "run_spans"):
         assert rows_of(storage, f"SELECT count(*) FROM {table}") == [(0,)]

@@ -43,8 +43,8 @@ async def shown(storage, thread):
     """All that a thread shows: each row's position, and what it is."""
     rows = {}
     for checkpoint in await storage.read(lambda tx: tx.lineage.history(thread), heavy=True):
-        rows[checkpoint.pos] = (checkpoint.cid, checkpoint.body, checkpoint.blobs[checkpoint.refs["x"]])
-        rows |= {write.pos: (checkpoint.cid, write.idx, write.data) for write in checkpoint.writes}
+        rows[checkpoint.pos] = (checkpoint.checkpoint_id, checkpoint.body, checkpoint.blobs[checkpoint.refs["x"]])
+        rows |= {write.pos: (checkpoint.checkpoint_id, write.idx, write.data) for write in checkpoint.writes}
     return rows
 
 

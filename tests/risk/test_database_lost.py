@@ -38,12 +38,12 @@ async def through_proxy(proxy, postgres_uri):
     await storage.close()
 
 
-def checkpoint(storage, thread, cid):
-    blob = Blob(storage.new_blob_id(), "t", cid.encode())
+def checkpoint(storage, thread, checkpoint_id):
+    blob = Blob(storage.new_blob_id(), "t", checkpoint_id.encode())
     return CheckpointPut(
         thread_id=thread,
-        ns="",
-        cid=cid,
+        namespace="",
+        checkpoint_id=checkpoint_id,
         parent=None,
         body_type="t",
         body=b"",
@@ -61,15 +61,15 @@ async def test_nothing_acknowledged_is_lost_or_doubled(storage, proxy, through_p
         number = 0
         while not ended.is_set():
             number += 1
-            cid = f"{thread}-{number:05}"
-            put = checkpoint(through_proxy, thread, cid)
+            checkpoint_id = f"{thread}-{number:05}"
+            put = checkpoint(through_proxy, thread, checkpoint_id)
             try:
                 await through_proxy.write(lambda tx, put=put: tx.lineage.put(put), single=single)
             except StorageError as error:
                 assert not single, error
                 assert "may have been kept or not" in str(error)
             else:
-                acknowledged.setdefault(thread, []).append(cid)
+                acknowledged.setdefault(thread, []).append(checkpoint_id)
 
     writers = [asyncio.ensure_future(writing(f"t{number}", number % 3 > 0)) for number in range(THREADS)]
     for cut in range(CUTS):
@@ -79,12 +79,12 @@ async def test_nothing_acknowledged_is_lost_or_doubled(storage, proxy, through_p
     ended.set()
     await asyncio.gather(*writers)
 
-    stored = rows_of(storage, "SELECT cid FROM cks")
+    stored = rows_of(storage, "SELECT checkpoint_id FROM checkpoints")
     assert len(stored) == len(set(stored))
     for thread, cids in acknowledged.items():
         assert len(cids) > CUTS
         rows = await storage.read(lambda tx, thread=thread: tx.lineage.history(thread))
-        assert all(row.blobs[row.refs["x"]].data == row.cid.encode() for row in rows)
-        shown = [row.cid for row in reversed(rows)]
+        assert all(row.blobs[row.refs["x"]].data == row.checkpoint_id.encode() for row in rows)
+        shown = [row.checkpoint_id for row in reversed(rows)]
         assert set(shown).issuperset(cids)
         assert shown == sorted(shown)

@@ -10,8 +10,8 @@ import pytest
 from tests.receiver import receiving
 from threadloom.clock import SystemClock
 from threadloom.config.settings import Settings, WebhookSettings, WebhookUrlRules
-from threadloom.engine.settle import Settled
-from threadloom.services.webhooks import Webhooks
+from threadloom.engine.finalize import FinalizedRun
+from threadloom.services.webhooks import WebhookSender
 from threadloom.services.webhooks.delivery import MOST
 from threadloom.services.webhooks.post import TIMEOUT
 from threadloom.services.webhooks.shares import HostShares, host_of
@@ -45,7 +45,7 @@ async def dead_receiver():
 
 @contextlib.asynccontextmanager
 async def delivering(storage):
-    async with Webhooks(SETTINGS, storage, CLOCK) as webhooks:
+    async with WebhookSender(SETTINGS, storage, CLOCK) as webhooks:
         looking = asyncio.create_task(webhooks.run())
         try:
             yield webhooks
@@ -74,7 +74,7 @@ def ended(url):
         multitask_strategy="enqueue",
         due=1,
     )
-    return Settled(run=run, status="success", error=None, values_json=b"{}")
+    return FinalizedRun(run=run, status="success", error=None, values_json=b"{}")
 
 
 async def test_what_waits_behind_dead_receivers_is_told_at_once(storage):
@@ -101,10 +101,10 @@ async def test_what_waits_behind_dead_receivers_is_told_at_once(storage):
                 await asyncio.to_thread(receiver.wait, 20)
                 while len(set(came)) < len(DEAD):  # each of the dead has its share of the places
                     await asyncio.sleep(0.02)
-                settled = ended(receiver.url)
-                settled.delivery = webhooks.made(settled)
-                await storage.write(lambda tx: tx.deliveries.insert(settled.delivery))
-                await webhooks.after_run(settled)
+                finalized = ended(receiver.url)
+                finalized.delivery = webhooks.made(finalized)
+                await storage.write(lambda tx: tx.deliveries.insert(finalized.delivery))
+                await webhooks.after_run(finalized)
                 await asyncio.to_thread(receiver.wait, 21)
                 assert time.monotonic() - began < TIMEOUT, "they waited for a try at a dead receiver to end"
                 assert len(webhooks._under_way) < MOST

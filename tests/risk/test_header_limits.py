@@ -14,7 +14,7 @@ import uvicorn
 from tests.server import Server
 from threadloom.cli import connections
 from threadloom.cli.connections import MAX_HEAD_BYTES, MAX_HEADERS, Connections, HttpProtocol
-from threadloom.config.settings import OwnSettings
+from threadloom.config.settings import ThreadloomSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -145,7 +145,7 @@ def test_a_large_body_is_read(server):
 
 
 def test_an_idle_connection_is_kept_for_longer_than_any_stock_client_does(server, idle):
-    assert OwnSettings().keep_alive_seconds > max(STOCK_SECONDS.values()) * 1.2
+    assert ThreadloomSettings().keep_alive_seconds > max(STOCK_SECONDS.values()) * 1.2
     client, since = idle
     longest = client._transport._pool._keepalive_expiry
     assert longest == 600

@@ -15,7 +15,7 @@ FINAL = {"success", "error", "timeout", "interrupted"}
 STEPS = 6
 
 
-def settle(url: str, thread_id: str, run_id: str, seconds: float = 120) -> str:
+def finalize(url: str, thread_id: str, run_id: str, seconds: float = 120) -> str:
     """Waits until a run has ended; gives its status."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -47,7 +47,7 @@ def test_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
         server.kill()
         server.start()
         began = time.monotonic()
-        assert settle(server.url, thread, run) == "success"
+        assert finalize(server.url, thread, run) == "success"
         # At once: the lease of the one that is gone would have lasted for 30 seconds.
         assert time.monotonic() - began < 25
         state = httpx.get(f"{server.url}/threads/{thread}/state").json()
@@ -74,7 +74,7 @@ def test_used_up_attempts_end_as_error_and_leave_the_thread_usable(tmp_path: Pat
                 time.sleep(0.02)
             server.kill()
             server.start()
-        assert settle(server.url, thread, run) == "error"
+        assert finalize(server.url, thread, run) == "error"
         record = httpx.get(f"{server.url}/threads/{thread}").json()
         assert record["status"] == "error"
         assert record["error"]["error"] == "RunLostError"
@@ -117,7 +117,7 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, seed: int) -> None:
             server.start()
         assert len(acknowledged) > 4
         for number, (thread, run) in enumerate(acknowledged):
-            assert settle(server.url, thread, run) == "success"
+            assert finalize(server.url, thread, run) == "success"
             record = httpx.get(f"{server.url}/threads/{thread}").json()
             assert (record["metadata"]["n"], record["status"]) == (number, "idle")
             assert record["values"]["done"] == [str(step) for step in range(STEPS)]
@@ -163,7 +163,7 @@ def test_resumable_stream_survives_the_restart(tmp_path: Path) -> None:
         until_done(server.url, thread, 2)
         server.kill()
         server.start()
-        assert settle(server.url, thread, run) == "success"
+        assert finalize(server.url, thread, run) == "success"
         path = f"{server.url}/threads/{thread}/runs/{run}/stream"
         replay = httpx.get(path, headers={"Last-Event-ID": "-"}).text
         ids = [line.removeprefix("id: ") for line in replay.split("\r\n") if line.startswith("id: ")]
@@ -197,7 +197,7 @@ def test_a_command_takes_effect_once(tmp_path: Path) -> None:
             server.start()
             states = {}
             for graph, thread in threads.items():
-                assert settle(server.url, thread, runs[graph]) == "success"
+                assert finalize(server.url, thread, runs[graph]) == "success"
                 states[graph] = http.get(f"/threads/{thread}/state").json()
         assert [one["value"] for one in states["plain"]["interrupts"]] == ["two"]
         assert states["plain"]["values"]["said"] == ["updated"]

@@ -14,7 +14,7 @@ APP = Path(__file__).parents[1] / "apps" / "chat" / "langgraph.json"
 MOST_TIMES_THE_STATE = 25
 
 TABLE_SIZES = "SELECT sum(pgsize) FROM dbstat"
-TABLES = ("cks", "writes", "blobs", "states", "runs", "outcomes", "run_spans")
+TABLES = ("checkpoints", "writes", "blobs", "states", "runs", "outcomes", "run_spans")
 
 
 class Chat:

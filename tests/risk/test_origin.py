@@ -13,11 +13,19 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from tests.server import running
-from threadloom.api.app import Edge
-from threadloom.api.http import answer
+from threadloom.api.allowed_origins import AllowedOrigins
+from threadloom.api.app import HttpEntry
+from threadloom.api.http import json_response
 from threadloom.api.metrics import Metrics
-from threadloom.api.origins import Origins
-from threadloom.config.settings import OPEN_CORS, AuthSettings, Cors, Environment, HttpSettings, OwnSettings, Settings
+from threadloom.config.settings import (
+    OPEN_CORS,
+    AuthSettings,
+    Cors,
+    Environment,
+    HttpSettings,
+    Settings,
+    ThreadloomSettings,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -97,7 +105,7 @@ def edge(listens, *, allowed=(), own_app=None, auth=False, url=None, **http):
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
             return
-        await answer("served")(scope, receive, send)
+        await json_response("served")(scope, receive, send)
 
     settings = Settings(
         root=Path("/"),
@@ -105,11 +113,11 @@ def edge(listens, *, allowed=(), own_app=None, auth=False, url=None, **http):
         data=Path("/"),
         http=HttpSettings(**http),
         auth=AuthSettings(path="./a.py:auth") if auth else None,
-        threadloom=OwnSettings(allowed_origins=allowed),
+        threadloom=ThreadloomSettings(allowed_origins=allowed),
         vars=Environment(langgraph_server_host=listens, langgraph_api_url=url),
     )
     sockets = SimpleNamespace(knows=lambda scope: True)
-    return Edge(
+    return HttpEntry(
         app=app,
         plain=app,
         http=settings.http,
@@ -117,7 +125,7 @@ def edge(listens, *, allowed=(), own_app=None, auth=False, url=None, **http):
         user_app=own_app,
         sockets=sockets,
         gated=app,
-        origins=Origins.of(settings),
+        origins=AllowedOrigins.of(settings),
     )
 
 

@@ -7,8 +7,8 @@ from tests.contract.test_runs import run as made
 from tests.storages import kind_of, opened
 from threadloom.clock import SECOND
 from threadloom.engine.admission import NoStarter, admit
-from threadloom.engine.settle import Settling
-from threadloom.storage.driven import drive
+from threadloom.engine.finalize import RunFinalizer
+from threadloom.storage.drive import drive
 from threadloom.types import Thread
 
 pytestmark = pytest.mark.anyio
@@ -85,24 +85,24 @@ async def costs(storage, waiting, where):
 
     async def looking(tx):
         await tx.runs.count_active_of_user("somebody")
-        await tx.runs.outlook(NOW)
+        await tx.runs.peek(NOW)
         await tx.runs.leases()
         await tx.runs.has_active("t")
         await tx.runs.active("t", limit=10)
         await tx.runs.of_thread("t", status="running", limit=10)
 
-    async def settling(tx):
+    async def finalizing(tx):
         one = found["claimed"]
         await tx.runs.set_status(one.run_id, "success", updated_at=NOW, ended_at=NOW)
         thread = await tx.threads.get(one.thread_id, with_state=False)
-        await Settling(storage=storage, clock=None, keep=1)._show(tx, one, thread, None, None, NOW)
+        await RunFinalizer(storage=storage, clock=None, keep=1)._show(tx, one, thread, None, None, NOW)
 
     async def back(tx):
         await tx.runs.requeue(found["claimed"].run_id, attempt=0)
 
-    steps = (admitting, elsewhere, looking, claiming, looking, back, claiming, settling, claiming)
+    steps = (admitting, elsewhere, looking, claiming, looking, back, claiming, finalizing, claiming)
     if where == "running":
-        steps = (admitting, elsewhere, looking, claiming, looking, back, claiming, settling, looking)
+        steps = (admitting, elsewhere, looking, claiming, looking, back, claiming, finalizing, looking)
     return [(step.__name__, await counted(storage, step)) for step in steps]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import forkserver
-from threadloom import upkeep
+from threadloom import maintenance
 from threadloom.checkpointer import Saver
 from threadloom.config import Environment
 from threadloom.encryption.aes import Key
@@ -101,9 +101,9 @@ async def test_a_change_of_keys_that_was_cut_off_loses_nothing(tmp_path):
 
     assert rekeying(data).wait() == 0
     assert resealed(data) == EVENTS
-    found = await asyncio.to_thread(upkeep.check, data, Environment(langgraph_aes_key=TWO), lambda part: None)
+    found = await asyncio.to_thread(maintenance.check, data, Environment(langgraph_aes_key=TWO), lambda part: None)
     assert (found.faults, found.left_out) == ([], [])
-    found = await asyncio.to_thread(upkeep.check, data, Environment(langgraph_aes_key=ONE), lambda part: None)
+    found = await asyncio.to_thread(maintenance.check, data, Environment(langgraph_aes_key=ONE), lambda part: None)
     [left_out] = found.left_out
     assert left_out.startswith("encrypted content: LANGGRAPH_AES_KEY is not the key")
     storage = await opened(data, Keys(key=Key(TWO)))

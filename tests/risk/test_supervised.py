@@ -119,7 +119,7 @@ def refused(client: httpx.Client) -> bool:
 
 
 def runs_counted(client: httpx.Client) -> dict[str, int]:
-    """How many runs of `telling` each process says it has executed, as one `/metrics` tells it."""
+    """How many runs of `encryption_context` each process says it has executed, as one `/metrics` tells it."""
     pattern = r'lg_api_runs_total\{graph="telling",process="(\d)",status="success"\} (\d+)'
     return {process: int(count) for process, count in re.findall(pattern, client.get("/metrics").text)}
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import httpx
 from starlette.applications import Starlette
 
-from threadloom.api.app import Edge, create_app
+from threadloom.api.app import HttpEntry, create_app
 from threadloom.api.loopback import connect
 from threadloom.config.settings import Environment, HttpSettings, Settings
 from threadloom.services import Services
@@ -38,14 +38,16 @@ def settings(*, max_body: int = 2**20, **http: Any) -> Settings:
     return Settings(root=Path(), graphs={}, data=Path(), http=HttpSettings(**http), vars=environment)
 
 
-def app(parts: Services, configured: Settings | None = None, user_app: Starlette | None = None, **more: Any) -> Edge:
+def app(
+    parts: Services, configured: Settings | None = None, user_app: Starlette | None = None, **more: Any
+) -> HttpEntry:
     """The HTTP face over the services; it also answers calls from inside the process."""
     edge = create_app(parts, configured or settings(), user_app=user_app, **more)
     connect(edge, edge.prefix)
     return edge
 
 
-def client(edge: Edge) -> httpx.AsyncClient:
+def client(edge: HttpEntry) -> httpx.AsyncClient:
     """A client of it, that does not see the app's exceptions, only its answers."""
     transport = httpx.ASGITransport(edge, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")

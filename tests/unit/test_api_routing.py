@@ -4,12 +4,12 @@ import pytest
 from api_fakes import services
 
 from threadloom.api.app import api_operations
-from threadloom.api.routing import Matcher
+from threadloom.api.routing import Router
 
 
 @pytest.fixture(scope="module")
 def matcher():
-    return Matcher(api_operations(services()))
+    return Router(api_operations(services()))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from threadloom.api.sse import PIECE, EventStream, LateJson, frame
+from threadloom.api.sse import PIECE, DeferredJsonResponse, EventStreamResponse, frame
 from threadloom.errors import NotFound
 from threadloom.types import Event
 
@@ -71,7 +71,7 @@ class Client:
 
 async def test_frames_of_a_batch_go_out_in_one_piece():
     client, batches = Client(), Batches([event(1), event(2, name="updates|a:b")], [], [event(3, ms=0)])
-    await EventStream(batches)(SCOPE, client.receive, client.send)
+    await EventStreamResponse(batches)(SCOPE, client.receive, client.send)
     assert client.bodies == [
         b'event: values\r\ndata: {"a":1}\r\nid: 7-1\r\n\r\nevent: updates|a:b\r\ndata: {"a":1}\r\nid: 7-2\r\n\r\n',
         b'event: values\r\ndata: {"a":1}\r\n\r\n',
@@ -83,19 +83,19 @@ async def test_frames_of_a_batch_go_out_in_one_piece():
 
 async def test_ids_are_left_out_when_the_reader_is_not_to_have_them():
     client = Client()
-    await EventStream(Batches([event()]), ids=False)(SCOPE, client.receive, client.send)
+    await EventStreamResponse(Batches([event()]), ids=False)(SCOPE, client.receive, client.send)
     assert b"id:" not in client.bodies[0]
 
 
 async def test_silence_is_filled_with_heartbeats():
     client, batches = Client(hang_up_after=3), Batches(hold=True)
-    await EventStream(batches, seconds=0.001)(SCOPE, client.receive, client.send)
+    await EventStreamResponse(batches, seconds=0.001)(SCOPE, client.receive, client.send)
     assert client.bodies[:3] == [b": heartbeat\r\n\r\n"] * 3
 
 
 async def test_hanging_up_closes_the_source_and_ends_the_answer_unfinished():
     client, batches = Client(hang_up_after=1), Batches([event()], hold=True)
-    await EventStream(batches)(SCOPE, client.receive, client.send)
+    await EventStreamResponse(batches)(SCOPE, client.receive, client.send)
     assert batches.closed
     assert client.sent[-1]["more_body"] is True
 
@@ -111,7 +111,7 @@ async def test_a_slow_reader_is_waited_for():
                 await ready.wait()
 
     client = Slow()
-    task = asyncio.create_task(EventStream(batches)(SCOPE, client.receive, client.send))
+    task = asyncio.create_task(EventStreamResponse(batches)(SCOPE, client.receive, client.send))
     await client.two.wait()
     for _ in range(50):
         await asyncio.sleep(0)
@@ -131,7 +131,7 @@ async def test_no_sign_of_life_stands_in_the_midst_of_what_a_slow_reader_is_sent
             await super().send(message)
 
     client = Slow()
-    await EventStream(Batches([large], [small]), seconds=0.001)(SCOPE, client.receive, client.send)
+    await EventStreamResponse(Batches([large], [small]), seconds=0.001)(SCOPE, client.receive, client.send)
     assert max(map(len, client.bodies)) == PIECE
     assert b"".join(client.bodies).replace(b": heartbeat\r\n\r\n", b"") == frame(large) + frame(small)
     whole = b"".join(client.bodies).split(b"\r\n\r\n")
@@ -147,13 +147,13 @@ async def test_no_sign_of_life_stands_in_the_midst_of_what_a_slow_reader_is_sent
 )
 async def test_a_source_that_fails_ends_with_an_error_event(failure, told):
     client = Client()
-    await EventStream(Batches([event()], failure))(SCOPE, client.receive, client.send)
+    await EventStreamResponse(Batches([event()], failure))(SCOPE, client.receive, client.send)
     assert client.bodies[-1] == b"event: error\r\ndata: " + told + b"\r\n\r\n"
 
 
 async def test_head_gets_the_headers_only():
     client, batches = Client(), Batches([event()], hold=True)
-    await EventStream(batches)({**SCOPE, "method": "HEAD"}, client.receive, client.send)
+    await EventStreamResponse(batches)({**SCOPE, "method": "HEAD"}, client.receive, client.send)
     assert client.bodies == []
     assert batches.closed
 
@@ -165,7 +165,7 @@ async def test_late_json_comes_after_newlines():
         await client.two.wait()
         return b'{"done":true}'
 
-    await LateJson(output(), [(b"location", b"/x")], seconds=0.001)(SCOPE, client.receive, client.send)
+    await DeferredJsonResponse(output(), [(b"location", b"/x")], seconds=0.001)(SCOPE, client.receive, client.send)
     assert b"".join(client.bodies).lstrip(b"\n") == b'{"done":true}'
     assert client.bodies[:2] == [b"\n", b"\n"]
     assert dict(client.sent[0]["headers"]) == {b"content-type": b"application/json", b"location": b"/x"}
@@ -182,7 +182,7 @@ async def test_hanging_up_cancels_what_was_waited_for():
             cancelled.append(True)
             raise
 
-    await LateJson(output(), seconds=0.001)(SCOPE, client.receive, client.send)
+    await DeferredJsonResponse(output(), seconds=0.001)(SCOPE, client.receive, client.send)
     assert cancelled == [True]
 
 
@@ -191,5 +191,5 @@ async def test_late_json_tells_of_an_error_in_its_body():
         raise NotFound("Run not found")
 
     client = Client()
-    await LateJson(output())(SCOPE, client.receive, client.send)
+    await DeferredJsonResponse(output())(SCOPE, client.receive, client.send)
     assert client.bodies == [b'{"__error__":{"error":"HTTPException","message":"404: Run not found"}}']

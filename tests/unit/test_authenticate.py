@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from tests.clocks import ManualClock
-from threadloom.auth.authenticate import Authenticator
+from threadloom.auth.authenticate import HandlerAuthenticator
 from threadloom.auth.user import User, kept, studio_user, user_of
 from threadloom.config.settings import AuthCache
 from threadloom.errors import ConfigError, Denied
@@ -49,7 +49,7 @@ class Asking:
 def authenticator(handler, cache=None, clock=None):
     auth = Auth()
     auth.authenticate(handler)
-    return Authenticator(auth, clock or ManualClock(), cache)
+    return HandlerAuthenticator(auth, clock or ManualClock(), cache)
 
 
 async def user(handler, **values):
@@ -95,7 +95,7 @@ def test_parameters_that_nobody_can_give_are_told_at_once(what):
 
 def test_an_auth_object_without_a_handler_is_told_at_once():
     with pytest.raises(ConfigError, match=r"no @auth\.authenticate handler"):
-        Authenticator(Auth(), ManualClock())
+        HandlerAuthenticator(Auth(), ManualClock())
 
 
 async def bearer(authorization: Annotated[str | None, Header()] = None):

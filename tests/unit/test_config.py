@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from threadloom.config import load
-from threadloom.config.settings import Cors, GraphSpec, Serde, StoreIndex, ThreadTtl, UvSource
+from threadloom.config.settings import Cors, GraphSpec, Serde, StoreIndex, ThreadTtlSettings, UvSource
 from threadloom.errors import ConfigError
 
 PLAIN = {"dependencies": ["."], "graphs": {"agent": "./agent.py:graph"}}
@@ -376,7 +376,7 @@ def test_variables_win_over_http_and_ttl(write):
     assert settings.http.mount_prefix == "/v2"
     assert settings.http.cors.allow_origins == ("https://a.example", "https://b.example")
     assert settings.http.cors.allow_credentials is True
-    assert settings.checkpointer.ttl == ThreadTtl(strategy="keep_latest", default_ttl=9)
+    assert settings.checkpointer.ttl == ThreadTtlSettings(strategy="keep_latest", default_ttl=9)
 
 
 def test_header_rules_take_both_spellings_and_any_case(write):

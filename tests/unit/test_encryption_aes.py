@@ -7,12 +7,12 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from threadloom.encryption.aes import AesCipher, Key
-from threadloom.encryption.cipher import NOTHING, SYSTEM, At, UndecipherableError
+from threadloom.encryption.cipher import NOTHING, SYSTEM, Location, UndecipherableError
 from threadloom.errors import ConfigError
 
 ONE = Key("first key, 16 b.")
 OTHER = Key("another key of all 32 bytes here")
-PLACE = At("run", "input")
+PLACE = Location("run", "input")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from threadloom.errors import ConfigError, NotFound
 from threadloom.graphs import load as loading
 from threadloom.graphs.factory import GraphInvalid
 from threadloom.graphs.load import load_app, load_object
-from threadloom.graphs.registry import Graphs
+from threadloom.graphs.registry import GraphRegistry
 
 pytestmark = pytest.mark.anyio
 
@@ -51,8 +51,8 @@ def make(tmp_path):
     """Graphs of files: `make({"a": "./a.py:graph"}, **{"a.py": code})`."""
     saver, store = InMemorySaver(), InMemoryStore()
 
-    def made(specs: dict[str, str], files: dict[str, str], **more: object) -> Graphs:
-        return Graphs(configured(specs, files, **more), saver, store)
+    def made(specs: dict[str, str], files: dict[str, str], **more: object) -> GraphRegistry:
+        return GraphRegistry(configured(specs, files, **more), saver, store)
 
     def configured(specs: dict[str, str], files: dict[str, str], **more: object) -> Settings:
         for name, code in files.items():
@@ -65,7 +65,7 @@ def make(tmp_path):
     return made
 
 
-async def run(graphs: Graphs, graph_id: str, access="threads.create_run", context=None, **configurable) -> str:
+async def run(graphs: GraphRegistry, graph_id: str, access="threads.create_run", context=None, **configurable) -> str:
     config = {"configurable": {"thread_id": "1", **configurable}}
     async with graphs.open(graph_id, config=config, access=access, context=context) as graph:
         assert graph.checkpointer is not None

@@ -5,14 +5,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from threadloom.api.app import Edge
-from threadloom.api.hosts import Hosts
-from threadloom.api.http import answer
+from threadloom.api.allowed_hosts import AllowedHosts
+from threadloom.api.app import HttpEntry
+from threadloom.api.http import json_response
 from threadloom.api.loopback import Transport
 from threadloom.api.metrics import Metrics
 from threadloom.cli import exposure
-from threadloom.config.hosts import host_of
-from threadloom.config.settings import AuthSettings, Environment, HttpSettings, OwnSettings, Settings
+from threadloom.config.host_names import host_of
+from threadloom.config.settings import AuthSettings, Environment, HttpSettings, Settings, ThreadloomSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -23,16 +23,16 @@ def settings(listens, *, allowed=(), url=None, auth=None):
         graphs={},
         data=Path("/app/data"),
         auth=auth,
-        threadloom=OwnSettings(allowed_hosts=allowed),
+        threadloom=ThreadloomSettings(allowed_hosts=allowed),
         vars=Environment(langgraph_server_host=listens, langgraph_api_url=url),
     )
 
 
 def edge(hosts):
     async def app(scope, receive, send):
-        await answer("reached")(scope, receive, send)
+        await json_response("reached")(scope, receive, send)
 
-    return Edge(app=app, plain=app, http=HttpSettings(), metrics=Metrics(), hosts=hosts)
+    return HttpEntry(app=app, plain=app, http=HttpSettings(), metrics=Metrics(), hosts=hosts)
 
 
 async def status(app, *hosts):
@@ -62,7 +62,7 @@ async def status(app, *hosts):
     ],
 )
 async def test_a_server_on_the_loopback_answers_to_its_names(host):
-    assert (await status(edge(Hosts.of(settings("127.0.0.1"))), host))[0] == 200
+    assert (await status(edge(AllowedHosts.of(settings("127.0.0.1"))), host))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,16 @@ async def test_a_server_on_the_loopback_answers_to_its_names(host):
     ],
 )
 async def test_and_to_no_other(hosts):
-    code, body = await status(edge(Hosts.of(settings("::1"))), *hosts)
+    code, body = await status(edge(AllowedHosts.of(settings("::1"))), *hosts)
     assert code == 421
     assert "threadloom.allowed_hosts" in body
 
 
 async def test_names_that_are_configured_are_answered_to():
     app = edge(
-        Hosts.of(settings("127.0.0.1", allowed=("agents.example", "*.corp.example"), url="https://told.example/x"))
+        AllowedHosts.of(
+            settings("127.0.0.1", allowed=("agents.example", "*.corp.example"), url="https://told.example/x")
+        )
     )
     for host, code in {
         "agents.example": 200,
@@ -109,16 +111,16 @@ async def test_names_that_are_configured_are_answered_to():
 
 
 async def test_beyond_the_loopback_a_name_counts_only_where_names_are_configured():
-    assert Hosts.of(settings("0.0.0.0")) is None
-    assert Hosts.of(settings(None)) is None
-    app = edge(Hosts.of(settings("0.0.0.0", allowed=("agents.example",))))
+    assert AllowedHosts.of(settings("0.0.0.0")) is None
+    assert AllowedHosts.of(settings(None)) is None
+    app = edge(AllowedHosts.of(settings("0.0.0.0", allowed=("agents.example",))))
     assert (await status(app, "agents.example"))[0] == 200
     assert (await status(app, "10.0.0.1"))[0] == 421
-    assert (await status(edge(Hosts.of(settings("127.0.0.1", allowed=("*",)))), "any.example"))[0] == 200
+    assert (await status(edge(AllowedHosts.of(settings("127.0.0.1", allowed=("*",)))), "any.example"))[0] == 200
 
 
 async def test_calls_from_inside_the_process_need_no_name():
-    app = edge(Hosts.of(settings("127.0.0.1")))
+    app = edge(AllowedHosts.of(settings("127.0.0.1")))
 
     async def inside(scope, receive, send):
         await app({**scope, "threadloom.trusted": True}, receive, send)
@@ -128,7 +130,7 @@ async def test_calls_from_inside_the_process_need_no_name():
 
 
 async def test_a_web_socket_by_another_name_is_refused():
-    app = edge(Hosts.of(settings("127.0.0.1")))
+    app = edge(AllowedHosts.of(settings("127.0.0.1")))
     for extensions, kinds in (
         ({"websocket.http.response": {}}, ["websocket.http.response.start", "websocket.http.response.body"]),
         ({}, ["websocket.close"]),

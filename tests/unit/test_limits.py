@@ -28,7 +28,7 @@ def test_each_user_has_places_of_their_own():
 def test_a_new_limit_counts_for_those_who_come():
     limits = Limits(LimitSettings())
     held = [limits.open_stream(ANN) for _ in range(3)]
-    limits.obey(LimitSettings(streams_per_user=2), told_apart=False)
+    limits.apply_settings(LimitSettings(streams_per_user=2), per_user=False)
     held.pop().close()
     with pytest.raises(TooMany):
         limits.open_stream(ANN)
@@ -37,7 +37,7 @@ def test_a_new_limit_counts_for_those_who_come():
 
 
 def test_the_server_itself_has_no_limit_where_users_are_told_apart():
-    apart = Limits(LimitSettings(streams_per_user=1), told_apart=True)
+    apart = Limits(LimitSettings(streams_per_user=1), per_user=True)
     held = [apart.open_stream(SYSTEM) for _ in range(3)]
     assert len(held) == 3
     together = Limits(LimitSettings(streams_per_user=1))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from threadloom.graphs.missing import cure
+from threadloom.graphs.missing_modules import install_hint
 
 CASES = {
     "src layout": (
@@ -31,14 +31,14 @@ def test_the_cure_fits_what_the_folder_holds(tmp_path, monkeypatch, files, modul
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert said in cure(module, [tmp_path])
+    assert said in install_hint(module, [tmp_path])
 
 
 @pytest.mark.parametrize("requirement", ["langchain-openai>=0.3", '"LangChain_OpenAI"', "langchain.openai[all]"])
 def test_what_the_app_asks_for_is_installed_as_the_app_says(tmp_path, monkeypatch, requirement):
     monkeypatch.chdir(tmp_path.parent)
     (tmp_path / "requirements.txt").write_text(f"# tools\n{requirement}\n")
-    assert cure("langchain_openai", [tmp_path]).endswith(f"pip install -r {tmp_path.name}/requirements.txt")
+    assert install_hint("langchain_openai", [tmp_path]).endswith(f"pip install -r {tmp_path.name}/requirements.txt")
     (tmp_path / "pyproject.toml").write_text(f"dependencies = [{requirement}]")
-    assert cure("langchain_openai.chat", [tmp_path]).endswith(f"Install that: pip install -e {tmp_path.name}")
-    assert "pip install tools." in cure("tools", [tmp_path])
+    assert install_hint("langchain_openai.chat", [tmp_path]).endswith(f"Install that: pip install -e {tmp_path.name}")
+    assert "pip install tools." in install_hint("tools", [tmp_path])

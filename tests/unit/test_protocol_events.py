@@ -7,7 +7,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from threadloom.engine.protocol_events import Channels
-from threadloom.graphs.transformers import Part, own_transformers
+from threadloom.graphs.transformers import StreamPart, own_transformers
 
 CHILD = ("child:1",)
 DEEP = ("child:1", "deep:2")
@@ -21,12 +21,15 @@ class Told:
         self.channels = Channels(lambda *event: self.events.append(event))
 
     def take(self, method, namespace=(), data=None, interrupts=()):
-        self.channels.take(Part(method, namespace, data, interrupts))
+        self.channels.take(StreamPart(method, namespace, data, interrupts))
 
     @property
     def short(self):
         """Each event as method (or the phase of a lifecycle) and namespace."""
-        return [(data["event"] if method == "lifecycle" else method, tuple(ns)) for method, ns, data, _ in self.events]
+        return [
+            (data["event"] if method == "lifecycle" else method, tuple(namespace))
+            for method, namespace, data, _ in self.events
+        ]
 
 
 @pytest.fixture
@@ -150,7 +153,7 @@ def test_a_question_is_told_after_the_values_it_came_with_and_once(told):
     told.take("updates", (), {"__interrupt__": (question(),)})
     told.take("values", (), {}, (question(),))
     asked = [event for event in told.events if event[0] == "input.requested"]
-    assert [(tuple(ns), data) for _, ns, data, _ in asked] == [
+    assert [(tuple(namespace), data) for _, namespace, data, _ in asked] == [
         (CHILD, {"interrupt_id": "i", "namespace": list(CHILD), "payload": "v", "value": "v"})
     ]
     assert told.short.index(("input.requested", CHILD)) == told.short.index(("values", CHILD)) + 1

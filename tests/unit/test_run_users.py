@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from threadloom.auth import known
-from threadloom.auth.known import RunUsers
+from threadloom.auth import run_users
+from threadloom.auth.run_users import RunUsers
 from threadloom.auth.user import User, user_of
 from threadloom.broker.local import LocalBroker
-from threadloom.encryption.envelope import Addressee, EnvelopeError, seal
+from threadloom.encryption.envelope import EnvelopeError, Recipient, seal
 from threadloom.services.permission import identity_of
 from threadloom.types import USER_AT, Caller, Run
 
@@ -29,17 +29,17 @@ class Post(LocalBroker):
         self._readers: list[Any] = []
         others[process] = self
 
-    def send(self, process: str, letter: bytes) -> None:
-        self._seen.append(letter)
+    def send(self, process: str, message: bytes) -> None:
+        self._seen.append(message)
         other = self._others.get(process)
         if other is not None:
-            other.at_home(other._read, self.process, letter)
+            other.at_home(other._read, self.process, message)
 
-    def _read(self, sender: str, letter: bytes) -> None:
+    def _read(self, sender: str, message: bytes) -> None:
         for read in self._readers:
-            read(sender, letter)
+            read(sender, message)
 
-    def on_letter(self, listener: Any) -> None:
+    def on_message(self, listener: Any) -> None:
         self._readers.append(listener)
 
 
@@ -102,7 +102,7 @@ async def test_a_mapping_comes_whole() -> None:
     seen = seen_of(worker, run)
     assert dict(seen) == dict(user)
     assert (seen.email, seen["token"], seen.permissions) == ("ann@example.com", "s3cr3t", ["p"])
-    assert not any(b"s3cr3t" in letter or b"example.com" in letter for letter in processes.seen)
+    assert not any(b"s3cr3t" in message or b"example.com" in message for message in processes.seen)
 
 
 class Account:
@@ -150,8 +150,8 @@ async def test_nobody_is_asked_for_what_is_stored_anyway(returned: Any) -> None:
 
 
 async def test_a_process_that_is_gone_is_not_waited_for_long(monkeypatch) -> None:
-    monkeypatch.setattr(known, "PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(known, "AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(run_users, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(run_users, "AGAIN_SECONDS", 0.02)
     processes = Processes()
     _, worker, _, run = await told_of(processes, MAPPING)
     del processes.posts["api"]
@@ -166,7 +166,7 @@ async def test_who_forgot_says_so_at_once() -> None:
     worker = await processes.open("worker")
     run = run_of(user_of(MAPPING))
     run.kwargs[USER_AT] = "api"
-    async with asyncio.timeout(known.PATIENCE_SECONDS / 2):
+    async with asyncio.timeout(run_users.PATIENCE_SECONDS / 2):
         await worker.fetch(run)
     assert dict(seen_of(worker, run)) == dict(User("ann", permissions=["p"]))
 
@@ -195,8 +195,13 @@ async def test_runs_with_event_loops_of_their_own_ask_too() -> None:
 async def test_words_of_another_release_are_passed_over() -> None:
     processes = Processes()
     _, worker, _, run = await told_of(processes, MAPPING)
-    for letter in (b"", b"\x93\xa5whois\xa1r\xc4\x00", b"\x93\xa3ask\xa1r\xc4\x02no", b"\x93\xa6answer\xa1r\xc4\x02no"):
-        processes.posts["worker"].send("api", letter)
+    for message in (
+        b"",
+        b"\x93\xa5whois\xa1r\xc4\x00",
+        b"\x93\xa3ask\xa1r\xc4\x02no",
+        b"\x93\xa6answer\xa1r\xc4\x02no",
+    ):
+        processes.posts["worker"].send("api", message)
     await worker.fetch(run)
     assert seen_of(worker, run).email == "ann@example.com"
 
@@ -212,7 +217,7 @@ async def test_clients_are_not_shown_where_the_user_is_known() -> None:
 
 
 def test_an_envelope_is_for_one_alone() -> None:
-    one, other = Addressee(), Addressee()
+    one, other = Recipient(), Recipient()
     envelope = seal(one.public, b"content", b"about")
     assert b"content" not in envelope
     assert one.open(envelope, b"about") == b"content"

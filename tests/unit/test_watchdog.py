@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from threadloom.engine import watchdog
-from threadloom.engine.watchdog import Standstill, Watchdog
+from threadloom.engine.watchdog import LoopStall, Watchdog
 from threadloom.graphs import process
 
 CASES = {
     "no processor": (
-        Standstill(4, 0, 0.1, 0.2, 3.5),
+        LoopStall(4, 0, 0.1, 0.2, 3.5),
         True,
         "the machine is busy: the event loop stood still for 4.0 s",
     ),
-    "the process was stopped": (Standstill(4, 3.8, 0.0, 0.0, 0.0), True, "the machine is busy"),
-    "nothing moved": (Standstill(4, 0, 0.0, 0.1, 0.0), False, "the machine is busy"),
-    "nothing can be measured": (Standstill(4, 0, None, 0.1, None), False, "the machine is busy"),
-    "the loop worked": (Standstill(4, 0, 3.9, 3.9, 0.1), False, "busy with the server's own work"),
-    "it held the interpreter": (Standstill(4, 3.5, 3.9, 3.9, 0.0), False, "busy with the server's own work"),
-    "another thread worked": (Standstill(4, 0, 0.1, 3.9, 0.0), False, "another thread of this process"),
+    "the process was stopped": (LoopStall(4, 3.8, 0.0, 0.0, 0.0), True, "the machine is busy"),
+    "nothing moved": (LoopStall(4, 0, 0.0, 0.1, 0.0), False, "the machine is busy"),
+    "nothing can be measured": (LoopStall(4, 0, None, 0.1, None), False, "the machine is busy"),
+    "the loop worked": (LoopStall(4, 0, 3.9, 3.9, 0.1), False, "busy with the server's own work"),
+    "it held the interpreter": (LoopStall(4, 3.5, 3.9, 3.9, 0.0), False, "busy with the server's own work"),
+    "another thread worked": (LoopStall(4, 0, 0.1, 3.9, 0.0), False, "another thread of this process"),
 }
 
 
@@ -36,7 +36,7 @@ def test_a_standstill_is_explained_by_what_was_measured(measured, busy, said):
 def messages(caplog, monkeypatch):
     """What the watchdog logs. This file counts as a file of the app."""
     monkeypatch.setattr(watchdog, "REPEAT_SECONDS", 0.0)
-    monkeypatch.setattr(Standstill, "machine_is_busy", property(lambda self: False))  # whatever else this machine does
+    monkeypatch.setattr(LoopStall, "machine_is_busy", property(lambda self: False))  # whatever else this machine does
     return lambda: [record.getMessage() for record in caplog.records if record.name == "threadloom.watchdog"]
 
 

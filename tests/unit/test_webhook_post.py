@@ -29,7 +29,7 @@ async def poster():
 
     def make(rules=OPEN, headers=None, secrets=(), prefix="", app=None):
         made.append(Poster(lambda: app))
-        made[-1].obey(WebhookPolicy(WebhookSettings(url=rules)), headers or {}, secrets, prefix)
+        made[-1].apply_settings(WebhookPolicy(WebhookSettings(url=rules)), headers or {}, secrets, prefix)
         return made[-1]
 
     yield make

@@ -108,7 +108,7 @@ async def test_it_begins_anew_though_long_reads_follow_each_other_without_a_gap(
 
     async def read():
         while reading:
-            await writer.read_aside(look)
+            await writer.read_in_thread(look)
 
     async def write(query, *values):
         await writer.write(lambda connection: connection.execute(query, values) and None)
@@ -148,12 +148,12 @@ async def test_what_commits_wait_for_was_brought_to_the_disk_before_and_the_file
         steps.append(("synced", 0))
 
     held = []
-    alone = wal.WriteAheadLog._restart_alone
+    single_process = wal.WriteAheadLog._restart_alone
 
     def restarted(self, connection):
         held.append(True)
         try:
-            return alone(self, connection)
+            return single_process(self, connection)
         finally:
             held.clear()
 

@@ -131,8 +131,8 @@ async def test_a_context_goes_on_and_tells_which_task_said_what(connect, http):
         short = await client.get_task(GetTaskRequest(id=second.id, history_length=1))
         assert [m.parts[0].text for m in short.history] == ["echo: two"]
         assert not (await client.get_task(GetTaskRequest(id=second.id, history_length=0))).history
-    alone = await rpc(http, "chat", "GetTask", {"id": second.id}, **{"LangGraph-A2A-History-Scope": "task"})
-    assert [m["parts"][0]["text"] for m in alone["result"]["history"]] == ["two", "echo: two"]
+    single_process = await rpc(http, "chat", "GetTask", {"id": second.id}, **{"LangGraph-A2A-History-Scope": "task"})
+    assert [m["parts"][0]["text"] for m in single_process["result"]["history"]] == ["two", "echo: two"]
 
 
 async def test_data_go_in_and_out(connect):

@@ -9,12 +9,12 @@ import pytest
 
 from tests.clocks import MORNING, ManualClock
 from threadloom.auth.authorize import OPEN
-from threadloom.auth.known import RunUsers
+from threadloom.auth.run_users import RunUsers
 from threadloom.broker.local import LocalBroker
 from threadloom.clock import SECOND, iso
 from threadloom.config.settings import LimitSettings
 from threadloom.engine.admission import NoStarter
-from threadloom.engine.events import Numbers
+from threadloom.engine.events import EventIds
 from threadloom.errors import BadRequest, Invalid, NotFound
 from threadloom.ids import default_assistant_id
 from threadloom.services.assistants import AssistantService
@@ -72,7 +72,7 @@ class House:
             users=RunUsers(self.broker),
             broker=self.broker,
             clock=clock,
-            numbers=Numbers(clock),
+            numbers=EventIds(clock),
             assistants=self.assistants,
             webhooks=OpenPolicy(),
             starter=NoStarter(),

@@ -180,7 +180,7 @@ def test_damage_is_found(backed_up, tmp_path):
     (data / "threadloom.db").write_bytes(saved.read_bytes())
     with opened(data / "threadloom.db") as connection:
         connection.execute("DELETE FROM threads")
-        connection.execute("DELETE FROM segs")
+        connection.execute("DELETE FROM segments")
     told = db("check", data=data, status=1)
     assert "1 runs of no thread" in told and "checkpoints of no segment" in told
     assert "There is no threadloom.db" in db("check", data=tmp_path / "nowhere", status=1)

@@ -128,7 +128,7 @@ async def test_a_copy_shares_ciphertext_and_asks_no_handler_for_history(server, 
     thread = (await client.threads.create(metadata={"a": 1}))["thread_id"]
     for number in range(3):
         await client.runs.wait(thread, "agent", input={"said": [f"{number}"]})
-    tables = ("cks", "blobs", "writes", "states")
+    tables = ("checkpoints", "blobs", "writes", "states")
     before = {table: stored(data, f"SELECT count(*) FROM {table}") for table in tables}
     ciphertext = stored(data, "SELECT metadata FROM threads WHERE thread_id = ?", thread)
     calls.new()
@@ -238,7 +238,7 @@ async def test_a_new_key_takes_the_place_of_the_old_one_as_things_are_read(data,
             await client.runs.list(thread),
         ]
         server.stop()
-    rows = "SELECT pos, seg, ns, cid, parent, refs FROM cks ORDER BY pos"
+    rows = "SELECT pos, seg, namespace, checkpoint_id, parent, refs FROM checkpoints ORDER BY pos"
     before = stored(data, rows)
     with running(APP, data, env={**env, "SEALED_MARK": "two"}) as server:
         client = get_client(url=server.url)
@@ -254,16 +254,16 @@ async def test_a_new_key_takes_the_place_of_the_old_one_as_things_are_read(data,
             "SELECT metadata FROM threads",
             "SELECT kwargs FROM runs",
             "SELECT metadata FROM runs",
-            "SELECT meta FROM cks WHERE ns = ''",
+            "SELECT meta FROM checkpoints WHERE namespace = ''",
             "SELECT value FROM items WHERE key = 'k'",
         ):
             texts = [text if isinstance(text, str) else text.decode() for (text,) in stored(data, query)]
             assert texts and all('"one:' not in text for text in texts), query
             assert any('"two:' in text for text in texts), query
         for query in (
-            "SELECT body FROM cks WHERE ns = ''",
-            "SELECT data FROM blobs WHERE id IN (SELECT value FROM cks, json_each(refs) WHERE ns = '')",
-            "SELECT w.data FROM writes w WHERE ns = ''",
+            "SELECT body FROM checkpoints WHERE namespace = ''",
+            "SELECT data FROM blobs WHERE id IN (SELECT value FROM checkpoints, json_each(refs) WHERE namespace = '')",
+            "SELECT w.data FROM writes w WHERE namespace = ''",
         ):
             for (ciphertext,) in stored(data, query):
                 length = int.from_bytes(ciphertext[1:5])

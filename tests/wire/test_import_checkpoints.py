@@ -69,13 +69,13 @@ async def _run(saver, graph_id, thread_id, *inputs):
 async def _write_as_of_old(connection):
     """Two checkpoints as the package stored them before its fourth version: what was sent stands with the one before."""
     serde = JsonPlusSerializer()
-    for cid, parent in (
+    for checkpoint_id, parent in (
         ("1ef00000-0000-6000-8000-000000000001", None),
         ("1ef00000-0000-6000-8001-000000000002", "1ef00000-0000-6000-8000-000000000001"),
     ):
         checkpoint = {
             "v": 3,
-            "id": cid,
+            "id": checkpoint_id,
             "ts": "2024-05-01T10:00:00.123456+00:00",
             "channel_values": {"x": 1},
             "channel_versions": {"x": "1", "messages": "2"},
@@ -84,7 +84,7 @@ async def _write_as_of_old(connection):
         }
         await connection.execute(
             "INSERT INTO checkpoints VALUES ($1, '', $2, $3, NULL, $4, '{\"step\": 1, \"source\": \"loop\"}')",
-            OLD, cid, parent, json.dumps(checkpoint),
+            OLD, checkpoint_id, parent, json.dumps(checkpoint),
         )  # fmt: skip
     kind, data = serde.dumps_typed([HumanMessage("hi", id="m"), AIMessage("ho", id="n")])
     await connection.execute("INSERT INTO checkpoint_blobs VALUES ($1, '', 'messages', '2', $2, $3)", OLD, kind, data)

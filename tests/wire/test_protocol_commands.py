@@ -28,7 +28,7 @@ async def asked(http, graph, input=None):
     return thread, {str(one["value"]): one["interrupt_id"] for one in data(seen, "input.requested", root=False)}, seen
 
 
-async def settled(http, thread, seen):
+async def finalized(http, thread, seen):
     async with events(http, thread, since=seen[-1]["seq"]) as stream:
         return await stream.until(ended)
 
@@ -58,7 +58,7 @@ async def test_a_command_tells_how_far_the_thread_had_come(http):
 async def test_without_input_a_run_goes_on_from_where_the_thread_is(http):
     thread, _, seen = await asked(http, "asking", {"n": 1})
     await start(http, thread, "asking")
-    assert phase_of((await settled(http, thread, seen))[-1]) == "interrupted"
+    assert phase_of((await finalized(http, thread, seen))[-1]) == "interrupted"
 
 
 async def test_a_fork_on_a_waiting_thread_starts_anew(http):
@@ -66,7 +66,7 @@ async def test_a_fork_on_a_waiting_thread_starts_anew(http):
     first = data(seen, "checkpoints")[-1]["id"]
     place = {"configurable": {"checkpoint_id": first}}
     await start(http, thread, "asking", {"n": 2}, config=place)
-    again = await settled(http, thread, seen)
+    again = await finalized(http, thread, seen)
     assert phase_of(again[-1]) == "interrupted"
     assert data(again, "values")[-1]["n"] == 2
 
@@ -74,7 +74,7 @@ async def test_a_fork_on_a_waiting_thread_starts_anew(http):
 async def test_several_questions_take_one_input_by_their_ids(http):
     thread, ids, seen = await asked(http, "asking_two")
     await start(http, thread, "asking_two", {ids["left?"]: "L", ids["right?"]: "R"})
-    await settled(http, thread, seen)
+    await finalized(http, thread, seen)
     assert (await values(http, thread))["answers"] == {"left": "L", "right": "R"}
 
 
@@ -174,7 +174,7 @@ async def test_of_two_answers_in_a_batch_the_last_counts_and_an_unknown_one_stop
     assert answer["error"] == "no_such_interrupt" and "nope" in answer["message"]
     twice = [{"interrupt_id": question, "response": text, "namespace": []} for text in ("first", "last")]
     assert (await command(http, thread, "input.respond", {"responses": twice}))["result"] == {}
-    await settled(http, thread, seen)
+    await finalized(http, thread, seen)
     assert (await values(http, thread))["answers"] == {"ask": "last"}
 
 
@@ -188,7 +188,7 @@ async def test_an_answer_may_go_elsewhere_and_bring_metadata(http):
         "config": {"tags": ["t"]},
     }
     assert (await command(http, thread, "input.respond", params))["type"] == "success"
-    await settled(http, thread, seen)
+    await finalized(http, thread, seen)
     assert "count 7" in (await values(http, thread))["steps"]
     run = (await http.get(f"/threads/{thread}/runs")).json()[0]
     assert run["metadata"]["from"] == "test" and run["kwargs"]["config"]["tags"] == ["t"]

@@ -10,14 +10,14 @@ from typing import Any, cast
 from starlette.types import ASGIApp
 
 from threadloom.api import rpc
-from threadloom.api.http import Call, answer
+from threadloom.api.http import Request, json_response
 from threadloom.api.routing import Operation, Param
-from threadloom.api.sse import HEARTBEAT_SECONDS, EventStream, LateJson
+from threadloom.api.sse import HEARTBEAT_SECONDS, DeferredJsonResponse, EventStreamResponse
 from threadloom.codec import to_json
 from threadloom.errors import ApiError, Invalid
 from threadloom.services import Services
-from threadloom.services.a2a import A2aService, told
-from threadloom.services.a2a_tasks import Asked, Scope
+from threadloom.services.a2a import A2aService, error_message
+from threadloom.services.a2a_tasks import A2aRequest, Scope
 from threadloom.services.a2a_wire import A2aError, Object, invalid
 from threadloom.services.responses import RpcRefusalResponse
 from threadloom.types import Event
@@ -44,67 +44,67 @@ STREAMS = ("stream", "subscribe")
 SCOPE_HEADER = b"langgraph-a2a-history-scope"
 
 
-class A2a:
+class A2aRoutes:
     """The handlers."""
 
     def __init__(self, services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self.a2a = A2aService(services)
         self.heartbeat = heartbeat
 
-    async def card(self, call: Call) -> ASGIApp:
-        named = call.params.get("assistant_id") or call.text("assistant_id")
+    async def card(self, request: Request) -> ASGIApp:
+        named = request.params.get("assistant_id") or request.text("assistant_id")
         try:
-            assistant = await self.a2a.assistant(call.caller, named)
+            assistant = await self.a2a.assistant(request.caller, named)
         except A2aError as error:
-            return answer({"error": {"code": error.code, "message": error.message}}, 400)
-        return answer(await self.a2a.card(call.caller, assistant, _base(call)))
+            return json_response({"error": {"code": error.code, "message": error.message}}, 400)
+        return json_response(await self.a2a.card(request.caller, assistant, _base(request)))
 
-    async def rpc(self, call: Call) -> ASGIApp:
+    async def rpc(self, request: Request) -> ASGIApp:
         try:
-            message = await call.json()
+            message = await request.json()
         except Invalid:
-            return answer(rpc.failure(None, rpc.PARSE_ERROR, "Invalid JSON"))
+            return json_response(rpc.failure(None, rpc.PARSE_ERROR, "Invalid JSON"))
         if not isinstance(message, dict):
-            return answer(rpc.failure(None, rpc.INVALID_REQUEST, "The request must be an object"))
+            return json_response(rpc.failure(None, rpc.INVALID_REQUEST, "The request must be an object"))
         id_, method, params = message.get("id"), message.get("method"), message.get("params")
         if isinstance(id_, bool) or not isinstance(id_, str | int | float | None):
-            return answer(rpc.failure(None, rpc.INVALID_REQUEST, "id must be a text or a number"))
+            return json_response(rpc.failure(None, rpc.INVALID_REQUEST, "id must be a text or a number"))
         if message.get("jsonrpc") != "2.0" or not isinstance(method, str):
-            return answer(rpc.failure(id_, rpc.INVALID_REQUEST, 'jsonrpc must be "2.0", and method a text'))
+            return json_response(rpc.failure(id_, rpc.INVALID_REQUEST, 'jsonrpc must be "2.0", and method a text'))
         if method not in METHODS:
-            return answer(rpc.failure(id_, rpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
+            return json_response(rpc.failure(id_, rpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
         what, modern = METHODS[method]
         media = "text/event-stream" if what in STREAMS else "application/json"
-        if not rpc.accepts(call.header(b"accept"), media):
-            return answer({"error": f"Accept header must include {media}"}, 400)
+        if not rpc.accepts(request.header(b"accept"), media):
+            return json_response({"error": f"Accept header must include {media}"}, 400)
         try:
             if not isinstance(params, dict | None):
                 raise invalid("params must be an object")
-            return await self._answered(call, id_, what, modern, params or {})
+            return await self._answered(request, id_, what, modern, params or {})
         except Exception as error:
             if isinstance(error, A2aError) or (isinstance(error, ApiError) and error.status < 500):
-                return answer(failed(id_, error))
+                return json_response(failed(id_, error))
             raise
 
-    async def _answered(self, call: Call, id_: Any, what: str, modern: bool, params: Object) -> ASGIApp:
-        scope = call.header(SCOPE_HEADER) or "context"
+    async def _answered(self, request: Request, id_: Any, what: str, modern: bool, params: Object) -> ASGIApp:
+        scope = request.header(SCOPE_HEADER) or "context"
         if scope not in ("context", "task"):
             raise invalid(f"LangGraph-A2A-History-Scope: {scope!r:.100} is neither context nor task")
-        assistant = await self.a2a.assistant(call.caller, call.params["assistant_id"])
-        asked = Asked(caller=call.caller, assistant=assistant, modern=modern, scope=cast(Scope, scope))
+        assistant = await self.a2a.assistant(request.caller, request.params["assistant_id"])
+        asked = A2aRequest(caller=request.caller, assistant=assistant, modern=modern, scope=cast(Scope, scope))
         if what in STREAMS:
             begin = self.a2a.stream if what == "stream" else self.a2a.subscribe
-            return EventStream(_events(id_, await begin(asked, params)), ids=False, seconds=self.heartbeat)
+            return EventStreamResponse(_events(id_, await begin(asked, params)), ids=False, seconds=self.heartbeat)
         if what == "send":
-            return LateJson(_late(id_, await self.a2a.send(asked, params)), seconds=self.heartbeat)
+            return DeferredJsonResponse(_deferred(id_, await self.a2a.send(asked, params)), seconds=self.heartbeat)
         if what == "card":
-            return answer(rpc.success(id_, await self.a2a.card(call.caller, assistant, _base(call))))
-        reads: dict[str, Callable[[Asked, Object], Awaitable[Object]]] = {
+            return json_response(rpc.success(id_, await self.a2a.card(request.caller, assistant, _base(request))))
+        reads: dict[str, Callable[[A2aRequest, Object], Awaitable[Object]]] = {
             "get": self.a2a.get,
             "cancel": self.a2a.cancel,
             "list": self.a2a.search,
         }
-        return answer(rpc.success(id_, await reads[what](asked, params)))
+        return json_response(rpc.success(id_, await reads[what](asked, params)))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
@@ -145,12 +145,12 @@ def failed(id_: Any, error: Exception) -> dict[str, Any]:
     if isinstance(error, A2aError):
         return rpc.failure(id_, error.code, error.message, error.data)
     if isinstance(error, ApiError):
-        return rpc.failure(id_, rpc.INTERNAL_ERROR if error.status >= 429 else rpc.INVALID_PARAMS, told(error))
+        return rpc.failure(id_, rpc.INTERNAL_ERROR if error.status >= 429 else rpc.INVALID_PARAMS, error_message(error))
     log.error("a task could not be followed to its end", exc_info=error)
     return rpc.failure(id_, rpc.INTERNAL_ERROR, "Internal error")
 
 
-async def _late(id_: Any, result: Awaitable[Object]) -> bytes:
+async def _deferred(id_: Any, result: Awaitable[Object]) -> bytes:
     try:
         return to_json(rpc.success(id_, await result))
     except Exception as error:
@@ -173,8 +173,8 @@ def _event(data: dict[str, Any]) -> Event:
     return Event(thread_id="", run_id="", name="message", data=to_json(data))
 
 
-def _base(call: Call) -> str:
+def _base(request: Request) -> str:
     """The URL under which the caller reaches the server, with the mount prefix."""
-    scope = call.scope
-    host = call.header(b"host") or "localhost"
+    scope = request.scope
+    host = request.header(b"host") or "localhost"
     return f"{scope.get('scheme', 'http')}://{host}{scope.get('root_path', '')}"

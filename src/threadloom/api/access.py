@@ -7,7 +7,7 @@ from urllib.parse import quote
 from starlette.types import Scope
 
 from threadloom.api.dispatch import header_filter
-from threadloom.api.http import Facts
+from threadloom.api.http import RequestContext
 from threadloom.config.settings import CREDENTIALS, HeaderRules
 from threadloom.log import log_line
 
@@ -35,13 +35,13 @@ class AccessLog:
         level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
         if not log.isEnabledFor(level):
             return
-        facts: Facts = scope["threadloom"]
+        request_context: RequestContext = scope["threadloom"]
         path = quote(scope["path"], safe=_PLAIN)
         milliseconds = round(seconds * 1000, 1)
         fields: dict[str, Any] = {
             "method": scope["method"],
             "path": path,
-            "route": facts.template or None,
+            "route": request_context.template or None,
             "status": status or None,
             "duration_ms": milliseconds,
             "client": client[0] if (client := scope.get("client")) else None,
@@ -53,9 +53,9 @@ class AccessLog:
 
     def _headers(self, scope: Scope) -> dict[str, str]:
         assert self._wanted is not None
-        told: dict[str, str] = {}
+        logged: dict[str, str] = {}
         for raw, value in scope["headers"]:
             name = raw.decode("latin-1")
             if self._wanted(name):
-                told[name] = HIDDEN if name in CREDENTIALS else value.decode("latin-1")
-        return told
+                logged[name] = HIDDEN if name in CREDENTIALS else value.decode("latin-1")
+        return logged

@@ -13,34 +13,34 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from threadloom import log as logs
 from threadloom.api import openapi
-from threadloom.api.a2a import A2a
+from threadloom.api.a2a import A2aRoutes
 from threadloom.api.access import AccessLog
-from threadloom.api.assistants import Assistants
-from threadloom.api.crons import Crons
+from threadloom.api.allowed_hosts import AllowedHosts, misdirected
+from threadloom.api.allowed_origins import EXPOSED, AllowedOrigins
+from threadloom.api.assistants import AssistantRoutes
+from threadloom.api.auth_middleware import Authenticator, AuthMiddleware
+from threadloom.api.channel_events import ChannelEventRoutes
+from threadloom.api.channel_socket import ChannelSockets
+from threadloom.api.crons import CronRoutes
+from threadloom.api.custom_app import CustomApp, CustomAppContext, custom_cors
 from threadloom.api.dispatch import Dispatcher
-from threadloom.api.encryption import Telling
-from threadloom.api.errors import log_bug, reply_to_bug
-from threadloom.api.events import Events
-from threadloom.api.events_socket import EventSockets
-from threadloom.api.gate import Authenticator, Gate
-from threadloom.api.hosts import Hosts, misdirected
-from threadloom.api.http import Facts, HungUp, Reply, Span, deny, error_body
+from threadloom.api.encryption_context import EncryptionContextMiddleware
+from threadloom.api.errors import log_bug, response_to_bug
+from threadloom.api.http import ClientDisconnected, RequestContext, Response, Span, deny, error_body
 from threadloom.api.layers import face, layered, outside
 from threadloom.api.loopback import TRUSTED
-from threadloom.api.mcp import Mcp
+from threadloom.api.mcp import McpRoutes
 from threadloom.api.metrics import Metrics
-from threadloom.api.origins import EXPOSED, Origins
-from threadloom.api.own_app import OwnApp, OwnContext, own_cors
-from threadloom.api.parts import Backstage
+from threadloom.api.process_info import ProcessInfo
 from threadloom.api.routing import Operation
-from threadloom.api.runs import Runs
+from threadloom.api.runs import RunRoutes
 from threadloom.api.sse import HEARTBEAT_SECONDS
-from threadloom.api.state import State
-from threadloom.api.stateless_runs import StatelessRuns
-from threadloom.api.store import Store
-from threadloom.api.system import AT_THE_ROOT, System
-from threadloom.api.threads import Threads
-from threadloom.api.webhooks import Webhooks
+from threadloom.api.state import StateRoutes
+from threadloom.api.stateless_runs import StatelessRunRoutes
+from threadloom.api.store import StoreRoutes
+from threadloom.api.system import AT_THE_ROOT, SystemRoutes
+from threadloom.api.threads import ThreadRoutes
+from threadloom.api.webhooks import WebhookRoutes
 from threadloom.config.settings import HttpSettings, Settings
 from threadloom.ids import new_id
 from threadloom.services import Services
@@ -63,17 +63,17 @@ log = logging.getLogger("threadloom.api")
 def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> list[Operation]:
     """All routes but the system's."""
     return [
-        *Assistants(services).operations(),
-        *Threads(services).operations(),
-        *State(services).operations(),
-        *Runs(services, heartbeat).operations(),
-        *StatelessRuns(services, heartbeat).operations(),
-        *Crons(services).operations(),
-        *Store(services).operations(),
-        *Webhooks(services).operations(),
-        *Mcp(services, heartbeat).operations(),
-        *A2a(services, heartbeat).operations(),
-        *Events(services, heartbeat).operations(),
+        *AssistantRoutes(services).operations(),
+        *ThreadRoutes(services).operations(),
+        *StateRoutes(services).operations(),
+        *RunRoutes(services, heartbeat).operations(),
+        *StatelessRunRoutes(services, heartbeat).operations(),
+        *CronRoutes(services).operations(),
+        *StoreRoutes(services).operations(),
+        *WebhookRoutes(services).operations(),
+        *McpRoutes(services, heartbeat).operations(),
+        *A2aRoutes(services, heartbeat).operations(),
+        *ChannelEventRoutes(services, heartbeat).operations(),
     ]
 
 
@@ -82,15 +82,15 @@ def create_app(
     settings: Settings,
     *,
     user_app: Starlette | None = None,
-    backstage: Backstage | None = None,
+    process_info: ProcessInfo | None = None,
     metrics: Metrics | None = None,
     spans: Spans | None = None,
-    own_context: OwnContext | None = None,
+    own_context: CustomAppContext | None = None,
     authenticator: Authenticator | None = None,
-    telling: Telling | None = None,
+    encryption_context: EncryptionContextMiddleware | None = None,
     extra: Sequence[Operation] = (),
     heartbeat: float = HEARTBEAT_SECONDS,
-) -> "Edge":
+) -> "HttpEntry":
     """Puts the HTTP face together.
 
     Args:
@@ -108,13 +108,13 @@ def create_app(
     http = settings.http
     metrics = metrics or Metrics()
     operations: list[Operation] = []
-    own: OwnApp | None = None
+    own: CustomApp | None = None
 
     def describe() -> dict[str, Any]:
         auth = settings.auth.openapi if settings.auth else None
         return openapi.document(operations, own=own.description if own else None, auth=auth)
 
-    system = System(settings, backstage or Backstage(), metrics, describe)
+    system = SystemRoutes(settings, process_info or ProcessInfo(), metrics, describe)
     operations += [
         operation
         for operation in (*system.operations(), *api_operations(services, heartbeat), *extra)
@@ -140,30 +140,30 @@ def create_app(
 
     gate = None
     if authenticator is not None:
-        gate = Gate(
+        gate = AuthMiddleware(
             authenticator,
             path_params=path_params,
             bundled=bundled,
             max_body=settings.vars.http_max_request_body_bytes,
             studio=_lets_studio_in(settings),
-            telling=telling,
+            encryption_context=encryption_context,
         )
     if user_app is not None:
-        own = OwnApp(user_app, Dispatcher(operations, inside_own_app=True, **limits), own_context, gate)
+        own = CustomApp(user_app, Dispatcher(operations, inside_own_app=True, **limits), own_context, gate)
     sockets = None
     if not is_disabled(http, "event_streaming"):
-        sockets = EventSockets(services, http, settings.vars.http_max_request_body_bytes)
-    return Edge(
-        app=face(plain, own, gate, telling, http),
+        sockets = ChannelSockets(services, http, settings.vars.http_max_request_body_bytes)
+    return HttpEntry(
+        app=face(plain, own, gate, encryption_context, http),
         plain=plain,
         http=http,
         metrics=metrics,
         user_app=user_app,
         sockets=sockets,
-        gated=None if sockets is None else layered(sockets, outside(gate, telling)),
-        hosts=Hosts.of(settings),
+        gated=None if sockets is None else layered(sockets, outside(gate, encryption_context)),
+        hosts=AllowedHosts.of(settings),
         spans=spans,
-        origins=Origins.of(settings),
+        origins=AllowedOrigins.of(settings),
     )
 
 
@@ -178,7 +178,7 @@ def is_disabled(http: HttpSettings, group: str) -> bool:
     return bool(getattr(http, f"disable_{group}"))
 
 
-class Edge:
+class HttpEntry:
     """What every request passes first (see `layers`): mount prefix, CORS, request ids, figures, last resort for errors.
 
     Args:
@@ -207,11 +207,11 @@ class Edge:
         http: HttpSettings,
         metrics: Metrics,
         user_app: Starlette | None = None,
-        sockets: EventSockets | None = None,
+        sockets: ChannelSockets | None = None,
         gated: ASGIApp | None = None,
-        hosts: Hosts | None = None,
+        hosts: AllowedHosts | None = None,
         spans: Spans | None = None,
-        origins: Origins | None = None,
+        origins: AllowedOrigins | None = None,
     ) -> None:
         self._spans = spans
         self._hosts = hosts
@@ -224,9 +224,9 @@ class Edge:
         self._metrics = metrics
         self._access = AccessLog(http.logging_headers)
         self.state: dict[str, Any] = {}
-        brought = None if user_app is None else own_cors(user_app)
+        brought = None if user_app is None else custom_cors(user_app)
         self._own_cors = http.cors_configured or brought is not None
-        self._origins = origins or Origins(http)
+        self._origins = origins or AllowedOrigins(http)
         self._app = self._origins.around(app, brought)
         if brought is not None and http.cors_configured:
             log.warning("http.cors has no effect: the app of http.app has a CORSMiddleware of its own")
@@ -235,37 +235,45 @@ class Edge:
         """Serves a request or a web socket. What is logged meanwhile carries the request's id."""
         if self.state:
             scope["state"] = {**scope.get("state", {}), **self.state}
-        request_id, origin = _told(scope)
-        facts = Facts(request_id, bool(scope.pop(TRUSTED, False)))
-        scope["threadloom"] = facts
+        request_id, origin = _request_id_of(scope)
+        request_context = RequestContext(request_id, bool(scope.pop(TRUSTED, False)))
+        scope["threadloom"] = request_context
         bound = logs.bind(request_id=request_id)
         try:
             if self._spans is None:
-                await self._serve(scope, receive, send, facts, origin)
+                await self._serve(scope, receive, send, request_context, origin)
             else:
-                await self._trace(self._spans, scope, receive, send, facts, origin)
+                await self._trace(self._spans, scope, receive, send, request_context, origin)
         finally:
             logs.unbind(bound)
 
     async def _trace(
-        self, spans: Spans, scope: Scope, receive: Receive, send: Send, facts: Facts, origin: bytes | None
+        self,
+        spans: Spans,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_context: RequestContext,
+        origin: bytes | None,
     ) -> None:
         """Serves it on a trace."""
-        span = facts.span = spans.begin(scope)
-        facts.caller = msgspec.structs.replace(facts.caller, trace=span.traceparent)
+        span = request_context.span = spans.begin(scope)
+        request_context.caller = msgspec.structs.replace(request_context.caller, trace=span.traceparent)
         logs.bind(trace_id=span.trace_id)
         began = time.perf_counter()
         try:
-            await self._serve(scope, receive, send, facts, origin)
+            await self._serve(scope, receive, send, request_context, origin)
         finally:
             if scope["type"] == "websocket":
                 span.end(0, time.perf_counter() - began)
             span.leave()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, facts: Facts, origin: bytes | None) -> None:
-        request_id = facts.request_id
-        if self._hosts is None or facts.trusted or self._hosts.pass_(scope["headers"]):
-            refused = None if origin is None or facts.trusted else self._origins.refusal(scope, origin)
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, request_context: RequestContext, origin: bytes | None
+    ) -> None:
+        request_id = request_context.request_id
+        if self._hosts is None or request_context.trusted or self._hosts.pass_(scope["headers"]):
+            refused = None if origin is None or request_context.trusted else self._origins.refusal(scope, origin)
             app = refused or self._below(scope, origin)
         else:
             refused, app = None, misdirected
@@ -300,12 +308,12 @@ class Edge:
         try:
             with contained():  # the own app's routes and middleware run in it
                 await app(scope, receive, answered)
-        except (HungUp, ClientDisconnect):
+        except (ClientDisconnected, ClientDisconnect):
             pass
         except Exception as error:
             log_bug(scope, error)
             if not status:
-                await reply_to_bug(request_id)(scope, receive, answered)
+                await response_to_bug(request_id)(scope, receive, answered)
             elif not ended:
                 raise
         finally:
@@ -313,13 +321,13 @@ class Edge:
                 self._note(scope, status, began)
 
     def _note(self, scope: Scope, status: int, began: float) -> None:
-        facts: Facts = scope["threadloom"]
-        facts.template = facts.template or getattr(scope.get("route"), "path", "")
+        request_context: RequestContext = scope["threadloom"]
+        request_context.template = request_context.template or getattr(scope.get("route"), "path", "")
         seconds = time.perf_counter() - began
-        self._metrics.note(scope["method"], facts.template, status, seconds)
+        self._metrics.note(scope["method"], request_context.template, status, seconds)
         self._access.note(scope, status, seconds)
-        if facts.span is not None:
-            facts.span.end(status, seconds)
+        if request_context.span is not None:
+            request_context.span.end(status, seconds)
 
     def _below(self, scope: Scope, origin: bytes | None) -> ASGIApp:
         """Who answers: the app below the prefix (behind CORS), or at the root only a few routes of ours."""
@@ -349,7 +357,7 @@ class Edge:
             yield
 
 
-def _told(scope: Scope) -> tuple[str, bytes | None]:
+def _request_id_of(scope: Scope) -> tuple[str, bytes | None]:
     """The request's id (the caller's, if it is a short printable text, or one of our own), and its origin, if it has one."""
     request_id = ""
     origin: bytes | None = None
@@ -378,4 +386,4 @@ async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1000})
         return
-    await Reply(error_body("Not Found"), 404)(scope, receive, send)
+    await Response(error_body("Not Found"), 404)(scope, receive, send)

@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call, answer, nothing
+from threadloom.api.http import Request, empty_response, json_response
 from threadloom.api.routing import Operation, Param
 from threadloom.api.threads import pages
 from threadloom.services import Services
@@ -29,63 +29,71 @@ TEXT = {"type": "string"}
 FLAG = {"type": "boolean"}
 
 
-class Assistants:
+class AssistantRoutes:
     """The handlers."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
-    async def create(self, call: Call) -> ASGIApp:
-        request = await call.read(AssistantCreate)
-        return answer(assistant_record(await self.services.assistants.create(call.caller, request)))
+    async def create(self, request: Request) -> ASGIApp:
+        body = await request.read(AssistantCreate)
+        return json_response(assistant_record(await self.services.assistants.create(request.caller, body)))
 
-    async def get(self, call: Call) -> ASGIApp:
-        return answer(assistant_record(await self.services.assistants.get(call.caller, call.id("assistant"))))
+    async def get(self, request: Request) -> ASGIApp:
+        return json_response(
+            assistant_record(await self.services.assistants.get(request.caller, request.id("assistant")))
+        )
 
-    async def patch(self, call: Call) -> ASGIApp:
-        assistant_id = call.id("assistant")
-        request = await call.read(AssistantPatch)
-        return answer(assistant_record(await self.services.assistants.patch(call.caller, assistant_id, request)))
+    async def patch(self, request: Request) -> ASGIApp:
+        assistant_id = request.id("assistant")
+        body = await request.read(AssistantPatch)
+        return json_response(assistant_record(await self.services.assistants.patch(request.caller, assistant_id, body)))
 
-    async def delete(self, call: Call) -> ASGIApp:
-        assistant_id = call.id("assistant")
-        threads = call.says_true("delete_threads")
-        await self.services.assistants.delete(call.caller, assistant_id, delete_threads=threads)
-        return nothing()
+    async def delete(self, request: Request) -> ASGIApp:
+        assistant_id = request.id("assistant")
+        threads = request.says_true("delete_threads")
+        await self.services.assistants.delete(request.caller, assistant_id, delete_threads=threads)
+        return empty_response()
 
-    async def search(self, call: Call) -> ASGIApp:
-        request = await call.read(AssistantSearch)
-        found, following, total = await self.services.assistants.search(call.caller, request)
-        shown = [select_fields(assistant_record(assistant), request.select) for assistant in found]
-        return answer(shown, headers=pages(following, total))
+    async def search(self, request: Request) -> ASGIApp:
+        body = await request.read(AssistantSearch)
+        found, following, total = await self.services.assistants.search(request.caller, body)
+        shown = [select_fields(assistant_record(assistant), body.select) for assistant in found]
+        return json_response(shown, headers=pages(following, total))
 
-    async def count(self, call: Call) -> ASGIApp:
-        request = await call.read(AssistantCount)
-        return answer(await self.services.assistants.count(call.caller, request))
+    async def count(self, request: Request) -> ASGIApp:
+        body = await request.read(AssistantCount)
+        return json_response(await self.services.assistants.count(request.caller, body))
 
-    async def versions(self, call: Call) -> ASGIApp:
-        assistant_id = call.id("assistant")
-        request = await call.read(AssistantVersions)
-        found = await self.services.assistants.versions(call.caller, assistant_id, request)
-        return answer([assistant_version_record(assistant) for assistant in found])
+    async def versions(self, request: Request) -> ASGIApp:
+        assistant_id = request.id("assistant")
+        body = await request.read(AssistantVersions)
+        found = await self.services.assistants.versions(request.caller, assistant_id, body)
+        return json_response([assistant_version_record(assistant) for assistant in found])
 
-    async def latest(self, call: Call) -> ASGIApp:
-        assistant_id = call.id("assistant")
-        request = await call.read(AssistantLatest)
-        return answer(assistant_record(await self.services.assistants.set_latest(call.caller, assistant_id, request)))
+    async def latest(self, request: Request) -> ASGIApp:
+        assistant_id = request.id("assistant")
+        body = await request.read(AssistantLatest)
+        return json_response(
+            assistant_record(await self.services.assistants.set_latest(request.caller, assistant_id, body))
+        )
 
-    async def graph(self, call: Call) -> ASGIApp:
-        name = call.params["assistant_id"]
-        return answer(await self.services.assistants.graph(call.caller, name, xray=call.text("xray") or ""))
+    async def graph(self, request: Request) -> ASGIApp:
+        name = request.params["assistant_id"]
+        return json_response(
+            await self.services.assistants.graph(request.caller, name, xray=request.text("xray") or "")
+        )
 
-    async def subgraphs(self, call: Call) -> ASGIApp:
-        name = call.params["assistant_id"]
-        namespace = call.params.get("namespace")
-        recurse = call.says_true("recurse")
-        return answer(await self.services.assistants.subgraphs(call.caller, name, namespace=namespace, recurse=recurse))
+    async def subgraphs(self, request: Request) -> ASGIApp:
+        name = request.params["assistant_id"]
+        namespace = request.params.get("namespace")
+        recurse = request.says_true("recurse")
+        return json_response(
+            await self.services.assistants.subgraphs(request.caller, name, namespace=namespace, recurse=recurse)
+        )
 
-    async def schemas(self, call: Call) -> ASGIApp:
-        return answer(await self.services.assistants.schemas(call.caller, call.params["assistant_id"]))
+    async def schemas(self, request: Request) -> ASGIApp:
+        return json_response(await self.services.assistants.schemas(request.caller, request.params["assistant_id"]))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from threadloom.api import parse
-from threadloom.api.http import Call, answer, nothing
+from threadloom.api.http import Request, empty_response, json_response
 from threadloom.api.routing import Operation
 from threadloom.api.threads import pages
 from threadloom.services import Services
@@ -14,40 +14,40 @@ from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronS
 from threadloom.services.responses import CronResponse
 
 
-class Crons:
+class CronRoutes:
     """The handlers. What a cron does not know of its body it keeps, so services get the body beside the struct."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
-    async def create(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread") if "thread_id" in call.params else None
-        body = await call.json()
-        request: CronCreate = parse.shape(body, CronCreate)
-        return answer(cron_record(await self.services.crons.create(call.caller, thread_id, request, body)))
+    async def create(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread") if "thread_id" in request.params else None
+        body = await request.json()
+        fields: CronCreate = parse.shape(body, CronCreate)
+        return json_response(cron_record(await self.services.crons.create(request.caller, thread_id, fields, body)))
 
-    async def get(self, call: Call) -> ASGIApp:
-        return answer(cron_record(await self.services.crons.get(call.caller, call.id("cron"))))
+    async def get(self, request: Request) -> ASGIApp:
+        return json_response(cron_record(await self.services.crons.get(request.caller, request.id("cron"))))
 
-    async def patch(self, call: Call) -> ASGIApp:
-        cron_id = call.id("cron")
-        body = await call.json()
-        request: CronPatch = parse.shape(body, CronPatch)
-        return answer(cron_record(await self.services.crons.patch(call.caller, cron_id, request, body)))
+    async def patch(self, request: Request) -> ASGIApp:
+        cron_id = request.id("cron")
+        body = await request.json()
+        fields: CronPatch = parse.shape(body, CronPatch)
+        return json_response(cron_record(await self.services.crons.patch(request.caller, cron_id, fields, body)))
 
-    async def delete(self, call: Call) -> ASGIApp:
-        await self.services.crons.delete(call.caller, call.id("cron"))
-        return nothing()
+    async def delete(self, request: Request) -> ASGIApp:
+        await self.services.crons.delete(request.caller, request.id("cron"))
+        return empty_response()
 
-    async def search(self, call: Call) -> ASGIApp:
-        request = await call.read(CronSearch)
-        found, following, total = await self.services.crons.search(call.caller, request)
-        shown = [select_fields(cron_record(cron), request.select) for cron in found]
-        return answer(shown, headers=pages(following, total))
+    async def search(self, request: Request) -> ASGIApp:
+        fields = await request.read(CronSearch)
+        found, following, total = await self.services.crons.search(request.caller, fields)
+        shown = [select_fields(cron_record(cron), fields.select) for cron in found]
+        return json_response(shown, headers=pages(following, total))
 
-    async def count(self, call: Call) -> ASGIApp:
-        request = await call.read(CronCount)
-        return answer(await self.services.crons.count(call.caller, request))
+    async def count(self, request: Request) -> ASGIApp:
+        fields = await request.read(CronCount)
+        return json_response(await self.services.crons.count(request.caller, fields))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""

@@ -32,7 +32,9 @@ def page(document: dict[str, Any]) -> str:
             f"<tr><td><code>{escape(name)}</code></td><td>{escape(kind)}</td><td>{escape(text)}</td></tr>"
             for name, kind, text in _fields(document, operation)
         )
-        answers = ", ".join(f"{code} {told.get('description', '')}" for code, told in operation["responses"].items())
+        answers = ", ".join(
+            f"{code} {response.get('description', '')}" for code, response in operation["responses"].items()
+        )
         tags.setdefault(tag, []).append(
             f'<details><summary><span class="method">{method}</span><code>{escape(path)}</code>'
             f'<span class="text">{escape(operation.get("summary", ""))}</span></summary>'

@@ -8,9 +8,9 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from threadloom.api.errors import EXPECTED, as_http, log_bug, reply_to, reply_to_bug
-from threadloom.api.http import Call, Facts, HungUp, Reply, error_body
-from threadloom.api.routing import Matcher, Operation
+from threadloom.api.errors import EXPECTED, as_http, log_bug, response_to, response_to_bug
+from threadloom.api.http import ClientDisconnected, Request, RequestContext, Response, error_body
+from threadloom.api.routing import Operation, Router
 from threadloom.config.settings import CREDENTIALS, HeaderRules
 from threadloom.large import let_go
 from threadloom.log import bind
@@ -44,7 +44,7 @@ class Dispatcher:
         self, operations: Iterable[Operation], *, headers: HeaderRules, max_body: int, inside_own_app: bool = False
     ) -> None:
         operations = list(operations)
-        self._matcher = Matcher(operations)
+        self._matcher = Router(operations)
         self._system = {operation.path for operation in operations if operation.tag == "System"}
         self._wanted = header_filter(headers)
         self._max_body = max_body
@@ -67,14 +67,14 @@ class Dispatcher:
         except EXPECTED as error:
             if self._raises and not isinstance(error, BadLabel):
                 raise as_http(error) from error
-            answer = reply_to(error)
-        except (HTTPException, HungUp):
+            answer = response_to(error)
+        except (HTTPException, ClientDisconnected):
             raise
         except Exception as error:
             if self._raises:
                 raise
             log_bug(scope, error)
-            answer = reply_to_bug(scope["threadloom"].request_id)
+            answer = response_to_bug(scope["threadloom"].request_id)
         await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
@@ -84,20 +84,24 @@ class Dispatcher:
         if isinstance(found, set):
             return self._unmatched(scope, path, found)
         operation, params = found
-        facts: Facts = scope["threadloom"]
-        facts.template = operation.path
+        request_context: RequestContext = scope["threadloom"]
+        request_context.template = operation.path
         if params:
-            facts.ids = {name: value for name, value in params.items() if name in LOGGED and value.isprintable()}
-            bind(**facts.ids)
+            request_context.ids = {
+                name: value for name, value in params.items() if name in LOGGED and value.isprintable()
+            }
+            bind(**request_context.ids)
         if self._wanted is not None:
-            facts.caller = msgspec.structs.replace(facts.caller, headers=self._chosen(scope, self._wanted))
-        call = Call(scope, receive, params, self._max_body)
+            request_context.caller = msgspec.structs.replace(
+                request_context.caller, headers=self._chosen(scope, self._wanted)
+            )
+        request = Request(scope, receive, params, self._max_body)
         try:
             with contained():  # handlers, factories and reducers of the user's run in it
-                return await operation.handler(call)
+                return await operation.handler(request)
         finally:
-            if call.large:
-                let_go(call.large)
+            if request.large:
+                let_go(request.large)
 
     def _unmatched(self, scope: Scope, path: str, methods: set[str]) -> ASGIApp:
         # Beside an own app, what is not a system route's method might as well be the app's: nobody has it.
@@ -105,15 +109,15 @@ class Dispatcher:
             allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
             if self._raises:
                 raise HTTPException(405, "Method Not Allowed", {"allow": allowed})
-            return Reply(error_body("Method Not Allowed"), 405, [(b"allow", allowed.encode())])
+            return Response(error_body("Method Not Allowed"), 405, [(b"allow", allowed.encode())])
         if len(path) > 1 and path.endswith("/") and self.knows(path.rstrip("/") or "/"):
             query = scope["query_string"]
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
             target = b"/" + raw.split(b"?")[0].strip(b"/") + (b"?" + query if query else b"")
-            return Reply(b"", 307, [(b"location", target)], None)
+            return Response(b"", 307, [(b"location", target)], None)
         if self._raises:
             raise HTTPException(404, "Not Found")
-        return Reply(error_body("Not Found"), 404)
+        return Response(error_body("Not Found"), 404)
 
     def _chosen(self, scope: Scope, wanted: Callable[[str], bool]) -> dict[str, str]:
         chosen: dict[str, str] = {}

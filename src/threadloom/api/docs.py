@@ -8,10 +8,10 @@ from threadloom.api import openapi
 from threadloom.api.app import api_operations
 from threadloom.api.describe import markdown
 from threadloom.api.metrics import Metrics
-from threadloom.api.parts import Backstage
+from threadloom.api.process_info import ProcessInfo
 from threadloom.api.routing import Operation
-from threadloom.api.system import System
-from threadloom.api.ui import Ui
+from threadloom.api.system import SystemRoutes
+from threadloom.api.ui import UiRoutes
 from threadloom.config.settings import Settings
 from threadloom.services import Services
 
@@ -19,8 +19,8 @@ from threadloom.services import Services
 def all_operations() -> list[Operation]:
     """Every route of a server with default settings. Their handlers cannot be called: there are no services."""
     settings = Settings(root=Path(), graphs={}, data=Path())
-    system = System(settings, Backstage(), Metrics(), dict)
-    return [*system.operations(), *api_operations(cast(Services, None)), *Ui({}, "").operations()]
+    system = SystemRoutes(settings, ProcessInfo(), Metrics(), dict)
+    return [*system.operations(), *api_operations(cast(Services, None)), *UiRoutes({}, "").operations()]
 
 
 def document() -> dict[str, Any]:

@@ -5,10 +5,10 @@ from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response as StarletteResponse
 from starlette.types import Scope
 
-from threadloom.api.http import Facts, Reply, error_body
+from threadloom.api.http import RequestContext, Response, error_body
 from threadloom.codec import to_json
 from threadloom.errors import ApiError, Denied, StorageError, TooMany
 from threadloom.services.requests import BadLabel
@@ -29,18 +29,18 @@ def status_of(error: Exception) -> int:
     return 507 if "full" in str(error) else 503
 
 
-def reply_to(error: Exception) -> Reply:
+def response_to(error: Exception) -> Response:
     """The answer to an expected error."""
     if isinstance(error, BadLabel):
-        return Reply(error.detail.encode(), 422, None, b"text/plain; charset=utf-8")
+        return Response(error.detail.encode(), 422, None, b"text/plain; charset=utf-8")
     detail = error.detail if isinstance(error, ApiError) else f"Storage refused: {error}"
     if not isinstance(error, ApiError):
         log.error("storage refused a request: %s", error)
     headers = [(name.encode(), value.encode()) for name, value in _headers(error).items()]
     if isinstance(error, Denied):
         body = b"" if error.status == 304 else to_json({"detail": error.content})
-        return Reply(body, error.status, headers)
-    return Reply(error_body(detail), status_of(error), headers)
+        return Response(body, error.status, headers)
+    return Response(error_body(detail), status_of(error), headers)
 
 
 def _headers(error: Exception) -> dict[str, str]:
@@ -62,27 +62,29 @@ def as_http(error: Exception) -> HTTPException:
     return HTTPException(status_of(error), detail, _headers(error) or None)
 
 
-def reply_to_bug(request_id: str) -> Reply:
+def response_to_bug(request_id: str) -> Response:
     """The answer when something broke that should not. Tells the request's id and nothing of the inside."""
-    return Reply(error_body(f"Internal server error. The log tells more under request id {request_id}."), 500)
+    return Response(error_body(f"Internal server error. The log tells more under request id {request_id}."), 500)
 
 
 def log_bug(scope: Scope, error: BaseException) -> None:
     """Writes an unexpected failure, with its traceback, to the log."""
-    facts: Facts = scope["threadloom"]
+    request_context: RequestContext = scope["threadloom"]
     where = f"{scope.get('method', scope['type'])} {quote(scope.get('path', ''))}"
-    log.error("%s failed (request id %s)", where, facts.request_id, exc_info=error)
+    log.error("%s failed (request id %s)", where, request_context.request_id, exc_info=error)
 
 
-async def on_http_exception(request: Request, error: Exception) -> Response:
+async def on_http_exception(request: Request, error: Exception) -> StarletteResponse:
     """For own apps that have no handler of their own for HTTP errors."""
     assert isinstance(error, HTTPException)
     if error.status_code in (204, 304):
-        return Response(status_code=error.status_code, headers=error.headers)
-    return Response(error_body(error.detail), error.status_code, headers=error.headers, media_type="application/json")
+        return StarletteResponse(status_code=error.status_code, headers=error.headers)
+    return StarletteResponse(
+        error_body(error.detail), error.status_code, headers=error.headers, media_type="application/json"
+    )
 
 
-async def on_exception(request: Request, error: Exception) -> Response:
+async def on_exception(request: Request, error: Exception) -> StarletteResponse:
     """For own apps that have no handler of their own for the unexpected."""
-    reply = reply_to_bug(request.scope["threadloom"].request_id)
-    return Response(reply.body, reply.status, media_type="application/json")
+    response = response_to_bug(request.scope["threadloom"].request_id)
+    return StarletteResponse(response.body, response.status, media_type="application/json")

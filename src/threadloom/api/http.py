@@ -1,4 +1,4 @@
-"""What a handler gets (`Call`) and what it gives (`Reply`): thin, because every request passes here."""
+"""What a handler gets (`Request`) and what it gives (`Response`): thin, because every request passes here."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
@@ -21,7 +21,7 @@ JSON = (b"content-type", b"application/json")
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-class HungUp(Exception):
+class ClientDisconnected(Exception):
     """The client closed the connection before its request was complete: nobody is left to answer."""
 
 
@@ -41,7 +41,7 @@ class Span(Protocol):
         ...
 
 
-class Facts:
+class RequestContext:
     """What is known of a request beside ASGI's scope, under `scope["threadloom"]`, shared by all layers.
 
     Attributes:
@@ -64,7 +64,7 @@ class Facts:
         self.span: Span | None = None
 
 
-class Reply:
+class Response:
     """A complete answer. `headers` come on top of the content type, which is JSON's unless told."""
 
     __slots__ = ("body", "headers", "status")
@@ -89,7 +89,7 @@ class Reply:
         await send({"type": "http.response.body", "body": self.body})
 
 
-async def deny(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Refuses to open a web socket with an answer, or (where the server cannot) without one."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008})
@@ -98,29 +98,29 @@ async def deny(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None
     async def denied(message: Message) -> None:
         await send({**message, "type": f"websocket.{message['type']}"})
 
-    await reply(scope, receive, denied)
+    await response(scope, receive, denied)
 
 
-def answer(value: Any, status: int = 200, headers: RawHeaders | None = None) -> Reply:
+def json_response(value: Any, status: int = 200, headers: RawHeaders | None = None) -> Response:
     """A JSON answer; `value` may hold whatever `codec.to_json` knows."""
     if isinstance(value, ResponseBody):
         value = value.fields()  # here, and not in the middle of encoding, where it costs twice as much
     elif isinstance(value, list):
         value = [one.fields() if isinstance(one, ResponseBody) else one for one in value]
-    return Reply(to_json(value), status, headers)
+    return Response(to_json(value), status, headers)
 
 
-async def answer_aside(value: Any, status: int = 200) -> Reply:
-    """As `answer`, for a value that may be large and that nobody changes meanwhile."""
-    return Reply(await aside(write_json, value, to_json) if is_heavy(value) else to_json(value), status)
+async def answer_aside(value: Any, status: int = 200) -> Response:
+    """As `json_response`, for a value that may be large and that nobody changes meanwhile."""
+    return Response(await aside(write_json, value, to_json) if is_heavy(value) else to_json(value), status)
 
 
-def nothing(status: int = 204) -> Reply:
+def empty_response(status: int = 204) -> Response:
     """An empty answer."""
-    return Reply(b"", status, None, None)
+    return Response(b"", status, None, None)
 
 
-class Call:
+class Request:
     """One request on one of our routes.
 
     Attributes:
@@ -133,11 +133,11 @@ class Call:
     __slots__ = ("_max_body", "_query", "caller", "large", "params", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, params: dict[str, str], max_body: int) -> None:
-        facts: Facts = scope["threadloom"]
+        request_context: RequestContext = scope["threadloom"]
         self.scope = scope
         self.receive = receive
         self.params = params
-        self.caller = facts.caller
+        self.caller = request_context.caller
         self._max_body = max_body
         self._query: list[tuple[str, str]] | None = None
         self.large: list[Any] = []
@@ -178,7 +178,7 @@ class Call:
         values = self.all(name)
         return values[-1] if values else None
 
-    def whole(self, name: str, default: int, *, least: int | None = 0) -> int:
+    def integer(self, name: str, default: int, *, least: int | None = 0) -> int:
         """A query parameter that is a whole number.
 
         Raises:
@@ -214,7 +214,7 @@ class Call:
         parameters that take this instead of `flag`."""
         return (self.text(name) or "").lower() == "true"
 
-    def word(self, name: str, words: Iterable[str]) -> str | None:
+    def choice(self, name: str, words: Iterable[str]) -> str | None:
         """A query parameter that is one of `words`, or None.
 
         Raises:
@@ -247,7 +247,7 @@ class Call:
         size = 0
         while True:
             if message["type"] == "http.disconnect":
-                raise HungUp
+                raise ClientDisconnected
             part = message.get("body", b"")
             size += len(part)
             if size > self._max_body:

@@ -11,9 +11,9 @@ from starlette.types import ASGIApp
 
 import threadloom
 from threadloom.api import rpc
-from threadloom.api.http import Call, Reply, answer, nothing
+from threadloom.api.http import Request, Response, empty_response, json_response
 from threadloom.api.routing import Operation
-from threadloom.api.sse import HEARTBEAT_SECONDS, LateJson
+from threadloom.api.sse import HEARTBEAT_SECONDS, DeferredJsonResponse
 from threadloom.codec import to_json
 from threadloom.errors import ApiError, Invalid
 from threadloom.services import Services
@@ -26,18 +26,18 @@ VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Versions of the protocol that begin with `initialize`, oldest first; what is asked for here is the same in all."""
 
 
-class Mcp:
+class McpRoutes:
     """The handlers."""
 
     def __init__(self, services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self.mcp = McpService(services)
         self.heartbeat = heartbeat
 
-    async def post(self, call: Call) -> ASGIApp:
-        if not rpc.accepts(call.header(b"accept"), "application/json", "text/event-stream"):
+    async def post(self, request: Request) -> ASGIApp:
+        if not rpc.accepts(request.header(b"accept"), "application/json", "text/event-stream"):
             return _refused("Accept header must include application/json or text/event-stream")
         try:
-            message = await call.json()
+            message = await request.json()
         except Invalid:
             return _refused("Invalid JSON")
         if not isinstance(message, dict):
@@ -48,42 +48,46 @@ class Mcp:
         if isinstance(id_, bool) or not isinstance(id_, str | int | float | None):
             return _refused("Invalid message format.")
         if isinstance(method, str):
-            return nothing(202) if id_ is None else await self._answered(call, id_, method, message.get("params"))
+            return (
+                empty_response(202)
+                if id_ is None
+                else await self._answered(request, id_, method, message.get("params"))
+            )
         # What has an id and no method is the client's answer to a request; this server makes none.
-        return _refused("Invalid message format.") if method is not None or id_ is None else nothing(202)
+        return _refused("Invalid message format.") if method is not None or id_ is None else empty_response(202)
 
-    async def _answered(self, call: Call, id_: Any, method: str, params: Any) -> ASGIApp:
+    async def _answered(self, request: Request, id_: Any, method: str, params: Any) -> ASGIApp:
         if params is None:
             params = {}
         if not isinstance(params, dict):
-            return answer(rpc.failure(id_, rpc.INVALID_PARAMS, "params must be an object"))
+            return json_response(rpc.failure(id_, rpc.INVALID_PARAMS, "params must be an object"))
         if method == "initialize":
-            return answer(rpc.success(id_, _greeting(params)))
+            return json_response(rpc.success(id_, _greeting(params)))
         if method == "ping":
-            return answer(rpc.success(id_, {}))
+            return json_response(rpc.success(id_, {}))
         if method == "tools/list":
-            return answer(rpc.success(id_, await self.mcp.tools(call.caller, params.get("cursor"))))
+            return json_response(rpc.success(id_, await self.mcp.tools(request.caller, params.get("cursor"))))
         if method == "tools/call":
-            return await self._call(call, id_, params)
-        return answer(rpc.failure(id_, rpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
+            return await self._call(request, id_, params)
+        return json_response(rpc.failure(id_, rpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
 
-    async def _call(self, call: Call, id_: Any, params: dict[str, Any]) -> ASGIApp:
+    async def _call(self, request: Request, id_: Any, params: dict[str, Any]) -> ASGIApp:
         arguments = params.get("arguments")
         if arguments is None:
             arguments = {}
         if not isinstance(arguments, dict):
-            return answer(rpc.failure(id_, rpc.INVALID_PARAMS, "arguments must be an object"))
+            return json_response(rpc.failure(id_, rpc.INVALID_PARAMS, "arguments must be an object"))
         try:
-            result = await self.mcp.call(call.caller, params.get("name"), arguments)
+            result = await self.mcp.call(request.caller, params.get("name"), arguments)
         except UnknownTool as unknown:
-            return answer(rpc.failure(id_, rpc.INVALID_PARAMS, unknown.detail))
-        return LateJson(_enveloped(id_, result), seconds=self.heartbeat)
+            return json_response(rpc.failure(id_, rpc.INVALID_PARAMS, unknown.detail))
+        return DeferredJsonResponse(_enveloped(id_, result), seconds=self.heartbeat)
 
-    async def no_stream(self, call: Call) -> ASGIApp:
-        return Reply(b"", 405, [(b"allow", b"POST")], None)
+    async def no_stream(self, request: Request) -> ASGIApp:
+        return Response(b"", 405, [(b"allow", b"POST")], None)
 
-    async def no_session(self, call: Call) -> ASGIApp:
-        return nothing(404)
+    async def no_session(self, request: Request) -> ASGIApp:
+        return empty_response(404)
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description. `/mcp/` is the same as `/mcp`."""
@@ -130,8 +134,8 @@ def _greeting(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refused(text: str) -> Reply:
-    return answer({"error": text}, 400)
+def _refused(text: str) -> Response:
+    return json_response({"error": text}, 400)
 
 
 async def _enveloped(id_: Any, result: Awaitable[dict[str, Any]]) -> bytes:

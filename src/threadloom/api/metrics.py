@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from threadloom.engine.observe import Ending, Tell
+from threadloom.engine.observe import NotifyEnd, RunEnd
 from threadloom.types import Run
 
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -172,10 +172,10 @@ class Metrics:
         """Counts one request that took so long."""
         self._requests.note((("method", method), ("path", template), ("status", status)), seconds)
 
-    def observe(self, run: Run) -> Tell:
+    def observe(self, run: Run) -> NotifyEnd:
         """Counts an attempt at a run when it has ended; see `engine.observe.Observer`."""
 
-        def end(ending: Ending) -> None:
+        def end(ending: RunEnd) -> None:
             self._runs.note((("graph", run.graph_id), ("status", ending.status)), ending.seconds)
 
         return end

@@ -183,7 +183,7 @@ def _struct(body: Any) -> Any:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    statuses = {operation.status, *operation.errors, *operation.told}
+    statuses = {operation.status, *operation.errors, *operation.responses}
     if operation.error is ErrorResponse and (operation.body is not None or operation.query or names(operation)):
         statuses.add(422)
     if operation.body is not None or operation.message is not None:
@@ -197,7 +197,7 @@ def _response(operation: Operation, status: int) -> dict[str, Any]:
         content[operation.media] = _schema(operation.result)
     elif status >= 400:
         content["application/json"] = _schema(operation.error if status in operation.errors else ErrorResponse)
-    content.update(operation.told.get(status, {}))
+    content.update(operation.responses.get(status, {}))
     shown: dict[str, Any] = {"description": "Done." if status < 300 else _WORDS[status]}
     if content:
         shown["content"] = {media: {"schema": schema} for media, schema in content.items()}

@@ -2,12 +2,12 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from threadloom.api.http import Reply, error_body
+from threadloom.api.http import Response, error_body
 
 SHOWN = frozenset({"/ok", "/live", "/metrics"})
 
 
-class Probes:
+class ProbeOnlyApp:
     """Lets only probes through to an app; its lifespan, and calls from within the process, are whole.
 
     Args:
@@ -23,6 +23,6 @@ class Probes:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         else:
-            await Reply(error_body("This process only executes runs: ask one that serves the API"), 404)(
+            await Response(error_body("This process only executes runs: ask one that serves the API"), 404)(
                 scope, receive, send
             )

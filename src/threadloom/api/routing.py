@@ -6,11 +6,11 @@ from typing import Any, Literal
 import msgspec
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call
+from threadloom.api.http import Request
 from threadloom.codec import ResponseBody
 from threadloom.services.responses import ErrorResponse
 
-Handler = Callable[[Call], Awaitable[ASGIApp]]
+Handler = Callable[[Request], Awaitable[ASGIApp]]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Group = Literal["assistants", "threads", "runs", "store", "mcp", "a2a", "ui", "event_streaming", "meta", "webhooks", ""]
 """What a `disable_…` setting switches off together; "" cannot be switched off."""
@@ -30,7 +30,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         path: with parameters in braces; `{name:path}` takes the rest.
-        handler: given a `Call`, gives an ASGI response; raises `errors.ApiError`.
+        handler: given a `Request`, gives an ASGI response; raises `errors.ApiError`.
         summary: one line for the description.
         body: the request struct, or `list` of it.
         body_optional: whether the body may be left out.
@@ -60,7 +60,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     media: str = "application/json"
     errors: tuple[int, ...] = ()
-    told: dict[int, dict[str, dict[str, Any]]] = {}
+    responses: dict[int, dict[str, dict[str, Any]]] = {}
     error: type[ResponseBody] = ErrorResponse
     hidden: bool = False
 
@@ -76,7 +76,7 @@ class _Node:
         self.operations: dict[str, Operation] = {}
 
 
-class Matcher:
+class Router:
     """Finds the operation of a path by its segments: the time it takes does not grow with the number of routes.
 
     Where a fixed segment and a parameter both fit, the fixed one wins if it has the method, else the parameter is tried.

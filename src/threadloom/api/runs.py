@@ -5,9 +5,9 @@ from typing import Any, cast, get_args
 import orjson
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call, RawHeaders, Reply, answer, nothing
+from threadloom.api.http import RawHeaders, Request, Response, empty_response, json_response
 from threadloom.api.routing import Group, Operation, Param
-from threadloom.api.sse import EVENT_HEADERS, HEARTBEAT_SECONDS, EventStream, LateJson, error_frame
+from threadloom.api.sse import EVENT_HEADERS, HEARTBEAT_SECONDS, DeferredJsonResponse, EventStreamResponse, error_frame
 from threadloom.errors import Invalid, NotFound
 from threadloom.services import Services
 from threadloom.services.records import run_record, select_fields
@@ -65,7 +65,7 @@ NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {
 }
 
 
-def places(content: str, reconnect: str | None = None) -> RawHeaders:
+def location_headers(content: str, reconnect: str | None = None) -> RawHeaders:
     """The headers that tell SDKs where a run is, and where to come back to after a broken connection."""
     headers: RawHeaders = [(b"content-location", content.encode())]
     if reconnect is not None:
@@ -94,116 +94,118 @@ def modes_of(values: list[str]) -> list[str]:
     return modes
 
 
-class Watching:
+class StreamingRoutes:
     """What the routes of thread runs and of stateless runs share: answers that last as long as a run."""
 
     def __init__(self, services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self.services = services
         self.heartbeat = heartbeat
 
-    async def follow(self, call: Call, thread_id: str | None, run_id: str, headers: RawHeaders) -> ASGIApp:
+    async def follow(self, request: Request, thread_id: str | None, run_id: str, headers: RawHeaders) -> ASGIApp:
         """The events of a run that somebody started."""
-        modes = modes_of(call.all("stream_mode"))
+        modes = modes_of(request.all("stream_mode"))
         try:
             events = await self.services.streams.join_stream(
-                call.caller,
+                request.caller,
                 thread_id,
                 run_id,
                 modes=set(modes) or None,
-                namespaces=call.all("namespace"),
-                checkpoint_id=call.text("checkpoint_id"),
-                last_event_id=call.header(b"last-event-id"),
-                cancel_on_disconnect=call.flag("cancel_on_disconnect"),
+                namespaces=request.all("namespace"),
+                checkpoint_id=request.text("checkpoint_id"),
+                last_event_id=request.header(b"last-event-id"),
+                cancel_on_disconnect=request.flag("cancel_on_disconnect"),
             )
         except NotFound as missing:
-            return Reply(error_frame(missing), 404, EVENT_HEADERS.copy(), None)
-        return EventStream(events, headers, ids=events.ids, seconds=self.heartbeat)
+            return Response(error_frame(missing), 404, EVENT_HEADERS.copy(), None)
+        return EventStreamResponse(events, headers, ids=events.ids, seconds=self.heartbeat)
 
 
-class Runs(Watching):
+class RunRoutes(StreamingRoutes):
     """The handlers."""
 
-    async def create(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        run = await self.services.starts.create(call.caller, thread_id, await call.read(RunCreate))
-        return answer(run_record(run), headers=places(f"/threads/{thread_id}/runs/{run.run_id}"))
+    async def create(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        run = await self.services.starts.create(request.caller, thread_id, await request.read(RunCreate))
+        return json_response(run_record(run), headers=location_headers(f"/threads/{thread_id}/runs/{run.run_id}"))
 
-    async def stream(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
+    async def stream(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
         run, events = await self.services.streams.stream(
-            call.caller, thread_id, await call.read(RunCreate), namespaces=call.all("namespace")
+            request.caller, thread_id, await request.read(RunCreate), namespaces=request.all("namespace")
         )
         path = f"/threads/{thread_id}/runs/{run.run_id}"
-        return EventStream(events, places(path, path + "/stream"), ids=events.ids, seconds=self.heartbeat)
+        return EventStreamResponse(
+            events, location_headers(path, path + "/stream"), ids=events.ids, seconds=self.heartbeat
+        )
 
-    async def wait(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        run, output = await self.services.streams.wait(call.caller, thread_id, await call.read(RunCreate))
+    async def wait(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        run, output = await self.services.streams.wait(request.caller, thread_id, await request.read(RunCreate))
         path = f"/threads/{thread_id}/runs/{run.run_id}"
-        return LateJson(output, places(path, path + "/join"), seconds=self.heartbeat)
+        return DeferredJsonResponse(output, location_headers(path, path + "/join"), seconds=self.heartbeat)
 
-    async def search(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        limit = call.whole("limit", 10)
-        offset = call.whole("offset", 0)
-        status = cast(RunStatus | None, call.word("status", STATUSES))
-        select = call.all("select")
+    async def search(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        limit = request.integer("limit", 10)
+        offset = request.integer("offset", 0)
+        status = cast(RunStatus | None, request.choice("status", STATUSES))
+        select = request.all("select")
         check_count(len(select), SELECT, "select")
         unknown = [name for name in select if name not in FIELDS]
         if unknown:
             raise Invalid(f"Invalid select columns: {unknown}. Expected: {', '.join(FIELDS)}")
-        runs = await self.services.runs.list(call.caller, thread_id, limit=limit, offset=offset, status=status)
-        return answer([select_fields(run_record(run), select) for run in runs])
+        runs = await self.services.runs.list(request.caller, thread_id, limit=limit, offset=offset, status=status)
+        return json_response([select_fields(run_record(run), select) for run in runs])
 
-    async def get(self, call: Call) -> ASGIApp:
-        thread_id, run_id = call.id("thread"), call.id("run")
-        return answer(run_record(await self.services.runs.get(call.caller, thread_id, run_id)))
+    async def get(self, request: Request) -> ASGIApp:
+        thread_id, run_id = request.id("thread"), request.id("run")
+        return json_response(run_record(await self.services.runs.get(request.caller, thread_id, run_id)))
 
-    async def delete(self, call: Call) -> ASGIApp:
-        thread_id, run_id = call.id("thread"), call.id("run")
-        await self.services.runs.delete(call.caller, thread_id, run_id)
-        return nothing()
+    async def delete(self, request: Request) -> ASGIApp:
+        thread_id, run_id = request.id("thread"), request.id("run")
+        await self.services.runs.delete(request.caller, thread_id, run_id)
+        return empty_response()
 
-    async def cancel(self, call: Call) -> ASGIApp:
-        thread_id, run_id = call.id("thread"), call.id("run")
-        wait = call.flag("wait")
-        action = cast(CancelAction, call.word("action", ACTIONS) or "interrupt")
-        await self.services.runs.cancel(call.caller, thread_id, run_id, action=action, wait=wait)
+    async def cancel(self, request: Request) -> ASGIApp:
+        thread_id, run_id = request.id("thread"), request.id("run")
+        wait = request.flag("wait")
+        action = cast(CancelAction, request.choice("action", ACTIONS) or "interrupt")
+        await self.services.runs.cancel(request.caller, thread_id, run_id, action=action, wait=wait)
         if not wait:
-            return nothing(202)
+            return empty_response(202)
         path = f"/threads/{thread_id}/runs/{run_id}"
-        return answer({}, headers=places(path, path + "/join"))
+        return json_response({}, headers=location_headers(path, path + "/join"))
 
-    async def join(self, call: Call) -> ASGIApp:
-        thread_id, run_id = call.id("thread"), call.id("run")
-        cancel = call.flag("cancel_on_disconnect")
+    async def join(self, request: Request) -> ASGIApp:
+        thread_id, run_id = request.id("thread"), request.id("run")
+        cancel = request.flag("cancel_on_disconnect")
         try:
-            output = await self.services.streams.join(call.caller, thread_id, run_id, cancel_on_disconnect=cancel)
+            output = await self.services.streams.join(request.caller, thread_id, run_id, cancel_on_disconnect=cancel)
         except RunNotFound as missing:
-            told = {"error": "HTTPException", "message": f"{missing.status}: {missing.detail}"}
-            return answer({"__error__": told}, 404)
+            payload = {"error": "HTTPException", "message": f"{missing.status}: {missing.detail}"}
+            return json_response({"__error__": payload}, 404)
         path = f"/threads/{thread_id}/runs/{run_id}"
-        return LateJson(output, places(path, path + "/join"), seconds=self.heartbeat)
+        return DeferredJsonResponse(output, location_headers(path, path + "/join"), seconds=self.heartbeat)
 
-    async def join_stream(self, call: Call) -> ASGIApp:
-        thread_id, run_id = call.id("thread"), call.id("run")
+    async def join_stream(self, request: Request) -> ASGIApp:
+        thread_id, run_id = request.id("thread"), request.id("run")
         path = f"/threads/{thread_id}/runs/{run_id}"
-        return await self.follow(call, thread_id, run_id, places(path, path + "/stream"))
+        return await self.follow(request, thread_id, run_id, location_headers(path, path + "/stream"))
 
-    async def thread_stream(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        modes = modes_of([*call.all("stream_modes"), *call.all("stream_mode")]) or ["run_modes"]
+    async def thread_stream(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        modes = modes_of([*request.all("stream_modes"), *request.all("stream_mode")]) or ["run_modes"]
         for mode in modes:
             if mode not in THREAD_MODES:
                 raise Invalid(f"Invalid stream mode: {mode}")
-        last = call.header(b"last-event-id")
+        last = request.header(b"last-event-id")
         try:
             events = await self.services.streams.thread_stream(
-                call.caller, thread_id, modes=set(modes), last_event_id=last
+                request.caller, thread_id, modes=set(modes), last_event_id=last
             )
         except NotFound as missing:
-            return Reply(error_frame(missing), 404, EVENT_HEADERS.copy(), None)
-        return EventStream(events, ids=events.ids, endless=True, seconds=self.heartbeat)
+            return Response(error_frame(missing), 404, EVENT_HEADERS.copy(), None)
+        return EventStreamResponse(events, ids=events.ids, endless=True, seconds=self.heartbeat)
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
@@ -262,7 +264,7 @@ class Runs(Watching):
                 query=(CANCEL_ON_DISCONNECT,),
                 result=Any,
                 errors=(404,),
-                told=NO_OUTPUT,
+                responses=NO_OUTPUT,
             ),
             runs(
                 "GET",
@@ -273,7 +275,7 @@ class Runs(Watching):
                 media=EVENTS,
                 result=Any,
                 errors=(404, 429),
-                told=NO_STREAM,
+                responses=NO_STREAM,
             ),
             runs(
                 "GET",
@@ -284,6 +286,6 @@ class Runs(Watching):
                 media=EVENTS,
                 result=Any,
                 errors=(404, 429),
-                told=NO_STREAM,
+                responses=NO_STREAM,
             ),
         ]

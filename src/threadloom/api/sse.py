@@ -46,15 +46,15 @@ def frame(event: Event, ids: bool = True) -> bytes:
 def error_frame(error: Exception) -> bytes:
     """An `error` event for what ended a stream early; only errors meant for callers tell their text."""
     if isinstance(error, ApiError):
-        told = {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
+        payload = {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
     elif isinstance(error, EventsMissed):
-        told = {"error": type(error).__name__, "message": str(error)}
+        payload = {"error": type(error).__name__, "message": str(error)}
     else:
-        told = {"error": type(error).__name__, "message": "An internal error occurred"}
-    return b"event: error\r\ndata: %b\r\n\r\n" % orjson.dumps(told)
+        payload = {"error": type(error).__name__, "message": "An internal error occurred"}
+    return b"event: error\r\ndata: %b\r\n\r\n" % orjson.dumps(payload)
 
 
-class Lasting(ABC):
+class StreamingResponse(ABC):
     """What both kinds share: headers at once, signs of life, an end when the client leaves."""
 
     heartbeat: bytes
@@ -121,7 +121,7 @@ class Lasting(ABC):
         """Lets go of where the parts come from."""
 
 
-class EventStream(Lasting):
+class EventStreamResponse(StreamingResponse):
     """An event stream. The events of one batch go out in one piece.
 
     Args:
@@ -171,7 +171,7 @@ class EventStream(Lasting):
             await close()
 
 
-class LateJson(Lasting):
+class DeferredJsonResponse(StreamingResponse):
     """JSON that is there when a run has ended; newlines before it keep proxies awake.
 
     Args:
@@ -192,12 +192,12 @@ class LateJson(Lasting):
         try:
             body = await self.output
         except ApiError as error:
-            told = {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
-            body = orjson.dumps({"__error__": told})
+            payload = {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
+            body = orjson.dumps({"__error__": payload})
         except Exception as error:
             log.exception("waiting for a run ended early")
-            told = {"error": type(error).__name__, "message": "An internal error occurred"}
-            body = orjson.dumps({"__error__": told})
+            payload = {"error": type(error).__name__, "message": "An internal error occurred"}
+            body = orjson.dumps({"__error__": payload})
         await self.put(send, body, last=True)
 
     async def close(self) -> None:

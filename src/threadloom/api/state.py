@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call, answer, answer_aside
+from threadloom.api.http import Request, answer_aside, json_response
 from threadloom.api.routing import Operation, Param
 from threadloom.errors import Invalid
 from threadloom.services import Services
@@ -22,52 +22,54 @@ SELECT = Param(
 DEFAULT_LIMIT = 10
 
 
-class State:
+class StateRoutes:
     """The handlers."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
-    async def get(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        checkpoint_id = call.params.get("checkpoint_id")
+    async def get(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        checkpoint_id = request.params.get("checkpoint_id")
         state = await self.services.state.get(
-            call.caller,
+            request.caller,
             thread_id,
             checkpoint=None if checkpoint_id is None else {"checkpoint_id": checkpoint_id},
-            subgraphs=call.says_true("subgraphs"),
-            select=state_fields(call.all("select")),
+            subgraphs=request.says_true("subgraphs"),
+            select=state_fields(request.all("select")),
         )
         return await answer_aside(state)
 
-    async def at(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        request = await call.read(StateAt)
-        select = request.select if isinstance(request.select, list) else None
+    async def at(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        body = await request.read(StateAt)
+        select = body.select if isinstance(body.select, list) else None
         state = await self.services.state.get(
-            call.caller, thread_id, checkpoint=request.checkpoint, subgraphs=request.subgraphs, select=select
+            request.caller, thread_id, checkpoint=body.checkpoint, subgraphs=body.subgraphs, select=select
         )
         return await answer_aside(state)
 
-    async def update(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        request = await call.read(StateUpdate)
-        return answer(await self.services.state.update(call.caller, thread_id, request))
+    async def update(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        body = await request.read(StateUpdate)
+        return json_response(await self.services.state.update(request.caller, thread_id, body))
 
-    async def history(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        request = await call.read(HistoryQuery)
-        return await answer_aside(await self.services.state.history(call.caller, thread_id, request))
+    async def history(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        body = await request.read(HistoryQuery)
+        return await answer_aside(await self.services.state.history(request.caller, thread_id, body))
 
-    async def plain_history(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
+    async def plain_history(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
         try:
-            limit = call.whole("limit", DEFAULT_LIMIT, least=None)
+            limit = request.integer("limit", DEFAULT_LIMIT, least=None)
         except Invalid:
-            raise Invalid(f"Invalid limit {call.text('limit')}") from None
-        query = HistoryQuery(limit=limit, before=call.text("before") or "", select=call.all("select"))
+            raise Invalid(f"Invalid limit {request.text('limit')}") from None
+        query = HistoryQuery(limit=limit, before=request.text("before") or "", select=request.all("select"))
         # The caller has the id in the path. Without it here, `map(del(.metadata.thread_id))` makes histories of copies equal.
-        return await answer_aside(await self.services.state.history(call.caller, thread_id, query, tell_thread=False))
+        return await answer_aside(
+            await self.services.state.history(request.caller, thread_id, query, tell_thread=False)
+        )
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""

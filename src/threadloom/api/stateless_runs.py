@@ -6,7 +6,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from threadloom.api import parse
-from threadloom.api.http import Call, answer, nothing
+from threadloom.api.http import Request, empty_response, json_response
 from threadloom.api.routing import Operation
 from threadloom.api.runs import (
     ACTION,
@@ -15,10 +15,10 @@ from threadloom.api.runs import (
     FOLLOW,
     NO_STREAM,
     STREAMED,
-    Watching,
-    places,
+    StreamingRoutes,
+    location_headers,
 )
-from threadloom.api.sse import EventStream, LateJson
+from threadloom.api.sse import DeferredJsonResponse, EventStreamResponse
 from threadloom.errors import Invalid
 from threadloom.services.records import run_record
 from threadloom.services.requests import CancelRuns, RunCreate, bounds
@@ -27,51 +27,53 @@ from threadloom.services.responses import RunResponse
 from threadloom.types import CancelAction
 
 
-class StatelessRuns(Watching):
+class StatelessRunRoutes(StreamingRoutes):
     """The handlers."""
 
-    async def create(self, call: Call) -> ASGIApp:
-        run = await self.services.starts.create(call.caller, None, await call.read(RunCreate))
-        return answer(run_record(run), headers=places(f"/runs/{run.run_id}"))
+    async def create(self, request: Request) -> ASGIApp:
+        run = await self.services.starts.create(request.caller, None, await request.read(RunCreate))
+        return json_response(run_record(run), headers=location_headers(f"/runs/{run.run_id}"))
 
-    async def stream(self, call: Call) -> ASGIApp:
+    async def stream(self, request: Request) -> ASGIApp:
         run, events = await self.services.streams.stream(
-            call.caller, None, await call.read(RunCreate), namespaces=call.all("namespace")
+            request.caller, None, await request.read(RunCreate), namespaces=request.all("namespace")
         )
         path = f"/runs/{run.run_id}"
-        return EventStream(events, places(path, path + "/stream"), ids=events.ids, seconds=self.heartbeat)
+        return EventStreamResponse(
+            events, location_headers(path, path + "/stream"), ids=events.ids, seconds=self.heartbeat
+        )
 
-    async def wait(self, call: Call) -> ASGIApp:
-        run, output = await self.services.streams.wait(call.caller, None, await call.read(RunCreate))
+    async def wait(self, request: Request) -> ASGIApp:
+        run, output = await self.services.streams.wait(request.caller, None, await request.read(RunCreate))
         path = f"/threads/{run.thread_id}/runs/{run.run_id}"
-        return LateJson(output, places(path, path + "/join"), seconds=self.heartbeat)
+        return DeferredJsonResponse(output, location_headers(path, path + "/join"), seconds=self.heartbeat)
 
-    async def batch(self, call: Call) -> ASGIApp:
-        body = await call.json()
+    async def batch(self, request: Request) -> ASGIApp:
+        body = await request.json()
         if isinstance(body, list):
             check_count(len(body), bounds.BATCH, "request body")
         requests: list[RunCreate] = parse.shape(body, list[RunCreate])
         if not requests:
             raise Invalid("request body: a batch needs at least one run (got [])")
-        runs = await self.services.starts.create_batch(call.caller, requests)
-        return answer([run_record(run) for run in runs])
+        runs = await self.services.starts.create_batch(request.caller, requests)
+        return json_response([run_record(run) for run in runs])
 
-    async def cancel(self, call: Call) -> ASGIApp:
-        action = cast(CancelAction, call.word("action", ACTIONS) or "interrupt")
-        request = await call.read(CancelRuns)
+    async def cancel(self, request: Request) -> ASGIApp:
+        action = cast(CancelAction, request.choice("action", ACTIONS) or "interrupt")
+        body = await request.read(CancelRuns)
         await self.services.runs.cancel_many(
-            call.caller,
-            status=None if request.status is msgspec.UNSET else request.status,
-            thread_id=None if request.thread_id is msgspec.UNSET else request.thread_id,
-            run_ids=None if request.run_ids is msgspec.UNSET else request.run_ids,
+            request.caller,
+            status=None if body.status is msgspec.UNSET else body.status,
+            thread_id=None if body.thread_id is msgspec.UNSET else body.thread_id,
+            run_ids=None if body.run_ids is msgspec.UNSET else body.run_ids,
             action=action,
         )
-        return nothing()
+        return empty_response()
 
-    async def join_stream(self, call: Call) -> ASGIApp:
-        run_id = call.id("run")
+    async def join_stream(self, request: Request) -> ASGIApp:
+        run_id = request.id("run")
         path = f"/runs/{run_id}"
-        return await self.follow(call, None, run_id, places(path, path + "/stream"))
+        return await self.follow(request, None, run_id, location_headers(path, path + "/stream"))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
@@ -122,6 +124,6 @@ class StatelessRuns(Watching):
                 media=EVENTS,
                 result=Any,
                 errors=(404, 429),
-                told=NO_STREAM,
+                responses=NO_STREAM,
             ),
         ]

@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call, Reply, answer, nothing
+from threadloom.api.http import Request, Response, empty_response, json_response
 from threadloom.api.routing import Operation, Param
 from threadloom.services import Services
 from threadloom.services.requests import ItemDelete, ItemNamespaces, ItemPut, ItemSearch, check_labels
@@ -15,47 +15,45 @@ LABELS: dict[int, dict[str, dict[str, Any]]] = {422: {"text/plain": TEXT}}
 NO_KEY = {"type": "object", "properties": {"error": TEXT, "detail": TEXT}}
 
 
-class Store:
+class StoreRoutes:
     """The handlers."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
-    async def put(self, call: Call) -> ASGIApp:
-        request = await call.read(ItemPut)
-        await self.services.items.put(
-            call.caller, request.namespace, request.key, request.value, request.index, request.ttl
-        )
-        return nothing()
+    async def put(self, request: Request) -> ASGIApp:
+        body = await request.read(ItemPut)
+        await self.services.items.put(request.caller, body.namespace, body.key, body.value, body.index, body.ttl)
+        return empty_response()
 
-    async def get(self, call: Call) -> ASGIApp:
-        given = call.all("namespace")
+    async def get(self, request: Request) -> ASGIApp:
+        given = request.all("namespace")
         labels = given if len(given) > 1 else (given[0] if given else "").split(".")
         check_labels(labels)
-        key = call.text("key")
+        key = request.text("key")
         if not key:
-            return Reply(b'{"error":"Key is required"}', 400)
-        refresh = call.flag("refresh_ttl") if call.text("refresh_ttl") else None
-        return answer(await self.services.items.get(call.caller, labels, key, refresh))
+            return Response(b'{"error":"Key is required"}', 400)
+        refresh = request.flag("refresh_ttl") if request.text("refresh_ttl") else None
+        return json_response(await self.services.items.get(request.caller, labels, key, refresh))
 
-    async def delete(self, call: Call) -> ASGIApp:
-        request = await call.read(ItemDelete)
-        await self.services.items.delete(call.caller, request.namespace, request.key)
-        return nothing()
+    async def delete(self, request: Request) -> ASGIApp:
+        body = await request.read(ItemDelete)
+        await self.services.items.delete(request.caller, body.namespace, body.key)
+        return empty_response()
 
-    async def search(self, call: Call) -> ASGIApp:
-        request = await call.read(ItemSearch)
-        return answer(FoundItemsResponse(items=await self.services.items.search(call.caller, request)))
+    async def search(self, request: Request) -> ASGIApp:
+        body = await request.read(ItemSearch)
+        return json_response(FoundItemsResponse(items=await self.services.items.search(request.caller, body)))
 
-    async def namespaces(self, call: Call) -> ASGIApp:
-        request = await call.read(ItemNamespaces)
-        return answer(NamespacesResponse(namespaces=await self.services.items.namespaces(call.caller, request)))
+    async def namespaces(self, request: Request) -> ASGIApp:
+        body = await request.read(ItemNamespaces)
+        return json_response(NamespacesResponse(namespaces=await self.services.items.namespaces(request.caller, body)))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
 
         def store(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
-            more["told"] = LABELS | more.get("told", {})
+            more["responses"] = LABELS | more.get("responses", {})
             return Operation(
                 method=method,
                 path="/store" + path,
@@ -81,7 +79,7 @@ class Store:
                 query=read,
                 result=ItemResponse | None,
                 errors=(400,),
-                told={400: {"application/json": NO_KEY}},
+                responses={400: {"application/json": NO_KEY}},
             ),
             store("DELETE", "/items", self.delete, "Delete an item", body=ItemDelete, status=204),
             store(

@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Scope
 
 import threadloom
 from threadloom.api.describe import page
-from threadloom.api.http import Call, Reply, answer
+from threadloom.api.http import Request, Response, json_response
 from threadloom.api.metrics import AllProcesses, Metrics, added_up, exposition, of_queue
-from threadloom.api.parts import Backstage
+from threadloom.api.process_info import ProcessInfo
 from threadloom.api.routing import Operation, Param
 from threadloom.config.settings import Settings
 from threadloom.errors import Unavailable
@@ -35,7 +35,7 @@ AT_THE_ROOT = frozenset({"/", "/ok", "/live", "/metrics"})
 """Paths that answer without the mount prefix too."""
 
 
-class System:
+class SystemRoutes:
     """The handlers.
 
     Args:
@@ -43,10 +43,10 @@ class System:
     """
 
     def __init__(
-        self, settings: Settings, backstage: Backstage, metrics: Metrics, describe: Callable[[], dict[str, Any]]
+        self, settings: Settings, process_info: ProcessInfo, metrics: Metrics, describe: Callable[[], dict[str, Any]]
     ) -> None:
         self.settings = settings
-        self.backstage = backstage
+        self.process_info = process_info
         self.metrics = metrics
         self.describe = describe
         self._encoding = asyncio.Lock()
@@ -67,7 +67,7 @@ class System:
                 "langsmith_tracing_session_on_runs": True,
                 "strict_resume": True,
                 "stream_namespaces": True,
-                **self.backstage.flags,
+                **self.process_info.flags,
             },
             "host": {
                 "kind": "self-hosted",
@@ -78,15 +78,15 @@ class System:
             },
         }
 
-    async def ok(self, call: Call) -> ASGIApp:
+    async def ok(self, request: Request) -> ASGIApp:
         if self.settings.http.disable_meta:
-            return Reply(b'{"ok":true}')
-        if not call.flag("check_db"):
-            await self.backstage.ready()
-            return Reply(b'{"ok":true,"services":{}}')
+            return Response(b'{"ok":true}')
+        if not request.flag("check_db"):
+            await self.process_info.ready()
+            return Response(b'{"ok":true,"services":{}}')
         services: dict[str, str] = {}
         status = 200
-        for name, probe in self.backstage.probes.items():
+        for name, probe in self.process_info.probes.items():
             try:
                 await probe()
                 services[name] = "healthy"
@@ -94,35 +94,35 @@ class System:
                 log.error("%s is unhealthy: %s", name, error)
                 services[name] = "unhealthy"
                 status = max(status, 503) if isinstance(error, Unavailable) else 500
-        return answer({"ok": status == 200, "services": services}, status)
+        return json_response({"ok": status == 200, "services": services}, status)
 
-    async def live(self, call: Call) -> ASGIApp:
-        return Reply(b'{"ok":true,"services":{}}')
+    async def live(self, request: Request) -> ASGIApp:
+        return Response(b'{"ok":true,"services":{}}')
 
-    async def info(self, call: Call) -> ASGIApp:
-        reload = self.backstage.reload()
-        return Reply(self._info if reload is None else orjson.dumps({**self._facts(), "reload": reload}))
+    async def info(self, request: Request) -> ASGIApp:
+        reload = self.process_info.reload()
+        return Response(self._info if reload is None else orjson.dumps({**self._facts(), "reload": reload}))
 
-    async def show_metrics(self, call: Call) -> ASGIApp:
+    async def show_metrics(self, request: Request) -> ASGIApp:
         prefix = self.settings.vars.metric_prefix
-        queue = await self.backstage.queue()
-        reports = await self.backstage.reports(self.metrics.report(prefix, self.backstage.workers()))
-        if call.text("format") == "json":
+        queue = await self.process_info.queue()
+        reports = await self.process_info.reports(self.metrics.report(prefix, self.process_info.workers()))
+        if request.text("format") == "json":
             total = added_up(reports.values())
             most, active = total.workers
             workers = {"max": most, "active": active, "available": max(most - active, 0)}
-            return answer({"queue": queue, "api": total.counts, "workers": workers})
-        encode, content_type = exposition(call.header(b"accept") or "")
+            return json_response({"queue": queue, "api": total.counts, "workers": workers})
+        encode, content_type = exposition(request.header(b"accept") or "")
         async with self._encoding:  # one at a time: each competes with the event loop for the interpreter
             body = await asyncio.to_thread(encode, AllProcesses(reports, of_queue(prefix, queue)))
-        return Reply(body, content_type=content_type.encode())
+        return Response(body, content_type=content_type.encode())
 
-    async def openapi(self, call: Call) -> ASGIApp:
-        return answer(self._document(call.scope))
+    async def openapi(self, request: Request) -> ASGIApp:
+        return json_response(self._document(request.scope))
 
-    async def docs(self, call: Call) -> ASGIApp:
+    async def docs(self, request: Request) -> ASGIApp:
         headers = [(b"content-security-policy", OFFLINE)]
-        return Reply(page(self._document(call.scope)).encode(), 200, headers, b"text/html; charset=utf-8")
+        return Response(page(self._document(request.scope)).encode(), 200, headers, b"text/html; charset=utf-8")
 
     def _document(self, scope: Scope) -> dict[str, Any]:
         if self._description is None:
@@ -168,7 +168,7 @@ class System:
                 query=(form,),
                 media="text/plain",
                 result=Any,
-                told=JSON_FIGURES,
+                responses=JSON_FIGURES,
             ),
             system("/openapi.json", self.openapi, "Describe the interface", result=dict[str, Any]),
             system("/docs", self.docs, "Describe the interface, for people", media="text/html", result=Any),

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call, RawHeaders, answer, nothing
+from threadloom.api.http import RawHeaders, Request, empty_response, json_response
 from threadloom.api.routing import Operation, Param
 from threadloom.services import Services
 from threadloom.services.records import select_fields, thread_record
@@ -19,7 +19,7 @@ INCLUDE = Param("include", TEXT, "Comma-joined; `ttl` shows the time to live.")
 CASCADE = Param(
     "cascade", {"enum": ["copies"]}, "`copies`: every thread that descends from it by copying is deleted too."
 )
-ERASED = {200: {"application/json": {"$ref": "#/components/schemas/DeletedThreads"}}}
+CASCADE_DELETED = {200: {"application/json": {"$ref": "#/components/schemas/DeletedThreads"}}}
 
 
 def pages(following: int | None, total: int) -> RawHeaders:
@@ -30,55 +30,63 @@ def pages(following: int | None, total: int) -> RawHeaders:
     return headers
 
 
-class Threads:
+class ThreadRoutes:
     """The handlers."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
-    async def create(self, call: Call) -> ASGIApp:
-        request = await call.read(ThreadCreate)
-        return answer(thread_record(await self.services.threads.create(call.caller, request)))
+    async def create(self, request: Request) -> ASGIApp:
+        body = await request.read(ThreadCreate)
+        return json_response(thread_record(await self.services.threads.create(request.caller, body)))
 
-    async def get(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        wanted = (call.text("include") or "").split(",")
-        thread = await self.services.threads.get(call.caller, thread_id)
-        return answer(thread_record(thread, with_ttl="ttl" in [word.strip() for word in wanted]))
+    async def get(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        wanted = (request.text("include") or "").split(",")
+        thread = await self.services.threads.get(request.caller, thread_id)
+        return json_response(thread_record(thread, with_ttl="ttl" in [word.strip() for word in wanted]))
 
-    async def patch(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        request = await call.read(ThreadPatch)
-        thread = await self.services.threads.patch(call.caller, thread_id, request)
-        return nothing() if call.header(b"prefer") == "return=minimal" else answer(thread_record(thread))
+    async def patch(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        body = await request.read(ThreadPatch)
+        thread = await self.services.threads.patch(request.caller, thread_id, body)
+        return (
+            empty_response() if request.header(b"prefer") == "return=minimal" else json_response(thread_record(thread))
+        )
 
-    async def delete(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        if call.word("cascade", ("copies",)) is None:
-            await self.services.threads.delete(call.caller, thread_id)
-            return nothing()
-        return answer(DeletedThreadsResponse(thread_ids=await self.services.erasing.erase(call.caller, thread_id)))
+    async def delete(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        if request.choice("cascade", ("copies",)) is None:
+            await self.services.threads.delete(request.caller, thread_id)
+            return empty_response()
+        return json_response(
+            DeletedThreadsResponse(
+                thread_ids=await self.services.cascade_delete.delete_with_copies(request.caller, thread_id)
+            )
+        )
 
-    async def search(self, call: Call) -> ASGIApp:
-        request = await call.read(ThreadSearch)
-        found, following, total = await self.services.threads.search(call.caller, request)
-        return answer([_found(one, request.select) for one in found], headers=pages(following, total))
+    async def search(self, request: Request) -> ASGIApp:
+        body = await request.read(ThreadSearch)
+        found, following, total = await self.services.threads.search(request.caller, body)
+        return json_response([_found(one, body.select) for one in found], headers=pages(following, total))
 
-    async def count(self, call: Call) -> ASGIApp:
-        request = await call.read(ThreadCount)
-        return answer(await self.services.threads.count(call.caller, request))
+    async def count(self, request: Request) -> ASGIApp:
+        body = await request.read(ThreadCount)
+        return json_response(await self.services.threads.count(request.caller, body))
 
-    async def prune(self, call: Call) -> ASGIApp:
-        request = await call.read(ThreadPrune)
-        return answer(PrunedResponse(pruned_count=await self.services.threads.prune(call.caller, request)))
+    async def prune(self, request: Request) -> ASGIApp:
+        body = await request.read(ThreadPrune)
+        return json_response(PrunedResponse(pruned_count=await self.services.threads.prune(request.caller, body)))
 
-    async def storage(self, call: Call) -> ASGIApp:
-        return answer(await self.services.threads.storage(call.caller, call.id("thread")))
+    async def storage(self, request: Request) -> ASGIApp:
+        return json_response(await self.services.threads.storage(request.caller, request.id("thread")))
 
-    async def copy(self, call: Call) -> ASGIApp:
-        thread_id = call.id("thread")
-        request = await call.read_optional(ThreadCopy)
-        return answer(thread_record(await self.services.copying.copy(call.caller, thread_id, request or ThreadCopy())))
+    async def copy(self, request: Request) -> ASGIApp:
+        thread_id = request.id("thread")
+        body = await request.read_optional(ThreadCopy)
+        return json_response(
+            thread_record(await self.services.copying.copy(request.caller, thread_id, body or ThreadCopy()))
+        )
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
@@ -121,7 +129,7 @@ class Threads:
                 query=(CASCADE,),
                 status=204,
                 errors=(404, 409),
-                told=ERASED,
+                responses=CASCADE_DELETED,
             ),
             threads(
                 "POST",

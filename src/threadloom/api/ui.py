@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call, Reply
+from threadloom.api.http import Request, Response
 from threadloom.api.routing import Operation
 from threadloom.errors import NotFound
 from threadloom.graphs.bundles import ENTRY, Bundle, variable
@@ -32,7 +32,7 @@ class ComponentQuery(msgspec.Struct, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
-class Ui:
+class UiRoutes:
     """The handlers.
 
     Args:
@@ -50,9 +50,9 @@ class Ui:
             for file, content in bundle.files.items()
         }
 
-    async def component(self, call: Call) -> ASGIApp:
-        asked = call.params["graph_id"]
-        query = await call.read(ComponentQuery)
+    async def component(self, request: Request) -> ASGIApp:
+        asked = request.params["graph_id"]
+        query = await request.read(ComponentQuery)
         name = self._ids.get(asked, asked)
         bundle = self._bundles.get(name)
         if bundle is None:
@@ -60,30 +60,30 @@ class Ui:
         if bundle.missing is not None:
             return _plain(f"UI not found for graph '{asked:.200}'. {bundle.missing}", 404)
         # The page is mostly another origin's: without the host it would look there.
-        base = html.escape(f"//{call.header(b'host') or ''}{self._prefix}/ui/{quote(name, safe='')}/")
+        base = html.escape(f"//{request.header(b'host') or ''}{self._prefix}/ui/{quote(name, safe='')}/")
         call_of_it = f'{variable(name)}.render({_literal(query.name)}, "{{{{shadowRootId}}}}")'
         onload = html.escape(call_of_it, quote=False).replace("'", "&#x27;")
         script = f"<script src=\"{base}{ENTRY}.js\" onload='{onload}'></script>"
         styles = f'<link rel="stylesheet" href="{base}{ENTRY}.css" />\n' if f"{ENTRY}.css" in bundle.files else ""
-        return Reply((styles + script).encode(), content_type=HTML)
+        return Response((styles + script).encode(), content_type=HTML)
 
-    async def nothing(self, call: Call) -> ASGIApp:
+    async def nothing(self, request: Request) -> ASGIApp:
         """A graph's interface is no page of its own."""
         raise NotFound("Not Found")
 
-    async def file(self, call: Call) -> ASGIApp:
-        asked, file = call.params["graph_id"], call.params["file"]
+    async def file(self, request: Request) -> ASGIApp:
+        asked, file = request.params["graph_id"], request.params["file"]
         name = self._ids.get(asked, asked)
         if name not in self._bundles or file not in self._bundles[name].files:
             return _plain("File not found", 404)
-        return self._sent(call, name, file)
+        return self._sent(request, name, file)
 
-    def _sent(self, call: Call, name: str, file: str) -> Reply:
+    def _sent(self, request: Request, name: str, file: str) -> Response:
         tag = self._tags[name, file]
         headers = [(b"etag", tag.encode()), (b"cache-control", b"no-cache"), (b"x-content-type-options", b"nosniff")]
-        if call.header(b"if-none-match") == tag:
-            return Reply(b"", 304, headers, None)
-        return Reply(self._bundles[name].files[file], 200, headers, _type(file))
+        if request.header(b"if-none-match") == tag:
+            return Response(b"", 304, headers, None)
+        return Response(self._bundles[name].files[file], 200, headers, _type(file))
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""
@@ -102,7 +102,7 @@ class Ui:
                 body=ComponentQuery,
                 media="text/html",
                 errors=(404,),
-                told=NOT_FOUND,
+                responses=NOT_FOUND,
             ),
             ui("GET", "/ui/{graph_id}", self.nothing, "Nothing", hidden=True),
             ui(
@@ -112,13 +112,13 @@ class Ui:
                 "Get a file of a bundle (`entrypoint.js`, `entrypoint.css` …)",
                 media="text/javascript",
                 errors=(404,),
-                told=NOT_FOUND,
+                responses=NOT_FOUND,
             ),
         ]
 
 
-def _plain(text: str, status: int) -> Reply:
-    return Reply(text.encode("utf-8", "replace"), status, None, PLAIN)
+def _plain(text: str, status: int) -> Response:
+    return Response(text.encode("utf-8", "replace"), status, None, PLAIN)
 
 
 def _type(file: str) -> bytes:

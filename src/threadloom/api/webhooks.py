@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Call, answer
+from threadloom.api.http import Request, json_response
 from threadloom.api.routing import Operation, Param
 from threadloom.api.threads import pages
 from threadloom.clock import iso
@@ -40,31 +40,33 @@ def record(delivery: Delivery) -> DeliveryResponse:
     )
 
 
-class Webhooks:
+class WebhookRoutes:
     """The handlers."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
-    async def search(self, call: Call) -> ASGIApp:
-        limit = call.whole("limit", 10, least=1)
+    async def search(self, request: Request) -> ASGIApp:
+        limit = request.integer("limit", 10, least=1)
         if limit > MOST:
             raise Invalid(f"limit: {limit} is more than {MOST}")
-        query = DeliveryQuery(limit=limit, offset=call.whole("offset", 0))
-        query.status = call.word("status", STATUSES)  # type: ignore[assignment]
+        query = DeliveryQuery(limit=limit, offset=request.integer("offset", 0))
+        query.status = request.choice("status", STATUSES)  # type: ignore[assignment]
         for kind in ("run", "thread"):
-            if (text := call.text(f"{kind}_id")) is not None:
+            if (text := request.text(f"{kind}_id")) is not None:
                 setattr(query, f"{kind}_id", canonical(kind, text))
-        found, following, total = await self.services.deliveries.search(call.caller, query)
-        return answer([record(one) for one in found], headers=pages(following, total))
+        found, following, total = await self.services.deliveries.search(request.caller, query)
+        return json_response([record(one) for one in found], headers=pages(following, total))
 
-    async def get(self, call: Call) -> ASGIApp:
-        found = await self.services.deliveries.get(call.caller, call.id("delivery"))
+    async def get(self, request: Request) -> ASGIApp:
+        found = await self.services.deliveries.get(request.caller, request.id("delivery"))
         payload: Any = Fragment(found.body_json)
-        return answer(DeliveryInFullResponse(**record(found).fields(), payload=payload))
+        return json_response(DeliveryInFullResponse(**record(found).fields(), payload=payload))
 
-    async def redeliver(self, call: Call) -> ASGIApp:
-        return answer(record(await self.services.deliveries.redeliver(call.caller, call.id("delivery"))), 202)
+    async def redeliver(self, request: Request) -> ASGIApp:
+        return json_response(
+            record(await self.services.deliveries.redeliver(request.caller, request.id("delivery"))), 202
+        )
 
     def operations(self) -> list[Operation]:
         """The routes, for router and description."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from langgraph_sdk import Auth
 
 from threadloom.auth.depends import Dependencies, is_dependency
-from threadloom.auth.faults import denied, failed
+from threadloom.auth.handler_errors import denied, failed
 from threadloom.auth.user import NoUserError, user_of
 from threadloom.clock import SECOND, Clock
 from threadloom.config.settings import AuthCache
@@ -59,7 +59,7 @@ class Connection(Protocol):
         ...
 
 
-class Authenticator:
+class HandlerAuthenticator:
     """Calls the authenticate handler of an `Auth` object.
 
     Args:

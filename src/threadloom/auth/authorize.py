@@ -10,7 +10,7 @@ from uuid import UUID
 
 from langgraph_sdk import Auth
 
-from threadloom.auth.faults import denied, failed, texts
+from threadloom.auth.handler_errors import denied, failed, texts
 from threadloom.auth.rules import rule
 from threadloom.errors import Denied
 from threadloom.storage.filters import Filter
@@ -54,7 +54,7 @@ class Guard(Protocol):
         ...
 
 
-class Open:
+class AllowAll:
     """The guard of a server without auth: everybody may do everything."""
 
     def asks(self, caller: Caller) -> bool:
@@ -64,7 +64,7 @@ class Open:
         return None
 
 
-OPEN = Open()
+OPEN = AllowAll()
 
 
 class Authorizer:

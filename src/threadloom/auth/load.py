@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from langgraph_sdk import Auth
 
-from threadloom.auth.authenticate import Authenticator
+from threadloom.auth.authenticate import HandlerAuthenticator
 from threadloom.auth.authorize import Authorizer
 from threadloom.clock import Clock
 from threadloom.config.settings import Settings
@@ -15,7 +15,7 @@ from threadloom.graphs.load import load_configured
 class Access(NamedTuple):
     """The user's `Auth` object at work."""
 
-    authenticator: Authenticator
+    authenticator: HandlerAuthenticator
     authorizer: Authorizer
 
 
@@ -33,7 +33,7 @@ def load_access(settings: Settings, clock: Clock) -> Access | None:
     if not isinstance(found, Auth):
         raise ConfigError(f"{where}: {block.path} must be a langgraph_sdk.Auth object, got {type(found).__name__}")
     try:
-        authenticator = Authenticator(found, clock, block.cache)
+        authenticator = HandlerAuthenticator(found, clock, block.cache)
     except ConfigError as error:
         raise ConfigError(f"{where}: {block.path} cannot be used: {error}") from error
     return Access(authenticator, Authorizer(found, default=block.default))

@@ -178,13 +178,13 @@ class Broker(Protocol):
         """
         ...
 
-    def send(self, process: str, letter: bytes) -> None:
+    def send(self, process: str, message: bytes) -> None:
         """Sends a message to one other process. It arrives once or never: never when that process has ended, or what
         carries messages lost its memory.
         """
         ...
 
-    def on_letter(self, listener: Callable[[str, bytes], None]) -> None:
+    def on_message(self, listener: Callable[[str, bytes], None]) -> None:
         """Registers the listener that gets the sender and the payload of every message of `send`, on the event loop of
         `open`.
         """

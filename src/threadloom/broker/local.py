@@ -26,7 +26,7 @@ PORTION = 256 * 1024
 BEHIND = 1024 * 1024
 """Bytes that wait for a follower which a run need not wait for."""
 
-LOOK_SECONDS = 0.002
+POLL_INTERVAL_SECONDS = 0.002
 """How often is looked whether followers have caught up."""
 
 
@@ -147,7 +147,7 @@ class LocalFollower:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._broker.forget(self)
+            self._broker.remove_follower(self)
 
 
 class LocalBroker:
@@ -200,7 +200,7 @@ class LocalBroker:
             self._followers.setdefault(thread_id, []).append(follower)
         return follower
 
-    def forget(self, follower: LocalFollower) -> None:
+    def remove_follower(self, follower: LocalFollower) -> None:
         """Ends a follower; called by its `close`."""
         with self._lock:
             followers = self._followers.get(follower.thread_id)
@@ -233,16 +233,16 @@ class LocalBroker:
             if loop.time() >= deadline:
                 for follower in slow:
                     follower.give_up()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     def gone(self, thread_id: str, run_id: str = "") -> None:
         for mode in ("", CHANNELS):
             self.publish([Event(thread_id=thread_id, run_id=run_id, name=GONE, data=b"{}", mode=mode)])
 
-    def send(self, process: str, letter: bytes) -> None:
+    def send(self, process: str, message: bytes) -> None:
         """Nobody is there to get it."""
 
-    def on_letter(self, listener: Callable[[str, bytes], None]) -> None:
+    def on_message(self, listener: Callable[[str, bytes], None]) -> None:
         """Nobody is there to write any."""
 
     def deliver(self, events: Sequence[Event]) -> None:

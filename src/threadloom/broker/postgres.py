@@ -15,13 +15,13 @@ from typing import Any
 
 import asyncpg
 
-from threadloom.broker.linked import BEAT_SECONDS, GONE_SECONDS, LinkLost, Topic
-from threadloom.clock import SECOND, Clock, Silences, SystemClock
+from threadloom.broker.networked import BEAT_SECONDS, GONE_SECONDS, LinkLost, Topic
+from threadloom.clock import SECOND, Clock, SilenceTracker, SystemClock
 
 EVERYBODY = "threadloom"
 """The channel of words for all processes. Each process has one of its own beside it."""
 
-LOOK_SECONDS = 5.0
+POLL_INTERVAL_SECONDS = 5.0
 """How often the inbox is looked into unasked."""
 
 ANSWER_SECONDS = 10.0
@@ -98,7 +98,7 @@ class PostgresLink:
         self._process = ""
         self._pool: Any = None
         self._clock = clock or SystemClock()
-        self._silences: Silences[str] = Silences(int(GONE_SECONDS * SECOND), int(2 * BEAT_SECONDS * SECOND))
+        self._silences: SilenceTracker[str] = SilenceTracker(int(GONE_SECONDS * SECOND), int(2 * BEAT_SECONDS * SECOND))
 
     async def open(self, process: str) -> None:
         self._process = process
@@ -180,7 +180,7 @@ class PostgresLink:
                         await connection.execute(TAKEN, self._process, list(taken), list(taken.values()))
                         continue
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_SECONDS):
+                        async with asyncio.timeout(POLL_INTERVAL_SECONDS):
                             await bell.wait()
             finally:
                 connection.terminate()

@@ -14,12 +14,12 @@ import redis.asyncio as redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
-from threadloom.broker.linked import GONE_SECONDS, LinkLost, Topic
+from threadloom.broker.networked import GONE_SECONDS, LinkLost, Topic
 
 ANSWER_SECONDS = 10.0
 """Silence after which the server is taken for lost."""
 
-LOOK_MILLISECONDS = 3000
+POLL_INTERVAL_MILLISECONDS = 3000
 """How long one look into the inbox waits. Less than ANSWER_SECONDS."""
 
 AT_ONCE = 8
@@ -141,7 +141,7 @@ class RedisLink:
     async def _read(self, take: Callable[[str, int, bytes], None]) -> None:
         inbox = self._inbox(self._process)
         while True:
-            found = await self._client.xread({inbox: self._read_up_to}, count=AT_ONCE, block=LOOK_MILLISECONDS)
+            found = await self._client.xread({inbox: self._read_up_to}, count=AT_ONCE, block=POLL_INTERVAL_MILLISECONDS)
             entries = next(iter(found.values()))[0] if isinstance(found, dict) and found else found and found[0][1]
             for place, fields in entries or ():
                 if SENDER in fields:
@@ -154,7 +154,7 @@ class RedisLink:
         async with self._client.pubsub() as ear:
             await ear.subscribe(self._words)
             while True:
-                word = await ear.get_message(ignore_subscribe_messages=True, timeout=LOOK_MILLISECONDS / 1000)
+                word = await ear.get_message(ignore_subscribe_messages=True, timeout=POLL_INTERVAL_MILLISECONDS / 1000)
                 if word is not None:
                     hear(word["data"].decode())
 

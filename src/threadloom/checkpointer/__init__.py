@@ -1,19 +1,19 @@
 """LangGraph's checkpoint saver over our storage."""
 
 from threadloom.checkpointer.saver import Saver
-from threadloom.checkpointer.shown import SHOWN, asked_under, question_id
-from threadloom.checkpointer.work import FENCE, INPUT_LEFT, NOTED, RUN_ID, UNNAMED
+from threadloom.checkpointer.transactions import FENCE, INPUT_LEFT, RUN_ID, RUN_METADATA, UNNAMED
+from threadloom.checkpointer.visible import SHOWN, asked_under, question_id
 
-STEERING = frozenset({FENCE, INPUT_LEFT, NOTED, SHOWN, UNNAMED})
+INTERNAL_KEYS = frozenset({FENCE, INPUT_LEFT, RUN_METADATA, SHOWN, UNNAMED})
 """Keys of `configurable` by which a caller of ours steers the checkpointer. They are nobody else's to give."""
 
 __all__ = [
     "FENCE",
     "INPUT_LEFT",
-    "NOTED",
+    "INTERNAL_KEYS",
     "RUN_ID",
+    "RUN_METADATA",
     "SHOWN",
-    "STEERING",
     "UNNAMED",
     "Saver",
     "asked_under",

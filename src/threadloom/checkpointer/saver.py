@@ -26,18 +26,16 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from threadloom.checkpointer.cache import BIG_STATE, NOT_STORED, KnownRefs, SaverCache, known_refs
+from threadloom.checkpointer.deferred_puts import DeferredPuts
 from threadloom.checkpointer.delta_channels import delta_history
-from threadloom.checkpointer.memory import BIG_STATE, ON_ITS_WAY, Known, Memory, known_of
+from threadloom.checkpointer.inline import inline_size
+from threadloom.checkpointer.puts_in_progress import PutsInProgress
 from threadloom.checkpointer.serde import ValueSerializer, dumps_channel
-from threadloom.checkpointer.shown import is_shown, kept_writes, opened_writes, with_goto, without_answered
-from threadloom.checkpointer.small import small_size
-from threadloom.checkpointer.trail import Trail
-from threadloom.checkpointer.underway import PutsUnderWay
-from threadloom.checkpointer.versions import value_of
-from threadloom.checkpointer.work import (
+from threadloom.checkpointer.transactions import (
     FENCE,
-    NOTED,
     RUN_ID,
+    RUN_METADATA,
     UNNAMED,
     Listing,
     config_of,
@@ -50,6 +48,8 @@ from threadloom.checkpointer.work import (
     walking,
     with_kept_input,
 )
+from threadloom.checkpointer.versions import value_of
+from threadloom.checkpointer.visible import is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
 from threadloom.large import LARGE, aside
@@ -60,7 +60,7 @@ from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Write
 class Saver(BaseCheckpointSaver[str]):
     """Keeps the checkpoints of all threads. One for a process; graphs get it, or clones of it that share what it knows.
 
-    What `aput` and `aput_writes` were given is durable when they return; of a run that does not wait (`trailing`), when it
+    What `aput` and `aput_writes` were given is durable when they return; of a run that does not wait (`deferring`), when it
     ends. The methods without `a` are for code that runs on a worker thread (a node that is a plain function); on an event loop
     they raise RuntimeError.
 
@@ -72,16 +72,16 @@ class Saver(BaseCheckpointSaver[str]):
     def __init__(self, storage: Storage, *, serde: SerializerProtocol | None = None) -> None:
         super().__init__(serde=serde or ValueSerializer())
         self._storage = storage
-        self._memory = Memory()
-        self._trails: dict[int | None, Trail] = {}
-        self.underway = PutsUnderWay()
+        self._cache = SaverCache()
+        self._deferred_of_fence: dict[int | None, DeferredPuts] = {}
+        self.puts_in_progress = PutsInProgress()
 
     def over(self, storage: Storage) -> Self:
         """The same saver over another storage; it knows nothing yet of what is there."""
         clone = copy.copy(self)
         clone._storage = storage
-        clone._memory = Memory()
-        clone._trails = {}
+        clone._cache = SaverCache()
+        clone._deferred_of_fence = {}
         return clone
 
     # --- putting ---
@@ -101,29 +101,29 @@ class Saver(BaseCheckpointSaver[str]):
         """
         checkpoint = with_kept_input(config, checkpoint)
         put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
-        trail = self._trails.get(put.fence)
-        if trail is not None:
-            known = known_of(put, ON_ITS_WAY, checkpoint)
-            if trail.put(self._putting(put, known, checkpoint, new_versions)):
-                if trail.is_long:
-                    await trail.end()
+        deferred_puts = self._deferred_of_fence.get(put.fence)
+        if deferred_puts is not None:
+            known = known_refs(put, NOT_STORED, checkpoint)
+            if deferred_puts.put(self._putting(put, known, checkpoint, new_versions)):
+                if deferred_puts.is_long:
+                    await deferred_puts.end()
                 return self._remember(put, known)
-        with self.underway.storing(put.thread_id):
+        with self.puts_in_progress.storing(put.thread_id):
             try:
                 era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
             except StaleRefsError:
                 put = self._with_all_values(put, checkpoint, new_versions)
                 era = await self._storage.write(lambda tx: tx.lineage.put(put), single=True)
-        return self._remember(put, known_of(put, era, checkpoint))
+        return self._remember(put, known_refs(put, era, checkpoint))
 
     def _putting(
-        self, put: CheckpointPut, known: Known, checkpoint: Checkpoint, new_versions: ChannelVersions
+        self, put: CheckpointPut, known: KnownRefs, checkpoint: Checkpoint, new_versions: ChannelVersions
     ) -> Callable[[Tx], Awaitable[None]]:
         """The put of a run that does not wait for it. What its checkpoint inherits may still be on its way itself."""
         parent = (
             None
             if put.era is None or put.parent is None
-            else self._memory.refs.get((put.thread_id, put.ns, put.parent))
+            else self._cache.refs.get((put.thread_id, put.namespace, put.parent))
         )
 
         async def work(tx: Tx) -> None:
@@ -133,7 +133,7 @@ class Saver(BaseCheckpointSaver[str]):
             except StaleRefsError:
                 # What was built on `known` meanwhile finds it stale too.
                 whole = self._with_all_values(put, checkpoint, new_versions)
-                self._remember(whole, known_of(whole, await tx.lineage.put(whole), checkpoint))
+                self._remember(whole, known_refs(whole, await tx.lineage.put(whole), checkpoint))
 
         return work
 
@@ -153,7 +153,7 @@ class Saver(BaseCheckpointSaver[str]):
         except StaleRefsError:
             put = self._with_all_values(put, checkpoint, new_versions)
             era = self._storage.write_now(lambda tx: tx.lineage.put(put), single=True)
-        return self._remember(put, known_of(put, era, checkpoint))
+        return self._remember(put, known_refs(put, era, checkpoint))
 
     def _checkpoint_put(
         self,
@@ -164,21 +164,21 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> CheckpointPut:
         configurable = config["configurable"]
         thread_id: str = configurable["thread_id"]
-        ns: str = configurable.get("checkpoint_ns") or ""
-        cid = checkpoint["id"]
+        namespace: str = configurable.get("checkpoint_ns") or ""
+        checkpoint_id = checkpoint["id"]
         parent: str | None = configurable.get("checkpoint_id")
-        noted: dict[str, Any] = configurable.get(NOTED) or {}
+        noted: dict[str, Any] = configurable.get(RUN_METADATA) or {}
         meta: dict[str, Any] = {**noted, **get_serializable_checkpoint_metadata(config, metadata)}
         meta.pop("thread_id", None)
         run_id = configurable.get(RUN_ID) or meta.get(RUN_ID)
         if configurable.get(UNNAMED):
             meta.pop(RUN_ID, None)
-        known = None if parent is None else self._memory.refs.get((thread_id, ns, parent))
+        known = None if parent is None else self._cache.refs.get((thread_id, namespace, parent))
         body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, known)
         return CheckpointPut(
             thread_id=thread_id,
-            ns=ns,
-            cid=cid,
+            namespace=namespace,
+            checkpoint_id=checkpoint_id,
             parent=parent,
             body_type=body_type,
             body=body,
@@ -187,13 +187,15 @@ class Saver(BaseCheckpointSaver[str]):
             meta=to_json(meta),
             small=small,
             era=known.era if known is not None and builds_on_others(refs, blobs) else None,
-            early=self._memory.put_begins(thread_id, ns, cid, meta.get("parents"), checkpoint.get("updated_channels")),
+            early=self._cache.put_begins(
+                thread_id, namespace, checkpoint_id, meta.get("parents"), checkpoint.get("updated_channels")
+            ),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
         )
 
     def _encode(
-        self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: Known | None
+        self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: KnownRefs | None
     ) -> tuple[str, bytes, dict[str, int], list[Blob], dict[str, int]]:
         """Body type, body, refs, new blobs and small values of a checkpoint. `known`: what its parent refers to."""
         inline: dict[str, Any] = {}
@@ -203,7 +205,7 @@ class Saver(BaseCheckpointSaver[str]):
         versions = checkpoint["channel_versions"]
         inherited = {} if known is None else known.refs
         for channel, value in checkpoint["channel_values"].items():
-            size = small_size(value)
+            size = inline_size(value)
             if size:
                 inline[channel] = value
                 small[channel] = size if channel in new_versions else 0
@@ -213,7 +215,7 @@ class Saver(BaseCheckpointSaver[str]):
                 refs[channel] = ref[1]
             else:
                 type_, data = dumps_channel(self.serde, channel, value)
-                blob = self._memory.versions.blob(self._storage.new_blob_id(), type_, data, ref[1] if ref else None)
+                blob = self._cache.versions.blob(self._storage.new_blob_id(), type_, data, ref[1] if ref else None)
                 refs[channel] = blob.id
                 blobs.append(blob)
         body_type, body = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
@@ -228,23 +230,23 @@ class Saver(BaseCheckpointSaver[str]):
             put, body_type=body_type, body=body, refs=refs, blobs=blobs, small=small, era=None
         )
 
-    def _remember(self, put: CheckpointPut, known: Known) -> RunnableConfig:
-        self._memory.refs.put((put.thread_id, put.ns, put.cid), known)
+    def _remember(self, put: CheckpointPut, known: KnownRefs) -> RunnableConfig:
+        self._cache.refs.put((put.thread_id, put.namespace, put.checkpoint_id), known)
         if sum(blob.size for blob in put.blobs) > BIG_STATE:
-            self._memory.big.put(put.thread_id, True)
-        return config_of(put.thread_id, put.ns, put.cid)
+            self._cache.big.put(put.thread_id, True)
+        return config_of(put.thread_id, put.namespace, put.checkpoint_id)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Stores writes of a task under the checkpoint that `config` names. Raises as `aput`."""
         put = self._writes_put(config, writes, task_id, task_path)
-        trail = self._trails.get(put.fence)
-        if trail is None or not trail.put(lambda tx: tx.lineage.put_writes(put)):
-            with self.underway.storing(put.thread_id):
+        deferred_puts = self._deferred_of_fence.get(put.fence)
+        if deferred_puts is None or not deferred_puts.put(lambda tx: tx.lineage.put_writes(put)):
+            with self.puts_in_progress.storing(put.thread_id):
                 await self._storage.write(lambda tx: tx.lineage.put_writes(put), single=True)
-        elif trail.is_long or any(channel in WRITES_IDX_MAP for channel, _ in writes):
-            await trail.end()  # LangGraph waits for what tells of errors before it calls their handlers
+        elif deferred_puts.is_long or any(channel in WRITES_IDX_MAP for channel, _ in writes):
+            await deferred_puts.end()  # LangGraph waits for what tells of errors before it calls their handlers
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -259,14 +261,14 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> WritesPut:
         configurable = config["configurable"]
         thread_id: str = configurable["thread_id"]
-        ns: str = configurable.get("checkpoint_ns") or ""
-        cid: str = configurable["checkpoint_id"]
-        self._memory.writes_begin(thread_id, ns, cid)
+        namespace: str = configurable.get("checkpoint_ns") or ""
+        checkpoint_id: str = configurable["checkpoint_id"]
+        self._cache.writes_begin(thread_id, namespace, checkpoint_id)
         run_id = configurable.get(RUN_ID)
         return WritesPut(
             thread_id=thread_id,
-            ns=ns,
-            cid=cid,
+            namespace=namespace,
+            checkpoint_id=checkpoint_id,
             writes=kept_writes(writes, task_id, task_path, functools.partial(dumps_channel, self.serde)),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
@@ -275,49 +277,53 @@ class Saver(BaseCheckpointSaver[str]):
     # --- a run that does not wait ---
 
     @contextlib.asynccontextmanager
-    async def trailing(self, fence: int | None) -> AsyncIterator[Trail]:
+    async def deferring(self, fence: int | None) -> AsyncIterator[DeferredPuts]:
         """Until the block is left, the run that holds `fence` (None: who holds none) does not wait for what it puts; the end of
         the block does, unless it was told to leave that to others.
 
         Raises:
             LostLeaseError, StorageError: a put failed so. Only if the block itself raised nothing.
         """
-        trail = self._trails[fence] = Trail(self._storage)
+        deferred_puts = self._deferred_of_fence[fence] = DeferredPuts(self._storage)
         try:
-            yield trail
+            yield deferred_puts
         except BaseException:
             with contextlib.suppress(Exception):
-                await trail.end()  # who reads the state now is to see all of it
+                await deferred_puts.end()  # who reads the state now is to see all of it
             raise
         else:
-            if not trail.is_left:
-                await trail.end()
+            if not deferred_puts.is_left:
+                await deferred_puts.end()
         finally:
-            del self._trails[fence]
+            del self._deferred_of_fence[fence]
 
-    def may_go_on(self, thread_id: str, triggers: Container[str]) -> bool:
-        """See `Memory.may_go_on`."""
-        return self._memory.may_go_on(thread_id, triggers)
+    def may_continue(self, thread_id: str, triggers: Container[str]) -> bool:
+        """See `SaverCache.may_continue`."""
+        return self._cache.may_continue(thread_id, triggers)
 
     def newest_root(self, thread_id: str) -> str | None:
         """The id of the root checkpoint that was put here last on a thread, if that is remembered."""
-        return self._memory.newest_roots.get(thread_id)
+        return self._cache.newest_roots.get(thread_id)
 
     async def _own_puts(self, config: RunnableConfig | None) -> None:
         """A run reads what it has put."""
         fence = (config or {}).get("configurable", {}).get(FENCE)
-        if (trail := self._trails.get(fence)) is not None:
-            await trail.end()
+        if (deferred_puts := self._deferred_of_fence.get(fence)) is not None:
+            await deferred_puts.end()
 
     # --- reading ---
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that `config` names by id, or the newest of its namespace; None when there is none."""
-        thread_id, ns, cid = named(config)
+        thread_id, namespace, checkpoint_id = named(config)
         await self._own_puts(config)
         row = await self._storage.read(
-            lambda tx: tx.lineage.get(thread_id, ns, cid) if cid else tx.lineage.latest(thread_id, ns),
-            heavy=self._memory.big.get(thread_id) is not None,
+            lambda tx: (
+                tx.lineage.get(thread_id, namespace, checkpoint_id)
+                if checkpoint_id
+                else tx.lineage.latest(thread_id, namespace)
+            ),
+            heavy=self._cache.big.get(thread_id) is not None,
         )
         if row is None:
             return None
@@ -326,9 +332,13 @@ class Saver(BaseCheckpointSaver[str]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, for worker threads."""
         off_the_loop("aget_tuple")
-        thread, ns, cid = named(config)
+        thread, namespace, checkpoint_id = named(config)
         row = self._storage.read_now(
-            lambda tx: tx.lineage.get(thread, ns, cid) if cid else tx.lineage.latest(thread, ns)
+            lambda tx: (
+                tx.lineage.get(thread, namespace, checkpoint_id)
+                if checkpoint_id
+                else tx.lineage.latest(thread, namespace)
+            )
         )
         return None if row is None else self._tuple(row, {}, builds_on=True)
 
@@ -374,7 +384,9 @@ class Saver(BaseCheckpointSaver[str]):
         """As `_tuple`, or as states are shown; a large one is put together beside the event loop."""
         if for_show := bool(row.writes) and is_shown(config):
             name, read = row.thread_id, self._storage.read
-            row = await without_answered(row, self.serde, lambda ns: read(lambda tx: tx.lineage.latest(name, ns)))
+            row = await without_answered(
+                row, self.serde, lambda namespace: read(lambda tx: tx.lineage.latest(name, namespace))
+            )
         given = row, known, builds_on and not is_shown(config)
         opened = self._tuple(*given) if row_size(row) < LARGE else await aside(self._tuple, *given)
         return with_goto(opened, self.get_next_version) if for_show else opened
@@ -398,17 +410,17 @@ class Saver(BaseCheckpointSaver[str]):
             values[channel] = loads(stored)
             size += len(stored[1])
             refs[channel] = (versions.get(channel), blob)
-        self._memory.refs.put((row.thread_id, row.ns, row.cid), Known(row.era, refs))
+        self._cache.refs.put((row.thread_id, row.namespace, row.checkpoint_id), KnownRefs(row.era, refs))
         if builds_on:
-            self._memory.versions.learn(row.refs.values(), row.blobs, known)
+            self._cache.versions.learn(row.refs.values(), row.blobs, known)
         if size > BIG_STATE:
-            self._memory.big.put(row.thread_id, True)
+            self._cache.big.put(row.thread_id, True)
         metadata: CheckpointMetadata = row.meta  # type: ignore[assignment]  # LangGraph's own dict, read from JSON
         return CheckpointTuple(
-            config=config_of(row.thread_id, row.ns, row.cid),
+            config=config_of(row.thread_id, row.namespace, row.checkpoint_id),
             checkpoint=checkpoint,
             metadata=metadata,
-            parent_config=None if row.parent is None else config_of(row.thread_id, row.ns, row.parent),
+            parent_config=None if row.parent is None else config_of(row.thread_id, row.namespace, row.parent),
             pending_writes=opened_writes(row.writes, loads),
         )
 

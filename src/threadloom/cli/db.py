@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threadloom.cli import again, db_moving
+from threadloom.cli import db_transfer, restart
 from threadloom.cli.options import add_config, add_verb, whole_number
 from threadloom.cli.progress import working
 from threadloom.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
     from threadloom.cli.options import Verbs
-    from threadloom.upkeep import Checked
+    from threadloom.maintenance import CheckReport
 
 WAIT_SECONDS = 300
 POLL_SECONDS = 0.1
@@ -70,7 +70,7 @@ def add(verbs: "Verbs") -> None:
     )
     rekeying.set_defaults(run=run_rekey)
 
-    db_moving.add(ways)
+    db_transfer.add(ways)
     for way in (backing, restoring, vacuuming, checking, rekeying):
         add_config(way)
         way.add_argument("--data", type=Path, metavar="DIR", help="the data folder (default: the configuration's)")
@@ -104,40 +104,40 @@ def folder_of(given: argparse.Namespace) -> Path:
 
 
 def run_backup(given: argparse.Namespace) -> int:
-    from threadloom import upkeep
+    from threadloom import maintenance
 
     target: Path = given.file
     if target.exists() and not given.force:
         raise StartError(f"{target} is there already. Choose another name, or --force to replace it.")
     folder = folder_of(given)
     with working("copying") as progress:
-        upkeep.backup(folder, target, progress)
+        maintenance.backup(folder, target, progress)
     print(f"{target}: {size(target.stat().st_size)}")
     return 0
 
 
 def run_restore(given: argparse.Namespace) -> int:
-    from threadloom import upkeep
+    from threadloom import maintenance
 
     folder = folder_of(given)
     with working("copying") as progress:
-        upkeep.request_restore(folder, given.file, progress)
+        maintenance.request_restore(folder, given.file, progress)
     with working("putting it in place"):
         have_done(folder, given.wait)
-    kept = sorted(folder.glob(f"{upkeep.FILE}.replaced-*[0-9]"))
+    kept = sorted(folder.glob(f"{maintenance.FILE}.replaced-*[0-9]"))
     print(f"{given.file} is in place." + (f" The data that were there before: {kept[-1]}" if kept else ""))
     return 0
 
 
 def run_vacuum(given: argparse.Namespace) -> int:
-    from threadloom import upkeep
+    from threadloom import maintenance
 
     folder = folder_of(given)
-    file = folder / upkeep.FILE
+    file = folder / maintenance.FILE
     if not file.is_file():
-        raise StartError(f"There is no {upkeep.FILE} in {folder}")
+        raise StartError(f"There is no {maintenance.FILE} in {folder}")
     before = file.stat().st_size
-    upkeep.request_vacuum(folder)
+    maintenance.request_vacuum(folder)
     with working("vacuuming"):
         have_done(folder, given.wait)
     print(f"{file}: {size(before)} before, {size(file.stat().st_size)} now")
@@ -160,9 +160,9 @@ def run_check(given: argparse.Namespace) -> int:
     return 1 if found.faults else 0
 
 
-def _checked(given: argparse.Namespace, progress: Callable[[float], None]) -> "Checked":
-    """What a look at the data finds, wherever they are. Raises as `upkeep.check`, and ConfigError."""
-    from threadloom import upkeep
+def _checked(given: argparse.Namespace, progress: Callable[[float], None]) -> "CheckReport":
+    """What a look at the data finds, wherever they are. Raises as `maintenance.check`, and ConfigError."""
+    from threadloom import maintenance
     from threadloom.config.environment import read_variables
     from threadloom.config.load import load
     from threadloom.config.sections import Findings
@@ -170,13 +170,13 @@ def _checked(given: argparse.Namespace, progress: Callable[[float], None]) -> "C
     if given.data is None:
         settings = load(given.config, os.environ, {})
         if settings.postgres_uri is not None:
-            return upkeep.check_database(settings.postgres_uri, settings.vars, progress)
-        return upkeep.check(settings.data, settings.vars, progress)
-    return upkeep.check(given.data.absolute(), read_variables(os.environ, Findings()), progress)
+            return maintenance.check_database(settings.postgres_uri, settings.vars, progress)
+        return maintenance.check(settings.data, settings.vars, progress)
+    return maintenance.check(given.data.absolute(), read_variables(os.environ, Findings()), progress)
 
 
 def run_rekey(given: argparse.Namespace) -> int:
-    from threadloom import upkeep
+    from threadloom import maintenance
     from threadloom.config import load
 
     settings = load(given.config, os.environ, {"data": given.data})
@@ -185,19 +185,19 @@ def run_rekey(given: argparse.Namespace) -> int:
         raise ConfigError("--decrypt takes the key from LANGGRAPH_AES_KEY_OLD, and LANGGRAPH_AES_KEY must not be set.")
     if not given.decrypt and key is None:
         raise ConfigError("LANGGRAPH_AES_KEY is not set: it is what the data are to be encrypted with (or --decrypt).")
-    if settings.postgres_uri is None and not (settings.data / upkeep.FILE).is_file():
-        raise StartError(f"There is no {upkeep.FILE} in {settings.data}")
+    if settings.postgres_uri is None and not (settings.data / maintenance.FILE).is_file():
+        raise StartError(f"There is no {maintenance.FILE} in {settings.data}")
     with working("encrypting" if key is not None else "decrypting") as progress:
-        changed = upkeep.rekey(settings, progress)
+        changed = maintenance.rekey(settings, progress)
     if settings.postgres_uri is not None:
         print(f"{changed} places were written anew. What was there before stays on the disk until VACUUM FULL.")
         return 0
     # What was there before is still in the file, in room that is free now.
-    upkeep.request_vacuum(settings.data)
-    with working("vacuuming"), upkeep.locked(settings.data):
-        upkeep.apply_requests(settings.data)
+    maintenance.request_vacuum(settings.data)
+    with working("vacuuming"), maintenance.locked(settings.data):
+        maintenance.apply_requests(settings.data)
     print(f"{changed} places were written anew.")
-    copies = sorted(path.name for path in settings.data.glob(f"{upkeep.FILE}.*") if path.is_file())
+    copies = sorted(path.name for path in settings.data.glob(f"{maintenance.FILE}.*") if path.is_file())
     if copies:
         print(f"Older copies in {settings.data} are as they were: {', '.join(copies)}")
     return 0
@@ -209,25 +209,25 @@ def have_done(folder: Path, seconds: float) -> None:
     Raises:
         StartError: the server did not come to it in time.
     """
-    from threadloom import upkeep
+    from threadloom import maintenance
 
     try:
-        with upkeep.locked(folder):
-            upkeep.apply_requests(folder)
+        with maintenance.locked(folder):
+            maintenance.apply_requests(folder)
         return
-    except upkeep.Held as held:
+    except maintenance.FolderLocked as held:
         server = held.process
-    if server is None or again.SIGNAL is None:
+    if server is None or restart.SIGNAL is None:
         raise StartError(f"A server uses {folder} and cannot be told. It will be done when that is started again.")
     print(f"The server (process {server}) begins again …", file=sys.stderr)
     try:
-        os.kill(server, again.SIGNAL)
+        os.kill(server, restart.SIGNAL)
     except OSError as error:
         raise StartError(
             f"The server (process {server}) cannot be told: {error.strerror}. It will be done when it is started again."
         ) from error
     deadline = time.monotonic() + seconds
-    while upkeep.requests(folder):
+    while maintenance.requests(folder):
         if time.monotonic() > deadline:
             raise StartError(f"The server did not come to it within {seconds:g} s. It will do it when it begins again.")
         time.sleep(POLL_SECONDS)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threadloom import __version__
-from threadloom.cli import again, debugger, exposure
+from threadloom.cli import debugger, exposure, restart
 from threadloom.cli.options import add_config, add_http, add_refused, add_verb, whole_number
 from threadloom.errors import ConfigError, StartError
 
@@ -105,7 +105,7 @@ def run(given: argparse.Namespace) -> int:
     host = given.host or settings.vars.langgraph_server_host or HOST
     port = given.port if given.port is not None else settings.vars.port
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(again.inherited() or _listen(host, port))
+        listening = stack.enter_context(restart.inherited() or _listen(host, port))
         if given.debug_port is not None:
             debugger.listen(given.debug_port, wait=given.wait_for_client, say=lambda text: print(text, flush=True))
         base = address(listening, host, secure=given.ssl_certfile is not None)
@@ -130,7 +130,7 @@ def run(given: argparse.Namespace) -> int:
             return completed(load(file, started[0], told, env_file_required=False))
 
         if _serve(completed(settings), read, listening, base, given):
-            again.begin(listening, *started)
+            restart.begin(listening, *started)
     return 0
 
 
@@ -220,7 +220,7 @@ def _serve(
     told = os.environ.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS") or settings.env.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS")
     server = wiring.Server(settings, grace=None if told else GRACE_SECONDS)
     if not given.no_reload:
-        server.beside.append(Reloader(server, read).run)
+        server.background.append(Reloader(server, read).run)
 
     def ready() -> None:
         print(banner(settings, base, watches=not given.no_reload, studio=given.studio_url), flush=True)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 def warning(settings: "Settings", address: str) -> str | None:
     """What a user must hear of a server that listens on an address beyond the loopback while nobody is asked who they are."""
-    from threadloom.config.hosts import host_of, is_loopback
+    from threadloom.config.host_names import host_of, is_loopback
 
     if settings.auth is not None or is_loopback(host_of(address)):
         return None

@@ -15,8 +15,8 @@ from threadloom.errors import ConfigError
 if TYPE_CHECKING:
     from threadloom.cli.options import Verbs
     from threadloom.config.settings import Settings
-    from threadloom.moving.bring import Brought
-    from threadloom.moving.from_server import Taken
+    from threadloom.importers.from_server import ServerImportReport
+    from threadloom.importers.import_threads import ImportReport
 
 
 def add(verbs: "Verbs") -> None:
@@ -88,9 +88,9 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-async def _bring(settings: "Settings", given: argparse.Namespace, graph_id: str | None) -> "Brought":
-    from threadloom.moving.bring import bring_in, reading
-    from threadloom.moving.checkpoint_tables import CheckpointTables
+async def _bring(settings: "Settings", given: argparse.Namespace, graph_id: str | None) -> "ImportReport":
+    from threadloom.importers.checkpoint_tables import CheckpointTables
+    from threadloom.importers.import_threads import import_threads, reading
     from threadloom.wiring import Server
 
     server = Server(settings)
@@ -103,7 +103,7 @@ async def _bring(settings: "Settings", given: argparse.Namespace, graph_id: str 
         async with tables:
             read = reading(storage, server.generation.graphs)
             with working("importing") as progress:
-                return await bring_in(storage, tables, read, only=given.thread, progress=progress)
+                return await import_threads(storage, tables, read, only=given.thread, progress=progress)
     finally:
         await storage.close()
 
@@ -122,9 +122,11 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
     return headers
 
 
-async def _from_server(settings: "Settings", given: argparse.Namespace, headers: dict[str, str]) -> "Taken":
-    from threadloom.moving.from_server import Bringing
-    from threadloom.moving.server import Server as Source
+async def _from_server(
+    settings: "Settings", given: argparse.Namespace, headers: dict[str, str]
+) -> "ServerImportReport":
+    from threadloom.importers.from_server import ServerImporter
+    from threadloom.importers.source_server import SourceServer as Source
     from threadloom.wiring import Server
 
     server = Server(settings)
@@ -132,7 +134,7 @@ async def _from_server(settings: "Settings", given: argparse.Namespace, headers:
     await storage.open()
     try:
         async with server.store, Source(given.from_url, headers) as source:
-            bringing = Bringing(source, storage=storage, graphs=server.generation.graphs, store=server.store)
+            bringing = ServerImporter(source, storage=storage, graphs=server.generation.graphs, store=server.store)
             with working("importing") as progress:
                 if given.thread:
                     return await bringing.some(given.thread, progress)
@@ -141,7 +143,7 @@ async def _from_server(settings: "Settings", given: argparse.Namespace, headers:
         await storage.close()
 
 
-def _report(taken: "Taken", settings: "Settings") -> int:
+def _report(taken: "ServerImportReport", settings: "Settings") -> int:
     threads = taken.threads
     print(
         f"{threads.threads} threads with {threads.checkpoints} checkpoints, {taken.assistants} assistants, {taken.crons} crons"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threadloom import __version__
-from threadloom.cli import again, exposure, supervisor
+from threadloom.cli import exposure, restart, supervisor
 from threadloom.cli.dev import HOST, address, bind, configure_log, port_number
 from threadloom.cli.options import add_config, add_http, add_verb, whole_number
 from threadloom.errors import ConfigError
@@ -80,32 +80,32 @@ def run(given: argparse.Namespace) -> int:
     from threadloom.config import load
 
     started = dict(os.environ), str(Path.cwd())
-    place = supervisor.place()
+    supervised = supervisor.supervised_process()
     settings = load(given.config, os.environ, {"data": given.data, "jobs": _jobs(given)})
     check(given, settings)
-    configure_log(settings, given, f"threadloom-{given.role}-{place.number if place else 0}")
+    configure_log(settings, given, f"threadloom-{given.role}-{supervised.number if supervised else 0}")
     host = given.host or settings.vars.langgraph_server_host or HOST
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(again.inherited() or bind(host, _port(given, settings)))
+        listening = stack.enter_context(restart.inherited() or bind(host, _port(given, settings)))
         base = address(listening, host, secure=given.ssl_certfile is not None)
         variables = msgspec.structs.replace(settings.vars, langgraph_server_host=listening.getsockname()[0])
         if variables.langgraph_api_url is None and given.role != "worker":
             url = base + settings.http.mount_prefix
             variables = msgspec.structs.replace(variables, langgraph_api_url=url)
         settings = msgspec.structs.replace(settings, vars=variables)
-        if place is None:
+        if supervised is None:
             for warning in settings.warnings:
                 log.warning("%s: %s", settings.path or "environment", warning)
             if (open_to_all := _exposed(given, settings, listening)) is not None:
                 log.warning("%s", open_to_all)
         shown = banner(given, settings, base)
-        if place is None and given.workers > 1:
+        if supervised is None and given.workers > 1:
             grace = settings.vars.bg_job_shutdown_grace_period_secs
             return supervisor.supervise(
                 listening, given.workers, grace=grace, on_ready=lambda: print(shown, flush=True)
             )
-        if _serve(given, settings, listening, place, shown) and place is None:
-            again.begin(listening, *started)
+        if _serve(given, settings, listening, supervised, shown) and supervised is None:
+            restart.begin(listening, *started)
     return 0
 
 
@@ -152,27 +152,31 @@ def _serve(
     given: argparse.Namespace,
     settings: "Settings",
     listening: socket.socket,
-    place: "supervisor.Place | None",
+    supervised: "supervisor.SupervisedProcess | None",
     shown: str,
 ) -> bool:
     """Serves; tells whether it is to begin again."""
     from threadloom import wiring
-    from threadloom.api.peers import Peers
-    from threadloom.api.probes import Probes
+    from threadloom.api.peer_processes import PeerProcesses
+    from threadloom.api.probes import ProbeOnlyApp
     from threadloom.cli.server import serve
 
-    peers = Peers(place.folder, str(place.number)) if place is not None and place.folder is not None else None
+    peers = (
+        PeerProcesses(supervised.folder, str(supervised.number))
+        if supervised is not None and supervised.folder is not None
+        else None
+    )
     server = wiring.Server(settings, peers=peers)
 
     def ready() -> None:
-        if place is not None:
-            place.ready()
+        if supervised is not None:
+            supervised.ready()
         else:
             print(shown, flush=True)
         server.ready()
 
     return serve(
-        Probes(server.app) if given.role == "worker" else server.app,
+        ProbeOnlyApp(server.app) if given.role == "worker" else server.app,
         listening,
         grace=settings.vars.bg_job_shutdown_grace_period_secs,
         on_ready=ready,

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from threadloom.cli import again
+from threadloom.cli import restart
 from threadloom.cli.connections import Connections, HttpProtocol
 from threadloom.cli.supervisor import STOP_SIGNALS
 from threadloom.errors import StartError, ThreadloomError
@@ -51,7 +51,7 @@ def serve(
         certificate, key: files for HTTPS.
 
     Returns:
-        whether it is to begin again (`again.SIGNAL`); `listening` still listens then.
+        whether it is to begin again (`restart.SIGNAL`); `listening` still listens then.
 
     Raises:
         ThreadloomError: the app's lifespan refused to start, with its own error.
@@ -143,14 +143,14 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         before = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
-        if again.SIGNAL is not None:
-            before[again.SIGNAL] = signal.signal(again.SIGNAL, self._begin_again)
+        if restart.SIGNAL is not None:
+            before[restart.SIGNAL] = signal.signal(restart.SIGNAL, self._begin_again)
         try:
             yield
         finally:
             for number, handler in before.items():
                 # Asked a second time while it ends, the process must not die of it.
-                signal.signal(number, signal.SIG_IGN if number is again.SIGNAL else handler)
+                signal.signal(number, signal.SIG_IGN if number is restart.SIGNAL else handler)
 
     def _begin_again(self, number: int, frame: object) -> None:
         if self._told is not None:

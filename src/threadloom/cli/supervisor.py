@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from threadloom.cli import again
+from threadloom.cli import restart
 
 VARIABLE = "THREADLOOM_PROCESS"
 """Tells a child its number, its end of the line, and the folder that it shares with the others."""
 
-LOOK_SECONDS = 0.1
+POLL_INTERVAL_SECONDS = 0.1
 STEADY_SECONDS = 10.0
 """Who has run so long is started again at once; who died sooner waits longer each time."""
 
@@ -44,7 +44,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 log = logging.getLogger("threadloom.supervisor")
 
 
-class Place:
+class SupervisedProcess:
     """A child's place under its supervisor. `folder` is shared by all children; only their user may enter it. None: there is
     none."""
 
@@ -66,13 +66,13 @@ class Place:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def place() -> Place | None:
+def supervised_process() -> SupervisedProcess | None:
     """The place of this process, if it was started by a supervisor."""
     told = os.environ.pop(VARIABLE, "")
     if not told:
         return None
     number, line, folder = told.split(":", 2)
-    return Place(int(number), socket.socket(fileno=int(line)), Path(folder) if folder else None)
+    return SupervisedProcess(int(number), socket.socket(fileno=int(line)), Path(folder) if folder else None)
 
 
 class _Child:
@@ -93,7 +93,7 @@ class _Child:
         ours.setblocking(False)
         environment = {
             **os.environ,
-            again.VARIABLE: str(listening.fileno()),
+            restart.VARIABLE: str(listening.fileno()),
             VARIABLE: f"{self.number}:{theirs.fileno()}:{self._folder}",
         }
         self.process = subprocess.Popen(
@@ -179,19 +179,25 @@ def _supervise(children: list[_Child], listening: socket.socket, grace: float, o
                     continue
                 if not started and not child.ready:
                     log.error(
-                        "process %d of %d could not start (%s); all end", child.number, len(children), _told(ended)
+                        "process %d of %d could not start (%s); all end",
+                        child.number,
+                        len(children),
+                        _describe_status(ended),
                     )
                     status = ended if ended > 0 else 1
                     asked.append(signal.SIGTERM)
                     break
                 log.warning(
-                    "process %d of %d ended (%s); it is started again", child.number, len(children), _told(ended)
+                    "process %d of %d ended (%s); it is started again",
+                    child.number,
+                    len(children),
+                    _describe_status(ended),
                 )
                 child.ready = False
             if not started and all(child.ready for child in children):
                 started = True
                 on_ready()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
         listening.close()
         return _end(children, asked, time.monotonic() + grace + MARGIN_SECONDS) or status
     finally:
@@ -215,8 +221,8 @@ def _end(children: list[_Child], asked: list[int], deadline: float) -> int:
             for child in living:
                 log.error("process %d did not end in time and is killed", child.number)
             return 1
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_INTERVAL_SECONDS)
 
 
-def _told(status: int) -> str:
+def _describe_status(status: int) -> str:
     return f"signal {-status}" if status < 0 else f"status {status}"

@@ -58,10 +58,10 @@ def load_all(settings: "Settings") -> list[str]:
     from threadloom.encryption.keys import keys_of
     from threadloom.errors import ConfigError
     from threadloom.graphs.bundles import load_bundles
+    from threadloom.graphs.custom_store import CustomStore
     from threadloom.graphs.embeddings import load_index
     from threadloom.graphs.encryption import load_handlers
     from threadloom.graphs.load import load_app, load_object
-    from threadloom.graphs.own_store import OwnStore
     from threadloom.graphs.priority import load_assign
     from threadloom.graphs.registry import load_graphs
 
@@ -76,7 +76,7 @@ def load_all(settings: "Settings") -> list[str]:
     if index is not None:
         steps.append(lambda: load_index(index, lambda spec: load_object(spec, settings)))
     if own_store is not None:
-        steps.append(lambda: OwnStore(own_store, lambda spec: load_object(spec, settings)))
+        steps.append(lambda: CustomStore(own_store, lambda spec: load_object(spec, settings)))
     steps += [lambda: load_handlers(settings), lambda: load_assign(settings)]
     if settings.ui:
         steps.append(lambda: load_bundles(settings))

@@ -21,7 +21,7 @@ from threadloom.config.settings import (
     StoreIndex,
     StoreSettings,
     StoreTtl,
-    ThreadTtl,
+    ThreadTtlSettings,
     UiSettings,
     WebhookSettings,
     WebhookUrlRules,
@@ -227,8 +227,8 @@ def read_store(section: Section | None) -> StoreSettings:
     return StoreSettings(index=index, ttl=ttl, path=path)
 
 
-def read_thread_ttl(block: Section) -> ThreadTtl:
-    ttl = ThreadTtl(
+def read_thread_ttl(block: Section) -> ThreadTtlSettings:
+    ttl = ThreadTtlSettings(
         strategy=block.one_of("strategy", ("delete", "keep_latest"), "delete"),
         default_ttl=block.number("default_ttl", above=0),
         sweep_interval_minutes=block.number("sweep_interval_minutes", above=0) or 5,
@@ -255,7 +255,7 @@ def _modules(block: Section, key: str) -> tuple[tuple[str, ...], ...] | bool | N
 def read_checkpointer(section: Section | None) -> CheckpointerSettings:
     if section is None:
         return CheckpointerSettings()
-    ttl, serde = ThreadTtl(), Serde()
+    ttl, serde = ThreadTtlSettings(), Serde()
     if (block := section.section("ttl")) is not None:
         ttl = read_thread_ttl(block)
     if (block := section.section("serde")) is not None:

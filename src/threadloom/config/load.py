@@ -25,9 +25,9 @@ from threadloom.config.blocks import (
 )
 from threadloom.config.environment import BLOCKS, read_dotenv, read_variables
 from threadloom.config.image import read_dependencies, read_image
-from threadloom.config.own import read_own
 from threadloom.config.sections import Findings, Section, kind
 from threadloom.config.settings import Environment, Settings
+from threadloom.config.threadloom_block import read_threadloom_block
 from threadloom.errors import ConfigError
 
 FILE_NAME = "langgraph.json"
@@ -201,7 +201,7 @@ def _read(
         priority=_read_priority(top),
         ui=read_ui(top),
         ui_config=read_ui_config(top.section("ui_config")),
-        threadloom=read_own(top.section("threadloom"), whole_env),
+        threadloom=read_threadloom_block(top.section("threadloom"), whole_env),
         image=read_image(top, packages),
         vars=variables,
         data=Path(data).absolute() if data is not None else root / DATA_FOLDER,

@@ -95,7 +95,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None = None
 
 
-class ThreadTtl(msgspec.Struct, frozen=True, kw_only=True):
+class ThreadTtlSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Time to live of threads, in minutes; `sweep_limit` threads a sweep. No `default_ttl`: threads stay."""
 
     strategy: Literal["delete", "keep_latest"] = "delete"
@@ -116,7 +116,7 @@ class Serde(msgspec.Struct, frozen=True, kw_only=True):
 class CheckpointerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `checkpointer`."""
 
-    ttl: ThreadTtl = ThreadTtl()
+    ttl: ThreadTtlSettings = ThreadTtlSettings()
     serde: Serde = Serde()
 
 
@@ -189,20 +189,20 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     replay_bytes: int = 256 * 1024 * 1024
 
 
-class OwnAuthSettings(msgspec.Struct, frozen=True):
+class ThreadloomAuthSettings(msgspec.Struct, frozen=True):
     """What handlers of `auth` are asked beside what the reference asks. `implicit_threads`: of a run that makes a thread which
     stays, whether the thread may be made too (`create`), or only the run (`run`)."""
 
     implicit_threads: Literal["create", "run"] = "create"
 
 
-class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
+class ThreadloomSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: what no other server of this API has. `allowed_hosts`: names that the server answers to beside
-    the loopback's (see `api.hosts`). `webhook_secrets`: each signs every delivery. `webhook_tries`: how often one is tried.
+    the loopback's. `webhook_secrets`: each signs every delivery. `webhook_tries`: how often one is tried.
     `end_event`: whether the stream of each run ends with an `end` event.
     `lease_seconds`: silence after which a worker's runs are taken up by others. `drain_seconds`: how long a process of `serve`
     that was told to stop still takes requests. `keep_alive_seconds`: how long a connection without a request stays open.
-    `allowed_origins`: origins whose pages may use the server beside those of `http.cors` (see `api.origins`)."""
+    `allowed_origins`: origins whose pages may use the server beside those of `http.cors` (see `api.allowed_origins`)."""
 
     checkpoint_thread_id: bool = True
     end_event: bool = False
@@ -216,7 +216,7 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 30
     drain_seconds: int = 5
     keep_alive_seconds: int = 120
-    auth: OwnAuthSettings = OwnAuthSettings()
+    auth: ThreadloomAuthSettings = ThreadloomAuthSettings()
 
 
 class UvSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -323,7 +323,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     priority: str | None = None
     ui: dict[str, str] = {}
     ui_config: UiSettings = UiSettings()
-    threadloom: OwnSettings = OwnSettings()
+    threadloom: ThreadloomSettings = ThreadloomSettings()
     image: ImageSettings = ImageSettings()
     vars: Environment = Environment()
     data: Path

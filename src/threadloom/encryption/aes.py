@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from threadloom.codec import from_json, to_json
-from threadloom.encryption.cipher import SEALED, At, UndecipherableError
+from threadloom.encryption.cipher import SEALED, Location, UndecipherableError
 from threadloom.errors import MissingPackageError
 
 TAG = "+aes-gcm"
@@ -75,7 +75,7 @@ class AesCipher:
         nonce = os.urandom(NONCE)
         return b"".join((FORM, self._key.id, nonce, self._key.aead.encrypt(nonce, data, about)))
 
-    def open(self, at: At, sealed: bytes, about: bytes) -> bytes:
+    def open(self, at: Location, sealed: bytes, about: bytes) -> bytes:
         """
         Raises:
             UndecipherableError: none of the keys fits, or the ciphertext was changed.
@@ -91,7 +91,7 @@ class AesCipher:
             raise _undecipherable(at, "what is stored was changed") from None
         return opened
 
-    def _open_eax(self, at: At, sealed: bytes) -> bytes:
+    def _open_eax(self, at: Location, sealed: bytes) -> bytes:
         """Opens what LangGraph's serializer wrote: nonce and tag of 16 bytes each, then the encrypted content."""
         try:
             from Crypto.Cipher import AES
@@ -110,12 +110,12 @@ class AesCipher:
 
     # --- parts of checkpoints ---
 
-    def seal_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]:
+    def seal_blob(self, at: Location, type: str, data: bytes) -> tuple[str, bytes]:
         if self._key is None:
             return type, data
         return type + TAG, self.seal(data, type.encode())
 
-    def open_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]:
+    def open_blob(self, at: Location, type: str, data: bytes) -> tuple[str, bytes]:
         if type.endswith(TAG):
             plain = type.removesuffix(TAG)
             return plain, self.open(at, data, plain.encode())
@@ -125,20 +125,20 @@ class AesCipher:
 
     # --- JSON ---
 
-    def seal_text(self, at: At, text: bytes) -> bytes:
+    def seal_text(self, at: Location, text: bytes) -> bytes:
         return text if self._key is None else b'"' + self._text_of(text).encode() + b'"'
 
-    def open_text(self, at: At, text: bytes) -> bytes:
+    def open_text(self, at: Location, text: bytes) -> bytes:
         return self._opened(at, text[1:-1].decode()) if text.startswith(b'"' + PREFIX.encode()) else text
 
-    def seal_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
+    def seal_document(self, at: Location, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
         shown = {key: value for key, value in document.items() if key in clear}
         hidden = {key: value for key, value in document.items() if key not in clear}
         if self._key is None or not hidden:
             return {**shown, **hidden}
         return {**shown, SEALED: self._text_of(to_json(hidden))}
 
-    def open_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
+    def open_document(self, at: Location, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
         opened = dict(document)
         sealed = opened.get(SEALED)
         if isinstance(sealed, str) and sealed.startswith(PREFIX):
@@ -146,7 +146,7 @@ class AesCipher:
             opened |= from_json(self._opened(at, sealed))
         return opened
 
-    def seal_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]:
+    def seal_metadata(self, at: Location, document: Mapping[str, Any]) -> dict[str, Any]:
         if self._key is None:
             return dict(document)
         # A text that only looks like a ciphertext is sealed too, lest it be taken for one.
@@ -155,19 +155,19 @@ class AesCipher:
             for key, value in document.items()
         }
 
-    def open_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]:
+    def open_metadata(self, at: Location, document: Mapping[str, Any]) -> dict[str, Any]:
         return {
             key: from_json(self._opened(at, value)) if _looks_sealed(value) else value
             for key, value in document.items()
         }
 
-    def seal_item(self, at: At, value: bytes) -> bytes:
+    def seal_item(self, at: Location, value: bytes) -> bytes:
         return self.seal_text(at, value)
 
-    def open_item(self, at: At, value: bytes) -> bytes:
+    def open_item(self, at: Location, value: bytes) -> bytes:
         return self.open_text(at, value)
 
-    def told(self) -> dict[str, Any] | None:
+    def context(self) -> dict[str, Any] | None:
         return None
 
     def ready(self) -> None:
@@ -178,7 +178,7 @@ class AesCipher:
     def _text_of(self, data: bytes) -> str:
         return PREFIX + base64.b64encode(self.seal(data, b"json")).decode()
 
-    def _opened(self, at: At, text: str) -> bytes:
+    def _opened(self, at: Location, text: str) -> bytes:
         try:
             sealed = base64.b64decode(text.removeprefix(PREFIX), validate=True)
         except (binascii.Error, ValueError):
@@ -190,5 +190,5 @@ def _looks_sealed(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(PREFIX)
 
 
-def _undecipherable(at: At, why: str) -> UndecipherableError:
+def _undecipherable(at: Location, why: str) -> UndecipherableError:
     return UndecipherableError(f"{at.model}.{at.field} cannot be decrypted: {why}")

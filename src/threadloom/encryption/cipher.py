@@ -39,7 +39,7 @@ NOTHING: frozenset[str] = frozenset()
 """For documents that are wholly the user's."""
 
 
-class At(msgspec.Struct, frozen=True):
+class Location(msgspec.Struct, frozen=True):
     """What is sealed or opened: as handlers and errors name it, and where it is stored, if it is."""
 
     model: str
@@ -61,7 +61,7 @@ class Cipher(Protocol):
     was called, nor anything be committed that was sealed before `complete` was; both raise if something stands in for an answer.
     """
 
-    def seal_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]:
+    def seal_blob(self, at: Location, type: str, data: bytes) -> tuple[str, bytes]:
         """Encrypts a part of a checkpoint. Returns its new type, which says that it is encrypted, and the ciphertext.
 
         Raises:
@@ -69,7 +69,7 @@ class Cipher(Protocol):
         """
         ...
 
-    def open_blob(self, at: At, type: str, data: bytes) -> tuple[str, bytes]:
+    def open_blob(self, at: Location, type: str, data: bytes) -> tuple[str, bytes]:
         """Decrypts what `seal_blob` returned; returns the original type and data. Data that were never encrypted are
         returned as they are.
 
@@ -78,43 +78,43 @@ class Cipher(Protocol):
         """
         ...
 
-    def seal_text(self, at: At, text: bytes) -> bytes:
+    def seal_text(self, at: Location, text: bytes) -> bytes:
         """Encrypts a whole JSON text. The result is JSON too. Raises as `seal_blob`."""
         ...
 
-    def open_text(self, at: At, text: bytes) -> bytes:
+    def open_text(self, at: Location, text: bytes) -> bytes:
         """Decrypts what `seal_text` returned. Raises as `open_blob`."""
         ...
 
-    def seal_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
+    def seal_document(self, at: Location, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
         """Encrypts a JSON object in which nothing is searched for. The keys in `clear` stay as they are. Raises as
         `seal_blob`.
         """
         ...
 
-    def open_document(self, at: At, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
+    def open_document(self, at: Location, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
         """Decrypts what `seal_document` returned for the same `clear`. Raises as `open_blob`."""
         ...
 
-    def seal_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]:
+    def seal_metadata(self, at: Location, document: Mapping[str, Any]) -> dict[str, Any]:
         """Encrypts of a record's metadata, in which searches look, as much as may be encrypted. Raises as
         `seal_blob`.
         """
         ...
 
-    def open_metadata(self, at: At, document: Mapping[str, Any]) -> dict[str, Any]:
+    def open_metadata(self, at: Location, document: Mapping[str, Any]) -> dict[str, Any]:
         """Decrypts what `seal_metadata` returned. Raises as `open_blob`."""
         ...
 
-    def seal_item(self, at: At, value: bytes) -> bytes:
+    def seal_item(self, at: Location, value: bytes) -> bytes:
         """Encrypts the value of a store item, a JSON object. Raises as `seal_blob`."""
         ...
 
-    def open_item(self, at: At, value: bytes) -> bytes:
+    def open_item(self, at: Location, value: bytes) -> bytes:
         """Decrypts what `seal_item` returned. Raises as `open_blob`."""
         ...
 
-    def told(self) -> dict[str, Any] | None:
+    def context(self) -> dict[str, Any] | None:
         """Returns what handlers are told at this moment, to be stored with work that goes on later; None without
         handlers.
         """

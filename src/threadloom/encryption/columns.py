@@ -4,36 +4,36 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from threadloom.codec import from_json, to_json
-from threadloom.encryption.cipher import CHECKPOINT, NOTHING, At, Cipher
+from threadloom.encryption.cipher import CHECKPOINT, NOTHING, Cipher, Location
 from threadloom.encryption.records import Sealer
 from threadloom.storage.ciphertexts import Ciphertexts, Column, Key, Stored
 
-Change = Callable[[Sealer, At, Any], Any]
+Change = Callable[[Sealer, Location, Any], Any]
 """What is made of a column's JSON."""
 
 
-def _open_metadata(sealer: Sealer, at: At, value: Any) -> Any:
+def _open_metadata(sealer: Sealer, at: Location, value: Any) -> Any:
     return sealer.cipher.open_metadata(at, value)
 
 
-def _seal_metadata(sealer: Sealer, at: At, value: Any) -> Any:
+def _seal_metadata(sealer: Sealer, at: Location, value: Any) -> Any:
     return sealer.cipher.seal_metadata(at, value)
 
 
-def _open_document(sealer: Sealer, at: At, value: Any) -> Any:
+def _open_document(sealer: Sealer, at: Location, value: Any) -> Any:
     return sealer.cipher.open_document(at, value, NOTHING)
 
 
-def _seal_document(sealer: Sealer, at: At, value: Any) -> Any:
+def _seal_document(sealer: Sealer, at: Location, value: Any) -> Any:
     return sealer.cipher.seal_document(at, value, NOTHING)
 
 
-def _open_config(sealer: Sealer, at: At, value: Any) -> Any:
+def _open_config(sealer: Sealer, at: Location, value: Any) -> Any:
     assert at.column is not None
     return sealer.opened_config(at.model, value, at.column, at.key)
 
 
-def _seal_config(sealer: Sealer, at: At, value: Any) -> Any:
+def _seal_config(sealer: Sealer, at: Location, value: Any) -> Any:
     return sealer.config(at.model, value)
 
 
@@ -93,32 +93,32 @@ WORDS = ("cron", "last_error")
 def opened(cipher: Cipher, column: Column, stored: Stored) -> Stored:
     """What is stored, open."""
     if column in BLOBS:
-        type_, data = cipher.open_blob(At(*BLOBS[column], column, stored.key), stored.type, stored.data)
+        type_, data = cipher.open_blob(Location(*BLOBS[column], column, stored.key), stored.type, stored.data)
         return Stored(stored.key, type_, data)
     if column in TEXTS:
-        data = cipher.open_text(At(*TEXTS[column], column, stored.key), stored.data)
+        data = cipher.open_text(Location(*TEXTS[column], column, stored.key), stored.data)
     elif column in JSON:
         model, field, (change, _) = JSON[column]
-        data = to_json(change(Sealer(cipher), At(model, field, column, stored.key), from_json(stored.data)))
+        data = to_json(change(Sealer(cipher), Location(model, field, column, stored.key), from_json(stored.data)))
     elif column == "items.value":
-        data = cipher.open_item(At(*ITEM, column, stored.key), stored.data)
+        data = cipher.open_item(Location(*ITEM, column, stored.key), stored.data)
     else:
-        data = Sealer(cipher).opened_words(At(*WORDS, column, stored.key), stored.data.decode()).encode()
+        data = Sealer(cipher).opened_words(Location(*WORDS, column, stored.key), stored.data.decode()).encode()
     return Stored(stored.key, stored.type, data)
 
 
 def sealed(cipher: Cipher, column: Column, plain: Stored) -> Stored:
     """What is open, sealed again."""
     if column in BLOBS:
-        type_, data = cipher.seal_blob(At(*BLOBS[column]), plain.type, plain.data)
+        type_, data = cipher.seal_blob(Location(*BLOBS[column]), plain.type, plain.data)
         return Stored(plain.key, type_, data)
     if column in TEXTS:
-        data = cipher.seal_text(At(*TEXTS[column]), plain.data)
+        data = cipher.seal_text(Location(*TEXTS[column]), plain.data)
     elif column in JSON:
         model, field, (_, change) = JSON[column]
-        data = to_json(change(Sealer(cipher), At(model, field, column, plain.key), from_json(plain.data)))
+        data = to_json(change(Sealer(cipher), Location(model, field, column, plain.key), from_json(plain.data)))
     elif column == "items.value":
-        data = cipher.seal_item(At(*ITEM), plain.data)
+        data = cipher.seal_item(Location(*ITEM), plain.data)
     else:
         data = (Sealer(cipher).words(*WORDS, plain.data.decode()) or "").encode()
     return Stored(plain.key, plain.type, data)

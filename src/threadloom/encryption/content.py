@@ -40,33 +40,37 @@ class SealedLineage(Table):
         writes = [self._sealer.write(write) for write in put.writes]
         await self._inner.put_writes(replace(put, writes=writes))
 
-    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
-        return self._one(await self._inner.latest(thread_id, ns))
+    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
+        return self._one(await self._inner.latest(thread_id, namespace))
 
-    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
-        return self._one(await self._inner.get(thread_id, ns, cid))
+    async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
+        return self._one(await self._inner.get(thread_id, namespace, checkpoint_id))
 
     async def history(
         self,
         thread_id: str,
         *,
-        ns: str | None = None,
-        cid: str | None = None,
+        namespace: str | None = None,
+        checkpoint_id: str | None = None,
         before: str | None = None,
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> list[CheckpointRow]:
         clear, hidden = _parted(metadata)
         if not hidden:
-            rows = await self._inner.history(thread_id, ns=ns, cid=cid, before=before, limit=limit, metadata=clear)
+            rows = await self._inner.history(
+                thread_id, namespace=namespace, checkpoint_id=checkpoint_id, before=before, limit=limit, metadata=clear
+            )
             return self._opened(rows)
         found: list[CheckpointRow] = []
         while limit is None or len(found) < limit:
-            rows = await self._inner.history(thread_id, ns=ns, cid=cid, before=before, limit=PAGE, metadata=clear)
+            rows = await self._inner.history(
+                thread_id, namespace=namespace, checkpoint_id=checkpoint_id, before=before, limit=PAGE, metadata=clear
+            )
             found += [row for row in self._opened(rows) if contains(row.meta, hidden)]
             if len(rows) < PAGE:
                 break
-            before = rows[-1].cid
+            before = rows[-1].checkpoint_id
         return found[:limit]
 
     async def everything(
@@ -80,8 +84,10 @@ class SealedLineage(Table):
         rows = await self._inner.everything(before=before, limit=None if hidden else limit, metadata=clear)
         return [row for row in self._opened(rows) if contains(row.meta, hidden)][:limit]
 
-    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
-        return self._opened(await self._inner.path(thread_id, ns, cid, channels))
+    async def path(
+        self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
+    ) -> list[CheckpointRow]:
+        return self._opened(await self._inner.path(thread_id, namespace, checkpoint_id, channels))
 
     def _one(self, row: CheckpointRow | None) -> CheckpointRow | None:
         return None if row is None else self._opened([row])[0]

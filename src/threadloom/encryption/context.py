@@ -5,19 +5,19 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-_told: ContextVar[Mapping[str, Any] | None] = ContextVar("encryption_context", default=None)
+_context: ContextVar[Mapping[str, Any] | None] = ContextVar("encryption_context", default=None)
 
 
 def current() -> dict[str, Any]:
     """What handlers are told now (`ctx.metadata`)."""
-    return dict(_told.get() or {})
+    return dict(_context.get() or {})
 
 
 @contextlib.contextmanager
-def telling(metadata: Mapping[str, Any] | None) -> Iterator[None]:
+def encryption_context(metadata: Mapping[str, Any] | None) -> Iterator[None]:
     """Within the block, and in what is begun there, handlers are told this."""
-    token = _told.set(metadata)
+    token = _context.set(metadata)
     try:
         yield
     finally:
-        _told.reset(token)
+        _context.reset(token)

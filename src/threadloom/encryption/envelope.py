@@ -24,7 +24,7 @@ class EnvelopeError(Exception):
     """It is not for this process, or was changed on its way."""
 
 
-class Addressee:
+class Recipient:
     """Who can open what was sealed for it; the key lives as long as the object.
 
     Attributes:

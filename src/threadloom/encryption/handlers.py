@@ -9,7 +9,7 @@ import msgspec
 from langgraph_sdk import Encryption
 from langgraph_sdk.encryption.types import DecryptResult, EncryptionContext
 
-from threadloom.encryption.cipher import At, UndecipherableError
+from threadloom.encryption.cipher import Location, UndecipherableError
 from threadloom.errors import ConfigError
 from threadloom.usercode import contained
 
@@ -21,16 +21,16 @@ AT_ONCE = 32
 Way = Literal["encrypt blob", "decrypt blob", "encrypt json", "decrypt json"]
 
 
-class Call(msgspec.Struct, frozen=True):
+class HandlerCall(msgspec.Struct, frozen=True):
     """One call of a handler: what it gets, and what it is told besides."""
 
     way: Way
-    at: At
+    at: Location
     data: Any
     context: Mapping[str, Any]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class HandlerAnswer(msgspec.Struct, frozen=True):
     """What a handler gave: the result, and the ciphertext that is to take the old one's place."""
 
     result: Any
@@ -79,17 +79,17 @@ class Handlers:
         """Whether a handler wants to say what the others are told."""
         return self._context is not None
 
-    async def context(self, user: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+    async def context(self, user: Any, context: Mapping[str, Any]) -> dict[str, Any]:
         """What handlers are told in a request: what the context handler makes of the header's content.
 
         Raises:
             UndecipherableError: the handler failed.
         """
         if self._context is None:
-            return dict(told)
+            return dict(context)
         try:
             with contained():
-                made = await self._context(user, EncryptionContext(metadata=dict(told)))
+                made = await self._context(user, EncryptionContext(metadata=dict(context)))
         except Exception as error:
             log.error("the encryption's context handler failed", exc_info=error)
             raise UndecipherableError("The encryption's context handler failed") from error
@@ -97,11 +97,11 @@ class Handlers:
             raise UndecipherableError(f"The encryption's context handler gave a {type(made).__name__}, not a mapping")
         return dict(made)
 
-    async def call_all(self, calls: Mapping[Any, Call]) -> dict[Any, Answer | UndecipherableError]:
+    async def call_all(self, calls: Mapping[Any, HandlerCall]) -> dict[Any, HandlerAnswer | UndecipherableError]:
         """Makes calls, some at once; gives for each what came of it."""
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(call: Call) -> Answer | UndecipherableError:
+        async def one(call: HandlerCall) -> HandlerAnswer | UndecipherableError:
             async with gate:
                 try:
                     return await self._call(call)
@@ -111,7 +111,7 @@ class Handlers:
         answers = await asyncio.gather(*(one(call) for call in calls.values()))
         return dict(zip(calls, answers, strict=True))
 
-    async def _call(self, call: Call) -> Answer:
+    async def _call(self, call: HandlerCall) -> HandlerAnswer:
         """
         Raises:
             UndecipherableError: the handler is missing, failed, or gave what cannot be.
@@ -137,7 +137,7 @@ class Handlers:
         if replacement is not None and (why := _fault("encrypt", kind, replacement, call.data)):
             log.error("the replacement that %s.%s gave for %s is not stored: it %s", verb, kind, name, why)
             replacement = None
-        return Answer(given, replacement)
+        return HandlerAnswer(given, replacement)
 
 
 def _fault(verb: str, kind: str, given: Any, data: Any) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from threadloom.codec import from_json, to_json
-from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, At, Cipher, UndecipherableError
+from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, Cipher, Location, UndecipherableError
 from threadloom.storage.ciphertexts import Column, Key
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
@@ -45,7 +45,7 @@ class Sealer:
     def thread(self, thread: Thread) -> Thread:
         return replace(
             thread,
-            metadata=self.cipher.seal_metadata(At("thread", "metadata"), thread.metadata),
+            metadata=self.cipher.seal_metadata(Location("thread", "metadata"), thread.metadata),
             config=self.document("thread", "config", thread.config),
             error=self.document("thread", "error", thread.error),
             values_json=self.text("thread", "values", thread.values_json),
@@ -57,24 +57,26 @@ class Sealer:
         with _named(f"Thread {thread.thread_id}"):
             return replace(
                 thread,
-                metadata=self.cipher.open_metadata(At("thread", "metadata", "threads.metadata", key), thread.metadata),
-                config=self.opened_document(At("thread", "config", "threads.config", key), thread.config),
-                error=self.opened_document(At("thread", "error", "threads.error", key), thread.error),
-                values_json=self.opened_text(At("thread", "values", "states.values", key), thread.values_json),
+                metadata=self.cipher.open_metadata(
+                    Location("thread", "metadata", "threads.metadata", key), thread.metadata
+                ),
+                config=self.opened_document(Location("thread", "config", "threads.config", key), thread.config),
+                error=self.opened_document(Location("thread", "error", "threads.error", key), thread.error),
+                values_json=self.opened_text(Location("thread", "values", "states.values", key), thread.values_json),
                 interrupts_json=self.opened_text(
-                    At("thread", "interrupts", "states.interrupts", key), thread.interrupts_json
+                    Location("thread", "interrupts", "states.interrupts", key), thread.interrupts_json
                 ),
             )
 
     # --- runs ---
 
     def run(self, run: Run) -> Run:
-        metadata = self.cipher.seal_metadata(At("run", "metadata"), run.metadata)
+        metadata = self.cipher.seal_metadata(Location("run", "metadata"), run.metadata)
         return replace(run, metadata=metadata, kwargs=self.kwargs(run.kwargs))
 
     def kwargs(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Kwargs of a run, with what handlers are told, so that they are told it of all that the run writes."""
-        sealed = self._with_told(kwargs)
+        sealed = self._with_context(kwargs)
         for name in RUN_INPUTS:
             if sealed.get(name) is not None:
                 sealed[name] = self.any_value("run", name, sealed[name])
@@ -86,19 +88,19 @@ class Sealer:
         """A run in full; one that cannot be decrypted tells so in its kwargs, so that it can fail by itself."""
         key = (run.run_id,)
         try:
-            metadata = self.cipher.open_metadata(At("run", "metadata", "runs.metadata", key), run.metadata)
+            metadata = self.cipher.open_metadata(Location("run", "metadata", "runs.metadata", key), run.metadata)
             kwargs = self.opened_kwargs(run.kwargs, key)
         except UndecipherableError as error:
             clear = {name: value for name, value in run.metadata.items() if name in SYSTEM}
             return replace(run, metadata=clear, kwargs=_unreadable_kwargs(run.kwargs, error.detail))
-        told = None if self.cipher.told() is None else kwargs.pop(CONTEXT, None)
-        return replace(run, metadata=metadata, kwargs=kwargs, encryption_context=told or run.encryption_context)
+        context = None if self.cipher.context() is None else kwargs.pop(CONTEXT, None)
+        return replace(run, metadata=metadata, kwargs=kwargs, encryption_context=context or run.encryption_context)
 
     def opened_kwargs(self, kwargs: Mapping[str, Any], key: Key) -> dict[str, Any]:
         opened = dict(kwargs)
         for name in RUN_INPUTS:
             if opened.get(name) is not None:
-                opened[name] = self.opened_value(At("run", name, "runs.kwargs", key), opened[name])
+                opened[name] = self.opened_value(Location("run", name, "runs.kwargs", key), opened[name])
         if isinstance(opened.get("config"), Mapping):
             opened["config"] = self.opened_config("run", opened["config"], "runs.kwargs", key)
         return opened
@@ -106,9 +108,9 @@ class Sealer:
     def outcome(self, outcome: Outcome) -> Outcome:
         return replace(
             outcome,
-            output_json=self.cipher.seal_text(At("run", "output"), outcome.output_json),
+            output_json=self.cipher.seal_text(Location("run", "output"), outcome.output_json),
             error=self.document("run", "error", outcome.error),
-            metadata=self.cipher.seal_metadata(At("run", "metadata"), outcome.metadata),
+            metadata=self.cipher.seal_metadata(Location("run", "metadata"), outcome.metadata),
         )
 
     def opened_outcome(self, outcome: Outcome) -> Outcome:
@@ -116,19 +118,23 @@ class Sealer:
         with _named(f"Run {outcome.run_id}"):
             return replace(
                 outcome,
-                output_json=self.cipher.open_text(At("run", "output", "outcomes.output", key), outcome.output_json),
-                error=self.opened_document(At("run", "error", "outcomes.error", key), outcome.error),
-                metadata=self.cipher.open_metadata(At("run", "metadata", "outcomes.metadata", key), outcome.metadata),
+                output_json=self.cipher.open_text(
+                    Location("run", "output", "outcomes.output", key), outcome.output_json
+                ),
+                error=self.opened_document(Location("run", "error", "outcomes.error", key), outcome.error),
+                metadata=self.cipher.open_metadata(
+                    Location("run", "metadata", "outcomes.metadata", key), outcome.metadata
+                ),
             )
 
     # --- deliveries ---
 
     def delivery(self, delivery: Delivery) -> Delivery:
-        return replace(delivery, body_json=self.cipher.seal_text(At("run", "delivery"), delivery.body_json))
+        return replace(delivery, body_json=self.cipher.seal_text(Location("run", "delivery"), delivery.body_json))
 
     def opened_delivery(self, delivery: Delivery) -> Delivery:
         """A delivery in full; one that cannot be decrypted has no body, so that its tries can fail by themselves."""
-        at = At("run", "delivery", "deliveries.body", (delivery.delivery_id,))
+        at = Location("run", "delivery", "deliveries.body", (delivery.delivery_id,))
         try:
             return replace(delivery, body_json=self.cipher.open_text(at, delivery.body_json))
         except UndecipherableError:
@@ -137,10 +143,10 @@ class Sealer:
     # --- events ---
 
     def event(self, event: Event) -> Event:
-        return replace(event, data=self.cipher.seal_text(At("run", "event"), event.data))
+        return replace(event, data=self.cipher.seal_text(Location("run", "event"), event.data))
 
     def opened_event(self, event: Event) -> Event:
-        at = At("run", "event", "events.data", (event.thread_id, event.seq))
+        at = Location("run", "event", "events.data", (event.thread_id, event.seq))
         with _named(f"Thread {event.thread_id}, event {event.seq}"):
             return replace(event, data=self.cipher.open_text(at, event.data))
 
@@ -150,8 +156,8 @@ class Sealer:
         return replace(
             assistant,
             config=self.config("assistant", assistant.config),
-            context=self.cipher.seal_document(At("assistant", "context"), assistant.context, NOTHING),
-            metadata=self.cipher.seal_metadata(At("assistant", "metadata"), assistant.metadata),
+            context=self.cipher.seal_document(Location("assistant", "context"), assistant.context, NOTHING),
+            metadata=self.cipher.seal_metadata(Location("assistant", "metadata"), assistant.metadata),
         )
 
     def opened_assistant(self, assistant: Assistant, *, version: bool = False) -> Assistant:
@@ -165,8 +171,10 @@ class Sealer:
             return replace(
                 assistant,
                 config=self.opened_config("assistant", assistant.config, columns[0], key),
-                context=self.opened_document(At("assistant", "context", columns[1], key), assistant.context),
-                metadata=self.cipher.open_metadata(At("assistant", "metadata", columns[2], key), assistant.metadata),
+                context=self.opened_document(Location("assistant", "context", columns[1], key), assistant.context),
+                metadata=self.cipher.open_metadata(
+                    Location("assistant", "metadata", columns[2], key), assistant.metadata
+                ),
             )
 
     # --- crons ---
@@ -174,21 +182,21 @@ class Sealer:
     def cron(self, cron: Cron) -> Cron:
         return replace(
             cron,
-            metadata=self.cipher.seal_metadata(At("cron", "metadata"), cron.metadata),
+            metadata=self.cipher.seal_metadata(Location("cron", "metadata"), cron.metadata),
             payload=self.payload(cron.payload),
             user=self.document("cron", "user", cron.user),
         )
 
     def payload(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """The payload of a cron, with what handlers are told, as in the kwargs of a run."""
-        sealed = self._with_told(payload)
+        sealed = self._with_context(payload)
         for name in CRON_INPUTS:
             if sealed.get(name) is not None:
                 sealed[name] = self.any_value("cron", name, sealed[name])
         if isinstance(sealed.get("config"), Mapping):
             sealed["config"] = self.config("cron", sealed["config"])
         if isinstance(sealed.get("metadata"), Mapping):
-            sealed["metadata"] = self.cipher.seal_metadata(At("cron", "metadata"), sealed["metadata"])
+            sealed["metadata"] = self.cipher.seal_metadata(Location("cron", "metadata"), sealed["metadata"])
         return sealed
 
     def opened_cron(self, cron: Cron) -> Cron:
@@ -198,28 +206,28 @@ class Sealer:
     def _opened_cron(self, cron: Cron) -> Cron:
         key = (cron.cron_id,)
         payload = self.opened_payload(cron.payload, key)
-        told = None if self.cipher.told() is None else payload.pop(CONTEXT, None)
+        context = None if self.cipher.context() is None else payload.pop(CONTEXT, None)
         last_error = cron.last_error
         if last_error is not None:
-            last_error = self.opened_words(At("cron", "last_error", "crons.last_error", key), last_error)
+            last_error = self.opened_words(Location("cron", "last_error", "crons.last_error", key), last_error)
         return replace(
             cron,
-            metadata=self.cipher.open_metadata(At("cron", "metadata", "crons.metadata", key), cron.metadata),
+            metadata=self.cipher.open_metadata(Location("cron", "metadata", "crons.metadata", key), cron.metadata),
             payload=payload,
-            user=self.opened_document(At("cron", "user", "crons.user", key), cron.user),
+            user=self.opened_document(Location("cron", "user", "crons.user", key), cron.user),
             last_error=last_error,
-            encryption_context=told or cron.encryption_context,
+            encryption_context=context or cron.encryption_context,
         )
 
     def opened_payload(self, payload: Mapping[str, Any], key: Key) -> dict[str, Any]:
         opened = dict(payload)
         for name in CRON_INPUTS:
             if opened.get(name) is not None:
-                opened[name] = self.opened_value(At("cron", name, "crons.payload", key), opened[name])
+                opened[name] = self.opened_value(Location("cron", name, "crons.payload", key), opened[name])
         if isinstance(opened.get("config"), Mapping):
             opened["config"] = self.opened_config("cron", opened["config"], "crons.payload", key)
         if isinstance(opened.get("metadata"), Mapping):
-            at = At("cron", "metadata", "crons.payload", key)
+            at = Location("cron", "metadata", "crons.payload", key)
             opened["metadata"] = self.cipher.open_metadata(at, opened["metadata"])
         return opened
 
@@ -233,18 +241,18 @@ class Sealer:
     # --- items ---
 
     def item(self, item: Item) -> Item:
-        return replace(item, value_json=self.cipher.seal_item(At("store", "value"), item.value_json))
+        return replace(item, value_json=self.cipher.seal_item(Location("store", "value"), item.value_json))
 
     def opened_item(self, item: Item) -> Item:
-        at = At("store", "value", "items.value", (item.namespace, item.key))
+        at = Location("store", "value", "items.value", (item.namespace, item.key))
         with _named(f"Item {item.key!r} of {'.'.join(item.namespace)}"):
             return replace(item, value_json=self.cipher.open_item(at, item.value_json))
 
     # --- checkpoints ---
 
     def checkpoint(self, put: CheckpointPut) -> CheckpointPut:
-        body_type, body = self.cipher.seal_blob(At("checkpoint", "body"), put.body_type, put.body)
-        at = At("checkpoint", "blob")
+        body_type, body = self.cipher.seal_blob(Location("checkpoint", "body"), put.body_type, put.body)
+        at = Location("checkpoint", "blob")
         return replace(
             put,
             body_type=body_type,
@@ -254,21 +262,21 @@ class Sealer:
         )
 
     def checkpoint_metadata(self, meta: bytes) -> bytes:
-        return to_json(self.cipher.seal_document(At("checkpoint", "metadata"), from_json(meta), CHECKPOINT))
+        return to_json(self.cipher.seal_document(Location("checkpoint", "metadata"), from_json(meta), CHECKPOINT))
 
     def opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, Blob]) -> CheckpointRow:
         """A checkpoint in full. `blobs` collects what was opened already: neighbours share it."""
-        with _named(f"Thread {row.thread_id}, checkpoint {row.cid}"):
+        with _named(f"Thread {row.thread_id}, checkpoint {row.checkpoint_id}"):
             return self._opened_checkpoint(row, blobs)
 
     def _opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, Blob]) -> CheckpointRow:
         key = (row.pos,)
-        at = At("checkpoint", "body", "checkpoints.body", key)
-        meta = At("checkpoint", "metadata", "checkpoints.metadata", key)
+        at = Location("checkpoint", "body", "checkpoints.body", key)
+        meta = Location("checkpoint", "metadata", "checkpoints.metadata", key)
         body_type, body = self.cipher.open_blob(at, row.body_type, row.body)
         for id_, blob in row.blobs.items():
             if id_ not in blobs:
-                at = At("checkpoint", "blob", "blobs.data", (id_,))
+                at = Location("checkpoint", "blob", "blobs.data", (id_,))
                 blobs[id_] = _blob(blob, self.cipher.open_blob(at, blob.type, blob.data))
         return replace(
             row,
@@ -280,24 +288,24 @@ class Sealer:
         )
 
     def write(self, write: PendingWrite) -> PendingWrite:
-        type_, data = self.cipher.seal_blob(At("checkpoint", "write"), write.type, write.data)
+        type_, data = self.cipher.seal_blob(Location("checkpoint", "write"), write.type, write.data)
         return replace(write, type=type_, data=data)
 
     def opened_write(self, write: PendingWrite) -> PendingWrite:
-        at = At("checkpoint", "write", "writes.data", (write.pos,))
+        at = Location("checkpoint", "write", "writes.data", (write.pos,))
         type_, data = self.cipher.open_blob(at, write.type, write.data)
         return replace(write, type=type_, data=data)
 
     # --- what they are made of ---
 
-    def _with_told(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        told = self.cipher.told()
-        return dict(document) if told is None else {**document, CONTEXT: told}
+    def _with_context(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        context = self.cipher.context()
+        return dict(document) if context is None else {**document, CONTEXT: context}
 
     def text(self, model: str, field: str, text: bytes | None) -> bytes | None:
-        return None if text is None else self.cipher.seal_text(At(model, field), text)
+        return None if text is None else self.cipher.seal_text(Location(model, field), text)
 
-    def opened_text(self, at: At, text: bytes | None) -> bytes | None:
+    def opened_text(self, at: Location, text: bytes | None) -> bytes | None:
         return None if text is None else self.cipher.open_text(at, text)
 
     def words(self, model: str, field: str, words: str | None) -> str | None:
@@ -305,10 +313,10 @@ class Sealer:
         if words is None:
             return None
         text = to_json(words)
-        sealed = self.cipher.seal_text(At(model, field), text)
+        sealed = self.cipher.seal_text(Location(model, field), text)
         return words if sealed == text else sealed.decode()
 
-    def opened_words(self, at: At, words: str) -> str:
+    def opened_words(self, at: Location, words: str) -> str:
         """A plain text; one that was stored unsealed is as it is."""
         if not words.startswith('"encrypted.'):
             return words
@@ -316,17 +324,17 @@ class Sealer:
         return opened
 
     def document(self, model: str, field: str, document: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        return None if document is None else self.cipher.seal_document(At(model, field), document, NOTHING)
+        return None if document is None else self.cipher.seal_document(Location(model, field), document, NOTHING)
 
-    def opened_document(self, at: At, document: Mapping[str, Any] | None) -> Any:
+    def opened_document(self, at: Location, document: Mapping[str, Any] | None) -> Any:
         return None if document is None else self.cipher.open_document(at, document, NOTHING)
 
     def any_value(self, model: str, field: str, value: Any) -> dict[str, Any]:
         """A value of whatever kind as a sealed document."""
         plain = isinstance(value, Mapping) and VALUE not in value
-        return self.cipher.seal_document(At(model, field), value if plain else {VALUE: value}, NOTHING)
+        return self.cipher.seal_document(Location(model, field), value if plain else {VALUE: value}, NOTHING)
 
-    def opened_value(self, at: At, value: Any) -> Any:
+    def opened_value(self, at: Location, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
         opened = self.cipher.open_document(at, value, NOTHING)
@@ -335,16 +343,16 @@ class Sealer:
     def config(self, model: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """A config: what stands in `configurable` and in `metadata` is sealed apart from the rest, for ours is in there."""
         rest, apart = _apart(config)
-        sealed = self.cipher.seal_document(At(model, "config"), rest, NOTHING)
+        sealed = self.cipher.seal_document(Location(model, "config"), rest, NOTHING)
         for name, part in apart.items():
-            sealed[name] = self.cipher.seal_document(At(model, name), part, SYSTEM)
+            sealed[name] = self.cipher.seal_document(Location(model, name), part, SYSTEM)
         return sealed
 
     def opened_config(self, model: str, config: Mapping[str, Any], column: Column, key: Key) -> dict[str, Any]:
         rest, apart = _apart(config)
-        opened = self.cipher.open_document(At(model, "config", column, key), rest, NOTHING)
+        opened = self.cipher.open_document(Location(model, "config", column, key), rest, NOTHING)
         for name, part in apart.items():
-            opened[name] = self.cipher.open_document(At(model, name, column, key), part, SYSTEM)
+            opened[name] = self.cipher.open_document(Location(model, name, column, key), part, SYSTEM)
         return opened
 
 

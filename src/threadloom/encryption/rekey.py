@@ -12,7 +12,7 @@ import msgspec
 from threadloom.codec import from_json
 from threadloom.encryption import columns
 from threadloom.encryption.aes import PREFIX, AesCipher
-from threadloom.encryption.cipher import At
+from threadloom.encryption.cipher import Location
 from threadloom.encryption.keys import CURRENT, OLD, Keys, check_keys
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.ciphertexts import COLUMNS, Column, Key, Stored
@@ -75,14 +75,14 @@ def _page(column: Column, after: Key | None, keys: Keys) -> Any:
 
 def _sealed_anew(column: Column, stored: Stored, keys: Keys) -> Stored | None:
     """The same content, sealed with the key of now; None when it is already."""
-    cipher = _Watching(keys)
+    cipher = _RecordingCipher(keys)
     again = columns.sealed(cipher, column, columns.opened(cipher, column, stored))
     if not cipher.saw_other and again.type == stored.type and _alike(column, again, stored):
         return None
     return again
 
 
-class _Watching(AesCipher):
+class _RecordingCipher(AesCipher):
     """Notes whether something was opened with another key than the one of now."""
 
     def __init__(self, keys: Keys) -> None:
@@ -90,7 +90,7 @@ class _Watching(AesCipher):
         self._current = None if keys.key is None else keys.key.id
         self.saw_other = False
 
-    def open(self, at: At, sealed: bytes, about: bytes) -> bytes:
+    def open(self, at: Location, sealed: bytes, about: bytes) -> bytes:
         self.saw_other = self.saw_other or sealed[1:5] != self._current
         return super().open(at, sealed, about)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from threadloom.codec import contains, from_json
-from threadloom.encryption.cipher import At, Cipher
+from threadloom.encryption.cipher import Cipher, Location
 from threadloom.encryption.records import Sealer
 from threadloom.storage.assistants import AssistantQuery
 from threadloom.storage.crons import CronQuery
@@ -67,7 +67,7 @@ class SealedThreads(Table):
     async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
         bare = replace(record, values_json=None, interrupts_json=None)
         sealed = {
-            key: self._sealer.cipher.seal_metadata(At("thread", "metadata"), one) for key, one in metadata.items()
+            key: self._sealer.cipher.seal_metadata(Location("thread", "metadata"), one) for key, one in metadata.items()
         }
         await self._inner.insert_copies(self._sealer.thread(bare), sealed, state_of=state_of)
 
@@ -86,7 +86,7 @@ class SealedThreads(Table):
         config: Mapping[str, Any] | None = None,
     ) -> None:
         if metadata is not None:
-            metadata = self._sealer.cipher.seal_metadata(At("thread", "metadata"), metadata)
+            metadata = self._sealer.cipher.seal_metadata(Location("thread", "metadata"), metadata)
         config = self._sealer.document("thread", "config", config)
         await self._inner.update(
             thread_id,
@@ -153,12 +153,12 @@ class SealedRuns(Table):
     PLAIN = (
         "has_active",
         "busy_threads",
-        "delay_anew",
+        "recompute_delays",
         "leases",
         "count_active_of_user",
-        "standing",
+        "run_state",
         "holds",
-        "outlook",
+        "peek",
         "renew",
         "set_status",
         "requeue",
@@ -166,8 +166,8 @@ class SealedRuns(Table):
         "delete",
         "delete_of_thread",
         "expire_outcomes",
-        "drop_outcome",
-        "drop_expired_outcomes",
+        "delete_outcome",
+        "delete_expired_outcomes",
         "ended_before",
         "queue",
     )
@@ -227,10 +227,10 @@ class SealedDeliveries(Table):
         "next_due",
         "note",
         "release",
-        "due_anew",
+        "recompute_due",
         "delete_of_run",
         "delete_of_thread",
-        "drop_expired",
+        "delete_expired",
         "search",
         "count",
     )
@@ -271,7 +271,16 @@ class SealedTasks(Table):
 class SealedEvents(Table):
     """`storage.events.Events`."""
 
-    PLAIN = ("last_of_run", "last_channel_seq", "floor", "expire", "expire_log", "drop_of_run", "drop_expired", "trim")
+    PLAIN = (
+        "last_of_run",
+        "last_channel_seq",
+        "floor",
+        "expire",
+        "expire_log",
+        "delete_of_run",
+        "delete_expired",
+        "trim",
+    )
 
     async def append(self, events: Sequence[Event]) -> list[Event]:
         sealed = [self._sealer.event(event) for event in events]
@@ -375,8 +384,8 @@ class SealedCrons(Table):
     async def due(self, now: int, limit: int) -> list[Cron]:
         return self._opened(await self._inner.due(now, limit), self._sealer.readable_cron)
 
-    async def reckoned_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
-        found = await self._inner.reckoned_after(moment, beyond=beyond, limit=limit)
+    async def scheduled_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
+        found = await self._inner.scheduled_after(moment, beyond=beyond, limit=limit)
         return self._opened(found, self._sealer.readable_cron)
 
     async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:

@@ -40,11 +40,11 @@ class Admitted(msgspec.Struct, kw_only=True):
 class Starter(Protocol):
     """A worker in this process, which may take a new run in the transaction that makes it."""
 
-    def place(self, run: Run) -> Claim | None:
+    def reserve(self, run: Run) -> Claim | None:
         """Takes a free place for a run that is about to be made; None when there is none."""
         ...
 
-    def begin(self, run: Run) -> None:
+    def start_run(self, run: Run) -> None:
         """Begins to execute a run that was made with such a claim, once that is committed."""
         ...
 
@@ -52,10 +52,10 @@ class Starter(Protocol):
 class NoStarter:
     """The starter of a process that executes no runs: they wait for a worker elsewhere."""
 
-    def place(self, run: Run) -> Claim | None:
+    def reserve(self, run: Run) -> Claim | None:
         return None
 
-    def begin(self, run: Run) -> None:
+    def start_run(self, run: Run) -> None:
         raise AssertionError("nothing was taken")
 
 
@@ -87,7 +87,7 @@ async def admit(tx: Tx, run: Run, starter: Starter, *, keep: int) -> Admitted:
                 now = run.created_at
                 await end_pending(tx, other, now, keep=strategy == "interrupt", events_until=now + keep)
                 admitted.ended.append(other)
-    claim = None if busy or run.due > run.created_at else starter.place(run)
+    claim = None if busy or run.due > run.created_at else starter.reserve(run)
     stored = await tx.runs.insert(run, claim)
     if claim is not None:
         admitted.claimed = stored

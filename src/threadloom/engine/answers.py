@@ -13,7 +13,7 @@ from langgraph.errors import EmptyInputError, UnknownInterruptError
 
 from threadloom.checkpointer import question_id
 from threadloom.engine.snapshot import shown
-from threadloom.types import GIVEN, Run, names_questions
+from threadloom.types import OPEN_QUESTIONS, Run, names_questions
 
 Graph = Any
 """A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
@@ -37,7 +37,7 @@ _OUT_OF_REACH = (
 )
 
 
-class Given(msgspec.Struct, frozen=True, omit_defaults=True):
+class OpenQuestions(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was known when an answer was given.
 
     `questions`: the ids of the questions that were open then; None when a run that was under way was still to ask.
@@ -48,7 +48,7 @@ class Given(msgspec.Struct, frozen=True, omit_defaults=True):
     newest: bool = False
 
 
-class Resolved(msgspec.Struct, frozen=True):
+class ResolvedAnswer(msgspec.Struct, frozen=True):
     """An answer as LangGraph is to be told it.
 
     `found`: its question is open, and `resume` is what to resume with. `asks`: some question is open. `questions`: the ids of
@@ -61,7 +61,7 @@ class Resolved(msgspec.Struct, frozen=True):
     questions: Sequence[str] = ()
 
 
-class _Meant(msgspec.Struct, frozen=True):
+class _EarlierAnswer(msgspec.Struct, frozen=True):
     """An answer to what a task of an older checkpoint asked.
 
     `before`: the answers to what the task had asked before. `inner`: the question, when a graph within the task asked it.
@@ -76,14 +76,14 @@ class Answers:
     """Resolves the answer that a run brings.
 
     Args:
-        run: its `kwargs[GIVEN]` is a `Given`.
+        run: its `kwargs[OPEN_QUESTIONS]` is a `OpenQuestions`.
         graph: the thread's graph, with our checkpointer.
         config: the run's. Afterwards it names no checkpoint: the run goes on at the newest.
         call: further arguments with which the graph is called.
     """
 
     def __init__(self, run: Run, graph: Graph, config: dict[str, Any], call: Mapping[str, Any]) -> None:
-        self._given = msgspec.convert(run.kwargs.get(GIVEN) or {}, Given)
+        self._given = msgspec.convert(run.kwargs.get(OPEN_QUESTIONS) or {}, OpenQuestions)
         self._strict = bool(run.kwargs.get("strict_resume"))
         self._again = run.was_begun_before
         self._goes = bool((run.kwargs.get("command") or {}).get("goto"))
@@ -91,7 +91,7 @@ class Answers:
         self._config = config
         self._call = call
 
-    async def resolve(self, answer: Any) -> Resolved:
+    async def resolve(self, answer: Any) -> ResolvedAnswer:
         """The answer, by the id of its question.
 
         Raises:
@@ -111,7 +111,7 @@ class Answers:
                 raise EmptyInputError(_NEVER_RAN)
             if _id_of(newest) != _id_of(saved):
                 if self._given.newest:  # another answer was quicker, and the thread went on
-                    return Resolved(found=False, asks=bool((await self._state()).interrupts))
+                    return ResolvedAnswer(found=False, asks=bool((await self._state()).interrupts))
                 answer = await self._ask_anew(at, saved, answer, by_id)
                 by_id, self._strict = True, False  # what was asked there has been found
         state = await self._state()
@@ -124,7 +124,7 @@ class Answers:
             else self._single(answer, questions, waiting, stopped=bool(state.next))
         )
         if not chosen:
-            return Resolved(found=False, asks=bool(waiting))
+            return ResolvedAnswer(found=False, asks=bool(waiting))
         return await self._addressable(chosen, state)
 
     def _by_id(self, answers: Mapping[str, Any], waiting: Sequence[str]) -> dict[str, Any]:
@@ -178,18 +178,18 @@ class Answers:
         if not by_id and len(asked_there) != 1:
             raise self._refusal(_SEVERAL_ASKED if asked_there else _NOTHING_ASKED, "ambiguous", asked_there)
         given = {task_id: value for task_id, channel, value in saved.pending_writes or () if channel == _RESUME}
-        meant: dict[Any, _Meant] = {}
+        meant: dict[Any, _EarlierAnswer] = {}
         for task in tasks:
             if not by_id and task.interrupts:
-                meant[task.path] = _Meant(answer)
+                meant[task.path] = _EarlierAnswer(answer)
             earlier = given.get(task.id, [])
             asked = [question_id(f"{task.name}:{task.id}", number) for number in range(len(earlier) + 1)]
             for question in answer if by_id else ():
                 if question in asked:
-                    meant[task.path] = _Meant(answer[question], earlier[: asked.index(question)])
+                    meant[task.path] = _EarlierAnswer(answer[question], earlier[: asked.index(question)])
                 for one in task.interrupts:
                     if question == one.id and question not in asked:
-                        meant[task.path] = _Meant(answer[question], inner=one)
+                        meant[task.path] = _EarlierAnswer(answer[question], inner=one)
         if not meant:
             return self._by_id(answer, ())
         fork = await graph.aupdate_state(at, None, as_node="__copy__")
@@ -206,21 +206,21 @@ class Answers:
             if meant[task.path].inner is None or meant[task.path].inner.value == question.value
         }
 
-    async def _addressable(self, chosen: dict[str, Any], state: Any) -> Resolved:
+    async def _addressable(self, chosen: dict[str, Any], state: Any) -> ResolvedAnswer:
         """The answers as LangGraph can bring them to their questions.
 
         A question within a graph that keeps no checkpoints gets another id each time. Where its task is the only one that is
-        still to run, the answer goes to what that task asks first; it is never stored (`checkpointer.shown`). A question
+        still to run, the answer goes to what that task asks first; it is never stored (`checkpointer.visible`). A question
         within a graph whose state was written by hand since is asked anew first, for its id is another then.
         """
         [question, *others] = chosen
         answer = chosen[question]
-        by_id = Resolved(found=True, asks=True, resume=chosen, questions=list(chosen))
+        by_id = ResolvedAnswer(found=True, asks=True, resume=chosen, questions=list(chosen))
         if others or answer is None or len(state.next) > 1:
             return by_id
         task = _asker(state, question)
-        ns = f"{task.name}:{task.id}"
-        if any(question == question_id(ns, number) for number in range(_MANY)):
+        namespace = f"{task.name}:{task.id}"
+        if any(question == question_id(namespace, number) for number in range(_MANY)):
             return by_id  # the task's own
         saved = await self._graph.checkpointer.aget_tuple(self._config)
         askers = {
@@ -230,15 +230,15 @@ class Answers:
         }
         if len(askers) > 1:
             return by_id  # a task that the task called
-        if not await self._has_state(ns) and not await self._has_state(task.name):
+        if not await self._has_state(namespace) and not await self._has_state(task.name):
             await self._check_is_first(task)
-            return Resolved(found=True, asks=True, resume=answer, questions=[question])
+            return ResolvedAnswer(found=True, asks=True, resume=answer, questions=[question])
         names = await self._moved_on(question)
         if names is None:
             return by_id
         await self._go_on()
         anew = await self._asked_by(names)
-        return Resolved(found=bool(anew), asks=True, resume=dict.fromkeys(anew, answer), questions=anew)
+        return ResolvedAnswer(found=bool(anew), asks=True, resume=dict.fromkeys(anew, answer), questions=anew)
 
     async def _check_is_first(self, task: Any) -> None:
         """Makes sure that what a task asks first, once it begins anew, is the only question that it has open.
@@ -281,9 +281,9 @@ class Answers:
             states = [task.state for task in tasks if hasattr(task.state, "tasks")]
         return [question.id for task in tasks for question in task.interrupts]
 
-    async def _has_state(self, ns: str) -> bool:
+    async def _has_state(self, namespace: str) -> bool:
         """Whether an inner graph keeps checkpoints in a namespace."""
-        inner = {**self._config["configurable"], "checkpoint_ns": ns}
+        inner = {**self._config["configurable"], "checkpoint_ns": namespace}
         return await self._graph.checkpointer.aget_tuple({"configurable": inner}) is not None
 
     async def _go_on(self) -> None:

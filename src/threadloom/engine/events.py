@@ -10,7 +10,7 @@ from typing import Any
 from threadloom.broker.base import EVENT_BYTES, Broker, size_of
 from threadloom.clock import Clock
 from threadloom.codec import to_json, to_lean_json
-from threadloom.engine.patience import patiently
+from threadloom.engine.retry import with_retries
 from threadloom.errors import LostLeaseError, ThreadloomError, separate
 from threadloom.large import dump_json
 from threadloom.storage.base import Storage, Tx
@@ -40,7 +40,7 @@ AT_ONCE = 100
 """Events that a run emits before others have their turn on its event loop, though there are more."""
 
 
-class Numbers:
+class EventIds:
     """Hands out event ids `<ms>-<n>`, strictly growing in this process, from any thread.
 
     Those of one thread grow across processes too: who begins to work on it says with `after` what went before.
@@ -88,7 +88,7 @@ class Emitter:
         *,
         storage: Storage,
         broker: Broker,
-        numbers: Numbers,
+        numbers: EventIds,
         holds: Callable[[], bool] = lambda: True,
         keep: int = KEEP,
         largest: int = LARGEST,
@@ -134,9 +134,9 @@ class Emitter:
             self._published += len(data) + EVENT_BYTES
             self._broker.publish([event])
 
-    def tell(self, method: str, namespace: Sequence[str], data: Any, node: str | None = None) -> None:
+    def emit_channel(self, method: str, namespace: Sequence[str], data: Any, node: str | None = None) -> None:
         """One event on a channel of the v2 event stream (docs/contract/protocols.md#events)."""
-        self._keep(self._telling(method, namespace, data, node))
+        self._keep(self._encryption_context(method, namespace, data, node))
 
     @property
     def ahead(self) -> bool:
@@ -180,7 +180,7 @@ class Emitter:
             phases: the data of each event but the graph's name.
         """
         name = {"graph_name": self._run.graph_id}
-        return [self._telling("lifecycle", (), {**phase, **name}, None) for phase in phases]
+        return [self._encryption_context("lifecycle", (), {**phase, **name}, None) for phase in phases]
 
     @property
     def replays(self) -> bool:
@@ -198,7 +198,7 @@ class Emitter:
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
-    def _telling(self, method: str, namespace: Sequence[str], data: Any, node: str | None) -> Event:
+    def _encryption_context(self, method: str, namespace: Sequence[str], data: Any, node: str | None) -> Event:
         event = self._event(method, b"", CHANNELS)
         params = channel_params(event.ms, namespace, data, node)
         event.data = to_lean_json(params)
@@ -268,7 +268,7 @@ class Emitter:
 
         every = min(1000, self._most)
         too_much = self._log.too_much()
-        await patiently(store)
+        await with_retries(store)
         self._newest = batch[-1].seq
 
     async def _is_stored(self, tx: Tx, batch: Sequence[Event]) -> bool:
@@ -324,7 +324,7 @@ class _Log:
         return gone
 
 
-def closing(thread_id: str, run_id: str, status: str, numbers: Numbers | None = None) -> Event:
+def closing(thread_id: str, run_id: str, status: str, numbers: EventIds | None = None) -> Event:
     """The event that closes a run's stream; `status` is how the run ended. Without `numbers` it has no id."""
     ms, n = (0, 0) if numbers is None else numbers.next()
     data = to_json({"run_id": run_id, "status": status})

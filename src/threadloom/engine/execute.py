@@ -12,25 +12,25 @@ from langgraph.pregel._io import map_command
 from langgraph.types import Command
 
 from threadloom import __version__
-from threadloom.auth.known import RunUsers
-from threadloom.checkpointer import FENCE, INPUT_LEFT, NOTED
-from threadloom.checkpointer.trail import Trail
+from threadloom.auth.run_users import RunUsers
+from threadloom.checkpointer import FENCE, INPUT_LEFT, RUN_METADATA
+from threadloom.checkpointer.deferred_puts import DeferredPuts
 from threadloom.codec import to_json
 from threadloom.engine.answers import Answers
 from threadloom.engine.events import Emitter
-from threadloom.engine.known import USER, bare, noted
 from threadloom.engine.protocol_events import Channels
 from threadloom.engine.result import Kind, Result
+from threadloom.engine.run_config import USER, bare, noted
 from threadloom.engine.snapshot import Snapshot, thread_state
 from threadloom.engine.stream_modes import NamedEvent, Translator, langgraph_modes, mode_of_event
 from threadloom.engine.turn import turn_start
+from threadloom.error_payloads import error_payload
 from threadloom.errors import LostLeaseError, StorageError, UnreadableRunError
-from threadloom.faults import told
-from threadloom.graphs import reading
+from threadloom.graphs import read_state
 from threadloom.graphs.commands import command_fields
-from threadloom.graphs.registry import Graphs
-from threadloom.graphs.reports import with_reports
-from threadloom.graphs.transformers import Part, stream_parts
+from threadloom.graphs.registry import GraphRegistry
+from threadloom.graphs.task_reports import with_reports
+from threadloom.graphs.transformers import StreamPart, stream_parts
 from threadloom.graphs.untracked import Untracked, untracked
 from threadloom.large import dump_json, is_heavy
 from threadloom.types import Run
@@ -62,7 +62,7 @@ class Execution:
         self,
         run: Run,
         *,
-        graphs: Graphs,
+        graphs: GraphRegistry,
         users: RunUsers,
         emitter: Emitter,
         resumed: bool,
@@ -101,12 +101,12 @@ class Execution:
         run = self._run
         self._emitter.emit("metadata", {"run_id": run.run_id, "attempt": run.attempt})
         if self._emitter.channels:
-            self._emitter.tell("lifecycle", (), {"event": "running", "graph_name": run.graph_id})
+            self._emitter.emit_channel("lifecycle", (), {"event": "running", "graph_name": run.graph_id})
         config = self._config()
         error: BaseException | None = None
         kind: Kind = "success"
         snapshot = None
-        left: Trail | None = None
+        left: DeferredPuts | None = None
         try:
             if run.unreadable:
                 raise UnreadableRunError(run.unreadable)
@@ -114,12 +114,12 @@ class Execution:
                 run.graph_id, config=config, access="threads.create_run", context=self._kwargs.get("context") or None
             ) as graph:
                 try:
-                    async with asyncio.timeout(self._timeout) as limit, self._storing(graph) as trail:
+                    async with asyncio.timeout(self._timeout) as limit, self._storing(graph) as deferred_puts:
                         await self._stream(graph, config)
                         snapshot = await self._seen_state(graph) if self._wants_snapshot else None
-                        if trail is not None and (snapshot is not None or not self._wants_snapshot):
-                            trail.leave()
-                            left = trail
+                        if deferred_puts is not None and (snapshot is not None or not self._wants_snapshot):
+                            deferred_puts.leave()
+                            left = deferred_puts
                 except BaseException as failure:
                     kind = self._kind_of(failure, cancelled())
                     error = None if kind == "cancelled" else failure
@@ -131,7 +131,7 @@ class Execution:
             kind = self._kind_of(failure, cancelled())
             error = None if kind == "cancelled" else failure
         if error is None:
-            return Result(kind=kind, output_json=await self._output(), snapshot=snapshot, trail=left)
+            return Result(kind=kind, output_json=await self._output(), snapshot=snapshot, deferred_puts=left)
         return self._failed(kind, error, snapshot)
 
     def refused(self, failure: Exception) -> Result:
@@ -157,7 +157,7 @@ class Execution:
 
     def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
         log.warning("run %s failed", self._run.run_id, exc_info=error)
-        fault = told(error)
+        fault = error_payload(error)
         output = to_json({"__error__": fault})
         return Result(kind=kind, output_json=output, error=fault, snapshot=snapshot, refusal=_refusal(error))
 
@@ -170,7 +170,7 @@ class Execution:
             config["configurable"][INPUT_LEFT] = self._untracked.of_input
         input_ = await self._input(graph, config)
         if isinstance(input_, _Nothing):
-            state = await reading.read_state(graph, bare(config))
+            state = await read_state.read_state(graph, bare(config))
             self._values = state.values
             return
         try:
@@ -178,13 +178,13 @@ class Execution:
         except Exception:
             if self._began or input_ is None or isinstance(input_, Command):
                 raise
-            if not await reading.clear_refused(graph, config, self._run.run_id):
+            if not await read_state.clear_refused(graph, config, self._run.run_id):
                 raise
             await self._stream_once(graph, input_, config)
         if (self._kwargs.get("command") or {}).get("update") is not None:
-            await self._settle_update(graph, bare(config))
+            await self._apply_update(graph, bare(config))
         if self._values is None:  # it stopped, or had nothing to do, before it showed anything
-            self._values = (await reading.read_state(graph, bare(config))).values
+            self._values = (await read_state.read_state(graph, bare(config))).values
 
     async def _stream_once(self, graph: Graph, input_: Any, config: dict[str, Any]) -> None:
         translator = Translator(
@@ -198,31 +198,31 @@ class Execution:
         else:
             await self._stream_modes(graph, input_, config, translator)
 
-    def _storing(self, graph: Graph) -> contextlib.AbstractAsyncContextManager[Trail | None]:
+    def _storing(self, graph: Graph) -> contextlib.AbstractAsyncContextManager[DeferredPuts | None]:
         """Whether the graph waits for each checkpoint, or only its end does."""
         waits = (self._kwargs.get("durability") or "async") != "async"
-        return contextlib.nullcontext() if waits else graph.checkpointer.trailing(self._run.fence)
+        return contextlib.nullcontext() if waits else graph.checkpointer.deferring(self._run.fence)
 
     async def _stream_modes(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
         """A classic run: what happens goes out in the stream modes of the request."""
         if translator.needs_reports:
-            config = with_reports(config, lambda ns, task: self._emit(translator.lives(ns, task)))
+            config = with_reports(config, lambda namespace, task: self._emit(translator.lives(namespace, task)))
         try:
-            async for ns, mode, chunk in self._chunks(graph, input_, config):
+            async for namespace, mode, chunk in self._chunks(graph, input_, config):
                 self._began = True
                 if isinstance(chunk, dict) and "__interrupt__" in chunk:
                     await self._let_be_answered(graph)
-                if mode == "values" and not ns:
+                if mode == "values" and not namespace:
                     self._see(chunk)
                 if self._untracked is not None and self._emitter.stored:
-                    chunk = self._untracked.without(ns, mode, chunk)
+                    chunk = self._untracked.without(namespace, mode, chunk)
                 if mode == "events":
                     self._emitter.emit("events", chunk, mode_of_event(chunk))
                 elif mode == "values" and is_heavy(chunk):  # between two steps: nobody changes it meanwhile
-                    for event in translator.events(ns, mode, chunk):
+                    for event in translator.events(namespace, mode, chunk):
                         await self._emitter.emit_large(*event)
                 else:
-                    self._emit(translator.events(ns, mode, chunk))
+                    self._emit(translator.events(namespace, mode, chunk))
                 if self._emitter.ahead:
                     await self._emitter.catch_up()
         except BaseException as error:
@@ -234,7 +234,7 @@ class Execution:
 
     async def _let_be_answered(self, graph: Graph) -> None:
         """Waits until the questions that are about to be told are stored, so that an answer which comes at once finds them."""
-        await graph.checkpointer.underway.ended(self._run.thread_id)
+        await graph.checkpointer.puts_in_progress.ended(self._run.thread_id)
 
     def _emit(self, events: Iterable[NamedEvent]) -> None:
         for event in events:
@@ -243,13 +243,13 @@ class Execution:
     async def _stream_channels(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
         """A v2 run: all that happens goes to the channels; who follows the run in the classic way is told as well."""
 
-        def seen(part: Part) -> None:
+        def seen(part: StreamPart) -> None:
             self._began = True
             if part.method == "values" and not part.namespace:
                 self._values = part.data if self._untracked is None else self._untracked.of_root(part.data)
                 self._interrupts |= {interrupt.id: interrupt for interrupt in part.interrupts}
 
-        channels = Channels(self._emitter.tell)
+        channels = Channels(self._emitter.emit_channel)
         parts = stream_parts(
             graph,
             input_,
@@ -292,8 +292,8 @@ class Execution:
             call["output_keys"] = graph.output_channels
         if "events" not in kwargs["stream_mode"]:
             if subgraphs:
-                async for ns, mode, chunk in graph.astream(input_, config, **call):
-                    yield ns, mode, chunk
+                async for namespace, mode, chunk in graph.astream(input_, config, **call):
+                    yield namespace, mode, chunk
             else:
                 async for mode, chunk in graph.astream(input_, config, **call):
                     yield (), mode, chunk
@@ -301,8 +301,8 @@ class Execution:
         async for event in graph.astream_events(input_, config, version="v2", **call):
             if event["event"] == "on_chain_stream" and event["run_id"] == self._run.run_id:
                 # The graph's own stream goes out in its modes, not once more as events.
-                ns, mode, chunk = event["data"]["chunk"] if subgraphs else ((), *event["data"]["chunk"])
-                yield ns, mode, chunk
+                namespace, mode, chunk = event["data"]["chunk"] if subgraphs else ((), *event["data"]["chunk"])
+                yield namespace, mode, chunk
             else:
                 yield (), "events", event
 
@@ -327,7 +327,7 @@ class Execution:
             return self._kwargs.get("input")
         given = command_fields(command)
         if (update := given.get("update")) is not None:
-            await reading.check_update(graph, config, update.items() if isinstance(update, dict) else update)
+            await read_state.check_update(graph, config, update.items() if isinstance(update, dict) else update)
         # A whole Command of LangGraph's (RemoteGraph sends those) says null for what it does not ask for.
         asked = command.get("resume") is not None or not (given and "graph" in command)
         is_written = self._run.was_begun_before and await _is_written(graph, config, given)
@@ -336,15 +336,15 @@ class Execution:
         if "resume" in command and asked:
             resolved = await Answers(self._run, graph, config, self._call(graph)).resolve(command["resume"])
             if resolved.questions and self._emitter.channels:
-                self._emitter.tell("input.answered", (), {"interrupt_ids": resolved.questions})
+                self._emitter.emit_channel("input.answered", (), {"interrupt_ids": resolved.questions})
             if resolved.found:
                 given["resume"] = resolved.resume
             elif not given:
                 return None if resolved.asks or is_written else _Nothing()
         update = given.get("update")
-        alone = given.keys() == {"update"}
+        single_process = given.keys() == {"update"}
         if (
-            alone
+            single_process
             and update
             and len(dict(update)) == len(update)
             and await graph.checkpointer.aget_tuple(config) is None
@@ -354,7 +354,7 @@ class Execution:
             return None
         return Command(**given) if given else _Nothing()
 
-    async def _settle_update(self, graph: Graph, config: dict[str, Any]) -> None:
+    async def _apply_update(self, graph: Graph, config: dict[str, Any]) -> None:
         """Makes an update on a finished thread a step of its own, lest it lies there as a pending write that makes later
         runs fail (docs/contract/runs.md#interrupts-and-commands)."""
         saved = await graph.checkpointer.aget_tuple(config)
@@ -370,7 +370,7 @@ class Execution:
         given = self._kwargs["config"]
         configurable = dict(given["configurable"])
         configurable[FENCE] = run.fence
-        configurable[NOTED] = noted({**(self._kwargs.get("context") or {}), **given.get("metadata", {})})
+        configurable[RUN_METADATA] = noted({**(self._kwargs.get("context") or {}), **given.get("metadata", {})})
         configurable[USER] = self._users.of(run.run_id, configurable.get(USER))
         if self._resumed:
             for key in ("checkpoint_id", "checkpoint_map"):
@@ -405,7 +405,7 @@ class Execution:
             and not self._interrupts
             and not isinstance(graph.stream_channels_asis, str)
             and not _narrow(graph)
-            and not graph.checkpointer.may_go_on(self._run.thread_id, graph.trigger_to_nodes)
+            and not graph.checkpointer.may_continue(self._run.thread_id, graph.trigger_to_nodes)
         )
         if not plain:
             return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from threadloom.clock import SECOND, Clock, Silences
+from threadloom.clock import SECOND, Clock, SilenceTracker
 from threadloom.engine.attempts import Attempts
 from threadloom.engine.states import check
 from threadloom.errors import ThreadloomError
@@ -54,7 +54,7 @@ class LeaseKeeper:
         storage: Storage,
         clock: Clock,
         seconds: float,
-        alone: bool,
+        single_process: bool,
         lost: Callable[[str], None],
         cancelled: Callable[[str], None],
     ) -> None:
@@ -62,7 +62,7 @@ class LeaseKeeper:
         self._clock = clock
         self.length = int(seconds * SECOND)
         self._pause = min(RENEW_SECONDS, seconds / RENEWALS)
-        self._alone = alone
+        self._single_process = single_process
         self._lost = lost
         self._cancelled = cancelled
         self._held: dict[str, _Hold] = {}
@@ -95,7 +95,9 @@ class LeaseKeeper:
     def holds(self, run: Run) -> bool:
         """Whether a run is ours beyond doubt: its lease is not over. A process that was paused finds out here."""
         lease = self._held.get(run.run_id)
-        return self._alone or (lease is not None and lease.fence == run.fence and self._clock.steady() < lease.end)
+        return self._single_process or (
+            lease is not None and lease.fence == run.fence and self._clock.steady() < lease.end
+        )
 
     def release(self, run: Run) -> None:
         with self._lock:
@@ -146,7 +148,7 @@ class LeaseKeeper:
                     wait = min(wait, SOON_SECONDS)
             except ThreadloomError:
                 log.exception("leases could not be renewed")
-                if not self._alone:
+                if not self._single_process:
                     self._drop_overdue()
 
 
@@ -184,7 +186,7 @@ class Sweeper:
         self._length = int(seconds * SECOND)
         self.every = seconds / SWEEPS
         """Seconds from one look to the next, about."""
-        self._silences: Silences[tuple[str, int]] = Silences(self._length, int(2 * self.every * SECOND))
+        self._silences: SilenceTracker[tuple[str, int]] = SilenceTracker(self._length, int(2 * self.every * SECOND))
 
     async def sweep(self, *, everything: bool = False) -> Swept:
         """One look.

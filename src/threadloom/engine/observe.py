@@ -11,7 +11,7 @@ from threadloom.types import Run
 log = logging.getLogger("threadloom.run")
 
 
-class Ending(msgspec.Struct, frozen=True):
+class RunEnd(msgspec.Struct, frozen=True):
     """How an attempt ended: as the run did, or `requeued` or `lost` if the run goes on elsewhere.
 
     `error` is the class of what went wrong, for its text may say anything. `seconds` is how long the attempt took.
@@ -22,8 +22,8 @@ class Ending(msgspec.Struct, frozen=True):
     seconds: float
 
 
-Tell = Callable[[Ending], None]
-Observer = Callable[[Run], Tell]
+NotifyEnd = Callable[[RunEnd], None]
+Observer = Callable[[Run], NotifyEnd]
 """Told when an attempt begins, in the attempt's own task; what it gives is told of the end, in the same task, before those who
 wait for the run are. Neither may raise."""
 
@@ -31,23 +31,23 @@ wait for the run are. Neither may raise."""
 def all_of(observers: Sequence[Observer]) -> Observer:
     """Several observers as one; the last to be told of the beginning is the first to be told of the end."""
 
-    def begin(run: Run) -> Tell:
-        tells = [observe(run) for observe in observers]
+    def begin(run: Run) -> NotifyEnd:
+        notifications = [observe(run) for observe in observers]
 
-        def end(ending: Ending) -> None:
-            for tell in reversed(tells):
-                tell(ending)
+        def end(ending: RunEnd) -> None:
+            for notify in reversed(notifications):
+                notify(ending)
 
         return end
 
     return begin
 
 
-def log_run(run: Run) -> Tell:
+def log_run(run: Run) -> NotifyEnd:
     """A line in the log for each attempt that ended, and (level DEBUG) for its beginning."""
     log.debug("run %s begins, attempt %s", run.run_id, run.attempt)
 
-    def end(ending: Ending) -> None:
+    def end(ending: RunEnd) -> None:
         if not log.isEnabledFor(logging.INFO):
             return
         seconds = round(ending.seconds, 3)

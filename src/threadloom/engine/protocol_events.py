@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import msgspec
 
 from threadloom.engine.subgraphs import Namespace, Phase, Subgraph, Subgraphs
-from threadloom.faults import told
+from threadloom.error_payloads import error_payload
 from threadloom.usercode import text_of
 
 
-class Part(Protocol):
+class ProtocolPart(Protocol):
     """What `graphs.transformers` gives."""
 
     @property
@@ -34,7 +34,7 @@ class Part(Protocol):
         ...
 
 
-Tell = Callable[[str, Sequence[str], Any, str | None], None]
+Emit = Callable[[str, Sequence[str], Any, str | None], None]
 """Takes method, namespace, data and node of one event."""
 
 
@@ -58,17 +58,17 @@ class Channels:
         tell: takes the events.
     """
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, emit: Emit) -> None:
         self.turn: str | None = None
-        self._tell = tell
-        self._held: Part | None = None
-        self._early: dict[Namespace, list[Part]] = {}
+        self._emit = emit
+        self._held: ProtocolPart | None = None
+        self._early: dict[Namespace, list[ProtocolPart]] = {}
         self._subgraphs = Subgraphs(self._subgraph)
         self._talks: dict[str, _Talk] = {}
         self._questions: dict[str, tuple[Namespace, Any]] = {}
         self._asked: set[str] = set()
 
-    def take(self, part: Part) -> None:
+    def take(self, part: ProtocolPart) -> None:
         """One part, as it comes."""
         held = self._held
         if part.method == "checkpoints" and held is not None and held.namespace == part.namespace:
@@ -97,7 +97,7 @@ class Channels:
         if held is not None:
             self._pass(held)
 
-    def _pass(self, part: Part) -> None:
+    def _pass(self, part: ProtocolPart) -> None:
         """Tells a part of the root or of a subgraph that has started; starts the subgraph first."""
         namespace = part.namespace
         if namespace and namespace not in self._subgraphs:
@@ -127,16 +127,16 @@ class Channels:
             if subgraph.is_agent and subgraph.tool_call_id is not None:
                 data["cause"] = {"type": "toolCall", "tool_call_id": subgraph.tool_call_id}
         if phase == "failed":
-            data["error"] = told(error)["message"] if isinstance(error, BaseException) else text_of(error)
-        self._tell("lifecycle", subgraph.namespace, data, None)
+            data["error"] = error_payload(error)["message"] if isinstance(error, BaseException) else text_of(error)
+        self._emit("lifecycle", subgraph.namespace, data, None)
 
     # --- one part ---
 
-    def _say(self, part: Part) -> None:
+    def _say(self, part: ProtocolPart) -> None:
         namespace, data = part.namespace, part.data
         match part.method:
             case "values":
-                self._tell("values", namespace, data, None)
+                self._emit("values", namespace, data, None)
                 if part.interrupts:
                     self._note(namespace, part.interrupts)
                     self._ask()
@@ -145,31 +145,31 @@ class Channels:
             case "messages":
                 self._message(namespace, *data)
             case "custom":
-                self._tell("custom", namespace, _custom(data), None)
+                self._emit("custom", namespace, _custom(data), None)
             case "checkpoints":
-                told_of = _checkpoint(data)
-                self._tell("checkpoints", namespace, told_of if namespace else _of_turn(told_of, self.turn), None)
+                described = _checkpoint(data)
+                self._emit("checkpoints", namespace, described if namespace else _of_turn(described, self.turn), None)
             case "tasks":
                 self._task(namespace, data)
             case "tools":
-                self._tell("tools", namespace, data, None)
+                self._emit("tools", namespace, data, None)
             case method if method.startswith("custom:"):
                 name = method.removeprefix("custom:")
-                self._tell("custom", namespace, {"name": name, "payload": data}, None)
+                self._emit("custom", namespace, {"name": name, "payload": data}, None)
 
     def _updates(self, namespace: Namespace, data: dict[str, Any]) -> None:
         for node, delta in data.items():
             if node == "__interrupt__":
                 self._note(namespace, delta)
             elif node != "__metadata__":
-                self._tell("updates", namespace, {"node": node, "values": delta}, node)
+                self._emit("updates", namespace, {"node": node, "values": delta}, node)
 
     def _task(self, namespace: Namespace, data: dict[str, Any]) -> None:
         # The metadata of a task holds the run's configuration, chosen request headers included.
-        told_of = {key: value for key, value in data.items() if key != "metadata"}
+        described = {key: value for key, value in data.items() if key != "metadata"}
         if isinstance(data.get("error"), BaseException):
-            told_of["error"] = told(data["error"])["message"]
-        self._tell("tasks", namespace, told_of, None)
+            described["error"] = error_payload(data["error"])["message"]
+        self._emit("tasks", namespace, described, None)
         error = data.get("error")
         if "result" in data and error is not None:
             self._break_off(lambda talk: talk.namespace == namespace and talk.node == data.get("name"), error)
@@ -188,7 +188,7 @@ class Channels:
             self._asked.add(interrupt_id)
             # The Python SDK reads `value`, the specification and the JS SDK `payload`.
             data = {"interrupt_id": interrupt_id, "namespace": list(namespace), "payload": value, "value": value}
-            self._tell("input.requested", namespace, data, None)
+            self._emit("input.requested", namespace, data, None)
         self._questions.clear()
 
     # --- messages ---
@@ -200,7 +200,7 @@ class Channels:
         elif metadata.get("ls_model_type") == "chat":
             # A model that was not streamed, or by the node itself; a message that a node just returns has no model type.
             for data in _whole(payload):
-                self._tell("messages", namespace, data, node)
+                self._emit("messages", namespace, data, node)
 
     def _of_model(self, run: str, new: _Talk, payload: dict[str, Any]) -> None:
         event = payload.get("event")
@@ -214,13 +214,13 @@ class Channels:
         crowded = sum(one.namespace == talk.namespace for one in self._talks.values()) > 1
         # Where several messages are told at once, each event says which one it belongs to.
         data = {**payload, "id": talk.message_id} if crowded and "id" not in payload else payload
-        self._tell("messages", talk.namespace, data, talk.node)
+        self._emit("messages", talk.namespace, data, talk.node)
         if event in ("message-finish", "error"):
             del self._talks[run]
 
     def _break_off(self, which: Callable[[_Talk], bool], error: Any) -> None:
         """Tells of messages that will not be finished."""
-        message = told(error)["message"] if isinstance(error, BaseException) else text_of(error)
+        message = error_payload(error)["message"] if isinstance(error, BaseException) else text_of(error)
         for run, talk in list(self._talks.items()):
             if which(talk):
                 self._of_model(run, talk, {"event": "error", "message": message or "The run was stopped"})
@@ -234,13 +234,13 @@ def _custom(data: Any) -> Any:
 
 def _checkpoint(data: dict[str, Any]) -> dict[str, Any]:
     metadata = data.get("metadata") or {}
-    told_of = {
+    described = {
         "id": data["config"]["configurable"].get("checkpoint_id"),
         "step": metadata.get("step"),
         "source": metadata.get("source"),
     }
     parent = ((data.get("parent_config") or {}).get("configurable") or {}).get("checkpoint_id")
-    return {**told_of, "parent_id": parent} if parent else told_of
+    return {**described, "parent_id": parent} if parent else described
 
 
 def _of_turn(checkpoint: dict[str, Any], turn: str | None) -> dict[str, Any]:
@@ -250,12 +250,12 @@ def _of_turn(checkpoint: dict[str, Any], turn: str | None) -> dict[str, Any]:
     They take values with a lower `step` than they saw for old ones, which on a fork they are not: it goes by another name.
     See docs/decisions/0016-where-react-clients-fork.md.
     """
-    told_of = {"id": checkpoint["id"], "source": checkpoint["source"], "superstep": checkpoint["step"]}
+    described = {"id": checkpoint["id"], "source": checkpoint["source"], "superstep": checkpoint["step"]}
     parent = checkpoint.get("parent_id")
     if parent:
-        told_of["previous_id"] = parent
+        described["previous_id"] = parent
     begun = parent if turn == checkpoint["id"] else turn
-    return {**told_of, "parent_id": begun} if begun else told_of
+    return {**described, "parent_id": begun} if begun else described
 
 
 def _whole(message: Any) -> Iterator[dict[str, Any]]:

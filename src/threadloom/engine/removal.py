@@ -46,9 +46,9 @@ async def remove_run(tx: Tx, run_id: str, *, now: int, events_until: int | None 
             with the thread. None: all its events are removed at once.
     """
     await tx.runs.delete(run_id)
-    await tx.runs.drop_outcome(run_id)
+    await tx.runs.delete_outcome(run_id)
     if events_until is None:
-        await tx.events.drop_of_run(run_id)
+        await tx.events.delete_of_run(run_id)
     else:
         await tx.events.expire(run_id, events_until)
     await tx.deliveries.delete_of_run(run_id, now)

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from threadloom.checkpointer.trail import Trail
+from threadloom.checkpointer.deferred_puts import DeferredPuts
 from threadloom.engine.snapshot import Snapshot
 
 Kind = Literal["success", "error", "timeout", "cancelled", "rolled back"]
@@ -15,7 +15,7 @@ class Result(msgspec.Struct, kw_only=True):
 
     `output_json` is what `wait` answers. `snapshot` is what the thread looks like now; None when it could not be read or
     is not needed. A `cancelled` attempt was stopped from outside. `refusal` is why `strict_resume` refused an answer.
-    `trail` holds what it put and did not wait for.
+    `deferred_puts` holds what it put and did not wait for.
     """
 
     kind: Kind
@@ -23,4 +23,4 @@ class Result(msgspec.Struct, kw_only=True):
     error: dict[str, Any] | None = None
     snapshot: Snapshot | None = None
     refusal: dict[str, Any] = {}
-    trail: Trail | None = None
+    deferred_puts: DeferredPuts | None = None

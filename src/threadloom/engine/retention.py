@@ -43,8 +43,8 @@ class Retention:
         now = self._clock.now()
 
         async def work(tx: Tx) -> int:
-            events = await tx.events.drop_expired(now)
-            return events + await tx.runs.drop_expired_outcomes(now) + await tx.deliveries.drop_expired(now)
+            events = await tx.events.delete_expired(now)
+            return events + await tx.runs.delete_expired_outcomes(now) + await tx.deliveries.delete_expired(now)
 
         dropped = await self._storage.write(work)
         if self._runs_kept is not None:

@@ -7,7 +7,7 @@ import msgspec
 
 from threadloom.checkpointer import SHOWN
 from threadloom.codec import to_json
-from threadloom.graphs.reading import read_state
+from threadloom.graphs.read_state import read_state
 from threadloom.large import dump_json
 
 

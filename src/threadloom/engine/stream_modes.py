@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.messages import BaseMessageChunk, message_chunk_to_message
 
 from threadloom.engine.subgraphs import Phase, Subgraph, Subgraphs
-from threadloom.faults import told
+from threadloom.error_payloads import error_payload
 from threadloom.types import CHECKPOINT_MARK
 from threadloom.usercode import text_of
 
@@ -50,37 +50,37 @@ class Translator:
         self._thread_id = thread_id
         self._messages: dict[str | None, BaseMessageChunk | None] = {}
 
-    def events(self, ns: tuple[str, ...], mode: str, chunk: Any) -> Iterator[NamedEvent]:
+    def events(self, namespace: tuple[str, ...], mode: str, chunk: Any) -> Iterator[NamedEvent]:
         """The events of one chunk of a LangGraph stream mode in a namespace (`()` for the root)."""
         if mode == "tasks" and not self.needs_reports:
-            yield from self.lives(ns, chunk)
+            yield from self.lives(namespace, chunk)
         if mode == "messages":
             if "messages-tuple" in self._requested:
-                yield _named("messages", ns), list(chunk), "messages-tuple"
+                yield _named("messages", namespace), list(chunk), "messages-tuple"
             elif "messages" in self._requested:
-                yield from self._accumulated(_named("messages", ns), *chunk)
+                yield from self._accumulated(_named("messages", namespace), *chunk)
         elif mode in self._requested:
             shown = chunk
             if mode == "checkpoints":
                 shown = _checkpoint(chunk)
             elif mode == "debug" and chunk["type"] == "checkpoint":
                 shown = {**chunk, "payload": self._debug_checkpoint(chunk["payload"])}
-            yield _named(mode, ns), shown, mode
-        if mode == "checkpoints" and self._marks and not ns:
+            yield _named(mode, namespace), shown, mode
+        if mode == "checkpoints" and self._marks and not namespace:
             yield chunk["config"]["configurable"]["checkpoint_id"], None, CHECKPOINT_MARK
 
-    def lives(self, ns: tuple[str, ...], task: dict[str, Any]) -> Iterator[NamedEvent]:
+    def lives(self, namespace: tuple[str, ...], task: dict[str, Any]) -> Iterator[NamedEvent]:
         """What a task that begins or ends means for subgraphs, in the mode `lifecycle`."""
         if self._subgraphs is not None:
-            self._subgraphs.task(ns, task)
-            yield from self._told_lives()
+            self._subgraphs.task(namespace, task)
+            yield from self._subgraph_events()
 
     def finish(self, error: BaseException | None) -> Iterator[NamedEvent]:
         """The events that are left when the graph has ended, by an error or without one."""
         if self._subgraphs is not None:
             self._subgraphs.finish(error)
             self._subgraphs = None
-            yield from self._told_lives()
+            yield from self._subgraph_events()
 
     def _subgraph(self, phase: Phase, subgraph: Subgraph, error: Any) -> None:
         data: dict[str, Any] = {"event": phase, "namespace": list(subgraph.namespace)}
@@ -88,10 +88,10 @@ class Translator:
             data["tool_call_id"] = subgraph.tool_call_id
         if phase == "failed":
             is_raised = isinstance(error, BaseException)
-            data["error"] = told(error) if is_raised else {"error": "Error", "message": text_of(error)}
+            data["error"] = error_payload(error) if is_raised else {"error": "Error", "message": text_of(error)}
         self._lives.append((_named("lifecycle", subgraph.namespace), data, "lifecycle"))
 
-    def _told_lives(self) -> Iterator[NamedEvent]:
+    def _subgraph_events(self) -> Iterator[NamedEvent]:
         lives, self._lives = self._lives, []
         yield from lives
 
@@ -111,8 +111,8 @@ class Translator:
 
     def _debug_checkpoint(self, payload: dict[str, Any]) -> dict[str, Any]:
         payload = _checkpoint(payload)
-        payload["checkpoint"] = self._place(payload["config"])
-        payload["parent_checkpoint"] = self._place(payload["parent_config"])
+        payload["checkpoint"] = self._checkpoint_of(payload["config"])
+        payload["parent_checkpoint"] = self._checkpoint_of(payload["parent_config"])
         payload["tasks"] = [self._debug_task(task) for task in payload["tasks"]]
         return payload
 
@@ -123,7 +123,7 @@ class Translator:
         inner = {"thread_id": self._thread_id, "checkpoint_ns": task["state"]["configurable"].get("checkpoint_ns", "")}
         return {key: value for key, value in task.items() if key != "state"} | {"checkpoint": inner}
 
-    def _place(self, config: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _checkpoint_of(self, config: dict[str, Any] | None) -> dict[str, Any] | None:
         if not config:
             return None
         configurable = config["configurable"]
@@ -143,8 +143,8 @@ def mode_of_event(event: dict[str, Any]) -> str:
     return f"events|{above}" if above else "events"
 
 
-def _named(mode: str, ns: tuple[str, ...]) -> str:
-    return "|".join((mode, *ns)) if ns else mode
+def _named(mode: str, namespace: tuple[str, ...]) -> str:
+    return "|".join((mode, *namespace)) if namespace else mode
 
 
 def _checkpoint(payload: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Subgraph(msgspec.Struct, frozen=True, kw_only=True):
     tool_call_id: str | None
 
 
-Tell = Callable[[Phase, Subgraph, Any], None]
+Emit = Callable[[Phase, Subgraph, Any], None]
 """Takes what became of a subgraph, and the error that it failed with."""
 
 
@@ -38,8 +38,8 @@ class Subgraphs:
         tell: takes each change, in the order in which they happen; of subgraphs that end together the innermost comes first.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
         self._running: dict[Namespace, Subgraph] = {}
         self._callers: dict[str, str] = {}
 
@@ -57,7 +57,7 @@ class Subgraphs:
             is_agent=bool(agent),
             tool_call_id=self._callers.get(task_id),
         )
-        self._tell("started", subgraph, None)
+        self._emit("started", subgraph, None)
 
     def task(self, namespace: Namespace, task: dict[str, Any]) -> None:
         """A task of the root or of a subgraph begins or ends. A subgraph that has not started starts with it."""
@@ -72,7 +72,7 @@ class Subgraphs:
         """The run has ended, by an error or without one, and its subgraphs with it."""
         phase = phase_of(error)
         for namespace in sorted(self._running, key=len, reverse=True):
-            self._tell(phase, self._running.pop(namespace), error)
+            self._emit(phase, self._running.pop(namespace), error)
 
     def _end_below(self, namespace: Namespace, task: dict[str, Any]) -> None:
         """The subgraphs of a task end with it."""
@@ -85,7 +85,7 @@ class Subgraphs:
             if len(one) > depth and one[:depth] == namespace and one[depth].partition(":")[2] == task.get("id")
         ]
         for one in sorted(below, key=len, reverse=True):
-            self._tell(phase, self._running.pop(one), error)
+            self._emit(phase, self._running.pop(one), error)
 
     def _note_caller(self, task: dict[str, Any]) -> None:
         """Notes which tool call a task works on: a subgraph that it starts was caused by that call."""

@@ -28,7 +28,7 @@ NANOSECONDS = 1_000_000_000
 CURE = "Use async calls, asyncio.to_thread, or BG_JOB_ISOLATED_LOOPS=true. (Told once for this line.)"
 
 
-class Standstill(msgspec.Struct, frozen=True):
+class LoopStall(msgspec.Struct, frozen=True):
     """What was measured of an event loop that stands still. All times are in seconds.
 
     Attributes:
@@ -74,8 +74,8 @@ class Watchdog:
 
     def __init__(self, limit: float = LIMIT) -> None:
         self._limit = limit
-        self._told: set[str] = set()
-        self._told_at = -REPEAT_SECONDS
+        self._reported: set[str] = set()
+        self._reported_at = -REPEAT_SECONDS
         self._stop = threading.Event()
         self._paused = 0
         self._thread: threading.Thread | None = None
@@ -147,12 +147,12 @@ class Watchdog:
             frame = sys._current_frames().get(self._loop_thread)
             measured = self._measure(stalled, late)
             if frame is not None and self._beat == before and not self._paused:
-                self._tell(frame, measured)
+                self._report(frame, measured)
             del frame  # kept until the next look, it would keep alive all that the loop had in its hands
 
-    def _measure(self, stalled: float, late: float) -> Standstill:
+    def _measure(self, stalled: float, late: float) -> LoopStall:
         cpu, queued = self._thread_cpu(), self._thread_queued()
-        return Standstill(
+        return LoopStall(
             stalled=stalled,
             watched_late=late,
             cpu=None if cpu is None or self._cpu is None else cpu - self._cpu,
@@ -160,16 +160,16 @@ class Watchdog:
             queued=None if queued is None or self._queued is None else queued - self._queued,
         )
 
-    def _tell(self, frame: FrameType, measured: Standstill) -> None:
+    def _report(self, frame: FrameType, measured: LoopStall) -> None:
         own = [entry for entry in traceback.extract_stack(frame) if is_users(entry.filename)]
         if not own or measured.machine_is_busy:
-            if time.monotonic() - self._told_at >= REPEAT_SECONDS:
-                self._told_at = time.monotonic()
+            if time.monotonic() - self._reported_at >= REPEAT_SECONDS:
+                self._reported_at = time.monotonic()
                 log.warning("%s", measured.explain())
             return
         line = f"{own[-1].filename}:{own[-1].lineno}"
-        if line not in self._told:
-            self._told.add(line)
+        if line not in self._reported:
+            self._reported.add(line)
             log.warning(
                 "%s in %s has blocked the server for %.1f s: no other request is served meanwhile. %s",
                 own[-1].name,

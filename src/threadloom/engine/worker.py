@@ -8,25 +8,25 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from threadloom.auth.known import RunUsers
+from threadloom.auth.run_users import RunUsers
 from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.encryption.cipher import UndecipherableError
-from threadloom.encryption.context import telling
+from threadloom.encryption.context import encryption_context
 from threadloom.engine.attempts import Attempts
-from threadloom.engine.events import KEEP, LARGEST, REPLAY_BYTES, Emitter, Numbers
+from threadloom.engine.events import KEEP, LARGEST, REPLAY_BYTES, Emitter, EventIds
 from threadloom.engine.execute import Execution
-from threadloom.engine.held import HeldRun
-from threadloom.engine.known import known_state, read_state
+from threadloom.engine.executing_run import ExecutingRun
+from threadloom.engine.finalize import FinalizedRun, MakeDelivery, RunFinalizer, ending, error_result
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, Sweeper
 from threadloom.engine.loops import Loops
 from threadloom.engine.observe import Observer, log_run
 from threadloom.engine.outputs import RecentOutputs
 from threadloom.engine.result import Result
-from threadloom.engine.settle import MakeDelivery, Settled, Settling, ending, error_result
+from threadloom.engine.run_config import known_state, read_state
+from threadloom.error_payloads import error_payload
 from threadloom.errors import LostLeaseError, PutsFailedError, StorageError, ThreadloomError
-from threadloom.faults import told
-from threadloom.graphs.registry import Graphs
+from threadloom.graphs.registry import GraphRegistry
 from threadloom.log import run_context
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.queue import Claim
@@ -34,7 +34,7 @@ from threadloom.types import Event, Run
 
 log = logging.getLogger("threadloom.worker")
 
-LOOK_SECONDS = 1.0
+POLL_INTERVAL_SECONDS = 1.0
 """How often a worker that is not alone looks for runs unasked."""
 
 DELAY_SECONDS = 30.0
@@ -43,7 +43,7 @@ DELAY_SECONDS = 30.0
 PLACE_SECONDS = 1.0
 """How long a place is kept for a run that is being made: its transaction may have failed."""
 
-AfterRun = Callable[[Settled], Awaitable[None]]
+AfterRun = Callable[[FinalizedRun], Awaitable[None]]
 """Called once a run has ended, before those who wait for it are told: webhooks."""
 
 
@@ -85,10 +85,10 @@ class Worker:
         *,
         storage: Storage,
         broker: Broker,
-        graphs: Callable[[], Graphs],
+        graphs: Callable[[], GraphRegistry],
         users: RunUsers,
         clock: Clock,
-        numbers: Numbers,
+        numbers: EventIds,
         jobs: int,
         attempts: int,
         timeout: float,
@@ -97,7 +97,7 @@ class Worker:
         event_size: int = LARGEST,
         replay_bytes: int = REPLAY_BYTES,
         isolated: bool = False,
-        alone: bool = True,
+        single_process: bool = True,
         outputs: RecentOutputs,
         delivery: MakeDelivery | None = None,
         lease: float = LEASE_SECONDS,
@@ -114,18 +114,23 @@ class Worker:
         self._numbers = numbers
         self._attempts = Attempts(attempts)
         self._timeout = timeout
-        self._alone = alone
+        self._single_process = single_process
         self._after_run = after_run
         self._observer = observer
         self._log_size = log_size
         self._event_size, self.replay_bytes = event_size, replay_bytes
-        self._settling = Settling(storage=storage, clock=clock, keep=keep, outputs=outputs, delivery=delivery)
+        self._finalizer = RunFinalizer(storage=storage, clock=clock, keep=keep, outputs=outputs, delivery=delivery)
         self._leases = LeaseKeeper(
-            storage=storage, clock=clock, seconds=lease, alone=alone, lost=self._lose, cancelled=self._cancel
+            storage=storage,
+            clock=clock,
+            seconds=lease,
+            single_process=single_process,
+            lost=self._on_lease_lost,
+            cancelled=self._cancel,
         )
         self._sweeper = Sweeper(storage=storage, clock=clock, worker=self.id, seconds=lease, attempts=attempts)
         self._loops = Loops(isolated)
-        self._held: dict[str, HeldRun] = {}
+        self._held: dict[str, ExecutingRun] = {}
         self._taken: dict[str, int] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
         self._cancelled_early: dict[str, int] = {}
@@ -139,21 +144,21 @@ class Worker:
         """How many runs are being executed."""
         return len(self._held)
 
-    def needs(self, graphs: Graphs) -> bool:
+    def needs(self, graphs: GraphRegistry) -> bool:
         """Whether a run under way began with these graphs."""
         return any(held.graphs is graphs for held in self._held.values())
 
     async def start(self) -> None:
         """Takes up what an earlier process left, then claims for ever in the background."""
         self._broker.on_cancel(self._cancel)
-        if self._alone:
+        if self._single_process:
             await self._after_all_before()
-        if self._alone or self.jobs:
-            await self._sweep(everything=self._alone)
+        if self._single_process or self.jobs:
+            await self._sweep(everything=self._single_process)
         if self.jobs:
             self._leases.start()
             self._claiming = asyncio.create_task(self._claim_forever())
-            if not self._alone:
+            if not self._single_process:
                 self._sweeping = asyncio.create_task(self._sweep_forever())
 
     async def _after_all_before(self) -> None:
@@ -187,10 +192,10 @@ class Worker:
 
     # --- taking a run as it is made ---
 
-    def place(self, run: Run) -> Claim | None:
+    def reserve(self, run: Run) -> Claim | None:
         """See `admission.Starter`: a run that can begin at once needs no second transaction to be claimed."""
         now, steady = self._clock.now(), self._clock.steady()
-        full = self._free_places(steady) <= 0
+        full = self._free_slots(steady) <= 0
         self._others_wait = self._others_wait or full
         # A place that became free is for those who wait, in their order.
         if self._claiming is None or self._stopping or self._others_wait:
@@ -198,12 +203,12 @@ class Worker:
         self._taken[run.run_id] = steady
         return Claim(self.id, now, self._leases.end(now))
 
-    def begin(self, run: Run) -> None:
+    def start_run(self, run: Run) -> None:
         """See `admission.Starter`."""
         # One that is not known any more took longer than its lease lasts.
         self._begin(self._attempt(run), run, self._taken.pop(run.run_id, self._clock.steady() - self._leases.length))
 
-    def _free_places(self, steady: int) -> int:
+    def _free_slots(self, steady: int) -> int:
         """How many more runs may begin. Places are kept for runs that are being made. From any thread."""
         taken = list(self._taken.items())
         for run_id, at in taken:
@@ -220,15 +225,15 @@ class Worker:
                 wait = await self._claim()
             except StorageError:
                 log.exception("runs cannot be claimed")
-                wait = LOOK_SECONDS
+                wait = POLL_INTERVAL_SECONDS
             await self._broker.work(wait)
 
     async def _claim(self) -> float | None:
         """Claims what is due, and tells after how many seconds to look again."""
         while True:
             now, steady = self._clock.now(), self._clock.steady()
-            free = self._free_places(steady)
-            outlook = await self._storage.read(lambda tx: tx.runs.outlook(now), deferred=False)  # noqa: B023
+            free = self._free_slots(steady)
+            outlook = await self._storage.read(lambda tx: tx.runs.peek(now), deferred=False)  # noqa: B023
             if free <= 0:
                 break
             claimed = await self._claim_due(free, now) if outlook.claimable else []
@@ -240,9 +245,9 @@ class Worker:
         # From the moment of that look on: a run that came due since then was not seen by it.
         due = outlook.next_due
         wait = None if due is None else max(0.0, (due - self._clock.now()) / SECOND)
-        if self._alone:
+        if self._single_process:
             return wait and min(wait, DELAY_SECONDS)
-        look = LOOK_SECONDS * random.uniform(0.8, 1.2)
+        look = POLL_INTERVAL_SECONDS * random.uniform(0.8, 1.2)
         return look if wait is None else min(look, wait)
 
     async def _claim_due(self, free: int, now: int) -> list[Run]:
@@ -281,7 +286,7 @@ class Worker:
     # --- one run ---
 
     def _begin(self, work: Coroutine[Any, Any, None], run: Run, since: int) -> None:
-        held = self._held[run.run_id] = HeldRun(run, self._graphs())
+        held = self._held[run.run_id] = ExecutingRun(run, self._graphs())
         self._leases.hold(run, since)
         if run.run_id in self._cancelled_early:
             self._cancel(run.run_id)
@@ -293,20 +298,20 @@ class Worker:
         self._tasks.discard(done)
         self._leases.release(run)
         held = self._held.pop(run.run_id, None)
-        self._users.release(run, over=self._alone or (held is not None and held.over))
+        self._users.release(run, over=self._single_process or (held is not None and held.over))
         if not done.cancelled() and (error := done.exception()):
             log.error("run %s could not be settled", run.run_id, exc_info=error)
         # What may be claimed now this worker finds itself, unless it claims no more.
         self._broker.wake(elsewhere=self._stopping)
 
-    async def _watched(self, work: Coroutine[Any, Any, None], held: HeldRun) -> None:
+    async def _watched(self, work: Coroutine[Any, Any, None], held: ExecutingRun) -> None:
         held.task = asyncio.current_task()
         held.loop = asyncio.get_running_loop()
         configurable = held.run.kwargs["config"]["configurable"]
         with run_context(held.run.run_id, held.run.thread_id, configurable.get("langgraph_request_id") or ""):
             held.observe(self._observer)
             try:
-                with telling(held.run.encryption_context):
+                with encryption_context(held.run.encryption_context):
                     await work
             except LostLeaseError:
                 log.warning("run %s is no longer ours", held.run.run_id)
@@ -318,21 +323,21 @@ class Worker:
             except BaseException as error:
                 if held.over or self._stopping:
                     raise
-                await self._break_off(held, error)
+                await self._abort(held, error)
             finally:
-                held.tell_end("lost" if held.lost else "requeued")
+                held.notify_end("lost" if held.lost else "requeued")
 
-    async def _break_off(self, held: HeldRun, error: BaseException) -> None:
+    async def _abort(self, held: ExecutingRun, error: BaseException) -> None:
         """Ends a run whose attempt came to no result of its own, lest it runs for ever.
 
         A `GeneratorExit` of users' code closes every coroutine of its task but the outermost, so only here can be waited.
         """
-        held.settle()
+        held.finalize()
         log.error("run %s is broken off", held.run.run_id, exc_info=error)
-        run, fault = held.run, told(error)
+        run, fault = held.run, error_payload(error)
         result = error_result(fault["error"], fault["message"])
         result.snapshot = None if run.temporary else await known_state(run, held.graphs, self._users)
-        await self._settle(held, result, self._emitter(run))
+        await self._finalize(held, result, self._emitter(run))
 
     async def _attempt(self, run: Run) -> None:
         """Executes a claimed run and settles it; when the database fails, lets it be tried again."""
@@ -340,18 +345,18 @@ class Worker:
         try:
             await self._execute(held)
         except StorageError:
-            held.settle()
+            held.finalize()
             log.exception("run %s goes back into the queue: the database failed", run.run_id)
-            await self._settling.hand_back(run, counts=True, longer=lambda: not self._stopping)
+            await self._finalizer.hand_back(run, counts=True, longer=lambda: not self._stopping)
         except UndecipherableError as error:
-            held.settle()
+            held.finalize()
             if not self._attempts.is_last(run):
                 log.error("run %s goes back into the queue: %s", run.run_id, error.detail)
-                await self._settling.hand_back(run, counts=True, longer=lambda: not self._stopping)
+                await self._finalizer.hand_back(run, counts=True, longer=lambda: not self._stopping)
             else:
                 await self._abandon(held, error)
 
-    async def _execute(self, held: HeldRun) -> None:
+    async def _execute(self, held: ExecutingRun) -> None:
         run = held.run
         emitter = self._emitter(run)
         await self._users.fetch(run)
@@ -370,24 +375,24 @@ class Worker:
         try:
             result = await execution.execute(lambda: held.cancelled)
         except asyncio.CancelledError:
-            held.settle()
+            held.finalize()
             if self._stopping and not held.lost:
                 await emitter.flush()
-                await self._settling.hand_back(run)
+                await self._finalizer.hand_back(run)
             raise
-        held.settle()
+        held.finalize()
         try:
-            await self._settle(held, result, emitter)
+            await self._finalize(held, result, emitter)
         except PutsFailedError as refused:
             result = execution.refused(refused.failure)
             result.snapshot = None if run.temporary else await read_state(run, held.graphs, self._users)
-            await self._settle(held, result, emitter)
+            await self._finalize(held, result, emitter)
 
     async def _went_before(self, run: Run) -> bool:
         """Whether an earlier attempt has put checkpoints. Sees to it that the run's events come after all that the thread has
         told so far, whatever the clocks of those who told it."""
         again = run.was_begun_before
-        if self._alone and not again:
+        if self._single_process and not again:
             return False
 
         async def look(tx: Tx) -> tuple[int, bool]:
@@ -400,14 +405,14 @@ class Worker:
         self._numbers.after(max(changed, run.updated_at + SECOND if again else 0))
         return wrote
 
-    async def _abandon(self, held: HeldRun, error: UndecipherableError) -> None:
+    async def _abandon(self, held: ExecutingRun, error: UndecipherableError) -> None:
         """Ends a run whose end cannot be told: what came of it can be neither encrypted nor read."""
         run = held.run
         log.error("run %s ends without a word of what came of it: %s", run.run_id, error.detail)
-        await self._settling.abandon(run)
+        await self._finalizer.abandon(run)
         held.over = True
-        held.tell_end("error", type(error).__name__)
-        self._broker.publish(self._emitter(run).closing("error", told(error)))
+        held.notify_end("error", type(error).__name__)
+        self._broker.publish(self._emitter(run).closing("error", error_payload(error)))
 
     def _emitter(self, run: Run) -> Emitter:
         return Emitter(
@@ -425,11 +430,11 @@ class Worker:
         """Ends a run that an earlier worker left and that must not be tried again."""
         held = self._held[run.run_id]
         try:
-            await self._give_up_in_words(held)
+            await self._fail_with_message(held)
         except UndecipherableError as error:
             await self._abandon(held, error)
 
-    async def _give_up_in_words(self, held: HeldRun) -> None:
+    async def _fail_with_message(self, held: ExecutingRun) -> None:
         run = held.run
         await self._went_before(run)
         emitter = self._emitter(run)
@@ -442,34 +447,34 @@ class Worker:
             attempts = f"The run's worker was lost {self._attempts.most} times; it is not tried again."
             result = error_result("RunLostError", attempts)
             result.snapshot = snapshot
-        await self._settle(held, result, emitter)
+        await self._finalize(held, result, emitter)
 
-    async def _settle(self, held: HeldRun, result: Result, emitter: Emitter) -> None:
+    async def _finalize(self, held: ExecutingRun, result: Result, emitter: Emitter) -> None:
         run = held.run
         await emitter.flush()
-        settled, closing = await self._end(run, result, emitter)
-        if settled is None:
-            await self._settling.roll_back(run)
+        finalized, closing = await self._end(run, result, emitter)
+        if finalized is None:
+            await self._finalizer.roll_back(run)
             snapshot = None if run.temporary else await known_state(run, held.graphs, self._users)
-            settled, closing = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
-        if settled is not None:
+            finalized, closing = await self._end(run, Result(kind="rolled back", snapshot=snapshot), emitter)
+        if finalized is not None:
             held.over = True
-            held.tell_end(settled.status, (settled.error or {}).get("error"))
+            held.notify_end(finalized.status, (finalized.error or {}).get("error"))
             if self._after_run is not None:
-                await self._after_run(settled)
+                await self._after_run(finalized)
         for events in closing:
             self._broker.publish(events)
-        if settled is not None and run.temporary:
+        if finalized is not None and run.temporary:
             self._broker.gone(run.thread_id, run.run_id)
 
-    async def _end(self, run: Run, result: Result, emitter: Emitter) -> tuple[Settled | None, list[list[Event]]]:
+    async def _end(self, run: Run, result: Result, emitter: Emitter) -> tuple[FinalizedRun | None, list[list[Event]]]:
         """Settles a run; gives also what those who follow it are to be told then, of which the last batch is stored."""
         status = "interrupted" if result.kind in ("cancelled", "rolled back") else result.kind
         closing = [emitter.closing(status, result.error)]
         if emitter.channels:
             closing.append(emitter.closing_lifecycle(ending(result)))
-        settled = await self._settling.settle(run, result, closing=closing[-1], stored=emitter.stored)
-        return settled, closing
+        finalized = await self._finalizer.finalize(run, result, closing=closing[-1], stored=emitter.stored)
+        return finalized, closing
 
     # --- stopping one ---
 
@@ -487,7 +492,7 @@ class Worker:
         self._cancelled_early = {early: at for early, at in self._cancelled_early.items() if now - at < 10 * SECOND}
         self._cancelled_early[run_id] = now
 
-    def _lose(self, run_id: str) -> None:
+    def _on_lease_lost(self, run_id: str) -> None:
         held = self._held.get(run_id)
         if held is not None and not held.lost:
             held.lost = True

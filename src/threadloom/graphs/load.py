@@ -20,7 +20,7 @@ from threadloom.config import Settings
 from threadloom.config.settings import is_file
 from threadloom.errors import ConfigError
 from threadloom.graphs import process
-from threadloom.graphs.missing import cure
+from threadloom.graphs.missing_modules import install_hint
 
 log = logging.getLogger("threadloom.graphs")
 
@@ -86,7 +86,7 @@ def load_module(place: str, root: Path, what: str = "") -> ModuleType:
     Raises:
         LoadError: as `load_object`.
     """
-    with _told_if_slow(f"{what} from {place}" if what else place):
+    with _warn_if_slow(f"{what} from {place}" if what else place):
         if is_file(place):
             return _load_file(place, root)
         try:
@@ -119,7 +119,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         lines.append("(the code called sys.exit() while it was imported)")
     if isinstance(error, ModuleNotFoundError) and error.name:
-        lines.append(cure(error.name, process.import_folders()))
+        lines.append(install_hint(error.name, process.import_folders()))
     return "".join(lines).rstrip()
 
 
@@ -166,7 +166,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def _told_if_slow(what: str) -> Iterator[None]:
+def _warn_if_slow(what: str) -> Iterator[None]:
     """Tells where code is that is still being imported, again and again, at ever longer intervals."""
     importing = threading.get_ident()
     done = threading.Event()
@@ -176,7 +176,7 @@ def _told_if_slow(what: str) -> Iterator[None]:
         while not done.wait(wait):
             waited += wait
             wait = waited
-            log.warning("still importing %s after %g s; it is at %s", what, waited, _place(importing))
+            log.warning("still importing %s after %g s; it is at %s", what, waited, _location(importing))
 
     watcher = threading.Thread(target=watch, name="threadloom-slow-import", daemon=True)
     watcher.start()
@@ -186,7 +186,7 @@ def _told_if_slow(what: str) -> Iterator[None]:
         done.set()
 
 
-def _place(thread: int) -> str:
+def _location(thread: int) -> str:
     """The innermost line of the user's own that a thread is at."""
     frame = sys._current_frames().get(thread)
     stack = traceback.extract_stack(frame) if frame is not None else []

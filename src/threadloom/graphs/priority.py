@@ -8,8 +8,8 @@ from importlib.metadata import version
 from typing import Any
 
 from threadloom.config.settings import Settings
+from threadloom.error_payloads import error_payload
 from threadloom.errors import ApiError, ConfigError
-from threadloom.faults import told
 from threadloom.graphs.load import load_configured
 from threadloom.usercode import contained
 
@@ -26,7 +26,7 @@ NEEDED = (0, 4, 12)
 KNOWN = ("priority", "fairness_group")
 
 
-class Assign:
+class PriorityFunction:
     """The function at work.
 
     Args:
@@ -75,7 +75,7 @@ class Assign:
                     answer = await answer
         except Exception as error:
             log.exception("The priority function %s failed", self._name)
-            raise ApiError(f"The priority function {self._name} failed: {told(error)['error']}") from error
+            raise ApiError(f"The priority function {self._name} failed: {error_payload(error)['error']}") from error
         try:
             return priority_of(answer)
         except ValueError as error:
@@ -107,7 +107,7 @@ def priority_of(answer: Any) -> int:
     return answer
 
 
-def load_assign(settings: Settings) -> Assign | None:
+def load_assign(settings: Settings) -> PriorityFunction | None:
     """What `priority` asks for; None when it is not configured. Runs the user's code.
 
     Raises:
@@ -126,8 +126,8 @@ def load_assign(settings: Settings) -> Assign | None:
         function = found._assign_handler
         if function is None:
             raise ConfigError(f"{where}: {path} has no function: register one with @….assign")
-        return Assign(function, path)
+        return PriorityFunction(function, path)
     if isinstance(found, type) or not callable(found):
         kind = found.__name__ if isinstance(found, type) else type(found).__name__
         raise ConfigError(f"{where}: {path} must be a langgraph_sdk.Priority object or a function, got {kind}")
-    return Assign(found, path)
+    return PriorityFunction(found, path)

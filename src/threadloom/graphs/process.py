@@ -145,7 +145,7 @@ def is_ignored(name: str) -> bool:
     return name in IGNORED or name.startswith(".")
 
 
-class Afresh:
+class ModuleReload:
     """Users' modules have stepped aside: what is imported from now on is read anew.
 
     Args:

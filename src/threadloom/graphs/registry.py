@@ -86,7 +86,7 @@ def _understand(graph_id: str, value: Any, name: str, place: str) -> Graph | Fac
     raise ConfigError(f"Variable {name!r} in module {place!r} is not a Graph or Graph factory function")
 
 
-class Graphs:
+class GraphRegistry:
     """The served graphs by name.
 
     Args:

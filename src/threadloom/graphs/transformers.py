@@ -29,7 +29,7 @@ Spec = Callable[[tuple[str, ...]], Any]
 """Makes a transformer for a scope: a class, usually."""
 
 
-class Part(NamedTuple):
+class StreamPart(NamedTuple):
     """One thing that a graph streamed.
 
     `method` is a stream mode, or `custom:<name>` for what a transformer sent on its channel of that name. `interrupts` are the
@@ -63,9 +63,9 @@ async def stream_parts(
     config: dict[str, Any],
     *,
     transformers: Sequence[Spec] = (),
-    seen: Callable[[Part], None],
+    seen: Callable[[StreamPart], None],
     **call: Any,
-) -> AsyncGenerator[Part, None]:
+) -> AsyncGenerator[StreamPart, None]:
     """Runs a graph and gives all that it streams, subgraphs included.
 
     Args:
@@ -101,8 +101,8 @@ async def stream_parts(
         yield part
 
 
-def _part(raw: Any) -> Part:
-    return Part(raw["type"], tuple(raw["ns"]), raw["data"], tuple(raw.get("interrupts") or ()))
+def _part(raw: Any) -> StreamPart:
+    return StreamPart(raw["type"], tuple(raw["ns"]), raw["data"], tuple(raw.get("interrupts") or ()))
 
 
 class _Pipeline:
@@ -117,7 +117,7 @@ class _Pipeline:
         """The stream modes that the transformers ask for."""
         return [mode for one in self._mux._transformers for mode in one.required_stream_modes]
 
-    async def pass_on(self, raw: Any) -> list[Part]:
+    async def pass_on(self, raw: Any) -> list[StreamPart]:
         """What comes out for one part of the graph's: the part, unless it is held back, after what was sent because of it."""
         event = convert_to_protocol_event(raw)
         await self._mux.apush(event)
@@ -127,25 +127,25 @@ class _Pipeline:
             passed.append(_from_event(event))
         return passed
 
-    async def close(self) -> list[Part]:
+    async def close(self) -> list[StreamPart]:
         """Ends the pipeline after a good run; gives what was sent at the end."""
         await self._mux.aclose()
         return self._take()
 
-    async def fail(self, error: BaseException) -> list[Part]:
+    async def fail(self, error: BaseException) -> list[StreamPart]:
         """Ends the pipeline after a failed run; gives what was sent at the end."""
         await self._mux.afail(error)
         return self._take()
 
-    def _take(self) -> list[Part]:
+    def _take(self) -> list[StreamPart]:
         parts = [_from_event(event) for event in self._passed if event["method"] != "lifecycle"]
         self._passed.clear()
         return parts
 
 
-def _from_event(event: Any) -> Part:
+def _from_event(event: Any) -> StreamPart:
     params = event["params"]
     method: str = event["method"]
     if method not in MODES and method != "debug" and not method.startswith("custom:"):
         method = f"custom:{method}"
-    return Part(method, tuple(params["namespace"]), params["data"], tuple(params.get("interrupts") or ()))
+    return StreamPart(method, tuple(params["namespace"]), params["data"], tuple(params.get("interrupts") or ()))

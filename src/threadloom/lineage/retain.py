@@ -15,8 +15,8 @@ class Node(NamedTuple):
     """A checkpoint, as far as keeping it is concerned. `stored` are the channels whose value it holds."""
 
     pos: int
-    ns: str
-    cid: str
+    namespace: str
+    checkpoint_id: str
     parent: str | None
     stored: Collection[str]
     meta: Mapping[str, Any]

@@ -31,7 +31,7 @@ PATIENCE = 5.0
 """Seconds that code may take to load once its files have changed again; then it is broken off."""
 
 
-class BrokenOff(KeyboardInterrupt):
+class LoadInterrupted(KeyboardInterrupt):
     """Raised inside code that is being loaded and hangs. As if by Ctrl-C, so that it is not taken for a fault of the code."""
 
 
@@ -140,10 +140,10 @@ class Reloader:
             read = await asyncio.to_thread(self._read)
             self._wanted = read
             settings, later = merge(self._server.settings, read)
-            afresh = process.Afresh(self._server.generation.settings, self._folders, changed)
+            afresh = process.ModuleReload(self._server.generation.settings, self._folders, changed)
             generation = await self._load(settings)
             await self._server.change(generation)
-        except BrokenOff:
+        except LoadInterrupted:
             assert afresh is not None
             afresh.put_back()
             log.warning("%s changed, but loading did not end; it is broken off, since there are newer changes", names)
@@ -203,15 +203,15 @@ class Reloader:
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
         while not (await asyncio.wait((waiting,), timeout=0.5))[0]:
             if self._told.is_set() and time.monotonic() - began > PATIENCE:
-                await self._break_off(thread, waiting)
+                await self._interrupt(thread, waiting)
         return await waiting
 
-    async def _break_off(self, thread: threading.Thread, waiting: "asyncio.Future[Generation]") -> None:
+    async def _interrupt(self, thread: threading.Thread, waiting: "asyncio.Future[Generation]") -> None:
         assert thread.ident is not None
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(BrokenOff))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(LoadInterrupted))
         if not (await asyncio.wait((waiting,), timeout=2))[0]:
             log.error("the code hangs where it cannot be broken off; only a RESTART of the server ends it")
-        raise BrokenOff
+        raise LoadInterrupted
 
     def _named(self, changed: Iterable[Path]) -> str:
         root = self._server.settings.root.resolve()

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from threadloom.services.assistants import AssistantService
+    from threadloom.services.cascade_delete import CascadeDeleteService
     from threadloom.services.copying import CopyService
     from threadloom.services.crons import CronService
-    from threadloom.services.erasing import EraseService
     from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
     from threadloom.services.protocol_commands import CommandService
@@ -26,7 +26,7 @@ class Services:
 
     threads: "ThreadService"
     copying: "CopyService"
-    erasing: "EraseService"
+    cascade_delete: "CascadeDeleteService"
     state: "StateService"
     runs: "RunService"
     starts: "RunStartService"

@@ -9,9 +9,9 @@ from threadloom.ids import new_id, parse_id
 from threadloom.services.a2a_card import agent_card
 from threadloom.services.a2a_input import answers, graph_input
 from threadloom.services.a2a_tasks import (
-    Asked,
-    Standing,
+    A2aRequest,
     TaskReader,
+    TaskSnapshot,
     artifacts_of,
     status_of,
     task_of,
@@ -24,17 +24,17 @@ from threadloom.services.a2a_wire import (
     TASK_NOT_FOUND,
     UNSUPPORTED,
     A2aError,
+    A2aMessage,
     Object,
-    Said,
     context_id,
     invalid,
     length,
     optional_text,
     said,
 )
-from threadloom.services.given import questions_of
+from threadloom.services.open_questions import questions_of
 from threadloom.services.requests import RunCreate, StateUpdate
-from threadloom.storage.tasks import GOES_ON, TaskQuery, TaskState
+from threadloom.storage.tasks import TASK_ID_KEY, TaskQuery, TaskState
 from threadloom.types import ACTIVE, Assistant, Caller, Event, Run, Thread
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class A2aService:
         try:
             return await self._services.assistants.get(caller, assistant_id)
         except ApiError as refused:
-            raise invalid(told(refused)) from refused
+            raise invalid(error_message(refused)) from refused
 
     async def card(self, caller: Caller, assistant: Assistant, base: str) -> Object:
         """The agent's card.
@@ -75,7 +75,7 @@ class A2aService:
 
     # --- messages ---
 
-    async def send(self, asked: Asked, params: Object) -> Awaitable[Object]:
+    async def send(self, asked: A2aRequest, params: Object) -> Awaitable[Object]:
         """Makes a run of a message. Awaiting the answer gives the task, when the run is over or at once, as was asked."""
         message = said(params.get("message"))
         asked, at_once = _configured(asked, params)
@@ -87,7 +87,7 @@ class A2aService:
         run, output = await _admitted(waiting, message.context_id)
         return self._sent(asked, task_id or task_of(run), run, output)
 
-    async def _sent(self, asked: Asked, task_id: str, run: Run, over: Awaitable[bytes] | None = None) -> Object:
+    async def _sent(self, asked: A2aRequest, task_id: str, run: Run, over: Awaitable[bytes] | None = None) -> Object:
         if over is None:
             standing = await self._tasks.standing(asked.caller, task_id, run)
         else:
@@ -95,7 +95,7 @@ class A2aService:
             standing = await self._ended(asked, task_id, run)
         return asked.shape(task_id).event(await self._tasks.task(asked, standing))
 
-    async def stream(self, asked: Asked, params: Object) -> AsyncGenerator[Object, None]:
+    async def stream(self, asked: A2aRequest, params: Object) -> AsyncGenerator[Object, None]:
         """Makes a run of a message, and gives what happens to the task until the run is over."""
         message = said(params.get("message"))
         asked, _ = _configured(asked, params)
@@ -108,7 +108,7 @@ class A2aService:
         first = shape.task(shape.status("submitted", run.created_at), history, [])
         return self._items(asked, task_id, run, first, events)
 
-    async def subscribe(self, asked: Asked, params: Object) -> AsyncGenerator[Object, None]:
+    async def subscribe(self, asked: A2aRequest, params: Object) -> AsyncGenerator[Object, None]:
         """What happens to a task from now on."""
         standing = await self._named(asked, params)
         if standing.state not in ("submitted", "working", "input-required"):
@@ -123,7 +123,7 @@ class A2aService:
         return self._items(asked, standing.task_id, run, first, events)
 
     async def _items(
-        self, asked: Asked, task_id: str, run: Run, first: Object, events: AsyncIterator[Sequence[Event]] | None
+        self, asked: A2aRequest, task_id: str, run: Run, first: Object, events: AsyncIterator[Sequence[Event]] | None
     ) -> AsyncGenerator[Object, None]:
         shape = asked.shape(task_id)
         try:
@@ -140,17 +140,19 @@ class A2aService:
             yield shape.artifact_event(artifact)
         yield shape.status_event(status_of(shape, standing, whole_error=True), final=True)
 
-    async def _ended(self, asked: Asked, task_id: str, run: Run) -> Standing:
+    async def _ended(self, asked: A2aRequest, task_id: str, run: Run) -> TaskSnapshot:
         """Where a task stands after its run; canceled when the run was rolled back and is gone."""
         try:
             run = await self._services.runs.get(asked.caller, run.thread_id, run.run_id)
         except NotFound:
-            return Standing(task_id=task_id, run=run, state="canceled")
+            return TaskSnapshot(task_id=task_id, run=run, state="canceled")
         return await self._tasks.standing(asked.caller, task_id, run)
 
     # --- the run of a message ---
 
-    async def _run_for(self, asked: Asked, message: Said, params: Object) -> tuple[str | None, str, RunCreate]:
+    async def _run_for(
+        self, asked: A2aRequest, message: A2aMessage, params: Object
+    ) -> tuple[str | None, str, RunCreate]:
         """The task that a message goes on with (None: a new one), its thread, and the run it asks for."""
         thread_id = message.context_id
         named = None
@@ -176,7 +178,7 @@ class A2aService:
             schema = await self._input_schema(asked.caller, asked.assistant)
             request.input = graph_input(message, schema)
             return None, thread_id or new_id(), request
-        request.metadata = {**metadata, GOES_ON: waiting}
+        request.metadata = {**metadata, TASK_ID_KEY: waiting}
         request.command = {"resume": answers(message, thread)}
         return waiting, thread.thread_id, request
 
@@ -188,7 +190,7 @@ class A2aService:
         except ApiError as refused:
             raise _no_thread(refused, thread_id) from refused
 
-    async def _waiting(self, asked: Asked, thread: Thread) -> str | None:
+    async def _waiting(self, asked: A2aRequest, thread: Thread) -> str | None:
         """The task of this agent that waits for an answer on a thread."""
         if thread.status != "interrupted" or not questions_of(thread):
             return None
@@ -206,13 +208,13 @@ class A2aService:
 
     # --- tasks ---
 
-    async def get(self, asked: Asked, params: Object) -> Object:
+    async def get(self, asked: A2aRequest, params: Object) -> Object:
         """A task."""
         asked = asked.limited(length(params.get("historyLength"), "historyLength"))
         standing = await self._named(asked, params)
-        return await self._tasks.task(asked, standing, told="Task completed successfully")
+        return await self._tasks.task(asked, standing, completed="Task completed successfully")
 
-    async def cancel(self, asked: Asked, params: Object) -> Object:
+    async def cancel(self, asked: A2aRequest, params: Object) -> Object:
         """Stops a task's run, or withdraws the question it waits with, and gives the task."""
         standing = await self._named(asked, params)
         run = standing.run
@@ -227,7 +229,7 @@ class A2aService:
             raise A2aError(NOT_CANCELABLE, f"Task {standing.task_id} has just gone on or ended") from over
         return await self._tasks.task(asked, await self._ended(asked, standing.task_id, run))
 
-    async def _withdraw(self, asked: Asked, standing: Standing) -> None:
+    async def _withdraw(self, asked: A2aRequest, standing: TaskSnapshot) -> None:
         """Takes back what a task asks, so that its context begins anew with the next message."""
         caller, run = asked.caller, standing.run
         thread = await self._thread(caller, run.thread_id)
@@ -235,7 +237,7 @@ class A2aService:
             await self._services.state.update(caller, run.thread_id, StateUpdate(values=None, as_node=THE_END))
         await self._services.runs.abandon(caller, run.thread_id, run.run_id)
 
-    async def search(self, asked: Asked, params: Object) -> Object:
+    async def search(self, asked: A2aRequest, params: Object) -> Object:
         """A page of the agent's tasks, the last changed first."""
         token = optional_text(params.get("pageToken"), "pageToken") or "0"
         if not (token.isascii() and token.isdigit() and len(token) <= 15):
@@ -259,14 +261,14 @@ class A2aService:
         more = str(following) if tasks and following < total else ""
         return {"tasks": tasks, "totalSize": total, "pageSize": len(tasks), "nextPageToken": more}
 
-    async def _named(self, asked: Asked, params: Object) -> Standing:
+    async def _named(self, asked: A2aRequest, params: Object) -> TaskSnapshot:
         """The task that `id` (and `contextId`) name."""
         task_id = optional_text(params.get("id"), "id")
         if task_id is None:
             raise invalid("id is required and must be a text")
         return await self._find(asked, task_id, context_id(params.get("contextId"), "contextId"))
 
-    async def _find(self, asked: Asked, task_id: str, context: str | None) -> Standing:
+    async def _find(self, asked: A2aRequest, task_id: str, context: str | None) -> TaskSnapshot:
         thread, _, run = task_id.partition(":")
         thread_id, run_id = parse_id(thread), parse_id(run)
         if thread_id and run_id and context in (None, thread_id):
@@ -279,7 +281,7 @@ class A2aService:
         raise A2aError(TASK_NOT_FOUND, f"Task {task_id!r:.100} not found")
 
 
-def _configured(asked: Asked, params: Object) -> tuple[Asked, bool]:
+def _configured(asked: A2aRequest, params: Object) -> tuple[A2aRequest, bool]:
     """What a message's configuration says: how much history, and whether to answer at once."""
     configuration = params.get("configuration") or {}
     if not isinstance(configuration, dict):
@@ -303,10 +305,10 @@ async def _admitted(made: Awaitable[Any], context: str | None) -> Any:
 
 def _no_thread(refused: ApiError, thread_id: str | None) -> A2aError:
     data = {"error_type": "thread_not_found"}
-    return invalid(told(refused), {"thread_id": thread_id, **data} if thread_id else data)
+    return invalid(error_message(refused), {"thread_id": thread_id, **data} if thread_id else data)
 
 
-def told(refused: ApiError) -> str:
+def error_message(refused: ApiError) -> str:
     """A refusal in words for the client."""
     return DENIED if refused.status == 403 else refused.detail
 

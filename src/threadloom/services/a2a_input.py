@@ -1,12 +1,12 @@
 """What a message becomes: a graph's input, or the answer to what a thread asks."""
 
-from threadloom.services.a2a_wire import Object, Said, invalid
-from threadloom.services.given import questions_of
+from threadloom.services.a2a_wire import A2aMessage, Object, invalid
 from threadloom.services.input_schema import fields, takes_messages
+from threadloom.services.open_questions import questions_of
 from threadloom.types import Thread
 
 
-def graph_input(message: Said, schema: Object | None) -> Object:
+def graph_input(message: A2aMessage, schema: Object | None) -> Object:
     """What a graph is given for a message: its data, merged, and text and files as a chat message.
 
     Raises:
@@ -25,7 +25,7 @@ def graph_input(message: Said, schema: Object | None) -> Object:
     return {**values, "messages": [*(before if isinstance(before, list) else []), chat]}
 
 
-def answers(message: Said, thread: Thread) -> Object:
+def answers(message: A2aMessage, thread: Thread) -> Object:
     """A message as answers to what a thread asks, by the ids of the questions.
 
     Raises:

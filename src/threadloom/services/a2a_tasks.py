@@ -7,8 +7,8 @@ import msgspec
 
 from threadloom.codec import from_json
 from threadloom.errors import NotFound
-from threadloom.services.a2a_wire import Object, Shape, data_part, derived, parts_of, text_part
-from threadloom.storage.tasks import GOES_ON, TaskState
+from threadloom.services.a2a_wire import Dialect, Object, data_part, derived, parts_of, text_part
+from threadloom.storage.tasks import TASK_ID_KEY, TaskState
 from threadloom.types import ACTIVE, Assistant, Caller, Event, Run, Thread
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ RUNS_KEPT = 100
 """Newest runs of a thread that are looked through: for the task that goes on, and for whose a message is."""
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class A2aRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks which agent, and how the answer is to look."""
 
     caller: Caller
@@ -30,16 +30,16 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope = "context"
     length: int | None = None
 
-    def shape(self, task_id: str) -> Shape:
+    def shape(self, task_id: str) -> Dialect:
         """How one task looks in the dialect asked for."""
-        return Shape(self.modern, task_id)
+        return Dialect(self.modern, task_id)
 
-    def limited(self, length: int | None) -> "Asked":
+    def limited(self, length: int | None) -> "A2aRequest":
         """The same with at most so many entries of history."""
         return msgspec.structs.replace(self, length=length)
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class TaskSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Where a task stands: its newest run, and what came of it."""
 
     task_id: str
@@ -57,7 +57,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 def task_of(run: Run) -> str:
     """The task that a run belongs to."""
-    named = run.metadata.get(GOES_ON)
+    named = run.metadata.get(TASK_ID_KEY)
     return named if isinstance(named, str) else f"{run.thread_id}:{run.run_id}"
 
 
@@ -67,20 +67,20 @@ class TaskReader:
     def __init__(self, services: "Services") -> None:
         self._services = services
 
-    async def standing(self, caller: Caller, task_id: str, run: Run) -> Standing:
+    async def standing(self, caller: Caller, task_id: str, run: Run) -> TaskSnapshot:
         """Where a task stands whose newest run is this one."""
         if run.status in ACTIVE:
-            return Standing(task_id=task_id, run=run, state="submitted" if run.status == "pending" else "working")
+            return TaskSnapshot(task_id=task_id, run=run, state="submitted" if run.status == "pending" else "working")
         output = from_json(await (await self._services.streams.join(caller, run.thread_id, run.run_id)))
         if run.status == "interrupted":
-            return Standing(task_id=task_id, run=run, state="canceled")
+            return TaskSnapshot(task_id=task_id, run=run, state="canceled")
         if run.status != "success":
             error = output.get("__error__") if isinstance(output, dict) else None
-            return Standing(task_id=task_id, run=run, state="failed", error=error or {})
+            return TaskSnapshot(task_id=task_id, run=run, state="failed", error=error or {})
         asks = isinstance(output, dict) and "__interrupt__" in output
-        return Standing(task_id=task_id, run=run, state="input-required" if asks else "completed", output=output)
+        return TaskSnapshot(task_id=task_id, run=run, state="input-required" if asks else "completed", output=output)
 
-    async def find(self, asked: Asked, thread_id: str, first_id: str) -> Standing | None:
+    async def find(self, asked: A2aRequest, thread_id: str, first_id: str) -> TaskSnapshot | None:
         """Where a task of this agent stands; None when there is no such task."""
         task_id = f"{thread_id}:{first_id}"
         caller = asked.caller
@@ -101,19 +101,19 @@ class TaskReader:
         return await self._services.runs.list(caller, thread_id, limit=RUNS_KEPT, offset=0, status=None)
 
     async def task(
-        self, asked: Asked, standing: Standing, *, artifacts: bool = True, told: str | None = None
+        self, asked: A2aRequest, standing: TaskSnapshot, *, artifacts: bool = True, completed: str | None = None
     ) -> Object:
         """The whole task.
 
         Args:
-            told: what its status says of a task that is completed.
+            completed: what its status says of a task that is completed.
         """
         shape = asked.shape(standing.task_id)
         history = await self._history(asked, standing, shape)
         made = artifacts_of(shape, asked.assistant, standing) if artifacts else None
-        return shape.task(status_of(shape, standing, completed=told), history, made)
+        return shape.task(status_of(shape, standing, completed=completed), history, made)
 
-    async def _history(self, asked: Asked, standing: Standing, shape: Shape) -> list[Object]:
+    async def _history(self, asked: A2aRequest, standing: TaskSnapshot, shape: Dialect) -> list[Object]:
         if asked.length == 0:
             return []
         run = standing.run
@@ -148,7 +148,9 @@ def _owners(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
                 yield message["id"], task_of(run)
 
 
-def _entries(shape: Shape, messages: Sequence[Object], owners: dict[str, str], only_of: str | None) -> Iterator[Object]:
+def _entries(
+    shape: Dialect, messages: Sequence[Object], owners: dict[str, str], only_of: str | None
+) -> Iterator[Object]:
     """Chat messages as entries of a history: an answer belongs to the task of the message before it."""
     owner = ""
     for message in messages:
@@ -171,7 +173,9 @@ def is_answer(message: Object) -> bool:
     return (message.get("type") or message.get("role")) in ("ai", "assistant", "AIMessageChunk")
 
 
-def status_of(shape: Shape, standing: Standing, *, completed: str | None = None, whole_error: bool = False) -> Object:
+def status_of(
+    shape: Dialect, standing: TaskSnapshot, *, completed: str | None = None, whole_error: bool = False
+) -> Object:
     """The status of a task.
 
     Args:
@@ -195,7 +199,7 @@ def status_of(shape: Shape, standing: Standing, *, completed: str | None = None,
     return shape.status(state, run.ended_at or run.updated_at, message)
 
 
-def artifacts_of(shape: Shape, assistant: Assistant, standing: Standing) -> list[Object]:
+def artifacts_of(shape: Dialect, assistant: Assistant, standing: TaskSnapshot) -> list[Object]:
     """What a task made: its answer, or its questions."""
     run_id = standing.run.run_id
     if standing.state == "input-required":
@@ -217,7 +221,7 @@ def _answer(output: Any) -> list[Object]:
     return [text_part(output)] if isinstance(output, str) else [data_part(output)]
 
 
-async def working(shape: Shape, batches: AsyncIterator[Sequence[Event]], clock_of: Run) -> AsyncIterator[Object]:
+async def working(shape: Dialect, batches: AsyncIterator[Sequence[Event]], clock_of: Run) -> AsyncIterator[Object]:
     """What a run says while it works, as items of a stream: each holds the whole text of a message so far."""
     said = None
     async for batch in batches:
@@ -227,8 +231,8 @@ async def working(shape: Shape, batches: AsyncIterator[Sequence[Event]], clock_o
             continue
         said = (message.get("id"), parts)
         at = batch[-1].ms * 1000 or clock_of.updated_at
-        told = shape.message("agent", parts, str(message.get("id")))
-        yield shape.status_event(shape.status("working", at, told), final=False)
+        update = shape.message("agent", parts, str(message.get("id")))
+        yield shape.status_event(shape.status("working", at, update), final=False)
 
 
 def _newest(batch: Sequence[Event]) -> Object | None:

@@ -1,6 +1,6 @@
 """The shapes of A2A: messages, parts, tasks and updates, in the dialects 0.3 and 1.0.
 
-Inside, parts are those of 0.3 (`{"kind": "text", …}`); `Shape` writes what a dialect wants.
+Inside, parts are those of 0.3 (`{"kind": "text", …}`); `Dialect` writes what a dialect wants.
 """
 
 import uuid
@@ -56,7 +56,7 @@ def _unfit(message: str) -> A2aError:
     return A2aError(CONTENT_TYPE, message)
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class A2aMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A client's message, checked. `parts` are those of 0.3."""
 
     message_id: str
@@ -85,7 +85,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
         return [_block(part) for part in shown]
 
 
-def said(raw: Any) -> Said:
+def said(raw: Any) -> A2aMessage:
     """A client's message of either dialect.
 
     Raises:
@@ -102,7 +102,7 @@ def said(raw: Any) -> Said:
     role = raw.get("role")
     if not isinstance(role, str) or role not in _ROLES:
         raise invalid(f"message.role is required and must be user or agent, not {role!r:.100}")
-    return Said(
+    return A2aMessage(
         message_id=message_id,
         role=_ROLES[role],
         parts=[_part(part, f"message.parts[{at}]") for at, part in enumerate(parts)],
@@ -227,7 +227,7 @@ def derived(run_id: str, what: str) -> str:
     return str(uuid.uuid5(uuid.UUID(run_id), what))
 
 
-class Shape:
+class Dialect:
     """How one task looks in a dialect.
 
     Args:

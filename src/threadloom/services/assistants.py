@@ -17,7 +17,7 @@ from threadloom.graphs.draw import AnyGraph, draw, parse_xray
 from threadloom.graphs.schema import input_schema, schemas, subgraphs
 from threadloom.ids import default_assistant_id, parse_id
 from threadloom.services.mirror import mirrored, patched
-from threadloom.services.permission import as_caller, both, metadata_left, seen, unreadable
+from threadloom.services.permission import and_, as_caller, handler_metadata, unreadable, visible
 from threadloom.services.requests import (
     AssistantCount,
     AssistantCreate,
@@ -38,7 +38,7 @@ log = logging.getLogger("threadloom.assistants")
 THREADS_AT_ONCE = 100
 
 
-class Graphs(Protocol):
+class ServedGraphs(Protocol):
     """What is needed of the registry of graphs (`graphs.registry`)."""
 
     def ids(self) -> Sequence[str]:
@@ -73,7 +73,7 @@ class AssistantService:
         storage: Storage,
         guard: Guard,
         clock: Clock,
-        graphs: Graphs,
+        graphs: ServedGraphs,
         delete_thread: Callable[[Caller, str], Awaitable[None]] | None = None,
     ) -> None:
         self._storage = storage
@@ -165,7 +165,7 @@ class AssistantService:
             description=request.description,
             config=config,
             context=context,
-            metadata=metadata_left(caller, value),
+            metadata=handler_metadata(caller, value),
         )
 
         async def work(tx: Tx) -> Assistant | None:
@@ -217,7 +217,7 @@ class AssistantService:
             "name": _or(request.name, None),
         }
         rule = await self._guard.ask(caller, "assistants", "update", value)
-        metadata = metadata_left(caller, value)
+        metadata = handler_metadata(caller, value)
 
         async def work(tx: Tx) -> Assistant:
             found = await self._existing(tx, assistant_id, rule)
@@ -263,7 +263,7 @@ class AssistantService:
     async def _delete_threads(self, caller: Caller, assistant_id: str, rule: Filter | None) -> None:
         """Deletes those of the threads that the caller may."""
         assert self._delete_thread is not None
-        rule = both(rule, await self._guard.ask(caller, "threads", "delete", _of(assistant_id)))
+        rule = and_(rule, await self._guard.ask(caller, "threads", "delete", _of(assistant_id)))
         metadata = {"assistant_id": assistant_id}
         query = ThreadQuery(where=rule, metadata=metadata, limit=THREADS_AT_ONCE, with_state=False)
         while threads := await self._storage.read(lambda tx: tx.threads.search(query)):
@@ -410,7 +410,7 @@ class AssistantService:
     async def _existing(self, tx: Tx, assistant_id: str, rule: Filter | None) -> Assistant:
         """An assistant that is about to be answered or changed; nobody else changes it meanwhile."""
         await tx.assistants.lock(assistant_id)
-        found = seen(await self._visible(tx, assistant_id), rule)
+        found = visible(await self._visible(tx, assistant_id), rule)
         if found is None:
             raise NotFound(f"Assistant {assistant_id} not found")
         return found
@@ -452,7 +452,7 @@ class AssistantService:
         where = await self._guard.ask(caller, "assistants", "search", value)
         return AssistantQuery(
             where=where,
-            metadata=metadata_left(caller, value) or None,
+            metadata=handler_metadata(caller, value) or None,
             graph_id=graph_id,
             name=_or(request.name, None),
             graphs=list(self._graphs.ids()),

@@ -6,15 +6,15 @@ Nothing else rests on two moments being comparable (decision 15): the order of a
 import logging
 from collections.abc import Callable
 
-from threadloom.clock import SECOND, Clock, Steps
+from threadloom.clock import SECOND, Clock, ClockStepDetector
 from threadloom.errors import StorageError
 from threadloom.services.crons import CronService
-from threadloom.services.webhooks.delivery import Webhooks
+from threadloom.services.webhooks.delivery import WebhookSender
 from threadloom.storage.base import Storage
 
 log = logging.getLogger("threadloom.clock")
 
-LOOK_SECONDS = 1.0
+POLL_INTERVAL_SECONDS = 1.0
 """How often is looked whether the clock was set."""
 
 AHEAD = 2 * SECOND
@@ -39,7 +39,7 @@ class ClockSteps:
         storage: Storage,
         clock: Clock,
         crons: Callable[[], CronService],
-        webhooks: Webhooks,
+        webhooks: WebhookSender,
         wake: Callable[[], None],
         patience: float = 0.0,
     ) -> None:
@@ -52,19 +52,19 @@ class ClockSteps:
 
     async def run(self) -> None:
         """Looks for ever. What was reckoned before the clock was set back while no server ran is looked for at once."""
-        steps = Steps(self._clock)
+        steps = ClockStepDetector(self._clock)
         back = True
         while True:
             if back:
                 try:
-                    await self.reckon()
+                    await self.recompute()
                     back = False
                 except StorageError:
                     log.exception("what waits for a moment could not be reckoned anew; trying again")
                 except Exception:
                     log.exception("what waits for a moment could not be reckoned anew")
                     back = False
-            await self._clock.sleep(LOOK_SECONDS)
+            await self._clock.sleep(POLL_INTERVAL_SECONDS)
             step = steps.look()
             if step:
                 log.warning("The clock was set %s by %.1f s", "back" if step < 0 else "forward", abs(step) / SECOND)
@@ -73,15 +73,15 @@ class ClockSteps:
                 if self.patience:
                     await self._clock.sleep(self.patience)
 
-    async def reckon(self) -> None:
+    async def recompute(self) -> None:
         """Reckons anew what was reckoned from moments that are yet to come.
 
         Raises:
             StorageError: the database refused; some may have been reckoned.
         """
         now = self._clock.now()
-        while await self._storage.write(lambda tx: tx.runs.delay_anew(now, AHEAD)):
+        while await self._storage.write(lambda tx: tx.runs.recompute_delays(now, AHEAD)):
             pass
-        await self._webhooks.due_anew(now, AHEAD)
+        await self._webhooks.recompute_due(now, AHEAD)
         await self._crons().set_back(now, AHEAD)
         self._wake()

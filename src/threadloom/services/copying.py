@@ -18,7 +18,7 @@ from threadloom.engine.states import thread_status
 from threadloom.engine.thread_record import show_state
 from threadloom.errors import Conflict, Invalid, NotFound
 from threadloom.ids import new_id
-from threadloom.services.permission import metadata_left, seen, thread_seen
+from threadloom.services.permission import handler_metadata, visible, visible_thread
 from threadloom.services.records import users_metadata
 from threadloom.services.requests import ThreadCopy
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
@@ -103,7 +103,7 @@ class CopyService:
             if isinstance(done, Thread):
                 return [await self._existing(caller, done, request, granted)]
             if done is not None:
-                return await self._settle(caller, done.threads) if done.unsettled else done.threads
+                return await self._finalize(caller, done.threads) if done.unsettled else done.threads
         raise Conflict("Conflict")
 
     async def _granted(
@@ -114,14 +114,14 @@ class CopyService:
         Raises:
             Conflict: there is no such thread that the caller may read.
         """
-        source = await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule))
+        source = await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule))
         if source is None:
             raise Conflict("Conflict")
         granted = _Granted(source.metadata, [], [])
         for target in targets:
             value = {"thread_id": target, "metadata": _metadata(source, request)}
             granted.rules.append(await self._guard.ask(caller, "threads", "create", value))
-            granted.metadata.append(metadata_left(caller, value))
+            granted.metadata.append(handler_metadata(caller, value))
         return granted
 
     async def _existing(
@@ -143,7 +143,7 @@ class CopyService:
         """Copies; gives a thread when one has the id, and None when what was granted holds no longer."""
         if order.given and (existing := await tx.threads.get(order.targets[0])) is not None:
             return existing
-        source = seen(await tx.threads.get(order.source, with_state=order.shown is None), order.rule)
+        source = visible(await tx.threads.get(order.source, with_state=order.shown is None), order.rule)
         if source is None:
             raise Conflict("Conflict")
         granted = order.granted
@@ -195,11 +195,11 @@ class CopyService:
         thread.error = source.error if source.status != "busy" else None
         thread.status = source.status
         if source.status == "busy":
-            # A checkpoint under a run nearly always has tasks to do; `_settle` looks, and shows its values.
+            # A checkpoint under a run nearly always has tasks to do; `_finalize` looks, and shows its values.
             thread.status = thread_status(active=0, has_next=newest is not None)
         return thread
 
-    async def _settle(self, caller: Caller, copies: list[Thread]) -> list[Thread]:
+    async def _finalize(self, caller: Caller, copies: list[Thread]) -> list[Thread]:
         """Lets copies of a busy thread show their newest state, which is the same of all: the source's record shows the one
         before the run."""
         [first, *_] = copies
@@ -221,8 +221,8 @@ class CopyService:
                 return await tx.threads.get(copy.thread_id)
             return None
 
-        settled = [await self._storage.write(functools.partial(work, copy)) for copy in copies]
-        return [now or copy for now, copy in zip(settled, copies, strict=True)]
+        finalized = [await self._storage.write(functools.partial(work, copy)) for copy in copies]
+        return [now or copy for now, copy in zip(finalized, copies, strict=True)]
 
     async def _state_at(self, caller: Caller, thread_id: str, at: str, rule: Filter | None) -> Snapshot:
         """What a thread showed at one of its checkpoints, before the tasks of that checkpoint had run.
@@ -231,7 +231,7 @@ class CopyService:
             Conflict: there is no such thread.
             NotFound: it has no such checkpoint.
         """
-        thread = await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule))
+        thread = await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule))
         if thread is None:
             raise Conflict("Conflict")
         if await self._storage.read(lambda tx: tx.lineage.get(thread_id, "", at)) is None:

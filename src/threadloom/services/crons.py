@@ -15,18 +15,18 @@ import msgspec
 from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
-from threadloom.auth.known import restored
+from threadloom.auth.run_users import restored
 from threadloom.auth.user import kept
 from threadloom.clock import Clock
-from threadloom.encryption.context import telling
+from threadloom.encryption.context import encryption_context
 from threadloom.engine.admission import Admitted
+from threadloom.error_payloads import error_payload
 from threadloom.errors import ApiError, BadRequest, Invalid, NotFound, StorageError
-from threadloom.faults import told
 from threadloom.ids import new_id
 from threadloom.services import schedule
-from threadloom.services.permission import metadata_left, seen, thread_seen, unreadable
+from threadloom.services.permission import handler_metadata, unreadable, visible, visible_thread
 from threadloom.services.requests import CronCount, CronCreate, CronPatch, CronSearch, RunCreate
-from threadloom.services.run_grant import Assistants
+from threadloom.services.run_grant import AssistantResolver
 from threadloom.services.run_start import RunStartService
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.crons import CronQuery
@@ -65,7 +65,7 @@ class CronService:
     """
 
     def __init__(
-        self, storage: Storage, guard: Guard, clock: Clock, starts: RunStartService, assistants: Assistants
+        self, storage: Storage, guard: Guard, clock: Clock, starts: RunStartService, assistants: AssistantResolver
     ) -> None:
         self._storage = storage
         self._guard = guard
@@ -119,7 +119,7 @@ class CronService:
             "metadata": dict(cron.metadata),
         }
         await self._guard.ask(caller, "crons", "create", value)
-        cron.metadata = metadata_left(caller, value)
+        cron.metadata = handler_metadata(caller, value)
         of_thread = None
         if thread_id is not None:
             about = {"thread_id": thread_id, "metadata": dict(cron.metadata)}
@@ -127,7 +127,7 @@ class CronService:
         of_assistant = await self._may_run(caller, request.assistant_id)
 
         async def work(tx: Tx) -> Cron:
-            if thread_id is not None and await thread_seen(tx, thread_id, of_thread) is None:
+            if thread_id is not None and await visible_thread(tx, thread_id, of_thread) is None:
                 raise NotFound(f"Thread with ID {thread_id} not found")
             try:
                 assistant = await self._assistants.resolve(tx, request.assistant_id)
@@ -177,7 +177,7 @@ class CronService:
             **({} if request.metadata is UNSET else {"metadata": dict(request.metadata or {})}),
         }
         rule = await self._guard.ask(caller, "crons", "update", value)
-        request = msgspec.structs.replace(request, metadata=metadata_left(caller, value))
+        request = msgspec.structs.replace(request, metadata=handler_metadata(caller, value))
         found = await self._storage.read(lambda tx: _existing(tx, cron_id, rule))
         await self._starts.check(found.thread_id, _run_request(_patched(found, request, body, now)))
 
@@ -242,7 +242,7 @@ class CronService:
             assistant_id=assistant_id,
             thread_id=_or(request.thread_id, None),
             enabled=_or(request.enabled, None),
-            metadata=metadata_left(caller, value) or None,
+            metadata=handler_metadata(caller, value) or None,
         )
 
     async def _may_run(self, caller: Caller, name: str) -> Filter | None:
@@ -277,7 +277,7 @@ class CronService:
         beyond = ""
         while True:
             found = await self._storage.read(
-                lambda tx: tx.crons.reckoned_after(now + ahead, beyond=beyond, limit=AT_ONCE)  # noqa: B023
+                lambda tx: tx.crons.scheduled_after(now + ahead, beyond=beyond, limit=AT_ONCE)  # noqa: B023
             )
             for cron in found:
                 expected, beyond = cron.next_run_date, cron.cron_id
@@ -310,7 +310,7 @@ class CronService:
                 await tx.crons.note(cron.cron_id, run_id=admitted.run.run_id, error=None)
                 return admitted
 
-            with telling(cron.encryption_context):
+            with encryption_context(cron.encryption_context):
                 admitted = await self._storage.write(work)
         except (StorageError, asyncio.CancelledError):
             raise  # nothing was written: it is still due
@@ -324,7 +324,7 @@ class CronService:
 
     async def _failed(self, cron: Cron, expected: int, following: int | None, now: int, error: Exception) -> None:
         """Writes down why a firing made no run, and lets it go."""
-        text = error.detail if isinstance(error, ApiError) else f"{told(error)['error']}: {text_of(error)}"
+        text = error.detail if isinstance(error, ApiError) else f"{error_payload(error)['error']}: {text_of(error)}"
         log.warning(
             "Cron %s made no run: %s", cron.cron_id, text, exc_info=None if isinstance(error, ApiError) else error
         )
@@ -378,7 +378,7 @@ def _maker(cron: Cron) -> Caller:
 
 
 async def _existing(tx: Tx, cron_id: str, rule: Filter | None) -> Cron:
-    found = seen(await tx.crons.get(cron_id), rule)
+    found = visible(await tx.crons.get(cron_id), rule)
     if found is None:
         raise NotFound("Not Found")
     return found

@@ -64,7 +64,7 @@ class DecodedEvent:
 
     @functools.cached_property
     def namespace(self) -> list[str]:
-        return msgspec.json.decode(self._data, type=_Place).namespace
+        return msgspec.json.decode(self._data, type=_Namespaced).namespace
 
 
 def is_below(prefix: tuple[str, ...], namespace: Sequence[str], depth: int | None) -> bool:
@@ -86,7 +86,7 @@ class _Custom(msgspec.Struct):
     data: _Named
 
 
-class _Place(msgspec.Struct):
+class _Namespaced(msgspec.Struct):
     namespace: list[str]
 
 

@@ -12,7 +12,7 @@ from threadloom.broker.base import Broker, EventsMissed, ReaderTooSlow, before_g
 from threadloom.codec import to_json
 from threadloom.errors import NotFound
 from threadloom.services.event_filter import EventFilter
-from threadloom.services.limits import Limits, Place
+from threadloom.services.limits import Limits, StreamSlot
 from threadloom.services.waiting import LONG_SILENCE
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
@@ -28,9 +28,9 @@ class EventFeed:
     `gap`: events that the reader asked for are no longer stored.
     """
 
-    def __init__(self, batches: AsyncGenerator[Sequence[Event], None], place: Place | None, *, gap: bool) -> None:
+    def __init__(self, batches: AsyncGenerator[Sequence[Event], None], slot: StreamSlot | None, *, gap: bool) -> None:
         self._batches = batches
-        self._place = place
+        self._slot = slot
         self.gap = gap
 
     def __aiter__(self) -> "EventFeed":
@@ -40,8 +40,8 @@ class EventFeed:
         return await self._batches.__anext__()
 
     async def aclose(self) -> None:
-        if self._place is not None:
-            self._place.close()
+        if self._slot is not None:
+            self._slot.close()
         await self._batches.aclose()
 
 
@@ -85,8 +85,8 @@ class EventStreamService:
         """
         rule = await self.may_read(caller, thread_id)
         floor = await self._storage.read(lambda tx: tx.events.floor(thread_id))
-        place = self.limits.open_stream(caller) if counts else None
-        return EventFeed(self._wanted(thread_id, wanted, rule), place, gap=0 < wanted.since < floor)
+        slot = self.limits.open_stream(caller) if counts else None
+        return EventFeed(self._wanted(thread_id, wanted, rule), slot, gap=0 < wanted.since < floor)
 
     async def newest(self, thread_id: str) -> int:
         """The number of the thread's newest event."""

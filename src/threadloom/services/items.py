@@ -11,7 +11,7 @@ from threadloom.auth.authorize import Guard
 from threadloom.codec import Fragment, to_json
 from threadloom.errors import ApiError, Invalid
 from threadloom.large import dump_json
-from threadloom.services.permission import left
+from threadloom.services.permission import handler_value
 from threadloom.services.requests import ItemNamespaces, ItemSearch
 from threadloom.services.responses import ItemResponse
 from threadloom.storage.items import conditions
@@ -74,7 +74,7 @@ class ItemService:
         """Stores a value in place of what was there. `ttl` in minutes; None is the configured one."""
         asked = {"namespace": tuple(namespace), "key": key, "value": value, "index": index, "ttl": ttl}
         await self._guard.ask(caller, "store", "put", asked)
-        place, key, value = _labels(asked), left(asked, "key", str), left(asked, "value", dict)
+        place, key, value = _labels(asked), handler_value(asked, "key", str), handler_value(asked, "value", dict)
         given = {} if asked.get("ttl") is None else {"ttl": asked["ttl"]}
         await _asked(self._store.aput(place, key, value, index=asked.get("index"), **given))
 
@@ -84,7 +84,7 @@ class ItemService:
         """The item as the API shows it, or None. `refresh_ttl` None is the configured one."""
         asked = {"namespace": tuple(namespace), "key": key, "refresh_ttl": refresh_ttl}
         await self._guard.ask(caller, "store", "get", asked)
-        place, key = _labels(asked), left(asked, "key", str)
+        place, key = _labels(asked), handler_value(asked, "key", str)
         item = await _asked(self._store.aget(place, key, refresh_ttl=asked.get("refresh_ttl")))
         return None if item is None else await _shown(item)
 
@@ -92,7 +92,7 @@ class ItemService:
         """Removes an item, if it is there."""
         asked = {"namespace": tuple(namespace), "key": key}
         await self._guard.ask(caller, "store", "delete", asked)
-        await _asked(self._store.adelete(_labels(asked), left(asked, "key", str)))
+        await _asked(self._store.adelete(_labels(asked), handler_value(asked, "key", str)))
 
     async def search(self, caller: Caller, request: ItemSearch) -> list[ItemResponse]:
         """A page of items as the API shows them, each with its score.
@@ -115,8 +115,8 @@ class ItemService:
                 _labels(asked),
                 query=asked.get("query"),
                 filter=asked.get("filter"),
-                limit=left(asked, "limit", int),
-                offset=left(asked, "offset", int),
+                limit=handler_value(asked, "limit", int),
+                offset=handler_value(asked, "offset", int),
                 refresh_ttl=asked.get("refresh_ttl"),
             )
         )
@@ -138,8 +138,8 @@ class ItemService:
                 prefix=None if asked.get("namespace") is None else _labels(asked) or None,
                 suffix=asked.get("suffix"),
                 max_depth=asked.get("max_depth"),
-                limit=left(asked, "limit", int),
-                offset=left(asked, "offset", int),
+                limit=handler_value(asked, "limit", int),
+                offset=handler_value(asked, "offset", int),
             )
         )
         return [list(namespace) for namespace in found]
@@ -153,7 +153,7 @@ def _labels(asked: dict[str, Any]) -> tuple[str, ...]:
     """
     labels = asked.get("namespace")
     if not isinstance(labels, tuple | list) or not all(isinstance(label, str) for label in labels):
-        labels = left({}, "namespace", tuple)
+        labels = handler_value({}, "namespace", tuple)
     return tuple(labels)
 
 

@@ -20,19 +20,19 @@ class Limits:
         told_apart: whether users are known (auth).
     """
 
-    def __init__(self, settings: LimitSettings, *, told_apart: bool = False) -> None:
-        self.obey(settings, told_apart=told_apart)
+    def __init__(self, settings: LimitSettings, *, per_user: bool = False) -> None:
+        self.apply_settings(settings, per_user=per_user)
         self._streams: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def obey(self, settings: LimitSettings, *, told_apart: bool) -> None:
+    def apply_settings(self, settings: LimitSettings, *, per_user: bool) -> None:
         """Follows these settings from now on."""
         self._settings = settings
-        self._told_apart = told_apart
+        self._per_user = per_user
 
     def _most(self, caller: Caller, setting: int | None) -> int | None:
         """What a setting means for a caller; None: any number."""
-        return None if self._told_apart and caller.trusted and not caller.user_id else setting
+        return None if self._per_user and caller.trusted and not caller.user_id else setting
 
     async def admit_run(self, tx: Tx, caller: Caller, thread_id: str, strategy: MultitaskStrategy) -> None:
         """Lets a run be made on a thread. Those that it is to replace there do not count.
@@ -49,7 +49,7 @@ class Limits:
                 f"You have {most} runs that have not ended, and may not have more (threadloom.limits.runs_per_user)"
             )
 
-    def open_stream(self, caller: Caller) -> "Place":
+    def open_stream(self, caller: Caller) -> "StreamSlot":
         """Lets a stream be opened; the place is to be given back when it is closed.
 
         Raises:
@@ -62,7 +62,7 @@ class Limits:
                     f"You have {most} open streams, and may not have more (threadloom.limits.streams_per_user)"
                 )
             self._streams[user] += 1
-        return Place(self, user)
+        return StreamSlot(self, user)
 
     def _leave(self, user: str) -> None:
         with self._lock:
@@ -71,7 +71,7 @@ class Limits:
                 del self._streams[user]
 
 
-class Place:
+class StreamSlot:
     """A place among a user's open streams, until it is closed or nobody holds it any more."""
 
     def __init__(self, limits: Limits, user: str) -> None:

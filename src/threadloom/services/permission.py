@@ -26,19 +26,19 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-def seen(record: R | None, rule: Filter | None) -> R | None:
+def visible(record: R | None, rule: Filter | None) -> R | None:
     """The record, if it is there and the rule permits it: what may not be seen is absent."""
     return record if record is not None and permits(rule, record.metadata) else None
 
 
-async def thread_seen(tx: Tx, thread_id: str, rule: Filter | None) -> Thread | None:
+async def visible_thread(tx: Tx, thread_id: str, rule: Filter | None) -> Thread | None:
     """The record of a thread without its state, if it is there and the rule permits it."""
-    return seen(await tx.threads.get(thread_id, with_state=False), rule)
+    return visible(await tx.threads.get(thread_id, with_state=False), rule)
 
 
 async def known_thread(tx: Tx, thread_id: str, rule: Filter | None) -> Thread:
-    """The record of a thread without its state. Raises NotFound where `thread_seen` gives None."""
-    thread = await thread_seen(tx, thread_id, rule)
+    """The record of a thread without its state. Raises NotFound where `visible_thread` gives None."""
+    thread = await visible_thread(tx, thread_id, rule)
     if thread is None:
         raise NotFound(f"Thread with ID {thread_id} not found")
     return thread
@@ -55,7 +55,7 @@ async def known_run(tx: Tx, thread_id: str, run_id: str, rule: Filter | None) ->
 
 async def any_known_run(tx: Tx, thread_id: str | None, run_ids: Sequence[str], rule: Filter | None) -> bool:
     """Whether one of these runs is on the thread, as far as the caller may see it."""
-    if thread_id is None or await thread_seen(tx, thread_id, rule) is None:
+    if thread_id is None or await visible_thread(tx, thread_id, rule) is None:
         return False
     runs = [await tx.runs.get(run_id) for run_id in run_ids]
     return any(run is not None and run.thread_id == thread_id for run in runs)
@@ -75,14 +75,14 @@ def unreadable(rule: Filter | None) -> Iterator[None]:
             raise
 
 
-def both(one: Filter | None, other: Filter | None) -> Filter | None:
+def and_(one: Filter | None, other: Filter | None) -> Filter | None:
     """The rule that holds where both do."""
     if one is None or other is None:
         return other if one is None else one
     return one if one == other else AllOf([one, other])
 
 
-def left(value: Mapping[str, Any], name: str, kind: type[T]) -> T:
+def handler_value(value: Mapping[str, Any], name: str, kind: type[T]) -> T:
     """What a handler left of an entry of its value.
 
     Raises:
@@ -95,12 +95,12 @@ def left(value: Mapping[str, Any], name: str, kind: type[T]) -> T:
     return found
 
 
-def metadata_left(caller: Caller, value: Mapping[str, Any]) -> dict[str, Any]:
+def handler_metadata(caller: Caller, value: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata that a handler left, as it will come back from where it is stored."""
     metadata = value.get("metadata")
     if metadata is None:
         return {}
-    metadata = left(value, "metadata", dict)
+    metadata = handler_value(value, "metadata", dict)
     if caller.user is None:
         return metadata
     plain: dict[str, Any] = from_json(to_json(metadata))

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from threadloom.auth.user import User
 from threadloom.errors import Invalid, NotFound
-from threadloom.graphs.priority import Assign
+from threadloom.graphs.priority import PriorityFunction
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_grant import Grant
 from threadloom.services.run_request import new_thread_metadata
@@ -14,7 +14,7 @@ from threadloom.storage.filters import permits
 from threadloom.types import Assistant, Caller, Thread
 
 
-class Assistants(Protocol):
+class PriorityAssistants(Protocol):
     """What is needed of the assistants service."""
 
     def resolve(self, tx: Tx, assistant: str) -> Awaitable[Assistant]:
@@ -34,7 +34,7 @@ class Priorities:
         assign: the function; None: all runs are as urgent.
     """
 
-    def __init__(self, *, storage: Storage, assistants: Assistants, assign: Assign | None) -> None:
+    def __init__(self, *, storage: Storage, assistants: PriorityAssistants, assign: PriorityFunction | None) -> None:
         self._storage = storage
         self._assistants = assistants
         self._assign = assign
@@ -75,7 +75,7 @@ class Priorities:
                 return None
             if thread is not None and not permits(grant.thread, thread.metadata):
                 return None
-            request = grant.asked(request)
+            request = grant.applied_to(request)
         return await self._assign(
             user=User("", is_authenticated=False) if caller.user is None else caller.user,
             permissions=caller.permissions,

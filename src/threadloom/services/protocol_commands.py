@@ -12,7 +12,7 @@ from threadloom.errors import ApiError, Invalid, NotFound
 from threadloom.ids import new_id
 from threadloom.services.event_filter import read_filter
 from threadloom.services.event_stream import readable
-from threadloom.services.given import questions_of
+from threadloom.services.open_questions import questions_of
 from threadloom.services.protocol_params import (
     Command,
     Params,
@@ -32,7 +32,7 @@ from threadloom.services.protocol_tree import tree
 from threadloom.services.requests import RunCreate, bounds
 from threadloom.services.requests.bounds import check_count
 from threadloom.services.requests.common import StreamMode
-from threadloom.services.run_grant import Assistants
+from threadloom.services.run_grant import AssistantResolver
 from threadloom.services.run_start import Prepared, RunStartService
 from threadloom.services.state import StateService
 from threadloom.storage.base import Storage, Tx
@@ -50,7 +50,7 @@ Prepare = Callable[[Tx], Awaitable[None]]
 """Fills in what a run's request takes from its thread; raises `Refused` when there can be no such run."""
 
 
-class Done(msgspec.Struct):
+class CommandResult(msgspec.Struct):
     """The result of a command, and the number of the last event that was told before it took effect."""
 
     result: dict[str, Any]
@@ -61,14 +61,20 @@ class CommandService:
     """What a client of the v2 protocol can ask for beside events."""
 
     def __init__(
-        self, *, storage: Storage, guard: Guard, starts: RunStartService, assistants: Assistants, state: StateService
+        self,
+        *,
+        storage: Storage,
+        guard: Guard,
+        starts: RunStartService,
+        assistants: AssistantResolver,
+        state: StateService,
     ) -> None:
         self._storage = storage
         self._guard = guard
         self._starts = starts
         self._assistants = assistants
         self._state = state
-        self._methods: dict[str, Callable[[Caller, str, Params], Awaitable[Done]]] = {
+        self._methods: dict[str, Callable[[Caller, str, Params], Awaitable[CommandResult]]] = {
             "run.start": self._start,
             "input.respond": self._respond,
             "agent.getTree": self._tree,
@@ -78,7 +84,7 @@ class CommandService:
             "subscription.reconnect": self._reconnect,
         }
 
-    async def execute(self, caller: Caller, thread_id: str, command: Command) -> Done:
+    async def execute(self, caller: Caller, thread_id: str, command: Command) -> CommandResult:
         """Carries out one command.
 
         Raises:
@@ -96,7 +102,7 @@ class CommandService:
 
     # --- runs ---
 
-    async def _start(self, caller: Caller, thread_id: str, params: Params) -> Done:
+    async def _start(self, caller: Caller, thread_id: str, params: Params) -> CommandResult:
         request = _request(params, text(params, "assistant_id"))
         given = params.get("input")
         forks = bool((request.config.get("configurable") or {}).get("checkpoint_id"))
@@ -110,7 +116,7 @@ class CommandService:
 
         return await self._run(caller, thread_id, request, prepare, told=True)
 
-    async def _respond(self, caller: Caller, thread_id: str, params: Params) -> Done:
+    async def _respond(self, caller: Caller, thread_id: str, params: Params) -> CommandResult:
         answers = answers_of(params)
         request = _request(params, "")
         request.command = {**command_of(params), "resume": answers}
@@ -129,7 +135,9 @@ class CommandService:
 
         return await self._run(caller, thread_id, request, prepare, told=False)
 
-    async def _run(self, caller: Caller, thread_id: str, request: RunCreate, prepare: Prepare, *, told: bool) -> Done:
+    async def _run(
+        self, caller: Caller, thread_id: str, request: RunCreate, prepare: Prepare, *, told: bool
+    ) -> CommandResult:
         rule = await self._reading(caller, thread_id)
         await self._starts.check(thread_id, request)
         for _ in range(ATTEMPTS):
@@ -152,7 +160,7 @@ class CommandService:
             if done is not None:
                 admitted, seq = done
                 self._starts.admitted(admitted)
-                return Done({"run_id": admitted.run.run_id} if told else {}, seq)
+                return CommandResult({"run_id": admitted.run.run_id} if told else {}, seq)
         raise Refused("unknown_error", "The thread changes too fast")
 
     async def _admit(self, tx: Tx, thread_id: str, prepared: Prepared) -> tuple[Admitted, int]:
@@ -163,8 +171,8 @@ class CommandService:
         except (NotFound, Invalid) as error:
             raise invalid(f"assistant_id: {error.detail}") from error
         configurable = request.config.get("configurable") or {}
-        checkpoint_id, ns = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns") or ""
-        if checkpoint_id and await tx.lineage.get(thread_id, ns, checkpoint_id) is None:
+        checkpoint_id, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns") or ""
+        if checkpoint_id and await tx.lineage.get(thread_id, namespace, checkpoint_id) is None:
             raise invalid(f"config.configurable.checkpoint_id: there is no checkpoint {checkpoint_id}")
         seq = await tx.events.last_channel_seq(thread_id)
         return await self._starts.admit(tx, prepared), seq
@@ -183,7 +191,7 @@ class CommandService:
 
     # --- looking ---
 
-    async def _tree(self, caller: Caller, thread_id: str, params: Params) -> Done:
+    async def _tree(self, caller: Caller, thread_id: str, params: Params) -> CommandResult:
         run_id = params.get("run_id")
         if run_id is not None and not isinstance(run_id, str):
             raise invalid("run_id must be a string")
@@ -198,9 +206,9 @@ class CommandService:
         found, seq = await self._storage.read(work, heavy=True)
         if found is None:
             raise Refused("no_such_run", "No run of this thread has told of its agents")
-        return Done({"tree": found}, seq)
+        return CommandResult({"tree": found}, seq)
 
-    async def _get_state(self, caller: Caller, thread_id: str, params: Params) -> Done:
+    async def _get_state(self, caller: Caller, thread_id: str, params: Params) -> CommandResult:
         keys = params.get("keys")
         if keys is not None and (not isinstance(keys, list) or not all(isinstance(key, str) for key in keys)):
             raise invalid("keys must be an array of strings")
@@ -223,20 +231,20 @@ class CommandService:
         result: dict[str, Any] = {"values": values}
         if place.get("checkpoint_id"):
             result["checkpoint"] = {"id": place["checkpoint_id"], "ns": place.get("checkpoint_ns", "")}
-        return Done(result, seq)
+        return CommandResult(result, seq)
 
     # --- subscriptions: they belong to a web socket; without one there is nothing to do ---
 
-    async def _subscribe(self, caller: Caller, thread_id: str, params: Params) -> Done:
+    async def _subscribe(self, caller: Caller, thread_id: str, params: Params) -> CommandResult:
         read_filter(params)
         await self._seen(thread_id, await self._reading(caller, thread_id))
         return await self._noted(thread_id, {"subscription_id": new_id(), "replayed_events": 0})
 
-    async def _unsubscribe(self, caller: Caller, thread_id: str, params: Params) -> Done:
+    async def _unsubscribe(self, caller: Caller, thread_id: str, params: Params) -> CommandResult:
         subscription_id = text(params, "subscription_id")
         raise Refused("no_such_subscription", f"There is no subscription {subscription_id:.100}")
 
-    async def _reconnect(self, caller: Caller, thread_id: str, params: Params) -> Done:
+    async def _reconnect(self, caller: Caller, thread_id: str, params: Params) -> CommandResult:
         raise Refused("no_such_run", "Only a web socket can be reconnected")
 
     async def _reading(self, caller: Caller, thread_id: str) -> Filter | None:
@@ -265,8 +273,8 @@ class CommandService:
         if rule is not None or also is not None:
             await self._storage.read(work)
 
-    async def _noted(self, thread_id: str, result: dict[str, Any]) -> Done:
-        return Done(result, await self._storage.read(lambda tx: tx.events.last_channel_seq(thread_id)))
+    async def _noted(self, thread_id: str, result: dict[str, Any]) -> CommandResult:
+        return CommandResult(result, await self._storage.read(lambda tx: tx.events.last_channel_seq(thread_id)))
 
 
 def _request(params: Params, assistant_id: str) -> RunCreate:

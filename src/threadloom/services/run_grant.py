@@ -10,7 +10,7 @@ from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
 from threadloom.errors import NotFound
 from threadloom.ids import new_id
-from threadloom.services.permission import both, left, metadata_left, thread_seen
+from threadloom.services.permission import and_, handler_metadata, handler_value, visible_thread
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_request import NO_THREAD, SERVERS, new_run, new_thread
 from threadloom.storage.base import Storage, Tx
@@ -18,7 +18,7 @@ from threadloom.storage.filters import Filter
 from threadloom.types import Assistant, Caller, Run, Thread, Ttl
 
 
-class Assistants(Protocol):
+class AssistantResolver(Protocol):
     """What is needed of the assistants service."""
 
     async def resolve(self, tx: Tx, assistant: str) -> Assistant:
@@ -66,7 +66,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     asks_for_threads: bool
     new_thread: dict[str, Any] | None = None
 
-    def asked(self, request: RunCreate) -> RunCreate:
+    def applied_to(self, request: RunCreate) -> RunCreate:
         """The request with the metadata that handlers left."""
         return msgspec.structs.replace(request, metadata=self.metadata)
 
@@ -79,14 +79,14 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         temporary = run.kwargs["temporary"]
         _apply(self.before, self.after, run.kwargs)
         run.kwargs.setdefault("config", {})
-        config = left(run.kwargs, "config", dict)
+        config = handler_value(run.kwargs, "config", dict)
         config.setdefault("configurable", {})
-        config["configurable"] = {**left(config, "configurable", dict), **servers}
+        config["configurable"] = {**handler_value(config, "configurable", dict), **servers}
         config.setdefault("metadata", {})
-        left(config, "metadata", dict)
+        handler_value(config, "metadata", dict)
         run.kwargs["temporary"] = temporary
         run.kwargs.setdefault("stream_mode", ["values"])
-        left(run.kwargs, "stream_mode", list)
+        handler_value(run.kwargs, "stream_mode", list)
 
 
 def made_thread(
@@ -113,7 +113,7 @@ def made_thread(
     return new_thread(thread_id, request, assistant, now, priority=priority, ttl=ttl)
 
 
-class Granting:
+class RunAuthorizer:
     """Asks handlers whether a run may be made.
 
     Args:
@@ -122,7 +122,7 @@ class Granting:
     """
 
     def __init__(
-        self, *, storage: Storage, guard: Guard, assistants: Assistants, clock: Clock, asks_for_threads: bool
+        self, *, storage: Storage, guard: Guard, assistants: AssistantResolver, clock: Clock, asks_for_threads: bool
     ) -> None:
         self._asks_for_threads = asks_for_threads
         self._storage = storage
@@ -178,15 +178,15 @@ class Granting:
         reading = None
         if watched:
             reading = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id or own_thread})
-        metadata = metadata_left(caller, value)
+        metadata = handler_metadata(caller, value)
         new_thread = None
-        if self._asks_for_threads and await self._makes_thread(thread_id, request, both(of_thread, reading)):
+        if self._asks_for_threads and await self._makes_thread(thread_id, request, and_(of_thread, reading)):
             new_thread = await self._new_thread(caller, thread_id or own_thread, metadata)
         return Grant(
             run_id=run_id,
             metadata=metadata,
             before=before,
-            after=left(value, "kwargs", dict),
+            after=handler_value(value, "kwargs", dict),
             thread=of_thread,
             reading=reading,
             assistant=of_assistant,
@@ -201,13 +201,13 @@ class Granting:
             return request.on_completion != "delete"
         if request.if_not_exists != "create":
             return False
-        return await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None
+        return await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule)) is None
 
     async def _new_thread(self, caller: Caller, thread_id: str, metadata: dict[str, Any]) -> dict[str, Any]:
         """The metadata of a thread that the caller may make. Raises `Denied` as the handler of `threads.create` does."""
         value = {"thread_id": thread_id, "metadata": copy.deepcopy(metadata), "if_exists": "do_nothing"}
         await self._guard.ask(caller, "threads", "create", value)
-        return metadata_left(caller, value)
+        return handler_metadata(caller, value)
 
     async def _known(self, assistant_id: str, tx: Tx) -> Assistant | None:
         try:

@@ -112,7 +112,7 @@ def new_run(
         **_without(caller.headers, CHECKPOINT_KEYS),
         **_without(assistant.config.get("configurable", {}), CHECKPOINT_KEYS),
         **context,
-        **_place(request),
+        **_checkpoint_fields(request),
         "run_id": run_id,
         "thread_id": thread.thread_id,
         "graph_id": assistant.graph_id,
@@ -207,11 +207,11 @@ def _said_config(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
 
 def checkpoint_of(request: RunCreate) -> tuple[str, str | None]:
     """Namespace and id of the checkpoint that a run is to start from; no id means the newest."""
-    place = _place(request)
+    place = _checkpoint_fields(request)
     return place.get("checkpoint_ns", ""), place.get("checkpoint_id")
 
 
-def _place(request: RunCreate) -> dict[str, Any]:
+def _checkpoint_fields(request: RunCreate) -> dict[str, Any]:
     """Where in the thread's history to start: `checkpoint_id`, `checkpoint` or the same keys in `configurable`."""
     place: dict[str, Any] = {}
     configurable = request.config.get("configurable") or {}

@@ -16,20 +16,20 @@ from typing import Protocol
 import msgspec
 
 from threadloom.auth.authorize import Guard
-from threadloom.auth.known import RunUsers
+from threadloom.auth.run_users import RunUsers
 from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.engine.admission import Admitted, Starter, admit
-from threadloom.engine.events import Numbers, closing
+from threadloom.engine.events import EventIds, closing
 from threadloom.errors import Denied, NotFound
-from threadloom.graphs.priority import Assign
+from threadloom.graphs.priority import PriorityFunction
 from threadloom.ids import new_id
 from threadloom.large import is_heavy
-from threadloom.services.given import note_given
 from threadloom.services.limits import Limits
+from threadloom.services.open_questions import note_given
 from threadloom.services.priorities import Priorities
 from threadloom.services.requests import RunCreate
-from threadloom.services.run_grant import Assistants, Grant, Granting, made_thread
+from threadloom.services.run_grant import AssistantResolver, Grant, RunAuthorizer, made_thread
 from threadloom.services.run_request import NO_THREAD, check_context, check_stateless, checkpoint_of, new_run, tie
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import permits
@@ -83,7 +83,7 @@ class RunStartService:
         keep: seconds that events of a run are kept after its end.
         assign: the user's priority function, if there is one.
         new_ttl: gives the time to live of a thread that a run makes, from the moment it is made.
-        asks_for_threads: see `Granting`.
+        asks_for_threads: see `RunAuthorizer`.
     """
 
     def __init__(
@@ -94,13 +94,13 @@ class RunStartService:
         users: RunUsers,
         broker: Broker,
         clock: Clock,
-        numbers: Numbers,
-        assistants: Assistants,
+        numbers: EventIds,
+        assistants: AssistantResolver,
         webhooks: UrlCheck,
         starter: Starter,
         limits: Limits,
         keep: float,
-        assign: Assign | None = None,
+        assign: PriorityFunction | None = None,
         new_ttl: Callable[[int], Ttl | None] = lambda now: None,
         asks_for_threads: bool = True,
     ) -> None:
@@ -115,7 +115,7 @@ class RunStartService:
         self._limits = limits
         self._keep = int(keep * SECOND)
         self._new_ttl = new_ttl
-        self._granting = Granting(
+        self._run_authorizer = RunAuthorizer(
             storage=storage, guard=guard, assistants=assistants, clock=clock, asks_for_threads=asks_for_threads
         )
         self._priorities = Priorities(storage=storage, assistants=assistants, assign=assign)
@@ -168,7 +168,7 @@ class RunStartService:
 
     def asks(self, caller: Caller) -> bool:
         """Whether `ask` asks anybody about this caller's runs."""
-        return self._granting.needed(caller) or self._priorities.needed
+        return self._run_authorizer.needed(caller) or self._priorities.needed
 
     async def ask(
         self,
@@ -189,7 +189,7 @@ class RunStartService:
             ApiError: the priority function failed.
         """
         own = new_id()
-        grant = await self._granting.grant(caller, thread_id, request, own_thread=own, watched=watched)
+        grant = await self._run_authorizer.grant(caller, thread_id, request, own_thread=own, watched=watched)
         priority = await self._priorities.of(caller, thread_id, request, grant=grant, cron_id=cron_id)
         return Prepared(
             caller=caller,
@@ -240,12 +240,12 @@ class RunStartService:
             Denied: the caller needs a grant and has none.
         """
         caller, grant = prepared.caller, prepared.grant
-        if grant is None and self._granting.needed(caller):
+        if grant is None and self._run_authorizer.needed(caller):
             raise Denied(403, "Forbidden")
         assistant = await self._assistants.resolve(tx, prepared.request.assistant_id)
         if grant is not None and not permits(grant.assistant, assistant.metadata):
             raise NotFound(NO_THREAD)
-        request = prepared.request if grant is None else grant.asked(prepared.request)
+        request = prepared.request if grant is None else grant.applied_to(prepared.request)
         await self._limits.admit_run(tx, caller, prepared.thread_id or "", request.multitask_strategy)
         thread = await self._thread(tx, prepared, request, assistant)
         namespace, checkpoint_id = checkpoint_of(request)
@@ -324,12 +324,12 @@ class RunStartService:
         for run in admitted.ended:
             publish_never_started(self._broker, self._numbers, run)
         if admitted.claimed is not None:
-            self._starter.begin(admitted.claimed)
+            self._starter.start_run(admitted.claimed)
         else:
             self._broker.wake()
 
 
-def publish_never_started(broker: Broker, numbers: Numbers, run: Run) -> None:
+def publish_never_started(broker: Broker, numbers: EventIds, run: Run) -> None:
     """Tells the readers of a run that was stopped in the queue that it is over."""
     broker.publish([closing(run.thread_id, run.run_id, "interrupted", numbers)])
     if run.kwargs.get("event_streaming"):  # an event without a number makes them look at what is stored

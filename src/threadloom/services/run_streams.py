@@ -9,12 +9,12 @@ from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker, EventsLost, EventsMissed, Follower, before_gone
 from threadloom.codec import to_json
 from threadloom.encryption.cipher import UndecipherableError
-from threadloom.engine.events import Numbers, closing
+from threadloom.engine.events import EventIds, closing
 from threadloom.errors import ApiError, NotFound, StorageError, Unavailable
 from threadloom.services.limits import Limits
-from threadloom.services.log_place import NEVER, LogPlace, from_now, missed_by
-from threadloom.services.opened_stream import EventStream
-from threadloom.services.permission import thread_seen
+from threadloom.services.log_cursor import NEVER, LogCursor, from_now, missed_events
+from threadloom.services.open_stream import OpenStream
+from threadloom.services.permission import visible_thread
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
@@ -27,7 +27,7 @@ from threadloom.services.stream_selection import (
     of_thread,
     place_after,
 )
-from threadloom.services.waiting import LONG_SILENCE, end_heard, heard_of
+from threadloom.services.waiting import LONG_SILENCE, next_events, wait_for_end
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.types import ACTIVE, CHECKPOINT_MARK, SYSTEM, Caller, Event, Outcome, Run
@@ -51,7 +51,7 @@ class RunStreamService:
         storage: Storage,
         guard: Guard,
         broker: Broker,
-        numbers: Numbers,
+        numbers: EventIds,
         starts: RunStartService,
         runs: RunService,
         outputs: RunOutputs,
@@ -72,21 +72,21 @@ class RunStreamService:
 
     async def stream(
         self, caller: Caller, thread_id: str | None, request: RunCreate, *, namespaces: Sequence[str] = ()
-    ) -> tuple[Run, EventStream]:
+    ) -> tuple[Run, OpenStream]:
         """Makes a run and follows it from its first event. Raises as `RunService.create`.
 
         Args:
             namespaces: as `join_stream`.
         """
         wanted = self._selection(None, namespaces)
-        place = self._limits.open_stream(caller)
+        slot = self._limits.open_stream(caller)
         try:
             run, follower = await self._make(caller, thread_id, request, events=True)
         except BaseException:
-            place.close()
+            slot.close()
             raise
         batches = self._follow(run, follower, wanted, cancel=request.on_disconnect == "cancel", fresh=True)
-        return run, EventStream(batches, place, follower, ids=request.stream_resumable)
+        return run, OpenStream(batches, slot, follower, ids=request.stream_resumable)
 
     async def wait(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, Awaitable[bytes]]:
         """Makes a run; awaiting the second part gives its output as JSON. Raises as `RunService.create`."""
@@ -134,7 +134,7 @@ class RunStreamService:
         last_event_id: str | None = None,
         checkpoint_id: str | None = None,
         cancel_on_disconnect: bool = False,
-    ) -> EventStream:
+    ) -> OpenStream:
         """Follows a run from now on, or, when it is resumable, from after `last_event_id` (`-`, `-1`, `0`: from its start; a text
         that is no id: from now on).
 
@@ -154,7 +154,7 @@ class RunStreamService:
         resumable = bool(run and run.kwargs.get("resumable")) or outcome is not None
         if checkpoint_id and after in (None, FROM_THE_START):
             after = await self._after_checkpoint(run_id, checkpoint_id)
-        place = self._limits.open_stream(caller)
+        slot = self._limits.open_stream(caller)
         follower = None
         if run is None or run.status not in ACTIVE:
             batches = self._ended(run_id, after, wanted, run or outcome)
@@ -164,24 +164,24 @@ class RunStreamService:
         else:
             now = await from_now(self._storage, run) if resumable else None
             follower = await self._broker.follow(run.thread_id)
-            batches = self._follow(run, follower, wanted, cancel=cancel_on_disconnect, place=now)
-        return EventStream(batches, place, follower, ids=resumable)
+            batches = self._follow(run, follower, wanted, cancel=cancel_on_disconnect, cursor=now)
+        return OpenStream(batches, slot, follower, ids=resumable)
 
     async def thread_stream(
         self, caller: Caller, thread_id: str, *, modes: Set[str], last_event_id: str | None = None
-    ) -> EventStream:
+    ) -> OpenStream:
         """Follows all runs of a thread until the reader leaves; stored events after `last_event_id` come first.
 
         Raises:
             NotFound: there is no such thread.
         """
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
-        if await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None:
+        if await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule)) is None:
             raise NotFound("Thread not found")
-        place = self._limits.open_stream(caller)
+        slot = self._limits.open_stream(caller)
         follower = await self._broker.follow(thread_id)
         batches = self._all(thread_id, follower, place_after(last_event_id), modes, rule)
-        return EventStream(batches, place, follower, ids=True)
+        return OpenStream(batches, slot, follower, ids=True)
 
     # --- how the batches come ---
 
@@ -192,7 +192,7 @@ class RunStreamService:
         wanted: Selection,
         *,
         cancel: bool = False,
-        place: LogPlace | None = None,
+        cursor: LogCursor | None = None,
         fresh: bool = False,
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Events of a run from a place on (None: from now on) until its last. Unless it is `fresh`, it may have ended before the
@@ -201,13 +201,13 @@ class RunStreamService:
         Raises:
             EventsMissed: some of its events are gone for good.
         """
-        place = place or LogPlace(seq=NEVER if fresh else None)
+        cursor = cursor or LogCursor(seq=NEVER if fresh else None)
         ended = False
         try:
             if not fresh and await self._is_over(run.run_id):
                 ended, told = True, False
-                while place.seq is not None and (missed := await missed_by(self._storage, run, place)):
-                    place.move(missed[-1])
+                while cursor.seq is not None and (missed := await missed_events(self._storage, run, cursor)):
+                    cursor.move(missed[-1])
                     told = any(event.last for event in missed)
                     if shown := wanted.of(missed):
                         yield shown
@@ -215,8 +215,8 @@ class RunStreamService:
                     yield shown
                 return
             while not ended:
-                events = await self._heard(run, follower, place)
-                place.move(events[-1])
+                events = await self._next_events(run, follower, cursor)
+                cursor.move(events[-1])
                 ended = any(event.last for event in events)
                 if shown := wanted.of(events):
                     yield shown
@@ -226,9 +226,9 @@ class RunStreamService:
         finally:
             follower.close()
             if cancel and not ended:
-                await self._hang_up(run)
+                await self._on_disconnect(run)
 
-    async def _heard(self, run: Run, follower: Follower, place: LogPlace) -> Sequence[Event]:
+    async def _next_events(self, run: Run, follower: Follower, cursor: LogCursor) -> Sequence[Event]:
         """What a follower of a run hears next. What it missed is read where it is stored: a worker may die after it stored
         something and before it told, and the next one goes on after that; or it told the end to nobody.
 
@@ -238,20 +238,20 @@ class RunStreamService:
         stored = bool(run.kwargs.get("resumable")) and not run.kwargs.get("event_streaming")
         over = False
         while True:
-            if place.behind:
-                if events := await missed_by(self._storage, run, place):
+            if cursor.behind:
+                if events := await missed_events(self._storage, run, cursor):
                     return events
-                place.behind = False
+                cursor.behind = False
             try:
-                events = await heard_of(follower, run.run_id, place.after)
+                events = await next_events(follower, run.run_id, cursor.after)
             except EventsMissed:
                 if not stored:
                     raise
-                place.behind = True
+                cursor.behind = True
                 continue
-            whole = not stored or (events and place.comes_before(events[0]))
-            if not whole and (missed := await missed_by(self._storage, run, place)):
-                place.behind = not events or missed[-1].seq < events[-1].seq
+            whole = not stored or (events and cursor.comes_before(events[0]))
+            if not whole and (missed := await missed_events(self._storage, run, cursor)):
+                cursor.behind = not events or missed[-1].seq < events[-1].seq
                 return missed
             if events:
                 return events
@@ -263,10 +263,10 @@ class RunStreamService:
         self, run: Run, follower: Follower, after: tuple[int, int], wanted: Selection, cancel: bool
     ) -> AsyncGenerator[Sequence[Event], None]:
         """Stored events after an id, then live ones. The follower was there first, so nothing falls between."""
-        place = LogPlace(after=after, seq=NEVER)
+        cursor = LogCursor(after=after, seq=NEVER)
         try:
             async for batch in self._stored(run.run_id, after):
-                place.move(batch[-1])
+                cursor.move(batch[-1])
                 if shown := wanted.of(batch):
                     yield shown
                 if batch[-1].last:
@@ -276,9 +276,9 @@ class RunStreamService:
         except BaseException:
             follower.close()
             if cancel:
-                await self._hang_up(run)
+                await self._on_disconnect(run)
             raise
-        live = self._follow(run, follower, wanted, cancel=cancel, place=place)
+        live = self._follow(run, follower, wanted, cancel=cancel, cursor=cursor)
         try:
             async for batch in live:
                 yield batch
@@ -338,7 +338,7 @@ class RunStreamService:
     ) -> AsyncGenerator[Sequence[Event], None]:
         """All events of a thread. With a rule, only as long as the thread fits it: another one may get its id."""
         last = (0, 0)
-        place = LogPlace()
+        cursor = LogCursor()
         running: set[str] = set()
         try:
             while after is not None:
@@ -346,27 +346,27 @@ class RunStreamService:
                 batch = await self._storage.read(lambda tx: tx.events.of_thread(thread_id, after=since))  # noqa: B023
                 if not batch:
                     break
-                if not await self._still_seen(thread_id, rule):
+                if not await self._still_visible(thread_id, rule):
                     return
                 after = last = (batch[-1].ms, batch[-1].n)
-                place.move(batch[-1])
+                cursor.move(batch[-1])
                 if wanted := of_thread(batch, modes):
                     yield wanted
             while True:
                 heard = await follower.next(LONG_SILENCE)
                 if not heard:
-                    if await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is None:
+                    if await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule)) is None:
                         return
                     heard = await self._ends(thread_id, running)
                 heard, gone = before_gone(heard)
                 events = [event for event in heard if (event.ms, event.n) > last]
                 if stored := [event for event in events if event.seq]:
-                    if not place.comes_before(stored[0]):
-                        events = [*await self._between(thread_id, place, stored[0]), *events]
-                    place.move(stored[-1])
+                    if not cursor.comes_before(stored[0]):
+                        events = [*await self._between(thread_id, cursor, stored[0]), *events]
+                    cursor.move(stored[-1])
                 running.update(event.run_id for event in events)
                 running.difference_update([event.run_id for event in events if event.last])
-                if not await self._still_seen(thread_id, rule):
+                if not await self._still_visible(thread_id, rule):
                     return
                 if wanted := of_thread(events, modes):
                     yield wanted
@@ -375,10 +375,10 @@ class RunStreamService:
         finally:
             follower.close()
 
-    async def _between(self, thread_id: str, place: LogPlace, event: Event) -> list[Event]:
+    async def _between(self, thread_id: str, cursor: LogCursor, event: Event) -> list[Event]:
         """What is stored of a thread between a place and an event, and was told to nobody."""
         found: list[Event] = []
-        after = place.after
+        after = cursor.after
         while page := await self._storage.read(lambda tx: tx.events.of_thread(thread_id, after=after)):  # noqa: B023
             found += [one for one in page if one.seq < event.seq]
             if page[-1].seq >= event.seq:
@@ -391,11 +391,11 @@ class RunStreamService:
         try:
             ended = not fresh and await self._is_over(run.run_id)
             while not ended:
-                ended = await end_heard(follower, run.run_id) or await self._is_over(run.run_id)
+                ended = await wait_for_end(follower, run.run_id) or await self._is_over(run.run_id)
         finally:
             follower.close()
             if cancel and not ended:
-                await self._hang_up(run)
+                await self._on_disconnect(run)
         return await self._output_of(run.run_id)
 
     async def _output_of(self, run_id: str) -> bytes:
@@ -421,7 +421,7 @@ class RunStreamService:
             if await self._is_over(run_id)
         ]
 
-    async def _hang_up(self, run: Run) -> None:
+    async def _on_disconnect(self, run: Run) -> None:
         try:
             await self._runs.cancel(SYSTEM, run.thread_id, run.run_id)
         except ApiError:
@@ -441,8 +441,8 @@ class RunStreamService:
                 raise Unavailable(f"{error}; the run goes on when there is room again: join it then") from error
         return over
 
-    async def _still_seen(self, thread_id: str, rule: Filter | None) -> bool:
-        return rule is None or await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is not None
+    async def _still_visible(self, thread_id: str, rule: Filter | None) -> bool:
+        return rule is None or await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule)) is not None
 
     async def _find(self, caller: Caller, thread_id: str | None, run_id: str) -> tuple[Run | None, Outcome | None]:
         rule = None
@@ -459,7 +459,7 @@ class RunStreamService:
             if found is not None and thread_id not in (None, found.thread_id):
                 found = None
             kept_alone = run is None and found is not None
-            if thread_id and rule and not kept_alone and await thread_seen(tx, thread_id, rule) is None:
+            if thread_id and rule and not kept_alone and await visible_thread(tx, thread_id, rule) is None:
                 raise NotFound("Thread not found")
             if found is None:
                 raise RunNotFound("Run not found")

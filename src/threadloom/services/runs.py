@@ -5,19 +5,19 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
 from threadloom.auth.authorize import Guard
-from threadloom.auth.known import RunUsers
+from threadloom.auth.run_users import RunUsers
 from threadloom.broker.base import Broker
 from threadloom.clock import SECOND, Clock
 from threadloom.engine.admission import end_pending
-from threadloom.engine.events import Numbers
-from threadloom.engine.known import known_state, read_state
+from threadloom.engine.events import EventIds
 from threadloom.engine.removal import discard_thread, remove_run
+from threadloom.engine.run_config import known_state, read_state
 from threadloom.engine.thread_record import show_state, show_stopped, status_now
 from threadloom.errors import Conflict, NotFound
-from threadloom.graphs.registry import Graphs
-from threadloom.services.permission import any_known_run, both, known_run, known_thread, thread_seen
+from threadloom.graphs.registry import GraphRegistry
+from threadloom.services.permission import and_, any_known_run, known_run, known_thread, visible_thread
 from threadloom.services.run_start import publish_never_started
-from threadloom.services.waiting import end_heard
+from threadloom.services.waiting import wait_for_end
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
 from threadloom.storage.tasks import Task, TaskQuery
@@ -53,8 +53,8 @@ class RunService:
         users: RunUsers,
         broker: Broker,
         clock: Clock,
-        numbers: Numbers,
-        graphs: Graphs,
+        numbers: EventIds,
+        graphs: GraphRegistry,
         keep: float,
     ) -> None:
         self._keep = int(keep * SECOND)
@@ -87,7 +87,7 @@ class RunService:
         self, caller: Caller, thread_id: str, *, limit: int, offset: int, status: RunStatus | None
     ) -> list[Run]:
         """The runs of a thread, newest first. Raises NotFound for an unknown thread."""
-        rule = both(
+        rule = and_(
             await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
             await self._guard.ask(caller, "threads", "search", {"thread_id": thread_id, "metadata": {}}),
         )
@@ -133,7 +133,7 @@ class RunService:
                 run = await tx.runs.get(run_id)
                 if run is None or run.thread_id != thread_id:
                     raise NotFound(NOTHING_TO_CANCEL)
-                if rule is not None and await thread_seen(tx, thread_id, rule) is None:
+                if rule is not None and await visible_thread(tx, thread_id, rule) is None:
                     raise NotFound(NOTHING_TO_CANCEL)
                 if run.status not in ACTIVE:
                     raise NotFound(NOTHING_MATCHES)
@@ -146,7 +146,7 @@ class RunService:
                 await self._rest(run)
                 return
             self._broker.cancel(run_id)
-            while wait and not await end_heard(follower, run_id):
+            while wait and not await wait_for_end(follower, run_id):
                 still = await self._storage.read(lambda tx: tx.runs.get(run_id))
                 wait = still is not None and still.status in ACTIVE
         finally:
@@ -201,7 +201,7 @@ class RunService:
         async def work(tx: Tx) -> tuple[list[tuple[Run, bool]], int, int]:
             stopped, looked, done, last = list[tuple[Run, bool]](), 0, 0, after
             for thread_id in reversed(rest):
-                if rule is None or await thread_seen(tx, thread_id, rule) is not None:
+                if rule is None or await visible_thread(tx, thread_id, rule) is not None:
                     page = await tx.runs.active(thread_id, after=last, limit=RUNS_AT_ONCE - looked)
                     for run in page:
                         if run.run_id in run_ids if run_ids is not None else status in (run.status, "all"):
@@ -229,7 +229,7 @@ class RunService:
         rule = await self._may_stop(caller, thread_id, "interrupt", run_ids=[run_id], status=None)
 
         async def work(tx: Tx) -> None:
-            if await thread_seen(tx, thread_id, rule) is None:
+            if await visible_thread(tx, thread_id, rule) is None:
                 raise NotFound(NOTHING_TO_CANCEL)
             run = await tx.runs.get(run_id)
             if run is None or run.thread_id != thread_id or run.status != "success":

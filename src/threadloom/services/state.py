@@ -12,10 +12,10 @@ from msgspec import UNSET
 from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker
 from threadloom.codec import contains, to_json
-from threadloom.engine.events import Numbers
+from threadloom.engine.events import EventIds
 from threadloom.engine.snapshot import shown
-from threadloom.graphs.reading import read_history, read_state
-from threadloom.services.permission import both, thread_seen
+from threadloom.graphs.read_state import read_history, read_state
+from threadloom.services.permission import and_, visible_thread
 from threadloom.services.requests import HistoryQuery, StateUpdate
 from threadloom.services.responses import StateWrittenResponse, TaskResponse, ThreadStateResponse
 from threadloom.services.state_update import StateWriter
@@ -25,7 +25,7 @@ from threadloom.storage.base import Storage
 from threadloom.types import Caller, Event, Thread
 from threadloom.usercode import repr_of
 
-PLACE = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+CHECKPOINT_FIELDS = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
 """What a checkpoint is told by, in this order."""
 
 PAGE = 100
@@ -46,7 +46,7 @@ class StateService:
         storage: Storage,
         guard: Guard,
         broker: Broker,
-        numbers: Numbers,
+        numbers: EventIds,
         graphs: ThreadGraphs,
         writer: StateWriter,
         tell_thread: bool = True,
@@ -77,7 +77,7 @@ class StateService:
         graph_id = graph_of(thread)
         if graph_id is None:
             return selected(_empty(), select)
-        place = _place(checkpoint)
+        place = _checkpoint_fields(checkpoint)
         config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             snapshot = await read_state(graph, shown(config), subgraphs=subgraphs)
@@ -104,7 +104,7 @@ class StateService:
         named = wanted.pop("thread_id", UNSET)
         if graph_id is None or query.limit < 1 or (named is not UNSET and not contains(thread_id, named)):
             return []
-        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **_place(query.checkpoint)}}
+        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **_checkpoint_fields(query.checkpoint)}}
         select = query.select if isinstance(query.select, list) else None
         states: list[dict[str, Any]] = []
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
@@ -119,7 +119,7 @@ class StateService:
 
     async def update(self, caller: Caller, thread_id: str, request: StateUpdate) -> StateWrittenResponse:
         """Writes to the state, and shows it to who follows the thread; gives the checkpoint made. See `StateWriter.update`."""
-        rule = both(
+        rule = and_(
             await self._guard.ask(caller, "threads", "update", {"thread_id": thread_id}),
             await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
         )
@@ -135,7 +135,7 @@ class StateService:
 
     async def _thread(self, caller: Caller, thread_id: str) -> Thread:
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
-        thread = await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule))
+        thread = await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule))
         if thread is None:
             raise missing(thread_id)
         return thread
@@ -178,7 +178,7 @@ def _checkpoint(config: Mapping[str, Any] | None, thread_id: str, tell_thread: b
     if config is None:
         return None
     configurable = config["configurable"]
-    place = {key: configurable[key] for key in PLACE if configurable.get(key) is not None}
+    place = {key: configurable[key] for key in CHECKPOINT_FIELDS if configurable.get(key) is not None}
     place.pop("thread_id", None)
     return {"thread_id": thread_id, **place} if tell_thread else place
 
@@ -211,7 +211,7 @@ async def _pages(
             return
 
 
-def _place(checkpoint: Mapping[str, Any] | None) -> dict[str, str]:
+def _checkpoint_fields(checkpoint: Mapping[str, Any] | None) -> dict[str, str]:
     """The checkpoint that a client names; its `thread_id` is ignored, `""` is the latest."""
     named = checkpoint or {}
     return {key: named[key] for key in ("checkpoint_ns", "checkpoint_id") if named.get(key)}

@@ -18,9 +18,9 @@ from threadloom.engine.snapshot import Snapshot, thread_state
 from threadloom.engine.thread_record import show_state
 from threadloom.errors import BadRequest, Conflict, NotFound, StaleRefsError, ThreadloomError
 from threadloom.graphs.commands import command_fields
-from threadloom.graphs.reading import mended, read_state
+from threadloom.graphs.read_state import read_state, repaired
 from threadloom.services import requests
-from threadloom.services.permission import seen, thread_seen
+from threadloom.services.permission import visible, visible_thread
 from threadloom.services.requests import NodeUpdate, Superstep
 from threadloom.services.responses import StateWrittenResponse
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
@@ -132,7 +132,9 @@ class StateWriter:
         async with self._locks.hold(thread_id):
             for _ in range(ATTEMPTS):
                 thread = (
-                    seen(new, rule) if new else await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule))
+                    visible(new, rule)
+                    if new
+                    else await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule))
                 )
                 if thread is None:
                     raise missing(thread_id)
@@ -183,7 +185,7 @@ class StateWriter:
                 raise taken(thread_id)
             current = thread
         else:
-            found = await thread_seen(tx, thread_id, rule)
+            found = await visible_thread(tx, thread_id, rule)
             if found is None:
                 raise missing(thread_id)
             current = found
@@ -216,7 +218,7 @@ async def _updated(graph: Graph, config: dict[str, Any], steps: Sequence[Sequenc
     except ThreadloomError:
         raise
     except Exception:
-        usable = await mended(graph, config)
+        usable = await repaired(graph, config)
         if usable is None:
             raise
         made = await usable[0].abulk_update_state(usable[1], steps)
@@ -251,9 +253,9 @@ async def _find(graph: Graph, configurable: Mapping[str, Any]) -> None:
         BadRequest: the graph has no such inner graph.
         NotFound: the thread has no such checkpoint.
     """
-    ns = str(configurable["checkpoint_ns"])
-    if ns:
-        names = "|".join(part.split(":")[0] for part in ns.split("|") if not part.isdigit())
+    namespace = str(configurable["checkpoint_ns"])
+    if namespace:
+        names = "|".join(part.split(":")[0] for part in namespace.split("|") if not part.isdigit())
         found = [name async for name, _ in graph.aget_subgraphs(namespace=names, recurse=True)]
         if not found:
             raise BadRequest(f"Subgraph {names} not found")

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-from threadloom.graphs.registry import Graphs
+from threadloom.graphs.registry import GraphRegistry
 from threadloom.services.permission import as_caller
 from threadloom.storage.base import Storage
 from threadloom.types import Caller, Thread
@@ -24,7 +24,7 @@ def graph_of(thread: Thread) -> str | None:
 class ThreadGraphs:
     """Opens the graph of a thread as the thread's last run had it."""
 
-    def __init__(self, *, storage: Storage, graphs: Graphs) -> None:
+    def __init__(self, *, storage: Storage, graphs: GraphRegistry) -> None:
         self._storage = storage
         self._graphs = graphs
 

@@ -9,12 +9,12 @@ from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
 from threadloom.clock import MINUTE, Clock
-from threadloom.config.settings import ThreadTtl as TtlSettings
+from threadloom.config.settings import ThreadTtlSettings as TtlSettings
 from threadloom.engine.removal import remove_thread
 from threadloom.errors import ApiError, Conflict, NotFound
 from threadloom.ids import new_id
 from threadloom.services.extract import extracted, parse_path
-from threadloom.services.permission import both, metadata_left, seen, thread_seen
+from threadloom.services.permission import and_, handler_metadata, visible, visible_thread
 from threadloom.services.records import users_metadata
 from threadloom.services.requests import (
     Superstep,
@@ -116,11 +116,11 @@ class ThreadService:
         thread_id = request.thread_id if request.thread_id is not UNSET else new_id()
         value = {"thread_id": thread_id, "metadata": dict(request.metadata), "if_exists": request.if_exists}
         if request.ttl is not UNSET:
-            value["ttl"] = _told_ttl(request.ttl)
+            value["ttl"] = _ttl_fields(request.ttl)
         rule = await self._guard.ask(caller, "threads", "create", value)
         changes = None
         if request.supersteps:
-            changes = both(
+            changes = and_(
                 await self._guard.ask(caller, "threads", "update", {"thread_id": thread_id}),
                 await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
             )
@@ -129,7 +129,7 @@ class ThreadService:
             created_at=now,
             updated_at=now,
             state_updated_at=now,
-            metadata=users_metadata(metadata_left(caller, value)),
+            metadata=users_metadata(handler_metadata(caller, value)),
             ttl=self._new_ttl(request.ttl, now),
         )
 
@@ -151,7 +151,7 @@ class ThreadService:
     async def get(self, caller: Caller, thread_id: str) -> Thread:
         """Raises NotFound for an unknown thread."""
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
-        thread = seen(await self._storage.read(lambda tx: tx.threads.get(thread_id)), rule)
+        thread = visible(await self._storage.read(lambda tx: tx.threads.get(thread_id)), rule)
         if thread is None:
             raise missing(thread_id)
         return thread
@@ -165,10 +165,10 @@ class ThreadService:
         """
         value = {"thread_id": thread_id, "metadata": {} if request.metadata is UNSET else dict(request.metadata)}
         rule = await self._guard.ask(caller, "threads", "update", value)
-        metadata = users_metadata(metadata_left(caller, value))
+        metadata = users_metadata(handler_metadata(caller, value))
 
         async def work(tx: Tx) -> Thread | None:
-            thread = seen(await tx.threads.get(thread_id), rule)
+            thread = visible(await tx.threads.get(thread_id), rule)
             if thread is None:
                 return None
             now = max(self._clock.now(), thread.updated_at + 1)
@@ -255,7 +255,7 @@ class ThreadService:
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
 
         async def work(tx: Tx) -> ThreadStorageResponse | None:
-            if await thread_seen(tx, thread_id, rule) is None:
+            if await visible_thread(tx, thread_id, rule) is None:
                 return None
             usage = await tx.lineage.usage(thread_id)
             channels = {
@@ -315,7 +315,7 @@ class ThreadService:
             "offset": offset,
         }
         where = await self._guard.ask(caller, "threads", "search", value)
-        metadata = metadata_left(caller, value)
+        metadata = handler_metadata(caller, value)
         return ThreadQuery(where=where, metadata=metadata or None, values=value["values"] or None, status=status)
 
     def _new_ttl(self, asked: Any, now: int) -> Ttl | None:
@@ -357,7 +357,7 @@ async def keep_latest(tx: Tx, thread_id: str) -> bool:
     return True
 
 
-def _told_ttl(asked: ThreadTtl) -> dict[str, Any]:
+def _ttl_fields(asked: ThreadTtl) -> dict[str, Any]:
     """A time to live as handlers see it."""
     return {"strategy": asked.strategy, **({} if asked.ttl is UNSET else {"ttl": asked.ttl})}
 

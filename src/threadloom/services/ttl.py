@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from threadloom.clock import Clock
-from threadloom.config.settings import ThreadTtl
+from threadloom.config.settings import ThreadTtlSettings
 from threadloom.engine.removal import remove_thread
 from threadloom.services.threads import keep_latest, new_ttl
 from threadloom.storage.base import Storage, Tx
@@ -21,7 +21,9 @@ class ThreadSweeper:
         gone: is told the id of each thread that was deleted.
     """
 
-    def __init__(self, *, storage: Storage, clock: Clock, settings: ThreadTtl, gone: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, storage: Storage, clock: Clock, settings: ThreadTtlSettings, gone: Callable[[str], None]
+    ) -> None:
         self._gone = gone
         self._storage = storage
         self._clock = clock

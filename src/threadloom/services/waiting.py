@@ -13,7 +13,7 @@ LONG_SILENCE = 15.0
 """The same for readers of a whole thread, where silence is the rule."""
 
 
-async def heard_of(follower: Follower, run_id: str, after: tuple[int, int] = (0, 0)) -> Sequence[Event]:
+async def next_events(follower: Follower, run_id: str, after: tuple[int, int] = (0, 0)) -> Sequence[Event]:
     """The next events of a run whose `(ms, n)` is greater than `after`; none when nothing came for SILENCE seconds.
 
     Raises:
@@ -34,9 +34,9 @@ async def heard_of(follower: Follower, run_id: str, after: tuple[int, int] = (0,
             return events
 
 
-async def end_heard(follower: Follower, run_id: str) -> bool:
+async def wait_for_end(follower: Follower, run_id: str) -> bool:
     """Waits for the last event of a run. False when it is time to look whether the run has ended."""
     try:
-        return any(event.last for event in await heard_of(follower, run_id))
+        return any(event.last for event in await next_events(follower, run_id))
     except EventsMissed:
         return False

@@ -56,17 +56,17 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "assistants": ("assistant_id",),
     "assistant_versions": ("assistant_id", "version"),
     "crons": ("cron_id",),
-    "items": ("ns", "key"),
+    "items": ("namespace", "key"),
 }
 """What the rows are found by; those of `states` by any of the threads that show them."""
 
 STORED_AS: Mapping[Column, tuple[str, str]] = {
-    "checkpoints.body": ("cks", "body"),
-    "checkpoints.metadata": ("cks", "meta"),
+    "checkpoints.body": ("checkpoints", "body"),
+    "checkpoints.metadata": ("checkpoints", "meta"),
 }
 """Table and column, where the names are not those."""
 
-TYPES: Mapping[Column, str] = {"checkpoints.body": "btype", "blobs.data": "type", "writes.data": "type"}
+TYPES: Mapping[Column, str] = {"checkpoints.body": "body_type", "blobs.data": "type", "writes.data": "type"}
 """The columns of the types."""
 
 UNTYPED = "''"

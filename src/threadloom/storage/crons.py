@@ -74,7 +74,7 @@ class Crons(Protocol):
         """
         ...
 
-    async def reckoned_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
+    async def scheduled_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
         """Returns enabled crons with a `next_run_date` that were fired or changed after a moment (microseconds),
         ordered by id.
 

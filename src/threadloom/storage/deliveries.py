@@ -82,7 +82,7 @@ class Deliveries(Protocol):
         """
         ...
 
-    async def due_anew(self, now: int, ahead: int, until: int) -> None:
+    async def recompute_due(self, now: int, ahead: int, until: int) -> None:
         """Corrects dates after the clock was set back. Pending deliveries whose date was computed from a moment more
         than `ahead` microseconds after `now` become due now; claims that end more than `ahead` after `until` end at
         `until`.
@@ -97,7 +97,7 @@ class Deliveries(Protocol):
         """Removes the deliveries of a thread, as `delete_of_run` does."""
         ...
 
-    async def drop_expired(self, now: int) -> int:
+    async def delete_expired(self, now: int) -> int:
         """Removes deliveries that expired at or before `now` and are not pending. Returns how many."""
         ...
 

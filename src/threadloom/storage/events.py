@@ -83,11 +83,11 @@ class Events(Protocol):
         """
         ...
 
-    async def drop_of_run(self, run_id: str) -> None:
+    async def delete_of_run(self, run_id: str) -> None:
         """Removes all events of a run."""
         ...
 
-    async def drop_expired(self, now: int) -> int:
+    async def delete_expired(self, now: int) -> int:
         """Removes events that expired before `now` (microseconds). Returns how many."""
         ...
 

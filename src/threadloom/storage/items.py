@@ -63,7 +63,7 @@ class Items(Protocol):
         """Returns an item, or None."""
         ...
 
-    async def refresh(self, places: Sequence[tuple[tuple[str, ...], str]], now: int) -> None:
+    async def refresh(self, item_keys: Sequence[tuple[tuple[str, ...], str]], now: int) -> None:
         """Restarts the time to live of items from `now`. Those without one, or that are gone, are left alone.
 
         Args:
@@ -99,9 +99,9 @@ def encode(namespace: tuple[str, ...]) -> bytes:
     return b"".join(label.encode() + b"\0" for label in namespace)
 
 
-def decode(ns: bytes) -> tuple[str, ...]:
+def decode(namespace: bytes) -> tuple[str, ...]:
     """The namespace that `encode` was given."""
-    return tuple(ns.decode().split("\0")[:-1])
+    return tuple(namespace.decode().split("\0")[:-1])
 
 
 def conditions(filter: Mapping[str, Any] | None) -> list[Condition]:

@@ -7,7 +7,7 @@ import msgspec
 from threadloom.types import CancelAction, Run, RunStatus
 
 
-class Standing(msgspec.Struct, frozen=True):
+class RunState(msgspec.Struct, frozen=True):
     """Whether a run is still somebody's to end, and what was asked of it."""
 
     status: RunStatus
@@ -32,14 +32,14 @@ class Renewal(msgspec.Struct, frozen=True):
     extended: bool = True
 
 
-class Outlook(msgspec.Struct, frozen=True):
+class QueuePeek(msgspec.Struct, frozen=True):
     """Whether `Runs.claim` has anything to do, and when the next pending run is due that is not due yet."""
 
     claimable: bool
     next_due: int | None
 
 
-class QueueFigures(msgspec.Struct, frozen=True):
+class QueueStats(msgspec.Struct, frozen=True):
     """Runs that are still to end. The moments are those since which runs wait that are due: the longest waiting, the one in the
     middle, and the longest waiting that only lacks a worker (it is its thread's turn, and nothing runs there)."""
 

@@ -183,7 +183,7 @@ EVENT = Mapper(Event)
 ASSISTANT = Mapper(Assistant)
 CRON = Mapper(Cron, without=("encryption_context",))
 DELIVERY = Mapper(Delivery, body_json=Column(("body",), lambda body: body or b""))
-ITEM = Mapper(Item, without=("score",), namespace=Column(("ns",), decode, encode), key=Column(("key",), _text))
+ITEM = Mapper(Item, without=("score",), namespace=Column(("namespace",), decode, encode), key=Column(("key",), _text))
 
 WITH_STATE = THREAD.columns("t", values='s."values"', interrupts="s.interrupts")
 """The columns of a thread, from `threads t` and `states s`."""

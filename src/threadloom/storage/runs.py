@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing
+from threadloom.storage.queue import Claim, Lease, QueuePeek, QueueStats, Renewal, RunState
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
 
@@ -81,13 +81,13 @@ class Runs(Protocol):
         """
         ...
 
-    async def outlook(self, now: int) -> Outlook:
+    async def peek(self, now: int) -> QueuePeek:
         """Returns whether `claim` would find anything at `now`, and when the next run becomes due. Cheap, and takes no
         lock; workers call it before they claim.
         """
         ...
 
-    async def delay_anew(self, now: int, ahead: int) -> int:
+    async def recompute_delays(self, now: int, ahead: int) -> int:
         """Starts the delay of pending runs anew whose delay was computed from a moment more than `ahead` microseconds
         after `now`: the clock was set back since.
 
@@ -96,7 +96,7 @@ class Runs(Protocol):
         """
         ...
 
-    async def standing(self, run_id: str) -> Standing | None:
+    async def run_state(self, run_id: str) -> RunState | None:
         """Returns status, fence and cancel request of a run without its payload; None if there is no such run."""
         ...
 
@@ -184,11 +184,11 @@ class Runs(Protocol):
         """
         ...
 
-    async def drop_outcome(self, run_id: str) -> None:
+    async def delete_outcome(self, run_id: str) -> None:
         """Removes the outcome of one run, if there is one."""
         ...
 
-    async def drop_expired_outcomes(self, now: int) -> int:
+    async def delete_expired_outcomes(self, now: int) -> int:
         """Removes outcomes that expired before `now` (microseconds). Returns how many."""
         ...
 
@@ -198,6 +198,6 @@ class Runs(Protocol):
         """
         ...
 
-    async def queue(self, now: int) -> QueueFigures:
+    async def queue(self, now: int) -> QueueStats:
         """Returns how many runs are pending and running, and since when due runs wait. Reads without locks."""
         ...

@@ -10,7 +10,7 @@ from threadloom.types import Run
 
 TaskState = Literal["submitted", "working", "completed", "input-required", "failed", "canceled"]
 
-GOES_ON = "a2a_task_id"
+TASK_ID_KEY = "a2a_task_id"
 """Key of a run's metadata: the task (`<thread id>:<id of its first run>`) that the run goes on with."""
 
 

@@ -20,10 +20,10 @@ def _stored(mapper: Mapper[Any], *elsewhere: str) -> tuple[str, ...]:
 
 
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "segs": ("id", "parent", "upto"),
+    "segments": ("id", "parent", "upto"),
     "heads": ("thread_id", "seg", "era"),
-    "cks": ("pos", "seg", "ns", "cid", "parent", "btype", "body", "refs", "small", "meta"),
-    "writes": ("pos", "seg", "ns", "cid", "task_id", "idx", "channel", "type", "data", "path"),
+    "checkpoints": ("pos", "seg", "namespace", "checkpoint_id", "parent", "body_type", "body", "refs", "small", "meta"),
+    "writes": ("pos", "seg", "namespace", "checkpoint_id", "task_id", "idx", "channel", "type", "data", "path"),
     "blobs": ("id", "pos", "type", "base", "number", "size", "data"),
     "run_spans": ("run_id", "thread_id", "first"),
     "states": ("id", "values", "interrupts"),
@@ -38,7 +38,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "crons": ("seq", *CRON.names, "ends_at"),
     "deliveries": ("seq", *DELIVERY.names),
     "items": ("id", *ITEM.names),
-    "item_vectors": ("id", "item", "ns", "dims", "expires_at", "vector"),
+    "item_vectors": ("id", "item", "namespace", "dims", "expires_at", "vector"),
     "seals": ("name", "value"),
 }
 """The tables and their columns, each after those that its rows refer to. `refs` and `small` of a checkpoint are JSON objects as
@@ -48,7 +48,7 @@ BATCH = 1000
 """Rows on the way at once."""
 
 
-class Numbers(msgspec.Struct, frozen=True):
+class SequenceNumbers(msgspec.Struct, frozen=True):
     """The next position, and the next fence, that was never given."""
 
     position: int
@@ -86,7 +86,7 @@ class Dump(Protocol):
         """
         ...
 
-    async def numbers(self) -> Numbers:
+    async def numbers(self) -> SequenceNumbers:
         """Returns the next position and fence, so that the target does not give out any of them again."""
         ...
 
@@ -98,7 +98,7 @@ class Fill(Protocol):
         """Adds rows to a table. Nothing is visible to others before all is committed."""
         ...
 
-    async def end(self, numbers: Numbers) -> None:
+    async def end(self, numbers: SequenceNumbers) -> None:
         """Completes what follows from the rows (counters, sequences, indexes) once all were put."""
         ...
 
@@ -107,7 +107,7 @@ class Fill(Protocol):
         ...
 
 
-class Different(Exception):
+class TransferMismatch(Exception):
     """What was read again is not what was put."""
 
 
@@ -142,6 +142,6 @@ async def transfer(source: Dump, target: Fill, progress: Callable[[float], None]
             done += len(rows)
             progress(min(done / total, 1))
         if again.digest != summary.digest:
-            raise Different(f"table {table}: {summary.digest} was read, {again.digest} was written")
+            raise TransferMismatch(f"table {table}: {summary.digest} was read, {again.digest} was written")
     progress(1)
     return summaries

@@ -49,7 +49,7 @@ SWEEP = 1000
 """Expired items removed in one transaction, so that no other write waits long."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Place = tuple[tuple[str, ...], str]
+ItemKey = tuple[tuple[str, ...], str]
 
 
 class Store(BaseStore):
@@ -128,7 +128,7 @@ class Store(BaseStore):
             StorageError: the database refused. Nothing of the batch was kept.
         """
         listed = list(ops)
-        puts: dict[Place, PutOp] = {}
+        puts: dict[ItemKey, PutOp] = {}
         reads: list[tuple[int, GetOp | SearchOp | ListNamespacesOp]] = []
         for number, op in enumerate(listed):
             validate_op_namespace(op)
@@ -202,12 +202,12 @@ class Store(BaseStore):
                 log.info("Swept %d expired store items", removed)
 
     async def _embed(
-        self, puts: Mapping[Place, PutOp], values: Mapping[Place, bytes], queries: Mapping[int, "_Search"]
-    ) -> dict[Place, list[bytes]]:
+        self, puts: Mapping[ItemKey, PutOp], values: Mapping[ItemKey, bytes], queries: Mapping[int, "_Search"]
+    ) -> dict[ItemKey, list[bytes]]:
         """The vectors of what is put; those of queries are set in `queries`."""
         if self._index is None:
             return {}
-        texts: dict[Place, list[str]] = {}
+        texts: dict[ItemKey, list[str]] = {}
         for place, value in values.items():
             index = puts[place].index
             if index is not False:
@@ -225,14 +225,14 @@ class Store(BaseStore):
         reads: Sequence[tuple[int, GetOp | SearchOp | ListNamespacesOp]],
         queries: Mapping[int, "_Search"],
         results: list[Result],
-    ) -> list[Place]:
+    ) -> list[ItemKey]:
         """Fills in the results of reads. Gives the places whose clock is to start anew."""
         now = self._clock.now()
         beginnings = {number: beginning(op) for number, op in reads if isinstance(op, ListNamespacesOp)}
 
-        async def work(tx: Tx) -> tuple[dict[int, Any], list[Place]]:
+        async def work(tx: Tx) -> tuple[dict[int, Any], list[ItemKey]]:
             answers: dict[int, Any] = {}
-            touched: dict[Place, None] = {}
+            touched: dict[ItemKey, None] = {}
             for number, op in reads:
                 if isinstance(op, ListNamespacesOp):
                     found = await tx.items.namespaces(beginnings[number], now)

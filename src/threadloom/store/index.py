@@ -9,8 +9,8 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import get_text_at_path, tokenize_path
 
+from threadloom.error_payloads import error_payload
 from threadloom.errors import ApiError
-from threadloom.faults import told
 from threadloom.usercode import contained
 
 log = logging.getLogger("threadloom.store")
@@ -92,7 +92,7 @@ class Index:
     def _failed(self, error: Exception) -> EmbeddingError:
         # Only the kind is told: the text may hold what is between the server and its model.
         log.error("The embedding function %s failed", self._name, exc_info=error)
-        return EmbeddingError(f"The embedding function {self._name} failed: {told(error)['error']}")
+        return EmbeddingError(f"The embedding function {self._name} failed: {error_payload(error)['error']}")
 
     def _unfit(self, why: str) -> EmbeddingError:
         log.error("The embedding function %s %s", self._name, why)

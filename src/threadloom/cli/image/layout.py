@@ -27,7 +27,7 @@ SPECS = (
 """Keys that hold a spec of code, besides `graphs`."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class ImageFolder(msgspec.Struct, frozen=True):
     """A folder of the app and where it lies in the image."""
 
     folder: Path
@@ -46,8 +46,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     context: Path
-    places: tuple[Place, ...]
-    installed: tuple[Place, ...]
+    places: tuple[ImageFolder, ...]
+    installed: tuple[ImageFolder, ...]
     work: str
     blocks: dict[str, Any]
 
@@ -67,10 +67,10 @@ def plan(settings: Settings) -> Layout:
     source = settings.image.source
     folders = [settings.root / source.root] if source else list(settings.dependencies)
     folders = list(dict.fromkeys(folder.resolve() for folder in folders))
-    places: list[Place] = []
+    places: list[ImageFolder] = []
     for folder in folders:
         if not any(folder.is_relative_to(other) for other in folders if other != folder):
-            places.append(Place(folder, _free_target(folder, places)))
+            places.append(ImageFolder(folder, _free_target(folder, places)))
     root = settings.root.resolve()
     context = Path(os.path.commonpath([root, *(place.folder for place in places)]))
     faults = []
@@ -91,7 +91,7 @@ def plan(settings: Settings) -> Layout:
     blocks["ui"] = {name: rewrite.file(f"ui.{name}", path) for name, path in (blocks.get("ui") or {}).items()}
     if faults:
         raise ConfigError(report(str(settings.path), faults))
-    installed = tuple(Place(folder, _target(folder, places) or TOP) for folder in folders)
+    installed = tuple(ImageFolder(folder, _target(folder, places) or TOP) for folder in folders)
     return Layout(
         context=context,
         places=tuple(places),
@@ -101,7 +101,7 @@ def plan(settings: Settings) -> Layout:
     )
 
 
-def _free_target(folder: Path, taken: list[Place]) -> str:
+def _free_target(folder: Path, taken: list[ImageFolder]) -> str:
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.name).strip(".-") or "app"
     targets = {place.target for place in taken}
     numbers = iter(range(2, len(taken) + 3))
@@ -111,7 +111,7 @@ def _free_target(folder: Path, taken: list[Place]) -> str:
     return target
 
 
-def _target(path: Path, places: list[Place]) -> str | None:
+def _target(path: Path, places: list[ImageFolder]) -> str | None:
     """Where a path of this machine lies in the image; None if nowhere."""
     for place in places:
         if path.is_relative_to(place.folder):
@@ -123,7 +123,7 @@ def _target(path: Path, places: list[Place]) -> str | None:
 class _Rewriting:
     """Replaces paths of this machine by those of the image; what cannot be found there is noted as a fault."""
 
-    def __init__(self, root: Path, places: list[Place], faults: list[str]) -> None:
+    def __init__(self, root: Path, places: list[ImageFolder], faults: list[str]) -> None:
         self._root = root
         self._places = places
         self._faults = faults

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, UnsetType
 
-from threadloom.checkpointer import STEERING
+from threadloom.checkpointer import INTERNAL_KEYS
 from threadloom.errors import Invalid
 from threadloom.ids import parse_id
 from threadloom.services.requests import bounds
@@ -188,7 +188,7 @@ def is_inner(key: str) -> bool:
 
     A caller's are dropped and not refused: `RemoteGraph` as a node sends the config of the graph around it, with these.
     """
-    return key.startswith("__pregel_") or key in STEERING
+    return key.startswith("__pregel_") or key in INTERNAL_KEYS
 
 
 def check_command(command: Object | None) -> None:

@@ -16,8 +16,8 @@ import httpx
 
 from threadloom.clock import SECOND, Clock
 from threadloom.config.settings import Settings
+from threadloom.engine.finalize import FinalizedRun
 from threadloom.engine.retention import DAY
-from threadloom.engine.settle import Settled
 from threadloom.errors import Invalid, StorageError
 from threadloom.ids import new_id
 from threadloom.services.webhooks.payload import payload, sent
@@ -38,20 +38,20 @@ CLAIM_SECONDS = 3 * TIMEOUT
 MOST = 100
 """Tries that a process makes at once; `shares` says how many of them at one host."""
 
-LOOK_SECONDS = 15.0
+POLL_INTERVAL_SECONDS = 15.0
 """How often is looked for deliveries that another process left."""
 
 CONTESTED_SECONDS = 0.1
 """How soon is looked again when another process claims what is due."""
 
-FAREWELL = 5.0
+CLOSE_SECONDS = 5.0
 """Seconds that tries under way get when the server stops."""
 
 KEPT_TRIES = 20
 """Tries that a delivery tells of, the latest ones."""
 
 
-class Webhooks:
+class WebhookSender:
     """Makes deliveries and delivers them. A context manager: on leaving, tries under way get a few seconds.
 
     Args:
@@ -65,33 +65,33 @@ class Webhooks:
         storage: Storage,
         clock: Clock,
         *,
-        alone: bool = True,
+        single_process: bool = True,
         app: Callable[[], Any] = lambda: None,
     ) -> None:
         self.id = uuid.uuid4().hex
         self._poster = Poster(app)
-        self.obey(settings)
+        self.apply_settings(settings)
         self._storage = storage
         self._clock = clock
-        self._alone = alone
+        self._single_process = single_process
         self._home: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
         self._shares = HostShares(MOST)
 
-    def obey(self, settings: Settings) -> None:
+    def apply_settings(self, settings: Settings) -> None:
         """Follows these settings from the next delivery on."""
         own = settings.threadloom
-        self._poster.obey(
+        self._poster.apply_settings(
             WebhookPolicy(settings.webhooks), settings.webhooks.headers, own.webhook_secrets, settings.http.mount_prefix
         )
         self.tries = own.webhook_tries
         self._disabled = settings.http.disable_webhooks
         self._kept = int(own.retention.deliveries_days * DAY)
 
-    async def __aenter__(self) -> "Webhooks":
+    async def __aenter__(self) -> "WebhookSender":
         self._home = asyncio.get_running_loop()
-        if self._alone:
+        if self._single_process:
             now = self._clock.now()
             await self._storage.write(lambda tx: tx.deliveries.release(now))
         return self
@@ -101,7 +101,7 @@ class Webhooks:
     ) -> None:
         await asyncio.sleep(0)  # lets those start that runs on other loops have just asked for
         if self._under_way:
-            _, late = await asyncio.wait(self._under_way, timeout=FAREWELL)
+            _, late = await asyncio.wait(self._under_way, timeout=CLOSE_SECONDS)
             for task in late:
                 task.cancel()
             if late:
@@ -110,12 +110,12 @@ class Webhooks:
 
     # --- a run ends ---
 
-    def made(self, settled: Settled) -> Delivery | None:
+    def made(self, finalized: FinalizedRun) -> Delivery | None:
         """What a run that ends leads to, within the transaction of its end; None: it has no webhook.
 
         It is claimed at once while there is room, so that nothing need be looked for before the first try.
         """
-        url = settled.run.kwargs.get("webhook")
+        url = finalized.run.kwargs.get("webhook")
         if not url or self._disabled:
             return None
         now = self._clock.now()
@@ -123,11 +123,11 @@ class Webhooks:
         claimed = self._home is not None and self._shares.may_start(host)
         return Delivery(
             delivery_id=new_id(),
-            run_id=settled.run.run_id,
-            thread_id=settled.run.thread_id,
+            run_id=finalized.run.run_id,
+            thread_id=finalized.run.thread_id,
             url=url,
             host=host,
-            body_json=payload(settled, now),
+            body_json=payload(finalized, now),
             created_at=now,
             updated_at=now,
             due=_claim_end(now) if claimed else now,
@@ -136,9 +136,9 @@ class Webhooks:
             tries_left=self.tries,
         )
 
-    async def after_run(self, settled: Settled) -> None:
+    async def after_run(self, finalized: FinalizedRun) -> None:
         """Begins the delivery of a run that has ended, if there is one, and does not wait for it. From any event loop."""
-        delivery = settled.delivery
+        delivery = finalized.delivery
         if delivery is None or self._home is None:
             return
         begin = (self.wake, ()) if delivery.worker is None else (self._begin, (delivery,))
@@ -153,9 +153,9 @@ class Webhooks:
         """Says that a delivery may be due now."""
         self._woken.set()
 
-    async def due_anew(self, now: int, ahead: int) -> None:
+    async def recompute_due(self, now: int, ahead: int) -> None:
         """Makes due what was to be told at a moment that was reckoned more than `ahead` after now: the clock was set back."""
-        await self._storage.write(lambda tx: tx.deliveries.due_anew(now, ahead, _claim_end(now)))
+        await self._storage.write(lambda tx: tx.deliveries.recompute_due(now, ahead, _claim_end(now)))
         self.wake()
 
     async def run(self) -> None:
@@ -163,10 +163,10 @@ class Webhooks:
         while True:
             self._woken.clear()
             try:
-                seconds = LOOK_SECONDS if self._disabled else await self._take_due()
+                seconds = POLL_INTERVAL_SECONDS if self._disabled else await self._take_due()
             except StorageError:
                 log.exception("deliveries of webhooks cannot be claimed")
-                seconds = LOOK_SECONDS
+                seconds = POLL_INTERVAL_SECONDS
             await self._wait(seconds)
 
     async def _take_due(self) -> float:
@@ -177,7 +177,7 @@ class Webhooks:
             if due is None:
                 break
             if due > now:
-                return min(max(due - self._clock.now(), 0) / SECOND, LOOK_SECONDS)
+                return min(max(due - self._clock.now(), 0) / SECOND, POLL_INTERVAL_SECONDS)
             claimed = await self._storage.write(
                 lambda tx: tx.deliveries.claim(self.id, now, _claim_end(now), batch, full)  # noqa: B023
             )
@@ -185,7 +185,7 @@ class Webhooks:
                 self._begin(delivery)
             if not claimed:
                 return CONTESTED_SECONDS
-        return LOOK_SECONDS
+        return POLL_INTERVAL_SECONDS
 
     async def _wait(self, seconds: float) -> None:
         waits = [asyncio.ensure_future(wait) for wait in (self._clock.sleep(seconds), self._woken.wait())]

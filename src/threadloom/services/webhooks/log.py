@@ -6,8 +6,8 @@ from typing import Any, Literal
 from threadloom.auth.authorize import Guard
 from threadloom.clock import Clock
 from threadloom.errors import Conflict, NotFound
-from threadloom.services.permission import thread_seen
-from threadloom.services.webhooks.delivery import Webhooks
+from threadloom.services.permission import visible_thread
+from threadloom.services.webhooks.delivery import WebhookSender
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.deliveries import DeliveryQuery
 from threadloom.types import Caller, Delivery
@@ -20,7 +20,7 @@ class DeliveryService:
         guard: what callers may do.
     """
 
-    def __init__(self, *, storage: Storage, guard: Guard, clock: Clock, webhooks: Webhooks) -> None:
+    def __init__(self, *, storage: Storage, guard: Guard, clock: Clock, webhooks: WebhookSender) -> None:
         self._storage = storage
         self._guard = guard
         self._clock = clock
@@ -74,7 +74,7 @@ class DeliveryService:
     async def _may(self, caller: Caller, thread_id: str, action: Literal["read", "update"]) -> bool:
         """Whether the caller may do something to a thread; to one that is gone, nobody may of whom more is asked than that."""
         rule = await self._guard.ask(caller, "threads", action, {"thread_id": thread_id})
-        return rule is None or await self._storage.read(lambda tx: thread_seen(tx, thread_id, rule)) is not None
+        return rule is None or await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule)) is not None
 
 
 def missing(delivery_id: str) -> NotFound:

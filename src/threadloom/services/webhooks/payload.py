@@ -8,31 +8,31 @@ import msgspec
 from threadloom.clock import iso
 from threadloom.codec import Fragment, to_json
 from threadloom.config.settings import CREDENTIALS
-from threadloom.engine.settle import Settled
+from threadloom.engine.finalize import FinalizedRun
 from threadloom.services.records import run_record
 
 HIDDEN = CREDENTIALS | {"langgraph_auth_user", "langgraph_auth_user_id", "langgraph_auth_permissions"}
 """What a run may know of its caller, in its configuration, and no receiver is told. In lower case."""
 
 
-def payload(settled: Settled, now: int) -> bytes:
+def payload(finalized: FinalizedRun, now: int) -> bytes:
     """The body, a JSON object, but for `webhook_sent_at` (see `sent`). `now` stands for an end that nobody wrote down."""
-    run = settled.run
+    run = finalized.run
     values: Any = None
     interrupts: list[Any] = []
-    if settled.values_json is not None:
-        values = Fragment(settled.values_json)
+    if finalized.values_json is not None:
+        values = Fragment(finalized.values_json)
         if run.temporary:
             # What `wait` answered: the values, and beside them what is told elsewhere here.
-            values = msgspec.json.decode(settled.values_json)
+            values = msgspec.json.decode(finalized.values_json)
             if isinstance(values, dict):
                 interrupts = values.pop("__interrupt__", [])
                 values.pop("__error__", None)
-    if settled.interrupts_json is not None:
-        asked = msgspec.json.decode(settled.interrupts_json)
+    if finalized.interrupts_json is not None:
+        asked = msgspec.json.decode(finalized.interrupts_json)
         interrupts = [interrupt for interrupts_of_task in asked.values() for interrupt in interrupts_of_task]
     body = run_record(run).fields() | {
-        "status": settled.status,
+        "status": finalized.status,
         "kwargs": _public(run.shown_kwargs),
         "run_started_at": iso(run.started_at or run.created_at),
         "run_ended_at": iso(run.ended_at or now),
@@ -40,8 +40,8 @@ def payload(settled: Settled, now: int) -> bytes:
     }
     if interrupts:
         body["interrupts"] = interrupts
-    if settled.error is not None:
-        body["error"] = settled.error
+    if finalized.error is not None:
+        body["error"] = finalized.error
     return to_json(body)
 
 

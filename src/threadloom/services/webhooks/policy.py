@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from threadloom.config.hosts import fits
+from threadloom.config.host_names import fits
 from threadloom.config.settings import WebhookSettings, WebhookUrlRules
 from threadloom.errors import Invalid
 

@@ -16,7 +16,7 @@ TIMEOUT = 10.0
 
 
 class Poster:
-    """Posts JSON to webhooks, once it was told by which rules (`obey`).
+    """Posts JSON to webhooks, once it was told by which rules (`apply_settings`).
 
     Args:
         app: gives the server's own ASGI app, where relative URLs lead; asked for at the first of these.
@@ -26,7 +26,9 @@ class Poster:
         self._app = app
         self._clients: dict[bool, httpx.AsyncClient] = {}
 
-    def obey(self, policy: WebhookPolicy, headers: Mapping[str, str], secrets: Sequence[str], prefix: str) -> None:
+    def apply_settings(
+        self, policy: WebhookPolicy, headers: Mapping[str, str], secrets: Sequence[str], prefix: str
+    ) -> None:
         """Sets the rules from the next request on.
 
         Args:

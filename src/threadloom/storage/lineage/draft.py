@@ -38,8 +38,8 @@ class Draft:
 
     async def rooted(self, tx: Tx) -> bool:
         """Whether the checkpoints that the draft builds on are still there."""
-        for ns, cid in self._lineage.roots():
-            if await tx.lineage.get(self._lineage.thread_id, ns, cid) is None:
+        for namespace, checkpoint_id in self._lineage.roots():
+            if await tx.lineage.get(self._lineage.thread_id, namespace, checkpoint_id) is None:
                 return False
         return True
 
@@ -92,8 +92,14 @@ class _DraftLineage:
 
     def roots(self) -> list[tuple[str, str]]:
         """Namespace and id of each stored checkpoint that a drafted one follows."""
-        parents = {(put.ns, put.parent): None for put in self.puts if isinstance(put, CheckpointPut) and put.parent}
-        return [(ns, cid) for ns, cid in parents if cid and (ns, cid) not in self._rows]
+        parents = {
+            (put.namespace, put.parent): None for put in self.puts if isinstance(put, CheckpointPut) and put.parent
+        }
+        return [
+            (namespace, checkpoint_id)
+            for namespace, checkpoint_id in parents
+            if checkpoint_id and (namespace, checkpoint_id) not in self._rows
+        ]
 
     async def put(self, put: CheckpointPut) -> int:
         meta: dict[str, Any] = orjson.loads(put.meta)
@@ -102,12 +108,12 @@ class _DraftLineage:
             put.meta = orjson.dumps(meta)
         self.puts.append(put)
         self._blobs.update({blob.id: blob for blob in put.blobs})
-        self._rows[put.ns, put.cid] = CheckpointRow(
+        self._rows[put.namespace, put.checkpoint_id] = CheckpointRow(
             pos=0,
             era=self._era,
             thread_id=self.thread_id,
-            ns=put.ns,
-            cid=put.cid,
+            namespace=put.namespace,
+            checkpoint_id=put.checkpoint_id,
             parent=put.parent,
             body_type=put.body_type,
             body=put.body,
@@ -118,42 +124,44 @@ class _DraftLineage:
             writes=[],
             small=dict(put.small),
         )
-        self._newest[put.ns] = put.cid
+        self._newest[put.namespace] = put.checkpoint_id
         return self._era
 
     async def put_writes(self, put: WritesPut) -> None:
         self.puts.append(put)
-        kept = self._writes.setdefault((put.ns, put.cid), {})
+        kept = self._writes.setdefault((put.namespace, put.checkpoint_id), {})
         for write in put.writes:
             if write.idx < 0 or (write.task_id, write.idx) not in kept:
                 kept[write.task_id, write.idx] = write
 
-    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
-        cid = self._newest.get(ns)
-        if cid is not None:
-            return self._seen(self._rows[ns, cid])
-        return self._seen(await self._storage.read(lambda tx: tx.lineage.latest(thread_id, ns)))
+    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
+        checkpoint_id = self._newest.get(namespace)
+        if checkpoint_id is not None:
+            return self._seen(self._rows[namespace, checkpoint_id])
+        return self._seen(await self._storage.read(lambda tx: tx.lineage.latest(thread_id, namespace)))
 
-    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
-        row = self._rows.get((ns, cid))
+    async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
+        row = self._rows.get((namespace, checkpoint_id))
         if row is None:
-            row = await self._storage.read(lambda tx: tx.lineage.get(thread_id, ns, cid))
+            row = await self._storage.read(lambda tx: tx.lineage.get(thread_id, namespace, checkpoint_id))
         return self._seen(row)
 
-    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+    async def path(
+        self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
+    ) -> list[CheckpointRow]:
         rows: list[CheckpointRow] = []
         missing = set(channels)
-        while missing and (ns, cid) in self._rows:
-            parent = self._rows[ns, cid].parent
-            row = None if parent is None else await self.get(thread_id, ns, parent)
+        while missing and (namespace, checkpoint_id) in self._rows:
+            parent = self._rows[namespace, checkpoint_id].parent
+            row = None if parent is None else await self.get(thread_id, namespace, parent)
             if row is None:
                 return rows
             rows.append(row)
             missing.difference_update(row.refs, row.small)
-            cid = row.cid
+            checkpoint_id = row.checkpoint_id
         if not missing:
             return rows
-        stored = await self._storage.read(lambda tx: tx.lineage.path(thread_id, ns, cid, missing))
+        stored = await self._storage.read(lambda tx: tx.lineage.path(thread_id, namespace, checkpoint_id, missing))
         return rows + [seen for seen in map(self._seen, stored) if seen is not None]
 
     def _seen(self, row: CheckpointRow | None) -> CheckpointRow | None:
@@ -161,9 +169,9 @@ class _DraftLineage:
             return None
         self._blobs.update(row.blobs)
         self._era = row.era
-        if row.cid == self._bare and not row.ns:
+        if row.checkpoint_id == self._bare and not row.namespace:
             return msgspec.structs.replace(row, writes=[])
-        drafted = self._writes.get((row.ns, row.cid))
+        drafted = self._writes.get((row.namespace, row.checkpoint_id))
         if not drafted:
             return row
         writes = {(write.task_id, write.idx): write for write in row.writes}

@@ -2,7 +2,7 @@
 
 Rows that another thread sees stay where they are: the thread goes on in a segment of its own that sees less, and what it is to
 keep beside that is stored anew. A row is freed when its segment is no head and no living child's edge reaches it. On SQLite none
-of these coroutines ever suspends (see `storage.driven`).
+of these coroutines ever suspends (see `storage.drive`).
 """
 
 import heapq
@@ -20,7 +20,7 @@ Ids = Collection[tuple[str, str]]
 """Checkpoints by namespace and id."""
 
 WriteRow = tuple[tuple[str, str, str], int, int]
-"""A stored write: `((ns, cid, task_id), idx, pos)`."""
+"""A stored write: `((namespace, checkpoint_id, task_id), idx, pos)`."""
 
 
 class Tip(NamedTuple):
@@ -37,8 +37,8 @@ class StoredRow(NamedTuple):
     """Where a checkpoint, or a pending write of it, is stored."""
 
     pos: int
-    ns: str
-    cid: str
+    namespace: str
+    checkpoint_id: str
     is_checkpoint: bool
 
 
@@ -54,7 +54,7 @@ class Segments(Protocol):
     async def tip(self, thread_id: str) -> Tip | None:
         """What a copy of a whole thread asks; None if it has no history."""
 
-    async def place(self, thread_id: str, cid: str) -> Edge | None:
+    async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
         """Segment and position of a root checkpoint that a thread sees."""
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
@@ -72,7 +72,7 @@ class Segments(Protocol):
     async def drop_head(self, thread_id: str) -> int | None:
         """Takes a thread's head and runs away. Gives the segment that it was."""
 
-    async def drop_above(self, segment: int, bound: int) -> bool:
+    async def delete_above(self, segment: int, bound: int) -> bool:
         """Deletes the rows of a segment above a position; nothing, and False, if a child sees one of them."""
 
     async def free(self, segment: int) -> None:
@@ -97,8 +97,8 @@ class Segments(Protocol):
         """The stored writes under checkpoints, those of each in order of their positions."""
 
     async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:
-        """The checkpoints of a run that begins at `first`, but those that were put again later: `(pos, ns, cid)`, where `pos` is
-        the smallest position at which the chain shows the id."""
+        """The checkpoints of a run that begins at `first`, but those put again later: `(pos, namespace, checkpoint_id)`,
+        where `pos` is the smallest position at which the chain shows the id."""
 
     async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:
         """All that a chain shows above a position."""
@@ -181,12 +181,14 @@ class LineageOperations(Segments, Lineage):
         if first is None or not (chain := await self.chain(thread_id)):
             return
         doomed = await self.run_checkpoints(chain, run_id, first)
-        ids = {(ns, cid) for _, ns, cid in doomed}
+        ids = {(namespace, checkpoint_id) for _, namespace, checkpoint_id in doomed}
         # Runs of a thread never overlap: pending writes before the next one's first row are this one's, on whatever checkpoint.
         end = min((await self.spans(thread_id, first)).values(), default=UNBOUNDED)
         rows = await self.rows_after(chain, min([first, *(pos for pos, _, _ in doomed)]) - 1)
         gone = {
-            row.pos for row in rows if (row.ns, row.cid) in ids or (not row.is_checkpoint and first <= row.pos < end)
+            row.pos
+            for row in rows
+            if (row.namespace, row.checkpoint_id) in ids or (not row.is_checkpoint and first <= row.pos < end)
         }
         if not gone:
             return
@@ -209,8 +211,8 @@ class LineageOperations(Segments, Lineage):
                 kept += await self.ancestors(chain, node, channels)
         if not kept:
             return
-        ids = {(node.ns, node.cid) for node in kept}
-        orphans = {node.pos for node in kept if node.parent and (node.ns, node.parent) not in ids}
+        ids = {(node.namespace, node.checkpoint_id) for node in kept}
+        orphans = {node.pos for node in kept if node.parent and (node.namespace, node.parent) not in ids}
         writes = [pos for _, _, pos in counting(await self.pending_writes(chain, ids))]
         wanted = len(kept) + len(writes)
         if len(chain) > 1 or orphans or await self.count_rows(*chain[0], wanted + 1) > wanted:
@@ -229,7 +231,7 @@ class LineageOperations(Segments, Lineage):
             await self.delete(thread_id)
             return
         await self.set_spans(thread_id, bound + 1, {})
-        if edge[0] == head and await self.drop_above(head, bound):
+        if edge[0] == head and await self.delete_above(head, bound):
             await self.move_head(thread_id, head)
         else:
             await self._switch(thread_id, head, await self.new_segment(edge))

@@ -57,8 +57,8 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
     """
 
     thread_id: str
-    ns: str
-    cid: str
+    namespace: str
+    checkpoint_id: str
     parent: str | None
     body_type: str
     body: bytes
@@ -91,8 +91,8 @@ class WritesPut(msgspec.Struct, kw_only=True):
     """Pending writes to store under a checkpoint. For `idx` >= 0 the first put wins, below 0 the last."""
 
     thread_id: str
-    ns: str
-    cid: str
+    namespace: str
+    checkpoint_id: str
     writes: Sequence[PendingWrite]
     run_id: str | None = None
     fence: int | None = None
@@ -107,8 +107,8 @@ class CheckpointRow(msgspec.Struct, kw_only=True):
     pos: int
     era: int
     thread_id: str
-    ns: str
-    cid: str
+    namespace: str
+    checkpoint_id: str
     parent: str | None
     body_type: str
     body: bytes
@@ -149,11 +149,11 @@ class Lineage(Protocol):
         """Stores pending writes on the thread's own segment, whoever made the checkpoint. Raises as `put`."""
         ...
 
-    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
+    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
         """The newest checkpoint of a namespace, by position."""
         ...
 
-    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
+    async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
         """One checkpoint by id, if the thread sees it."""
         ...
 
@@ -161,13 +161,13 @@ class Lineage(Protocol):
         self,
         thread_id: str,
         *,
-        ns: str | None = None,
-        cid: str | None = None,
+        namespace: str | None = None,
+        checkpoint_id: str | None = None,
         before: str | None = None,
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> list[CheckpointRow]:
-        """Checkpoints newest first. `ns` None is all namespaces; `before` a checkpoint id (exclusive, by position; one
+        """Checkpoints newest first. `namespace` None is all namespaces; `before` a checkpoint id (exclusive, by position; one
         that the thread never saw cuts by order of ids); `metadata` filters by containment before `limit` counts."""
         ...
 
@@ -177,7 +177,9 @@ class Lineage(Protocol):
         """Checkpoints of all threads, newest first (the checkpoint library's `list(None)`)."""
         ...
 
-    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+    async def path(
+        self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
+    ) -> list[CheckpointRow]:
         """The ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel.
 
         The rows have the writes to these channels and, where one's search ends, its blob; nothing of other channels.

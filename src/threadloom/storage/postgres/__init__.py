@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 from threadloom.errors import StorageError
-from threadloom.storage.driven import drive
-from threadloom.storage.postgres.database import Database
-from threadloom.storage.postgres.edges import Edges
-from threadloom.storage.postgres.puts import Puts, PutTx
+from threadloom.storage.drive import drive
+from threadloom.storage.postgres.database import PostgresDatabase
+from threadloom.storage.postgres.edges import PostgresEdges
+from threadloom.storage.postgres.puts import PutBatcher, PutTx
 from threadloom.storage.postgres.segments import AT_ONCE, CUTS
 from threadloom.storage.postgres.session import Session
 from threadloom.storage.postgres.tx import PostgresTx
@@ -37,9 +37,9 @@ class PostgresStorage:
     """
 
     def __init__(self, uri: str, *, connections: int = 10) -> None:
-        self.database = Database(uri, connections=connections)
-        self._puts = Puts(self.database)
-        self._edges = Edges()
+        self.database = PostgresDatabase(uri, connections=connections)
+        self._puts = PutBatcher(self.database)
+        self._edges = PostgresEdges()
         self._vectors = VectorCache()
         self._blob_ids = itertools.count(1)
 

@@ -32,10 +32,10 @@ SEARCHED: frozenset[Column] = frozenset(
 )
 """Columns that stand in their rows twice: see `documents`."""
 
-_BEGINNINGS = tuple(f"substring({name} FROM 1 FOR {INDEXED})" for name in ("ns", "key"))
+_BEGINNINGS = tuple(f"substring({name} FROM 1 FOR {INDEXED})" for name in ("namespace", "key"))
 
 
-class _Shape(msgspec.Struct, frozen=True, kw_only=True):
+class _PostgresColumn(msgspec.Struct, frozen=True, kw_only=True):
     """Where a column is.
 
     `source` are the rows it is read from, `key` what they are found by, `order` what an index has of that. `type` is the column
@@ -52,10 +52,10 @@ class _Shape(msgspec.Struct, frozen=True, kw_only=True):
     searched: bool
 
 
-def _shape(column: Column) -> _Shape:
+def _shape(column: Column) -> _PostgresColumn:
     table, name = table_and_name(column)
     states = table == "states"
-    return _Shape(
+    return _PostgresColumn(
         table=table,
         source="threads t JOIN states r ON r.id = t.state_id" if states else f"{table} r",
         key=("t.thread_id",) if states else KEYS[column.partition(".")[0]],

@@ -37,7 +37,7 @@ CONNECT_SECONDS = 5.0
 _ZERO, _MARK = "\0", "\ue000"
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """There is no connection to the database, or it broke off before a commit: nothing was kept."""
 
 
@@ -60,7 +60,7 @@ AGAIN: tuple[type[Exception], ...] = (asyncpg.DeadlockDetectedError, asyncpg.Ser
 REFUSED: tuple[type[Exception], ...] = (
     *_GONE,
     *AGAIN,
-    Lost,
+    ConnectionLost,
     TimeoutError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
@@ -149,7 +149,7 @@ def is_gone(error: BaseException, connection: Any) -> bool:
         return True
 
 
-def throw_away(connection: Any) -> None:
+def discard(connection: Any) -> None:
     """Ends a connection at once."""
     with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
@@ -164,7 +164,7 @@ async def connecting() -> AsyncIterator[None]:
     try:
         yield
     except _UNREACHABLE as error:
-        raise Lost(f"it cannot be reached: {str(error) or type(error).__name__}") from error
+        raise ConnectionLost(f"it cannot be reached: {str(error) or type(error).__name__}") from error
 
 
 @contextlib.asynccontextmanager

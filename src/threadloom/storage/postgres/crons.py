@@ -39,8 +39,8 @@ class PostgresCrons:
     async def due(self, now: int, limit: int) -> list[Cron]:
         return [CRON.read(row) for row in await self._db.fetch(SQL["due"], now, limit)]
 
-    async def reckoned_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
-        return [CRON.read(row) for row in await self._db.fetch(SQL["reckoned_after"], moment, beyond, limit)]
+    async def scheduled_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
+        return [CRON.read(row) for row in await self._db.fetch(SQL["scheduled_after"], moment, beyond, limit)]
 
     async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
         await self._lock(cron_id)

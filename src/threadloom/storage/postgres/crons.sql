@@ -24,7 +24,7 @@ UPDATE crons SET {cron_changes}, ends_at = :ends_at, search = :search WHERE cron
 -- Enabled crons whose date has come.
 SELECT {cron} FROM crons WHERE enabled AND next_run_date IS NOT NULL AND next_run_date <= $1 ORDER BY next_run_date, seq LIMIT $2;
 
--- name: reckoned_after
+-- name: scheduled_after
 -- Enabled crons that were fired or changed after a moment and have a date, by id.
 SELECT {cron} FROM crons
 WHERE enabled AND next_run_date IS NOT NULL AND (last_fired_at > $1 OR updated_at > $1) AND cron_id > $2

@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 
 from threadloom.errors import StorageError
 from threadloom.storage.postgres.connections import explained
-from threadloom.storage.postgres.lane import Lane, Operation
+from threadloom.storage.postgres.loop_pool import LoopPool, Operation
 from threadloom.storage.postgres.migrate import migrate
 
 T = TypeVar("T")
 
 
-class Database:
+class PostgresDatabase:
     """Opens, reads and writes one database.
 
     Args:
@@ -30,9 +30,9 @@ class Database:
 
     def __init__(self, uri: str, *, connections: int) -> None:
         self._uri = uri
-        self._home = Lane(uri, connections)
+        self._home = LoopPool(uri, connections)
         self._home_loop: asyncio.AbstractEventLoop | None = None
-        self._aside = Lane(uri, max(2, connections // 2))
+        self._aside = LoopPool(uri, max(2, connections // 2))
         self._aside_loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -68,7 +68,7 @@ class Database:
         await self._home.close()
 
     @property
-    def lane(self) -> Lane | None:
+    def loop_pool(self) -> LoopPool | None:
         """The lane of the running event loop, None if that is neither of the two."""
         loop = asyncio.get_running_loop()
         if loop is self._home_loop:
@@ -78,31 +78,31 @@ class Database:
     # --- from any event loop ---
 
     async def write(self, operation: Operation[T], *, heavy: bool = False) -> T:
-        """See `Lane.write`."""
+        """See `LoopPool.write`."""
         if asyncio.get_running_loop() is self._home_loop:
             return await self._home.write(operation, heavy=heavy)
         return await asyncio.wrap_future(self.there(self._aside.write(operation, heavy=heavy)))
 
     async def read(self, operation: Operation[T], code: CodeType | None, *, heavy: bool = False) -> T:
-        """See `Lane.read`."""
+        """See `LoopPool.read`."""
         if asyncio.get_running_loop() is self._home_loop:
             return await self._home.read(operation, code, heavy=heavy)
         return await asyncio.wrap_future(self.there(self._aside.read(operation, code, heavy=heavy)))
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Lets something run on the lane of the running event loop; `close` waits for it."""
-        lane = self.lane
+        lane = self.loop_pool
         assert lane is not None, "only what a lane runs has something to be done in the background"
         lane.start(work)
 
     # --- from threads without one ---
 
     def write_now(self, operation: Operation[T]) -> T:
-        """See `Lane.write`; blocks until it is committed."""
+        """See `LoopPool.write`; blocks until it is committed."""
         return self.there(self._aside.write(operation, heavy=True)).result()
 
     def read_now(self, operation: Operation[T], code: CodeType | None) -> T:
-        """See `Lane.read`; blocks."""
+        """See `LoopPool.read`; blocks."""
         return self.there(self._aside.read(operation, code, heavy=True)).result()
 
     # --- the loop aside ---
@@ -116,7 +116,7 @@ class Database:
             raise
         return asyncio.run_coroutine_threadsafe(work, loop)
 
-    def call_aside(self, function: Callable[[], None]) -> None:
+    def call_in_background(self, function: Callable[[], None]) -> None:
         """Calls a function on the loop aside."""
         (self._aside_loop or self._start()).call_soon_threadsafe(function)
 

@@ -46,8 +46,8 @@ class PostgresDeliveries:
     async def release(self, now: int) -> None:
         await self._db.execute(SQL["release"], now)
 
-    async def due_anew(self, now: int, ahead: int, until: int) -> None:
-        await self._db.execute(SQL["due_anew"], now, ahead, until)
+    async def recompute_due(self, now: int, ahead: int, until: int) -> None:
+        await self._db.execute(SQL["recompute_due"], now, ahead, until)
 
     async def delete_of_run(self, run_id: str, now: int) -> None:
         await self._db.execute(SQL["delete_of_run"], run_id, now)
@@ -55,8 +55,8 @@ class PostgresDeliveries:
     async def delete_of_thread(self, thread_id: str, now: int) -> None:
         await self._db.execute(SQL["delete_of_thread"], thread_id, now)
 
-    async def drop_expired(self, now: int) -> int:
-        number: int = await self._db.fetchval(SQL["drop_expired"], now)
+    async def delete_expired(self, now: int) -> int:
+        number: int = await self._db.fetchval(SQL["delete_expired"], now)
         return number
 
     async def search(self, query: DeliveryQuery) -> list[Delivery]:

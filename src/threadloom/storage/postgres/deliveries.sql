@@ -80,7 +80,7 @@ RETURNING {delivery};
 -- All claims, given up.
 UPDATE deliveries SET worker = NULL, due = $1 WHERE worker IS NOT NULL AND status = 'pending';
 
--- name: due_anew
+-- name: recompute_due
 -- After the clock was set back: what was to be told later by then is told now, and claims end as if they were made now.
 UPDATE deliveries
 SET due = CASE WHEN worker IS NULL THEN $1::bigint ELSE $3::bigint END, updated_at = CASE WHEN worker IS NULL THEN $1::bigint ELSE updated_at END
@@ -96,7 +96,7 @@ UPDATE deliveries SET expires_at = $2 WHERE run_id = $1 AND status || '' = 'pend
 WITH gone AS (DELETE FROM deliveries WHERE thread_id = $1 AND status <> 'pending')
 UPDATE deliveries SET expires_at = $2 WHERE thread_id = $1 AND status || '' = 'pending';
 
--- name: drop_expired
+-- name: delete_expired
 -- Those whose keeping is over. Gives how many; one that another process is dropping is not waited for.
 WITH over AS (
     SELECT seq FROM deliveries WHERE expires_at <= $1 AND status <> 'pending' FOR UPDATE SKIP LOCKED

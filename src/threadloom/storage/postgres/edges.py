@@ -7,7 +7,7 @@ from threadloom.storage.postgres.session import Session
 _EDGES = load(__package__, "lineage.sql")["edges"]
 
 
-class Edges:
+class PostgresEdges:
     """Parent edges by segment, remembered: an edge never changes and a segment's id is never used again. For any thread."""
 
     def __init__(self) -> None:

@@ -87,11 +87,11 @@ class PostgresEvents:
     async def expire_log(self, thread_id: str, at: int) -> None:
         await self._db.execute(SQL["expire_log"], thread_id, at)
 
-    async def drop_of_run(self, run_id: str) -> None:
-        await self._db.execute(SQL["drop_of_run"], run_id)
+    async def delete_of_run(self, run_id: str) -> None:
+        await self._db.execute(SQL["delete_of_run"], run_id)
 
-    async def drop_expired(self, now: int) -> int:
-        number, threads = await self._db.fetchrow(SQL["drop_expired"], now)
+    async def delete_expired(self, now: int) -> int:
+        number, threads = await self._db.fetchrow(SQL["delete_expired"], now)
         if threads:
             await self._db.execute(SQL["drop_dead_logs"], threads)
         return int(number)

@@ -62,7 +62,7 @@ WITH kept AS (
 )
 DELETE FROM event_logs WHERE thread_id = $1 AND NOT EXISTS (SELECT 1 FROM events WHERE thread_id = $1);
 
--- name: drop_of_run
+-- name: delete_of_run
 -- Forgets the events of a run, and notes up to where v2 events are gone.
 WITH log AS (
     SELECT thread_id FROM event_logs WHERE thread_id = (SELECT thread_id FROM events WHERE run_id = $1 LIMIT 1)
@@ -74,7 +74,7 @@ UPDATE event_logs l SET floor = greatest(l.floor, g.seq)
 FROM (SELECT thread_id, max(seq) AS seq FROM gone WHERE mode = 'v2' GROUP BY thread_id) g
 WHERE l.thread_id = g.thread_id;
 
--- name: drop_expired
+-- name: delete_expired
 -- Forgets the events whose time is over, and notes up to where v2 events are gone. Gives how many, and of which threads. The logs
 -- of threads that are just being written to are left for the next time: nobody waits for another in here.
 WITH logs AS (
@@ -92,7 +92,7 @@ WITH logs AS (
 SELECT count(*), array_agg(DISTINCT thread_id) FROM gone;
 
 -- name: drop_dead_logs
--- Forgets the numbers of threads that are gone and of which no event is left. `drop_expired` has locked these logs; this is a
+-- Forgets the numbers of threads that are gone and of which no event is left. `delete_expired` has locked these logs; this is a
 -- statement of its own, so that it sees what was stored before.
 DELETE FROM event_logs l WHERE l.thread_id = ANY($1::text[])
     AND NOT EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = l.thread_id)

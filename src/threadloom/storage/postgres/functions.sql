@@ -87,10 +87,10 @@ BEGIN
         END IF;
         -- Another may do the same at this moment: the one who comes second finds the head of the first.
         found_seg := nextval('positions');
-        INSERT INTO segs (id) VALUES (found_seg);
+        INSERT INTO segments (id) VALUES (found_seg);
         INSERT INTO heads (thread_id, seg, era) VALUES (thread, found_seg, found_seg) ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
-            DELETE FROM segs WHERE id = found_seg;
+            DELETE FROM segments WHERE id = found_seg;
         END IF;
     END LOOP;
 END
@@ -104,24 +104,24 @@ AS $$
     -- Gives what builds on a root checkpoint, but was stored before it, positions after it: its own pending writes, and
     -- checkpoints of inner graphs with theirs. So a cut at the checkpoint takes none of it along.
 DECLARE
-    lower bigint := coalesce((SELECT max(upto) FROM segs WHERE parent = own), 0);
+    lower bigint := coalesce((SELECT max(upto) FROM segments WHERE parent = own), 0);
     moving record;
     new bigint;
 BEGIN
     FOR moving IN
         SELECT c.pos, true AS is_checkpoint
-        FROM unnest(early_namespaces, early_ids) AS e (ns, id) JOIN cks c ON c.cid = e.id AND c.ns = e.ns AND c.seg = own
+        FROM unnest(early_namespaces, early_ids) AS e (namespace, id) JOIN checkpoints c ON c.checkpoint_id = e.id AND c.namespace = e.namespace AND c.seg = own
         WHERE c.pos > lower AND c.pos < place
         UNION
         SELECT w.pos, false
-        FROM unnest(own_ns || early_namespaces, own_id || early_ids) AS e (ns, id)
-            JOIN writes w ON w.seg = own AND w.cid = e.id AND w.ns = e.ns
+        FROM unnest(own_ns || early_namespaces, own_id || early_ids) AS e (namespace, id)
+            JOIN writes w ON w.seg = own AND w.checkpoint_id = e.id AND w.namespace = e.namespace
         WHERE w.pos > lower AND w.pos < place
         ORDER BY 1
     LOOP
         new := nextval('positions');
         IF moving.is_checkpoint THEN
-            UPDATE cks SET pos = new WHERE pos = moving.pos;
+            UPDATE checkpoints SET pos = new WHERE pos = moving.pos;
             UPDATE blobs SET pos = new WHERE pos = moving.pos;
         ELSE
             UPDATE writes SET pos = new WHERE pos = moving.pos;
@@ -145,15 +145,15 @@ BEGIN
     IF put.writes IS NULL THEN
         INSERT INTO blobs (id, pos, type, base, number, size, data)
         SELECT b.id, place, b.type, b.base, b.number, b.size, b.data FROM unnest(put.new_blobs) AS b;
-        INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
-        VALUES (place, own.seg, put.ns, put.cid, put.parent, put.btype, put.body, put.channels, put.blobs, put.small_channels,
+        INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta)
+        VALUES (place, own.seg, put.namespace, put.checkpoint_id, put.parent, put.body_type, put.body, put.channels, put.blobs, put.small_channels,
             put.small_bytes, put.meta);
         IF put.early_ids IS NOT NULL THEN
-            PERFORM tl_move_behind(own.seg, place, put.ns, put.cid, put.early_namespaces, put.early_ids);
+            PERFORM tl_move_behind(own.seg, place, put.namespace, put.checkpoint_id, put.early_namespaces, put.early_ids);
         END IF;
     ELSE
-        INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path)
-        SELECT nextval('positions'), own.seg, put.ns, put.cid, w.task_id, w.idx, w.channel, w.type, w.data, w.path
+        INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path)
+        SELECT nextval('positions'), own.seg, put.namespace, put.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.data, w.path
         FROM unnest(put.writes) AS w
         ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
@@ -204,8 +204,8 @@ BEGIN
     missing := wanted;
     LOOP
         SELECT c.pos, c.parent, c.channels, c.small_channels, array_position(segments, c.seg) AS level INTO row
-        FROM cks c
-        WHERE c.cid = following AND c.ns = namespace AND c.pos <= bounds[array_position(segments, c.seg)]
+        FROM checkpoints c
+        WHERE c.checkpoint_id = following AND c.namespace = tl_path.namespace AND c.pos <= bounds[array_position(segments, c.seg)]
         ORDER BY c.pos DESC LIMIT 1;
         EXIT WHEN NOT FOUND;
         IF is_ancestor THEN
@@ -224,13 +224,13 @@ $$;
 
 -- Freeing rows of the lineage. The caller holds the thread's lineage lock alone.
 
-CREATE OR REPLACE FUNCTION tl_drop_above(segment bigint, bound bigint) RETURNS void
+CREATE OR REPLACE FUNCTION tl_delete_above(segment bigint, bound bigint) RETURNS void
 LANGUAGE plpgsql
 AS $$
     -- Deletes the rows of a segment above a position.
 BEGIN
-    DELETE FROM blobs b USING cks k WHERE k.seg + 0 = segment AND k.pos + 0 > bound AND b.pos = k.pos;
-    DELETE FROM cks WHERE seg + 0 = segment AND pos + 0 > bound;
+    DELETE FROM blobs b USING checkpoints k WHERE k.seg + 0 = segment AND k.pos + 0 > bound AND b.pos = k.pos;
+    DELETE FROM checkpoints WHERE seg + 0 = segment AND pos + 0 > bound;
     DELETE FROM writes WHERE seg + 0 = segment AND pos + 0 > bound;
 END
 $$;
@@ -250,27 +250,27 @@ DECLARE
     freed bigint := 4611686018427387904;                -- up to where rows may have lost who saw them
 BEGIN
     LOOP
-        SELECT s.parent, s.upto INTO edge FROM segs s WHERE s.id = segment FOR UPDATE;
+        SELECT s.parent, s.upto INTO edge FROM segments s WHERE s.id = segment FOR UPDATE;
         IF NOT FOUND OR EXISTS (SELECT 1 FROM heads WHERE seg = segment) THEN
             RETURN false;
         END IF;
-        lower := coalesce((SELECT max(upto) FROM segs WHERE parent = segment), 0);
+        lower := coalesce((SELECT max(upto) FROM segments WHERE parent = segment), 0);
         IF lower >= freed THEN
             RETURN false;
         END IF;
         IF (SELECT count(*) FROM (
-                (SELECT 1 FROM cks WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most)
+                (SELECT 1 FROM checkpoints WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most)
                 UNION ALL
                 (SELECT 1 FROM writes WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most)) r) >= most
         THEN
-            INSERT INTO dead_segs (id) VALUES (segment) ON CONFLICT DO NOTHING;
+            INSERT INTO dead_segments (id) VALUES (segment) ON CONFLICT DO NOTHING;
             RETURN true;
         END IF;
-        PERFORM tl_drop_above(segment, lower);
+        PERFORM tl_delete_above(segment, lower);
         IF lower > 0 THEN
             RETURN false;
         END IF;
-        DELETE FROM segs WHERE id = segment;
+        DELETE FROM segments WHERE id = segment;
         EXIT WHEN edge.parent IS NULL;
         segment := edge.parent;
         freed := edge.upto;
@@ -289,16 +289,16 @@ DECLARE
     dropped bigint[];
     count integer;
 BEGIN
-    SELECT id INTO segment FROM dead_segs ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
+    SELECT id INTO segment FROM dead_segments ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM 1 FROM segs WHERE id = segment FOR UPDATE;
+    PERFORM 1 FROM segments WHERE id = segment FOR UPDATE;
     IF FOUND THEN
-        lower := coalesce((SELECT max(upto) FROM segs WHERE parent = segment), 0);
-        dropped := ARRAY(SELECT pos FROM cks WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most);
+        lower := coalesce((SELECT max(upto) FROM segments WHERE parent = segment), 0);
+        dropped := ARRAY(SELECT pos FROM checkpoints WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most);
         DELETE FROM blobs WHERE pos = ANY (dropped);
-        DELETE FROM cks WHERE pos = ANY (dropped);
+        DELETE FROM checkpoints WHERE pos = ANY (dropped);
         count := cardinality(dropped);
         dropped := ARRAY(SELECT pos FROM writes WHERE seg + 0 = segment AND pos + 0 > lower LIMIT most - count);
         DELETE FROM writes WHERE pos = ANY (dropped);
@@ -306,7 +306,7 @@ BEGIN
             RETURN true;
         END IF;
     END IF;
-    DELETE FROM dead_segs WHERE id = segment;
+    DELETE FROM dead_segments WHERE id = segment;
     PERFORM tl_collect(segment, most);
     RETURN true;
 END
@@ -335,7 +335,7 @@ BEGIN
     WITH RECURSIVE needed (id, base, holder) AS (
         SELECT b.id, b.base, m.new
         FROM unnest(old_places, new_places) AS m (old, new)
-        JOIN cks k ON k.pos = m.old
+        JOIN checkpoints k ON k.pos = m.old
         CROSS JOIN unnest(k.blobs) AS r (id)
         JOIN blobs b ON b.id = r.id AND b.pos > lower
         UNION
@@ -348,21 +348,21 @@ BEGIN
     FROM unnest(old_ids, new_ids, holders) AS v (old, new, holder)
     JOIN blobs b ON b.id = v.old
     LEFT JOIN unnest(old_ids, new_ids) AS a (old, new) ON a.old = b.base;
-    INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta)
-    SELECT m.new, own, k.ns, k.cid, CASE WHEN m.old = ANY (orphans) THEN NULL ELSE k.parent END, k.btype, k.body, k.channels,
+    INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta)
+    SELECT m.new, own, k.namespace, k.checkpoint_id, CASE WHEN m.old = ANY (orphans) THEN NULL ELSE k.parent END, k.body_type, k.body, k.channels,
         coalesce(r.blobs, '{}'), k.small_channels, k.small_bytes, k.meta
     FROM unnest(old_places, new_places) AS m (old, new)
-    JOIN cks k ON k.pos = m.old
+    JOIN checkpoints k ON k.pos = m.old
     LEFT JOIN (
         SELECT k.pos, array_agg(coalesce(v.new, r.id) ORDER BY r.place) AS blobs
         FROM unnest(checkpoints) AS c (pos)
-        JOIN cks k ON k.pos = c.pos
+        JOIN checkpoints k ON k.pos = c.pos
         CROSS JOIN unnest(k.blobs) WITH ORDINALITY AS r (id, place)
         LEFT JOIN unnest(old_ids, new_ids) AS v (old, new) ON v.old = r.id
         GROUP BY k.pos
     ) r ON r.pos = k.pos;
-    INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path)
-    SELECT m.new, own, w.ns, w.cid, w.task_id, w.idx, w.channel, w.type, w.data, w.path
+    INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path)
+    SELECT m.new, own, w.namespace, w.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.data, w.path
     FROM unnest(old_places, new_places) AS m (old, new) JOIN writes w ON w.pos = m.old
     ON CONFLICT DO NOTHING;
 END
@@ -615,7 +615,7 @@ $$;
 -- Stored events.
 
 CREATE OR REPLACE FUNCTION tl_append(
-    thread text, runs text[], moments bigint[], ns bigint[], names text[], modes text[], lasts boolean[], datas bytea[]
+    thread text, runs text[], moments bigint[], numbers bigint[], names text[], modes text[], lasts boolean[], datas bytea[]
 ) RETURNS TABLE ("first seq" bigint, "ids" bigint[])
 LANGUAGE plpgsql
 AS $$
@@ -629,22 +629,22 @@ BEGIN
     INSERT INTO event_logs AS l (thread_id, seq) VALUES (thread, count)
     ON CONFLICT (thread_id) DO UPDATE SET seq = l.seq + count
     RETURNING * INTO log;
-    moved := (moments[1], ns[1]) <= (log.ms, log.n);
+    moved := (moments[1], numbers[1]) <= (log.ms, log.n);
     IF moved THEN
         FOR place IN 1..count LOOP
-            IF (moments[place], ns[place]) <= (log.ms, log.n) THEN
+            IF (moments[place], numbers[place]) <= (log.ms, log.n) THEN
                 moments[place] := log.ms;
-                ns[place] := log.n + 1;
+                numbers[place] := log.n + 1;
             END IF;
             log.ms := moments[place];
-            log.n := ns[place];
+            log.n := numbers[place];
         END LOOP;
     END IF;
-    UPDATE event_logs SET ms = moments[count], n = ns[count] WHERE thread_id = thread;
+    UPDATE event_logs SET ms = moments[count], n = numbers[count] WHERE thread_id = thread;
     INSERT INTO events (thread_id, seq, run_id, ms, n, name, mode, last, data)
     SELECT thread, log.seq - count + place, e.run_id, e.ms, e.n, e.name, e.mode, e.last, e.data
-    FROM unnest(runs, moments, ns, names, modes, lasts, datas)
+    FROM unnest(runs, moments, numbers, names, modes, lasts, datas)
         WITH ORDINALITY AS e (run_id, ms, n, name, mode, last, data, place);
-    RETURN QUERY SELECT log.seq - count + 1, CASE WHEN moved THEN moments || ns END;
+    RETURN QUERY SELECT log.seq - count + 1, CASE WHEN moved THEN moments || numbers END;
 END
 $$;

@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 SQL = load(__package__, "items.sql")
 
-ORDER = "ORDER BY updated_at DESC, ns, key"
+ORDER = "ORDER BY updated_at DESC, namespace, key"
 
-ASIDE = 1_000_000
+OFF_LOOP_FLOATS = 1_000_000
 """Numbers to be multiplied, from which on that is done by a thread, so that the event loop goes on."""
 
 INDEXED = 1000
@@ -41,27 +41,27 @@ class PostgresItems(Ranking):
 
     async def put(self, item: Item, vectors: Sequence[bytes], now: int) -> None:
         row = ITEM.row(item)
-        ns = row["ns"]
-        row |= {"place": place_of(ns, item.key), "key": item.key.encode(), "now": now}
+        namespace = row["namespace"]
+        row |= {"place": key_of(namespace, item.key), "key": item.key.encode(), "now": now}
         item_id, fresh = await self._db.fetchrow(*bound(SQL["put"], row))
         if vectors or not fresh:
-            await self._db.execute(SQL["put_vectors"], item_id, ns, item.expires_at, list(vectors))
+            await self._db.execute(SQL["put_vectors"], item_id, namespace, item.expires_at, list(vectors))
 
     async def get(self, namespace: tuple[str, ...], key: str, now: int) -> Item | None:
-        row = await self._db.fetchrow(SQL["get"], place_of(encode(namespace), key), now)
+        row = await self._db.fetchrow(SQL["get"], key_of(encode(namespace), key), now)
         return None if row is None else ITEM.read(row)
 
-    async def refresh(self, places: Sequence[tuple[tuple[str, ...], str]], now: int) -> None:
-        if places:
-            found = [place_of(encode(namespace), key) for namespace, key in places]
+    async def refresh(self, item_keys: Sequence[tuple[tuple[str, ...], str]], now: int) -> None:
+        if item_keys:
+            found = [key_of(encode(namespace), key) for namespace, key in item_keys]
             await self._db.execute(SQL["refresh"], found, now)
 
     async def delete(self, namespace: tuple[str, ...], key: str) -> None:
-        await self._db.execute(SQL["delete"], place_of(encode(namespace), key))
+        await self._db.execute(SQL["delete"], key_of(encode(namespace), key))
 
     async def namespaces(self, prefix: tuple[str, ...], now: int) -> list[tuple[str, ...]]:
         arguments = Arguments()
-        sql = f"SELECT DISTINCT ns FROM items WHERE {_living(prefix, now, arguments)} ORDER BY ns"
+        sql = f"SELECT DISTINCT namespace FROM items WHERE {_living(prefix, now, arguments)} ORDER BY namespace"
         return [decode(row[0]) for row in await self._db.fetch(sql, *arguments)]
 
     async def sweep(self, now: int, limit: int) -> int:
@@ -112,12 +112,12 @@ class PostgresItems(Ranking):
         return {row[0]: ITEM.read(row[1:]) for row in rows}
 
     async def _computed(self, work: Callable[[], T], size: int) -> T:
-        return work() if size < ASIDE else await asyncio.to_thread(work)
+        return work() if size < OFF_LOOP_FLOATS else await asyncio.to_thread(work)
 
 
-def place_of(ns: bytes, key: str) -> bytes:
+def key_of(namespace: bytes, key: str) -> bytes:
     """What stands for namespace and key in a unique index, which takes no long ones."""
-    return hashlib.sha256(len(ns).to_bytes(8, "big") + ns + key.encode()).digest()
+    return hashlib.sha256(len(namespace).to_bytes(8, "big") + namespace + key.encode()).digest()
 
 
 def _living(prefix: tuple[str, ...], now: int, arguments: Arguments, table: str = "") -> str:
@@ -127,11 +127,11 @@ def _living(prefix: tuple[str, ...], now: int, arguments: Arguments, table: str 
         return living
     start = encode(prefix)
     after = start[:-1] + b"\x01"
-    beginning = f"substring({table}ns FROM 1 FOR {INDEXED})"
+    beginning = f"substring({table}namespace FROM 1 FOR {INDEXED})"
     if len(start) <= INDEXED:
         return f"{beginning} >= {arguments.put(start)} AND {beginning} < {arguments.put(after)} AND {living}"
     same = f"{beginning} = {arguments.put(start[:INDEXED])}"
-    return f"{same} AND {table}ns >= {arguments.put(start)} AND {table}ns < {arguments.put(after)} AND {living}"
+    return f"{same} AND {table}namespace >= {arguments.put(start)} AND {table}namespace < {arguments.put(after)} AND {living}"
 
 
 def _without_vector(dims: int, arguments: Arguments) -> str:

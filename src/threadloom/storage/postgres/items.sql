@@ -14,7 +14,7 @@ RETURNING id, xmax = 0 AS fresh;
 -- name: put_vectors
 -- The vectors of an item in place of those that were there.
 WITH gone AS (DELETE FROM item_vectors WHERE item = $1)
-INSERT INTO item_vectors (item, ns, dims, expires_at, vector)
+INSERT INTO item_vectors (item, namespace, dims, expires_at, vector)
 SELECT $1, $2, length(vector) / 4, $3, vector FROM unnest($4::bytea[]) AS v (vector);
 
 -- name: get

@@ -32,15 +32,15 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
     """A put as the database's type `lineage_put`."""
     if isinstance(put, WritesPut):
         writes = [(write.task_id, write.idx, write.channel, write.type, write.data, write.path) for write in put.writes]
-        return (put.thread_id, put.run_id, put.fence, None, put.ns, put.cid, *[None] * 11, writes)
+        return (put.thread_id, put.run_id, put.fence, None, put.namespace, put.checkpoint_id, *[None] * 11, writes)
     early = put.early
     return (
         put.thread_id,
         put.run_id,
         put.fence,
         put.era,
-        put.ns,
-        put.cid,
+        put.namespace,
+        put.checkpoint_id,
         put.parent,
         put.body_type,
         put.body,
@@ -50,8 +50,8 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
         list(put.small.values()),
         put.meta,
         [msgspec.structs.astuple(blob) for blob in put.blobs],
-        None if early is None else texts(ns for ns, _ in early),
-        None if early is None else texts(cid for _, cid in early),
+        None if early is None else texts(namespace for namespace, _ in early),
+        None if early is None else texts(checkpoint_id for _, checkpoint_id in early),
         None,
     )
 

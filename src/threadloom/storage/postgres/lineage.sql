@@ -7,15 +7,15 @@ SELECT seg, era FROM heads WHERE thread_id = $1;
 -- name: edges
 -- A segment and all above it, each with its edge.
 WITH RECURSIVE up (id, parent, upto) AS (
-    SELECT id, parent, upto FROM segs WHERE id = $1
+    SELECT id, parent, upto FROM segments WHERE id = $1
     UNION ALL
-    SELECT s.id, s.parent, s.upto FROM up JOIN segs s ON s.id = up.parent
+    SELECT s.id, s.parent, s.upto FROM up JOIN segments s ON s.id = up.parent
 )
 SELECT id, parent, upto FROM up;
 
 -- name: columns
 -- Of a checkpoint `k`, and of its pending writes `w` as arrays.
-k.pos, k.ns, k.cid, k.parent, k.btype, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
+k.pos, k.namespace, k.checkpoint_id, k.parent, k.body_type, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
     w.task_ids, w.idxs, w.write_channels, w.write_types, w.write_data, w.paths, w.positions;
 
 -- name: arrays
@@ -28,12 +28,12 @@ array_agg(task_id) AS task_ids, array_agg(idx) AS idxs, array_agg(channel) AS wr
 WITH RECURSIVE chain (seg, bound, era, depth) AS (
     SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
+    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
 ),
 found AS MATERIALIZED (
     SELECT c.era, c.depth, k.pos
     FROM chain c CROSS JOIN LATERAL (
-        SELECT pos FROM cks WHERE seg = c.seg AND ns = $2 AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1
+        SELECT pos FROM checkpoints WHERE seg = c.seg AND namespace = $2 AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1
     ) k
     LIMIT 1
 )
@@ -42,12 +42,12 @@ found AS MATERIALIZED (
 -- name: by_id
 -- One checkpoint by id, in full. The chain is left where it lies below all that have this id.
 WITH RECURSIVE places AS MATERIALIZED (
-    SELECT pos, seg FROM cks WHERE cid = $3 AND ns = $2
+    SELECT pos, seg FROM checkpoints WHERE checkpoint_id = $3 AND namespace = $2
 ),
 chain (seg, bound, era, depth) AS (
     SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segs s ON s.id = c.seg
+    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg
     WHERE s.upto >= (SELECT min(pos) FROM places)
 ),
 found AS MATERIALIZED (
@@ -63,7 +63,7 @@ found AS MATERIALIZED (
 -- How `latest` and `by_id` end: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
 SELECT f.era, {columns}, b.needed_blobs
 FROM found f
-JOIN cks k ON k.pos = f.pos
+JOIN checkpoints k ON k.pos = f.pos
 CROSS JOIN LATERAL (
     WITH RECURSIVE needed (id) AS (
         SELECT unnest(k.blobs)
@@ -77,7 +77,7 @@ CROSS JOIN LATERAL (
     SELECT {arrays}
     FROM (
         SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT (SELECT depth + 1 FROM found)) c
-        JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
+        JOIN writes w ON w.seg = c.seg AND w.checkpoint_id = k.checkpoint_id AND w.namespace = k.namespace AND w.pos <= c.bound
         ORDER BY w.pos
     ) w
 ) w;
@@ -87,19 +87,19 @@ CROSS JOIN LATERAL (
 WITH RECURSIVE chain (seg, bound, era, depth) AS (
     SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
+    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
 ),
 place AS MATERIALIZED (
-    SELECT max(pos) AS pos FROM cks n
-    WHERE cid = $3 AND EXISTS (SELECT 1 FROM chain c WHERE c.seg = n.seg AND n.pos <= c.bound)
+    SELECT max(pos) AS pos FROM checkpoints n
+    WHERE checkpoint_id = $3 AND EXISTS (SELECT 1 FROM chain c WHERE c.seg = n.seg AND n.pos <= c.bound)
 ),
 page AS MATERIALIZED (
     SELECT c.era, c.depth, k.*
     FROM chain c CROSS JOIN LATERAL (
-        SELECT * FROM cks k
+        SELECT * FROM checkpoints k
         WHERE {seg} = c.seg AND {pos} <= least(c.bound, (SELECT pos - 1 FROM place)){conditions}
           AND NOT EXISTS (
-            SELECT 1 FROM (SELECT seg, pos FROM cks WHERE cid = k.cid AND ns = k.ns AND pos > k.pos OFFSET 0) n
+            SELECT 1 FROM (SELECT seg, pos FROM checkpoints WHERE checkpoint_id = k.checkpoint_id AND namespace = k.namespace AND pos > k.pos OFFSET 0) n
             WHERE (SELECT true FROM chain WHERE seg = n.seg AND bound >= n.pos LIMIT 1))
         ORDER BY {pos} DESC LIMIT $2
     ) k
@@ -111,7 +111,7 @@ CROSS JOIN LATERAL (
     SELECT {arrays}
     FROM (
         SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
-        JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
+        JOIN writes w ON w.seg = c.seg AND w.checkpoint_id = k.checkpoint_id AND w.namespace = k.namespace AND w.pos <= c.bound
         ORDER BY w.pos
     ) w
 ) w;
@@ -130,12 +130,12 @@ SELECT b.id, b.type, b.data, b.base, b.number, b.size FROM needed n JOIN blobs b
 -- writes to these. $1 and $2 are the chain.
 SELECT p.missing, {columns}
 FROM tl_path($1, $2, $3, $4, $5) p
-JOIN cks k ON k.pos = p.place
+JOIN checkpoints k ON k.pos = p.place
 CROSS JOIN LATERAL (
     SELECT {arrays}
     FROM (
         SELECT w.* FROM unnest($1[1:p.level], $2[1:p.level]) AS c (seg, bound)
-        JOIN writes w ON w.seg = c.seg AND w.cid = k.cid AND w.ns = k.ns AND w.pos <= c.bound
+        JOIN writes w ON w.seg = c.seg AND w.checkpoint_id = k.checkpoint_id AND w.namespace = k.namespace AND w.pos <= c.bound
         WHERE w.channel = ANY(p.missing)
         ORDER BY w.pos
     ) w
@@ -150,10 +150,10 @@ SELECT thread_id FROM heads;
 WITH RECURSIVE chain (seg, bound) AS (
     SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
+    SELECT s.parent, s.upto FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
 )
 SELECT EXISTS (
-    SELECT 1 FROM chain c CROSS JOIN LATERAL (SELECT 1 FROM cks WHERE seg + 0 = c.seg AND pos + 0 <= c.bound LIMIT 1) k);
+    SELECT 1 FROM chain c CROSS JOIN LATERAL (SELECT 1 FROM checkpoints WHERE seg + 0 = c.seg AND pos + 0 <= c.bound LIMIT 1) k);
 
 -- name: threads_of_run
 -- The threads that a run wrote on.
@@ -165,12 +165,12 @@ WITH RECURSIVE chain (seg, bound, first) AS (
     SELECT h.seg, 4611686018427387904, r.first
     FROM heads h JOIN run_spans r ON r.run_id = $2 AND r.thread_id = h.thread_id WHERE h.thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto, c.first FROM chain c JOIN segs s ON s.id = c.seg WHERE s.upto >= c.first
+    SELECT s.parent, s.upto, c.first FROM chain c JOIN segments s ON s.id = c.seg WHERE s.upto >= c.first
 )
 SELECT EXISTS (
     SELECT 1 FROM chain c CROSS JOIN LATERAL (
-        SELECT 1 FROM cks
-        WHERE seg = c.seg AND ns = '' AND pos + 0 BETWEEN c.first AND c.bound AND tl_document(meta) ->> 'run_id' = $2
+        SELECT 1 FROM checkpoints
+        WHERE seg = c.seg AND namespace = '' AND pos + 0 BETWEEN c.first AND c.bound AND tl_document(meta) ->> 'run_id' = $2
         LIMIT 1
     ) k);
 
@@ -178,26 +178,26 @@ SELECT EXISTS (
 -- Number, bytes and inherited bytes of the checkpoints of a chain. $1, $2: the chain, $3: its floor.
 SELECT count(*), coalesce(sum(bytes), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint
 FROM (
-    SELECT DISTINCT ON (k.ns, k.cid) k.pos, octet_length(k.body) + octet_length(k.meta) AS bytes
-    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound
-    ORDER BY k.ns, k.cid, k.pos DESC
+    SELECT DISTINCT ON (k.namespace, k.checkpoint_id) k.pos, octet_length(k.body) + octet_length(k.meta) AS bytes
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound
+    ORDER BY k.namespace, k.checkpoint_id, k.pos DESC
 ) seen;
 
 -- name: usage_writes
 -- The same of the pending writes that count.
 SELECT count(*), coalesce(sum(bytes), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint
 FROM (
-    SELECT DISTINCT ON (w.ns, w.cid, w.task_id, w.idx) w.pos, octet_length(w.data) AS bytes
+    SELECT DISTINCT ON (w.namespace, w.checkpoint_id, w.task_id, w.idx) w.pos, octet_length(w.data) AS bytes
     FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN writes w ON w.seg + 0 = c.seg AND w.pos + 0 <= c.bound
-    ORDER BY w.ns, w.cid, w.task_id, w.idx, (CASE WHEN w.idx < 0 THEN -w.pos ELSE w.pos END)
+    ORDER BY w.namespace, w.checkpoint_id, w.task_id, w.idx, (CASE WHEN w.idx < 0 THEN -w.pos ELSE w.pos END)
 ) seen;
 
 -- name: usage_channels
 -- Of each channel the number of values, their bytes, the inherited bytes and the stored bytes: blobs, and the small ones in the rows.
 WITH seen AS MATERIALIZED (
-    SELECT DISTINCT ON (k.ns, k.cid) k.pos, k.channels, k.blobs, k.small_channels, k.small_bytes
-    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound
-    ORDER BY k.ns, k.cid, k.pos DESC
+    SELECT DISTINCT ON (k.namespace, k.checkpoint_id) k.pos, k.channels, k.blobs, k.small_channels, k.small_bytes
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound
+    ORDER BY k.namespace, k.checkpoint_id, k.pos DESC
 ),
 stored (channel, bytes, pos, stored) AS (
     SELECT r.channel, b.size, b.pos, octet_length(b.data)

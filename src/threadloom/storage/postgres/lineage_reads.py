@@ -12,7 +12,7 @@ from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_b
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
-from threadloom.storage.postgres.edges import Edges
+from threadloom.storage.postgres.edges import PostgresEdges
 from threadloom.storage.postgres.session import Session
 
 SQL = load(__package__, "lineage.sql")
@@ -32,7 +32,7 @@ _BY_AN_ID = {"seg": "seg - 0", "pos": "pos - 0"}
 Blobs = dict[int, Blob]
 
 
-class LineageReads:
+class PostgresLineageReads:
     """The reading half of `Lineage`.
 
     Args:
@@ -40,7 +40,7 @@ class LineageReads:
         edges: what the process knows of segments.
     """
 
-    def __init__(self, session: Session, edges: Edges) -> None:
+    def __init__(self, session: Session, edges: PostgresEdges) -> None:
         self._db = session
         self._edges = edges
 
@@ -49,18 +49,18 @@ class LineageReads:
         head = await self._db.fetchrow(SQL["head"], thread_id)
         return None if head is None else (head[0], head[1])
 
-    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
-        return _whole(thread_id, await self._db.fetchrow(_LATEST, thread_id, ns))
+    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
+        return _whole(thread_id, await self._db.fetchrow(_LATEST, thread_id, namespace))
 
-    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
-        return _whole(thread_id, await self._db.fetchrow(_BY_ID, thread_id, ns, cid))
+    async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
+        return _whole(thread_id, await self._db.fetchrow(_BY_ID, thread_id, namespace, checkpoint_id))
 
     async def history(
         self,
         thread_id: str,
         *,
-        ns: str | None = None,
-        cid: str | None = None,
+        namespace: str | None = None,
+        checkpoint_id: str | None = None,
         before: str | None = None,
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -69,16 +69,16 @@ class LineageReads:
         if wanted.pop("thread_id", thread_id) != thread_id:
             return []
         values: list[Any] = [thread_id, limit, before]
-        conditions = "" if before is None else " AND ((SELECT pos FROM place) IS NOT NULL OR cid < $3)"
+        conditions = "" if before is None else " AND ((SELECT pos FROM place) IS NOT NULL OR checkpoint_id < $3)"
         for condition, value in (
-            ("ns = {}", ns),
-            ("cid = {}", cid),
+            ("namespace = {}", namespace),
+            ("checkpoint_id = {}", checkpoint_id),
             ("tl_document(meta) @> {}::jsonb", _searched(wanted) if wanted else None),
         ):
             if value is not None:
                 values.append(value)
                 conditions += f" AND {condition.format(f'${len(values)}')}"
-        way = _BY_AN_ID if cid is not None else _ALONG_ALL if ns is None else _ALONG_ONE
+        way = _BY_AN_ID if checkpoint_id is not None else _ALONG_ALL if namespace is None else _ALONG_ONE
         rows = await self._db.fetch(SQL["history"].format(conditions=conditions, **way, **_COLUMNS), *values)
         blobs = await self._blobs({blob for row in rows for blob in row["blobs"]})
         return [_made(thread_id, row, row["era"], blobs, row["blobs"]) for row in rows]
@@ -91,12 +91,16 @@ class LineageReads:
             return {}
         return {row[0]: Blob(*row) for row in await self._db.fetch(SQL["blobs"], list(wanted))}
 
-    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+    async def path(
+        self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
+    ) -> list[CheckpointRow]:
         head = await self._head(thread_id)
         if head is None or not channels:
             return []
         segments, bounds = columns(await self._edges.chain(self._db, head[0]))
-        rows = await self._db.fetch(_PATH, segments, bounds, ns, cid, [escaped(channel) for channel in channels])
+        rows = await self._db.fetch(
+            _PATH, segments, bounds, namespace, checkpoint_id, [escaped(channel) for channel in channels]
+        )
         ends = [
             [blob for channel, blob in zip(row["channels"], row["blobs"], strict=True) if channel in row["missing"]]
             for row in rows
@@ -144,10 +148,10 @@ def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[i
         pos=row["pos"],
         era=era,
         thread_id=thread_id,
-        ns=row["ns"],
-        cid=row["cid"],
+        namespace=row["namespace"],
+        checkpoint_id=row["checkpoint_id"],
         parent=row["parent"],
-        body_type=row["btype"],
+        body_type=row["body_type"],
         body=row["body"],
         refs=dict(zip(map(unescaped, row["channels"]), row["blobs"], strict=True)),
         small=dict(zip(map(unescaped, row["small_channels"]), row["small_bytes"], strict=True)),

@@ -18,9 +18,9 @@ from threadloom.errors import LostLeaseError, StaleRefsError, StorageError, sepa
 from threadloom.storage.lineage import CheckpointPut, WritesPut
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
-from threadloom.storage.postgres.database import Database
-from threadloom.storage.postgres.lane import Lane
+from threadloom.storage.postgres.database import PostgresDatabase
 from threadloom.storage.postgres.lineage import era_of, put_values
+from threadloom.storage.postgres.loop_pool import LoopPool
 from threadloom.storage.postgres.session import Session
 
 SQL = load(__package__, "lineage.sql")
@@ -56,7 +56,7 @@ class _Item:
         else:
             self.size = sum(len(write.data) for write in put.writes)
 
-    def settle(self, answer: int | None = None, error: BaseException | None = None) -> None:
+    def resolve(self, answer: int | None = None, error: BaseException | None = None) -> None:
         """Tells who waits. Called on the event loop that sent it."""
         if self._loop is None or self._loop is asyncio.get_running_loop():
             self._tell(answer, error)
@@ -73,38 +73,38 @@ class _Item:
             self._future.set_exception(separate(error))
 
 
-class Puts:
+class PutBatcher:
     """The way of puts into one database. For any thread."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._lock = threading.Lock()
         self._waiting: deque[_Item] = deque()
-        self._sending: dict[str, Lane] = {}
-        self._senders: dict[Lane, int] = {}
+        self._sending: dict[str, LoopPool] = {}
+        self._senders: dict[LoopPool, int] = {}
 
     async def put(self, put: Put) -> int:
         """Stores a checkpoint or pending writes; not undone by the caller's cancellation. Gives the thread's era.
 
         Raises:
             LostLeaseError, StaleRefsError: see `Lineage.put`.
-            StorageError: see `Lane.write`.
+            StorageError: see `LoopPool.write`.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[int] = loop.create_future()
         self._add(_Item(put, loop, future))
-        lane = self._database.lane
-        if lane is None:
-            self._database.call_aside(self._look)
+        loop_pool = self._database.loop_pool
+        if loop_pool is None:
+            self._database.call_in_background(self._look)
         else:
-            self._send_on(lane)
+            self._send_on(loop_pool)
         return await future
 
     def put_now(self, put: Put) -> int:
         """The same for a thread that runs no event loop."""
         future: Future[int] = Future()
         self._add(_Item(put, None, future))
-        self._database.call_aside(self._look)
+        self._database.call_in_background(self._look)
         return future.result()
 
     def _add(self, item: _Item) -> None:
@@ -113,37 +113,37 @@ class Puts:
 
     def _look(self) -> None:
         """On the loop aside: sees to what was handed in, and again later if it has to wait for another loop."""
-        lane = self._database.lane
-        assert lane is not None
-        self._send_on(lane)
-        if any(other is not lane for other in self._sending.values()):
-            asyncio.get_running_loop().call_later(OVERDUE_SECONDS * 1.01, self._look_again, lane)
+        loop_pool = self._database.loop_pool
+        assert loop_pool is not None
+        self._send_on(loop_pool)
+        if any(other is not loop_pool for other in self._sending.values()):
+            asyncio.get_running_loop().call_later(OVERDUE_SECONDS * 1.01, self._look_again, loop_pool)
 
-    def _look_again(self, lane: Lane) -> None:
+    def _look_again(self, loop_pool: LoopPool) -> None:
         if self._waiting:
-            self._send_on(lane)
+            self._send_on(loop_pool)
 
-    def _send_on(self, lane: Lane) -> None:
-        if self._senders.get(lane, 0) < SENDERS:
-            self._senders[lane] = self._senders.get(lane, 0) + 1
-            lane.start(self._send(lane))
+    def _send_on(self, loop_pool: LoopPool) -> None:
+        if self._senders.get(loop_pool, 0) < SENDERS:
+            self._senders[loop_pool] = self._senders.get(loop_pool, 0) + 1
+            loop_pool.start(self._send(loop_pool))
 
     # --- sending ---
 
-    async def _send(self, lane: Lane) -> None:
+    async def _send(self, loop_pool: LoopPool) -> None:
         """Sends as long as there is something to be sent."""
         try:
-            while batch := self._take(lane):
+            while batch := self._take(loop_pool):
                 try:
-                    await self._store(lane, batch)
+                    await self._store(loop_pool, batch)
                 finally:
                     with self._lock:
                         for item in batch:
                             self._sending.pop(item.put.thread_id, None)
         finally:
-            self._senders[lane] -= 1
+            self._senders[loop_pool] -= 1
 
-    def _take(self, lane: Lane) -> list[_Item]:
+    def _take(self, loop_pool: LoopPool) -> list[_Item]:
         """The next batch: the oldest first, but of no thread that another batch is on its way for."""
         batch: list[_Item] = []
         left: deque[_Item] = deque()
@@ -155,7 +155,7 @@ class Puts:
                 item = self._waiting.popleft()
                 thread = item.put.thread_id
                 other = self._sending.get(thread)
-                if thread in held or (other is not None and (other is lane or item.since > overdue)):
+                if thread in held or (other is not None and (other is loop_pool or item.since > overdue)):
                     held.add(thread)
                     left.append(item)
                 else:
@@ -163,28 +163,28 @@ class Puts:
                     size += item.size
             self._waiting.extendleft(reversed(left))
             for item in batch:
-                self._sending[item.put.thread_id] = lane
+                self._sending[item.put.thread_id] = loop_pool
         return batch
 
-    async def _store(self, lane: Lane, batch: Sequence[_Item]) -> None:
+    async def _store(self, loop_pool: LoopPool, batch: Sequence[_Item]) -> None:
         """Stores a batch and tells those who wait. One that fails takes no other along."""
         try:
-            answers = await self._stored(lane, [item.put for item in batch])
+            answers = await self._stored(loop_pool, [item.put for item in batch])
         except Exception as error:
             if len(batch) == 1 or isinstance(error, StorageError):
                 for item in batch:
-                    item.settle(error=error)
+                    item.resolve(error=error)
             else:
                 for item in batch:
-                    await self._store(lane, [item])
+                    await self._store(loop_pool, [item])
             return
         for item, answer in zip(batch, answers, strict=True):
             try:
-                item.settle(era_of(item.put, answer))
+                item.resolve(era_of(item.put, answer))
             except (LostLeaseError, StaleRefsError) as error:
-                item.settle(error=error)
+                item.resolve(error=error)
 
-    async def _stored(self, lane: Lane, puts: Sequence[Put]) -> Sequence[int | None]:
+    async def _stored(self, loop_pool: LoopPool, puts: Sequence[Put]) -> Sequence[int | None]:
         """Stores puts in one transaction, which is one statement.
 
         When the connection was lost on the way, it cannot be told whether it was carried out. So it is asked for: the ids of
@@ -203,7 +203,7 @@ class Puts:
             answers: Sequence[int | None] = await session.fetchval(SQL["put_many"], values)
             return answers
 
-        return await lane.write_statement(work)
+        return await loop_pool.write_statement(work)
 
 
 async def _already(session: Session, puts: Sequence[Put]) -> Sequence[int] | None:
@@ -218,7 +218,7 @@ async def _already(session: Session, puts: Sequence[Put]) -> Sequence[int] | Non
 class PutTx:
     """A transaction that is one put."""
 
-    def __init__(self, puts: Puts, *, now: bool = False) -> None:
+    def __init__(self, puts: PutBatcher, *, now: bool = False) -> None:
         self._puts = puts
         self._now = now
 

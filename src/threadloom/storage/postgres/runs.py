@@ -11,9 +11,9 @@ from threadloom.codec import to_json
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.session import Session, bound
-from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, delayed_at, held
+from threadloom.storage.queue import Claim, Lease, QueuePeek, QueueStats, Renewal, RunState, delayed_at, held
 from threadloom.storage.rows import OUTCOME, RUN
-from threadloom.storage.tasks import GOES_ON
+from threadloom.storage.tasks import TASK_ID_KEY
 from threadloom.types import ACTIVE, CancelAction, Outcome, Run, RunStatus
 
 SQL = load(__package__, "runs.sql")
@@ -84,25 +84,25 @@ class PostgresRuns:
         self._db.holds(run.thread_id for run in claimed)
         return claimed
 
-    async def outlook(self, now: int) -> Outlook:
-        claimable, due = await self._db.fetchrow(SQL["outlook"], now)
-        return Outlook(claimable, due)
+    async def peek(self, now: int) -> QueuePeek:
+        claimable, due = await self._db.fetchrow(SQL["peek"], now)
+        return QueuePeek(claimable, due)
 
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
         await self._lock(run_id)
         row = await self._db.fetchrow(SQL["take"], run_id, worker, now, lease)
         return None if row is None else RUN.read(row)
 
-    async def standing(self, run_id: str) -> Standing | None:
+    async def run_state(self, run_id: str) -> RunState | None:
         await self._lock(run_id)
-        row = await self._db.fetchrow(SQL["standing"], run_id)
-        return None if row is None else Standing(*row)
+        row = await self._db.fetchrow(SQL["run_state"], run_id)
+        return None if row is None else RunState(*row)
 
     async def holds(self, run_id: str, fence: int) -> bool:
         return bool(await self._db.fetchval(SQL["holds" if self._db.writes else "holds_now"], run_id, fence))
 
-    async def delay_anew(self, now: int, ahead: int) -> int:
-        number: int = await self._db.fetchval(SQL["delay_anew"], now, ahead)
+    async def recompute_delays(self, now: int, ahead: int) -> int:
+        number: int = await self._db.fetchval(SQL["recompute_delays"], now, ahead)
         return number
 
     async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[Renewal]:
@@ -155,18 +155,18 @@ class PostgresRuns:
     async def expire_outcomes(self, thread_id: str, at: int) -> None:
         await self._db.execute(SQL["expire_outcomes"], thread_id, at)
 
-    async def drop_outcome(self, run_id: str) -> None:
-        await self._db.execute(SQL["drop_outcome"], run_id)
+    async def delete_outcome(self, run_id: str) -> None:
+        await self._db.execute(SQL["delete_outcome"], run_id)
 
-    async def drop_expired_outcomes(self, now: int) -> int:
-        number: int = await self._db.fetchval(SQL["drop_expired_outcomes"], now)
+    async def delete_expired_outcomes(self, now: int) -> int:
+        number: int = await self._db.fetchval(SQL["delete_expired_outcomes"], now)
         return number
 
     async def ended_before(self, moment: int, limit: int) -> list[str]:
         return [row[0] for row in await self._db.fetch(SQL["ended_before"], moment, limit)]
 
-    async def queue(self, now: int) -> QueueFigures:
-        return QueueFigures(*await self._db.fetchrow(SQL["queue"], now))
+    async def queue(self, now: int) -> QueueStats:
+        return QueueStats(*await self._db.fetchrow(SQL["queue"], now))
 
     async def _lock(self, run_id: str) -> None:
         """Locks the thread of a run, if there is such a run."""
@@ -179,5 +179,5 @@ class PostgresRuns:
 
 def task_of(metadata: Mapping[str, Any]) -> str | None:
     """The task that a run goes on with, as a column."""
-    task = metadata.get(GOES_ON)
+    task = metadata.get(TASK_ID_KEY)
     return task if task is None or isinstance(task, str) else to_json(task).decode()

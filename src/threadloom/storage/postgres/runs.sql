@@ -53,13 +53,13 @@ SELECT count(*) FROM runs WHERE status IN ('pending', 'running') AND user_id = $
 -- Makes due pending runs running, each of a thread that has none running and that nobody is changing.
 SELECT {run} FROM tl_claim($1, $2, $3, $4, $5, $6);
 
--- name: outlook
+-- name: peek
 -- Whether `claim` finds anything to do, and when the next run is due that waits for its time.
 SELECT
     EXISTS (SELECT 1 FROM runs WHERE ready <= $1) OR EXISTS (SELECT 1 FROM runs WHERE delayed_at IS NOT NULL AND due <= $1),
     (SELECT min(due) FROM runs WHERE delayed_at IS NOT NULL AND due > $1);
 
--- name: delay_anew
+-- name: recompute_delays
 -- The delays that were reckoned from moments that are yet to come begin again; those of runs that somebody is changing are left
 -- to the next look. Gives how many.
 WITH ahead AS (
@@ -74,7 +74,7 @@ SELECT count(*) FROM anew;
 -- Makes a pending run running, in the hands of a worker.
 SELECT {run} FROM tl_take($1, $2, $3, $4);
 
--- name: standing
+-- name: run_state
 -- How a run stands.
 SELECT status, fence, cancel FROM runs WHERE run_id = $1;
 
@@ -146,11 +146,11 @@ SELECT {outcome} FROM outcomes WHERE run_id = $1;
 -- The outcomes of a thread that goes are kept until a moment.
 UPDATE outcomes SET expires_at = $2 WHERE thread_id = $1;
 
--- name: drop_outcome
+-- name: delete_outcome
 -- Forgets how a run ended.
 DELETE FROM outcomes WHERE run_id = $1;
 
--- name: drop_expired_outcomes
+-- name: delete_expired_outcomes
 -- Forgets the outcomes whose time is over. Gives how many; one that another process is dropping is not waited for.
 WITH over AS (
     SELECT run_id FROM outcomes WHERE expires_at < $1 FOR UPDATE SKIP LOCKED

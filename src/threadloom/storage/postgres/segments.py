@@ -13,8 +13,8 @@ from threadloom.lineage.segments import Chain, Edge
 from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import texts, unescaped
-from threadloom.storage.postgres.edges import Edges
-from threadloom.storage.postgres.lineage_reads import SQL, LineageReads, columns
+from threadloom.storage.postgres.edges import PostgresEdges
+from threadloom.storage.postgres.lineage_reads import SQL, PostgresLineageReads, columns
 from threadloom.storage.postgres.session import Session
 
 CUTS = load(__package__, "segments.sql")
@@ -24,7 +24,7 @@ AT_ONCE = 2000
 are locked meanwhile, and with them everybody who wants to copy from there."""
 
 
-class PostgresSegments(LineageReads, LineageOperations):
+class PostgresSegments(PostgresLineageReads, LineageOperations):
     """See `storage.lineage.operations.Segments`.
 
     Args:
@@ -33,7 +33,7 @@ class PostgresSegments(LineageReads, LineageOperations):
         collect_later: is called, once it is committed, when there is more to free than `AT_ONCE` rows.
     """
 
-    def __init__(self, session: Session, edges: Edges, collect_later: Callable[[], None]) -> None:
+    def __init__(self, session: Session, edges: PostgresEdges, collect_later: Callable[[], None]) -> None:
         super().__init__(session, edges)
         self._collect_later = collect_later
         self._alone: set[str] = set()
@@ -54,8 +54,8 @@ class PostgresSegments(LineageReads, LineageOperations):
         head, parent, upto, position, written, newest = found
         return Tip((head, position), None if parent is None else (parent, upto), written, newest)
 
-    async def place(self, thread_id: str, cid: str) -> Edge | None:
-        found = await self._db.fetchrow(CUTS["place_of"], thread_id, cid)
+    async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
+        found = await self._db.fetchrow(CUTS["place_of"], thread_id, checkpoint_id)
         return None if found is None else (found[0], found[1])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
@@ -74,8 +74,8 @@ class PostgresSegments(LineageReads, LineageOperations):
         segment: int | None = await self._db.fetchval(CUTS["delete_head"], thread_id)
         return segment
 
-    async def drop_above(self, segment: int, bound: int) -> bool:
-        return await self._db.fetchrow(CUTS["drop_above"], segment, bound) is not None
+    async def delete_above(self, segment: int, bound: int) -> bool:
+        return await self._db.fetchrow(CUTS["delete_above"], segment, bound) is not None
 
     async def free(self, segment: int) -> None:
         if await self._db.fetchval(CUTS["collect"], segment, AT_ONCE):
@@ -97,11 +97,15 @@ class PostgresSegments(LineageReads, LineageOperations):
         return [_node(row) for row in await self._db.fetch(CUTS["newest_of_namespaces"], *columns(chain))]
 
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
-        values = (*columns(chain), node.ns, node.cid, texts(channels))
+        values = (*columns(chain), node.namespace, node.checkpoint_id, texts(channels))
         return [_node(row) for row in await self._db.fetch(CUTS["ancestors"], *values)]
 
     async def pending_writes(self, chain: Chain, ids: Ids) -> Sequence[WriteRow]:
-        values = (*columns(chain), texts(ns for ns, _ in ids), texts(cid for _, cid in ids))
+        values = (
+            *columns(chain),
+            texts(namespace for namespace, _ in ids),
+            texts(checkpoint_id for _, checkpoint_id in ids),
+        )
         return [((row[0], row[1], row[2]), row[3], row[4]) for row in await self._db.fetch(CUTS["writes_of"], *values)]
 
     async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:

@@ -4,25 +4,25 @@
 WITH RECURSIVE chain (seg, bound) AS (
     SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.parent IS NOT NULL
+    SELECT s.parent, s.upto FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
 )
 SELECT s.id, s.parent, s.upto, nextval('positions'),
-    EXISTS (SELECT 1 FROM cks WHERE seg = s.id) OR EXISTS (SELECT 1 FROM writes WHERE seg = s.id),
-    (SELECT k.cid
+    EXISTS (SELECT 1 FROM checkpoints WHERE seg = s.id) OR EXISTS (SELECT 1 FROM writes WHERE seg = s.id),
+    (SELECT k.checkpoint_id
      FROM chain c CROSS JOIN LATERAL (
-        SELECT cid FROM cks WHERE seg = c.seg AND ns = '' AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1) k
+        SELECT checkpoint_id FROM checkpoints WHERE seg = c.seg AND namespace = '' AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1) k
      LIMIT 1)
-FROM heads h JOIN segs s ON s.id = h.seg WHERE h.thread_id = $1;
+FROM heads h JOIN segments s ON s.id = h.seg WHERE h.thread_id = $1;
 
 -- name: place_of
 -- Segment and position of a root checkpoint that a thread sees.
 WITH RECURSIVE places AS MATERIALIZED (
-    SELECT pos, seg FROM cks WHERE cid = $2 AND ns = ''
+    SELECT pos, seg FROM checkpoints WHERE checkpoint_id = $2 AND namespace = ''
 ),
 chain (seg, bound) AS (
     SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto FROM chain c JOIN segs s ON s.id = c.seg WHERE s.upto >= (SELECT min(pos) FROM places)
+    SELECT s.parent, s.upto FROM chain c JOIN segments s ON s.id = c.seg WHERE s.upto >= (SELECT min(pos) FROM places)
 )
 SELECT p.seg, p.pos
 FROM chain c CROSS JOIN LATERAL (
@@ -36,7 +36,7 @@ WITH made AS MATERIALIZED (
     SELECT thread_id, nextval('positions') AS seg FROM unnest($1::text[]) AS t (thread_id)
 ),
 segments AS (
-    INSERT INTO segs (id, parent, upto) SELECT seg, $2, $3 FROM made
+    INSERT INTO segments (id, parent, upto) SELECT seg, $2, $3 FROM made
 ),
 heads AS (
     INSERT INTO heads (thread_id, seg, era) SELECT thread_id, seg, seg FROM made ON CONFLICT DO NOTHING RETURNING 1
@@ -55,22 +55,22 @@ DELETE FROM run_spans WHERE run_id = $1 AND thread_id = $2 RETURNING first;
 -- name: checkpoints_of_run
 -- The checkpoints of a run, which begins at $4, that a chain shows and that were not put again later, each with the smallest
 -- position at which the chain shows it.
-SELECT (SELECT min(n.pos) FROM cks n
-        WHERE n.cid = k.cid AND n.ns = k.ns AND n.pos <= ($2::bigint[])[array_position($1::bigint[], n.seg)]), k.ns, k.cid
-FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg + 0 = c.seg AND k.pos + 0 BETWEEN $4 AND c.bound
+SELECT (SELECT min(n.pos) FROM checkpoints n
+        WHERE n.checkpoint_id = k.checkpoint_id AND n.namespace = k.namespace AND n.pos <= ($2::bigint[])[array_position($1::bigint[], n.seg)]), k.namespace, k.checkpoint_id
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k ON k.seg + 0 = c.seg AND k.pos + 0 BETWEEN $4 AND c.bound
 WHERE tl_document(k.meta) ->> 'run_id' = $3
   AND NOT EXISTS (
-    SELECT 1 FROM (SELECT seg, pos FROM cks WHERE cid = k.cid AND ns = k.ns AND pos > k.pos OFFSET 0) n
+    SELECT 1 FROM (SELECT seg, pos FROM checkpoints WHERE checkpoint_id = k.checkpoint_id AND namespace = k.namespace AND pos > k.pos OFFSET 0) n
     WHERE n.pos <= ($2::bigint[])[array_position($1::bigint[], n.seg)]);
 
 -- name: rows_after
 -- What a chain shows after position $3: checkpoints and pending writes.
-SELECT k.pos, k.ns, k.cid, true
-FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k
+SELECT k.pos, k.namespace, k.checkpoint_id, true
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k
     ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound AND k.pos + 0 > $3
 WHERE c.bound > $3
 UNION ALL
-SELECT w.pos, w.ns, w.cid, false
+SELECT w.pos, w.namespace, w.checkpoint_id, false
 FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN writes w
     ON w.seg + 0 = c.seg AND w.pos + 0 <= c.bound AND w.pos + 0 > $3
 WHERE c.bound > $3;
@@ -93,11 +93,11 @@ UPDATE heads SET seg = $2, era = nextval('positions') WHERE thread_id = $1;
 
 -- name: insert_segment
 -- A new segment.
-INSERT INTO segs (id, parent, upto) VALUES (nextval('positions'), $1, $2) RETURNING id;
+INSERT INTO segments (id, parent, upto) VALUES (nextval('positions'), $1, $2) RETURNING id;
 
--- name: drop_above
+-- name: delete_above
 -- Deletes the rows of a segment above a position. No row: a child sees one of them, and nothing is deleted.
-SELECT tl_drop_above($1, $2) IS NOT NULL WHERE coalesce((SELECT max(upto) FROM segs WHERE parent = $1), 0) <= $2;
+SELECT tl_delete_above($1, $2) IS NOT NULL WHERE coalesce((SELECT max(upto) FROM segments WHERE parent = $1), 0) <= $2;
 
 -- name: collect
 -- Frees what nobody sees of a segment that lost its head.
@@ -113,27 +113,27 @@ SELECT old_places, new_places FROM tl_store_anew($1, $2, $3, $4, $5);
 
 -- name: newest_of_namespaces
 -- What a prune asks of the newest checkpoint of each namespace. $1, $2: the chain.
-SELECT DISTINCT ON (k.ns) k.pos, k.ns, k.cid, k.parent, k.channels || k.small_channels, k.meta
-FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN cks k ON k.seg = c.seg AND k.pos + 0 <= c.bound
-ORDER BY k.ns, k.pos + 0 DESC;
+SELECT DISTINCT ON (k.namespace) k.pos, k.namespace, k.checkpoint_id, k.parent, k.channels || k.small_channels, k.meta
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k ON k.seg = c.seg AND k.pos + 0 <= c.bound
+ORDER BY k.namespace, k.pos + 0 DESC;
 
 -- name: ancestors
 -- The same of the ancestors of one, as far as channels are to be looked for.
-SELECT k.pos, k.ns, k.cid, k.parent, k.channels || k.small_channels, k.meta
-FROM tl_path($1, $2, $3, $4, $5) p JOIN cks k ON k.pos = p.place;
+SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.channels || k.small_channels, k.meta
+FROM tl_path($1, $2, $3, $4, $5) p JOIN checkpoints k ON k.pos = p.place;
 
 -- name: writes_of
 -- The pending writes of checkpoints ($3 namespaces, $4 ids) that a chain shows: whose, which, and where, by position.
-SELECT e.ns, e.cid, w.task_id, w.idx, w.pos
-FROM unnest($3::text[], $4::text[]) AS e (ns, cid)
+SELECT e.namespace, e.checkpoint_id, w.task_id, w.idx, w.pos
+FROM unnest($3::text[], $4::text[]) AS e (namespace, checkpoint_id)
 CROSS JOIN unnest($1::bigint[], $2::bigint[]) AS c (seg, bound)
-JOIN writes w ON w.seg = c.seg AND w.cid = e.cid AND w.ns = e.ns AND w.pos <= c.bound
+JOIN writes w ON w.seg = c.seg AND w.checkpoint_id = e.checkpoint_id AND w.namespace = e.namespace AND w.pos <= c.bound
 ORDER BY w.pos;
 
 -- name: count_rows
 -- How many checkpoints and pending writes a segment has up to a bound, counted up to $3.
 SELECT count(*) FROM (
-    (SELECT 1 FROM cks WHERE seg + 0 = $1 AND pos + 0 <= $2 LIMIT $3)
+    (SELECT 1 FROM checkpoints WHERE seg + 0 = $1 AND pos + 0 <= $2 LIMIT $3)
     UNION ALL
     (SELECT 1 FROM writes WHERE seg + 0 = $1 AND pos + 0 <= $2 LIMIT $3)) r;
 

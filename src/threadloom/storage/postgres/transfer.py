@@ -11,21 +11,24 @@ from threadloom.errors import StartError, StorageError
 from threadloom.storage.postgres import BLOB_RANGE
 from threadloom.storage.postgres.connections import connected, escaped, explained, unescaped
 from threadloom.storage.postgres.documents import searchable
-from threadloom.storage.postgres.items import place_of
+from threadloom.storage.postgres.items import key_of
 from threadloom.storage.postgres.migrate import migrate, migrations, version
 from threadloom.storage.postgres.runs import task_of
 from threadloom.storage.postgres.segments import AT_ONCE, CUTS
-from threadloom.storage.transfer import BATCH, TABLES, Numbers, Row
+from threadloom.storage.transfer import BATCH, TABLES, Row, SequenceNumbers
 
 NEXT = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM {}"
 
 READ = {
-    "cks": "pos, seg, ns, cid, parent, btype, body, channels, blobs, small_channels, small_bytes, meta",
+    "checkpoints": (
+        "pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, "
+        "small_channels, small_bytes, meta"
+    ),
     "floors": "thread_id, floor",
 }
 """Columns of tables that are read as other ones."""
 
-FROM = {"floors": "event_logs WHERE floor > 0", "segs": "segs ORDER BY id"}
+FROM = {"floors": "event_logs WHERE floor > 0", "segments": "segments ORDER BY id"}
 """Where rows come from, if not just from the table of that name. Parents of segments were made before their children."""
 
 DERIVED: Mapping[str, tuple[str, ...]] = {
@@ -90,9 +93,9 @@ class PostgresDump:
         while rows := await cursor.fetch(BATCH):
             yield [shape(row) for row in rows]
 
-    async def numbers(self) -> Numbers:
+    async def numbers(self) -> SequenceNumbers:
         fetch = self._connection.fetchval
-        return Numbers(await fetch(NEXT.format("positions")), await fetch(NEXT.format("fences")))
+        return SequenceNumbers(await fetch(NEXT.format("positions")), await fetch(NEXT.format("fences")))
 
 
 class PostgresFill(PostgresDump):
@@ -101,14 +104,14 @@ class PostgresFill(PostgresDump):
     async def put(self, table: str, rows: Sequence[Row]) -> None:
         if table == "floors":
             name, columns = "event_logs", ["thread_id", "seq", "floor"]
-        elif table == "cks":
-            name, columns = table, READ["cks"].split(", ")
+        elif table == "checkpoints":
+            name, columns = table, READ["checkpoints"].split(", ")
         else:
             name, columns = table, [*TABLES[table], *DERIVED.get(table, ())]
         stored = [_STORED[table](row) for row in rows] if table in _STORED else rows
         await self._connection.copy_records_to_table(name, columns=columns, records=stored)
 
-    async def end(self, numbers: Numbers) -> None:
+    async def end(self, numbers: SequenceNumbers) -> None:
         execute = self._connection.execute
         await execute(LOGS)
         await execute(READY)
@@ -151,7 +154,7 @@ def _item(row: Sequence[Any]) -> Row:
 
 
 _SHAPES: Mapping[str, Callable[[Sequence[Any]], Row]] = {
-    "cks": _checkpoint,
+    "checkpoints": _checkpoint,
     "events": _flagged("events", "last"),
     "crons": _flagged("crons", "enabled"),
     "items": _item,
@@ -192,11 +195,11 @@ def _stored_event(row: Row) -> Row:
 
 
 def _stored_item(row: Row) -> Row:
-    return (*row[:2], row[2].encode(), *row[3:], place_of(row[1], row[2]))
+    return (*row[:2], row[2].encode(), *row[3:], key_of(row[1], row[2]))
 
 
 _STORED: Mapping[str, Callable[[Row], Row]] = {
-    "cks": _stored_checkpoint,
+    "checkpoints": _stored_checkpoint,
     "threads": _searchable("threads"),
     "runs": _stored_run,
     "events": _stored_event,
@@ -240,7 +243,7 @@ async def filling(uri: str) -> AsyncIterator[PostgresFill]:
         await migrate(connection)
         async with connection.transaction():
             await connection.execute(
-                "LOCK TABLE segs, heads, threads, runs, assistants, crons, items, deliveries IN EXCLUSIVE MODE"
+                "LOCK TABLE segments, heads, threads, runs, assistants, crons, items, deliveries IN EXCLUSIVE MODE"
             )
             await connection.execute(OWN_ASSISTANTS)
             counts = await PostgresDump(connection).counts()

@@ -7,7 +7,7 @@ from threadloom.storage.postgres.assistants import PostgresAssistants
 from threadloom.storage.postgres.ciphertexts import PostgresCiphertexts
 from threadloom.storage.postgres.crons import PostgresCrons
 from threadloom.storage.postgres.deliveries import PostgresDeliveries
-from threadloom.storage.postgres.edges import Edges
+from threadloom.storage.postgres.edges import PostgresEdges
 from threadloom.storage.postgres.events import PostgresEvents
 from threadloom.storage.postgres.items import PostgresItems
 from threadloom.storage.postgres.lineage import PostgresLineage
@@ -28,7 +28,9 @@ class PostgresTx:
         collect_later: see `PostgresSegments`.
     """
 
-    def __init__(self, session: Session, edges: Edges, vectors: VectorCache, collect_later: Callable[[], None]) -> None:
+    def __init__(
+        self, session: Session, edges: PostgresEdges, vectors: VectorCache, collect_later: Callable[[], None]
+    ) -> None:
         self._session = session
         self._edges = edges
         self._vectors = vectors

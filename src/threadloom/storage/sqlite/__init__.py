@@ -12,11 +12,11 @@ import orjson
 
 from threadloom.codec import contains
 from threadloom.errors import StorageError
-from threadloom.storage.driven import drive
+from threadloom.storage.drive import drive
 from threadloom.storage.named import load
-from threadloom.storage.sqlite.care import FILE, apply_requests, locked, recognise, set_aside
-from threadloom.storage.sqlite.database import Database, Functions
+from threadloom.storage.sqlite.database import Functions, SqliteDatabase
 from threadloom.storage.sqlite.filters import permitted
+from threadloom.storage.sqlite.maintenance import FILE, apply_requests, locked, recognise, set_aside
 from threadloom.storage.sqlite.migrate import migrate
 from threadloom.storage.sqlite.tx import SqliteTx
 from threadloom.storage.vectors import VectorCache
@@ -31,7 +31,7 @@ def _contains(document: str | bytes | None, wanted: str | bytes) -> bool:
     return document is not None and contains(orjson.loads(document), orjson.loads(wanted))
 
 
-PROBE = load(__package__, "care.sql")["probe"]
+PROBE = load(__package__, "maintenance.sql")["probe"]
 
 FUNCTIONS: Functions = {"contains": (2, _contains), "permitted": (2, permitted), "casefold": (1, str.casefold)}
 """SQL functions of ours: JSON containment, what a caller may see, and text for case-blind comparison (SQLite's own know
@@ -49,7 +49,7 @@ class SqliteStorage:
     def __init__(self, folder: Path, *, synchronous: Literal["normal", "full"] = "normal") -> None:
         self._folder = folder
         self._lock = contextlib.ExitStack()
-        self.database = Database(folder / FILE, synchronous=synchronous, functions=FUNCTIONS)
+        self.database = SqliteDatabase(folder / FILE, synchronous=synchronous, functions=FUNCTIONS)
         self._blob_ids = itertools.count(1)
         self._vectors = VectorCache()
         # One SqliteTx a connection; a connection is used by one thread at a time.
@@ -95,11 +95,11 @@ class SqliteStorage:
 
     async def read(self, work: Callable[[SqliteTx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
         if heavy:
-            return await self.database.read_aside(lambda connection: drive(work, self._tx(connection)))
+            return await self.database.read_in_thread(lambda connection: drive(work, self._tx(connection)))
         return self.database.read(lambda connection: drive(work, self._tx(connection)), deferred=deferred)
 
     async def probe(self) -> None:
-        if not self.database.wrote_lately():
+        if not self.database.wrote_recently():
             await self.database.write(lambda connection: connection.execute(PROBE) and None)
 
     def write_now(self, work: Callable[[SqliteTx], Awaitable[T]], *, single: bool = False) -> T:

@@ -10,7 +10,7 @@ from threadloom.storage.ciphertexts import COLUMNS, KEYS, TYPES, UNTYPED, Column
 from threadloom.storage.items import decode, encode
 
 
-class _Shape(msgspec.Struct, frozen=True):
+class _SqliteColumn(msgspec.Struct, frozen=True):
     """Where a column is: the rows it is read from, their key, the column, how it is replaced, and the column of its type."""
 
     source: str
@@ -20,20 +20,20 @@ class _Shape(msgspec.Struct, frozen=True):
     type: str = UNTYPED
 
 
-def _shape(column: Column) -> _Shape:
+def _shape(column: Column) -> _SqliteColumn:
     table, name = table_and_name(column)
     key = KEYS[column.partition(".")[0]]
     type_ = TYPES.get(column, UNTYPED)
     sets = f"{name} = CASE typeof({name}) WHEN 'text' THEN CAST(? AS TEXT) ELSE ? END"
     if table == "states":
         source, key, data = "threads t JOIN states s ON s.id = t.state_id", ("t.thread_id",), f"s.{name}"
-        return _Shape(
+        return _SqliteColumn(
             source, key, data, f"UPDATE states SET {sets} WHERE id = (SELECT state_id FROM threads WHERE thread_id = ?)"
         )
     if type_ != UNTYPED:
         sets += f", {type_} = ?"
     where = " AND ".join(f"{part} = ?" for part in key)
-    return _Shape(table, key, name, f"UPDATE {table} SET {sets} WHERE {where}", type_)
+    return _SqliteColumn(table, key, name, f"UPDATE {table} SET {sets} WHERE {where}", type_)
 
 
 SHAPES = {column: _shape(column) for column in COLUMNS}

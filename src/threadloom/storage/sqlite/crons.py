@@ -32,9 +32,9 @@ class SqliteCrons:
     async def due(self, now: int, limit: int) -> list[Cron]:
         return [CRON.read(row) for row in self._connection.execute(SQL["due"], {"now": now, "limit": limit})]
 
-    async def reckoned_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
+    async def scheduled_after(self, moment: int, *, beyond: str, limit: int) -> list[Cron]:
         wanted = {"moment": moment, "beyond": beyond, "limit": limit}
-        return [CRON.read(row) for row in self._connection.execute(SQL["reckoned_after"], wanted)]
+        return [CRON.read(row) for row in self._connection.execute(SQL["scheduled_after"], wanted)]
 
     async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
         wanted = {"cron_id": cron_id, "expected": expected, "following": following, "fired_at": fired_at}

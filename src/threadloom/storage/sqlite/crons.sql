@@ -22,7 +22,7 @@ WHERE enabled AND next_run_date <= :now
 ORDER BY next_run_date, seq
 LIMIT :limit;
 
--- name: reckoned_after
+-- name: scheduled_after
 -- Enabled crons that were fired or changed after a moment and have a date, by id.
 SELECT {cron}
 FROM crons

@@ -36,14 +36,14 @@ Answer = asyncio.Future[Any] | Future[Any]
 class Job(NamedTuple):
     """An operation that is handed in, and who waits for it.
 
-    `alone`: it may change very much, and what undoes it beside others in the same commit would be as much again.
+    `exclusive`: it may change very much, and what undoes it beside others in the same commit would be as much again.
     `failed` is told what went wrong, on whichever thread commits, before anything that was handed in later is executed; then the
     answer tells nothing.
     """
 
     operation: Operation[Any]
     answer: Answer
-    alone: bool = False
+    exclusive: bool = False
     failed: Callable[[Exception], None] | None = None
 
 
@@ -62,7 +62,7 @@ each table and index. An existing database keeps its size until `threadloom db v
 DEFERRED_SECONDS = 0.05
 """How long an operation that nobody waits for may wait for a commit to go along with."""
 
-LATELY_SECONDS = 1.0
+RECENT_SECONDS = 1.0
 """Age of the newest commit up to which nobody needs to look whether the database takes writes."""
 
 NEVER = float("-inf")
@@ -71,7 +71,7 @@ IDLE_SECONDS = 0.5
 """Without a commit for so long, the write-ahead log is brought into the file and emptied."""
 
 
-class Database:
+class SqliteDatabase:
     """Opens, reads and writes one SQLite file.
 
     Args:
@@ -176,12 +176,12 @@ class Database:
             if self._deferred:
                 while self._turn:
                     self._enqueue(self._take_turn())
-            self._enqueue([Job(operation, future, alone=heavy)])
+            self._enqueue([Job(operation, future, exclusive=heavy)])
         return future
 
-    def wrote_lately(self) -> bool:
+    def wrote_recently(self) -> bool:
         """Whether something was committed within a second, and nothing was refused since."""
-        return time.monotonic() - self._wrote_at < LATELY_SECONDS
+        return time.monotonic() - self._wrote_at < RECENT_SECONDS
 
     async def write(self, operation: Operation[T], *, heavy: bool = False) -> T:
         """Runs an operation on the writer and waits until it is committed; not undone by the caller's cancellation.
@@ -266,7 +266,7 @@ class Database:
                 done = self._commit(turn)
             finally:
                 self._writing.release()
-            _settle(done)
+            _resolve_futures(done)
         if self._turn and self._home is not None:
             self._ending = True
             self._home.call_soon(self._end_turn)
@@ -292,12 +292,12 @@ class Database:
         while (first := following or self._queue.get()) is not None:
             batch, following = [first], None
             stop = False
-            while not first.alone and len(batch) < BATCH and not self._queue.empty():
+            while not first.exclusive and len(batch) < BATCH and not self._queue.empty():
                 job = self._queue.get()
                 if job is None:
                     stop = True
                     break
-                if job.alone:
+                if job.exclusive:
                     following = job
                     break
                 batch.append(job)
@@ -309,9 +309,9 @@ class Database:
                 # The loop may be closed already when the server stops: nobody waits there any more.
                 with contextlib.suppress(RuntimeError):
                     self._home.call_soon_threadsafe(
-                        _settle, [one for one in done if isinstance(one[0].answer, asyncio.Future)]
+                        _resolve_futures, [one for one in done if isinstance(one[0].answer, asyncio.Future)]
                     )
-            _settle([one for one in done if isinstance(one[0].answer, Future)])
+            _resolve_futures([one for one in done if isinstance(one[0].answer, Future)])
             if stop:
                 return
 
@@ -391,7 +391,7 @@ class Database:
         except sqlite3.Error as error:
             raise _explained(error) from error
 
-    async def read_aside(self, operation: Operation[T]) -> T:
+    async def read_in_thread(self, operation: Operation[T]) -> T:
         """Runs a reading operation that may take long on a thread of its own, so that the event loop goes on."""
 
         def read() -> T:
@@ -412,7 +412,7 @@ def _failed(job: Job, error: Exception) -> Done:
     return job, None, told
 
 
-def _settle(done: Sequence[Done]) -> None:
+def _resolve_futures(done: Sequence[Done]) -> None:
     """Tells those who wait. One who no longer does was cancelled: the operation stands all the same."""
     for job, result, failure in done:
         if job.answer.done():

@@ -46,8 +46,8 @@ class SqliteDeliveries:
     async def release(self, now: int) -> None:
         self._connection.execute(SQL["release"], (now,))
 
-    async def due_anew(self, now: int, ahead: int, until: int) -> None:
-        self._connection.execute(SQL["due_anew"], (now, ahead, until))
+    async def recompute_due(self, now: int, ahead: int, until: int) -> None:
+        self._connection.execute(SQL["recompute_due"], (now, ahead, until))
 
     async def delete_of_run(self, run_id: str, now: int) -> None:
         self._connection.execute(SQL["delete_of_run"], (run_id,))
@@ -57,8 +57,8 @@ class SqliteDeliveries:
         self._connection.execute(SQL["delete_of_thread"], (thread_id,))
         self._connection.execute(SQL["expire_of_thread"], (thread_id, now))
 
-    async def drop_expired(self, now: int) -> int:
-        return self._connection.execute(SQL["drop_expired"], (now,)).rowcount
+    async def delete_expired(self, now: int) -> int:
+        return self._connection.execute(SQL["delete_expired"], (now,)).rowcount
 
     async def search(self, query: DeliveryQuery) -> list[Delivery]:
         where, values = _filters(query)

@@ -70,7 +70,7 @@ RETURNING {delivery};
 -- All claims, given up.
 UPDATE deliveries INDEXED BY deliveries_due SET worker = NULL, due = ? WHERE worker IS NOT NULL AND status = 'pending';
 
--- name: due_anew
+-- name: recompute_due
 -- After the clock was set back: what was to be told later by then is told now, and claims end as if they were made now.
 UPDATE deliveries INDEXED BY deliveries_due
 SET due = CASE WHEN worker IS NULL THEN ?1 ELSE ?3 END, updated_at = CASE WHEN worker IS NULL THEN ?1 ELSE updated_at END
@@ -92,7 +92,7 @@ DELETE FROM deliveries WHERE thread_id = ? AND status <> 'pending';
 -- Those of a thread that are left.
 UPDATE deliveries SET expires_at = ?2 WHERE thread_id = ?1;
 
--- name: drop_expired
+-- name: delete_expired
 -- Those whose keeping is over.
 DELETE FROM deliveries WHERE expires_at <= ? AND status <> 'pending';
 

@@ -78,13 +78,13 @@ class SqliteEvents:
         self._db.execute(SQL["expire_log"], (thread_id, at))
         self._db.execute(SQL["drop_floor"], (thread_id,))
 
-    async def drop_of_run(self, run_id: str) -> None:
+    async def delete_of_run(self, run_id: str) -> None:
         self._db.execute(SQL["raise_floor_of_run"], (run_id,))
-        self._db.execute(SQL["drop_of_run"], (run_id,))
+        self._db.execute(SQL["delete_of_run"], (run_id,))
 
-    async def drop_expired(self, now: int) -> int:
+    async def delete_expired(self, now: int) -> int:
         self._db.execute(SQL["raise_floor_of_expired"], (now,))
-        return self._db.execute(SQL["drop_expired"], (now,)).rowcount
+        return self._db.execute(SQL["delete_expired"], (now,)).rowcount
 
     async def trim(self, thread_id: str, keep: int) -> None:
         if keep:

@@ -59,7 +59,7 @@ INSERT INTO event_floors (thread_id, seq)
 SELECT thread_id, max(seq) FROM events WHERE run_id = ? AND mode = 'v2' GROUP BY thread_id
 ON CONFLICT (thread_id) DO UPDATE SET seq = max(seq, excluded.seq);
 
--- name: drop_of_run
+-- name: delete_of_run
 -- Forgets the events of a run.
 DELETE FROM events WHERE run_id = ?;
 
@@ -71,7 +71,7 @@ WHERE e.expires_at < ? AND e.mode = 'v2' AND EXISTS (SELECT 1 FROM threads t WHE
 GROUP BY e.thread_id
 ON CONFLICT (thread_id) DO UPDATE SET seq = max(seq, excluded.seq);
 
--- name: drop_expired
+-- name: delete_expired
 -- Forgets the events whose time is over.
 DELETE FROM events WHERE expires_at < ?;
 

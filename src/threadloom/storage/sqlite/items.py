@@ -40,17 +40,18 @@ class SqliteItems(Ranking):
         (item_id,) = self._connection.execute(*bound(SQL["put"], row)).fetchone()
         self._connection.execute(SQL["drop_vectors"], (item_id,))
         self._connection.executemany(
-            SQL["put_vector"], [(item_id, row["ns"], len(vector) // 4, item.expires_at, vector) for vector in vectors]
+            SQL["put_vector"],
+            [(item_id, row["namespace"], len(vector) // 4, item.expires_at, vector) for vector in vectors],
         )
 
     async def get(self, namespace: tuple[str, ...], key: str, now: int) -> Item | None:
-        wanted = {"ns": encode(namespace), "key": key, "now": now}
+        wanted = {"namespace": encode(namespace), "key": key, "now": now}
         row = self._connection.execute(SQL["get"], wanted).fetchone()
         return None if row is None else ITEM.read(row)
 
-    async def refresh(self, places: Sequence[tuple[tuple[str, ...], str]], now: int) -> None:
-        for namespace, key in places:
-            wanted = {"ns": encode(namespace), "key": key, "now": now}
+    async def refresh(self, item_keys: Sequence[tuple[tuple[str, ...], str]], now: int) -> None:
+        for namespace, key in item_keys:
+            wanted = {"namespace": encode(namespace), "key": key, "now": now}
             row = self._connection.execute(SQL["refresh"], wanted).fetchone()
             if row is not None:
                 self._connection.execute(SQL["refresh_vectors"], (row[1], row[0]))
@@ -80,7 +81,7 @@ class SqliteItems(Ranking):
     def _ordered(self, query: ItemQuery, now: int, offset: int, limit: int, unscored: int) -> sqlite3.Cursor:
         """Ids in plain order. All items are walked by an index of it; below a namespace, `+` keeps SQLite from doing that."""
         narrowed, values = _narrowed(query.conditions)
-        order = f" ORDER BY {'+' if query.prefix else ''}updated_at DESC, ns, key LIMIT :limit OFFSET :offset"
+        order = f" ORDER BY {'+' if query.prefix else ''}updated_at DESC, namespace, key LIMIT :limit OFFSET :offset"
         page = {"now": now, "limit": limit, "offset": offset, "dims": unscored}
         sql = SQL["unscored" if unscored else "below"] + narrowed + order
         return self._connection.execute(sql, _bounds(query.prefix) | values | page)

@@ -3,7 +3,7 @@
 -- name: put
 -- An item in place of what was there; one that is still alive keeps when it was made.
 INSERT INTO items ({item}) VALUES ({item_values})
-ON CONFLICT (ns, key) DO UPDATE
+ON CONFLICT (namespace, key) DO UPDATE
 SET created_at = CASE WHEN items.expires_at <= :now THEN excluded.created_at ELSE items.created_at END,
     updated_at = excluded.updated_at,
     ttl_minutes = excluded.ttl_minutes,
@@ -17,19 +17,19 @@ DELETE FROM item_vectors WHERE item = ?;
 
 -- name: put_vector
 -- One vector of an item.
-INSERT INTO item_vectors (item, ns, dims, expires_at, vector) VALUES (?, ?, ?, ?, ?);
+INSERT INTO item_vectors (item, namespace, dims, expires_at, vector) VALUES (?, ?, ?, ?, ?);
 
 -- name: get
 -- One item that is alive.
 SELECT {item}
 FROM items
-WHERE ns = :ns AND key = :key AND (expires_at IS NULL OR expires_at > :now);
+WHERE namespace = :namespace AND key = :key AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: refresh
 -- Restarts the clock of an item that is alive and has one. The sum is capped where 64 bits end.
 UPDATE items
 SET expires_at = CAST(min(:now + ttl_minutes * 60000000, 9.2e18) AS INTEGER)
-WHERE ns = :ns AND key = :key AND expires_at > :now
+WHERE namespace = :namespace AND key = :key AND expires_at > :now
 RETURNING id, expires_at;
 
 -- name: refresh_vectors
@@ -38,27 +38,27 @@ UPDATE item_vectors SET expires_at = ? WHERE item = ?;
 
 -- name: delete
 -- One item; its vectors go with it.
-DELETE FROM items WHERE ns = ? AND key = ?;
+DELETE FROM items WHERE namespace = ? AND key = ?;
 
 -- name: list_all
 -- A page of everything, the last updated first, in the order of an index.
 SELECT id, {item}
 FROM items
 WHERE expires_at IS NULL OR expires_at > :now
-ORDER BY updated_at DESC, ns, key
+ORDER BY updated_at DESC, namespace, key
 LIMIT :limit OFFSET :offset;
 
 -- name: below
 -- The ids of items at and below a namespace. Further conditions and an order are appended.
 SELECT id
 FROM items
-WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
+WHERE namespace >= :from AND namespace < :upto AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: unscored
 -- As below, only items without a vector of this length.
 SELECT id
 FROM items
-WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now)
+WHERE namespace >= :from AND namespace < :upto AND (expires_at IS NULL OR expires_at > :now)
     AND NOT EXISTS (SELECT 1 FROM item_vectors WHERE item = items.id AND dims = :dims);
 
 -- name: by_ids
@@ -75,14 +75,14 @@ SELECT id, value FROM items WHERE id IN (SELECT value FROM json_each(?));
 -- The ids of all living vectors at and below a namespace, as one text: a hundred thousand rows would cost more.
 SELECT group_concat(id)
 FROM item_vectors
-WHERE dims = :dims AND ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now);
+WHERE dims = :dims AND namespace >= :from AND namespace < :upto AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: vector_ids_of
 -- As vector_ids, only of items that further conditions, which are appended, let through.
 SELECT group_concat(item_vectors.id)
 FROM items
 CROSS JOIN item_vectors ON item_vectors.item = items.id AND item_vectors.dims = :dims
-WHERE items.ns >= :from AND items.ns < :upto AND (items.expires_at IS NULL OR items.expires_at > :now);
+WHERE items.namespace >= :from AND items.namespace < :upto AND (items.expires_at IS NULL OR items.expires_at > :now);
 
 -- name: vectors
 -- Vectors by id.
@@ -98,10 +98,10 @@ SELECT group_concat(id) FROM item_vectors WHERE dims = ?;
 
 -- name: namespaces
 -- Namespaces at and below one that hold living items.
-SELECT DISTINCT ns
+SELECT DISTINCT namespace
 FROM items
-WHERE ns >= :from AND ns < :upto AND (expires_at IS NULL OR expires_at > :now)
-ORDER BY ns;
+WHERE namespace >= :from AND namespace < :upto AND (expires_at IS NULL OR expires_at > :now)
+ORDER BY namespace;
 
 -- name: sweep
 -- Removes items whose time is over, the longest overdue first.

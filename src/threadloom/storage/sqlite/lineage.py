@@ -37,7 +37,10 @@ class SqliteLineage(SqliteSegments):
         refs = orjson.dumps(put.refs).decode()
         small = orjson.dumps(put.small).decode()
         meta = put.meta.decode()
-        execute(_CHECKPOINT, (pos, seg, put.ns, put.cid, put.parent, put.body_type, put.body, refs, small, meta))
+        execute(
+            _CHECKPOINT,
+            (pos, seg, put.namespace, put.checkpoint_id, put.parent, put.body_type, put.body, refs, small, meta),
+        )
         if put.run_id is not None:
             execute(_SPAN, (put.run_id, put.thread_id, pos))
         if put.early is not None:
@@ -49,14 +52,25 @@ class SqliteLineage(SqliteSegments):
             return
         seg, _ = self._own(put)
         first = self._take(len(put.writes))
-        thread_id, ns, cid = put.thread_id, put.ns, put.cid
+        thread_id, namespace, checkpoint_id = put.thread_id, put.namespace, put.checkpoint_id
         # The cursor must not outlive the call as a local: it holds the prepared statement, and who looks at this thread's frames
         # (a watchdog, a profiler) may be the last to let go of it, on another thread, which resets the statement while the next
         # put is being executed: "bad parameter or other API misuse".
         stored = self._db.executemany(
             _WRITE,
             [
-                (pos, seg, ns, cid, write.task_id, write.idx, write.channel, write.type, write.data, write.path)
+                (
+                    pos,
+                    seg,
+                    namespace,
+                    checkpoint_id,
+                    write.task_id,
+                    write.idx,
+                    write.channel,
+                    write.type,
+                    write.data,
+                    write.path,
+                )
                 for pos, write in enumerate(put.writes, first)
             ],
         ).rowcount
@@ -86,11 +100,15 @@ class SqliteLineage(SqliteSegments):
         """
         lower = self._bound_of_children(seg)
         checkpoints = []
-        owners = [(put.ns, put.cid), *(put.early or ())]
-        for ns, cid in put.early or ():
-            places = self._db.execute(SQL["places_of_id"], (cid,)).fetchall()
-            checkpoints += [place for place, owner, where in places if owner == seg and where == ns]
-        writes = [row[2] for ns, cid in owners for row in self._db.execute(CUTS["write_places"], (seg, cid, ns, pos))]
+        owners = [(put.namespace, put.checkpoint_id), *(put.early or ())]
+        for namespace, checkpoint_id in put.early or ():
+            places = self._db.execute(SQL["places_of_id"], (checkpoint_id,)).fetchall()
+            checkpoints += [place for place, owner, where in places if owner == seg and where == namespace]
+        writes = [
+            row[2]
+            for namespace, checkpoint_id in owners
+            for row in self._db.execute(CUTS["write_places"], (seg, checkpoint_id, namespace, pos))
+        ]
         moving = [(place, True) for place in checkpoints if lower < place < pos]
         moving += [(place, False) for place in writes if lower < place < pos]
         for place, is_checkpoint in sorted(moving):

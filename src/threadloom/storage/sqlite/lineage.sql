@@ -9,22 +9,22 @@ WHERE r.run_id = ?2 AND r.status = 'running' AND r.fence = ?3;
 
 -- name: edge
 -- A segment's parent and what is seen of it.
-SELECT parent, upto FROM segs WHERE id = ?;
+SELECT parent, upto FROM segments WHERE id = ?;
 
 -- name: last_position
 -- The largest number that was ever handed out and is still known.
 SELECT max(
     (SELECT max(next) - 1 FROM positions),
-    (SELECT coalesce(max(pos), 0) FROM cks),
+    (SELECT coalesce(max(pos), 0) FROM checkpoints),
     (SELECT coalesce(max(pos), 0) FROM writes),
-    (SELECT coalesce(max(id), 0) FROM segs),
-    (SELECT coalesce(max(upto), 0) FROM segs),
+    (SELECT coalesce(max(id), 0) FROM segments),
+    (SELECT coalesce(max(upto), 0) FROM segments),
     (SELECT coalesce(max(era), 0) FROM heads)
 );
 
 -- name: insert_segment
 -- A new segment.
-INSERT INTO segs (id, parent, upto) VALUES (?, ?, ?);
+INSERT INTO segments (id, parent, upto) VALUES (?, ?, ?);
 
 -- name: insert_head
 -- A thread's first head.
@@ -32,7 +32,7 @@ INSERT INTO heads (thread_id, seg, era) VALUES (?, ?, ?);
 
 -- name: insert_checkpoint
 -- A checkpoint.
-INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, refs, small, meta) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_blob
 -- A channel value.
@@ -40,7 +40,7 @@ INSERT INTO blobs (id, pos, type, data, base, number, size) VALUES (?, ?, ?, ?, 
 
 -- name: insert_write
 -- A pending write; nothing if an ordinary one is there already.
-INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_span
@@ -49,40 +49,40 @@ INSERT INTO run_spans (run_id, thread_id, first) VALUES (?, ?, ?) ON CONFLICT DO
 
 -- name: latest_of_head
 -- Head, era and the newest own checkpoint of a namespace, NULLs when the head segment has none.
-SELECT h.seg, h.era, c.pos, c.seg, c.ns, c.cid, c.parent, c.btype, c.body, c.refs, c.small, c.meta
-FROM heads h LEFT JOIN cks c
-  ON c.pos = (SELECT pos FROM cks INDEXED BY cks_seg WHERE seg = h.seg AND ns = ?2 ORDER BY pos DESC LIMIT 1)
+SELECT h.seg, h.era, c.pos, c.seg, c.namespace, c.checkpoint_id, c.parent, c.body_type, c.body, c.refs, c.small, c.meta
+FROM heads h LEFT JOIN checkpoints c
+  ON c.pos = (SELECT pos FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = h.seg AND namespace = ?2 ORDER BY pos DESC LIMIT 1)
 WHERE h.thread_id = ?1;
 
 -- name: latest_of_segment
 -- The newest checkpoint of a namespace that a segment has up to a bound.
-SELECT pos, seg, ns, cid, parent, btype, body, refs, small, meta
-FROM cks c INDEXED BY cks_seg WHERE seg = ? AND ns = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
+SELECT pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta
+FROM checkpoints c INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
 
 -- name: by_id
 -- Head, era and all checkpoints with an id, whoever sees them, newest first.
-SELECT h.seg, h.era, c.pos, c.seg, c.ns, c.cid, c.parent, c.btype, c.body, c.refs, c.small, c.meta
-FROM heads h LEFT JOIN cks c ON c.cid = ?3 AND c.ns = ?2
+SELECT h.seg, h.era, c.pos, c.seg, c.namespace, c.checkpoint_id, c.parent, c.body_type, c.body, c.refs, c.small, c.meta
+FROM heads h LEFT JOIN checkpoints c ON c.checkpoint_id = ?3 AND c.namespace = ?2
 WHERE h.thread_id = ?1 ORDER BY c.pos DESC;
 
 -- name: by_position
 -- Whether there is a later checkpoint with the id of this one, and this one.
-SELECT EXISTS (SELECT 1 FROM cks n INDEXED BY cks_id WHERE n.cid = c.cid AND n.ns = c.ns AND n.pos > c.pos),
-    pos, seg, ns, cid, parent, btype, body, refs, small, meta
-FROM cks c WHERE pos = ?;
+SELECT EXISTS (SELECT 1 FROM checkpoints n INDEXED BY checkpoints_id WHERE n.checkpoint_id = c.checkpoint_id AND n.namespace = c.namespace AND n.pos > c.pos),
+    pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta
+FROM checkpoints c WHERE pos = ?;
 
 -- name: places_of_id
 -- Where the checkpoints with an id are, in any namespace, newest first.
-SELECT pos, seg, ns FROM cks WHERE cid = ? ORDER BY pos DESC;
+SELECT pos, seg, namespace FROM checkpoints WHERE checkpoint_id = ? ORDER BY pos DESC;
 
 -- name: writes_of
 -- Pending writes of a checkpoint in one segment, in order of position.
 SELECT task_id, idx, channel, type, data, path, pos
-FROM writes INDEXED BY writes_id WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
+FROM writes INDEXED BY writes_id WHERE seg = ? AND checkpoint_id = ? AND namespace = ? AND pos <= ? ORDER BY pos;
 
 -- name: has_checkpoint
 -- Whether a segment has a checkpoint up to a bound.
-SELECT EXISTS (SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos <= ?);
+SELECT EXISTS (SELECT 1 FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos <= ?);
 
 -- name: span
 -- Where a run begins on a thread.
@@ -95,7 +95,7 @@ SELECT thread_id FROM run_spans WHERE run_id = ? ORDER BY thread_id;
 -- name: run_wrote
 -- Whether a segment has a root checkpoint of a run between two positions.
 SELECT EXISTS (
-    SELECT 1 FROM cks INDEXED BY cks_seg WHERE seg = ? AND ns = '' AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?);
+    SELECT 1 FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = '' AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?);
 
 -- name: heads
 -- Every thread that has a history.
@@ -106,7 +106,7 @@ SELECT thread_id FROM heads;
 WITH view (seg, bound) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
 seen AS (
     SELECT max(c.pos) AS pos, length(c.body) + length(c.meta) AS bytes
-    FROM view CROSS JOIN cks c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.ns, c.cid
+    FROM view CROSS JOIN checkpoints c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.namespace, c.checkpoint_id
 )
 SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0) FROM seen;
 
@@ -115,7 +115,7 @@ SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE pos 
 WITH view (seg, bound) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
 seen AS (
     SELECT max(CASE WHEN w.idx < 0 THEN w.pos ELSE -w.pos END), w.pos AS pos, length(w.data) AS bytes
-    FROM view CROSS JOIN writes w ON w.seg = view.seg AND w.pos <= view.bound GROUP BY w.ns, w.cid, w.task_id, w.idx
+    FROM view CROSS JOIN writes w ON w.seg = view.seg AND w.pos <= view.bound GROUP BY w.namespace, w.checkpoint_id, w.task_id, w.idx
 )
 SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0) FROM seen;
 
@@ -124,7 +124,7 @@ SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE pos 
 WITH view (seg, bound) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
 seen AS MATERIALIZED (
     SELECT max(c.pos) AS pos, c.refs AS refs, c.small AS small
-    FROM view CROSS JOIN cks c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.ns, c.cid
+    FROM view CROSS JOIN checkpoints c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.namespace, c.checkpoint_id
 ),
 stored (channel, bytes, pos, stored) AS (
     SELECT r.key, b.size, b.pos, length(b.data)

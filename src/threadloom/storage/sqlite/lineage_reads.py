@@ -17,14 +17,14 @@ SQL = load(__package__, "lineage.sql")
 
 
 class Row(NamedTuple):
-    """A row of `cks`, in the order in which the statements name its columns."""
+    """A row of `checkpoints`, in the order in which the statements name its columns."""
 
     pos: int
     seg: int
-    ns: str
-    cid: str
+    namespace: str
+    checkpoint_id: str
     parent: str | None
-    btype: str
+    body_type: str
     body: bytes
     refs: str
     small: str
@@ -44,7 +44,7 @@ def _blobs_sql(count: int) -> str:
 _BLOBS_SQL = [_blobs_sql(count) for count in range(BLOBS + 1)]
 
 
-class LineageReads:
+class SqliteLineageReads:
     """The reading half of `Lineage`.
 
     Args:
@@ -67,8 +67,8 @@ class LineageReads:
     def _chain(self, head: int) -> Chain:
         return self._edges.chain(head)
 
-    async def latest(self, thread_id: str, ns: str) -> CheckpointRow | None:
-        found = self._db.execute(_LATEST, (thread_id, ns)).fetchone()
+    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
+        found = self._db.execute(_LATEST, (thread_id, namespace)).fetchone()
         if found is None:
             return None
         if found[2] is not None:
@@ -76,18 +76,18 @@ class LineageReads:
         chain = self._chain(found[0])
         for index in range(1, len(chain)):
             seg, bound = chain[index]
-            row = self._db.execute(SQL["latest_of_segment"], (seg, ns, bound)).fetchone()
+            row = self._db.execute(SQL["latest_of_segment"], (seg, namespace, bound)).fetchone()
             if row is not None:
                 return self._row(thread_id, found[1], Row._make(row), chain[: index + 1])
         return None
 
-    async def get(self, thread_id: str, ns: str, cid: str) -> CheckpointRow | None:
-        found = self._find(thread_id, ns, cid)
+    async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
+        found = self._find(thread_id, namespace, checkpoint_id)
         return None if found is None else self._row(thread_id, *found)
 
-    def _find(self, thread_id: str, ns: str, cid: str) -> tuple[int, Row, Chain] | None:
+    def _find(self, thread_id: str, namespace: str, checkpoint_id: str) -> tuple[int, Row, Chain] | None:
         """Era, row, and the chain from the head to the row's segment, of a checkpoint that the thread sees."""
-        for found in self._db.execute(_BY_ID, (thread_id, ns, cid)):
+        for found in self._db.execute(_BY_ID, (thread_id, namespace, checkpoint_id)):
             if found[2] is None:
                 return None
             if found[3] == found[0]:
@@ -102,8 +102,8 @@ class LineageReads:
         self,
         thread_id: str,
         *,
-        ns: str | None = None,
-        cid: str | None = None,
+        namespace: str | None = None,
+        checkpoint_id: str | None = None,
         before: str | None = None,
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -117,15 +117,17 @@ class LineageReads:
         if before is not None and (places := self._places(chain, before)):
             before, last = None, places[0][0] - 1
         given = {
-            "ns = ?": ns,
-            "cid = ?": cid,
-            "cid < ?": before,
+            "namespace = ?": namespace,
+            "checkpoint_id = ?": checkpoint_id,
+            "checkpoint_id < ?": before,
             "contains(meta, ?)": to_json(wanted) if wanted else None,
         }
         conditions = {condition: value for condition, value in given.items() if value is not None}
-        index_name = "cks_id" if cid is not None else "cks_pos" if ns is None else "cks_seg"
+        index_name = (
+            "checkpoints_id" if checkpoint_id is not None else "cks_pos" if namespace is None else "checkpoints_seg"
+        )
         query = (
-            f"SELECT pos FROM cks INDEXED BY {index_name}"
+            f"SELECT pos FROM checkpoints INDEXED BY {index_name}"
             f" WHERE {' AND '.join(['seg = ?', 'pos <= ?', *conditions])} ORDER BY pos DESC"
         )
         found = (
@@ -140,27 +142,29 @@ class LineageReads:
                 break
             later, *columns = self._db.execute(_BY_POSITION, (pos,)).fetchone()
             row = Row._make(columns)
-            if not later or self._places(chain, row.cid, row.ns)[0][0] == pos:
+            if not later or self._places(chain, row.checkpoint_id, row.namespace)[0][0] == pos:
                 rows.append(self._row(thread_id, head[1], row, chain[:level], blobs))
         return rows
 
     async def thread_ids(self) -> list[str]:
         return [row[0] for row in self._db.execute(SQL["heads"])]
 
-    def _places(self, chain: Chain, cid: str, ns: str | None = None) -> list[tuple[int, int]]:
-        """Position and segment of each row of a checkpoint that a chain shows, newest first; `ns` None: of any namespace."""
+    def _places(self, chain: Chain, checkpoint_id: str, namespace: str | None = None) -> list[tuple[int, int]]:
+        """Position and segment of each row of a checkpoint that a chain shows, newest first; `namespace` None: of any."""
         return [
             (pos, seg)
-            for pos, seg, where in self._db.execute(SQL["places_of_id"], (cid,))
-            if (ns is None or where == ns) and depth(chain, seg, pos) is not None
+            for pos, seg, where in self._db.execute(SQL["places_of_id"], (checkpoint_id,))
+            if (namespace is None or where == namespace) and depth(chain, seg, pos) is not None
         ]
 
-    async def path(self, thread_id: str, ns: str, cid: str, channels: Collection[str]) -> list[CheckpointRow]:
+    async def path(
+        self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
+    ) -> list[CheckpointRow]:
         rows: list[CheckpointRow] = []
         missing = set(channels)
-        found = self._find(thread_id, ns, cid)
+        found = self._find(thread_id, namespace, checkpoint_id)
         while missing and found is not None and found[1].parent is not None:
-            found = self._find(thread_id, ns, found[1].parent)
+            found = self._find(thread_id, namespace, found[1].parent)
             if found is None:
                 break
             era, row, part = found
@@ -200,7 +204,7 @@ class LineageReads:
         """Pending writes of a checkpoint in replay order. `part`: the chain from the head to the checkpoint's segment."""
         rows: list[tuple[Any, ...]] = []
         for seg, bound in reversed(part):  # the deeper, the smaller the positions
-            rows.extend(self._db.execute(_WRITES, (seg, row.cid, row.ns, bound)))
+            rows.extend(self._db.execute(_WRITES, (seg, row.checkpoint_id, row.namespace, bound)))
         if not rows:
             return []
         rows = pending.counting(rows)
@@ -244,10 +248,10 @@ def _made(
         pos=row.pos,
         era=era,
         thread_id=thread_id,
-        ns=row.ns,
-        cid=row.cid,
+        namespace=row.namespace,
+        checkpoint_id=row.checkpoint_id,
         parent=row.parent,
-        body_type=row.btype,
+        body_type=row.body_type,
         body=row.body,
         refs=orjson.loads(row.refs) if refs is None else refs,
         small=orjson.loads(row.small),

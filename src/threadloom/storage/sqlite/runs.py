@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from threadloom.storage.named import bound, load
-from threadloom.storage.queue import Claim, Lease, Outlook, QueueFigures, Renewal, Standing, delayed_at, held
+from threadloom.storage.queue import Claim, Lease, QueuePeek, QueueStats, Renewal, RunState, delayed_at, held
 from threadloom.storage.rows import OUTCOME, RUN
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
@@ -88,9 +88,9 @@ class SqliteRuns:
             taken += [RUN.read(row) for row in rows if row]
         return taken
 
-    async def outlook(self, now: int) -> Outlook:
-        claimable, due = self._db.execute(SQL["outlook"], (now,)).fetchone()
-        return Outlook(bool(claimable), due)
+    async def peek(self, now: int) -> QueuePeek:
+        claimable, due = self._db.execute(SQL["peek"], (now,)).fetchone()
+        return QueuePeek(bool(claimable), due)
 
     async def take(self, run_id: str, worker: str, now: int, lease: int) -> Run | None:
         row = self._take(run_id, worker, now, lease)
@@ -114,9 +114,9 @@ class SqliteRuns:
             self._db.execute(SQL["not_ready"], (thread_id, *following))
             self._db.execute(SQL["make_ready"], following)
 
-    async def delay_anew(self, now: int, ahead: int) -> int:
+    async def recompute_delays(self, now: int, ahead: int) -> int:
         found = self._db.execute(SQL["reckoned_ahead"], (now + ahead, AT_ONCE)).fetchall()
-        self._db.executemany(SQL["delay_anew"], [(run_id, now) for (run_id,) in found])
+        self._db.executemany(SQL["recompute_delays"], [(run_id, now) for (run_id,) in found])
         return len(found)
 
     def _next_fence(self) -> int:
@@ -125,9 +125,9 @@ class SqliteRuns:
         self._fence += 1
         return self._fence
 
-    async def standing(self, run_id: str) -> Standing | None:
-        row = self._db.execute(SQL["standing"], (run_id,)).fetchone()
-        return Standing(*row) if row else None
+    async def run_state(self, run_id: str) -> RunState | None:
+        row = self._db.execute(SQL["run_state"], (run_id,)).fetchone()
+        return RunState(*row) if row else None
 
     async def holds(self, run_id: str, fence: int) -> bool:
         return self._db.execute(SQL["holds"], (run_id, fence)).fetchone() is not None
@@ -177,14 +177,14 @@ class SqliteRuns:
     async def expire_outcomes(self, thread_id: str, at: int) -> None:
         self._db.execute(SQL["expire_outcomes"], (thread_id, at))
 
-    async def drop_outcome(self, run_id: str) -> None:
-        self._db.execute(SQL["drop_outcome"], (run_id,))
+    async def delete_outcome(self, run_id: str) -> None:
+        self._db.execute(SQL["delete_outcome"], (run_id,))
 
-    async def drop_expired_outcomes(self, now: int) -> int:
-        return self._db.execute(SQL["drop_expired_outcomes"], (now,)).rowcount
+    async def delete_expired_outcomes(self, now: int) -> int:
+        return self._db.execute(SQL["delete_expired_outcomes"], (now,)).rowcount
 
     async def ended_before(self, moment: int, limit: int) -> list[str]:
         return [run_id for (run_id,) in self._db.execute(SQL["ended_before"], (moment, limit))]
 
-    async def queue(self, now: int) -> QueueFigures:
-        return QueueFigures(*self._db.execute(SQL["queue"], (now,)).fetchone())
+    async def queue(self, now: int) -> QueueStats:
+        return QueueStats(*self._db.execute(SQL["queue"], (now,)).fetchone())

@@ -50,7 +50,7 @@ SELECT
     + (SELECT count(*) FROM runs INDEXED BY runs_one_running
        WHERE status = 'running' AND user_id IS nullif(?1, '') AND thread_id <> ?2);
 
--- name: outlook
+-- name: peek
 -- Whether `claim` finds anything to do, and when the next run is due that waits for its time.
 SELECT
     EXISTS (SELECT 1 FROM runs INDEXED BY runs_ready WHERE ready = 1)
@@ -79,7 +79,7 @@ UPDATE runs SET delayed_at = NULL WHERE run_id = ? RETURNING thread_id;
 -- Runs whose delay was reckoned from a moment that is yet to come.
 SELECT run_id FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND delayed_at > ? LIMIT ?;
 
--- name: delay_anew
+-- name: recompute_delays
 -- The delay of a run begins again.
 UPDATE runs SET due = ?2 + (due - delayed_at), delayed_at = ?2 WHERE run_id = ?1 AND delayed_at > ?2;
 
@@ -108,7 +108,7 @@ UPDATE runs SET status = 'running', attempt = attempt + 1, fence = ?2, worker = 
     started_at = coalesce(started_at, ?5), updated_at = ?5, ready = 0, delayed_at = NULL
 WHERE run_id = ?1 AND status = 'pending' RETURNING {run};
 
--- name: standing
+-- name: run_state
 -- How a run stands.
 SELECT status, fence, cancel FROM runs WHERE run_id = ?;
 
@@ -163,11 +163,11 @@ SELECT {outcome} FROM outcomes WHERE run_id = ?;
 -- The outcomes of a thread that goes are kept until a moment.
 UPDATE outcomes SET expires_at = ?2 WHERE thread_id = ?1;
 
--- name: drop_outcome
+-- name: delete_outcome
 -- Forgets how a run ended.
 DELETE FROM outcomes WHERE run_id = ?;
 
--- name: drop_expired_outcomes
+-- name: delete_expired_outcomes
 -- Forgets the outcomes whose time is over.
 DELETE FROM outcomes WHERE expires_at < ?;
 

@@ -12,12 +12,12 @@ from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import Chain, Edge
 from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
-from threadloom.storage.sqlite.lineage_reads import SQL, LineageReads
+from threadloom.storage.sqlite.lineage_reads import SQL, SqliteLineageReads
 
 CUTS = load(__package__, "segments.sql")
 
 
-class SqliteSegments(LineageReads, LineageOperations):
+class SqliteSegments(SqliteLineageReads, LineageOperations):
     """See `storage.lineage.operations.Segments`. There is one writer, so nobody has to be kept out."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -58,8 +58,8 @@ class SqliteSegments(LineageReads, LineageOperations):
             newest = next(filter(None, (self._one("newest_root", *link) for link in self._chain(head)[1:])), None)
         return Tip((head, self._last()), inherited, bool(written), newest)
 
-    async def place(self, thread_id: str, cid: str) -> Edge | None:
-        places = self._places(await self.chain(thread_id), cid, "")
+    async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
+        places = self._places(await self.chain(thread_id), checkpoint_id, "")
         return None if not places else (places[0][1], places[0][0])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
@@ -86,7 +86,7 @@ class SqliteSegments(LineageReads, LineageOperations):
         segment: int | None = self._one("delete_head", thread_id)
         return segment
 
-    async def drop_above(self, segment: int, bound: int) -> bool:
+    async def delete_above(self, segment: int, bound: int) -> bool:
         seen = self._bound_of_children(segment) > bound
         if not seen:
             self._delete_above(segment, bound)
@@ -124,8 +124,8 @@ class SqliteSegments(LineageReads, LineageOperations):
     async def newest(self, chain: Chain) -> Sequence[Node]:
         found: dict[str, int] = {}
         for link in chain:
-            for ns, pos in self._db.execute(CUTS["newest_of_namespaces"], link):
-                found.setdefault(ns, pos)
+            for namespace, pos in self._db.execute(CUTS["newest_of_namespaces"], link):
+                found.setdefault(namespace, pos)
         return [self._node(pos) for pos in found.values()]
 
     def _node(self, pos: int) -> Node:
@@ -135,7 +135,7 @@ class SqliteSegments(LineageReads, LineageOperations):
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
         found: list[Node] = []
         missing = set(channels)
-        while missing and node.parent is not None and (places := self._places(chain, node.parent, node.ns)):
+        while missing and node.parent is not None and (places := self._places(chain, node.parent, node.namespace)):
             node = self._node(places[0][0])
             found.append(node)
             missing.difference_update(node.stored)
@@ -143,20 +143,22 @@ class SqliteSegments(LineageReads, LineageOperations):
 
     async def pending_writes(self, chain: Chain, ids: Ids) -> Sequence[WriteRow]:
         return [
-            ((ns, cid, task_id), idx, pos)
-            for (ns, cid), (seg, bound) in itertools.product(
+            ((namespace, checkpoint_id, task_id), idx, pos)
+            for (namespace, checkpoint_id), (seg, bound) in itertools.product(
                 ids, reversed(chain)
             )  # the deeper, the smaller the positions
-            for task_id, idx, pos in self._db.execute(CUTS["write_places"], (seg, cid, ns, bound))
+            for task_id, idx, pos in self._db.execute(CUTS["write_places"], (seg, checkpoint_id, namespace, bound))
         ]
 
     async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:
         found: list[tuple[int, str, str]] = []
         for seg, bound in chain:
-            for pos, ns, cid in self._db.execute(CUTS["checkpoints_of_run"], (seg, first, bound, run_id)):
-                places = self._places(chain, cid, ns)
+            for pos, namespace, checkpoint_id in self._db.execute(
+                CUTS["checkpoints_of_run"], (seg, first, bound, run_id)
+            ):
+                places = self._places(chain, checkpoint_id, namespace)
                 if places[0][0] == pos:
-                    found.append((places[-1][0], ns, cid))
+                    found.append((places[-1][0], namespace, checkpoint_id))
         return found
 
     async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:

@@ -1,18 +1,18 @@
 -- name: tip
 -- A thread's head segment with its edge, whether it has any row, and the id of its own newest root checkpoint.
 SELECT s.id, s.parent, s.upto,
-    EXISTS (SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = s.id)
+    EXISTS (SELECT 1 FROM checkpoints INDEXED BY cks_pos WHERE seg = s.id)
         OR EXISTS (SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = s.id),
-    (SELECT cid FROM cks INDEXED BY cks_seg WHERE seg = s.id AND ns = '' ORDER BY pos DESC LIMIT 1)
-FROM heads h JOIN segs s ON s.id = h.seg WHERE h.thread_id = ?;
+    (SELECT checkpoint_id FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = s.id AND namespace = '' ORDER BY pos DESC LIMIT 1)
+FROM heads h JOIN segments s ON s.id = h.seg WHERE h.thread_id = ?;
 
 -- name: newest_root
 -- The id of the newest root checkpoint that a segment has up to a bound.
-SELECT cid FROM cks INDEXED BY cks_seg WHERE seg = ? AND ns = '' AND pos <= ? ORDER BY pos DESC LIMIT 1;
+SELECT checkpoint_id FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = '' AND pos <= ? ORDER BY pos DESC LIMIT 1;
 
 -- name: insert_segments
 -- New segments with one edge, for a list of threads, with ids from ?1 on.
-INSERT INTO segs (id, parent, upto) SELECT ?1 + key, ?2, ?3 FROM json_each(?4);
+INSERT INTO segments (id, parent, upto) SELECT ?1 + key, ?2, ?3 FROM json_each(?4);
 
 -- name: insert_heads
 -- They become the heads of those threads that have none.
@@ -24,7 +24,7 @@ DELETE FROM heads WHERE thread_id = ? RETURNING seg;
 
 -- name: bound_of_children
 -- The largest position of a segment that a child sees, 0 without children.
-SELECT coalesce(max(upto), 0) FROM segs WHERE parent = ?;
+SELECT coalesce(max(upto), 0) FROM segments WHERE parent = ?;
 
 -- name: delete_span
 -- A run of a thread; gives where it began.
@@ -32,28 +32,28 @@ DELETE FROM run_spans WHERE run_id = ? AND thread_id = ? RETURNING first;
 
 -- name: node
 -- What a prune asks of a checkpoint.
-SELECT pos, ns, cid, parent, refs, small, meta FROM cks WHERE pos = ?;
+SELECT pos, namespace, checkpoint_id, parent, refs, small, meta FROM checkpoints WHERE pos = ?;
 
 -- name: checkpoints_of_run
 -- A segment's checkpoints by a run between two positions.
-SELECT pos, ns, cid FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?;
+SELECT pos, namespace, checkpoint_id FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?;
 
 -- name: rows_between
 -- A segment's checkpoints and pending writes above one position and up to another.
-SELECT pos, ns, cid, true FROM cks INDEXED BY cks_pos WHERE seg = ?1 AND pos > ?2 AND pos <= ?3
-UNION ALL SELECT pos, ns, cid, false FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos > ?2 AND pos <= ?3;
+SELECT pos, namespace, checkpoint_id, true FROM checkpoints INDEXED BY cks_pos WHERE seg = ?1 AND pos > ?2 AND pos <= ?3
+UNION ALL SELECT pos, namespace, checkpoint_id, false FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos > ?2 AND pos <= ?3;
 
 -- name: count_rows
 -- How many checkpoints and pending writes a segment has up to a bound, counted up to ?3.
 SELECT count(*) FROM (
-    SELECT 1 FROM cks INDEXED BY cks_pos WHERE seg = ?1 AND pos <= ?2
+    SELECT 1 FROM checkpoints INDEXED BY cks_pos WHERE seg = ?1 AND pos <= ?2
     UNION ALL SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos <= ?2
     LIMIT ?3);
 
 -- name: copy_checkpoint
 -- A checkpoint once more: position, segment and refs are new, and its parent is left out if so told.
-INSERT INTO cks (pos, seg, ns, cid, parent, btype, body, refs, small, meta)
-SELECT ?1, ?2, ns, cid, CASE WHEN ?5 THEN NULL ELSE parent END, btype, body, ?3, small, meta FROM cks WHERE pos = ?4;
+INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta)
+SELECT ?1, ?2, namespace, checkpoint_id, CASE WHEN ?5 THEN NULL ELSE parent END, body_type, body, ?3, small, meta FROM checkpoints WHERE pos = ?4;
 
 -- name: note_position
 -- Rows are about to go: remembers that positions below are not free.
@@ -65,7 +65,7 @@ UPDATE heads SET seg = ?2, era = ?3 WHERE thread_id = ?1;
 
 -- name: newest_of_namespaces
 -- The newest position of each namespace in a segment up to a bound.
-SELECT ns, max(pos) FROM cks INDEXED BY cks_seg WHERE seg = ? AND pos <= ? GROUP BY ns;
+SELECT namespace, max(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND pos <= ? GROUP BY namespace;
 
 -- name: spans_of_thread
 -- The runs that began to write on a thread at or after a position.
@@ -77,11 +77,11 @@ SELECT EXISTS (SELECT 1 FROM heads WHERE seg = ?);
 
 -- name: delete_blobs_above
 -- The values stored by a segment's checkpoints above a position.
-DELETE FROM blobs WHERE pos IN (SELECT pos FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos > ?);
+DELETE FROM blobs WHERE pos IN (SELECT pos FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos > ?);
 
 -- name: delete_checkpoints_above
 -- A segment's checkpoints above a position.
-DELETE FROM cks INDEXED BY cks_pos WHERE seg = ? AND pos > ?;
+DELETE FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos > ?;
 
 -- name: delete_writes_above
 -- A segment's pending writes above a position.
@@ -89,7 +89,7 @@ DELETE FROM writes INDEXED BY writes_pos WHERE seg = ? AND pos > ?;
 
 -- name: delete_segment
 -- A segment that nobody sees.
-DELETE FROM segs WHERE id = ?;
+DELETE FROM segments WHERE id = ?;
 
 -- name: delete_spans
 -- The runs of a thread that begin at or after a position.
@@ -97,11 +97,11 @@ DELETE FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first 
 
 -- name: write_places
 -- Where the pending writes of a checkpoint in one segment are, in order of position.
-SELECT task_id, idx, pos FROM writes INDEXED BY writes_id WHERE seg = ? AND cid = ? AND ns = ? AND pos <= ? ORDER BY pos;
+SELECT task_id, idx, pos FROM writes INDEXED BY writes_id WHERE seg = ? AND checkpoint_id = ? AND namespace = ? AND pos <= ? ORDER BY pos;
 
 -- name: refs_at
 -- What a checkpoint refers to.
-SELECT refs FROM cks WHERE pos = ?;
+SELECT refs FROM checkpoints WHERE pos = ?;
 
 -- name: blob_place
 -- The checkpoint that stored a value, and the value that it builds on.
@@ -117,13 +117,13 @@ INSERT INTO blobs (id, pos, type, base, number, size, data) SELECT ?, ?, type, ?
 
 -- name: copy_write
 -- A pending write once more.
-INSERT INTO writes (pos, seg, ns, cid, task_id, idx, channel, type, data, path)
-SELECT ?1, ?2, ns, cid, task_id, idx, channel, type, data, path FROM writes WHERE pos = ?3
+INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path)
+SELECT ?1, ?2, namespace, checkpoint_id, task_id, idx, channel, type, data, path FROM writes WHERE pos = ?3
 ON CONFLICT DO NOTHING;
 
 -- name: shift_checkpoint
 -- Another position for a checkpoint.
-UPDATE cks SET pos = ?2 WHERE pos = ?1;
+UPDATE checkpoints SET pos = ?2 WHERE pos = ?1;
 
 -- name: shift_blobs
 -- The values of a checkpoint that has another position.

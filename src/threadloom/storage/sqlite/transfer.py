@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from threadloom.errors import StartError, StorageError
-from threadloom.storage.sqlite.care import FILE, examine, locked
+from threadloom.storage.sqlite.maintenance import FILE, examine, locked
 from threadloom.storage.sqlite.migrate import migrate, migrations
-from threadloom.storage.transfer import BATCH, TABLES, Numbers, Row
+from threadloom.storage.transfer import BATCH, TABLES, Row, SequenceNumbers
 
 NAMES = {"floors": "event_floors"}
 """Tables that have another name in here."""
@@ -20,10 +20,10 @@ TEXTS = {"metadata", "kwargs", "config", "error", "refs", "small", "meta", "trie
 NEXT_POSITION = """
 SELECT max(
     (SELECT coalesce(max(next), 1) FROM positions),
-    (SELECT coalesce(max(pos), 0) + 1 FROM cks),
+    (SELECT coalesce(max(pos), 0) + 1 FROM checkpoints),
     (SELECT coalesce(max(pos), 0) + 1 FROM writes),
-    (SELECT coalesce(max(id), 0) + 1 FROM segs),
-    (SELECT coalesce(max(upto), 0) + 1 FROM segs),
+    (SELECT coalesce(max(id), 0) + 1 FROM segments),
+    (SELECT coalesce(max(upto), 0) + 1 FROM segments),
     (SELECT coalesce(max(era), 0) + 1 FROM heads),
     (SELECT coalesce(max(first), 0) + 1 FROM run_spans)
 )
@@ -52,9 +52,9 @@ class SqliteDump:
         for rows in _rows(self._connection, table):
             yield rows
 
-    async def numbers(self) -> Numbers:
+    async def numbers(self) -> SequenceNumbers:
         position = self._connection.execute(NEXT_POSITION).fetchone()[0]
-        return Numbers(position, self._connection.execute("SELECT next FROM fences").fetchone()[0])
+        return SequenceNumbers(position, self._connection.execute("SELECT next FROM fences").fetchone()[0])
 
 
 class SqliteFill:
@@ -68,7 +68,7 @@ class SqliteFill:
         places = ", ".join("nullif(?, '')" if (table, name) == ("runs", "user_id") else "?" for name in TABLES[table])
         self._connection.executemany(f"INSERT INTO {NAMES.get(table, table)} ({columns}) VALUES ({places})", rows)
 
-    async def end(self, numbers: Numbers) -> None:
+    async def end(self, numbers: SequenceNumbers) -> None:
         self._connection.execute("UPDATE positions SET next = ?", (numbers.position,))
         self._connection.execute("UPDATE fences SET next = ?", (numbers.fence,))
         self._connection.execute(READY)
@@ -81,7 +81,7 @@ class SqliteFill:
 def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Sequence[Row]]:
     columns = ", ".join(_read(table, column) for column in TABLES[table])
     # Parents of segments were made before their children.
-    order = "ORDER BY id" if table == "segs" else ""
+    order = "ORDER BY id" if table == "segments" else ""
     cursor = connection.execute(f"SELECT {columns} FROM {NAMES.get(table, table)} {order}")
     while rows := cursor.fetchmany(BATCH):
         yield rows

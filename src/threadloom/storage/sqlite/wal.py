@@ -39,7 +39,7 @@ READER_MS = 20
 NEXT_READER_SECONDS = 0.06
 """How long a long read waits, at most, before it begins, so that those under way end and the log can begin anew."""
 
-LOOK_SECONDS = 0.001
+POLL_INTERVAL_SECONDS = 0.001
 """How often is looked whether they have."""
 
 PAUSE_SECONDS = 0.02
@@ -207,7 +207,7 @@ class WriteAheadLog:
             # many short reads there is never a moment without a reader that began before the last commit.
             over = time.monotonic() + READER_MS / 1000
             while _left(connection, "PASSIVE"):
-                if time.monotonic() >= over or self._closed.wait(LOOK_SECONDS):
+                if time.monotonic() >= over or self._closed.wait(POLL_INTERVAL_SECONDS):
                     return False
             busy: int = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
             self.begins = not busy

@@ -18,29 +18,29 @@ CREATE SEQUENCE blob_ranges;                            -- each process draws on
 
 CREATE SEQUENCE blob_copies INCREMENT -1;               -- ids of values stored anew by the database
 
-CREATE TABLE segs (
+CREATE TABLE segments (
     id bigint PRIMARY KEY,                              -- never reused: edges are cached by id
-    parent bigint REFERENCES segs,
+    parent bigint REFERENCES segments,
     upto bigint                                         -- of the parent, only positions <= upto are visible
 );
-CREATE INDEX segs_parent ON segs (parent, upto) WHERE parent IS NOT NULL;
+CREATE INDEX segments_parent ON segments (parent, upto) WHERE parent IS NOT NULL;
 
 CREATE TABLE heads (
     thread_id text COLLATE "C" PRIMARY KEY,
-    seg bigint NOT NULL REFERENCES segs,                -- what the thread writes to
+    seg bigint NOT NULL REFERENCES segments,                -- what the thread writes to
     era bigint NOT NULL                                 -- new whenever something is taken out of the thread's view
 );
 CREATE INDEX heads_seg ON heads (seg);
 
-CREATE TABLE dead_segs (id bigint PRIMARY KEY);         -- lost their head, and were too long to be freed at once
+CREATE TABLE dead_segments (id bigint PRIMARY KEY);         -- lost their head, and were too long to be freed at once
 
-CREATE TABLE cks (
+CREATE TABLE checkpoints (
     pos bigint PRIMARY KEY,
     seg bigint NOT NULL,
-    ns text COLLATE "C" NOT NULL,                       -- checkpoint namespace, '' of the root graph
-    cid text COLLATE "C" NOT NULL,                      -- checkpoint id
+    namespace text COLLATE "C" NOT NULL,                       -- checkpoint namespace, '' of the root graph
+    checkpoint_id text COLLATE "C" NOT NULL,                      -- checkpoint id
     parent text COLLATE "C",                            -- checkpoint id
-    btype text NOT NULL,                                -- serializer's type of body
+    body_type text NOT NULL,                                -- serializer's type of body
     body bytea NOT NULL,                                -- the checkpoint without its big channel values
     channels text[] NOT NULL,                           -- that have a blob,
     blobs bigint[] NOT NULL,                            -- and which
@@ -48,17 +48,17 @@ CREATE TABLE cks (
     small_bytes bigint[] NOT NULL,                      -- and how long it is, 0 where the parent had it
     meta bytea NOT NULL                                 -- checkpoint metadata as JSON
 );
-CREATE INDEX cks_id ON cks (cid, ns, seg, pos);         -- not unique: a checkpoint put again is one row more, the newest counts
+CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);         -- not unique: a checkpoint put again is one row more, the newest counts
 -- The `+ 0` is what a query writes that is to use one of these. No other index fits it, and no other query fits these: plans are made
 -- once for all threads, and what looks best for most would walk through all rows of the table, or of a thread, for some.
-CREATE INDEX cks_seg ON cks (seg, ns, (pos + 0));       -- the latest, the history
-CREATE INDEX cks_pos ON cks ((seg + 0), (pos + 0));     -- what was stored after a position, in any namespace
+CREATE INDEX checkpoints_seg ON checkpoints (seg, namespace, (pos + 0));       -- the latest, the history
+CREATE INDEX cks_pos ON checkpoints ((seg + 0), (pos + 0));     -- what was stored after a position, in any namespace
 
 CREATE TABLE writes (
     pos bigint PRIMARY KEY,
     seg bigint NOT NULL,
-    ns text COLLATE "C" NOT NULL,
-    cid text COLLATE "C" NOT NULL,                      -- id of the checkpoint that the write is pending on
+    namespace text COLLATE "C" NOT NULL,
+    checkpoint_id text COLLATE "C" NOT NULL,                      -- id of the checkpoint that the write is pending on
     task_id text COLLATE "C" NOT NULL,
     idx integer NOT NULL,                               -- place within the task's writes, negative of special channels
     channel text COLLATE "C" NOT NULL,
@@ -68,7 +68,7 @@ CREATE TABLE writes (
 );
 ALTER TABLE writes ALTER data SET STORAGE EXTERNAL;     -- what is stored is dense already, or not worth the time
 -- An ordinary write is stored once; a special one (idx < 0) again and again, the newest counts.
-CREATE UNIQUE INDEX writes_id ON writes (seg, cid, ns, task_id, idx, (CASE WHEN idx < 0 THEN pos ELSE 0 END));
+CREATE UNIQUE INDEX writes_id ON writes (seg, checkpoint_id, namespace, task_id, idx, (CASE WHEN idx < 0 THEN pos ELSE 0 END));
 CREATE INDEX writes_pos ON writes ((seg + 0), (pos + 0));
 
 CREATE TABLE blobs (
@@ -102,10 +102,10 @@ CREATE TYPE lineage_put AS (
     run_id text,
     fence bigint,                                       -- that the run has to hold; NULL: whoever may write
     era bigint,                                         -- that the thread has to be in; NULL: any
-    ns text,
-    cid text,
+    namespace text,
+    checkpoint_id text,
     parent text,
-    btype text,
+    body_type text,
     body bytea,
     channels text[],
     blobs bigint[],
@@ -345,8 +345,8 @@ CREATE INDEX crons_search ON crons USING gin (search jsonb_path_ops);
 
 CREATE TABLE items (
     id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,     -- never reused: vectors are cached with their item
-    place bytea NOT NULL UNIQUE,                        -- digest of ns and key
-    ns bytea NOT NULL,                                  -- namespace as UTF-8, a NUL after each label: prefixes are ranges
+    place bytea NOT NULL UNIQUE,                        -- digest of namespace and key
+    namespace bytea NOT NULL,                                  -- namespace as UTF-8, a NUL after each label: prefixes are ranges
     key bytea NOT NULL,                                 -- UTF-8
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
@@ -354,7 +354,7 @@ CREATE TABLE items (
     expires_at bigint,
     value bytea NOT NULL                                -- JSON as in the response
 );
-CREATE INDEX items_below ON items (substring(ns FROM 1 FOR 1000), substring(key FROM 1 FOR 1000));
+CREATE INDEX items_below ON items (substring(namespace FROM 1 FOR 1000), substring(key FROM 1 FOR 1000));
 CREATE INDEX items_updated ON items (updated_at);
 CREATE INDEX items_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
 
@@ -362,13 +362,13 @@ CREATE TABLE item_vectors (
     id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,     -- never reused, and a vector never changes: cached by id
     item bigint NOT NULL REFERENCES items ON DELETE CASCADE,
     dims integer NOT NULL,
-    ns bytea NOT NULL,                                  -- ns and expires_at repeat the item's, for one scan without a join
+    namespace bytea NOT NULL,                                  -- namespace and expires_at repeat the item's, for one scan without a join
     expires_at bigint,
     vector bytea NOT NULL                               -- float32, little-endian, of unit length (or all zero)
 );
 ALTER TABLE item_vectors ALTER vector SET STORAGE EXTERNAL;     -- numbers do not compress
 CREATE INDEX item_vectors_item ON item_vectors (item, dims);
-CREATE INDEX item_vectors_below ON item_vectors (dims, substring(ns FROM 1 FOR 1000));
+CREATE INDEX item_vectors_below ON item_vectors (dims, substring(namespace FROM 1 FOR 1000));
 
 -- How the content is encrypted: the check values of keys (docs/encryption.md). Never a key itself.
 

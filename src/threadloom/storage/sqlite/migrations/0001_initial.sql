@@ -6,41 +6,41 @@
 CREATE TABLE positions (next INTEGER NOT NULL);     -- one row: no position below was free when something was last deleted
 INSERT INTO positions VALUES (1);
 
-CREATE TABLE segs (
+CREATE TABLE segments (
     id INTEGER PRIMARY KEY,                         -- never reused: edges are cached by id
-    parent INTEGER REFERENCES segs,
+    parent INTEGER REFERENCES segments,
     upto INTEGER                                    -- of the parent, only positions <= upto are visible
 );
-CREATE INDEX segs_parent ON segs (parent, upto) WHERE parent IS NOT NULL;       -- most segments have none
+CREATE INDEX segments_parent ON segments (parent, upto) WHERE parent IS NOT NULL;       -- most segments have none
 
 CREATE TABLE heads (
     thread_id TEXT PRIMARY KEY,
-    seg INTEGER NOT NULL REFERENCES segs,           -- what the thread writes to
+    seg INTEGER NOT NULL REFERENCES segments,           -- what the thread writes to
     era INTEGER NOT NULL                            -- new whenever something is taken out of the thread's view
 ) WITHOUT ROWID;
 CREATE INDEX heads_seg ON heads (seg);
 
-CREATE TABLE cks (
+CREATE TABLE checkpoints (
     pos INTEGER PRIMARY KEY,
     seg INTEGER NOT NULL,
-    ns TEXT NOT NULL,                               -- checkpoint namespace, '' of the root graph
-    cid TEXT NOT NULL,                              -- checkpoint id
+    namespace TEXT NOT NULL,                               -- checkpoint namespace, '' of the root graph
+    checkpoint_id TEXT NOT NULL,                              -- checkpoint id
     parent TEXT,                                    -- checkpoint id
-    btype TEXT NOT NULL,                            -- serializer's type of body
+    body_type TEXT NOT NULL,                            -- serializer's type of body
     body BLOB NOT NULL,                             -- the checkpoint without its big channel values
     refs TEXT NOT NULL,                             -- {channel: blob id}
     small TEXT NOT NULL,                            -- {channel: bytes} of the values in body, 0 where the parent had it
     meta TEXT NOT NULL                              -- checkpoint metadata as JSON, for filters
 );
-CREATE INDEX cks_id ON cks (cid, ns, seg, pos);     -- not unique: a checkpoint put again is one row more, the newest counts
-CREATE INDEX cks_seg ON cks (seg, ns, pos);         -- the latest, the history
-CREATE INDEX cks_pos ON cks (seg, pos);             -- what was stored after a position, in any namespace
+CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);     -- not unique: a checkpoint put again is one row more, the newest counts
+CREATE INDEX checkpoints_seg ON checkpoints (seg, namespace, pos);         -- the latest, the history
+CREATE INDEX cks_pos ON checkpoints (seg, pos);             -- what was stored after a position, in any namespace
 
 CREATE TABLE writes (
     pos INTEGER PRIMARY KEY,
     seg INTEGER NOT NULL,
-    ns TEXT NOT NULL,
-    cid TEXT NOT NULL,                              -- id of the checkpoint that the write is pending on
+    namespace TEXT NOT NULL,
+    checkpoint_id TEXT NOT NULL,                              -- id of the checkpoint that the write is pending on
     task_id TEXT NOT NULL,
     idx INTEGER NOT NULL,                           -- place within the task's writes, negative of special channels
     channel TEXT NOT NULL,
@@ -49,7 +49,7 @@ CREATE TABLE writes (
     path TEXT NOT NULL                              -- task path
 );
 -- An ordinary write is stored once; a special one (idx < 0) again and again, the newest counts.
-CREATE UNIQUE INDEX writes_id ON writes (seg, cid, ns, task_id, idx, (CASE WHEN idx < 0 THEN pos ELSE 0 END));
+CREATE UNIQUE INDEX writes_id ON writes (seg, checkpoint_id, namespace, task_id, idx, (CASE WHEN idx < 0 THEN pos ELSE 0 END));
 CREATE INDEX writes_pos ON writes (seg, pos);
 
 CREATE TABLE blobs (
@@ -282,7 +282,7 @@ CREATE INDEX crons_assistant ON crons (assistant_id);
 
 CREATE TABLE items (
     id INTEGER PRIMARY KEY AUTOINCREMENT,           -- never reused: vectors are cached with the item they belong to
-    ns BLOB NOT NULL,                               -- namespace as UTF-8, a NUL after each label: prefixes are ranges
+    namespace BLOB NOT NULL,                               -- namespace as UTF-8, a NUL after each label: prefixes are ranges
     key TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -290,21 +290,21 @@ CREATE TABLE items (
     expires_at INTEGER,
     value BLOB NOT NULL                             -- JSON as in the response; last, so the rest is read without it
 );
-CREATE UNIQUE INDEX items_place ON items (ns, key);
-CREATE INDEX items_below ON items (ns, updated_at, key, expires_at);
-CREATE INDEX items_updated ON items (updated_at DESC, ns, key, expires_at);
+CREATE UNIQUE INDEX items_place ON items (namespace, key);
+CREATE INDEX items_below ON items (namespace, updated_at, key, expires_at);
+CREATE INDEX items_updated ON items (updated_at DESC, namespace, key, expires_at);
 CREATE INDEX items_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE item_vectors (
     id INTEGER PRIMARY KEY AUTOINCREMENT,           -- never reused, and a vector never changes: cached by id
     item INTEGER NOT NULL REFERENCES items ON DELETE CASCADE,
-    ns BLOB NOT NULL,                               -- ns and expires_at repeat the item's, for one scan without a join
+    namespace BLOB NOT NULL,                               -- namespace and expires_at repeat the item's, for one scan without a join
     dims INTEGER NOT NULL,
     expires_at INTEGER,
     vector BLOB NOT NULL                            -- float32, little-endian, of unit length (or all zero)
 );
 CREATE INDEX item_vectors_item ON item_vectors (item, dims);
-CREATE INDEX item_vectors_below ON item_vectors (dims, ns, expires_at);
+CREATE INDEX item_vectors_below ON item_vectors (dims, namespace, expires_at);
 
 -- How the content is encrypted: the check values of keys (docs/encryption.md). Never a key itself.
 

@@ -1,0 +1,42 @@
+"""What the routes are told beside the services."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from threadloom.api.metrics import Report
+
+
+async def _no_queue() -> dict[str, Any]:
+    return {"n_pending": 0, "n_running": 0}
+
+
+async def _ready() -> None:
+    return
+
+
+async def _own_report(report: Report) -> dict[str, Report]:
+    return {"": report}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessInfo:
+    """What the system routes tell of the process.
+
+    Attributes:
+        ready: looks whether requests should come here; raises Unavailable when not.
+        probes: name of a backing service -> looks whether it answers; raises when it does not.
+        queue: figures of the queue: `n_pending`, `n_running` and waiting times in seconds.
+        workers: how many runs this process may execute at once, and how many it does.
+        reports: from this process's figures to those of all processes that share its port, by their names.
+        flags: further entries of `flags` in `/info`.
+        reload: what `/info` tells of reloading the app's code; None: it is not watched.
+    """
+
+    ready: Callable[[], Awaitable[None]] = _ready
+    probes: Mapping[str, Callable[[], Awaitable[object]]] = field(default_factory=dict)
+    queue: Callable[[], Awaitable[Mapping[str, Any]]] = _no_queue
+    workers: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    reports: Callable[[Report], Awaitable[Mapping[str, Report]]] = _own_report
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    reload: Callable[[], Mapping[str, Any] | None] = lambda: None

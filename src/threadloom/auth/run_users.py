@@ -1,0 +1,212 @@
+"""The whole users of runs, in memory alone: what a user holds beside identity, name and permissions is never stored.
+
+The process that took the request remembers the user for as long as the run lasts. A process that executes the run asks it, and
+is answered in an envelope that nobody else can open (`encryption.envelope`).
+"""
+
+import asyncio
+import inspect
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from threadloom.auth.user import User
+from threadloom.broker.base import Broker
+from threadloom.codec import from_json, to_json
+from threadloom.types import USER_AT, Run
+
+if TYPE_CHECKING:
+    from threadloom.encryption.envelope import Recipient
+
+log = logging.getLogger("threadloom.auth")
+
+MOST = 10_000
+"""Runs whose users are remembered; the oldest go first, and are shown to their graphs as what is stored of them."""
+
+AGAIN_SECONDS = 1.0
+"""How soon a question without an answer is asked again."""
+
+PATIENCE_SECONDS = 5.0
+"""How long a process that may be gone is waited for."""
+
+STORED = ("identity", "is_authenticated", "display_name", "permissions")
+
+
+class _UserMessage(msgspec.Struct, frozen=True, array_like=True):
+    """What processes write to each other about a run's user: `ask` has the asker's public key, `answer` an envelope (empty:
+    nothing is known), `ended` nothing."""
+
+    about: Literal["ask", "answer", "ended"]
+    run_id: str
+    body: bytes = b""
+
+
+class _SharedUser(msgspec.Struct, frozen=True):
+    """What is told of a user beside what is stored: entries of the mapping, or attributes of the object."""
+
+    mapping: bool
+    held: dict[str, Any]
+
+
+class RunUsers:
+    """For whom runs are made. May be asked from any thread.
+
+    Args:
+        broker: the way to other processes.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._users: OrderedDict[str, Any] = OrderedDict()
+        self._addressee: Recipient | None = None
+        self._asked: dict[str, asyncio.Future[bytes]] = {}
+        broker.on_message(self._take)
+
+    def remember(self, run: Run, user: Any) -> None:
+        """Keeps the user of a new run until the run has ended, and notes with the run where to ask for what is not stored."""
+        if user is None:
+            return
+        self._users[run.run_id] = user
+        while len(self._users) > MOST:
+            self._users.popitem(last=False)
+        if self._broker.process and _shared(user) is not None:
+            run.kwargs[USER_AT] = self._broker.process
+
+    async def fetch(self, run: Run) -> None:
+        """Asks the process that took a run's request for the whole user, if that is another, and remembers it."""
+        holder = self._holder(run)
+        if holder is None or run.run_id in self._users:
+            return
+        shared = await self._ask(holder, run.run_id)
+        stored = run.kwargs["config"]["configurable"].get("langgraph_auth_user")
+        if shared is None or not isinstance(stored, dict) or "identity" not in stored:
+            log.warning("of the user of run %s only what is stored is known: who took the request is gone", run.run_id)
+            return
+        source = shared.held if shared.mapping else SimpleNamespace(**shared.held)
+        self._users[run.run_id] = restored(stored, source)
+
+    def release(self, run: Run, *, over: bool) -> None:
+        """Lets go of the user of a run that was executed here. One that is not over goes on elsewhere, or here once more."""
+        holder = self._holder(run)
+        if over or holder is not None:
+            self._users.pop(run.run_id, None)
+        if over and holder is not None:
+            self._write(holder, _UserMessage("ended", run.run_id))
+
+    def of(self, run_id: str, stored: Any) -> Any:
+        """The user of a run: the whole one, or one made of what is stored with the run (after a restart).
+
+        Args:
+            stored: what stands in the run's `configurable.langgraph_auth_user`.
+        """
+        user = self._users.get(run_id)
+        if user is not None or not isinstance(stored, dict) or "identity" not in stored:
+            return user
+        return restored(stored)
+
+    # --- between processes ---
+
+    def _holder(self, run: Run) -> str | None:
+        """The other process that knows more of a run's user than is stored."""
+        holder: str | None = run.kwargs.get(USER_AT)
+        return None if holder == self._broker.process or not self._broker.process else holder
+
+    async def _ask(self, holder: str, run_id: str) -> _SharedUser | None:
+        from threadloom.encryption.envelope import EnvelopeError, Recipient
+
+        if self._addressee is None:
+            self._addressee = Recipient()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked[run_id] = answer
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not answer.done():
+                    self._write(holder, _UserMessage("ask", run_id, self._addressee.public))
+                    await asyncio.wait((answer,), timeout=AGAIN_SECONDS)
+            if not (envelope := answer.result()):
+                return None
+            return msgspec.json.decode(self._addressee.open(envelope, run_id.encode()), type=_SharedUser)
+        except (TimeoutError, EnvelopeError):
+            return None
+        finally:
+            self._asked.pop(run_id, None)
+
+    def _take(self, sender: str, message: bytes) -> None:
+        """Reads what another process writes."""
+        try:
+            read = msgspec.msgpack.decode(message, type=_UserMessage)
+        except msgspec.DecodeError:
+            return  # of a release that writes of something else
+        if read.about == "ask":
+            self._write(sender, _UserMessage("answer", read.run_id, self._answer(read)))
+        elif read.about == "ended":
+            self._users.pop(read.run_id, None)
+        elif (asked := self._asked.get(read.run_id)) is not None:
+            asked.get_loop().call_soon_threadsafe(_resolve, asked, read.body)
+
+    def _answer(self, asked: _UserMessage) -> bytes:
+        from threadloom.encryption.envelope import EnvelopeError, seal
+
+        user = self._users.get(asked.run_id)
+        shared = None if user is None else _shared(user)
+        if shared is None:
+            return b""
+        try:
+            return seal(asked.body, msgspec.json.encode(shared), asked.run_id.encode())
+        except EnvelopeError:
+            return b""
+
+    def _write(self, process: str, message: _UserMessage) -> None:
+        self._broker.send(process, msgspec.msgpack.encode(message))
+
+
+def restored(stored: dict[str, Any], source: Any = None) -> User:
+    """A user made of what is kept of one, and of what else is known of it."""
+    return User(stored["identity"], stored.get("display_name"), stored.get("permissions") or (), source=source)
+
+
+def _resolve(asked: "asyncio.Future[bytes]", answer: bytes) -> None:
+    if not asked.done():
+        asked.set_result(answer)
+
+
+def _shared(user: Any) -> _SharedUser | None:
+    """What another process is to be told of a user: all that JSON can tell. None when that is no more than what is stored."""
+    source = getattr(user, "_source", None)
+    if source is None:
+        return None
+    mapping = isinstance(source, Mapping)
+    held: dict[str, Any] = {}
+    for name in source if mapping else _attributes(source):
+        try:
+            held[name] = from_json(to_json(_plain(source[name] if mapping else getattr(source, name))))
+        except Exception:
+            log.debug("%r of a user is not told to other processes", name, exc_info=True)
+    return _SharedUser(mapping, held) if held.keys() - set(STORED) else None
+
+
+def _attributes(source: Any) -> Iterable[str]:
+    """Names of what an object holds: its own attributes, slots and properties."""
+    names = dict.fromkeys(getattr(source, "__dict__", ()))
+    for kind in type(source).__mro__:
+        names |= dict.fromkeys(name for name, held in vars(kind).items() if inspect.isdatadescriptor(held))
+    return [name for name in names if not name.startswith("_")]
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can tell.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one) for one in value]
+    raise TypeError(f"{type(value).__name__} has no shape in JSON")

@@ -1,0 +1,126 @@
+"""What a process remembers of checkpoints, so that unchanged values are stored once."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from langgraph.checkpoint.base import Checkpoint
+
+from threadloom.checkpointer.versions import Versions
+from threadloom.checkpointer.visible import SENDS
+from threadloom.storage.lineage import CheckpointPut
+
+KEPT_CHECKPOINTS = 4096
+"""Checkpoints whose blob references a process remembers. About 1 kB each."""
+
+BIG_STATE = 64 * 1024
+"""Bytes of a state from which on a thread's reads leave the event loop."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+CheckpointKey = tuple[str, str, str]
+"""Thread, namespace, checkpoint id."""
+
+
+NOT_STORED = -1
+"""The era of a thread whose checkpoint is not stored yet: no thread is ever in it."""
+
+
+class KnownRefs(msgspec.Struct):
+    """What a checkpoint refers to: channel -> (version, blob id); good for as long as its thread's era stands."""
+
+    era: int
+    refs: dict[str, tuple[Any, int]]
+
+
+def known_refs(put: CheckpointPut, era: int, checkpoint: Checkpoint) -> KnownRefs:
+    """What a checkpoint refers to, once it is put in an era."""
+    versions = checkpoint["channel_versions"]
+    return KnownRefs(era, {channel: (versions.get(channel), blob) for channel, blob in put.refs.items()})
+
+
+class Lru(Generic[K, V]):
+    """A mapping of bounded size that forgets what was not used for longest. For any thread."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        with self._lock:
+            value = self._entries.get(key)
+            if value is not None:
+                self._entries.move_to_end(key)
+            return value
+
+    def put(self, key: K, value: V) -> None:
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+
+    def pop(self, key: K) -> V | None:
+        with self._lock:
+            return self._entries.pop(key, None)
+
+
+class SaverCache:
+    """What a process remembers of checkpoints that it put or read. Nothing depends on it being complete."""
+
+    def __init__(self) -> None:
+        self.refs: Lru[CheckpointKey, KnownRefs] = Lru(KEPT_CHECKPOINTS)
+        self.versions = Versions()
+        self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
+        self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
+        self.newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
+        self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
+
+    def put_begins(
+        self,
+        thread_id: str,
+        namespace: str,
+        checkpoint_id: str,
+        parents: Mapping[str, str] | None,
+        changed: Sequence[str] | None = None,
+    ) -> list[tuple[str, str]] | None:
+        """Notes that a checkpoint is on its way; gives what was seen before it and is to stand after it.
+
+        LangGraph stores in the background: steps that start from a root checkpoint may be faster than its own put.
+
+        Args:
+            changed: the channels that differ from those of the checkpoint before; None when that is not known.
+        """
+        early = None
+        if namespace:
+            root = (parents or {}).get("")
+            if root and self.refs.get((thread_id, "", root)) is None:
+                seen = self._early.get((thread_id, root)) or []
+                self._early.put((thread_id, root), [*seen, (namespace, checkpoint_id)])
+        else:
+            early = self._early.pop((thread_id, checkpoint_id))
+            self._changed.put(thread_id, (SENDS,) if changed is None else changed)
+            self.newest_roots.put(thread_id, checkpoint_id)
+        self.refs.put((thread_id, namespace, checkpoint_id), KnownRefs(NOT_STORED, {}))
+        return early
+
+    def writes_begin(self, thread_id: str, namespace: str, checkpoint_id: str) -> None:
+        """Notes that pending writes of a checkpoint are on their way."""
+        if (
+            not namespace
+            and self.refs.get((thread_id, namespace, checkpoint_id)) is None
+            and self._early.get((thread_id, checkpoint_id)) is None
+        ):
+            self._early.put((thread_id, checkpoint_id), [])
+
+    def may_continue(self, thread_id: str, triggers: Container[str]) -> bool:
+        """Whether the root checkpoint that was put here last on a thread may have tasks to do.
+
+        Args:
+            triggers: the channels that begin tasks.
+        """
+        changed = self._changed.get(thread_id)
+        return changed is None or any(channel == SENDS or channel in triggers for channel in changed)

@@ -1,0 +1,189 @@
+"""The saver's transactions, and how configs name checkpoints."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import Checkpoint, get_checkpoint_id
+from langgraph.constants import START
+
+from threadloom.storage.base import Tx
+from threadloom.storage.lineage import CheckpointRow
+
+RUN_ID = "run_id"
+"""Key of `configurable`: the run that writes."""
+
+FENCE = "__run_fence"
+"""Key of `configurable`: what the run must still hold to write. Never stored, never shown."""
+
+RUN_METADATA = "__run_noted"
+"""Key of `configurable`: further metadata of each checkpoint. Never shown as such."""
+
+UNNAMED = "__run_unnamed"
+"""Key of `configurable`: true for a checkpoint that is to begin a run, so that its metadata must not name the run."""
+
+INPUT_LEFT = "__run_input_left"
+"""Key of `configurable`: a function that gives what is kept of a graph's input: it takes the graph's namespace and the input.
+Never stored, never shown."""
+
+PAGE = 50
+"""Checkpoints read at once by a listing."""
+
+MOST_STEPS = 32
+"""How far back an input is looked for. Each step reads a checkpoint with its values."""
+
+Reading = Callable[[Tx], Awaitable[Sequence[CheckpointRow]]]
+Writing = Callable[[Tx], Awaitable[None]]
+
+
+def config_of(thread_id: str, namespace: str, checkpoint_id: str) -> RunnableConfig:
+    """The config that names a checkpoint."""
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}}
+
+
+def with_kept_input(config: RunnableConfig, checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with what is kept of the input in it, if there is one: it holds that of a graph which is about to begin."""
+    left, values = config["configurable"].get(INPUT_LEFT), checkpoint["channel_values"]
+    if left is None or START not in values:
+        return checkpoint
+    kept = {**values, START: left(config["configurable"].get("checkpoint_ns") or "", values[START])}
+    return {**checkpoint, "channel_values": kept}
+
+
+def row_size(row: CheckpointRow) -> int:
+    """Bytes of the values of a checkpoint and of its pending writes."""
+    size = len(row.body)
+    for blob in row.blobs.values():
+        size += len(blob.data)
+    for write in row.writes:
+        size += len(write.data)
+    return size
+
+
+def named(config: RunnableConfig) -> tuple[str, str, str | None]:
+    """Thread, namespace and, if there is one, checkpoint id of a config."""
+    configurable = config["configurable"]
+    return configurable["thread_id"], configurable.get("checkpoint_ns") or "", configurable.get("checkpoint_id")
+
+
+def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:
+    """Reads the ancestors of the checkpoint that a config names, as `Lineage.path` does."""
+    thread_id, namespace, given = named(config)
+
+    async def work(tx: Tx) -> Sequence[CheckpointRow]:
+        checkpoint_id = given
+        if not checkpoint_id:
+            newest = await tx.lineage.latest(thread_id, namespace)
+            if newest is None:
+                return []
+            checkpoint_id = newest.checkpoint_id
+        return await tx.lineage.path(thread_id, namespace, checkpoint_id, channels)
+
+    return work
+
+
+def seeking_input(config: RunnableConfig) -> Callable[[Tx], Awaitable[str | None]]:
+    """Finds the nearest checkpoint with an input, among the root checkpoint that a config names and its ancestors: where its
+    turn began. None when there is none within `MOST_STEPS`, or the history was pruned."""
+    thread_id, _, checkpoint_id = named(config)
+
+    async def work(tx: Tx) -> str | None:
+        at = checkpoint_id
+        for _ in range(MOST_STEPS):
+            row = None if at is None else await tx.lineage.get(thread_id, "", at)
+            if row is None:
+                return None
+            if row.meta.get("source") == "input":
+                return row.checkpoint_id
+            at = row.parent
+        return None
+
+    return work
+
+
+def deleting_run(run_id: str) -> Writing:
+    """Removes the checkpoints of a run from the threads that it wrote on."""
+
+    async def work(tx: Tx) -> None:
+        for thread_id in await tx.lineage.threads_of_run(run_id):
+            await tx.lineage.delete_run(thread_id, run_id)
+
+    return work
+
+
+def pruning(thread_ids: Sequence[str], strategy: str) -> Iterator[Writing]:
+    """A transaction for each thread: nobody waits for all of them, and there is a limited number of locks.
+
+    Raises:
+        ValueError: there is no such strategy.
+    """
+    if strategy not in ("keep_latest", "delete"):
+        raise ValueError(f"there is no prune strategy {strategy!r}: keep_latest, delete")
+
+    def of(thread_id: str) -> Writing:
+        if strategy == "delete":
+            return lambda tx: tx.lineage.delete(thread_id)
+        return lambda tx: tx.lineage.prune(thread_id)
+
+    return map(of, dict.fromkeys(thread_ids))
+
+
+class Listing:
+    """A listing in progress: makes the reads of its pages one after the other."""
+
+    def __init__(
+        self,
+        config: RunnableConfig | None,
+        filter: dict[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> None:
+        self._configurable = None if config is None else config["configurable"]
+        self._metadata = filter or None
+        self._before = get_checkpoint_id(before) if before else None
+        self._left = limit
+        self._done = limit is not None and limit <= 0
+
+    def next_page(self) -> Reading | None:
+        """The work that reads the next page, None when there is no more."""
+        if self._done:
+            return None
+        if self._configurable is None:
+            return lambda tx: tx.lineage.everything(before=self._before, limit=self._left, metadata=self._metadata)
+        place = self._configurable
+        return lambda tx: tx.lineage.history(
+            place["thread_id"],
+            namespace=place.get("checkpoint_ns"),
+            checkpoint_id=place.get("checkpoint_id") or None,
+            before=self._before,
+            limit=self._size(),
+            metadata=self._metadata,
+        )
+
+    def _size(self) -> int:
+        return PAGE if self._left is None else min(PAGE, self._left)
+
+    def add(self, rows: Sequence[CheckpointRow]) -> Sequence[CheckpointRow]:
+        """Takes note of what a page gave, and hands it on."""
+        self._done = self._configurable is None or len(rows) < self._size()
+        if self._left is not None:
+            self._left -= len(rows)
+            self._done = self._done or self._left <= 0
+        if rows:
+            self._before = rows[-1].checkpoint_id
+        return rows
+
+
+def off_the_loop(instead: str) -> None:
+    """
+    Raises:
+        RuntimeError: this thread runs an event loop, which must not wait for the database.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        f"A synchronous call to the checkpointer on the event loop: await `{instead}` (or a graph's async method) instead."
+    )

@@ -1,0 +1,157 @@
+"""A checkpoint as its thread is to show it: with the tasks that a `goto` began, without questions that were answered.
+
+LangGraph executes what a command wrote under a checkpoint, but leaves it out when it reads a state. And it keeps the question
+of a task that was answered and failed afterwards, as if it still waited.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_KW_ARGS
+from langgraph.types import Interrupt
+from ormsgpack import OPT_NON_STR_KEYS, unpackb
+
+from threadloom.storage.lineage import CheckpointRow, PendingWrite
+
+SHOWN = "__shown"
+"""Key of `configurable`: the state is read to be shown, not to be executed. Never stored, never shown."""
+
+NULL_TASK = "00000000-0000-0000-0000-000000000000"
+INTERRUPT, RESUME, ERROR = "__interrupt__", "__resume__", "__error__"
+CONTROL = frozenset((INTERRUPT, RESUME, ERROR, "__error_source_node__"))
+"""Channels that tell what happened to a task; a write to any other is its output, and it has finished."""
+
+SENDS = "__pregel_tasks"
+"""The channel of tasks that were begun one by one."""
+
+_BRANCH = "branch:to:"
+_PULL = "~__pregel_pull, "
+
+ReadRow = Callable[[str], Awaitable[CheckpointRow | None]]
+"""Reads the newest checkpoint of a namespace."""
+
+
+def is_shown(config: RunnableConfig | None) -> bool:
+    """Whether a config reads a state to show it."""
+    return bool((config or {}).get("configurable", {}).get(SHOWN))
+
+
+def _is_loose_answer(task_id: str, channel: str) -> bool:
+    """Whether a write is an answer that names no question. LangGraph would give it to whichever is asked next."""
+    return task_id == NULL_TASK and channel == RESUME
+
+
+def kept_writes(
+    writes: Sequence[tuple[str, Any]], task_id: str, path: str, dumps: Callable[[str, Any], tuple[str, bytes]]
+) -> list[PendingWrite]:
+    """The writes of a task as they are stored. `dumps` takes a channel and what is written to it."""
+    return [
+        PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, *dumps(channel, value), path)
+        for idx, (channel, value) in enumerate(writes)
+        if not _is_loose_answer(task_id, channel)
+    ]
+
+
+def opened_writes(
+    writes: Sequence[PendingWrite], loads: Callable[[tuple[str, bytes]], Any]
+) -> list[tuple[str, str, Any]]:
+    """Stored writes as LangGraph reads them."""
+    return [
+        (write.task_id, write.channel, loads((write.type, write.data)))
+        for write in writes
+        if not _is_loose_answer(write.task_id, write.channel)
+    ]
+
+
+def question_id(namespace: str, answered: int = 0) -> str:
+    """LangGraph's id of the question that the task with namespace `namespace` asks after `answered` answers."""
+    return Interrupt.from_ns(None, f"{namespace}|{answered}" if answered else namespace).id
+
+
+def asked_under(row: CheckpointRow) -> list[str]:
+    """The ids of the questions that the unfinished tasks of a checkpoint have asked last. No value is rebuilt for that."""
+    asked = [writes[INTERRUPT] for writes in _tasks(row).values()]
+    questions = [unpackb(one.data, ext_hook=_parts, option=OPT_NON_STR_KEYS) for one in asked if one.type == "msgpack"]
+    return [question["id"] for of_task in questions for question in of_task if isinstance(question, dict)]
+
+
+def _parts(code: int, data: bytes) -> Any:
+    """What a stored object was made with, if it is a question: module, class and arguments stand in its place."""
+    if code != EXT_CONSTRUCTOR_KW_ARGS:
+        return None
+    _, name, parts = unpackb(data, ext_hook=_parts, option=OPT_NON_STR_KEYS)
+    return parts if name == Interrupt.__name__ else None
+
+
+async def without_answered(row: CheckpointRow, serde: SerializerProtocol, read: ReadRow) -> CheckpointRow:
+    """The row without the questions of tasks that were answered and failed afterwards.
+
+    Where it cannot be told whether a failed task was answered, its question is left out too: the task asks again when the
+    thread goes on.
+    """
+    stale = {task_id for task_id, writes in _tasks(row).items() if not await _waits(row.namespace, writes, serde, read)}
+    if not stale:
+        return row
+    kept = [write for write in row.writes if write.channel != INTERRUPT or write.task_id not in stale]
+    return msgspec.structs.replace(row, writes=kept)
+
+
+def _tasks(row: CheckpointRow) -> dict[str, dict[str, PendingWrite]]:
+    """The control writes of each unfinished task with a question, by channel."""
+    found: dict[str, dict[str, PendingWrite]] = {}
+    finished = set()
+    for write in row.writes:
+        if write.channel in CONTROL:
+            found.setdefault(write.task_id, {})[write.channel] = write
+        else:
+            finished.add(write.task_id)
+    return {task: writes for task, writes in found.items() if INTERRUPT in writes and task not in finished}
+
+
+async def _waits(namespace: str, writes: dict[str, PendingWrite], serde: SerializerProtocol, read: ReadRow) -> bool:
+    """Whether the question of a task is unanswered."""
+    asked, failed, resumed = writes[INTERRUPT], writes.get(ERROR), writes.get(RESUME)
+    if failed is None or failed.pos < asked.pos:
+        return True
+    if not asked.path.startswith(_PULL):
+        return False
+    own = f"{namespace}|" * bool(namespace) + f"{asked.path.removeprefix(_PULL)}:{asked.task_id}"
+    answers = [] if resumed is None else serde.loads_typed((resumed.type, resumed.data))
+    questions = {question.id for question in serde.loads_typed((asked.type, asked.data))}
+    if questions & {question_id(own, number) for number in range(len(answers))}:
+        return False
+    if question_id(own, len(answers)) in questions:
+        return True
+    inner = await read(own)
+    if inner is None:
+        return False
+    waiting = [
+        question.id
+        for of_task in _tasks(inner).values()
+        if await _waits(own, of_task, serde, read)
+        for question in serde.loads_typed((of_task[INTERRUPT].type, of_task[INTERRUPT].data))
+    ]
+    return bool(questions.intersection(waiting))
+
+
+def with_goto(saved: CheckpointTuple, next_version: Callable[[Any, None], Any]) -> CheckpointTuple:
+    """The checkpoint with what a command's `goto` wrote under it in its channels, so that its tasks are prepared."""
+    written = [
+        (channel, value)
+        for task_id, channel, value in saved.pending_writes or ()
+        if task_id == NULL_TASK and (channel == SENDS or channel.startswith(_BRANCH))
+    ]
+    if not written:
+        return saved
+    values = dict(saved.checkpoint["channel_values"])
+    versions = dict(saved.checkpoint["channel_versions"])
+    newest = next_version(max(versions.values(), default=None), None)
+    for channel, value in written:
+        values[channel] = [*values.get(channel, ()), value] if channel == SENDS else value
+        versions[channel] = newest
+    checkpoint: Any = {**saved.checkpoint, "channel_values": values, "channel_versions": versions}
+    return saved._replace(checkpoint=checkpoint)
