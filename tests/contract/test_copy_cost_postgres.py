@@ -28,7 +28,8 @@ FROM pg_stat_user_tables WHERE schemaname = 'threadloom' AND relname = ANY($1::t
 # The rest of a history, made by the database itself.
 LENGTHEN = """
 WITH made AS (
-    INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta)
+    INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent,
+        body_type, body, channels, blobs, small_channels, small_bytes, meta)
     SELECT nextval('positions'), k.seg, k.namespace, $1 || '-' || lpad(n::text, 6, '0'), k.checkpoint_id,
         k.body_type, k.body, k.channels,
         ARRAY[$2::bigint + n], k.small_channels, k.small_bytes, k.meta

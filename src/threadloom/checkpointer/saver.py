@@ -40,9 +40,9 @@ from threadloom.checkpointer.transactions import (
     Listing,
     config_of,
     deleting_run,
-    named,
     off_the_loop,
     pruning,
+    reading,
     row_size,
     seeking_input,
     walking,
@@ -315,16 +315,9 @@ class Saver(BaseCheckpointSaver[str]):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that `config` names by id, or the newest of its namespace; None when there is none."""
-        thread_id, namespace, checkpoint_id = named(config)
         await self._own_puts(config)
-        row = await self._storage.read(
-            lambda tx: (
-                tx.lineage.get(thread_id, namespace, checkpoint_id)
-                if checkpoint_id
-                else tx.lineage.latest(thread_id, namespace)
-            ),
-            heavy=self._cache.big.get(thread_id) is not None,
-        )
+        heavy = self._cache.big.get(config["configurable"]["thread_id"]) is not None
+        row = await self._storage.read(reading(config), heavy=heavy)
         if row is None:
             return None
         return await self._opened(row, {}, config, builds_on=True)
@@ -332,14 +325,7 @@ class Saver(BaseCheckpointSaver[str]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, for worker threads."""
         off_the_loop("aget_tuple")
-        thread, namespace, checkpoint_id = named(config)
-        row = self._storage.read_now(
-            lambda tx: (
-                tx.lineage.get(thread, namespace, checkpoint_id)
-                if checkpoint_id
-                else tx.lineage.latest(thread, namespace)
-            )
-        )
+        row = self._storage.read_now(reading(config))
         return None if row is None else self._tuple(row, {}, builds_on=True)
 
     async def alist(

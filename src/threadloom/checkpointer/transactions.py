@@ -67,6 +67,18 @@ def named(config: RunnableConfig) -> tuple[str, str, str | None]:
     return configurable["thread_id"], configurable.get("checkpoint_ns") or "", configurable.get("checkpoint_id")
 
 
+def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | None]]:
+    """Reads the checkpoint that a config names by id, or else the newest of its namespace."""
+    thread_id, namespace, checkpoint_id = named(config)
+
+    def work(tx: Tx) -> Awaitable[CheckpointRow | None]:
+        if checkpoint_id:
+            return tx.lineage.get(thread_id, namespace, checkpoint_id)
+        return tx.lineage.latest(thread_id, namespace)
+
+    return work
+
+
 def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:
     """Reads the ancestors of the checkpoint that a config names, as `Lineage.path` does."""
     thread_id, namespace, given = named(config)
