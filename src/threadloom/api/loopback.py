@@ -160,8 +160,8 @@ def connect(app: ASGIApp, prefix: str) -> None:
 
 @contextlib.contextmanager
 def within(app: ASGIApp, prefix: str) -> Iterator[None]:
-    """Within the block, and in the tasks that start there, this app serves calls from inside the process. The app is started, but
-    does not serve other requests yet.
+    """Within the block, and in the tasks that start there, this app serves calls from inside the process. It is for an app that
+    is ready, but does not serve other requests yet.
     """
     token = _within.set((app, prefix))
     try:
