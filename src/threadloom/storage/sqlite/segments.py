@@ -23,6 +23,7 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self._next: int | None = None
+        self._lowest_blob: int | None = None
 
     def _last(self) -> int:
         """The largest position handed out so far."""
@@ -35,6 +36,14 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
         first = self._last() + 1
         self._next = first + count
         return first
+
+    def _new_blob_copy(self) -> int:
+        """An id for a value stored anew: those of the storage count upwards, these downwards. Like a position, none is handed
+        out twice: savers remember values by their ids, also those that are gone."""
+        if self._lowest_blob is None:
+            self._lowest_blob = int(self._one("lowest_blob"))
+        self._lowest_blob -= 1
+        return self._lowest_blob
 
     def _one(self, query: str, *values: Any) -> Any:
         """The first field of what a query gives, None if it gives nothing."""
@@ -192,6 +201,6 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
             if place > lower:
                 if base is not None:
                     base = self._blob_anew(base, new, lower, blobs)
-                blobs[blob] = self._one("free_blob_id")
+                blobs[blob] = self._new_blob_copy()
                 self._db.execute(CUTS["copy_blob"], (blobs[blob], new, base, blob))
         return blobs[blob]

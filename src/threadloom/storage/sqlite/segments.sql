@@ -107,9 +107,9 @@ SELECT refs FROM checkpoints WHERE pos = ?;
 -- The checkpoint that stored a value, and the value that it builds on.
 SELECT pos, base FROM blobs WHERE id = ?;
 
--- name: free_blob_id
--- An id for a value stored anew: those of the storage count upwards, these downwards.
-SELECT min(0, coalesce(min(id), 0)) - 1 FROM blobs;
+-- name: lowest_blob
+-- The lowest id of a value, 0 if none is below.
+SELECT min(0, coalesce(min(id), 0)) FROM blobs;
 
 -- name: copy_blob
 -- A value once more, for another checkpoint, on another base.
