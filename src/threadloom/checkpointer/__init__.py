@@ -1,13 +1,14 @@
 """LangGraph's checkpoint saver over our storage."""
 
 from threadloom.checkpointer.saver import Saver
-from threadloom.checkpointer.transactions import FENCE, INPUT_LEFT, RUN_ID, RUN_METADATA, UNNAMED
+from threadloom.checkpointer.transactions import AT_END_OF, FENCE, INPUT_LEFT, RUN_ID, RUN_METADATA, UNNAMED
 from threadloom.checkpointer.visible import SHOWN, asked_under, question_id
 
-INTERNAL_KEYS = frozenset({FENCE, INPUT_LEFT, RUN_METADATA, SHOWN, UNNAMED})
+INTERNAL_KEYS = frozenset({AT_END_OF, FENCE, INPUT_LEFT, RUN_METADATA, SHOWN, UNNAMED})
 """Keys of `configurable` by which a caller of ours steers the checkpointer. They are nobody else's to give."""
 
 __all__ = [
+    "AT_END_OF",
     "FENCE",
     "INPUT_LEFT",
     "INTERNAL_KEYS",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
+import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import Checkpoint, get_checkpoint_id
 from langgraph.constants import START
@@ -26,6 +27,10 @@ UNNAMED = "__run_unnamed"
 INPUT_LEFT = "__run_input_left"
 """Key of `configurable`: a function that gives what is kept of a graph's input: it takes the graph's namespace and the input.
 Never stored, never shown."""
+
+AT_END_OF = "__at_end_of"
+"""Key of `configurable`: the id of a run. The checkpoint is read without what later runs wrote under it. Never stored, never
+shown."""
 
 PAGE = 50
 """Checkpoints read at once by a listing."""
@@ -70,13 +75,21 @@ def named(config: RunnableConfig) -> tuple[str, str, str | None]:
 def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | None]]:
     """Reads the checkpoint that a config names by id, or else the newest of its namespace."""
     thread_id, namespace, checkpoint_id = named(config)
+    run_id = config["configurable"].get(AT_END_OF)
 
     def work(tx: Tx) -> Awaitable[CheckpointRow | None]:
         if checkpoint_id:
             return tx.lineage.get(thread_id, namespace, checkpoint_id)
         return tx.lineage.latest(thread_id, namespace)
 
-    return work
+    async def work_at_end(tx: Tx) -> CheckpointRow | None:
+        row = await work(tx)
+        if row is None or not row.writes:
+            return row
+        end = await tx.lineage.end_of_run(thread_id, run_id)
+        return msgspec.structs.replace(row, writes=[write for write in row.writes if write.pos < end])
+
+    return work if run_id is None else work_at_end
 
 
 def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:

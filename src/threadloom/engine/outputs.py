@@ -44,7 +44,9 @@ def stored_output(output: bytes, snapshot: Snapshot | None) -> tuple[bytes, str 
 
 def whole_output(stored: bytes, values: bytes) -> bytes:
     """The output of what `stored_output` gave, and the values of the state at the checkpoint, both JSON."""
-    return values if stored == b"{}" else values[:-1] + b"," + stored[1:]
+    if stored == b"{}":
+        return values
+    return stored if values == b"{}" else values[:-1] + b"," + stored[1:]
 
 
 class RecentOutputs:

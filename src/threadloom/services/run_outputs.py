@@ -1,5 +1,6 @@
 """Reading what came of a run that has ended."""
 
+from threadloom.checkpointer import AT_END_OF
 from threadloom.engine.outputs import RecentOutputs, whole_output
 from threadloom.engine.snapshot import thread_state
 from threadloom.services.thread_graph import ThreadGraphs
@@ -38,10 +39,11 @@ class RunOutputs:
         thread, run = await self._storage.read(work)
         if thread is None or run is None:
             return b"{}"
-        values = await self._values(thread, run.graph_id, outcome.checkpoint_id)
+        values = await self._values(thread, run, outcome.checkpoint_id)
         return whole_output(outcome.output_json, values or thread.values_json or b"{}")
 
-    async def _values(self, thread: Thread, graph_id: str, checkpoint_id: str) -> bytes | None:
-        config = {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}}
-        async with self._graphs.open(SYSTEM, thread, graph_id, "threads.read") as graph:
+    async def _values(self, thread: Thread, run: Run, checkpoint_id: str) -> bytes | None:
+        place = {"thread_id": thread.thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}
+        config = {"configurable": {**place, AT_END_OF: run.run_id}}
+        async with self._graphs.open(SYSTEM, thread, run.graph_id, "threads.read") as graph:
             return (await thread_state(graph, config)).values_json

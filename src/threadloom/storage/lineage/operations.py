@@ -130,6 +130,11 @@ class LineageOperations(Segments, Lineage):
                 found = heapq.nlargest(limit, found, key=lambda row: row.pos)
         return sorted(found, key=lambda row: row.pos, reverse=True)
 
+    async def end_of_run(self, thread_id: str, run_id: str) -> int:
+        spans = await self.spans(thread_id, 0)
+        begin = spans.get(run_id, UNBOUNDED)
+        return min((first for first in spans.values() if first > begin), default=UNBOUNDED)
+
     async def usage(self, thread_id: str) -> Usage:
         chain = await self.chain(thread_id)
         if not chain:

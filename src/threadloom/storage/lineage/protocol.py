@@ -232,6 +232,10 @@ class Lineage(Protocol):
         """Whether the run has put a root checkpoint on the thread."""
         ...
 
+    async def end_of_run(self, thread_id: str, run_id: str) -> int:
+        """The first position of the run that wrote on the thread after this one; beyond all positions if there is none."""
+        ...
+
     async def usage(self, thread_id: str) -> Usage:
         """Rows and bytes that the thread reaches, over all namespaces."""
         ...
