@@ -2,9 +2,9 @@
 
 from threadloom.checkpointer.saver import Saver
 from threadloom.checkpointer.transactions import AT_END_OF, FENCE, INPUT_LEFT, RUN_ID, RUN_METADATA, UNNAMED
-from threadloom.checkpointer.visible import SHOWN, asked_under, question_id
+from threadloom.checkpointer.visible import SHARED, SHOWN, asked_under, question_id
 
-INTERNAL_KEYS = frozenset({AT_END_OF, FENCE, INPUT_LEFT, RUN_METADATA, SHOWN, UNNAMED})
+INTERNAL_KEYS = frozenset({AT_END_OF, FENCE, INPUT_LEFT, RUN_METADATA, SHARED, SHOWN, UNNAMED})
 """Keys of `configurable` by which a caller of ours steers the checkpointer. They are nobody else's to give."""
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "INTERNAL_KEYS",
     "RUN_ID",
     "RUN_METADATA",
+    "SHARED",
     "SHOWN",
     "UNNAMED",
     "Saver",

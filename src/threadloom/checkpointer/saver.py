@@ -49,7 +49,7 @@ from threadloom.checkpointer.transactions import (
     with_kept_input,
 )
 from threadloom.checkpointer.versions import Page
-from threadloom.checkpointer.visible import is_shown, kept_writes, opened_writes, with_goto, without_answered
+from threadloom.checkpointer.visible import is_shared, is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
 from threadloom.large import LARGE, aside
@@ -344,7 +344,7 @@ class Saver(BaseCheckpointSaver[str]):
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
             rows = listing.add(await self._storage.read(page, heavy=True))
-            values = Page(shared=is_shown(config))
+            values = Page(shared=is_shared(config))
             for row in rows:
                 yield await self._opened(row, values, config)
 
@@ -392,7 +392,7 @@ class Saver(BaseCheckpointSaver[str]):
         size = 0
         refs: dict[str, tuple[Any, int]] = {}
         for channel, blob in row.refs.items():
-            values[channel] = page.value(blob, row.blobs, loads)
+            values[channel] = page.value(blob, row, loads)
             size += row.blobs[blob].size
             refs[channel] = (versions.get(channel), blob)
         self._cache.refs.put((row.thread_id, row.namespace, row.checkpoint_id), KnownRefs(row.era, refs))

@@ -10,8 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 from threadloom.checkpointer.values import Unreadable
+from threadloom.checkpointer.visible import NULL_TASK
 from threadloom.lineage import elements
-from threadloom.storage.lineage import Blob
+from threadloom.storage.lineage import Blob, CheckpointRow
 
 KEPT_BYTES = 64 * 1024 * 1024
 """Bytes of values that a process holds to build new versions on. A version whose base is no longer held is stored whole."""
@@ -136,16 +137,17 @@ class Page:
         self._elements: dict[bytes, Any] = {}
         self._newest: elements.Value | None = None
 
-    def value(self, id_: int, blobs: Mapping[int, Blob], loads: Loads) -> Any:
+    def value(self, id_: int, row: CheckpointRow, loads: Loads) -> Any:
         """Decodes a version.
 
         Args:
             id_: its blob.
-            blobs: this and all that it builds on.
+            row: the checkpoint that it is a value of.
             loads: makes a value of its type and bytes.
         """
-        stored = value_of(id_, blobs, self.bytes)
-        if not self._shared:
+        stored = value_of(id_, row.blobs, self.bytes)
+        # What a command wrote under a checkpoint is shown as part of it: reducers are called, which may change values in place.
+        if not self._shared or any(write.task_id == NULL_TASK for write in row.writes):
             return loads(stored)
         if id_ not in self._values:
             self._values[id_] = self._decoded(stored, loads)

@@ -20,6 +20,10 @@ from threadloom.storage.lineage import CheckpointRow, PendingWrite
 SHOWN = "__shown"
 """Key of `configurable`: the state is read to be shown, not to be executed. Never stored, never shown."""
 
+SHARED = "__shared"
+"""Key of `configurable`: nothing is called on the values of a history that may change them, so its states may share objects.
+Never stored, never shown."""
+
 NULL_TASK = "00000000-0000-0000-0000-000000000000"
 INTERRUPT, RESUME, ERROR = "__interrupt__", "__resume__", "__error__"
 CONTROL = frozenset((INTERRUPT, RESUME, ERROR, "__error_source_node__"))
@@ -38,6 +42,11 @@ ReadRow = Callable[[str], Awaitable[CheckpointRow | None]]
 def is_shown(config: RunnableConfig | None) -> bool:
     """Whether a config reads a state to show it."""
     return bool((config or {}).get("configurable", {}).get(SHOWN))
+
+
+def is_shared(config: RunnableConfig | None) -> bool:
+    """Whether the states of a history may share objects."""
+    return bool((config or {}).get("configurable", {}).get(SHARED))
 
 
 def _is_loose_answer(task_id: str, channel: str) -> bool:

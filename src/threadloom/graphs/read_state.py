@@ -18,7 +18,7 @@ from langgraph.pregel import Pregel
 from langgraph.pregel._checkpoint import achannels_from_checkpoint
 from langgraph.types import StateSnapshot
 
-from threadloom.checkpointer import SHOWN, UNNAMED
+from threadloom.checkpointer import SHARED, SHOWN, UNNAMED
 from threadloom.error_payloads import error_payload
 from threadloom.errors import ThreadloomError
 from threadloom.usercode import UserCodeExit, contained
@@ -71,6 +71,10 @@ async def read_history(
         before: a checkpoint's id: only older ones.
     """
     configurable = config["configurable"]
+    target = _addressed(graph, configurable.get("checkpoint_ns") or "")
+    # A node's input is made of a state by the state's class, whose own code may change what it is given.
+    if configurable.get(SHOWN) and all(node.mapper is None for node in target.nodes.values()):
+        config = {**config, "configurable": {**configurable, SHARED: True}}
 
     def bound() -> dict[str, Any] | None:
         return None if before is None else {"configurable": {**configurable, "checkpoint_id": before}}
