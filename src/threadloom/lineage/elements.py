@@ -36,7 +36,8 @@ class Value:
     Attributes:
         data: the whole value.
         is_map: whether its elements are pairs of key and value.
-        starts: the offset of each element, in order, and the length of `data`. Empty if the value has no elements.
+        starts: the offset of each element, in order, and the length of `data`. Empty if the value has no elements, or is no
+            msgpack.
     """
 
     __slots__ = ("data", "is_map", "starts")
@@ -50,7 +51,12 @@ class Value:
         """
         self.data = data
         self.is_map, count, width = _header(data)
-        self.starts = [] if count == 0 else self._split(count, width, before)
+        try:
+            self.starts = [] if count == 0 else self._split(count, width, before)
+        except (msgpack.UnpackException, ValueError):
+            self.starts = []
+        if self.starts and self.starts[-1] != len(data):
+            self.starts = []
 
     def _split(self, count: int, width: int, before: "Value | None") -> list[int]:
         starts = [width]
