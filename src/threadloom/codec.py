@@ -89,11 +89,20 @@ def to_json(value: Any) -> bytes:
         return orjson.dumps(_Sanitizer(_plain).of(value), default=_plain, option=_OPTIONS)
 
 
+MANY = 1000
+"""Messages from which on they are not encoded on the event loop. Fewer take some milliseconds."""
+
+
 class EncodedMessages:
     """Encodes each message of several states once, if the states share the message objects."""
 
     def __init__(self) -> None:
         self._encoded: dict[int, tuple[BaseMessage, Fragment]] = {}
+
+    @staticmethod
+    def are_many(values: Any) -> bool:
+        """Whether encoding the values of a state would hold up an event loop."""
+        return type(values) is dict and any(type(value) is list and len(value) > MANY for value in values.values())
 
     def of(self, values: Any) -> Any:
         """The values of a state, with the messages in its lists as JSON."""

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from langchain_core.messages import HumanMessage
 
 from tests.in_process import serving
 from tests.storages import KINDS
+from threadloom import codec
+from threadloom.codec import to_json
 from threadloom.engine import outputs
 
 pytestmark = pytest.mark.anyio
@@ -105,3 +108,10 @@ async def test_a_state_of_a_history_and_an_output_are_no_others(app, where, tmp_
 
 def test_the_questions_of_a_state_without_values_are_json():
     assert json.loads(outputs.whole_output(b'{"__interrupt__":[]}', b"{}")) == {"__interrupt__": []}
+
+
+async def test_a_history_of_many_messages_holds_nobody_up():
+    messages = {"messages": [HumanMessage("x", id=str(number)) for number in range(codec.MANY + 1)]}
+    encoded = codec.EncodedMessages()
+    assert encoded.are_many(messages) and not encoded.are_many({"messages": messages["messages"][1:], "note": "x"})
+    assert json.loads(to_json(encoded.of(messages))) == json.loads(to_json(messages))

@@ -15,6 +15,7 @@ from threadloom.codec import EncodedMessages, contains, to_json
 from threadloom.engine.events import EventIds
 from threadloom.engine.snapshot import shown
 from threadloom.graphs.read_state import read_history, read_state
+from threadloom.large import aside
 from threadloom.services.permission import and_, visible_thread
 from threadloom.services.requests import HistoryQuery, StateUpdate
 from threadloom.services.responses import StateWrittenResponse, TaskResponse, ThreadStateResponse
@@ -111,8 +112,9 @@ class StateService:
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             before = None if query.before is UNSET else str(query.before)
             async for snapshot in _pages(graph, config, wanted, before, query.limit):
-                encoded = snapshot._replace(values=messages.of(snapshot.values))
-                state = self._shown(encoded, thread_id, tell_thread and self._tell_thread)
+                values = snapshot.values
+                values = await aside(messages.of, values) if messages.are_many(values) else messages.of(values)
+                state = self._shown(snapshot._replace(values=values), thread_id, tell_thread and self._tell_thread)
                 if named is UNSET or "thread_id" in state["metadata"]:
                     states.append(selected(state, select))
                 if len(states) == query.limit:
