@@ -115,3 +115,11 @@ async def test_a_history_of_many_messages_holds_nobody_up():
     encoded = codec.EncodedMessages()
     assert encoded.are_many(messages) and not encoded.are_many({"messages": messages["messages"][1:], "note": "x"})
     assert json.loads(to_json(encoded.of(messages))) == json.loads(to_json(messages))
+
+
+def test_an_output_that_is_told_again_is_counted_once():
+    recent = outputs.RecentOutputs()
+    half = b"x" * (outputs.RECENT_BYTES // 2)
+    for run in ("one", "two", "two", "two"):
+        recent.add(run, half)
+    assert recent.get("one") == recent.get("two") == half

@@ -59,8 +59,9 @@ class RecentOutputs:
 
     def add(self, run_id: str, output: bytes) -> None:
         with self._lock:
+            # The transaction that ends a run may be tried again.
+            self._bytes += len(output) - len(self._outputs.pop(run_id, b""))
             self._outputs[run_id] = output
-            self._bytes += len(output)
             while self._bytes > RECENT_BYTES:
                 self._bytes -= len(self._outputs.popitem(last=False)[1])
 
