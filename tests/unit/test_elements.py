@@ -107,3 +107,10 @@ def test_a_value_that_is_no_msgpack_has_no_elements(damage: Callable[[bytes], by
     damaged = elements.Value(damage(whole.data), whole)
     assert damaged.starts == []
     assert elements.encode(damaged, whole) is None
+
+
+def test_a_value_of_very_many_short_elements_is_not_split() -> None:
+    numbers = list(range(elements.MOST_SHORT))
+    assert len(elements.Value(msgspec.msgpack.encode(numbers)).starts) == len(numbers) + 1
+    assert elements.Value(msgspec.msgpack.encode([*numbers, 7])).starts == []
+    assert elements.Value(msgspec.msgpack.encode([f"{number:040}" for number in [*numbers, 7]])).starts != []

@@ -15,7 +15,7 @@ from threadloom.lineage import elements
 from threadloom.storage.lineage import Blob, CheckpointRow
 
 KEPT_BYTES = 64 * 1024 * 1024
-"""Bytes of values that a process holds to build new versions on. A version whose base is no longer held is stored whole."""
+"""Bytes of values, and of where their elements begin, that a process holds to build new versions on. A version whose base is no longer held is stored whole."""
 
 SPLIT_TYPE = "msgpack"
 """The type of values that have elements."""
@@ -95,20 +95,21 @@ class Versions:
                 self._held.move_to_end(id_)
                 return
             self._held[id_] = version
-            self._bytes += len(version.data)
+            self._bytes += version.size
             while self._bytes > KEPT_BYTES:
-                self._bytes -= len(self._held.popitem(last=False)[1].data)
+                self._bytes -= self._held.popitem(last=False)[1].size
 
 
 class _Version:
     """A version that is held. It is split into its elements once that is needed."""
 
-    __slots__ = ("_value", "base", "data", "number")
+    __slots__ = ("_value", "base", "data", "number", "size")
 
     def __init__(self, data: bytes, number: int, base: int | None) -> None:
         self.data = data
         self.number = number
         self.base = base
+        self.size = len(data) + elements.count_of(data) * elements.OFFSET
         self._value: elements.Value | None = None
 
     @property

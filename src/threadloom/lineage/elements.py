@@ -24,6 +24,15 @@ GAIN = 2
 _SHORTEST_COPY = 12
 """Bytes from which a copy instruction is shorter than what it copies."""
 
+MOST_SHORT = 10_000
+"""Elements up to which they may be shorter than `SHORT` bytes on average. A value with more of them is not split: that would
+take longer than it saves."""
+
+SHORT = 32
+
+OFFSET = 40
+"""Bytes, about, that Python takes for the offset of an element."""
+
 _LENGTHS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 """Bytes of the count that follows the first byte of a long list or map."""
 
@@ -50,7 +59,8 @@ class Value:
             before: a version that may begin with the same elements, which then need not be looked for again.
         """
         self.data = data
-        self.is_map, count, width = _header(data)
+        self.is_map, _, width = _header(data)
+        count = count_of(data)
         try:
             self.starts = [] if count == 0 else self._split(count, width, before)
         except (msgpack.UnpackException, ValueError):
@@ -74,6 +84,12 @@ class Value:
                 skip()
             starts.append(offset + tell())
         return starts
+
+
+def count_of(data: bytes) -> int:
+    """How many elements a value is split into."""
+    count = _header(data)[1]
+    return 0 if count > MOST_SHORT and len(data) < count * SHORT else count
 
 
 def base_number(number: int) -> int:
