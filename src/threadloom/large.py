@@ -360,15 +360,20 @@ def _weight(value: Any) -> int:
     """About how many values, short texts among them, a value consists of; not many more are counted than `HEAVY`."""
     found = [value]
     texts = 0
+    # Every response with a state comes by: a short text or a number costs as little as can be.
     for part in found:  # it grows meanwhile
         kind = type(part)
         if kind is str:
+            if len(part) < 64:
+                continue
             texts += len(part) // 64
         elif kind is dict or kind is list or kind is tuple:
             if len(part) + texts > HEAVY:
                 return HEAVY
             found.extend(part.values() if kind is dict else part)
-        elif kind not in _SCALARS:
+        elif kind in _SCALARS:
+            continue
+        else:
             found.extend(_parts(part))
         if len(found) + texts > HEAVY:
             return HEAVY
