@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,12 +78,27 @@ class WriteAheadLog:
         """Bytes of the log, 0 without one. What is left in its file of an earlier log does not count."""
         try:
             size = self._log.stat().st_size
-            return size if size <= LOG_BYTES else self._reached(size)
+            if size <= LOG_BYTES:
+                return size
+            with self._frames() as (frame, is_older):
+                frames = bisect.bisect_left(range((size - HEADER_BYTES) // frame), True, key=is_older)
+                return HEADER_BYTES + frames * frame
         except OSError:
             return 0
 
-    def _reached(self, size: int) -> int:
-        """How far the log has come in its file of `size` bytes. Each frame tells by its salt whether it belongs to the log."""
+    def is_long(self) -> bool:
+        """Whether `size()` is past `LOG_BYTES`. One frame tells, so it costs little where the file stays larger than its log."""
+        try:
+            if self._log.stat().st_size <= LOG_BYTES:
+                return False
+            with self._frames() as (frame, is_older):
+                return not is_older((LOG_BYTES - HEADER_BYTES) // frame)
+        except OSError:
+            return False
+
+    @contextlib.contextmanager
+    def _frames(self) -> Iterator[tuple[int, Callable[[int], bool]]]:
+        """The bytes of a frame, and whether that of a number (from 0) is of an earlier log, which its salt tells."""
         with self._log.open("rb", buffering=0) as file:
             header = file.read(HEADER_BYTES)
             salt, frame = header[16:24], FRAME_HEADER_BYTES + int.from_bytes(header[8:12], "big")
@@ -92,8 +107,7 @@ class WriteAheadLog:
                 file.seek(HEADER_BYTES + number * frame + 8)
                 return file.read(8) != salt
 
-            frames = bisect.bisect_left(range((size - HEADER_BYTES) // frame), True, key=is_older)
-        return HEADER_BYTES + frames * frame
+            yield frame, is_older
 
     def look(self) -> None:
         """Called after each commit: lets the log be shortened, on a thread of its own, once it is long."""
@@ -101,7 +115,7 @@ class WriteAheadLog:
         if (now := time.monotonic()) < self._looked_at + LOOK_AGAIN_SECONDS:
             return
         self._looked_at = now
-        if self.size() > LOG_BYTES and (self._work is None or self._work.done()):
+        if (self._work is None or self._work.done()) and self.is_long():
             with contextlib.suppress(RuntimeError):  # it is closed
                 self._work = self._thread.submit(self.shorten)
 
