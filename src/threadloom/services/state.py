@@ -144,10 +144,11 @@ class StateService:
         """A state as clients see it."""
         checkpoint = _checkpoint(snapshot.config, thread_id, tell_thread)
         parent = _checkpoint(snapshot.parent_config, thread_id, tell_thread)
-        return ThreadStateResponse(
+        tasks = [self._task(task, thread_id, tell_thread) for task in snapshot.tasks]
+        state = ThreadStateResponse(
             values=snapshot.values,
             next=list(snapshot.next),
-            tasks=[self._task(task, thread_id, tell_thread) for task in snapshot.tasks],
+            tasks=tasks,
             metadata=_metadata(snapshot.metadata, thread_id),
             created_at=snapshot.created_at,
             checkpoint=checkpoint,
@@ -156,6 +157,9 @@ class StateService:
             checkpoint_id=(checkpoint or {}).get("checkpoint_id"),
             parent_checkpoint_id=(parent or {}).get("checkpoint_id"),
         ).fields()
+        # Here, and not in the middle of encoding, which costs twice as much; and so they count when the state is weighed.
+        state["tasks"] = [task.fields() for task in tasks]
+        return state
 
     def _task(self, task: Any, thread_id: str, tell_thread: bool) -> TaskResponse:
         inner = task.state
