@@ -146,8 +146,10 @@ def _steady() -> int:
     return time.monotonic_ns() // 1000
 
 
+@functools.lru_cache(maxsize=4096)
 def iso(moment: int) -> str:
-    """ISO 8601 with microseconds and `+00:00`, the form of every date on the wire."""
+    """ISO 8601 with microseconds and `+00:00`, the form of every date on the wire. A record has most of its dates more than once,
+    and is shown more than once, so the latest are kept."""
     second, part = divmod(moment, SECOND)
     return f"{_second(second)}.{part:06}+00:00"
 

@@ -24,6 +24,7 @@ import orjson
 from langchain_core.messages import BaseMessage
 
 from threadloom.error_payloads import error_payload
+from threadloom.generated import compiled
 from threadloom.usercode import repr_of, text_of
 
 DEEPEST = 200
@@ -61,17 +62,18 @@ class ResponseBody(msgspec.Struct, kw_only=True, gc=False):
 
     def fields(self) -> dict[str, Any]:
         """The fields that are set."""
-        found = msgspec.structs.asdict(self)
-        for name in _optional(type(self)):
-            if found[name] is msgspec.UNSET:
-                del found[name]
+        found: dict[str, Any] = _fields(type(self))(self)
         return found
 
 
 @functools.cache
-def _optional(type_: type[ResponseBody]) -> tuple[str, ...]:
-    """The fields that may be `UNSET`."""
-    return tuple(field.name for field in msgspec.structs.fields(type_) if field.default is msgspec.UNSET)
+def _fields(type_: type[ResponseBody]) -> Callable[[ResponseBody], Any]:
+    """Makes the fields that are set of a struct of that type."""
+    fields = msgspec.structs.fields(type_)
+    always = [f"{field.name!r}: body.{field.name}" for field in fields if field.default is not msgspec.UNSET]
+    optional = [field.name for field in fields if field.default is msgspec.UNSET]
+    lines = [f"if body.{name} is not UNSET: found[{name!r}] = body.{name}" for name in optional]
+    return compiled("body", [f"found = {{{', '.join(always)}}}", *lines, "return found"], {"UNSET": msgspec.UNSET})
 
 
 def to_json(value: Any) -> bytes:

@@ -155,4 +155,6 @@ class ThreadRoutes:
 def _found(found: FoundThread, fields: Sequence[str]) -> Any:
     """A thread as a search answers it: what was extracted is in it, whatever was selected."""
     record = thread_record(found.thread, extracted=found.extracted)
-    return select_fields(record, [*fields, "extracted"] if fields and found.extracted is not None else fields)
+    if not fields:
+        return record
+    return select_fields(record, [*fields, "extracted"] if found.extracted is not None else fields)

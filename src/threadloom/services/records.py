@@ -38,8 +38,8 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         metadata=thread.metadata,
         status=thread.status,
         config=thread.config,
-        values=_stored(thread.values_json, None),
-        interrupts=_stored(thread.interrupts_json, {}),
+        values=None if thread.values_json is None else Fragment(thread.values_json),
+        interrupts={} if thread.interrupts_json is None else Fragment(thread.interrupts_json),
         error=thread.error,
         forked_from=UNSET
         if fork is None
@@ -129,11 +129,6 @@ def select_fields(record: ResponseBody, fields: Sequence[str]) -> ResponseBody |
 
 def _ttl_record(ttl: Ttl) -> TtlResponse:
     return TtlResponse(strategy=ttl.strategy, ttl_minutes=ttl.minutes, expires_at=iso(ttl.expires_at))
-
-
-def _stored(text: bytes | None, otherwise: Any) -> Any:
-    """JSON that is sent as it is stored."""
-    return otherwise if text is None else Fragment(text)
 
 
 def users_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

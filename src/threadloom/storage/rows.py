@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from threadloom.codec import to_json
+from threadloom.generated import compiled
 from threadloom.large import read_json, write_json
 from threadloom.storage.items import decode, encode
 from threadloom.types import Assistant, Cron, Delivery, Event, ForkedFrom, Item, Outcome, Run, Thread, Ttl
@@ -29,12 +30,14 @@ class Column(msgspec.Struct, frozen=True):
     Attributes:
         names: the columns.
         read: makes the field of the values of the columns. None: the value is the field.
+        nullable: whether a NULL in the (last) column is None, without a call of `read`.
         write: makes the value of the column of the field; of several columns a tuple of values. None: the field is the value.
     """
 
     names: tuple[str, ...]
     read: Callable[..., Any] | None = None
     write: Callable[[Any], Any] | None = None
+    nullable: bool = False
 
 
 class Mapper(Generic[R]):
@@ -91,11 +94,6 @@ def json_text(value: Any) -> str | None:
     return None if value is None else to_json(value).decode()
 
 
-def json_value(text: str | bytes | None) -> Any:
-    """What a JSON text says; None stays None."""
-    return None if text is None else orjson.loads(text)
-
-
 def quoted(name: str) -> str:
     """A column as it stands in SQL."""
     return f'"{name}"' if name in _QUOTED else name
@@ -104,12 +102,8 @@ def quoted(name: str) -> str:
 def _column(field: str, type_: Any) -> Column:
     kinds = get_args(type_) if get_origin(type_) in (Union, types.UnionType) else (type_,)
     if any(get_origin(kind) in (dict, list) for kind in kinds):
-        return Column((field,), json_value if type(None) in kinds else orjson.loads, json_text)
+        return Column((field,), orjson.loads, json_text, nullable=type(None) in kinds)
     return Column((field.removesuffix("_json"),), bool if type_ is bool else None)
-
-
-# Both are written out as code and compiled, as those of data classes are: rows are read by the thousand, and a loop over the
-# columns takes twice as long.
 
 
 def _reader(record: type[R], fields: Mapping[str, Column]) -> Callable[[Sequence[Any]], R]:
@@ -121,10 +115,9 @@ def _reader(record: type[R], fields: Mapping[str, Column]) -> Callable[[Sequence
         names += values
         if column.read is not None:
             known[f"read_{field}"] = column.read
-        arguments.append(
-            f"{field}={', '.join(values)}" if column.read is None else f"{field}=read_{field}({', '.join(values)})"
-        )
-    return _compiled("row", f"({', '.join(names)},) = row", f"record({', '.join(arguments)})", known)
+        made = values[0] if column.read is None else f"read_{field}({', '.join(values)})"
+        arguments.append(f"{field}=" + (f"None if {values[-1]} is None else {made}" if column.nullable else made))
+    return compiled("row", [f"({', '.join(names)},) = row", f"return record({', '.join(arguments)})"], known)
 
 
 def _writer(fields: Mapping[str, Column], form: str, one: str, several: str) -> Callable[[Any], Any]:
@@ -135,13 +128,7 @@ def _writer(fields: Mapping[str, Column], form: str, one: str, several: str) -> 
         )
         for field, column in fields.items()
     ]
-    return _compiled("record", "pass", form.format(", ".join(parts)), known)
-
-
-def _compiled(argument: str, first: str, result: str, known: dict[str, Any]) -> Callable[..., Any]:
-    exec(f"def made({argument}):\n    {first}\n    return {result}", known)
-    made: Callable[..., Any] = known["made"]
-    return made
+    return compiled("record", ["return " + form.format(", ".join(parts))], known)
 
 
 def ttl_of(minutes: Any, strategy: Any, expires_at: int | None) -> Ttl | None:
@@ -154,8 +141,8 @@ def ttl_columns(ttl: Ttl | None) -> tuple[float | None, str | None, int | None]:
     return (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.expires_at)
 
 
-def _forked_from(text: str | None) -> ForkedFrom | None:
-    return None if text is None else ForkedFrom(**orjson.loads(text))
+def _forked_from(text: str) -> ForkedFrom:
+    return ForkedFrom(**orjson.loads(text))
 
 
 def _fork_text(fork: ForkedFrom | None) -> str | None:
@@ -168,8 +155,8 @@ def _text(stored: str | bytes) -> str:
 
 THREAD = Mapper(
     Thread,
-    ttl=Column(("ttl_minutes", "ttl_strategy", "expires_at"), ttl_of, ttl_columns),
-    forked_from=Column(("forked_from",), _forked_from, _fork_text),
+    ttl=Column(("ttl_minutes", "ttl_strategy", "expires_at"), Ttl, ttl_columns, nullable=True),
+    forked_from=Column(("forked_from",), _forked_from, _fork_text, nullable=True),
 )
 RUN = Mapper(
     Run,
