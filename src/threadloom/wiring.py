@@ -246,7 +246,7 @@ class Server:
         _set_apart()
 
     def _sealed(self, storage: Storage) -> Storage:
-        """Returns the storage with the encryption of the settings. With a key, the output of the user's handlers is encrypted too."""
+        """Returns the storage with the encryption of the settings. With a key, handlers' output is encrypted too."""
         if self.keys.key is not None:
             storage = SealedStorage(storage, self.keys.cipher())
         return storage if self.handlers is None else HandledStorage(storage, self.handlers)

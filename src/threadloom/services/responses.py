@@ -1,6 +1,6 @@
-"""What the server answers, as structs: the interface description follows from them, as it does from those of requests.
+"""Responses as structs. The interface description is generated from them, and from the structs of requests.
 
-Names in the description are those of the structs without `Response`.
+In the description their names have no `Response` at the end.
 """
 
 from collections.abc import Sequence

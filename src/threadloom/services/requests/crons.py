@@ -1,7 +1,7 @@
 """Bodies of the crons routes.
 
-A cron also keeps what it does not know, so `CronService.create(caller, thread_id, CronCreate, body)` and
-`CronService.patch(caller, cron_id, CronPatch, body)` get the body as it was sent (a dict) beside the struct.
+A cron also stores unknown fields. Therefore `CronService.create(caller, thread_id, CronCreate, body)` and
+`CronService.patch(caller, cron_id, CronPatch, body)` get the body as it was sent (a dict) as well as the struct.
 """
 
 from typing import Annotated, Any, Literal
