@@ -1,4 +1,4 @@
-"""Starts runs: checks and authorizes the request, admits the run in one transaction, then notifies workers, readers and cancelled runs.
+"""Starts runs: checks and authorizes the request, admits the run in one transaction, then notifies workers and readers.
 
 Everything that creates a run (a request, a stream, a batch, a command, a cron) takes these steps:
 

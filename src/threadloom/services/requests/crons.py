@@ -83,7 +83,7 @@ class CronPatch(Struct, kw_only=True):
 
 
 class CronCreate(CronPatch, kw_only=True):
-    """A run to make again and again. Further fields are kept in `payload`."""
+    """A run to create on a schedule. Further fields are stored in `payload`."""
 
     assistant_id: Annotated[str, Meta(description="Id of an assistant, or the name of a graph.")]
     timezone: Timezone | UnsetType = UNSET

@@ -31,7 +31,7 @@ CENTURY = 100 * 365 * 24 * 3600
 
 
 class RunCreate(Struct, kw_only=True):
-    """A run to make.
+    """A run to create.
 
     After parsing, `stream_mode` is a list without repetitions, never empty, and `checkpoint_id` an id or UNSET.
     """

@@ -24,7 +24,7 @@ def _check_key(key: str) -> None:
 
 
 class ItemPut(Struct, kw_only=True):
-    """An item to store. `index` null follows the configuration, false keeps it out of semantic search."""
+    """An item to store. `index`: null as configured, false excludes it from semantic search."""
 
     namespace: Namespace
     key: str
@@ -84,7 +84,7 @@ class ItemSearch(Struct, kw_only=True):
 
 
 class ItemNamespaces(Struct, kw_only=True):
-    """Which namespaces to list; `*` in prefix or suffix stands for any one label."""
+    """Which namespaces to list. `*` in a prefix or suffix matches any one label."""
 
     prefix: Namespace = []
     suffix: Namespace = []
