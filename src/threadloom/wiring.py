@@ -126,7 +126,7 @@ class Server:
         grace: float | None = None,
         peers: PeerProcesses | None = None,
     ) -> None:
-        # The backends. They exist before users' code is loaded below, because users' code may use them.
+        # The backends, and the environment in which users' code is loaded below.
         backends = choose(settings)
         clock = clock or backends.clock
         self.clock = clock
