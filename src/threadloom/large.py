@@ -36,7 +36,7 @@ DEEPEST = 1000
 
 _DUMPED_DEPTH = 100
 
-_SCALARS = frozenset({int, float, bool, type(None)})
+_SCALARS = frozenset({int, float, bool, type(None), orjson.Fragment})
 
 _SMALL_ITEM = 64
 """Average size in bytes of the items of a list. Below it, locating the items costs as much as parsing them."""

@@ -148,7 +148,9 @@ class Run(msgspec.Struct, kw_only=True):
 class Outcome(msgspec.Struct, kw_only=True):
     """How a run ended. It is stored so that `join` returns the same response whenever it is called.
 
-    `output_json` is the whole response of `wait` and `join` (including `__interrupt__` or `__error__`).
+    Attributes:
+        output_json: the response of `wait` and `join` (including `__interrupt__` or `__error__`).
+        checkpoint_id: None, or the root checkpoint whose state has the values of the output. Then `output_json` is the rest.
     """
 
     run_id: str
@@ -157,6 +159,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     output_json: bytes
     error: dict[str, Any] | None
     metadata: dict[str, Any]
+    checkpoint_id: str | None = None
 
 
 CHANNELS = "v2"

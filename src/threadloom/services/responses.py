@@ -156,13 +156,15 @@ class ChannelsSizeResponse(ResponseBody):
 
 
 class ThreadStorageResponse(ResponseBody):
-    """The size of a thread's history; `shared_bytes` of it are inherited."""
+    """The size of a thread's history with whole values. `stored_bytes` is its size with versions of values that build on earlier
+    ones; `shared_bytes` are inherited."""
 
     thread_id: Id
     total_bytes: int
     checkpoints: SizeResponse
     channel_values: ChannelsSizeResponse
     pending_writes: SizeResponse
+    stored_bytes: int
     shared_bytes: int | UnsetType = UNSET
 
 
