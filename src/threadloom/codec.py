@@ -213,10 +213,10 @@ def _shaped(value: Any) -> Any:
 
 
 def _of_parts(value: Any) -> Any:
-    """Converts an object that has a method or protocol for listing its contents.
+    """Converts an object of another type by what it provides: named tuples, pydantic models, dataclasses, arrays, and others.
 
     Raises:
-        TypeError: it has none.
+        TypeError: it provides none of these forms.
     """
     if hasattr(value, "_asdict"):
         return value._asdict()
