@@ -1,7 +1,7 @@
 """A cache of vectors for exact search: one matrix in memory, filled with what searches need.
 
 A stored vector never changes and its id is never reused, so the cache is never stale. The database is queried each time for the
-ids that are valid, within the reader's own snapshot. So the cache stays correct beside writers, with several readers, and after a
+ids that are valid, within the reader's own snapshot. So the cache stays correct with concurrent writers and readers, and after a
 restart, without any notification of changes.
 """
 

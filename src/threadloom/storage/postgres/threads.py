@@ -1,4 +1,4 @@
-"""Thread records in PostgreSQL. The state that a thread shows is a row of `states`, shared with copies until one of them changes."""
+"""Thread records in PostgreSQL. The state of a thread is a row of `states`, which copies share until one of them changes."""
 
 from collections.abc import Mapping
 from typing import Any

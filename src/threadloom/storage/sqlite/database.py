@@ -36,9 +36,9 @@ Answer = asyncio.Future[Any] | Future[Any]
 class Job(NamedTuple):
     """A submitted operation, and the future that its caller waits for.
 
-    `exclusive`: it may change very much. Its undo log beside other operations of the same commit would be as large again, so it
-    is committed alone. `failed` is called with the error, on the thread that commits, before operations that were submitted later
-    are executed; the future then carries no error.
+    `exclusive`: it may change very much. In a shared commit its undo log would be as large again, so it is committed alone.
+    `failed` is called with the error, on the thread that commits, before operations that were submitted later are executed; the
+    future then carries no error.
     """
 
     operation: Operation[Any]

@@ -1,4 +1,4 @@
-"""Thread records in SQLite. The state that a thread shows is a row of `states`, which copies share until one of them changes."""
+"""Thread records in SQLite. The state of a thread is a row of `states`, which copies share until one of them changes."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
