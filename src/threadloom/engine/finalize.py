@@ -8,6 +8,7 @@ import msgspec
 from threadloom.clock import SECOND, Clock
 from threadloom.codec import to_json
 from threadloom.engine.admission import CANCELLED_PHASES
+from threadloom.engine.outputs import RecentOutputs, stored_output
 from threadloom.engine.removal import discard_thread, remove_run
 from threadloom.engine.result import Result
 from threadloom.engine.retry import with_retries
@@ -56,11 +57,21 @@ class RunFinalizer:
     """Ends runs.
 
     Args:
+        outputs: is given the outputs that are stored as references.
         keep: seconds that events, and outcomes of thrown-away threads, are kept after the end.
         delivery: makes what webhooks are told; stored with the end of the run, so that neither is without the other.
     """
 
-    def __init__(self, *, storage: Storage, clock: Clock, keep: float, delivery: MakeDelivery | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        clock: Clock,
+        keep: float,
+        outputs: RecentOutputs,
+        delivery: MakeDelivery | None = None,
+    ) -> None:
+        self._outputs = outputs
         self._storage = storage
         self._clock = clock
         self._keep = int(keep * SECOND)
@@ -195,12 +206,18 @@ class RunFinalizer:
             await tx.runs.set_status(run.run_id, ended, updated_at=now, ended_at=now)
             if stored:
                 await tx.events.expire(run.run_id, now + self._keep)
+        output, checkpoint_id = result.output_json, None
+        if not run.temporary and status == "success":
+            output, checkpoint_id = stored_output(output, result.snapshot)
+        if checkpoint_id is not None:
+            self._outputs.add(run.run_id, result.output_json)
         await tx.runs.put_outcome(
             Outcome(
                 run_id=run.run_id,
                 thread_id=run.thread_id,
                 status=status,
-                output_json=result.output_json,
+                output_json=output,
+                checkpoint_id=checkpoint_id,
                 error=result.error,
                 # Who may read the outcome once its thread is thrown away, the thread's own metadata tell.
                 metadata=thread.metadata if run.temporary and thread else run.metadata,

@@ -13,7 +13,7 @@ from threadloom.lineage.cut import edges_at
 from threadloom.lineage.pending import counting
 from threadloom.lineage.retain import Node, moved, unstored
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
-from threadloom.storage.lineage.protocol import CheckpointRow, Lineage, Usage
+from threadloom.storage.lineage.protocol import ChannelUsage, CheckpointRow, Lineage, Usage
 
 Positions = Collection[int]
 Ids = Collection[tuple[str, str]]
@@ -124,9 +124,9 @@ class Segments(Protocol):
     async def thread_ids(self) -> Sequence[str]:
         """Returns the ids of all threads that have a history."""
 
-    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
-        """Returns number, bytes and inherited bytes of checkpoints; the same of pending writes that are valid; and of each
-        channel its name, number of values, bytes and inherited bytes.
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[ChannelUsage]]:
+        """Returns number, bytes and inherited bytes of checkpoints; the same of pending writes that are valid; and the usage of
+        each channel.
         """
 
 
@@ -151,8 +151,9 @@ class LineageOperations(Segments, Lineage):
         return Usage(
             checkpoints=(checkpoints[0], checkpoints[1]),
             pending_writes=(writes[0], writes[1]),
-            channels={channel: (versions, size) for channel, versions, size, _ in channels},
-            shared_bytes=checkpoints[2] + writes[2] + sum(inherited for *_, inherited in channels),
+            channels={channel: (versions, size) for channel, versions, size, _, _ in channels},
+            shared_bytes=checkpoints[2] + writes[2] + sum(inherited for *_, inherited, _ in channels),
+            stored_bytes=checkpoints[1] + writes[1] + sum(stored for *_, stored in channels),
         )
 
     async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:

@@ -125,6 +125,10 @@ class CheckpointRow(msgspec.Struct, kw_only=True):
     small: dict[str, int] = {}
 
 
+ChannelUsage = tuple[str, int, int, int, int]
+"""Name of a channel, number of its values, their bytes, how many of these are inherited, and the stored bytes."""
+
+
 class Usage(msgspec.Struct, kw_only=True):
     """How many rows and bytes a thread sees, and how many of the bytes are inherited."""
 
@@ -132,6 +136,7 @@ class Usage(msgspec.Struct, kw_only=True):
     pending_writes: tuple[int, int] = (0, 0)
     channels: dict[str, tuple[int, int]] = {}
     shared_bytes: int = 0
+    stored_bytes: int = 0
 
 
 class Lineage(Protocol):

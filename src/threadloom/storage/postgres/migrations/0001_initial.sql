@@ -218,7 +218,8 @@ CREATE TABLE outcomes (
     run_id text COLLATE "C" PRIMARY KEY,
     thread_id text COLLATE "C" NOT NULL,
     status text NOT NULL,
-    output bytea NOT NULL,                              -- JSON: the response of join
+    output bytea NOT NULL,                              -- JSON: the response of join, or its parts other than the state's values
+    checkpoint_id text,                                 -- the checkpoint whose state has these values; NULL: the output is whole
     error text,                                         -- JSON
     metadata text NOT NULL,                             -- JSON
     expires_at bigint                                   -- set when the run's own row is deleted
