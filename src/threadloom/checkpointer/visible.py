@@ -80,7 +80,7 @@ def asked_under(row: CheckpointRow) -> list[str]:
 
 
 def _parts(code: int, data: bytes) -> Any:
-    """Returns the arguments that a stored question was made with, as they stand in place of the object; None for other objects."""
+    """Returns the constructor arguments of a stored question, without rebuilding it; None for other objects."""
     if code != EXT_CONSTRUCTOR_KW_ARGS:
         return None
     _, name, parts = unpackb(data, ext_hook=_parts, option=OPT_NON_STR_KEYS)
