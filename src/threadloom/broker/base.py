@@ -162,7 +162,7 @@ class Broker(Protocol):
         ...
 
     async def catch_up(self, thread_id: str, run_id: str, size: int) -> None:
-        """Waits until little of what a run published is still on its way and its followers keep up.
+        """Waits until few bytes of what a run published are still to be sent, and its followers keep up.
 
         The wait is bounded: some seconds for sending; for followers as long as `size` bytes take at
         READER_PACE. A follower that was too slow for that is not waited for until it has caught up.

@@ -24,7 +24,7 @@ PORTION = 256 * 1024
 """Bytes of events that a follower is given at once, or one larger event."""
 
 BEHIND = 1024 * 1024
-"""A run waits for a follower only if more bytes than this wait for it, up to a time limit."""
+"""Bytes of events that may wait for a follower before a run waits for that follower."""
 
 POLL_INTERVAL_SECONDS = 0.002
 """Seconds between checks whether followers have caught up."""

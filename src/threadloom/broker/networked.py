@@ -201,7 +201,7 @@ class NetworkedBroker(LocalBroker):
         if time.monotonic() - self._beaten > 2 * BEAT_SECONDS:
             raise Unavailable(f"{self._link.name} cannot be reached")
 
-    # --- words ---
+    # --- announcements ---
 
     def wake(self, *, elsewhere: bool = True) -> None:
         super().wake()
@@ -223,7 +223,7 @@ class NetworkedBroker(LocalBroker):
         elif what == "cancel":
             super().cancel(argument)
 
-    # --- letters ---
+    # --- messages ---
 
     def send(self, process: str, message: bytes) -> None:
         self.at_home(self._post, process, message)
@@ -409,7 +409,7 @@ class NetworkedBroker(LocalBroker):
             else:
                 self.deliver(events)
 
-    # --- living ---
+    # --- heartbeats ---
 
     async def _beat_forever(self) -> None:
         while True:

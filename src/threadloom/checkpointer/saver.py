@@ -276,7 +276,7 @@ class Saver(BaseCheckpointSaver[str]):
             fence=configurable.get(FENCE),
         )
 
-    # --- a run that does not wait ---
+    # --- deferred puts ---
 
     @contextlib.asynccontextmanager
     async def deferring(self, fence: int | None) -> AsyncIterator[DeferredPuts]:

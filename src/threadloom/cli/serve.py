@@ -110,10 +110,10 @@ def run(given: argparse.Namespace) -> int:
 
 
 def check(given: argparse.Namespace, settings: "Settings") -> None:
-    """Checks that the options can be combined.
+    """Checks that the options fit each other and the configuration.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: they do not.
     """
     if settings.postgres_uri is None:
         alone = "Without DATABASE_URI the data are kept by SQLite, which one process has to itself"

@@ -1,8 +1,8 @@
 """Several processes that serve on one socket. The supervisor starts, restarts and stops them.
 
 Each child is this command line again, with the inherited socket. A child that dies is restarted; requests that arrive meanwhile
-are taken by the others, or wait in the socket's queue. A pipe connects parent and child: the child reports on it that it is
-ready, and stops when it breaks, so no child outlives a killed parent.
+are taken by the others, or wait in the socket's queue. A socket pair connects parent and child: the child reports on it that
+it is ready, and stops when it breaks, so no child outlives a killed parent.
 """
 
 import contextlib

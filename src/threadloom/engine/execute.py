@@ -152,7 +152,7 @@ class Execution:
         if isinstance(failure, LostLeaseError) or (isinstance(failure, StorageError) and not self._last):
             raise failure
         if isinstance(failure, GeneratorExit):
-            raise failure  # this coroutine may be being closed; its caller then ends the run
+            raise failure  # the coroutine itself may be closing; its caller then ends the run
         return "error"
 
     def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
@@ -397,7 +397,7 @@ class Execution:
             config.setdefault(key, value)
         return config
 
-    # --- what came of it ---
+    # --- the result ---
 
     async def _seen_state(self, graph: Graph) -> Snapshot | None:
         """Returns the thread's final state as the run's stream showed it, which saves a read. Returns None where the stream may

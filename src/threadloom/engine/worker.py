@@ -189,7 +189,7 @@ class Worker:
         await asyncio.to_thread(self._leases.stop)
         self._loops.close()
 
-    # --- taking a run as it is made ---
+    # --- claiming a run when it is created ---
 
     def reserve(self, run: Run) -> Claim | None:
         """See `admission.Starter`: a run that can begin at once needs no second transaction to be claimed."""
@@ -476,7 +476,7 @@ class Worker:
         finalized = await self._finalizer.finalize(run, result, closing=closing[-1], stored=emitter.stored)
         return finalized, closing
 
-    # --- stopping one ---
+    # --- cancelling a run ---
 
     def _cancel(self, run_id: str) -> None:
         held = self._held.get(run_id)
