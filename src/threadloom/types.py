@@ -142,7 +142,9 @@ class Run(msgspec.Struct, kw_only=True):
 class Outcome(msgspec.Struct, kw_only=True):
     """How a run ended, kept so that `join` answers the same whenever it is called.
 
-    `output_json` is the answer of `wait` and `join` in full (with `__interrupt__` or `__error__` in it).
+    Attributes:
+        output_json: the response of `wait` and `join` (with `__interrupt__` or `__error__` in it).
+        checkpoint_id: None, or the root checkpoint whose state has the values of the output; `output_json` is the rest then.
     """
 
     run_id: str
@@ -151,6 +153,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     output_json: bytes
     error: dict[str, Any] | None
     metadata: dict[str, Any]
+    checkpoint_id: str | None = None
 
 
 CHANNELS = "v2"

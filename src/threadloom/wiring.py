@@ -34,6 +34,7 @@ from threadloom.encryption.keys import check_keys, keys_of
 from threadloom.encryption.storage import SealedStorage
 from threadloom.engine.events import EventIds
 from threadloom.engine.observe import all_of, log_run
+from threadloom.engine.outputs import RecentOutputs
 from threadloom.engine.retention import Retention
 from threadloom.engine.watchdog import Watchdog
 from threadloom.engine.worker import Worker
@@ -57,6 +58,7 @@ from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
 from threadloom.services.protocol_commands import CommandService
+from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
 from threadloom.services.runs import RunService
@@ -153,6 +155,7 @@ class Server:
         self.webhooks = WebhookSender(
             settings, self.storage, clock, single_process=self._single_process, app=lambda: self.app
         )
+        self._outputs = RecentOutputs()
         self.worker = self._make_worker()
         self.sweeper = ThreadSweeper(
             storage=self.storage, clock=clock, settings=settings.checkpointer.ttl, gone=self.broker.gone
@@ -194,6 +197,7 @@ class Server:
             isolated=variables.bg_job_isolated_loops,
             single_process=self._single_process,
             lease=settings.threadloom.lease_seconds,
+            outputs=self._outputs,
             delivery=self.webhooks.made,
             after_run=self.webhooks.after_run,
             observer=all_of([log_run, self._metrics.observe, *([self.telemetry.observe] if self.telemetry else [])]),
@@ -333,6 +337,7 @@ class Server:
                 numbers=numbers,
                 starts=starts,
                 runs=runs,
+                outputs=RunOutputs(storage=storage, graphs=thread_graphs, recent=self._outputs),
                 limits=self.limits,
                 end_event=settings.threadloom.end_event,
             ),

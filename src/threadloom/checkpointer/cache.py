@@ -76,6 +76,7 @@ class SaverCache:
         self.versions = Versions()
         self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
         self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
+        self.newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
         self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
 
     def put_begins(
@@ -103,6 +104,7 @@ class SaverCache:
         else:
             early = self._early.pop((thread_id, checkpoint_id))
             self._changed.put(thread_id, (SENDS,) if changed is None else changed)
+            self.newest_roots.put(thread_id, checkpoint_id)
         self.refs.put((thread_id, namespace, checkpoint_id), KnownRefs(NOT_STORED, {}))
         return early
 

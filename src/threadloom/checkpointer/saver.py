@@ -48,7 +48,7 @@ from threadloom.checkpointer.transactions import (
     walking,
     with_kept_input,
 )
-from threadloom.checkpointer.versions import value_of
+from threadloom.checkpointer.versions import Page
 from threadloom.checkpointer.visible import is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
@@ -303,6 +303,10 @@ class Saver(BaseCheckpointSaver[str]):
         """See `SaverCache.may_continue`."""
         return self._cache.may_continue(thread_id, triggers)
 
+    def newest_root(self, thread_id: str) -> str | None:
+        """The id of the root checkpoint that was put here last on a thread, if that is remembered."""
+        return self._cache.newest_roots.get(thread_id)
+
     async def _own_puts(self, config: RunnableConfig | None) -> None:
         """Waits for the puts of the reading run, so that a run reads its own puts."""
         fence = (config or {}).get("configurable", {}).get(FENCE)
@@ -318,13 +322,13 @@ class Saver(BaseCheckpointSaver[str]):
         row = await self._storage.read(reading(config), heavy=heavy)
         if row is None:
             return None
-        return await self._opened(row, {}, config, builds_on=True)
+        return await self._opened(row, Page(), config, builds_on=True)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Returns a checkpoint, as `aget_tuple`. For worker threads."""
         off_the_loop("aget_tuple")
         row = self._storage.read_now(reading(config))
-        return None if row is None else self._tuple(row, {}, builds_on=True)
+        return None if row is None else self._tuple(row, Page(), builds_on=True)
 
     async def alist(
         self,
@@ -343,9 +347,9 @@ class Saver(BaseCheckpointSaver[str]):
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
             rows = listing.add(await self._storage.read(page, heavy=True))
-            known: dict[int, bytes] = {}
+            values = Page(shared=is_shown(config))
             for row in rows:
-                yield await self._opened(row, known, config)
+                yield await self._opened(row, values, config)
 
     def list(
         self,
@@ -359,12 +363,12 @@ class Saver(BaseCheckpointSaver[str]):
         off_the_loop("alist")
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
-            known: dict[int, bytes] = {}
+            values = Page()
             for row in listing.add(self._storage.read_now(page)):
-                yield self._tuple(row, known)
+                yield self._tuple(row, values)
 
     async def _opened(
-        self, row: CheckpointRow, known: dict[int, bytes], config: RunnableConfig | None, *, builds_on: bool = False
+        self, row: CheckpointRow, page: Page, config: RunnableConfig | None, *, builds_on: bool = False
     ) -> CheckpointTuple:
         """Returns a checkpoint as `_tuple` does, or in the form for display. A large one is deserialized off the event loop."""
         if for_show := bool(row.writes) and is_shown(config):
@@ -372,16 +376,16 @@ class Saver(BaseCheckpointSaver[str]):
             row = await without_answered(
                 row, self.serde, lambda namespace: read(lambda tx: tx.lineage.latest(name, namespace))
             )
-        given = row, known, builds_on and not is_shown(config)
+        given = row, page, builds_on and not is_shown(config)
         opened = self._tuple(*given) if row_size(row) < LARGE else await aside(self._tuple, *given)
         return with_goto(opened, self.get_next_version) if for_show else opened
 
-    def _tuple(self, row: CheckpointRow, known: dict[int, bytes], builds_on: bool = False) -> CheckpointTuple:
+    def _tuple(self, row: CheckpointRow, page: Page, builds_on: bool = False) -> CheckpointTuple:
         """Returns a checkpoint in LangGraph's form.
 
         Args:
             row: the stored checkpoint.
-            known: the bytes of versions that were rebuilt before; those of this checkpoint are added.
+            page: the values of the checkpoints that are read together.
             builds_on: whether the next checkpoint is likely to follow this one.
         """
         loads = self.serde.loads_typed
@@ -391,13 +395,12 @@ class Saver(BaseCheckpointSaver[str]):
         size = 0
         refs: dict[str, tuple[Any, int]] = {}
         for channel, blob in row.refs.items():
-            stored = value_of(blob, row.blobs, known)
-            values[channel] = loads(stored)
-            size += len(stored[1])
+            values[channel] = page.value(blob, row.blobs, loads)
+            size += row.blobs[blob].size
             refs[channel] = (versions.get(channel), blob)
         self._cache.refs.put((row.thread_id, row.namespace, row.checkpoint_id), KnownRefs(row.era, refs))
         if builds_on:
-            self._cache.versions.learn(row.refs.values(), row.blobs, known)
+            self._cache.versions.learn(row.refs.values(), row.blobs, page.bytes)
         if size > BIG_STATE:
             self._cache.big.put(row.thread_id, True)
         metadata: CheckpointMetadata = row.meta  # type: ignore[assignment]  # LangGraph's own dict, read from JSON

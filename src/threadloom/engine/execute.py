@@ -414,7 +414,12 @@ class Execution:
         if not plain:
             return None
         self._shown = self._values, await dump_json(self._values, to_json)
-        return Snapshot(values_json=self._shown[1], interrupts_json=b"{}", has_next=False)
+        return Snapshot(
+            values_json=self._shown[1],
+            interrupts_json=b"{}",
+            has_next=False,
+            checkpoint_id=graph.checkpointer.newest_root(self._run.thread_id),
+        )
 
     def _see(self, chunk: Any) -> None:
         """Records the newest values and questions of the root graph."""

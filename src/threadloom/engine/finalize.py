@@ -8,6 +8,7 @@ import msgspec
 from threadloom.clock import SECOND, Clock
 from threadloom.codec import to_json
 from threadloom.engine.admission import CANCELLED_PHASES
+from threadloom.engine.outputs import RecentOutputs, stored_output
 from threadloom.engine.removal import discard_thread, remove_run
 from threadloom.engine.result import Result
 from threadloom.engine.retry import with_retries
@@ -62,12 +63,22 @@ class RunFinalizer:
     """Ends runs.
 
     Args:
+        outputs: takes the outputs that are stored as references.
         keep: seconds that events, and outcomes of discarded threads, are kept after the end.
         delivery: creates the webhook delivery. It is stored in the transaction that ends the run, so neither exists without the
             other.
     """
 
-    def __init__(self, *, storage: Storage, clock: Clock, keep: float, delivery: MakeDelivery | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        clock: Clock,
+        keep: float,
+        outputs: RecentOutputs,
+        delivery: MakeDelivery | None = None,
+    ) -> None:
+        self._outputs = outputs
         self._storage = storage
         self._clock = clock
         self._keep = int(keep * SECOND)
@@ -205,12 +216,18 @@ class RunFinalizer:
             await tx.runs.set_status(run.run_id, ended, updated_at=now, ended_at=now)
             if stored:
                 await tx.events.expire(run.run_id, now + self._keep)
+        output, checkpoint_id = result.output_json, None
+        if not run.temporary and status == "success":
+            output, checkpoint_id = stored_output(output, result.snapshot)
+        if checkpoint_id is not None:
+            self._outputs.add(run.run_id, result.output_json)
         await tx.runs.put_outcome(
             Outcome(
                 run_id=run.run_id,
                 thread_id=run.thread_id,
                 status=status,
-                output_json=result.output_json,
+                output_json=output,
+                checkpoint_id=checkpoint_id,
                 error=result.error,
                 # After the thread is discarded, its own metadata decides who may read the outcome.
                 metadata=thread.metadata if run.temporary and thread else run.metadata,

@@ -41,7 +41,8 @@ class LeaseKeeper:
     Args:
         seconds: the length of a lease.
         single_process: whether no other process can claim a run, however late a lease is renewed.
-        lost: called on the keeper's thread with the id of a run whose lease is lost.
+        lost: called on the keeper's thread with the run id and the fence of a lease that is lost. The run may be held again by
+            then, with another fence.
         cancelled: called with the id of a run whose cancellation was requested.
 
     Attributes:
@@ -55,7 +56,7 @@ class LeaseKeeper:
         clock: Clock,
         seconds: float,
         single_process: bool,
-        lost: Callable[[str], None],
+        lost: Callable[[str, int], None],
         cancelled: Callable[[str], None],
     ) -> None:
         self._storage = storage
@@ -124,9 +125,9 @@ class LeaseKeeper:
                     and lease.fence == fence
                 ):
                     lease.end = over
-        for run_id, _ in held:
+        for run_id, fence in held:
             if run_id not in kept:
-                self._lost(run_id)
+                self._lost(run_id, fence)
             elif kept[run_id].cancel:
                 self._cancelled(run_id)
         return all(renewal.extended for renewal in kept.values())
@@ -135,9 +136,9 @@ class LeaseKeeper:
         """Drops the leases that were not renewed in time, because others may have claimed their runs."""
         now = self._clock.steady()
         with self._lock:
-            overdue = [run_id for run_id, lease in self._held.items() if lease.end <= now]
-        for run_id in overdue:
-            self._lost(run_id)
+            overdue = [(run_id, lease.fence) for run_id, lease in self._held.items() if lease.end <= now]
+        for run_id, fence in overdue:
+            self._lost(run_id, fence)
 
     def _keep(self) -> None:
         wait = self._pause

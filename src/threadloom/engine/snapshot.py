@@ -12,11 +12,19 @@ from threadloom.large import dump_json
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest state of a thread, in the form that its record stores. `has_next`: there are tasks to execute."""
+    """A state of a thread, in the form that its record stores.
+
+    Attributes:
+        values_json: the values; None without a checkpoint.
+        interrupts_json: `{task_id: [{"id", "value"}, …]}` of the open questions.
+        has_next: whether there are tasks to execute.
+        checkpoint_id: the root checkpoint of the state, if it is known.
+    """
 
     values_json: bytes | None
     interrupts_json: bytes
     has_next: bool
+    checkpoint_id: str | None = None
 
 
 def shown(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,5 +50,9 @@ async def thread_state(graph: Any, config: dict[str, Any]) -> Snapshot:
         for task in state.tasks
         if task.interrupts
     }
-    values = await dump_json(state.values, to_json)
-    return Snapshot(values_json=values, interrupts_json=to_json(interrupts), has_next=bool(state.next))
+    return Snapshot(
+        values_json=await dump_json(state.values, to_json),
+        interrupts_json=to_json(interrupts),
+        has_next=bool(state.next),
+        checkpoint_id=state.config["configurable"].get("checkpoint_id"),
+    )

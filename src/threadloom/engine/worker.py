@@ -21,6 +21,7 @@ from threadloom.engine.finalize import FinalizedRun, MakeDelivery, RunFinalizer,
 from threadloom.engine.lease import LEASE_SECONDS, LeaseKeeper, Sweeper
 from threadloom.engine.loops import Loops
 from threadloom.engine.observe import Observer, log_run
+from threadloom.engine.outputs import RecentOutputs
 from threadloom.engine.result import Result
 from threadloom.engine.run_config import known_state, read_state
 from threadloom.error_payloads import error_payload
@@ -98,6 +99,7 @@ class Worker:
         replay_bytes: int = REPLAY_BYTES,
         isolated: bool = False,
         single_process: bool = True,
+        outputs: RecentOutputs,
         delivery: MakeDelivery | None = None,
         lease: float = LEASE_SECONDS,
         after_run: AfterRun | None = None,
@@ -118,7 +120,7 @@ class Worker:
         self._observer = observer
         self._log_size = log_size
         self._event_size, self.replay_bytes = event_size, replay_bytes
-        self._finalizer = RunFinalizer(storage=storage, clock=clock, keep=keep, delivery=delivery)
+        self._finalizer = RunFinalizer(storage=storage, clock=clock, keep=keep, outputs=outputs, delivery=delivery)
         self._leases = LeaseKeeper(
             storage=storage,
             clock=clock,
@@ -492,8 +494,8 @@ class Worker:
         self._cancelled_early = {early: at for early, at in self._cancelled_early.items() if now - at < 10 * SECOND}
         self._cancelled_early[run_id] = now
 
-    def _on_lease_lost(self, run_id: str) -> None:
+    def _on_lease_lost(self, run_id: str, fence: int) -> None:
         held = self._held.get(run_id)
-        if held is not None and not held.lost:
+        if held is not None and held.run.fence == fence and not held.lost:
             held.lost = True
             held.stop()

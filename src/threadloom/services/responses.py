@@ -156,13 +156,15 @@ class ChannelsSizeResponse(ResponseBody):
 
 
 class ThreadStorageResponse(ResponseBody):
-    """What a thread's history takes up; `shared_bytes` of it are inherited."""
+    """What a thread's history takes up with whole values. `stored_bytes` is what it takes with versions of values that build on
+    earlier ones; `shared_bytes` are inherited."""
 
     thread_id: Id
     total_bytes: int
     checkpoints: SizeResponse
     channel_values: ChannelsSizeResponse
     pending_writes: SizeResponse
+    stored_bytes: int
     shared_bytes: int | UnsetType = UNSET
 
 

@@ -16,6 +16,7 @@ from threadloom.services.log_cursor import NEVER, LogCursor, from_now, missed_ev
 from threadloom.services.open_stream import OpenStream
 from threadloom.services.permission import visible_thread
 from threadloom.services.requests import RunCreate
+from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
 from threadloom.services.runs import RunService
 from threadloom.services.stream_selection import (
@@ -53,6 +54,7 @@ class RunStreamService:
         numbers: EventIds,
         starts: RunStartService,
         runs: RunService,
+        outputs: RunOutputs,
         limits: Limits,
         end_event: bool = False,
     ) -> None:
@@ -64,6 +66,7 @@ class RunStreamService:
         self._numbers = numbers
         self._starts = starts
         self._runs = runs
+        self._outputs = outputs
 
     # --- make and watch ---
 
@@ -115,7 +118,7 @@ class RunStreamService:
         """
         run, outcome = await self._find(caller, thread_id, run_id)
         if outcome is not None:
-            return _ready(outcome.output_json)
+            return self._outputs.read(outcome)
         assert run is not None
         follower = await self._broker.follow(run.thread_id, events=False)
         return self._output(run, follower, cancel=cancel_on_disconnect)
@@ -393,7 +396,22 @@ class RunStreamService:
             follower.close()
             if cancel and not ended:
                 await self._on_disconnect(run)
-        return await self._storage.read(lambda tx: _outcome_of(tx, run.run_id))
+        return await self._output_of(run.run_id)
+
+    async def _output_of(self, run_id: str) -> bytes:
+        """What `wait` gives of a run that has ended: a response that has begun can tell of a fault in no other way."""
+
+        async def work(tx: Tx) -> tuple[Outcome | None, Run | None]:
+            outcome = await tx.runs.outcome(run_id)
+            return outcome, None if outcome is not None else await tx.runs.get(run_id)
+
+        try:
+            outcome, run = await self._storage.read(work)
+            if outcome is not None:
+                return await self._outputs.read(outcome)
+        except UndecipherableError as error:
+            return _unreadable(error.detail)
+        return _unreadable("What came of the run could not be encrypted") if run and run.status == "error" else b"{}"
 
     async def _ends(self, thread_id: str, running: Set[str]) -> list[Event]:
         """The last events of those runs that have ended, though nobody told."""
@@ -459,21 +477,5 @@ class RunStreamService:
         return run, outcome
 
 
-async def _outcome_of(tx: Tx, run_id: str) -> bytes:
-    """What `wait` answers of a run that has ended: an answer that has begun can tell of a fault in no other way."""
-    try:
-        outcome = await tx.runs.outcome(run_id)
-    except UndecipherableError as error:
-        return _unreadable(error.detail)
-    if outcome is not None:
-        return outcome.output_json
-    run = await tx.runs.get(run_id)
-    return _unreadable("What came of the run could not be encrypted") if run and run.status == "error" else b"{}"
-
-
 def _unreadable(why: str) -> bytes:
     return to_json({"__error__": {"error": UndecipherableError.__name__, "message": why}})
-
-
-async def _ready(output: bytes) -> bytes:
-    return output

@@ -272,6 +272,7 @@ class ThreadService:
                     count=sum(channel.versions for channel in channels.values()), bytes=value_bytes, by_channel=channels
                 ),
                 pending_writes=SizeResponse(count=writes, bytes=write_bytes),
+                stored_bytes=usage.stored_bytes,
                 shared_bytes=usage.shared_bytes or UNSET,
             )
 

@@ -13,7 +13,7 @@ from threadloom.lineage.cut import edges_at
 from threadloom.lineage.pending import counting
 from threadloom.lineage.retain import Node, moved, unstored
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
-from threadloom.storage.lineage.protocol import CheckpointRow, Lineage, Usage
+from threadloom.storage.lineage.protocol import ChannelUsage, CheckpointRow, Lineage, Usage
 
 Positions = Collection[int]
 Ids = Collection[tuple[str, str]]
@@ -112,9 +112,9 @@ class Segments(Protocol):
     async def thread_ids(self) -> Sequence[str]:
         """All threads that have a history."""
 
-    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
-        """Number, bytes and inherited bytes of checkpoints, and of pending writes that count; name, number of values, bytes and
-        inherited bytes of each channel."""
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[ChannelUsage]]:
+        """Number, bytes and inherited bytes of checkpoints, and of pending writes that count; what the
+        values of each channel take up."""
 
 
 class LineageOperations(Segments, Lineage):
@@ -138,8 +138,9 @@ class LineageOperations(Segments, Lineage):
         return Usage(
             checkpoints=(checkpoints[0], checkpoints[1]),
             pending_writes=(writes[0], writes[1]),
-            channels={channel: (versions, size) for channel, versions, size, _ in channels},
-            shared_bytes=checkpoints[2] + writes[2] + sum(inherited for *_, inherited in channels),
+            channels={channel: (versions, size) for channel, versions, size, _, _ in channels},
+            shared_bytes=checkpoints[2] + writes[2] + sum(inherited for *_, inherited, _ in channels),
+            stored_bytes=checkpoints[1] + writes[1] + sum(stored for *_, stored in channels),
         )
 
     async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:

@@ -119,6 +119,10 @@ class CheckpointRow(msgspec.Struct, kw_only=True):
     small: dict[str, int] = {}
 
 
+ChannelUsage = tuple[str, int, int, int, int]
+"""Name of a channel, number of its values, their bytes, how many of these it inherited, and the bytes as they are stored."""
+
+
 class Usage(msgspec.Struct, kw_only=True):
     """What a thread reaches, in rows and bytes, and how many of the bytes it inherited."""
 
@@ -126,6 +130,7 @@ class Usage(msgspec.Struct, kw_only=True):
     pending_writes: tuple[int, int] = (0, 0)
     channels: dict[str, tuple[int, int]] = {}
     shared_bytes: int = 0
+    stored_bytes: int = 0
 
 
 class Lineage(Protocol):

@@ -193,21 +193,22 @@ FROM (
 ) seen;
 
 -- name: usage_channels
--- Of each channel the number of values, their bytes and the inherited bytes: blobs, and the small ones in the rows.
+-- Of each channel the number of values, their bytes, the inherited bytes and the stored bytes: blobs, and the small ones in the rows.
 WITH seen AS MATERIALIZED (
     SELECT DISTINCT ON (k.namespace, k.checkpoint_id) k.pos, k.channels, k.blobs, k.small_channels, k.small_bytes
     FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound
     ORDER BY k.namespace, k.checkpoint_id, k.pos DESC
 ),
-stored (channel, bytes, pos) AS (
-    SELECT r.channel, b.size, b.pos
+stored (channel, bytes, pos, stored) AS (
+    SELECT r.channel, b.size, b.pos, octet_length(b.data)
     FROM (SELECT DISTINCT j.channel, j.id FROM seen, unnest(seen.channels, seen.blobs) AS j (channel, id)) r
     JOIN blobs b ON b.id = r.id
     UNION ALL
-    SELECT j.channel, j.bytes, seen.pos
+    SELECT j.channel, j.bytes, seen.pos, j.bytes
     FROM seen, unnest(seen.small_channels, seen.small_bytes) AS j (channel, bytes) WHERE j.bytes > 0
 )
-SELECT channel, count(*), sum(bytes)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint
+SELECT channel, count(*), sum(bytes)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint,
+    sum(stored)::bigint
 FROM stored GROUP BY channel;
 
 -- name: put

@@ -9,6 +9,7 @@ from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
 from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
+from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
 from threadloom.storage.postgres.edges import PostgresEdges
@@ -116,7 +117,7 @@ class PostgresLineageReads:
     async def wrote(self, thread_id: str, run_id: str) -> bool:
         return bool(await self._db.fetchval(SQL["wrote"], thread_id, run_id))
 
-    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[ChannelUsage]]:
         values = (*columns(chain), floor(chain))
         checkpoints = await self._db.fetchrow(SQL["usage_checkpoints"], *values)
         writes = await self._db.fetchrow(SQL["usage_writes"], *values)

@@ -120,16 +120,16 @@ seen AS (
 SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0) FROM seen;
 
 -- name: usage_channels
--- Of each channel the number of values, their bytes and the inherited bytes: blobs, and the small ones in the rows.
+-- Of each channel the number of values, their bytes, the inherited bytes and the stored bytes: blobs, and the small ones in the rows.
 WITH view (seg, bound) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
 seen AS MATERIALIZED (
     SELECT max(c.pos) AS pos, c.refs AS refs, c.small AS small
     FROM view CROSS JOIN checkpoints c ON c.seg = view.seg AND c.pos <= view.bound GROUP BY c.namespace, c.checkpoint_id
 ),
-stored (channel, bytes, pos) AS (
-    SELECT r.key, b.size, b.pos
+stored (channel, bytes, pos, stored) AS (
+    SELECT r.key, b.size, b.pos, length(b.data)
     FROM (SELECT DISTINCT j.key AS key, j.value AS id FROM seen, json_each(seen.refs) j) r JOIN blobs b ON b.id = r.id
     UNION ALL
-    SELECT j.key, j.value, seen.pos FROM seen, json_each(seen.small) j WHERE j.value > 0
+    SELECT j.key, j.value, seen.pos, j.value FROM seen, json_each(seen.small) j WHERE j.value > 0
 )
-SELECT channel, count(*), sum(bytes), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0) FROM stored GROUP BY channel;
+SELECT channel, count(*), sum(bytes), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0), sum(stored) FROM stored GROUP BY channel;

@@ -10,6 +10,7 @@ from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
 from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
+from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 
 SQL = load(__package__, "lineage.sql")
@@ -227,7 +228,7 @@ class SqliteLineageReads:
             return False
         return any(self._true("run_wrote", (seg, span[0], bound, run_id)) for seg, bound in self._chain(head[0]))
 
-    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[str, int, int, int]]]:
+    async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[ChannelUsage]]:
         values = (orjson.dumps(chain).decode(), floor(chain))
         checkpoints, writes = (
             self._db.execute(SQL[f"usage_{part}"], values).fetchone() for part in ("checkpoints", "writes")

@@ -217,7 +217,8 @@ CREATE TABLE outcomes (
     run_id text COLLATE "C" PRIMARY KEY,
     thread_id text COLLATE "C" NOT NULL,
     status text NOT NULL,
-    output bytea NOT NULL,                              -- JSON: the response of join
+    output bytea NOT NULL,                              -- JSON: the response of join, or what it has beside values
+    checkpoint_id text,                                 -- whose state has the values; NULL: the output is whole
     error text,                                         -- JSON
     metadata text NOT NULL,                             -- JSON
     expires_at bigint                                   -- set when the run's own row is gone

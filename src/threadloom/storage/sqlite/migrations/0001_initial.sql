@@ -162,7 +162,8 @@ CREATE TABLE outcomes (
     run_id TEXT PRIMARY KEY NOT NULL,
     thread_id TEXT NOT NULL,
     status TEXT NOT NULL,
-    output BLOB NOT NULL,                           -- JSON: the response of join
+    output BLOB NOT NULL,                           -- JSON: the response of join, or what it has beside values
+    checkpoint_id TEXT,                             -- whose state has the values; NULL: the output is whole
     error TEXT,                                     -- JSON
     metadata TEXT NOT NULL,                         -- JSON
     expires_at INTEGER                              -- set when the run's own row is gone

@@ -1,0 +1,47 @@
+"""Reading what came of a run that has ended."""
+
+from threadloom.engine.outputs import RecentOutputs, whole_output
+from threadloom.engine.snapshot import thread_state
+from threadloom.services.thread_graph import ThreadGraphs
+from threadloom.storage.base import Storage, Tx
+from threadloom.types import SYSTEM, Outcome, Run, Thread
+
+
+class RunOutputs:
+    """Gives outputs in full, also those that are stored as references to a checkpoint.
+
+    Args:
+        recent: the outputs of runs that ended in this process.
+    """
+
+    def __init__(self, *, storage: Storage, graphs: ThreadGraphs, recent: RecentOutputs) -> None:
+        self._storage = storage
+        self._graphs = graphs
+        self._recent = recent
+
+    async def read(self, outcome: Outcome) -> bytes:
+        """The output of a run as JSON. If its checkpoint was pruned since, the values that the thread has now stand for it.
+
+        Raises:
+            NotFound: the run's graph is no longer served.
+            UndecipherableError: the state cannot be decrypted.
+        """
+        if outcome.checkpoint_id is None:
+            return outcome.output_json
+        output = self._recent.get(outcome.run_id)
+        if output is not None:
+            return output
+
+        async def work(tx: Tx) -> tuple[Thread | None, Run | None]:
+            return await tx.threads.get(outcome.thread_id), await tx.runs.get(outcome.run_id)
+
+        thread, run = await self._storage.read(work)
+        if thread is None or run is None:
+            return b"{}"
+        values = await self._values(thread, run.graph_id, outcome.checkpoint_id)
+        return whole_output(outcome.output_json, values or thread.values_json or b"{}")
+
+    async def _values(self, thread: Thread, graph_id: str, checkpoint_id: str) -> bytes | None:
+        config = {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}}
+        async with self._graphs.open(SYSTEM, thread, graph_id, "threads.read") as graph:
+            return (await thread_state(graph, config)).values_json
