@@ -119,9 +119,7 @@ class Saver(BaseCheckpointSaver[str]):
     def _putting(
         self, put: CheckpointPut, known: KnownRefs, checkpoint: Checkpoint, new_versions: ChannelVersions
     ) -> Callable[[Tx], Awaitable[None]]:
-        """Returns the put of a run that does not wait for it. The blobs that its checkpoint inherits may themselves not be stored
-        yet.
-        """
+        """Returns the put of a run that does not wait for it. The blobs that its checkpoint inherits may not be stored yet."""
         parent = (
             None
             if put.era is None or put.parent is None
@@ -304,7 +302,7 @@ class Saver(BaseCheckpointSaver[str]):
         return self._cache.may_continue(thread_id, triggers)
 
     def newest_root(self, thread_id: str) -> str | None:
-        """The id of the root checkpoint that was put here last on a thread, if that is remembered."""
+        """Returns the id of the root checkpoint that this process last put on a thread; None if it is not cached."""
         return self._cache.newest_roots.get(thread_id)
 
     async def _own_puts(self, config: RunnableConfig | None) -> None:
@@ -340,8 +338,7 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> AsyncIterator[CheckpointTuple]:
         """Yields checkpoints, newest first, of the thread (and namespace, and id) that `config` names, or of all threads.
 
-        `filter` is matched by containment with the metadata. Rows are read in pages: a caller that stops early reads no further
-        page.
+        `filter` is matched by containment with the metadata. A caller that stops early reads no further page.
         """
         await self._own_puts(config)
         listing = Listing(config, filter, before, limit)

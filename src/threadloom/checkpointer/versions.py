@@ -20,7 +20,7 @@ SPLIT_TYPE = "msgpack"
 """The type of values that have elements."""
 
 Loads = Callable[[tuple[str, bytes]], Any]
-"""Makes a value of its type and bytes."""
+"""Deserializes a value from its type and bytes."""
 
 
 class Versions:
@@ -122,11 +122,11 @@ class _Version:
 
 
 class Page:
-    """The values of checkpoints that are read together: each version is put together once.
+    """The values of checkpoints that are read together: each version is rebuilt once.
 
     Args:
-        shared: whether each version and each element is also decoded once. The checkpoints then share objects: for values that
-            are shown and not changed.
+        shared: whether each version and each element is also decoded once. The checkpoints then share objects, so the values must
+            only be shown, not changed.
     """
 
     def __init__(self, *, shared: bool = False) -> None:
@@ -141,8 +141,8 @@ class Page:
 
         Args:
             id_: its blob.
-            blobs: this and all that it builds on.
-            loads: makes a value of its type and bytes.
+            blobs: this blob and all that it builds on.
+            loads: deserializes a value from its type and bytes.
         """
         stored = value_of(id_, blobs, self.bytes)
         if not self._shared:

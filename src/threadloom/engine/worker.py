@@ -48,8 +48,7 @@ AfterRun = Callable[[FinalizedRun], Awaitable[None]]
 
 
 WIDE = 100
-"""A command may begin this many tasks on the server's event loop. LangGraph prepares all tasks of a superstep without yielding.
-"""
+"""Tasks that a command may begin on the server's event loop. LangGraph prepares all tasks of a superstep without yielding."""
 
 
 def _is_wide(run: Run) -> bool:
