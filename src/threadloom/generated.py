@@ -1,6 +1,6 @@
-"""Functions written out as code and compiled, as those of data classes are.
+"""Functions that are generated as code and compiled, like those of data classes.
 
-For what is done by the thousand, where a loop over the fields of a record takes twice as long.
+For records that are read or sent by the thousand: a loop over the fields takes twice as long.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def compiled(argument: str, lines: Sequence[str], known: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """A function of one argument.
+    """Returns a function of one argument.
 
     Args:
-        argument: its name.
-        lines: the body.
-        known: what stands for the other names in it.
+        argument: the name of the argument.
+        lines: the lines of its body.
+        known: the values of the other names in it.
     """
     space = dict(known)
     exec(f"def made({argument}):\n    " + "\n    ".join(lines), space)
