@@ -30,6 +30,7 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         extracted: the extracted values of a search.
     """
     fork = thread.forked_from
+    interrupts: Any = {} if thread.interrupts_json is None else Fragment(thread.interrupts_json)
     return ThreadResponse(
         thread_id=thread.thread_id,
         created_at=iso(thread.created_at),
@@ -39,7 +40,7 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         status=thread.status,
         config=thread.config,
         values=None if thread.values_json is None else Fragment(thread.values_json),
-        interrupts={} if thread.interrupts_json is None else Fragment(thread.interrupts_json),
+        interrupts=interrupts,
         error=thread.error,
         forked_from=UNSET
         if fork is None

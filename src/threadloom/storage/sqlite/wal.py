@@ -88,7 +88,7 @@ class WriteAheadLog:
             return 0
 
     def is_long(self) -> bool:
-        """Returns whether `size()` exceeds `LOG_BYTES`. Reads one frame only, because the file stays large after the log restarts."""
+        """Returns whether `size()` exceeds `LOG_BYTES`. Reads one frame only: the file stays large after the log restarts."""
         try:
             if self._log.stat().st_size <= LOG_BYTES:
                 return False
