@@ -55,7 +55,8 @@ def _prepared(statement: str, mark: str) -> tuple[str, Callable[[Mapping[str, An
 
 
 def bound(statement: str, row: Mapping[str, Any], mark: str = "?") -> tuple[str, tuple[Any, ...]]:
-    """A statement with numbered parameters, and their values, out of a row by name. (SQLite binds names three times slower.)
+    """A statement with numbered parameters, and their values, out of a row by name. (SQLite looks up each name of a
+    mapping.)
 
     The statement is kept for ever, so its text must not depend on what is asked. It has two parameters or more. Arguments as of
     `numbered`.
