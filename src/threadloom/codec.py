@@ -89,6 +89,30 @@ def to_json(value: Any) -> bytes:
         return orjson.dumps(_Sanitizer(_plain).of(value), default=_plain, option=_OPTIONS)
 
 
+class EncodedMessages:
+    """Encodes each message of several states once, if the states share the message objects."""
+
+    def __init__(self) -> None:
+        self._encoded: dict[int, tuple[BaseMessage, Fragment]] = {}
+
+    def of(self, values: Any) -> Any:
+        """The values of a state, with the messages in its lists as JSON."""
+        if type(values) is not dict:
+            return values
+        return {
+            key: [self._one(item) for item in value] if type(value) is list else value for key, value in values.items()
+        }
+
+    def _one(self, item: Any) -> Any:
+        if not isinstance(item, BaseMessage):
+            return item
+        found = self._encoded.get(id(item))
+        if found is None:
+            # The message is kept as well, so that no other object gets its id.
+            found = self._encoded[id(item)] = (item, Fragment(to_json(item)))
+        return found[1]
+
+
 def to_lean_json(value: Any) -> bytes:
     """As `to_json`, but messages come without fields that say nothing (null, `{}`, `[]`), as the v2 event stream has them."""
     try:

@@ -36,7 +36,7 @@ DEEPEST = 1000
 
 _DUMPED_DEPTH = 100
 
-_SCALARS = frozenset({int, float, bool, type(None)})
+_SCALARS = frozenset({int, float, bool, type(None), orjson.Fragment})
 
 _SMALL_ITEM = 64
 """Bytes of the items of a list, on average, below which finding them costs as much as reading them."""

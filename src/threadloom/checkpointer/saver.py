@@ -48,7 +48,7 @@ from threadloom.checkpointer.transactions import (
     walking,
     with_kept_input,
 )
-from threadloom.checkpointer.versions import value_of
+from threadloom.checkpointer.versions import Page
 from threadloom.checkpointer.visible import is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
@@ -320,13 +320,13 @@ class Saver(BaseCheckpointSaver[str]):
         row = await self._storage.read(reading(config), heavy=heavy)
         if row is None:
             return None
-        return await self._opened(row, {}, config, builds_on=True)
+        return await self._opened(row, Page(), config, builds_on=True)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, for worker threads."""
         off_the_loop("aget_tuple")
         row = self._storage.read_now(reading(config))
-        return None if row is None else self._tuple(row, {}, builds_on=True)
+        return None if row is None else self._tuple(row, Page(), builds_on=True)
 
     async def alist(
         self,
@@ -344,9 +344,9 @@ class Saver(BaseCheckpointSaver[str]):
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
             rows = listing.add(await self._storage.read(page, heavy=True))
-            known: dict[int, bytes] = {}
+            values = Page(shared=is_shown(config))
             for row in rows:
-                yield await self._opened(row, known, config)
+                yield await self._opened(row, values, config)
 
     def list(
         self,
@@ -360,12 +360,12 @@ class Saver(BaseCheckpointSaver[str]):
         off_the_loop("alist")
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
-            known: dict[int, bytes] = {}
+            values = Page()
             for row in listing.add(self._storage.read_now(page)):
-                yield self._tuple(row, known)
+                yield self._tuple(row, values)
 
     async def _opened(
-        self, row: CheckpointRow, known: dict[int, bytes], config: RunnableConfig | None, *, builds_on: bool = False
+        self, row: CheckpointRow, page: Page, config: RunnableConfig | None, *, builds_on: bool = False
     ) -> CheckpointTuple:
         """As `_tuple`, or as states are shown; a large one is put together beside the event loop."""
         if for_show := bool(row.writes) and is_shown(config):
@@ -373,16 +373,16 @@ class Saver(BaseCheckpointSaver[str]):
             row = await without_answered(
                 row, self.serde, lambda namespace: read(lambda tx: tx.lineage.latest(name, namespace))
             )
-        given = row, known, builds_on and not is_shown(config)
+        given = row, page, builds_on and not is_shown(config)
         opened = self._tuple(*given) if row_size(row) < LARGE else await aside(self._tuple, *given)
         return with_goto(opened, self.get_next_version) if for_show else opened
 
-    def _tuple(self, row: CheckpointRow, known: dict[int, bytes], builds_on: bool = False) -> CheckpointTuple:
+    def _tuple(self, row: CheckpointRow, page: Page, builds_on: bool = False) -> CheckpointTuple:
         """A checkpoint as LangGraph takes it.
 
         Args:
             row: what was read.
-            known: the bytes of versions put together before, to which those of this checkpoint are added.
+            page: the values of the checkpoints that are read together.
             builds_on: whether the next checkpoint is likely to follow this one.
         """
         loads = self.serde.loads_typed
@@ -392,13 +392,12 @@ class Saver(BaseCheckpointSaver[str]):
         size = 0
         refs: dict[str, tuple[Any, int]] = {}
         for channel, blob in row.refs.items():
-            stored = value_of(blob, row.blobs, known)
-            values[channel] = loads(stored)
-            size += len(stored[1])
+            values[channel] = page.value(blob, row.blobs, loads)
+            size += row.blobs[blob].size
             refs[channel] = (versions.get(channel), blob)
         self._cache.refs.put((row.thread_id, row.namespace, row.checkpoint_id), KnownRefs(row.era, refs))
         if builds_on:
-            self._cache.versions.learn(row.refs.values(), row.blobs, known)
+            self._cache.versions.learn(row.refs.values(), row.blobs, page.bytes)
         if size > BIG_STATE:
             self._cache.big.put(row.thread_id, True)
         metadata: CheckpointMetadata = row.meta  # type: ignore[assignment]  # LangGraph's own dict, read from JSON

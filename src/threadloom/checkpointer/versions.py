@@ -5,8 +5,11 @@ Which version builds on which, and what instructions are, says `lineage.elements
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any
 
+from threadloom.checkpointer.values import Unreadable
 from threadloom.lineage import elements
 from threadloom.storage.lineage import Blob
 
@@ -15,6 +18,9 @@ KEPT_BYTES = 64 * 1024 * 1024
 
 SPLIT_TYPE = "msgpack"
 """The type of values that have elements."""
+
+Loads = Callable[[tuple[str, bytes]], Any]
+"""Makes a value of its type and bytes."""
 
 
 class Versions:
@@ -113,6 +119,55 @@ class _Version:
     def split(self, before: "_Version") -> None:
         """Splits the value, given the version before it."""
         self._value = elements.Value(self.data, before.value)
+
+
+class Page:
+    """The values of checkpoints that are read together: each version is put together once.
+
+    Args:
+        shared: whether each version and each element is also decoded once. The checkpoints then share objects: for values that
+            are shown and not changed.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self.bytes: dict[int, bytes] = {}
+        self._shared = shared
+        self._values: dict[int, Any] = {}
+        self._elements: dict[bytes, Any] = {}
+        self._newest: elements.Value | None = None
+
+    def value(self, id_: int, blobs: Mapping[int, Blob], loads: Loads) -> Any:
+        """Decodes a version.
+
+        Args:
+            id_: its blob.
+            blobs: this and all that it builds on.
+            loads: makes a value of its type and bytes.
+        """
+        stored = value_of(id_, blobs, self.bytes)
+        if not self._shared:
+            return loads(stored)
+        if id_ not in self._values:
+            self._values[id_] = self._decoded(stored, loads)
+        found = self._values[id_]
+        return list(found) if type(found) is list else found
+
+    def _decoded(self, stored: tuple[str, bytes], loads: Loads) -> Any:
+        type_, data = stored
+        if type_ != SPLIT_TYPE or len(data) < elements.SMALLEST:
+            return loads(stored)
+        value = self._newest = elements.Value(data, self._newest)
+        if value.is_map or not value.starts:
+            return loads(stored)
+        found = []
+        for start, end in pairwise(value.starts):
+            part = data[start:end]
+            if part not in self._elements:
+                self._elements[part] = loads((type_, part))
+                if isinstance(self._elements[part], Unreadable):
+                    return loads(stored)
+            found.append(self._elements[part])
+        return found
 
 
 def value_of(id_: int, blobs: Mapping[int, Blob], known: dict[int, bytes]) -> tuple[str, bytes]:

@@ -41,7 +41,8 @@ class LeaseKeeper:
     Args:
         seconds: how long a lease lasts.
         alone: whether nobody else can take a run, however late a lease is renewed.
-        lost: called (on the keeper's thread) with a run id whose lease is no longer ours.
+        lost: called (on the keeper's thread) with the run id and the fence of a lease that is no longer ours. The run may be
+            held again by then, with another fence.
         cancelled: called with a run id that was asked to stop.
 
     Attributes:
@@ -55,7 +56,7 @@ class LeaseKeeper:
         clock: Clock,
         seconds: float,
         single_process: bool,
-        lost: Callable[[str], None],
+        lost: Callable[[str, int], None],
         cancelled: Callable[[str], None],
     ) -> None:
         self._storage = storage
@@ -124,9 +125,9 @@ class LeaseKeeper:
                     and lease.fence == fence
                 ):
                     lease.end = over
-        for run_id, _ in held:
+        for run_id, fence in held:
             if run_id not in kept:
-                self._lost(run_id)
+                self._lost(run_id, fence)
             elif kept[run_id].cancel:
                 self._cancelled(run_id)
         return all(renewal.extended for renewal in kept.values())
@@ -135,9 +136,9 @@ class LeaseKeeper:
         """Gives up what others may have taken by now, since it could not be renewed in time."""
         now = self._clock.steady()
         with self._lock:
-            overdue = [run_id for run_id, lease in self._held.items() if lease.end <= now]
-        for run_id in overdue:
-            self._lost(run_id)
+            overdue = [(run_id, lease.fence) for run_id, lease in self._held.items() if lease.end <= now]
+        for run_id, fence in overdue:
+            self._lost(run_id, fence)
 
     def _keep(self) -> None:
         wait = self._pause

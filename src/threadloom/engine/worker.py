@@ -492,8 +492,8 @@ class Worker:
         self._cancelled_early = {early: at for early, at in self._cancelled_early.items() if now - at < 10 * SECOND}
         self._cancelled_early[run_id] = now
 
-    def _on_lease_lost(self, run_id: str) -> None:
+    def _on_lease_lost(self, run_id: str, fence: int) -> None:
         held = self._held.get(run_id)
-        if held is not None and not held.lost:
+        if held is not None and held.run.fence == fence and not held.lost:
             held.lost = True
             held.stop()

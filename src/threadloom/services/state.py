@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker
-from threadloom.codec import contains, to_json
+from threadloom.codec import EncodedMessages, contains, to_json
 from threadloom.engine.events import EventIds
 from threadloom.engine.snapshot import shown
 from threadloom.graphs.read_state import read_history, read_state
@@ -106,11 +106,13 @@ class StateService:
             return []
         config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **_checkpoint_fields(query.checkpoint)}}
         select = query.select if isinstance(query.select, list) else None
+        messages = EncodedMessages()
         states: list[dict[str, Any]] = []
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             before = None if query.before is UNSET else str(query.before)
             async for snapshot in _pages(graph, config, wanted, before, query.limit):
-                state = self._shown(snapshot, thread_id, tell_thread and self._tell_thread)
+                encoded = snapshot._replace(values=messages.of(snapshot.values))
+                state = self._shown(encoded, thread_id, tell_thread and self._tell_thread)
                 if named is UNSET or "thread_id" in state["metadata"]:
                     states.append(selected(state, select))
                 if len(states) == query.limit:
