@@ -28,7 +28,8 @@ class Told:
         self.storage = storage
         self.broker = broker
         parts = {"storage": storage, "guard": OPEN, "broker": broker, "limits": Limits(LimitSettings())}
-        self.streams = RunStreamService(**parts, numbers=EventIds(ManualClock()), runs=runs, end_event=True)
+        unused = {"starts": None, "outputs": None}
+        self.streams = RunStreamService(**parts, **unused, numbers=EventIds(ManualClock()), runs=runs, end_event=True)
         self.channels = EventStreamService(**parts)
 
     async def begin(self):

@@ -171,12 +171,14 @@ class RunReader(EventReader, kw_only=True, eq=False):
             ReaderTooSlow: some events after the cursor are no longer stored.
         """
         cursor = self.cursor
+        seq = cursor.seq
+        joining = self.over is None or self.end is not None  # is given what is still stored
 
         async def work(tx: Tx) -> Sequence[Event]:
             events = await tx.events.of_run(self.run_id, after=cursor.after)
-            if events and cursor.seq is not None and cursor.seq != NEVER and not cursor.comes_before(events[0]):
+            if events and not joining and seq not in (None, NEVER) and not cursor.comes_before(events[0]):
                 [oldest] = await tx.events.of_thread(self.thread_id, limit=1)
-                if oldest.seq > cursor.seq + 1:
+                if seq is not None and oldest.seq > seq + 1:
                     raise ReaderTooSlow("The reader was too slow: what it was to get next is no longer stored")
             return events
 
