@@ -162,7 +162,7 @@ async def test_more_than_one_commit_takes_is_seen_and_not_overtaken(storage, pat
 async def test_what_may_change_very_much_is_committed_alone(request, tmp_path, monkeypatch):
     """What undoes one operation of several is kept in memory."""
     sizes = {}
-    commit = database.Database._commit
+    commit = database.SqliteDatabase._commit
 
     def noted(self, batch):
         sizes.update(
@@ -170,8 +170,8 @@ async def test_what_may_change_very_much_is_committed_alone(request, tmp_path, m
         )
         return commit(self, batch)
 
-    monkeypatch.setattr(database.Database, "_commit", noted)
-    base = database.Database(tmp_path / "x.db")
+    monkeypatch.setattr(database.SqliteDatabase, "_commit", noted)
+    base = database.SqliteDatabase(tmp_path / "x.db")
     base.start()
     hold = threading.Event()
 
@@ -206,7 +206,7 @@ async def test_other_event_loops_cannot_have_it(storage):
 
 
 async def test_a_database_that_waits_for_the_disk_cannot_have_it(tmp_path):
-    storage = database.Database(tmp_path / "x.db", synchronous="full")
+    storage = database.SqliteDatabase(tmp_path / "x.db", synchronous="full")
     storage.start()
     try:
         assert storage.defer(lambda connection: None, ignore) is None

@@ -28,8 +28,9 @@ class Told:
         self.storage = storage
         self.broker = broker
         parts = {"storage": storage, "guard": OPEN, "broker": broker, "limits": Limits(LimitSettings())}
+        numbers = EventIds(ManualClock())
         unused = {"starts": None, "outputs": None}
-        self.streams = RunStreamService(**parts, **unused, numbers=EventIds(ManualClock()), runs=runs, end_event=True)
+        self.streams = RunStreamService(**parts, **unused, numbers=numbers, runs=runs, end_event=True)
         self.channels = EventStreamService(**parts)
 
     async def begin(self):

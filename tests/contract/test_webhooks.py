@@ -69,7 +69,7 @@ def clock():
 @contextlib.asynccontextmanager
 async def delivering(storage, clock, **options):
     """Webhooks that also look for what is due."""
-    single_process = options.pop("alone", True)
+    single_process = options.pop("single_process", True)
     async with WebhookSender(settings(**options), storage, clock, single_process=single_process) as webhooks:
         looking = asyncio.create_task(webhooks.run())
         try:

@@ -1,1 +1,1 @@
-"""The HTTP layer: routes parse and shape, services decide. `app.create_app` puts it together."""
+"""The HTTP layer. Routes parse requests and build responses; the services decide. `app.create_app` assembles the app."""

@@ -1,6 +1,6 @@
-"""The routes of A2A: agent cards, and one JSON-RPC endpoint an assistant, in the dialects 0.3 and 1.0.
+"""The routes of A2A: agent cards, and one JSON-RPC endpoint for each assistant, in the protocol versions 0.3 and 1.0.
 
-Why the messages are plain dicts here and not the types of `a2a-sdk`: docs/decisions/0001-mcp-and-a2a-types.md.
+Why the messages are plain dicts and not the types of `a2a-sdk`: docs/decisions/0001-mcp-and-a2a-types.md.
 """
 
 import logging
@@ -38,14 +38,14 @@ METHODS: dict[str, tuple[str, bool]] = {
     "ListTasks": ("list", True),
     "GetExtendedAgentCard": ("card", True),
 }
-"""What each method does, and whether it is of the dialect 1.0."""
+"""JSON-RPC method -> the name of its operation, and whether the method belongs to protocol version 1.0."""
 
 STREAMS = ("stream", "subscribe")
 SCOPE_HEADER = b"langgraph-a2a-history-scope"
 
 
 class A2aRoutes:
-    """The handlers."""
+    """Request handlers of the A2A routes."""
 
     def __init__(self, services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self.a2a = A2aService(services)
@@ -107,7 +107,7 @@ class A2aRoutes:
         return json_response(rpc.success(id_, await reads[what](asked, params)))
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def a2a(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             return Operation(
@@ -141,7 +141,7 @@ class A2aRoutes:
 
 
 def failed(id_: Any, error: Exception) -> dict[str, Any]:
-    """An error as the answer to a request; only errors meant for callers tell their text."""
+    """Returns the JSON-RPC response for an error. Only errors that are meant for callers show their text."""
     if isinstance(error, A2aError):
         return rpc.failure(id_, error.code, error.message, error.data)
     if isinstance(error, ApiError):
@@ -174,7 +174,7 @@ def _event(data: dict[str, Any]) -> Event:
 
 
 def _base(request: Request) -> str:
-    """The URL under which the caller reaches the server, with the mount prefix."""
+    """Returns the URL under which the caller reaches the server, including the mount prefix."""
     scope = request.scope
     host = request.header(b"host") or "localhost"
     return f"{scope.get('scheme', 'http')}://{host}{scope.get('root_path', '')}"

@@ -1,4 +1,4 @@
-"""A line in the log for each request that was answered."""
+"""The access log: one line for each finished request."""
 
 import logging
 from typing import Any
@@ -14,24 +14,24 @@ from threadloom.log import log_line
 log = logging.getLogger("threadloom.access")
 
 PROBES = frozenset({"/ok", "/metrics"})
-"""What machines ask all the time: told at level DEBUG."""
+"""Paths that monitoring requests often: logged at level DEBUG."""
 
 HIDDEN = "[hidden]"
 _PLAIN = "/:@!$&'()*+,;=~"
 
 
 class AccessLog:
-    """Tells of requests: method, path (never the query, where secrets may stand), status, duration, chosen headers.
+    """Logs requests: method, path (never the query, which may hold secrets), status, duration, chosen headers.
 
     Args:
-        headers: which request headers are told (`http.logging_headers`).
+        headers: which request headers are logged (`http.logging_headers`).
     """
 
     def __init__(self, headers: HeaderRules) -> None:
         self._wanted = header_filter(headers)
 
     def note(self, scope: Scope, status: int, seconds: float) -> None:
-        """One request that was answered with a status, or (0) was not, since its client left first."""
+        """Logs a finished request. Status 0: there was no response, because the client disconnected first."""
         level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
         if not log.isEnabledFor(level):
             return

@@ -1,7 +1,7 @@
-"""Which names the server answers to.
+"""The host names that the server accepts in requests.
 
-A page in a browser can let its own name lead to 127.0.0.1 and then call a server there as if it were its own (DNS rebinding):
-neither CORS nor the loopback keeps it out. The name that it used does.
+A page in a browser can make its own host name resolve to 127.0.0.1, and then call a server there as its own origin (DNS
+rebinding). Neither CORS nor listening on the loopback prevents it. A check of the `Host` header does.
 """
 
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ from threadloom.config.host_names import fits, host_of, is_loopback
 from threadloom.config.settings import Settings
 
 MOST_KNOWN = 1000
-"""Spellings that are remembered as good; a caller can vary them (`a.localhost`, `b.localhost` …)."""
+"""Maximum number of cached `Host` values. It is bounded, because a caller can vary them (`a.localhost`, `b.localhost` …)."""
 
 
 class AllowedHosts:
-    """The names that a request's `Host` may have.
+    """Checks the `Host` header of requests.
 
     Args:
-        allowed: names or patterns (see `config.host_names.fits`) beside those of the loopback.
+        allowed: names or patterns (see `config.host_names.fits`), in addition to those of the loopback.
     """
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
@@ -30,10 +30,10 @@ class AllowedHosts:
 
     @classmethod
     def of(cls, settings: Settings) -> "AllowedHosts | None":
-        """What the settings ask for; None: every name is answered to.
+        """Returns the check that the settings ask for. None: every host name is accepted.
 
-        That is so where the server listens beyond the loopback (or nobody said where) and no name is configured. The name
-        in LANGGRAPH_API_URL is one that clients were told, so it counts as configured.
+        Every name is accepted where the server listens on more than the loopback (or its address is not set) and no name is
+        configured. Clients use the name in LANGGRAPH_API_URL, so it is accepted too.
         """
         listens = settings.vars.langgraph_server_host
         allowed = settings.threadloom.allowed_hosts
@@ -43,7 +43,7 @@ class AllowedHosts:
         return cls((*allowed, named) if named else allowed)
 
     def pass_(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether a request with these headers is meant for this server: it has a `Host`, and each it has is a good one."""
+        """Returns whether a request with these headers is meant for this server: it has a `Host`, and each `Host` is allowed."""
         found = False
         for name, value in headers:
             if name == b"host":
@@ -61,7 +61,7 @@ class AllowedHosts:
 
 
 async def misdirected(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuses a request, or the opening of a web socket, that named another host."""
+    """Responds with status 421 to a request or a web socket handshake for a host that is not allowed."""
     named = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     detail = (
         f"This server does not answer to the host {named!r:.200}. If it is meant to, add the name to threadloom.allowed_hosts "

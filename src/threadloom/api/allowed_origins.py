@@ -1,8 +1,8 @@
-"""Whose pages may use the server, when a browser says whose page makes a request (`Origin`).
+"""The origins whose pages may use the server. A browser sends the origin of the page that makes a request (`Origin`).
 
-CORS keeps a foreign page from *reading* an answer. A request that needs no preflight (a form, `text/plain`), and a web socket,
-reach the server all the same, with the visitor's cookies. So what may change something is refused here when its origin may
-not use the server.
+CORS keeps a page of another origin from *reading* a response. A request that needs no preflight (a form, `text/plain`), and a web
+socket handshake, reach the server nevertheless, with the user's cookies. Therefore requests that may change something are refused
+here if their origin is not allowed.
 """
 
 import logging
@@ -18,19 +18,19 @@ from threadloom.config.host_names import host_of, is_loopback
 from threadloom.config.settings import OPEN_CORS, Cors, HttpSettings, Settings
 
 EXPOSED = ("x-pagination-total", "x-pagination-next", "content-location", "location", "x-request-id")
-"""Headers that pages of other origins may read."""
+"""Response headers that pages of other origins may read."""
 
 HOSTED = ("https://smith.langchain.com", "https://agentchat.vercel.app")
-"""Pages that are made to be used with a server on one's own machine."""
+"""Origins of hosted pages that are made for use with a local server."""
 
 LOCAL = r"https?://(([a-z0-9_-]+\.)*localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
-"""Origins of pages that come from one's own machine."""
+"""Origins of pages on the local machine."""
 
 ASKED = (b"basic", b"digest", b"negotiate", b"ntlm")
-"""Kinds of `Authorization` that browsers add by themselves, once their user was asked."""
+"""Schemes of `Authorization` that browsers add by themselves after the user has entered credentials."""
 
 UNASKED = ("", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data")
-"""Content types that pages of other origins may send without a preflight; "" is none."""
+"""Content types that pages of other origins may send without a preflight; "" means no content type."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 USUAL_PORTS = {"http": ":80", "https": ":443"}
@@ -40,14 +40,14 @@ log = logging.getLogger("threadloom.api")
 
 
 class AllowedOrigins:
-    """Which origins may use the server; `around` applies it to an app.
+    """Checks the origins of requests; `around` adds CORS to an app.
 
     Args:
-        http: the block `http`, which says what CORS allows, if it was configured.
-        allowed: further origins; `*` is any.
-        loopback: whether only this machine reaches the server. Then, without `http.cors`, not all origins may use it.
+        http: the block `http`, with the CORS settings if they are configured.
+        allowed: further origins; `*` means any.
+        loopback: whether the server listens on the loopback only. Then, without `http.cors`, not all origins are allowed.
         own: the server's own origin, if it is known.
-        cookies_open_sockets: whether a cookie may say who opens a web socket.
+        cookies_open_sockets: whether a cookie may authenticate a web socket.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class AllowedOrigins:
 
     @classmethod
     def of(cls, settings: Settings) -> "AllowedOrigins":
-        """What the settings ask for."""
+        """Returns the check that the settings ask for."""
         listens = settings.vars.langgraph_server_host
         url = urlsplit(settings.base_url or "")
         return cls(
@@ -84,10 +84,10 @@ class AllowedOrigins:
         )
 
     def around(self, app: ASGIApp, brought: Callable[[ASGIApp], ASGIApp] | None = None) -> ASGIApp:
-        """The app with CORS headers in its answers.
+        """Returns the app with CORS headers in its responses.
 
         Args:
-            brought: makes the own app's CORSMiddleware, which then says which origins are allowed beside `allowed`.
+            brought: makes the custom app's CORSMiddleware, which then decides the allowed origins in addition to `allowed`.
         """
         cors = self._cors
         made = (
@@ -115,7 +115,7 @@ class AllowedOrigins:
         return made
 
     def refusal(self, scope: Scope, origin: bytes) -> Response | None:
-        """What a page's request, or the opening of a web socket, is answered in place of being served; None: it is served."""
+        """Returns the response that refuses a page's request or web socket handshake, or None if the request is allowed."""
         method = "" if scope["type"] == "websocket" else scope["method"]
         if method in SAFE and not (method == "OPTIONS" and not self._configured):
             return None
@@ -124,7 +124,8 @@ class AllowedOrigins:
         if self._may_use(text, method, headers):
             return None
         if method == "OPTIONS":
-            # A preflight is answered, and the browser sees by what is missing that its page may not.
+            # A preflight gets a response without CORS headers. From that the browser knows that the page may not make the
+            # request.
             return Response(b"OK", 200, None, b"text/plain") if b"access-control-request-method" in headers else None
         detail = (
             f"Pages of the origin {text!r:.200} may not use this server. If they are meant to, add the origin to "
@@ -140,12 +141,14 @@ class AllowedOrigins:
             return False
         if not _is_visitors(method, headers) or (not method and not self._cookies_open_sockets):
             return True
-        # Any page may use the server, but not as the visitor: no browser shows it an answer to a request with cookies.
+        # Any page may use the server, but not with the user's credentials: browsers do not let it read responses to such
+        # requests.
         return not middleware.allow_all_origins or CREDENTIALS_ALLOWED in middleware.simple_headers
 
     def _is_own(self, origin: str, headers: dict[bytes, bytes]) -> bool:
-        """Whether the page came from this server. No page can set `Sec-Fetch-Site`, and none sets the other header of a
-        proxy's without a preflight, which is refused to those that may not use the server."""
+        """Returns whether the page came from this server. No page can set `Sec-Fetch-Site`. A page cannot set the proxy header
+        without a preflight either, and a preflight is refused for origins that are not allowed.
+        """
         if headers.get(b"sec-fetch-site") == b"same-origin" or origin.lower() == self._own:
             return True
         host = origin.partition("://")[2].lower().encode("latin-1")
@@ -153,8 +156,9 @@ class AllowedOrigins:
 
 
 def _is_visitors(method: str, headers: dict[bytes, bytes]) -> bool:
-    """Whether a browser may have added what says who its visitor is. What a page's script says of that is announced by a
-    preflight; `method` is empty for a web socket, of which a page can say nothing."""
+    """Returns whether the browser may have added credentials of the user. If the page's script sets credentials, a preflight
+    comes first. `method` is empty for a web socket: there, a page cannot set headers.
+    """
     if b"cookie" in headers:
         return True
     if not headers.get(b"authorization", b"").lower().startswith(ASKED):
@@ -164,7 +168,7 @@ def _is_visitors(method: str, headers: dict[bytes, bytes]) -> bool:
 
 
 def _effective(http: HttpSettings, named: frozenset[str], loopback: bool) -> Cors:
-    """What CORS allows, with what else is allowed."""
+    """Returns the CORS settings, including the further allowed origins."""
     further = tuple(sorted(named))
     if http.cors_configured:
         return msgspec.structs.replace(http.cors, allow_origins=(*http.cors.allow_origins, *further))

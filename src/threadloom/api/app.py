@@ -1,4 +1,4 @@
-"""The whole HTTP face: routes, own app, CORS, request ids, figures."""
+"""The whole HTTP app: routes, custom app, CORS, request ids, metrics."""
 
 import logging
 import time
@@ -50,10 +50,10 @@ _PAGE_HEADERS = frozenset(name.encode() for name in EXPOSED[:4])
 
 
 class Spans(Protocol):
-    """Makes spans of requests (see `telemetry`)."""
+    """Makes the spans of requests (see `telemetry`)."""
 
     def begin(self, scope: Scope) -> Span:
-        """A request has come; its span is the current one of this task until it is left."""
+        """Begins the span of a request. It is the current span of this task until `leave` is called."""
         ...
 
 
@@ -61,7 +61,7 @@ log = logging.getLogger("threadloom.api")
 
 
 def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> list[Operation]:
-    """All routes but the system's."""
+    """Returns all routes except the system routes."""
     return [
         *AssistantRoutes(services).operations(),
         *ThreadRoutes(services).operations(),
@@ -91,19 +91,19 @@ def create_app(
     extra: Sequence[Operation] = (),
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> "HttpEntry":
-    """Puts the HTTP face together.
+    """Assembles the HTTP app.
 
     Args:
-        services: what the routes call.
-        user_app: the app of `http.app`.
-        backstage: what the system routes tell of the process.
-        metrics: where requests are counted.
-        spans: makes traces of requests.
-        own_context: makes the server's store current in own routes.
-        authenticator: says who makes a request; None: nobody is asked.
-        telling: tells encryption handlers who makes a request; None: there are none.
+        services: called by the routes.
+        user_app: the custom app (`http.app`).
+        process_info: what the system routes report of the process.
+        metrics: counts the requests.
+        spans: makes the spans of requests.
+        own_context: makes the server's store current in custom routes.
+        authenticator: authenticates requests; None: no authentication.
+        encryption_context: sets the encryption context of requests; None: there are no encryption handlers.
         extra: routes of other parts (other protocols, Studio).
-        heartbeat: seconds of silence after which lasting answers send a sign of life.
+        heartbeat: seconds of silence after which a streaming response sends a heartbeat.
     """
     http = settings.http
     metrics = metrics or Metrics()
@@ -172,31 +172,32 @@ def _lets_studio_in(settings: Settings) -> bool:
 
 
 def is_disabled(http: HttpSettings, group: str) -> bool:
-    """Whether a group of routes is switched off; event streaming goes with the runs."""
+    """Returns whether a group of routes is disabled. Event streaming is disabled together with the runs."""
     if group == "event_streaming" and http.disable_runs:
         return True
     return bool(getattr(http, f"disable_{group}"))
 
 
 class HttpEntry:
-    """What every request passes first (see `layers`): mount prefix, CORS, request ids, figures, last resort for errors.
+    """The outermost layer, which every request passes first (see `layers`): mount prefix, CORS, request ids, metrics, and the
+    response to errors that nothing else handled.
 
     Args:
-        app: answers what is below the mount prefix.
-        plain: our routes alone; answers at the root beside the mount prefix.
+        app: serves the requests below the mount prefix.
+        plain: the server's routes alone; serves requests at the root, outside the mount prefix.
         http: the block `http` of the settings.
-        metrics: where requests are counted.
-        user_app: the app of `http.app`.
-        sockets: our web sockets.
-        gated: the same, behind the layers that say who asks.
-        hosts: the names that requests from outside may use for this server; None: any.
-        spans: makes traces of requests.
-        origins: whose pages may use the server; None: as the block `http` says.
+        metrics: counts the requests.
+        user_app: the custom app (`http.app`).
+        sockets: the server's web sockets.
+        gated: the same, behind authentication.
+        hosts: checks the host names of external requests; None: any name is accepted.
+        spans: makes the spans of requests.
+        origins: checks the origins of requests; None: as the block `http` says.
 
     Attributes:
         prefix: the mount prefix.
-        user_app: the app of `http.app`.
-        state: what its lifespan gave for the state of requests.
+        user_app: the custom app (`http.app`).
+        state: the state from the custom app's lifespan, for its requests.
     """
 
     def __init__(
@@ -232,7 +233,7 @@ class HttpEntry:
             log.warning("http.cors has no effect: the app of http.app has a CORSMiddleware of its own")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request or a web socket. What is logged meanwhile carries the request's id."""
+        """Serves a request or a web socket. Log records in the meantime carry the request's id."""
         if self.state:
             scope["state"] = {**scope.get("state", {}), **self.state}
         request_id, origin = _request_id_of(scope)
@@ -256,7 +257,7 @@ class HttpEntry:
         request_context: RequestContext,
         origin: bytes | None,
     ) -> None:
-        """Serves it on a trace."""
+        """Serves a request within a span."""
         span = request_context.span = spans.begin(scope)
         request_context.caller = msgspec.structs.replace(request_context.caller, trace=span.traceparent)
         logs.bind(trace_id=span.trace_id)
@@ -286,7 +287,7 @@ class HttpEntry:
         began = time.perf_counter()
         status = 0
         ended = False
-        # Without an origin there is nothing for the CORS layer to do but to say so.
+        # Without an origin, the CORS layer would only add this header.
         added = (
             [(b"x-request-id", request_id.encode())]
             if origin is not None and refused is None
@@ -300,13 +301,13 @@ class HttpEntry:
                 headers = [*message.get("headers", ()), *added]
                 message["headers"] = _with_page_headers(headers) if origin is not None and self._own_cors else headers
             elif not message.get("more_body"):
-                # Counted before it is sent, so that the client's next look at the figures finds its request there.
+                # Counted before it is sent, so that the client's next request for the metrics includes this request.
                 ended = True
                 self._note(scope, status, began)
             await send(message)
 
         try:
-            with contained():  # the own app's routes and middleware run in it
+            with contained():  # the custom app's routes and middleware run in it
                 await app(scope, receive, answered)
         except (ClientDisconnected, ClientDisconnect):
             pass
@@ -330,7 +331,9 @@ class HttpEntry:
             request_context.span.end(status, seconds)
 
     def _below(self, scope: Scope, origin: bytes | None) -> ASGIApp:
-        """Who answers: the app below the prefix (behind CORS), or at the root only a few routes of ours."""
+        """Returns the app for a request: below the mount prefix the whole app (with CORS); at the root only a few of the server's
+        routes.
+        """
         prefix = self.prefix
         if prefix:
             path: str = scope["path"]
@@ -348,7 +351,7 @@ class HttpEntry:
 
     @asynccontextmanager
     async def own_lifespan(self) -> AsyncIterator[None]:
-        """The lifespan of the own app, if there is one; what it puts into its state, requests find in theirs."""
+        """The lifespan of the custom app, if there is one. Requests find its state in theirs."""
         if self.user_app is None:
             yield
             return
@@ -358,7 +361,9 @@ class HttpEntry:
 
 
 def _request_id_of(scope: Scope) -> tuple[str, bytes | None]:
-    """The request's id (the caller's, if it is a short printable text, or one of our own), and its origin, if it has one."""
+    """Returns the request's id and its origin (None if it has none). The id is the caller's if that is a short printable text,
+    else a new one.
+    """
     request_id = ""
     origin: bytes | None = None
     for name, value in scope["headers"]:
@@ -372,7 +377,7 @@ def _request_id_of(scope: Scope) -> tuple[str, bytes | None]:
 
 
 def _with_page_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Exposes the headers of lists and runs, where they stand, beside those that the configuration exposes."""
+    """Exposes the pagination and run headers that are present, in addition to those that the configuration exposes."""
     names = {name.lower() for name, _ in headers}
     present = sorted(names & _PAGE_HEADERS)
     if not present or b"access-control-allow-origin" not in names:

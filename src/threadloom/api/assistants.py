@@ -30,7 +30,7 @@ FLAG = {"type": "boolean"}
 
 
 class AssistantRoutes:
-    """The handlers."""
+    """Request handlers of the assistant routes."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -96,7 +96,7 @@ class AssistantRoutes:
         return json_response(await self.services.assistants.schemas(request.caller, request.params["assistant_id"]))
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def assistants(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             return Operation(

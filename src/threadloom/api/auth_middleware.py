@@ -1,4 +1,4 @@
-"""The gate: every request and every web socket handshake is authenticated before it is routed.
+"""Authentication of every request and every web socket handshake before it is routed.
 
 See docs/contract/auth.md#authentication.
 """
@@ -26,10 +26,10 @@ from threadloom.errors import Invalid, TooLarge
 from threadloom.types import Caller
 
 OPEN = frozenset({"/", "/ok", "/live", "/info", "/docs", "/openapi.json", "/metrics"})
-"""Paths that are for everybody."""
+"""Paths that need no authentication."""
 
 LONGEST_WORD = 7
-"""Characters that parts of such a header have which say nothing by themselves (`Bearer`)."""
+"""Parts of a credential header with at most this many characters are no secret by themselves (`Bearer`)."""
 
 STUDIO = (b"x-auth-scheme", b"langsmith")
 
@@ -37,7 +37,7 @@ Spared = Callable[[Scope], bool]
 
 
 class Authenticator(Protocol):
-    """Says who makes a request (`auth.authenticate`)."""
+    """Authenticates requests (`auth.authenticate`)."""
 
     async def user(self, connection: Any) -> Any:
         """Returns the user of a request or a web socket handshake.
@@ -49,14 +49,14 @@ class Authenticator(Protocol):
 
 
 class AuthMiddleware:
-    """Lets those in whom the authenticator knows.
+    """Admits requests that the authenticator accepts; refuses all others.
 
     Args:
-        path_params: the parameters of the path of a request, as its route names them.
-        max_body: bytes that a handler may read of a body.
-        bundled: whether a request is for a file of a UI bundle: what a page loads before it knows anybody.
-        studio: whether Studio is let in from this machine, without credentials.
-        telling: tells encryption handlers of those who got in; None: there are none.
+        path_params: returns the path parameters of a request, by its route.
+        max_body: bytes of a body that a handler may read.
+        bundled: whether a request is for a file of a UI bundle. A page loads these before it has credentials.
+        studio: whether Studio is admitted from this machine without credentials.
+        encryption_context: sets the encryption context of admitted requests; None: there are no encryption handlers.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class AuthMiddleware:
         self._studio = studio
 
     def around(self, app: ASGIApp, spared: Spared = lambda scope: False) -> ASGIApp:
-        """The same app, behind the gate.
+        """Returns the app with authentication before it.
 
         Args:
-            spared: tells of what else needs no credentials.
+            spared: whether a request is exempt from authentication.
         """
 
         inner = app if self._encryption_context is None else self._encryption_context.around(app)
@@ -107,7 +107,7 @@ class AuthMiddleware:
         return gated
 
     async def _enter(self, scope: Scope, connection: "HttpConnection") -> None:
-        """Makes known who makes a request."""
+        """Authenticates a request and stores the user in the request context and the scope."""
         if self._studio and connection.header(STUDIO[0]) == STUDIO[1] and _is_near(scope):
             user = studio_user()
         else:
@@ -125,7 +125,9 @@ class AuthMiddleware:
 
 
 class HttpConnection:
-    """What a handler may want to know of a request. What it reads of the body is there again for the route."""
+    """The parameters of a request for an authenticate handler. It records what it reads of the body, so that the route can read
+    it again.
+    """
 
     def __init__(
         self, scope: Scope, receive: Receive, max_body: int, path_params: Callable[[Scope], dict[str, str]]
@@ -138,18 +140,18 @@ class HttpConnection:
         self._size = 0
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of that (lower-case) name."""
+        """Returns the first header of that (lower-case) name."""
         return next((value for key, value in self._scope["headers"] if key == name), None)
 
     def secrets(self) -> Iterable[str]:
-        """The credentials that it came with."""
+        """Returns the credentials of the request."""
         for name in CREDENTIALS:
             text = (self.header(name.encode()) or b"").decode("latin-1")
             yield text
             yield from (part for part in re.split(r"[\s;=,:]+", text) if len(part) > LONGEST_WORD)
 
     async def give(self, name: str) -> Any:
-        """The value of a parameter of the handler."""
+        """Returns the value of a parameter of the handler."""
         match name:
             case "authorization":
                 value = self.header(b"authorization")
@@ -181,11 +183,11 @@ class HttpConnection:
                 return await self._body()
 
     async def replay(self) -> Message:
-        """What comes in, from the start, for the route."""
+        """ASGI's `receive` for the route: returns the recorded messages first."""
         return self._read.pop(0) if self._read else await self._receive()
 
     def _from_the_start(self) -> Receive:
-        """What comes in, from the start, for a handler."""
+        """Returns ASGI's `receive` for a handler: it returns the messages from the start."""
         at = 0
 
         async def receive() -> Message:
@@ -198,10 +200,10 @@ class HttpConnection:
         return receive
 
     async def _record(self) -> Message:
-        """What comes in, for the handler.
+        """Receives a message for the handler, and records it.
 
         Raises:
-            TooLarge: it is more than a body may be.
+            TooLarge: the body is larger than `max_body`.
         """
         message = await self._receive()
         self._read.append(message)
@@ -211,7 +213,7 @@ class HttpConnection:
         return message
 
     async def _body(self) -> Any:
-        """The parsed body; an empty mapping when there is none, or none that is JSON."""
+        """Returns the parsed body; an empty mapping if there is none, or if it is no JSON."""
         if self._scope["type"] != "http":
             return {}
         parts = [message.get("body", b"") for message in self._read]
@@ -227,7 +229,7 @@ class HttpConnection:
 
 
 def _passes(scope: Scope) -> bool:
-    """What needs no credentials: what was let in already, what is for everybody."""
+    """Returns whether a request needs no authentication: it was authenticated already, or its path is open."""
     request_context: RequestContext = scope["threadloom"]
     if request_context.caller.user is not None:
         return True
@@ -235,25 +237,27 @@ def _passes(scope: Scope) -> bool:
 
 
 def _is_trusted(scope: Scope) -> bool:
-    """Whether a call comes from inside."""
+    """Returns whether a request comes from inside the process."""
     request_context: RequestContext = scope["threadloom"]
     return request_context.trusted
 
 
 def _is_near(scope: Scope) -> bool:
-    """Whether a request comes from this machine."""
+    """Returns whether a request comes from this machine."""
     client = scope.get("client")
     return client is not None and is_loopback(str(client[0]))
 
 
 def install_middleware(app: Starlette, gate: AuthMiddleware | None) -> None:
-    """Puts a gate between an own app's middleware and its routes, in place of one that an earlier configuration put there."""
+    """Installs authentication between a custom app's middleware and its routes. It replaces what an earlier configuration
+    installed.
+    """
     others = [middleware for middleware in app.user_middleware if not _is_ours(middleware)]
     if gate is not None:
         others.append(Middleware(_MiddlewareSlot, gate=gate))
     if others != app.user_middleware:
         app.user_middleware = others
-        app.middleware_stack = None  # is made again of these, with the next request
+        app.middleware_stack = None  # the next request rebuilds it
 
 
 def _is_ours(middleware: Middleware) -> bool:
@@ -262,7 +266,7 @@ def _is_ours(middleware: Middleware) -> bool:
 
 
 class _MiddlewareSlot:
-    """The gate as a middleware."""
+    """Authentication as a Starlette middleware."""
 
     def __init__(self, app: ASGIApp, gate: AuthMiddleware) -> None:
         self._gated = gate.around(app)

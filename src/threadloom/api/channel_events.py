@@ -1,4 +1,4 @@
-"""Routes of the v2 event stream: events by HTTP, commands. The web socket is in `events_socket`."""
+"""Routes of the v2 event stream: events by HTTP, commands. The web socket is in `channel_socket`."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ COMMAND_SCHEMA: dict[str, Any] = {
 
 
 class ChannelStreamResponse(EventStreamResponse):
-    """The event stream of a thread: it never ends by itself."""
+    """The event stream of a thread. It has no end of its own."""
 
     def __init__(self, feed: EventFeed, wanted: EventFilter, seconds: float) -> None:
         super().__init__(feed, endless=True, seconds=seconds)
@@ -61,13 +61,15 @@ class ChannelStreamResponse(EventStreamResponse):
 
 
 def gap_notice(wanted: EventFilter) -> bytes:
-    """What a reader is told whose place is no longer in the log; what is left follows."""
+    """Returns the error for a reader whose cursor is older than the oldest stored event. The stream continues with the stored
+    events.
+    """
     message = f"Events after {wanted.since} are no longer stored; the stream goes on with those that are"
     return to_json({"type": "error", "id": None, "error": GAP, "message": message})
 
 
 class ChannelEventRoutes:
-    """The handlers."""
+    """Request handlers of the v2 event stream's routes."""
 
     def __init__(self, services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self.services = services

@@ -1,4 +1,4 @@
-"""The v2 event stream by web socket: commands come in, answers and events go out, one a frame."""
+"""The v2 event stream by web socket: the client sends commands, the server sends responses and events, one for each frame."""
 
 import asyncio
 import contextlib
@@ -44,28 +44,30 @@ _PATH = re.compile(r"/threads/([^/]+)/stream/events")
 ENDED = "thread stream ended"
 
 REFUSED = 4000
-"""Plus the status that the event stream by HTTP would have: the code that closes a socket which is not served. It is accepted
-first, for a page cannot read the status of a handshake that is refused, and its client would try again."""
+"""Base of the code that closes a web socket which is not served; the HTTP status of the same error is added. The socket is
+accepted first, because a page cannot read the status of a refused handshake, and its client would try again.
+"""
 
 REASON_BYTES = 123
-"""What the reason of a close may have."""
+"""Maximum length of a close reason in bytes."""
 
 TOGETHER_SECONDS = 0.02
-"""Subscriptions that come so soon after each other are told together, in the order of events, and nothing before that. A client
-opens several at once; were one told of a run's end before another has its beginning, it would take the run as over and listen no
-more."""
+"""Subscriptions that arrive within this time of each other are replayed together, in the order of events, and no event is sent
+before. A client opens several subscriptions at once. If one of them got a run's end before another got the run's beginning, the
+client would take the run as over and stop reading.
+"""
 
 STEPS = 4
 
 MANY = 50
-"""Subscriptions beyond which others have their turn after each event."""
+"""Number of subscriptions beyond which the event loop may run other tasks after each event."""
 
 
 class ChannelSockets:
     """All web sockets of threads, as an ASGI app.
 
     Args:
-        max_frame: bytes that a frame may have.
+        max_frame: maximum size of a frame in bytes.
     """
 
     def __init__(self, services: Services, http: HttpSettings, max_frame: int) -> None:
@@ -74,11 +76,11 @@ class ChannelSockets:
         self._wanted = header_filter(http.configurable_headers)
 
     def knows(self, scope: Scope) -> bool:
-        """Whether a web socket's path is a thread's."""
+        """Returns whether a web socket's path is that of a thread."""
         return _PATH.fullmatch(route_path(scope)) is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one web socket until the client leaves it."""
+        """Serves one web socket until the client disconnects."""
         await receive()
         request_context: RequestContext = scope["threadloom"]
         caller = msgspec.structs.replace(request_context.caller, headers=_chosen(scope, self._wanted))
@@ -112,7 +114,7 @@ class ChannelSockets:
 
 
 class _Missed(msgspec.Struct):
-    """What a new subscription missed: stored events that it wants, up to a number."""
+    """Stored events that a new subscription missed, up to a sequence number."""
 
     wanted: EventFilter
     upto: int
@@ -122,7 +124,7 @@ class _Missed(msgspec.Struct):
 
 
 class _Session:
-    """One web socket: its subscriptions, and how far it was told."""
+    """One web socket: its subscriptions, and the position up to which events were sent."""
 
     def __init__(
         self,
@@ -145,7 +147,7 @@ class _Session:
         self._fresh: list[_Missed] = []
         self._settled = asyncio.Event()
         self._settled.set()
-        # Whoever holds it sends; what is replayed goes out before what comes after it.
+        # The lock for sending. It makes sure that replayed events are sent before later events.
         self._turn = asyncio.Lock()
 
     async def serve(self, receive: Receive) -> None:
@@ -155,7 +157,7 @@ class _Session:
         reading = asyncio.create_task(self._read(receive))
         try:
             await asyncio.wait((pump, reading), return_when=asyncio.FIRST_COMPLETED)
-            # Sending to a client that has just left fails before we are told that it left.
+            # Sending to a client that has just disconnected fails before the disconnect message arrives.
             if pump.done() and pump.exception() is None:
                 gone = Refused("permission_denied", "The thread cannot be read any more")
                 await self._put(to_json(failure(None, gone)))
@@ -174,7 +176,7 @@ class _Session:
                     await task
 
     async def _pump(self) -> None:
-        """Sends what happens to whoever subscribed to it, once even if several subscriptions want it."""
+        """Sends new events that a subscription wants. An event that several subscriptions want is sent once."""
         feed = self._services.events.follow(self._thread_id, self._position, rule=self._rule)
         try:
             async for batch in feed:
@@ -209,7 +211,7 @@ class _Session:
             coming.cancel()
 
     async def _replay_missed(self) -> None:
-        """Sends what new subscriptions missed, each event once; then what happens may be told on."""
+        """Sends what new subscriptions missed, each event once. After that, new events may be sent."""
         async with self._turn:
             fresh, self._fresh = self._fresh, []
             if fresh:
@@ -217,7 +219,7 @@ class _Session:
         self._settled.set()
 
     async def _replay(self, fresh: "Sequence[_Missed]") -> None:
-        """Sends what several subscriptions missed, in one order."""
+        """Sends what several subscriptions missed, in the order of events."""
         everything = EventFilter(
             methods=frozenset().union(*(missed.wanted.methods for missed in fresh)),
             since=min(missed.wanted.since for missed in fresh),
@@ -279,7 +281,9 @@ class _Session:
         await self._begin(command, wanted, lambda count: {"replayed_events": count})
 
     async def _reconnect(self, command: Command) -> None:
-        """A subscription on a new socket in place of one on a lost one; `since` tells how far that had come."""
+        """Replaces a subscription of a lost web socket by one on this web socket. `since` is the last sequence number that the
+        client received.
+        """
         wanted = self._filter(command)
         await self._begin(command, wanted, lambda count: {"restored": True, "missed_events": count})
 
@@ -302,7 +306,9 @@ class _Session:
         return wanted
 
     async def _begin(self, command: Command, wanted: EventFilter, result: Callable[[int], dict[str, Any]]) -> None:
-        """Answers, lets what the subscription missed be sent, and lets it take part in what comes."""
+        """Sends the response, registers the events that the subscription missed for replay, and adds the subscription for new
+        events.
+        """
         try:
             feed = await self._services.events.open(self._caller.again(), self._thread_id, wanted, counts=False)
         except ApiError as error:
@@ -347,9 +353,9 @@ def _chosen(scope: Scope, wanted: Callable[[str], bool] | None) -> dict[str, str
 
 
 async def _comes_soon(coming: "asyncio.Future[Any]") -> bool:
-    """Whether the next frame comes within `TOGETHER_SECONDS`.
+    """Returns whether the next frame arrives within `TOGETHER_SECONDS`.
 
-    Waits in steps: on a machine that has much to do the whole time may pass before what has arrived is looked at.
+    It waits in steps: on a busy machine the whole time may pass before the event loop looks at what has arrived.
     """
     for _ in range(STEPS):
         await asyncio.wait({coming}, timeout=TOGETHER_SECONDS / STEPS)

@@ -1,4 +1,4 @@
-"""Routes of crons: runs made again and again."""
+"""Routes of crons: schedules that start runs."""
 
 from typing import Any
 
@@ -15,7 +15,9 @@ from threadloom.services.responses import CronResponse
 
 
 class CronRoutes:
-    """The handlers. What a cron does not know of its body it keeps, so services get the body beside the struct."""
+    """Request handlers of the cron routes. A cron keeps unknown fields of the body, so services get the body in addition to the
+    struct.
+    """
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -50,7 +52,7 @@ class CronRoutes:
         return json_response(await self.services.crons.count(request.caller, fields))
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def crons(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             return Operation(

@@ -1,7 +1,8 @@
-"""A user's own HTTP app (`http.app`, Starlette or FastAPI) around our routes.
+"""The user's custom app (`http.app`, Starlette or FastAPI), combined with the server's routes.
 
-The own app stays whole: its middleware wraps our routes too, its exception handlers shape our errors, its lifespan runs inside
-ours. Our routes join its router: those that cannot be taken over before its own, all others after them.
+The custom app is kept whole: its middleware wraps the server's routes too, its exception handlers shape the server's errors, and
+its lifespan runs within the server's lifespan. The server's routes are added to its router: those that a custom app cannot
+override before its own routes, all others after them.
 """
 
 import functools
@@ -25,29 +26,29 @@ from threadloom.api.system import ALWAYS_OURS
 
 
 class CustomAppContext(Protocol):
-    """What `langgraph.config.get_store()` finds in own routes (see `graphs.current_store`)."""
+    """Sets what `langgraph.config.get_store()` returns in custom routes (see `graphs.current_store`)."""
 
     def enter(self) -> Token[Any]:
         """Makes the store current; returns the token that `exit` takes."""
         ...
 
     def suspend(self) -> None:
-        """Makes no store current, for what is called from here on."""
+        """Makes no store current, for code that is called from here on."""
         ...
 
     def exit(self, token: Token[Any]) -> None:
-        """Restores what was current before `enter`."""
+        """Restores the store that was current before `enter`."""
         ...
 
 
 class CustomApp:
-    """An own app with our routes in it, as an ASGI app.
+    """The custom app with the server's routes in it, as an ASGI app.
 
     Args:
         app: the user's app. It is changed: routes and missing exception handlers are added.
-        dispatcher: our routes, raising their errors.
-        context: makes the server's store current in own routes.
-        gate: who gets to our routes; None: everybody. Those who have passed it already pass.
+        dispatcher: the server's routes, which raise their errors.
+        context: makes the server's store current in custom routes.
+        gate: authenticates requests to the server's routes; None: no authentication here. Authenticated requests pass.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class CustomApp:
         self.context = context
         self.description = _describe(app)
         own = app.router.routes
-        own[:] = [route for route in own if not isinstance(route, _Ours)]  # an app may be joined again after a reload
+        own[:] = [route for route in own if not isinstance(route, _Ours)]  # of an earlier load of the app
         self.routes = list(own)
         app.router.routes.insert(0, _Ours(dispatcher, context, [], first=True))
         app.router.routes.append(_Ours(dispatcher, context, self.routes, first=False, gate=gate))
@@ -71,7 +72,7 @@ class CustomApp:
             app.add_exception_handler(Exception, on_exception)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one HTTP request, or serves one web socket."""
+        """Serves one HTTP request or one web socket."""
         if self.context is None:
             await self.app(scope, receive, send)
             return
@@ -82,11 +83,11 @@ class CustomApp:
             self.context.exit(token)
 
     def takes(self, scope: Scope) -> bool:
-        """Whether a request or a web socket goes to one of the own app's routes."""
+        """Returns whether one of the custom app's routes serves a request or a web socket."""
         return self._match(scope) is not None
 
     def params(self, scope: Scope) -> dict[str, str]:
-        """The parameters in the path of what goes to an own route."""
+        """Returns the path parameters of a request to a custom route."""
         found = self._match(scope) or {}
         return {name: str(value) for name, value in found.get("path_params", {}).items()}
 
@@ -101,12 +102,12 @@ class CustomApp:
 
 
 class _Ours(BaseRoute):
-    """All our routes as one route of the own app's router.
+    """All routes of the server as one route of the custom app's router.
 
     Args:
-        own: the user's routes, asked for redirects of trailing slashes.
-        first: whether it stands before the user's routes and takes only what is always ours.
-        gate: who gets in.
+        own: the custom routes; checked for redirects of trailing slashes.
+        first: whether it stands before the custom routes and takes only the paths that they cannot override.
+        gate: authenticates requests.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class _Ours(BaseRoute):
         self.path = ""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Takes every HTTP request that reaches it, or only the paths that are always ours."""
+        """Matches every HTTP request that reaches it, or (if `first`) only the paths that custom routes cannot override."""
         if scope["type"] != "http":
             return Match.NONE, {}
         if self.first:
@@ -136,11 +137,11 @@ class _Ours(BaseRoute):
         return Match.FULL, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers those who get in."""
+        """Authenticates and serves a request."""
         await self._answer(scope, receive, send)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers by our routes, or redirects to an own route that has (or lacks) a trailing slash."""
+        """Serves a request by the server's routes, or redirects to a custom route that has (or lacks) a trailing slash."""
         if self.context is not None:
             self.context.suspend()
         path = route_path(scope)
@@ -156,8 +157,9 @@ class _Ours(BaseRoute):
 
 
 def custom_cors(app: Starlette) -> Callable[[ASGIApp], ASGIApp] | None:
-    """What the own app's CORSMiddleware does, to be done in place of ours: around everything, also what a gate before the app
-    answers. None when it has none."""
+    """Returns a wrapper that applies the custom app's CORSMiddleware, or None if it has none. The wrapper replaces the server's
+    own CORS layer around the whole app, so that it also applies to responses of authentication before the app.
+    """
     for middleware in app.user_middleware:
         if isinstance(middleware.cls, type) and issubclass(middleware.cls, CORSMiddleware):
             return functools.partial(_wrapped, middleware)
@@ -169,7 +171,7 @@ def _wrapped(middleware: Middleware, app: ASGIApp) -> ASGIApp:
 
 
 def _describe(app: Starlette) -> dict[str, Any]:
-    """The own app's interface: FastAPI's own description, or what Starlette's routes tell."""
+    """Returns the OpenAPI description of the custom app: FastAPI's own, or one made from Starlette's routes."""
     openapi = getattr(app, "openapi", None)
     described: dict[str, Any] = openapi() if callable(openapi) else of_starlette(app.router.routes)
     return described

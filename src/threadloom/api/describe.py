@@ -1,4 +1,4 @@
-"""The interface description for people: the page at `/docs` and the file `docs/api.md`."""
+"""Readable forms of the OpenAPI description: the page at `/docs` and the file `docs/api.md`."""
 
 from collections.abc import Iterator
 from html import escape
@@ -16,7 +16,7 @@ table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; te
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Method, path and description of every operation, in the document's order."""
+    """Yields method, path and description of every operation, in the document's order."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if isinstance(operation, dict) and "responses" in operation:
@@ -24,7 +24,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def page(document: dict[str, Any]) -> str:
-    """The description as one HTML page that loads nothing from anywhere."""
+    """Returns the description as one HTML page that loads no other resource."""
     tags: dict[str, list[str]] = {}
     for method, path, operation in operations(document):
         tag = (operation.get("tags") or ["Own routes"])[0]
@@ -51,7 +51,7 @@ def page(document: dict[str, Any]) -> str:
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """The description as Markdown, for `docs/api.md`."""
+    """Returns the description as Markdown, for `docs/api.md`."""
     lines = [
         "# The HTTP interface",
         "",
@@ -74,7 +74,7 @@ def markdown(document: dict[str, Any]) -> str:
 
 
 def _fields(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Name, type and meaning of each parameter and of each field of the body."""
+    """Yields name, type and meaning of each parameter and of each field of the body."""
     for param in operation.get("parameters", []):
         needed = ", required" if param.get("required") else ""
         yield param["name"], f"{param['in']}, {kind(param.get('schema', {}))}{needed}", param.get("description", "")
@@ -90,7 +90,7 @@ def _fields(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[tup
 
 
 def kind(schema: dict[str, Any]) -> str:
-    """A JSON Schema in a few words."""
+    """Returns a JSON Schema in a few words."""
     if "$ref" in schema:
         return str(schema["$ref"].rsplit("/", 1)[1])
     if "anyOf" in schema:

@@ -1,4 +1,4 @@
-"""From a request to one of our routes: find it, call its handler, turn errors into answers."""
+"""Dispatches a request to one of the server's routes: finds the route, calls its handler, converts errors to responses."""
 
 import fnmatch
 import re
@@ -18,11 +18,11 @@ from threadloom.services.requests import BadLabel
 from threadloom.usercode import contained
 
 LOGGED = frozenset({"thread_id", "run_id"})
-"""Parameters of a path that the log and traces tell of their request."""
+"""Path parameters that are added to the logs and traces of a request."""
 
 
 def route_path(scope: Scope) -> str:
-    """The path below the mount prefix; never empty."""
+    """Returns the path below the mount prefix; never empty."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
@@ -31,13 +31,13 @@ def route_path(scope: Scope) -> str:
 
 
 class Dispatcher:
-    """Our routes as an ASGI app.
+    """The server's routes as an ASGI app.
 
     Args:
         operations: the routes.
         headers: which request headers go into `Caller.headers`.
-        max_body: bytes that a body may have.
-        inside_own_app: whether errors are raised as HTTP exceptions, for an own app's handlers to shape, instead of answered.
+        max_body: maximum size of a body in bytes.
+        inside_own_app: whether errors are raised as HTTP exceptions, for the custom app's handlers, and not sent as responses.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Dispatcher:
         self._raises = inside_own_app
 
     def knows(self, path: str) -> bool:
-        """Whether a path is one of ours, with whatever method."""
+        """Returns whether a path is one of the server's, for any method."""
         found = self._matcher.match("", path)
         return bool(found)
 
     def find(self, scope: Scope) -> tuple[Operation, dict[str, str]] | None:
-        """The route that a request (or, by POST, a web socket) is going to, with the parameters of its path."""
+        """Returns the route for a request (or, as POST, a web socket) with its path parameters, or None if there is none."""
         found = self._matcher.match(scope.get("method", "POST"), route_path(scope))
         return None if isinstance(found, set) else found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one HTTP request."""
+        """Serves one HTTP request."""
         try:
             answer = await self._answer(scope, receive)
         except EXPECTED as error:
@@ -97,14 +97,15 @@ class Dispatcher:
             )
         request = Request(scope, receive, params, self._max_body)
         try:
-            with contained():  # handlers, factories and reducers of the user's run in it
+            with contained():  # the user's handlers, factories and reducers run in it
                 return await operation.handler(request)
         finally:
             if request.large:
                 let_go(request.large)
 
     def _unmatched(self, scope: Scope, path: str, methods: set[str]) -> ASGIApp:
-        # Beside an own app, what is not a system route's method might as well be the app's: nobody has it.
+        # Inside a custom app, a wrong method on a system route's path might be meant for the custom app, which has no such route:
+        # 404.
         if methods and not (self._raises and path in self._system):
             allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
             if self._raises:
@@ -129,7 +130,7 @@ class Dispatcher:
 
 
 def header_filter(rules: HeaderRules) -> Callable[[str], bool] | None:
-    """Tells of a lower-case header name whether the rules mean it; None when they mean none."""
+    """Returns a test of lower-case header names by the rules, or None if the rules select no header."""
     if not rules.includes:
         return None
     included, excluded = (
@@ -137,7 +138,7 @@ def header_filter(rules: HeaderRules) -> Callable[[str], bool] | None:
         for names in (rules.includes, rules.excludes)
     )
 
-    # A pattern is too easily written to let credentials into what runs keep.
+    # Runs store these headers. A pattern could include credentials by mistake, so only their full names select them.
     unnamed = CREDENTIALS - {name.lower() for name in rules.includes}
 
     def wanted(name: str) -> bool:

@@ -17,14 +17,14 @@ from threadloom.services import Services
 
 
 def all_operations() -> list[Operation]:
-    """Every route of a server with default settings. Their handlers cannot be called: there are no services."""
+    """Returns every route of a server with default settings. Their handlers cannot be called: there are no services."""
     settings = Settings(root=Path(), graphs={}, data=Path())
     system = SystemRoutes(settings, ProcessInfo(), Metrics(), dict)
     return [*system.operations(), *api_operations(cast(Services, None)), *UiRoutes({}, "").operations()]
 
 
 def document() -> dict[str, Any]:
-    """The interface description of a server with default settings."""
+    """Returns the OpenAPI description of a server with default settings."""
     return openapi.document(all_operations())
 
 

@@ -1,5 +1,6 @@
-"""What the user's encryption handlers are told of a request: the header `X-Encryption-Context`, or what their context handler
-makes of that and of the user (docs/contract/auth.md#encryption-handlers)."""
+"""The encryption context of a request: the header `X-Encryption-Context`, or the result of the user's context handler for that
+header and the user (docs/contract/auth.md#encryption-handlers).
+"""
 
 import base64
 import binascii
@@ -19,29 +20,29 @@ HEADER = b"x-encryption-context"
 
 
 class ContextMaker(Protocol):
-    """Says what handlers are told (`encryption.handlers.Handlers`)."""
+    """Makes encryption contexts (`encryption.handlers.Handlers`)."""
 
     async def context(self, user: Any, with_context: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what encryption handlers get as `ctx.metadata`.
+        """Returns the encryption context (`ctx.metadata`).
 
         Args:
             user: the user of the request.
-            told: the object of the header `X-Encryption-Context`, or an empty one.
+            with_context: the object of the header `X-Encryption-Context`, or an empty one.
         """
         ...
 
 
 class EncryptionContextMiddleware:
-    """Lets handlers be told of the requests that go to an app. Calls from inside a run are the run's, unless they say more."""
+    """Sets the encryption context of requests. A call from inside a run keeps the run's context unless it has the header."""
 
     def __init__(self, maker: ContextMaker) -> None:
         self._maker = maker
 
     def around(self, app: ASGIApp, only: Callable[[Scope], bool] = lambda scope: True) -> ASGIApp:
-        """The same app; to be asked once it is known who makes a request.
+        """Returns the app with the encryption context set. It has to run after authentication.
 
         Args:
-            only: tells of what this is for; all else goes through as it is.
+            only: selects requests; the others pass unchanged.
         """
 
         async def with_context(scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,10 +73,10 @@ class EncryptionContextMiddleware:
 
 
 def parsed(header: bytes) -> dict[str, Any]:
-    """The content of the header: base64 of a JSON object.
+    """Returns the content of the header: base64 of a JSON object.
 
     Raises:
-        Invalid: it is something else.
+        Invalid: the header has another form.
     """
     try:
         value = from_json(base64.b64decode(header, validate=True))

@@ -1,4 +1,4 @@
-"""Exceptions -> answers. Every error of ours is `{"detail": "<text>"}`."""
+"""Converts exceptions to responses. Every error of the server is `{"detail": "<text>"}`."""
 
 import logging
 from urllib.parse import quote
@@ -16,21 +16,21 @@ from threadloom.services.requests import BadLabel
 log = logging.getLogger(__name__)
 
 OURS = ("content-length", "content-type", "transfer-encoding", "connection")
-"""Headers that say what we say, not the user's handlers."""
+"""Headers that only the server sets, not the user's handlers."""
 
 EXPECTED = (ApiError, StorageError)
-"""Exceptions that are answers; whatever else escapes from a handler is a bug."""
+"""Exceptions that become responses. Any other exception of a handler is a bug."""
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status of an expected error: its own, or that of a refusing storage (507: full, 503: the rest)."""
+    """Returns the HTTP status of an expected error: its own, or that of a storage error (507: full, 503: all others)."""
     if isinstance(error, ApiError):
         return error.status
     return 507 if "full" in str(error) else 503
 
 
 def response_to(error: Exception) -> Response:
-    """The answer to an expected error."""
+    """Returns the response for an expected error."""
     if isinstance(error, BadLabel):
         return Response(error.detail.encode(), 422, None, b"text/plain; charset=utf-8")
     detail = error.detail if isinstance(error, ApiError) else f"Storage refused: {error}"
@@ -44,7 +44,9 @@ def response_to(error: Exception) -> Response:
 
 
 def _headers(error: Exception) -> dict[str, str]:
-    """Headers of the answer. Of a handler's refusal those that it gave, but what the body decides, and what is no header."""
+    """Returns the headers of the response. For a handler's refusal: the headers that it set, without those that the body
+    determines and without invalid ones.
+    """
     if isinstance(error, Denied):
         return {
             name.lower(): value
@@ -55,7 +57,7 @@ def _headers(error: Exception) -> dict[str, str]:
 
 
 def as_http(error: Exception) -> HTTPException:
-    """The same as an exception that an own app's handlers understand."""
+    """Returns the same error as an exception that a custom app's exception handlers understand."""
     if isinstance(error, Denied):
         return HTTPException(error.status, error.content, _headers(error))
     detail = error.detail if isinstance(error, ApiError) else f"Storage refused: {error}"
@@ -63,19 +65,19 @@ def as_http(error: Exception) -> HTTPException:
 
 
 def response_to_bug(request_id: str) -> Response:
-    """The answer when something broke that should not. Tells the request's id and nothing of the inside."""
+    """Returns the response for an unexpected exception. It shows the request's id and no internals."""
     return Response(error_body(f"Internal server error. The log tells more under request id {request_id}."), 500)
 
 
 def log_bug(scope: Scope, error: BaseException) -> None:
-    """Writes an unexpected failure, with its traceback, to the log."""
+    """Logs an unexpected exception with its traceback."""
     request_context: RequestContext = scope["threadloom"]
     where = f"{scope.get('method', scope['type'])} {quote(scope.get('path', ''))}"
     log.error("%s failed (request id %s)", where, request_context.request_id, exc_info=error)
 
 
 async def on_http_exception(request: Request, error: Exception) -> StarletteResponse:
-    """For own apps that have no handler of their own for HTTP errors."""
+    """Exception handler for HTTP errors, for custom apps without one."""
     assert isinstance(error, HTTPException)
     if error.status_code in (204, 304):
         return StarletteResponse(status_code=error.status_code, headers=error.headers)
@@ -85,6 +87,6 @@ async def on_http_exception(request: Request, error: Exception) -> StarletteResp
 
 
 async def on_exception(request: Request, error: Exception) -> StarletteResponse:
-    """For own apps that have no handler of their own for the unexpected."""
+    """Exception handler for unexpected exceptions, for custom apps without one."""
     response = response_to_bug(request.scope["threadloom"].request_id)
     return StarletteResponse(response.body, response.status, media_type="application/json")

@@ -1,4 +1,4 @@
-"""What a handler gets (`Request`) and what it gives (`Response`): thin, because every request passes here."""
+"""The argument (`Request`) and the result (`Response`) of request handlers. Both are thin, because every request uses them."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
@@ -22,7 +22,7 @@ _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 
 class ClientDisconnected(Exception):
-    """The client closed the connection before its request was complete: nobody is left to answer."""
+    """The client closed the connection before its request was complete, so no response can be sent."""
 
 
 class Span(Protocol):
@@ -30,27 +30,27 @@ class Span(Protocol):
 
     trace_id: str
     traceparent: str
-    """What continues it, as W3C's header of that name has it."""
+    """The value of W3C's header `traceparent` that continues the span's trace."""
 
     def end(self, status: int, seconds: float) -> None:
-        """The request was answered; status 0: its client left first."""
+        """Ends the span of a request. Status 0: the client disconnected first."""
         ...
 
     def leave(self) -> None:
-        """It is no longer the current span of this task. Called in the task that it was begun in."""
+        """Makes the span no longer the current one of this task. Must be called in the task in which it was begun."""
         ...
 
 
 class RequestContext:
-    """What is known of a request beside ASGI's scope, under `scope["threadloom"]`, shared by all layers.
+    """What is known of a request in addition to ASGI's scope. All layers share it, under `scope["threadloom"]`.
 
     Attributes:
-        request_id: the caller's `x-request-id`, or one of our own.
-        template: path of the route that took the request (`/threads/{thread_id}`), "" if none did.
+        request_id: the caller's `x-request-id`, or a generated one.
+        template: path of the route that serves the request (`/threads/{thread_id}`), "" if there is none.
         trusted: whether it came from inside the process (`get_client()` without a URL).
         ids: the thread's and the run's id in the path.
-        caller: who asks, once that is known (`gate`).
-        span: the request's span, while traces are made.
+        caller: the caller, once it is known (`auth_middleware`).
+        span: the request's span, if tracing is on.
     """
 
     __slots__ = ("caller", "ids", "request_id", "span", "template", "trusted")
@@ -65,7 +65,7 @@ class RequestContext:
 
 
 class Response:
-    """A complete answer. `headers` come on top of the content type, which is JSON's unless told."""
+    """A complete response. `headers` are added to the content type, which is that of JSON by default."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -90,7 +90,7 @@ class Response:
 
 
 async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuses to open a web socket with an answer, or (where the server cannot) without one."""
+    """Refuses a web socket handshake with a response, or (where the server cannot send one) without."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008})
         return
@@ -102,32 +102,32 @@ async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -
 
 
 def json_response(value: Any, status: int = 200, headers: RawHeaders | None = None) -> Response:
-    """A JSON answer; `value` may hold whatever `codec.to_json` knows."""
+    """Returns a JSON response; `value` may hold whatever `codec.to_json` supports."""
     if isinstance(value, ResponseBody):
-        value = value.fields()  # here, and not in the middle of encoding, where it costs twice as much
+        value = value.fields()  # converted here, because a conversion during encoding costs twice as much
     elif isinstance(value, list):
         value = [one.fields() if isinstance(one, ResponseBody) else one for one in value]
     return Response(to_json(value), status, headers)
 
 
 async def answer_aside(value: Any, status: int = 200) -> Response:
-    """As `json_response`, for a value that may be large and that nobody changes meanwhile."""
+    """As `json_response`, for a value that may be large and that does not change meanwhile."""
     return Response(await aside(write_json, value, to_json) if is_heavy(value) else to_json(value), status)
 
 
 def empty_response(status: int = 204) -> Response:
-    """An empty answer."""
+    """Returns an empty response."""
     return Response(b"", status, None, None)
 
 
 class Request:
-    """One request on one of our routes.
+    """A request to one of the server's routes.
 
     Attributes:
         scope, receive: ASGI's.
-        params: the path's parameters, as they were written.
-        caller: who asks.
-        large: the body as plain JSON values, if it is a large one.
+        params: the path's parameters, as the path spells them.
+        caller: the caller.
+        large: the body as plain JSON values, if it is large.
     """
 
     __slots__ = ("_max_body", "_query", "caller", "large", "params", "receive", "scope")
@@ -145,7 +145,7 @@ class Request:
     # --- the path and its parameters ---
 
     def id(self, kind: str) -> str:
-        """The id of a `thread`, `run`, `assistant`, `cron` or `delivery` in the path, in canonical spelling.
+        """Returns the id of a `thread`, `run`, `assistant`, `cron` or `delivery` in the path, in canonical spelling.
 
         Raises:
             Invalid: it is no UUID.
@@ -155,7 +155,7 @@ class Request:
     # --- headers ---
 
     def header(self, name: bytes) -> str | None:
-        """The first header of that (lower-case) name."""
+        """Returns the first header of that (lower-case) name."""
         for key, value in self.scope["headers"]:
             if key == name:
                 return str(value.decode("latin-1"))
@@ -164,7 +164,7 @@ class Request:
     # --- the query ---
 
     def all(self, name: str) -> list[str]:
-        """Every value of a query parameter."""
+        """Returns every value of a query parameter."""
         query = self._query
         if query is None:
             raw: bytes = self.scope["query_string"]
@@ -174,15 +174,15 @@ class Request:
         return [value for key, value in query if key == name]
 
     def text(self, name: str) -> str | None:
-        """The last value of a query parameter."""
+        """Returns the last value of a query parameter."""
         values = self.all(name)
         return values[-1] if values else None
 
     def integer(self, name: str, default: int, *, least: int | None = 0) -> int:
-        """A query parameter that is a whole number.
+        """Returns a query parameter that is an integer.
 
         Raises:
-            Invalid: it is none, or below `least`, or beyond 64 bits.
+            Invalid: it is no integer, or below `least`, or beyond 64 bits.
         """
         text = self.text(name)
         if text is None:
@@ -196,7 +196,7 @@ class Request:
         return number
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A query parameter that is true or false (`true`, `1`, `yes`; any case).
+        """Returns a query parameter that is true or false (`true`, `1`, `yes`; any case).
 
         Raises:
             Invalid: it is neither.
@@ -210,15 +210,16 @@ class Request:
         return value
 
     def says_true(self, name: str) -> bool:
-        """Whether a query parameter is `true`, in any case. Anything else counts as false, as it does on LangGraph Server for the
-        parameters that take this instead of `flag`."""
+        """Returns whether a query parameter is `true`, in any case. Any other text is false, as on LangGraph Server for the
+        parameters that use this and not `flag`.
+        """
         return (self.text(name) or "").lower() == "true"
 
     def choice(self, name: str, words: Iterable[str]) -> str | None:
-        """A query parameter that is one of `words`, or None.
+        """Returns a query parameter that is one of `words`, or None.
 
         Raises:
-            Invalid: it is another.
+            Invalid: it is another text.
         """
         text = self.text(name)
         if text is not None and text not in words:
@@ -228,11 +229,11 @@ class Request:
     # --- the body ---
 
     async def body(self) -> bytes:
-        """The whole body.
+        """Returns the whole body.
 
         Raises:
             TooLarge: it has more bytes than the settings allow.
-            HungUp: the client left in the middle of it.
+            ClientDisconnected: the client disconnected before the body was complete.
         """
         announced = self.header(b"content-length")
         if announced is not None and announced.isdigit() and int(announced) > self._max_body:
@@ -258,16 +259,16 @@ class Request:
             message = await self.receive()
 
     async def read(self, type_: type[T]) -> T:
-        """The body as a request struct. Raises as `parse.parse` and `body`."""
+        """Returns the body as a request struct. Raises as `parse.parse` and `body`."""
         return await self._parsed(await self.body(), type_)
 
     async def read_optional(self, type_: type[T]) -> T | None:
-        """As `read`, but no body and `null` give None."""
+        """As `read`; returns None for an empty body or `null`."""
         body = await self.body()
         return None if body in (b"", b"null") else await self._parsed(body, type_)
 
     async def json(self) -> Any:
-        """The body as plain JSON values. Raises as `parse.load` and `body`."""
+        """Returns the body as plain JSON values. Raises as `parse.load` and `body`."""
         return await loaded(await self.body())
 
     async def _parsed(self, body: bytes, type_: type[T]) -> T:
@@ -278,10 +279,10 @@ class Request:
 
 
 async def loaded(body: bytes) -> Any:
-    """A body as plain JSON values. Raises as `parse.load`."""
+    """Returns a body as plain JSON values. Raises as `parse.load`."""
     return parse.load(body) if len(body) < LARGE else await aside(parse.load, body)
 
 
 def error_body(detail: Any) -> bytes:
-    """The one shape of errors."""
+    """Returns the body of an error response."""
     return orjson.dumps({"detail": detail})

@@ -1,15 +1,15 @@
-"""Who stands before whom. A request passes, from the outside to the routes:
+"""The order of the layers. A request passes, from the outside to the routes:
 
-    1  `HttpEntry`            request id, log, trace, allowed hosts, foreign origins, figures, last resort for errors
-    2  the choice of a face   mount prefix; routes at the root; web sockets; the app (`HttpEntry._below`)
-    3  CORS                   requests with an origin (`AllowedOrigins.around`; the own app may bring its own)
-    4  who asks               `AuthMiddleware`: who makes the request. It sets the encryption context; without auth
-                              `EncryptionContextMiddleware` does
-    5  the own app            its middleware, its routes
-    6  who asks               in place of 4 where `http.middleware_order` is not `auth_first`
-    7  our routes             `Dispatcher`
+    1  `HttpEntry`            request id, log, trace, allowed hosts, allowed origins, metrics, handling of all other errors
+    2  choice of the app      mount prefix; routes at the root; web sockets; the app (`HttpEntry._below`)
+    3  CORS                   requests with an origin (`AllowedOrigins.around`; a custom app may have its own)
+    4  authentication         `AuthMiddleware`: sets the caller and the encryption context; without auth
+                              `EncryptionContextMiddleware` sets the latter
+    5  custom app             its middleware, its routes
+    6  authentication         in place of 4 if `http.middleware_order` is not `auth_first`
+    7  the server's routes    `Dispatcher`
 
-4 to 7 are put together here; `outside` and `before_own_app` are the whole decision.
+Layers 4 to 7 are assembled here; `outside` and `before_own_app` make all decisions about their order.
 """
 
 import functools
@@ -23,18 +23,18 @@ from threadloom.api.encryption_context import EncryptionContextMiddleware
 from threadloom.config.settings import HttpSettings
 
 Layer = Callable[[ASGIApp], ASGIApp]
-"""Gives the app that stands before another one."""
+"""Wraps an app in a layer."""
 
 
 def layered(app: ASGIApp, layers: Sequence[Layer]) -> ASGIApp:
-    """An app behind some layers, the outermost first."""
+    """Wraps an app in layers, the outermost first."""
     for layer in reversed(layers):
         app = layer(app)
     return app
 
 
 def outside(gate: AuthMiddleware | None, encryption_context: EncryptionContextMiddleware | None) -> list[Layer]:
-    """Layer 4 before what is ours alone: routes without an own app, web sockets."""
+    """Returns layer 4 for an app without custom routes: the server's routes alone, web sockets."""
     if gate is not None:
         return [gate.around]
     return [] if encryption_context is None else [encryption_context.around]
@@ -46,8 +46,9 @@ def before_own_app(
     encryption_context: EncryptionContextMiddleware | None,
     http: HttpSettings,
 ) -> list[Layer]:
-    """Layer 4 before an app with own routes. Its own routes are behind the gate only if that was asked for
-    (`http.enable_custom_route_auth`); ours always are, at layer 6 if not here."""
+    """Returns layer 4 for a custom app. Custom routes are authenticated only if `http.enable_custom_route_auth` is set. The
+    server's routes always are: here, or at layer 6.
+    """
     if gate is None:
         return outside(gate, encryption_context)
     if http.middleware_order == "auth_first":
@@ -64,11 +65,12 @@ def face(
     encryption_context: EncryptionContextMiddleware | None,
     http: HttpSettings,
 ) -> ASGIApp:
-    """What answers requests below the mount prefix: layers 4 to 7.
+    """Returns the app for requests below the mount prefix: layers 4 to 7.
 
     Args:
-        plain: our routes alone (layer 7); an own app has its own, inside it.
-        own: the app of `http.app`, if there is one. The gate is put between its middleware and its routes where layer 6 is due.
+        plain: the server's routes alone (layer 7); a custom app contains its own copy.
+        own: the custom app (`http.app`), if there is one. If layer 6 is needed, authentication is put between its middleware and
+            its routes.
     """
     if own is None:
         return layered(plain, outside(gate, encryption_context))

@@ -1,7 +1,7 @@
-"""`get_client()` without a URL: the SDK's calls to the server it runs in, without a network.
+"""`get_client()` without a URL: the SDK calls the server in whose process it runs, without a network.
 
-The SDK looks for the server's ASGI app and for an HTTP transport under two fixed module names. `install` puts modules of our
-own there, before user code is loaded; `connect` tells them the app once it is made.
+The SDK looks for the server's ASGI app and for an HTTP transport under two fixed module names. `install` registers modules under
+these names before user code is loaded. `connect` sets their app once it exists.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ _within: ContextVar[tuple[ASGIApp, str] | None] = ContextVar("threadloom_within"
 
 
 class Loopback:
-    """The server's app as seen from inside: calls are trusted and get the mount prefix."""
+    """The server's app for calls from inside the process: calls are trusted and get the mount prefix."""
 
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
         self.prefix = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a call on.
+        """Forwards a call to the server's app.
 
         Raises:
-            RuntimeError: the server has not been made yet.
+            RuntimeError: the server does not exist yet.
         """
         app, prefix = _within.get() or (self.app, self.prefix)
         if app is None:
@@ -45,18 +45,18 @@ class Loopback:
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Calls an ASGI app as if over HTTP, handing on the parts of the answer as they come.
+    """Calls an ASGI app as if over HTTP. Parts of the response are returned as they arrive.
 
     Args:
         app: the app; may be set later.
-        root_path: ignored, part of the SDK's call.
+        root_path: ignored; the SDK passes it.
     """
 
     def __init__(self, app: Any = None, root_path: str = "", **_: Any) -> None:
         self.app = app
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One call, in a task of its own, so that nothing of the caller's context leaks into the server."""
+        """Makes one call in a task of its own, so that the caller's context variables do not reach the server."""
         assert isinstance(request.stream, httpx.AsyncByteStream)
         body = b"".join([part async for part in request.stream])
         scope: Scope = {
@@ -79,7 +79,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class _Answer(httpx.AsyncByteStream):
-    """The answer to one call: a small queue between the app's task and the reader."""
+    """The response to one call: a small queue between the app's task and the reader."""
 
     def __init__(self, app: ASGIApp, scope: Scope, body: bytes) -> None:
         self._messages: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=8)
@@ -88,7 +88,7 @@ class _Answer(httpx.AsyncByteStream):
         self._task = asyncio.get_running_loop().create_task(self._run(app, scope))
 
     async def start(self) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """Status and headers, as soon as they are known."""
+        """Returns status and headers as soon as they are known."""
         try:
             message = await self._messages.get()
         except BaseException:
@@ -106,7 +106,7 @@ class _Answer(httpx.AsyncByteStream):
                 return
 
     async def aclose(self) -> None:
-        """Hangs up."""
+        """Disconnects."""
         self._left.set()
         while not self._messages.empty():
             self._messages.get_nowait()
@@ -137,7 +137,7 @@ LOOPBACK = Loopback()
 
 
 def install() -> None:
-    """Makes the SDK find the server it runs in. Call it before user code is imported; again does no harm."""
+    """Makes the SDK find the server in its process. Call it before user code is imported. It is idempotent."""
     if getattr(sys.modules.get("langgraph_api"), "__threadloom__", False):
         return
     package, server, transport = (
@@ -151,7 +151,7 @@ def install() -> None:
 
 
 def connect(app: ASGIApp, prefix: str) -> None:
-    """Says which app answers calls from inside, also those of clients that were made before it."""
+    """Sets the app for calls from inside the process, also for clients that were made before."""
     install()
     LOOPBACK.app = app
     LOOPBACK.prefix = prefix
@@ -160,7 +160,9 @@ def connect(app: ASGIApp, prefix: str) -> None:
 
 @contextlib.contextmanager
 def within(app: ASGIApp, prefix: str) -> Iterator[None]:
-    """In the block, and the tasks begun in it, this app answers calls from inside: one that does not serve yet, made ready."""
+    """Within the block, and in the tasks that start there, this app serves calls from inside the process. It is for an app that
+    is ready, but does not serve other requests yet.
+    """
     token = _within.set((app, prefix))
     try:
         yield

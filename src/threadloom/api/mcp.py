@@ -1,6 +1,6 @@
-"""The route of MCP: streamable HTTP without sessions, one JSON-RPC message a POST, one JSON body back.
+"""The route of MCP: streamable HTTP without sessions. Each POST has one JSON-RPC message, and its response has one JSON body.
 
-Why the messages are plain dicts here and not the types of the `mcp` package: docs/decisions/0001-mcp-and-a2a-types.md.
+Why the messages are plain dicts and not the types of the `mcp` package: docs/decisions/0001-mcp-and-a2a-types.md.
 """
 
 import logging
@@ -23,11 +23,11 @@ from threadloom.services.responses import RpcRefusalResponse
 log = logging.getLogger(__name__)
 
 VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
-"""Versions of the protocol that begin with `initialize`, oldest first; what is asked for here is the same in all."""
+"""Supported versions of the protocol, oldest first. All begin with `initialize`, and do not differ in what this server uses."""
 
 
 class McpRoutes:
-    """The handlers."""
+    """Request handlers of the MCP route."""
 
     def __init__(self, services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self.mcp = McpService(services)
@@ -53,7 +53,7 @@ class McpRoutes:
                 if id_ is None
                 else await self._answered(request, id_, method, message.get("params"))
             )
-        # What has an id and no method is the client's answer to a request; this server makes none.
+        # A message with an id and no method is the client's response to a request. This server makes no requests.
         return _refused("Invalid message format.") if method is not None or id_ is None else empty_response(202)
 
     async def _answered(self, request: Request, id_: Any, method: str, params: Any) -> ASGIApp:
@@ -90,7 +90,7 @@ class McpRoutes:
         return empty_response(404)
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description. `/mcp/` is the same as `/mcp`."""
+        """Returns the routes, for the router and the OpenAPI description. `/mcp/` is the same as `/mcp`."""
 
         def mcp(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             hidden = method != "POST" or path.endswith("/")

@@ -1,7 +1,7 @@
 """Counts requests and runs, and exposes the metrics of one process or of several to Prometheus.
 
-The text formats and the collectors for the process and the Python runtime are `prometheus_client`'s. Counting is our own: it
-costs a request a fraction of a microsecond.
+`prometheus_client` provides the text formats and the collectors for the process and the Python runtime. The counters are the
+server's own: they cost a request only a fraction of a microsecond.
 """
 
 import resource
@@ -21,19 +21,19 @@ from threadloom.engine.observe import NotifyEnd, RunEnd
 from threadloom.types import Run
 
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper bounds of the histogram of requests."""
+"""Upper bounds of the request histogram's buckets, in seconds."""
 
 RUN_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
-"""Upper bounds of the histogram of runs."""
+"""Upper bounds of the run histogram's buckets, in seconds."""
 
 COUNTED = {"count", "seconds"}
-"""What of a JSON entry is a number to be added up; the rest are labels."""
+"""Keys of a JSON entry whose numbers are added up; the other keys are labels."""
 
 Labels = tuple[tuple[str, str | int], ...]
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
-    """One value of a figure. `name` is the figure's name and the suffix of the sample (`_total`, `_bucket`, `_sum` …)."""
+    """One value of a metric. `name` is the metric's name and the suffix of the sample (`_total`, `_bucket`, `_sum` …)."""
 
     name: str
     value: float
@@ -41,7 +41,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Figure(msgspec.Struct, frozen=True, array_like=True):
-    """A Prometheus metric family, as processes send it to each other. The name of a counter is without `_total`."""
+    """A Prometheus metric family, in the form that processes send to each other. The name of a counter is without `_total`."""
 
     name: str
     text: str
@@ -50,7 +50,7 @@ class Figure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What one process exposes: its figures, the same counts as JSON, and its slots for runs (all, taken)."""
+    """What one process exposes: its metrics, the same counts as JSON, and its run slots (total, in use)."""
 
     figures: list[Figure]
     counts: dict[str, list[dict[str, Any]]]
@@ -58,10 +58,10 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class AllProcesses(Collector):
-    """The figures of several processes, and those of the queue that they share, for `prometheus_client`.
+    """The metrics of several processes, and those of their shared queue, as a collector for `prometheus_client`.
 
-    Each value has the label `process` with the name of its process. The one process that has no others is named "", and its
-    values have no such label.
+    Each value has the label `process` with the name of its process. A single process has the name "", and its values have no such
+    label.
     """
 
     def __init__(self, reports: Mapping[str, Report], queue: Iterable[Figure]) -> None:
@@ -69,7 +69,7 @@ class AllProcesses(Collector):
         self._queue = queue
 
     def collect(self) -> Iterable[Metric]:
-        """One metric family for each name."""
+        """Returns one metric family for each name."""
         found: dict[str, Metric] = {}
         for process, figures in [
             *((name, report.figures) for name, report in self._reports.items()),
@@ -84,9 +84,10 @@ class AllProcesses(Collector):
 
 
 def exposition(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    """Gives the encoder and its content type for an `Accept` header: OpenMetrics 1.0 for who names it, else Prometheus text.
+    """Returns the encoder and its content type for an `Accept` header: OpenMetrics 1.0 if the header names it, else Prometheus
+    text.
 
-    The library's own choice reads version numbers out of the header and raises on odd ones.
+    The library's own function parses version numbers in the header and raises on unusual ones.
     """
     accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
     if "application/openmetrics-text" in accepted:
@@ -95,7 +96,7 @@ def exposition(accept: str) -> tuple[Callable[[Collector], bytes], str]:
 
 
 def added_up(reports: Iterable[Report]) -> Report:
-    """The counts and slots of several processes added up. It has no figures."""
+    """Adds up the counts and slots of several processes. The result has no metrics."""
     counts: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
     most = active = 0
     for report in reports:
@@ -114,8 +115,8 @@ class Histogram:
     """Counts durations by labels.
 
     Args:
-        name: after the prefix.
-        text: what is measured.
+        name: the name without the prefix.
+        text: the help text.
         bounds: upper bounds of the buckets, in seconds.
     """
 
@@ -128,7 +129,7 @@ class Histogram:
         self._buckets: dict[Labels, list[int]] = {}
 
     def note(self, labels: Labels, seconds: float) -> None:
-        """Counts one that took so long."""
+        """Counts one duration."""
         buckets = self._buckets.get(labels)
         if buckets is None:
             buckets = self._buckets[labels] = [0] * (len(self._bounds) + 1)
@@ -139,7 +140,7 @@ class Histogram:
         buckets[bisect_left(self._bounds, seconds)] += 1
 
     def figure(self, prefix: str) -> Figure:
-        """The histogram as Prometheus knows it."""
+        """Returns the histogram as a metric family."""
         name = prefix + self.name
         samples = []
         for labels, buckets in self._buckets.items():
@@ -153,7 +154,7 @@ class Histogram:
         return Figure(name, self._text, "histogram", samples)
 
     def total(self, name: str, text: str) -> Figure:
-        """How many there were, as a counter whose samples are called `name` and `_total`."""
+        """Returns the number of durations as a counter, whose samples are called `name` and `_total`."""
         samples = [Sample(f"{name}_total", count, _texts(labels)) for labels, count in self.counts.items()]
         return Figure(name, text, "counter", samples)
 
@@ -169,11 +170,11 @@ class Metrics:
         self._runs = Histogram("runs_duration_seconds", "Seconds that runs were executed.", RUN_SECONDS)
 
     def note(self, method: str, template: str, status: int, seconds: float) -> None:
-        """Counts one request that took so long."""
+        """Counts one request and its duration."""
         self._requests.note((("method", method), ("path", template), ("status", status)), seconds)
 
     def observe(self, run: Run) -> NotifyEnd:
-        """Counts an attempt at a run when it has ended; see `engine.observe.Observer`."""
+        """Counts a run's attempt when it has ended; see `engine.observe.Observer`."""
 
         def end(ending: RunEnd) -> None:
             self._runs.note((("graph", run.graph_id), ("status", ending.status)), ending.seconds)
@@ -181,7 +182,7 @@ class Metrics:
         return end
 
     def as_json(self) -> dict[str, Any]:
-        """The counts as `/metrics?format=json` shows them under `api`."""
+        """Returns the counts as `/metrics?format=json` shows them under `api`."""
         requests, runs = self._requests, self._runs
         return {
             "http_requests_total": [{**dict(labels), "count": count} for labels, count in requests.counts.items()],
@@ -195,7 +196,9 @@ class Metrics:
         }
 
     def report(self, prefix: str, workers: tuple[int, int]) -> Report:
-        """What this process exposes. `prefix` goes before our own names; `workers` are its slots for runs (all, taken)."""
+        """Returns what this process exposes. `prefix` is put before the server's own names; `workers` are its run slots (total,
+        in use).
+        """
         most, active = workers
         slots = {"max": most, "active": active, "available": max(most - active, 0)}
         figures = [
@@ -210,7 +213,7 @@ class Metrics:
 
 
 def of_queue(prefix: str, queue: Mapping[str, Any]) -> list[Figure]:
-    """The figures of the queue, which all processes share."""
+    """Returns the metrics of the queue, which all processes share."""
     return [
         _gauge(f"{prefix}queue_{what}", f"The queue of runs: {what}.", 0 if number is None else number)
         for what, number in queue.items()
@@ -226,7 +229,7 @@ def _gauge(name: str, text: str, value: float) -> Figure:
 
 
 def _of_process() -> Iterator[Figure]:
-    """`python_*` and `process_*`. Without /proc, as on macOS, the library has nothing of the process."""
+    """Yields `python_*` and `process_*`. Without /proc, as on macOS, the library provides no process metrics."""
     for collector in (PLATFORM_COLLECTOR, GC_COLLECTOR, PROCESS_COLLECTOR):
         for metric in collector.collect():
             samples = [Sample(sample.name, sample.value, sample.labels) for sample in metric.samples]

@@ -1,4 +1,4 @@
-"""The interface description (OpenAPI 3.1), made of the route table and the request structs."""
+"""The OpenAPI 3.1 description, generated from the route table and the request structs."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_origin
@@ -12,7 +12,7 @@ from threadloom.services.responses import DeletedThreadsResponse, ErrorResponse,
 
 REF = "#/components/schemas/{name}"
 NAMED = (DeletedThreadsResponse, ErrorResponse, RunErrorResponse)
-"""Structs that are named in the schemas that operations bring along."""
+"""Structs that the operations' own schemas refer to."""
 
 _ID = {"type": "string", "format": "uuid"}
 _WORDS = {
@@ -39,10 +39,10 @@ _PATH_PARAMS: dict[str, dict[str, Any]] = {
 def document(
     operations: Iterable[Operation], *, own: Mapping[str, Any] | None = None, auth: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The description of all routes that are not hidden, without `servers`.
+    """Returns the description of all routes that are not hidden, without `servers`.
 
     Args:
-        own: the description of an own HTTP app; its paths and schemas are added, its paths win.
+        own: the description of a custom app; its paths and schemas are added, its paths take precedence.
         auth: `auth.openapi` of the configuration: `securitySchemes`, `security`, `paths`.
     """
     shown = [operation for operation in operations if not operation.hidden]
@@ -53,7 +53,7 @@ def document(
     )
     schemas: dict[str, Any] = {}
     for name, schema in found.items():
-        # What follows the first paragraph of a docstring is for programmers of the server.
+        # Paragraphs after the first one of a docstring are for developers of the server.
         schema["description"] = schema["description"].split("\n\n")[0]
         schemas[_public(name)] = _with_public_names(schema)
     for operation in shown:
@@ -86,7 +86,7 @@ def document(
 
 
 def describe(operation: Operation) -> dict[str, Any]:
-    """One operation, as the description shows it."""
+    """Returns the description of one operation."""
     shown: dict[str, Any] = {
         "tags": [operation.tag],
         "summary": operation.summary,
@@ -118,19 +118,19 @@ def describe(operation: Operation) -> dict[str, Any]:
 
 
 def names(operation: Operation) -> list[str]:
-    """The parameters in an operation's path."""
+    """Returns the names of the parameters in an operation's path."""
     parts = operation.path.split("/")
     return [part.strip("{}").removesuffix(":path") for part in parts if part.startswith("{")]
 
 
 def operation_id(operation: Operation) -> str:
-    """A name for an operation that no other has."""
+    """Returns a unique id for an operation."""
     path = operation.path.replace(":path", "").replace("{", "").replace("}", "").replace("/", "_").replace(".", "_")
     return f"{operation.method.lower()}{path}".rstrip("_")
 
 
 def of_starlette(routes: Iterable[BaseRoute], prefix: str = "") -> dict[str, Any]:
-    """A description of the routes of a plain Starlette app: their paths, methods and docstrings."""
+    """Returns a description of a plain Starlette app: the paths, methods and docstrings of its routes."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         if isinstance(route, Mount):
@@ -159,7 +159,7 @@ def _schema(type_: Any) -> Any:
 
 
 def _public(name: str) -> str:
-    """The name of a struct in the description."""
+    """Returns the name of a struct in the description."""
     return name.removesuffix("Response")
 
 
@@ -173,7 +173,7 @@ def _with_public_names(schema: Any) -> Any:
 
 
 def _selects(operation: Operation) -> bool:
-    """Whether a request may ask for some fields of the answer only."""
+    """Returns whether a request may select fields of the response."""
     fields = getattr(_struct(operation.body), "__struct_fields__", ())
     return "select" in fields or any(param.name == "select" for param in operation.query)
 

@@ -1,4 +1,4 @@
-"""Bytes of a request body -> a request struct, with every fault told in words that name the field."""
+"""Parses request bodies into request structs. Each error names the field."""
 
 import functools
 import re
@@ -16,7 +16,7 @@ from threadloom.services.requests.store import EXACT
 T = TypeVar("T")
 
 MAX_DEPTH = DEPTH.most
-"""Deepest nesting of a body. Encoders stop at 254 levels, and stored values get wrapped in a few more."""
+"""Maximum nesting of a body. Encoders stop at 254 levels, and stored values are wrapped in a few more."""
 
 _ENCODER_DEPTH = 254
 _TOO_DEEP = f"Invalid JSON in request body: nested deeper than {MAX_DEPTH} levels"
@@ -25,13 +25,13 @@ _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
 def parse(body: bytes, type_: type[T], plain: list[Any] | None = None) -> T:
-    """A body as a request struct.
+    """Returns a body as a request struct.
 
     Args:
-        plain: gets the body's plain JSON values.
+        plain: a list to which the body's plain JSON values are appended.
 
     Raises:
-        Invalid: no JSON, nested too deep, or not of the struct's shape.
+        Invalid: the body is no JSON, is nested too deep, or does not fit the struct.
     """
     loaded = load(body, exact=type_ in EXACT)
     if plain is not None:
@@ -41,13 +41,13 @@ def parse(body: bytes, type_: type[T], plain: list[Any] | None = None) -> T:
 
 
 def load(body: bytes, *, exact: bool = False) -> Any:
-    """A body as plain JSON values. U+0000 in texts becomes U+FFFD, which no database refuses.
+    """Returns a body as plain JSON values. U+0000 in texts becomes U+FFFD, which every database accepts.
 
     Args:
-        exact: whether integers beyond 64 bits stay integers; else they become floats.
+        exact: whether integers beyond 64 bits stay integers. If not, they become floats.
 
     Raises:
-        Invalid: no JSON (`NaN`, trailing data, lone surrogates and the like included), or nested too deep.
+        Invalid: the body is no JSON (including `NaN`, trailing data, lone surrogates), or nested too deep.
     """
     if len(body) >= LARGE:
         return _load_large(body, exact)
@@ -86,7 +86,7 @@ def _load_large(body: bytes, exact: bool) -> Any:
 
 
 def shape(value: Any, type_: Any) -> Any:
-    """A JSON value as a struct, or as a list of structs. `2.0` is taken where an integer is asked for.
+    """Returns a JSON value as a struct, or as a list of structs. `2.0` is accepted as an integer.
 
     Raises:
         Invalid: the value does not fit; the text names field and value.
@@ -104,7 +104,7 @@ def shape(value: Any, type_: Any) -> Any:
 
 
 def describe(message: str, value: Any) -> str:
-    """msgspec's message about `value`, with the field's name in front and the offending value behind."""
+    """Returns msgspec's message about `value`, with the field's name before it and the invalid value after it."""
     found = _PLACE.match(message)
     assert found is not None
     path = found["path"] or ""
@@ -120,7 +120,7 @@ def describe(message: str, value: Any) -> str:
 
 
 def _too_deep(value: Any) -> bool:
-    """Whether a value is nested deeper than MAX_DEPTH: the encoder finds that out faster than a walk would."""
+    """Returns whether a value is nested deeper than MAX_DEPTH. The encoder finds that out faster than a traversal would."""
     for _ in range(_ENCODER_DEPTH - MAX_DEPTH):
         value = [value]
     try:
@@ -142,7 +142,7 @@ def _without_nul(value: Any) -> Any:
 
 @functools.cache
 def _integers(type_: Any) -> tuple[str, ...]:
-    """Names of the fields that take an integer but no float."""
+    """Returns the names of the fields that accept an integer but no float."""
     inner = next((arg for arg in get_args(type_) if isinstance(arg, type)), type_)
     info = msgspec.inspect.type_info(inner)
     if not isinstance(info, msgspec.inspect.StructType):

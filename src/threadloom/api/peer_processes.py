@@ -1,7 +1,7 @@
-"""The processes that one `threadloom serve --workers N` started: any of them tells the figures of all.
+"""The processes that one `threadloom serve --workers N` started. Each of them can expose the metrics of all.
 
-A scrape comes to whichever process takes the connection. So each listens on a socket in a folder of the supervisor's, and tells
-what it counted to the one that was asked.
+A scrape reaches whichever process accepts the connection. Therefore each process listens on a Unix socket in a folder of the
+supervisor, and sends its counts to the process that asks.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from pathlib import Path
 log = logging.getLogger("threadloom.peers")
 
 SECONDS = 2.0
-"""How long a process may take to answer. One that does not is left out, and named in the log."""
+"""Seconds that a process has for its response. A process that does not respond is left out, and a warning names it."""
 
 
 class PeerProcesses:
     """One process among those of a supervisor.
 
     Args:
-        folder: where the sockets are; only the user that runs the server may enter it.
-        name: this process's, among the others.
+        folder: the folder of the sockets; only the user that runs the server may enter it.
+        name: the name of this process.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -30,7 +30,7 @@ class PeerProcesses:
 
     @contextlib.asynccontextmanager
     async def answering(self, tell: Callable[[], bytes]) -> AsyncIterator[None]:
-        """Answers the others within the block, with what `tell` gives at that moment."""
+        """Within the block, sends the current result of `tell` to each process that asks."""
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError):
@@ -39,13 +39,13 @@ class PeerProcesses:
                 writer.close()
 
         socket = self._folder / self.name
-        socket.unlink(missing_ok=True)  # of a process that was killed
+        socket.unlink(missing_ok=True)  # left over from a process that was killed
         async with await asyncio.start_unix_server(answer, socket):
             yield
         socket.unlink(missing_ok=True)
 
     async def others(self) -> dict[str, bytes]:
-        """What the other processes tell, by their names. Those that have ended or do not answer are not in it."""
+        """Returns the reports of the other processes by name. Processes that have ended or do not respond are not in it."""
         names = sorted(socket.name for socket in self._folder.iterdir() if socket.name != self.name)
         reports = await asyncio.gather(*(self._ask(name) for name in names))
         return {name: answer for name, answer in zip(names, reports, strict=True) if answer}
@@ -59,7 +59,7 @@ class PeerProcesses:
                 finally:
                     writer.close()
         except (FileNotFoundError, ConnectionRefusedError):
-            return None  # it has ended, and is being started again
+            return None  # it has ended and is being restarted
         except (OSError, TimeoutError) as error:
             log.warning("process %s does not tell its figures: %r", name, error)
             return None

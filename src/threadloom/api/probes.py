@@ -1,4 +1,4 @@
-"""What a process shows that only executes runs: whether it is well, and figures."""
+"""The HTTP app of a process that only executes runs: health and metrics."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -8,7 +8,7 @@ SHOWN = frozenset({"/ok", "/live", "/metrics"})
 
 
 class ProbeOnlyApp:
-    """Lets only probes through to an app; its lifespan, and calls from within the process, are whole.
+    """Forwards only probe requests to an app. The app's lifespan, and calls from inside the process, are not restricted.
 
     Args:
         app: the whole app.

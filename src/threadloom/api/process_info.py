@@ -1,4 +1,4 @@
-"""What the routes are told beside the services."""
+"""What the routes know of the process, in addition to the services."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,16 +21,16 @@ async def _own_report(report: Report) -> dict[str, Report]:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessInfo:
-    """What the system routes tell of the process.
+    """What the system routes report of the process.
 
     Attributes:
-        ready: looks whether requests should come here; raises Unavailable when not.
-        probes: name of a backing service -> looks whether it answers; raises when it does not.
-        queue: figures of the queue: `n_pending`, `n_running` and waiting times in seconds.
-        workers: how many runs this process may execute at once, and how many it does.
-        reports: from this process's figures to those of all processes that share its port, by their names.
+        ready: checks whether the process should get requests; raises Unavailable if not.
+        probes: name of a backing service -> a check that it responds; raises if it does not.
+        queue: metrics of the queue: `n_pending`, `n_running` and waiting times in seconds.
+        workers: how many runs this process may execute concurrently, and how many it executes.
+        reports: takes this process's report; returns those of all processes that share its port, by their names.
         flags: further entries of `flags` in `/info`.
-        reload: what `/info` tells of reloading the app's code; None: it is not watched.
+        reload: what `/info` reports of reloading the app's code; None: the code is not watched.
     """
 
     ready: Callable[[], Awaitable[None]] = _ready

@@ -1,4 +1,4 @@
-"""The process's ASGI app: its lifespan, and the entry that serves now, which may be changed for another."""
+"""The process's ASGI app: its lifespan, and the current entry, which a reload replaces."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ from threadloom.usercode import contained
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
 POLL_INTERVAL_SECONDS = 0.5
-"""How often it is asked whether something still needs an entry that no longer serves."""
+"""How often it checks whether a replaced entry is still needed."""
 
 log = logging.getLogger("threadloom.http")
 
 
 class ReloadableApp:
-    """Gives every request to the entry that serves when it comes; it is answered to its end by that one.
+    """Forwards each request to the entry that is current when the request arrives. That entry serves the request to its end.
 
     Args:
-        entry: serves first.
-        lifespan: entered at start, before the own app's, and left last.
+        entry: the first entry.
+        lifespan: entered at start, before the custom app's, and exited last.
     """
 
     def __init__(self, entry: HttpEntry, lifespan: Lifespan) -> None:
@@ -52,20 +52,20 @@ class ReloadableApp:
             served.requests -= 1
 
     def leave(self) -> None:
-        """Ends what would not end by itself: no more requests are taken."""
+        """Ends streams that have no end of their own, before the process stops. No more requests are accepted."""
         self._leaving_soon.set()
 
     async def change(self, entry: HttpEntry, needed: Callable[[], bool]) -> None:
-        """Lets another entry serve from now on.
+        """Replaces the current entry.
 
-        Its own app's lifespan is entered first. That of the app before is left once its requests have ended and nothing else
-        needs it; if both have one and the same app, its lifespan just goes on.
+        First the lifespan of its custom app is entered. The lifespan of the replaced entry's app is exited once its requests have
+        ended and nothing else needs it. If both entries have the same app, its lifespan continues.
 
         Args:
-            needed: whether something beside requests, such as a run, needs what the entry before has.
+            needed: whether something other than requests, such as a run, still needs the replaced entry.
 
         Raises:
-            Exception: what the own app's lifespan raises. Then nothing has changed.
+            Exception: the custom app's lifespan raised it. Then nothing has changed.
         """
         before, after = self._now, _ServedEntry(entry)
         if entry.user_app is not None and entry.user_app is before.entry.user_app:
@@ -79,7 +79,7 @@ class ReloadableApp:
         task.add_done_callback(self._leaving.pop)
 
     async def _leave(self, served: "_ServedEntry", needed: Callable[[], bool]) -> None:
-        # Requests and runs end in many ways and on several threads; looking is simpler than being told of each.
+        # Polling: requests and runs end in many ways and on several threads, so notifications would be more complex.
         while served.requests or needed():  # noqa: ASYNC110
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
         try:
@@ -88,7 +88,7 @@ class ReloadableApp:
             log.exception("the app that served before did not end well")
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The lifespan: ours first, then the own app's; left in reverse."""
+        """The lifespan: the server's first, then the custom app's; exited in reverse order."""
         await receive()
         started = False
         try:
@@ -118,7 +118,9 @@ class ReloadableApp:
 
 
 class _ServedEntry:
-    """An entry with its own app's lifespan, which lives in a task of its own: whoever enters it need not be who leaves it."""
+    """An entry with its custom app's lifespan. The lifespan runs in a task of its own, so that one task may enter it and another
+    exit it.
+    """
 
     def __init__(self, entry: HttpEntry) -> None:
         self.entry = entry
@@ -127,7 +129,7 @@ class _ServedEntry:
         self._task: asyncio.Task[None] | None = None
 
     async def enter(self) -> None:
-        """Raises what the own app's lifespan raises."""
+        """Enters the lifespan. Raises what the custom app's lifespan raises."""
         if self.entry.user_app is None:
             return
         entered = asyncio.Event()
@@ -144,13 +146,13 @@ class _ServedEntry:
             await self._task
 
     async def leave(self) -> None:
-        """Raises what the own app's lifespan raises at its end."""
+        """Exits the lifespan. Raises what the custom app's lifespan raises at its end."""
         self._left.set()
         if self._task is not None:
             await self._task
 
     def take_over(self, before: "_ServedEntry") -> None:
-        """Goes on with the lifespan of another entry of the same own app."""
+        """Takes over the running lifespan from another entry with the same custom app."""
         self._task, before._task = before._task, None
         self._left, before._left = before._left, self._left
         self.entry.state = before.entry.state

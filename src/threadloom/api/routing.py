@@ -1,4 +1,4 @@
-"""Our routes: declared once, as data. The router and the interface description are both made of them."""
+"""The server's routes, declared as data. The router and the OpenAPI description are both made from them."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal
@@ -13,11 +13,11 @@ from threadloom.services.responses import ErrorResponse
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Group = Literal["assistants", "threads", "runs", "store", "mcp", "a2a", "ui", "event_streaming", "meta", "webhooks", ""]
-"""What a `disable_…` setting switches off together; "" cannot be switched off."""
+"""Routes that a `disable_…` setting disables together; "" cannot be disabled."""
 
 
 class Param(msgspec.Struct, frozen=True):
-    """A query parameter, for the description. `schema` is JSON Schema."""
+    """A query parameter, for the OpenAPI description. `schema` is JSON Schema."""
 
     name: str
     schema: dict[str, Any]
@@ -29,21 +29,21 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method on one path.
 
     Attributes:
-        path: with parameters in braces; `{name:path}` takes the rest.
-        handler: given a `Request`, gives an ASGI response; raises `errors.ApiError`.
+        path: with parameters in braces; `{name:path}` matches the rest.
+        handler: takes a `Request` and returns an ASGI response; raises `errors.ApiError`.
         summary: one line for the description.
         body: the request struct, or `list` of it.
-        body_optional: whether the body may be left out.
-        message: JSON Schema of a body that is no request struct, as in protocols with an envelope of their own.
-        query: its query parameters.
-        result: what a good answer holds: a struct of `services.responses`, a list of it, or another type; None for an empty
-            answer.
-        status: of a good answer.
-        media: content type of a good answer.
-        errors: other statuses it can have, beside 422 and 500.
-        told: answers of other kinds than the usual: status -> media type -> schema.
-        error: the struct of what is answered with these.
-        hidden: whether it stays out of the description.
+        body_optional: whether the body may be absent.
+        message: JSON Schema of a body that is no request struct, as in protocols with their own envelope.
+        query: the query parameters.
+        result: content of a successful response: a struct of `services.responses`, a list of it, or another type; None for an
+            empty response.
+        status: of a successful response.
+        media: content type of a successful response.
+        errors: statuses of its error responses, in addition to 422 and 500.
+        told: responses of other content types: status -> media type -> schema.
+        error: the struct of the responses with the statuses in `errors`.
+        hidden: whether it is left out of the description.
     """
 
     method: Method
@@ -77,9 +77,10 @@ class _Node:
 
 
 class Router:
-    """Finds the operation of a path by its segments: the time it takes does not grow with the number of routes.
+    """Finds the operation of a path by its segments. The time for it does not depend on the number of routes.
 
-    Where a fixed segment and a parameter both fit, the fixed one wins if it has the method, else the parameter is tried.
+    Where a fixed segment and a parameter both match, the fixed one takes precedence if it has the method; else the parameter is
+    tried.
     """
 
     def __init__(self, operations: Iterable[Operation]) -> None:
@@ -88,7 +89,9 @@ class Router:
             self._add(operation)
 
     def match(self, method: str, path: str) -> tuple[Operation, dict[str, str]] | set[str]:
-        """The operation and the path's parameters, or else the methods that the path knows (none: unknown path)."""
+        """Returns the operation and the path's parameters. If the method does not match, returns the methods of the path (empty:
+        unknown path).
+        """
         segments = path.split("/")[1:]
         methods: set[str] = set()
         wanted = "GET" if method == "HEAD" else method

@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 over HTTP: what MCP and A2A share."""
+"""JSON-RPC 2.0 over HTTP, shared by MCP and A2A."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ BODY: dict[str, Any] = {
 
 
 def success(id_: Any, result: Any) -> dict[str, Any]:
-    """The answer to a request that went well."""
+    """Returns the response to a request that succeeded."""
     return {"jsonrpc": "2.0", "id": id_, "result": result}
 
 
 def failure(id_: Any, code: int, message: str, data: Any = None) -> dict[str, Any]:
-    """The answer to a request that did not."""
+    """Returns the response to a request that failed."""
     error: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
         error["data"] = data
@@ -35,7 +35,7 @@ def failure(id_: Any, code: int, message: str, data: Any = None) -> dict[str, An
 
 
 def accepts(header: str | None, *types: str) -> bool:
-    """Whether an `Accept` header lets one of the media types through. A missing or empty one lets everything through."""
+    """Returns whether an `Accept` header accepts one of the media types. A missing or empty header accepts all."""
     if not header or not header.strip():
         return True
     ranges = {part.split(";")[0].strip().lower() for part in header.split(",")}

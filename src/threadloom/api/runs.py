@@ -1,4 +1,4 @@
-"""Routes of the runs of a thread, and what they share with stateless runs."""
+"""Routes of the runs of a thread, and the code that they share with stateless runs."""
 
 from typing import Any, cast, get_args
 
@@ -58,7 +58,7 @@ FOLLOW = (
 )
 EVENTS = "text/event-stream"
 STREAMED: dict[str, Any] = {"query": (NAMESPACE,), "media": EVENTS, "result": Any}
-"""What the operations that make a run and stream it have in common."""
+"""Common arguments of the operations that create a run and stream it."""
 NO_STREAM: dict[int, dict[str, dict[str, Any]]] = {404: {EVENTS: {}}}
 NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {
     404: {"application/json": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("RunError", "Error")]}}
@@ -66,7 +66,7 @@ NO_OUTPUT: dict[int, dict[str, dict[str, Any]]] = {
 
 
 def location_headers(content: str, reconnect: str | None = None) -> RawHeaders:
-    """The headers that tell SDKs where a run is, and where to come back to after a broken connection."""
+    """Returns the headers that tell SDKs the URL of a run, and the URL for a reconnect."""
     headers: RawHeaders = [(b"content-location", content.encode())]
     if reconnect is not None:
         headers.append((b"location", reconnect.encode()))
@@ -74,10 +74,10 @@ def location_headers(content: str, reconnect: str | None = None) -> RawHeaders:
 
 
 def modes_of(values: list[str]) -> list[str]:
-    """Stream modes of a query: repeated, comma-joined, or a JSON list.
+    """Returns the stream modes of a query: repeated, comma-separated, or a JSON list.
 
     Raises:
-        Invalid: a value that begins like a JSON list is none.
+        Invalid: a value begins like a JSON list, but is none.
     """
     modes: list[str] = []
     for value in values:
@@ -95,14 +95,14 @@ def modes_of(values: list[str]) -> list[str]:
 
 
 class StreamingRoutes:
-    """What the routes of thread runs and of stateless runs share: answers that last as long as a run."""
+    """Base of the routes of thread runs and of stateless runs: responses that last as long as a run."""
 
     def __init__(self, services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self.services = services
         self.heartbeat = heartbeat
 
     async def follow(self, request: Request, thread_id: str | None, run_id: str, headers: RawHeaders) -> ASGIApp:
-        """The events of a run that somebody started."""
+        """Streams the events of an existing run."""
         modes = modes_of(request.all("stream_mode"))
         try:
             events = await self.services.streams.join_stream(
@@ -121,7 +121,7 @@ class StreamingRoutes:
 
 
 class RunRoutes(StreamingRoutes):
-    """The handlers."""
+    """Request handlers of the run routes."""
 
     async def create(self, request: Request) -> ASGIApp:
         thread_id = request.id("thread")
@@ -208,7 +208,7 @@ class RunRoutes(StreamingRoutes):
         return EventStreamResponse(events, ids=events.ids, endless=True, seconds=self.heartbeat)
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def runs(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             group: Group = "runs" if path.startswith("/runs") else "threads"

@@ -1,7 +1,7 @@
-"""Answers that last: event streams, and JSON that comes when a run has ended.
+"""Streaming responses: event streams, and JSON that is sent when a run has ended.
 
-Both notice at once when the client hangs up: the iterator is closed, or the awaitable cancelled, which is how services
-learn of it. Both wait for a slow reader instead of buffering for it.
+Both notice at once when the client disconnects. They then close the iterator or cancel the awaitable, and so notify the services.
+For a slow reader, both wait and do not buffer.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from threadloom.types import Event
 log = logging.getLogger(__name__)
 
 LEAVING = "threadloom.leaving"
-"""Key in the scope of an `asyncio.Event`: the process takes no more requests and is about to end."""
+"""Key in the scope of an `asyncio.Event`. It is set when the process accepts no more requests and is about to end."""
 
 PIECE = 256 * 1024
-"""Bytes of a stream that are sent at once."""
+"""Maximum number of bytes of a stream in one message."""
 
 HEARTBEAT_SECONDS = 5.0
-"""Silence after which a sign of life is sent."""
+"""Seconds of silence after which a heartbeat is sent."""
 
 EVENT_HEADERS: RawHeaders = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -37,14 +37,14 @@ EVENT_HEADERS: RawHeaders = [
 
 
 def frame(event: Event, ids: bool = True) -> bytes:
-    """An event as it looks on the wire, with its id if it has one and `ids` asks for it."""
+    """Returns an event in SSE format, with its id if it has one and `ids` is set."""
     if ids and event.ms:
         return b"event: %b\r\ndata: %b\r\nid: %d-%d\r\n\r\n" % (event.name.encode(), event.data, event.ms, event.n)
     return b"event: %b\r\ndata: %b\r\n\r\n" % (event.name.encode(), event.data)
 
 
 def error_frame(error: Exception) -> bytes:
-    """An `error` event for what ended a stream early; only errors meant for callers tell their text."""
+    """Returns an `error` event for the error that ended a stream. Only errors that are meant for callers show their text."""
     if isinstance(error, ApiError):
         payload = {"error": "HTTPException", "message": f"{error.status}: {error.detail}"}
     elif isinstance(error, EventsMissed):
@@ -55,7 +55,7 @@ def error_frame(error: Exception) -> bytes:
 
 
 class StreamingResponse(ABC):
-    """What both kinds share: headers at once, signs of life, an end when the client leaves."""
+    """Base of both kinds: sends headers at once, heartbeats during silence, and stops when the client disconnects."""
 
     heartbeat: bytes
     endless = False
@@ -68,12 +68,12 @@ class StreamingResponse(ABC):
         self._putting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends until the end or until the client hangs up."""
+        """Sends until the end or until the client disconnects."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         loop = asyncio.get_running_loop()
         self._sent = loop.time()
         if scope["method"] == "HEAD":
-            await asyncio.sleep(0)  # what is to be closed has to begin first
+            await asyncio.sleep(0)  # the source of the parts must have started before it can be closed
             await self.close()
             await send({"type": "http.response.body", "body": b""})
             return
@@ -86,7 +86,7 @@ class StreamingResponse(ABC):
             while not any(task.done() for task in waits):
                 quiet = loop.time() - self._sent
                 if self._putting:
-                    quiet = 0.0  # the client is slow; a sign of life would stand in the midst of what it is being sent
+                    quiet = 0.0  # the client is slow: a heartbeat would interrupt the part that is being sent
                 elif quiet >= self.seconds:
                     await self.put(send, self.heartbeat)
                     quiet = 0.0
@@ -105,7 +105,7 @@ class StreamingResponse(ABC):
     async def put(self, send: Send, body: bytes, *, last: bool = False) -> None:
         """Sends a part, as fast as the client reads."""
         self._putting += 1
-        # What is sent in one piece is held until the client has taken it, however slowly.
+        # The ASGI server keeps a message in memory until the client has read it, so messages are small.
         for start in range(0, max(len(body), 1), PIECE):
             more = not last or start + PIECE < len(body)
             await send({"type": "http.response.body", "body": body[start : start + PIECE], "more_body": more})
@@ -114,21 +114,21 @@ class StreamingResponse(ABC):
 
     @abstractmethod
     async def work(self, send: Send) -> None:
-        """Sends the body's parts, the last one marked as such."""
+        """Sends the body's parts. The last one is marked as the last."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Lets go of where the parts come from."""
+        """Closes the source of the parts."""
 
 
 class EventStreamResponse(StreamingResponse):
-    """An event stream. The events of one batch go out in one piece.
+    """An event stream. The events of one batch are sent in one message.
 
     Args:
-        batches: where the events come from; closed when the client leaves.
-        headers: beside those of every event stream.
-        ids: whether the reader is to be given the events' ids.
-        endless: whether it does not end by itself; then it ends when the process is to end.
+        batches: the source of the events; closed when the client disconnects.
+        headers: in addition to those of every event stream.
+        ids: whether the events' ids are sent.
+        endless: whether it has no end of its own. If so, it ends when the process is about to end.
         seconds: silence after which a heartbeat is sent.
     """
 
@@ -162,7 +162,7 @@ class EventStreamResponse(StreamingResponse):
         await self.put(send, b"", last=True)
 
     def shown(self, event: Event) -> bytes:
-        """An event as it looks on the wire."""
+        """Returns an event in SSE format."""
         return frame(event, self.ids)
 
     async def close(self) -> None:
@@ -172,11 +172,11 @@ class EventStreamResponse(StreamingResponse):
 
 
 class DeferredJsonResponse(StreamingResponse):
-    """JSON that is there when a run has ended; newlines before it keep proxies awake.
+    """A JSON response that is sent when a run has ended. Newlines before it keep proxies from closing the connection.
 
     Args:
-        output: gives the JSON text; cancelled when the client leaves.
-        headers: beside the content type.
+        output: returns the JSON text; cancelled when the client disconnects.
+        headers: in addition to the content type.
         seconds: silence after which a newline is sent.
     """
 

@@ -23,7 +23,7 @@ DEFAULT_LIMIT = 10
 
 
 class StateRoutes:
-    """The handlers."""
+    """Request handlers of the state routes."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -66,13 +66,13 @@ class StateRoutes:
         except Invalid:
             raise Invalid(f"Invalid limit {request.text('limit')}") from None
         query = HistoryQuery(limit=limit, before=request.text("before") or "", select=request.all("select"))
-        # The caller has the id in the path. Without it here, `map(del(.metadata.thread_id))` makes histories of copies equal.
+        # The caller knows the id from the path. Without it, `map(del(.metadata.thread_id))` makes the histories of copies equal.
         return await answer_aside(
             await self.services.state.history(request.caller, thread_id, query, tell_thread=False)
         )
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def states(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             return Operation(

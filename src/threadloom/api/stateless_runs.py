@@ -1,4 +1,4 @@
-"""Routes of runs without a thread of the caller's: each has a throw-away thread of its own."""
+"""Routes of stateless runs: each creates a temporary thread of its own."""
 
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ from threadloom.types import CancelAction
 
 
 class StatelessRunRoutes(StreamingRoutes):
-    """The handlers."""
+    """Request handlers of the stateless run routes."""
 
     async def create(self, request: Request) -> ASGIApp:
         run = await self.services.starts.create(request.caller, None, await request.read(RunCreate))
@@ -76,7 +76,7 @@ class StatelessRunRoutes(StreamingRoutes):
         return await self.follow(request, None, run_id, location_headers(path, path + "/stream"))
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def runs(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             return Operation(

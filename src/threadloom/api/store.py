@@ -16,7 +16,7 @@ NO_KEY = {"type": "object", "properties": {"error": TEXT, "detail": TEXT}}
 
 
 class StoreRoutes:
-    """The handlers."""
+    """Request handlers of the store routes."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -50,7 +50,7 @@ class StoreRoutes:
         return json_response(NamespacesResponse(namespaces=await self.services.items.namespaces(request.caller, body)))
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def store(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             more["responses"] = LABELS | more.get("responses", {})

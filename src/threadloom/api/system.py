@@ -1,4 +1,4 @@
-"""Routes that tell of the server itself: health, versions, figures, its own description."""
+"""Routes about the server itself: health, versions, metrics, its OpenAPI description."""
 
 import asyncio
 import importlib.metadata
@@ -22,24 +22,24 @@ from threadloom.services.responses import HealthResponse, InfoResponse
 log = logging.getLogger(__name__)
 
 ALWAYS_OURS = frozenset({"/ok", "/metrics", "/docs", "/openapi.json"})
-"""Paths that an own app cannot take over."""
+"""Paths that a custom app cannot override."""
 
 JSON_FIGURES: dict[int, dict[str, dict[str, Any]]] = {
     200: {"application/json": {"type": "object"}, "application/openmetrics-text": {"type": "string"}}
 }
 
 OFFLINE = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""The page of the interface loads nothing, from here or elsewhere."""
+"""Content security policy of the documentation page, which loads no other resource."""
 
 AT_THE_ROOT = frozenset({"/", "/ok", "/live", "/metrics"})
-"""Paths that answer without the mount prefix too."""
+"""Paths that are also served without the mount prefix."""
 
 
 class SystemRoutes:
-    """The handlers.
+    """Request handlers of the system routes.
 
     Args:
-        describe: gives the OpenAPI document, without `servers`.
+        describe: returns the OpenAPI document, without `servers`.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class SystemRoutes:
             workers = {"max": most, "active": active, "available": max(most - active, 0)}
             return json_response({"queue": queue, "api": total.counts, "workers": workers})
         encode, content_type = exposition(request.header(b"accept") or "")
-        async with self._encoding:  # one at a time: each competes with the event loop for the interpreter
+        async with self._encoding:  # one at a time: encoding competes with the event loop for the interpreter
             body = await asyncio.to_thread(encode, AllProcesses(reports, of_queue(prefix, queue)))
         return Response(body, content_type=content_type.encode())
 
@@ -132,7 +132,7 @@ class SystemRoutes:
         return {**self._description, "servers": [{"url": base + self.settings.http.mount_prefix}]}
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def system(path: str, handler: Any, summary: str, **more: Any) -> Operation:
             group: Any = "" if path in ("/ok", "/live") else "meta"

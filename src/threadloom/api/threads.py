@@ -1,4 +1,4 @@
-"""Routes of threads: create, read, change, delete, find, prune, copy."""
+"""Routes of threads: create, read, update, delete, search, prune, copy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ CASCADE_DELETED = {200: {"application/json": {"$ref": "#/components/schemas/Dele
 
 
 def pages(following: int | None, total: int) -> RawHeaders:
-    """The headers of a page of a list."""
+    """Returns the pagination headers of a list."""
     headers: RawHeaders = [(b"x-pagination-total", b"%d" % total)]
     if following is not None:
         headers.append((b"x-pagination-next", b"%d" % following))
@@ -31,7 +31,7 @@ def pages(following: int | None, total: int) -> RawHeaders:
 
 
 class ThreadRoutes:
-    """The handlers."""
+    """Request handlers of the thread routes."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -89,7 +89,7 @@ class ThreadRoutes:
         )
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def threads(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             return Operation(
@@ -153,6 +153,6 @@ class ThreadRoutes:
 
 
 def _found(found: FoundThread, fields: Sequence[str]) -> Any:
-    """A thread as a search answers it: what was extracted is in it, whatever was selected."""
+    """Returns a thread as a search result. Extracted values are always included, whatever fields are selected."""
     record = thread_record(found.thread, extracted=found.extracted)
     return select_fields(record, [*fields, "extracted"] if fields and found.extracted is not None else fields)

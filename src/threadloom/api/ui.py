@@ -1,4 +1,4 @@
-"""Routes of users' interface components: what a page needs to show one, and the files of its bundle.
+"""Routes of users' UI components: the HTML that loads a component, and the files of its bundle.
 
 See docs/contract/protocols.md#generative-ui.
 """
@@ -33,10 +33,10 @@ class ComponentQuery(msgspec.Struct, kw_only=True):
 
 
 class UiRoutes:
-    """The handlers.
+    """Request handlers of the UI routes.
 
     Args:
-        bundles: by graph; the id of a graph's own assistant names it too.
+        bundles: by graph. The id of a graph's default assistant is accepted in place of the graph's.
         prefix: the mount prefix.
     """
 
@@ -59,7 +59,7 @@ class UiRoutes:
             return _plain(f"UI not found for graph '{asked:.200}'", 404)
         if bundle.missing is not None:
             return _plain(f"UI not found for graph '{asked:.200}'. {bundle.missing}", 404)
-        # The page is mostly another origin's: without the host it would look there.
+        # The page usually has another origin. A URL without the host would refer to that origin.
         base = html.escape(f"//{request.header(b'host') or ''}{self._prefix}/ui/{quote(name, safe='')}/")
         call_of_it = f'{variable(name)}.render({_literal(query.name)}, "{{{{shadowRootId}}}}")'
         onload = html.escape(call_of_it, quote=False).replace("'", "&#x27;")
@@ -68,7 +68,7 @@ class UiRoutes:
         return Response((styles + script).encode(), content_type=HTML)
 
     async def nothing(self, request: Request) -> ASGIApp:
-        """A graph's interface is no page of its own."""
+        """Responds with 404: a bundle has no page of its own."""
         raise NotFound("Not Found")
 
     async def file(self, request: Request) -> ASGIApp:
@@ -86,7 +86,7 @@ class UiRoutes:
         return Response(self._bundles[name].files[file], 200, headers, _type(file))
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def ui(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             return Operation(
@@ -128,5 +128,7 @@ def _type(file: str) -> bytes:
 
 
 def _literal(text: str) -> str:
-    """A text as JavaScript spells it. Pages replace the first `{{shadowRootId}}` that they find: it must not be this."""
+    """Returns a text as a JavaScript literal. Pages replace the first `{{shadowRootId}}` that they find, so the text must not
+    contain it.
+    """
     return json.dumps(text).replace("{{", "{\\u007b")

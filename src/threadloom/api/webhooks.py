@@ -1,4 +1,4 @@
-"""Routes of the log of webhooks' deliveries. Ours: no other server of this API has them."""
+"""Routes of the log of webhook deliveries. No other server of this API has them."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ MOST = 1000
 
 
 def record(delivery: Delivery) -> DeliveryResponse:
-    """A delivery as clients see it; its URL without the query, which may hold a secret."""
+    """Returns a delivery as clients see it. Its URL has no query, which may hold a secret."""
     pending = delivery.status == "pending"
     return DeliveryResponse(
         delivery_id=delivery.delivery_id,
@@ -41,7 +41,7 @@ def record(delivery: Delivery) -> DeliveryResponse:
 
 
 class WebhookRoutes:
-    """The handlers."""
+    """Request handlers of the delivery routes."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -69,7 +69,7 @@ class WebhookRoutes:
         )
 
     def operations(self) -> list[Operation]:
-        """The routes, for router and description."""
+        """Returns the routes, for the router and the OpenAPI description."""
 
         def webhooks(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
             return Operation(

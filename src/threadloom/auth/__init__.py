@@ -1,1 +1,1 @@
-"""Who asks, and what they may do: the user's own `langgraph_sdk.Auth` object at work. No HTTP, no storage."""
+"""Authentication and authorization with the user's `langgraph_sdk.Auth` object. Uses no HTTP and no storage."""

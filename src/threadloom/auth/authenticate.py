@@ -1,4 +1,4 @@
-"""Who asks: calls the user's authenticate handler with what it wants to know of a request.
+"""Authentication: calls the user's authenticate handler with the parameters of a request that it asks for.
 
 See docs/contract/auth.md#authentication.
 """
@@ -38,24 +38,24 @@ SUPPORTED = (
     "scopes",
     "user",
 )
-"""Parameters that a handler may have; they are given by name."""
+"""Parameters that a handler may have; they are passed by name."""
 
 UNAUTHORIZED = "Unauthorized"
 
 
 class Connection(Protocol):
-    """A request, or the handshake of a web socket, as far as a handler may want to know it."""
+    """A request, or the handshake of a web socket, as the source of a handler's parameters."""
 
     async def give(self, name: str) -> Any:
-        """The value of one of the `SUPPORTED` parameters."""
+        """Returns the value of one of the `SUPPORTED` parameters."""
         ...
 
     def header(self, name: bytes) -> bytes | None:
-        """A header by its lower-case name."""
+        """Returns the value of a header by its lower-case name."""
         ...
 
     def secrets(self) -> Iterable[str]:
-        """What must not be written anywhere: the credentials it came with."""
+        """Returns the credentials of the request, which must not be logged or sent to clients."""
         ...
 
 
@@ -64,10 +64,10 @@ class HandlerAuthenticator:
 
     Args:
         auth: has an authenticate handler.
-        cache: how long, and by which headers, a user is known again without asking the handler.
+        cache: by which headers, and for how long, the handler's result is cached.
 
     Raises:
-        ConfigError: the handler asks for what there is not.
+        ConfigError: the handler has a parameter that is not supported.
     """
 
     def __init__(self, auth: Auth, clock: Clock, cache: AuthCache | None = None) -> None:
@@ -83,10 +83,10 @@ class HandlerAuthenticator:
         self._cache = Cache(cache, clock) if cache is not None else None
 
     async def user(self, connection: Connection) -> Any:
-        """The user who makes a request.
+        """Returns the user who makes a request.
 
         Raises:
-            Denied: the handler refused, failed, or gave no user.
+            Denied: the handler refused, failed, or returned no user.
         """
         key = self._cache.key(connection) if self._cache is not None else None
         if self._cache is None or key is None:
@@ -107,7 +107,7 @@ class HandlerAuthenticator:
         except NoUserError as error:
             raise Denied(500, text_of(error)) from error
         except AssertionError as error:
-            # A failed assert says that the caller may not come in. Its text may hold a credential, so it is not told.
+            # A failed assert means that the caller is refused. Its text may hold a credential, so it is neither logged nor sent.
             where = traceback.extract_tb(error.__traceback__)[-1]
             log.info("the authenticate handler refused: an assert failed in %s, line %s", where.filename, where.lineno)
             raise Denied(401, UNAUTHORIZED) from error
@@ -116,13 +116,13 @@ class HandlerAuthenticator:
             if refusal is not None:
                 raise refusal from error
             raise failed("the authenticate handler", error, connection.secrets()) from None
-        # Studio is let in as what it is: its user is never authenticated.
+        # `is_authenticated` is false for Studio's user. It is admitted nevertheless.
         if not user.is_authenticated and not isinstance(user, Auth.types.StudioUser):
             raise Denied(401, UNAUTHORIZED)
         return user
 
     async def _called(self, connection: Connection, given: dict[str, Any]) -> Any:
-        """The user that the handler gives. Raises what the handler and its dependencies raise."""
+        """Returns the user that the handler returns. Raises what the handler and its dependencies raise."""
         async with AsyncExitStack() as stack:
             if self._dependencies is not None:
                 given |= await self._dependencies.solve(await connection.give("request"), stack)
@@ -136,9 +136,9 @@ class HandlerAuthenticator:
 
 
 class Cache:
-    """Users that were let in a short while ago, by a digest of the headers that tell them apart.
+    """A cache of recently authenticated users. The key is a digest of the configured headers.
 
-    A request without any of these headers is never known again: it may have come in by other credentials.
+    A request without any of these headers is never cached: it may carry other credentials.
     """
 
     def __init__(self, settings: AuthCache, clock: Clock) -> None:
@@ -149,7 +149,7 @@ class Cache:
         self._users: OrderedDict[bytes, tuple[int, Any]] = OrderedDict()
 
     def key(self, connection: Connection) -> bytes | None:
-        """By what the user of a request is known; None: by nothing."""
+        """Returns the cache key of a request, or None if it has none of the headers."""
         values = [connection.header(name) for name in self._headers]
         if all(value is None for value in values):
             return None
@@ -159,7 +159,7 @@ class Cache:
         return digest.digest()
 
     def get(self, key: bytes) -> Any:
-        """The user, if not too long ago; else None."""
+        """Returns the cached user, or None if there is none or it has expired."""
         until, user = self._users.get(key, (0, None))
         if until <= self._clock.steady():
             self._users.pop(key, None)
@@ -167,7 +167,7 @@ class Cache:
         return user
 
     def put(self, key: bytes, user: Any) -> None:
-        """Keeps a user; the oldest go when there are too many."""
+        """Stores a user. If there are too many, the oldest are removed."""
         self._users[key] = (self._clock.steady() + self._keep, user)
         self._users.move_to_end(key)
         while len(self._users) > self._size:
@@ -175,10 +175,10 @@ class Cache:
 
 
 def _parameters(handler: Callable[..., Any]) -> tuple[Sequence[str], Mapping[str, inspect.Parameter]]:
-    """The parameters that are given by name, and those that FastAPI is to solve.
+    """Returns the parameters that are passed by name, and those that FastAPI resolves.
 
     Raises:
-        ConfigError: there is one that nobody can give.
+        ConfigError: there is a parameter that is neither.
     """
     names: list[str] = []
     injected: dict[str, inspect.Parameter] = {}

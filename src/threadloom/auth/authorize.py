@@ -1,4 +1,4 @@
-"""May this user do that: asks the handler in charge, and makes its answer a rule.
+"""Authorization: calls the handler that is registered for an action, and converts its result to a filter.
 
 See docs/contract/auth.md#authorization.
 """
@@ -27,7 +27,7 @@ ACTIONS: dict[Resource, tuple[str, ...]] = {
     "crons": ("create", "read", "update", "delete", "search"),
     "store": ("put", "get", "search", "delete", "list_namespaces"),
 }
-"""All that a caller can be asked about."""
+"""All actions that handlers are asked about, by resource."""
 
 IDS = ("thread_id", "assistant_id", "run_id", "cron_id")
 """Entries of a value that handlers get as `UUID`s."""
@@ -36,26 +36,26 @@ FORBIDDEN = "Forbidden"
 
 
 class Guard(Protocol):
-    """What services ask before they do anything for a caller."""
+    """Authorizes the actions of callers. Services call it before they do anything for a caller."""
 
     def asks(self, caller: Caller) -> bool:
-        """Whether anything is asked about what a caller does. Without auth, nothing ever is."""
+        """Returns whether any handler is asked about a caller's actions. False without auth."""
         ...
 
     async def ask(self, caller: Caller, resource: Resource, action: str, value: dict[str, Any]) -> Filter | None:
-        """Whether the caller may do something; what only some records may be done to comes back as a rule on metadata.
+        """Authorizes an action. Returns a filter on metadata if the action is permitted only for some records, else None.
 
         Args:
-            value: what is asked for. A handler may change it, and what it leaves there counts.
+            value: the payload of the action. A handler may change it; the changed value is used.
 
         Raises:
-            Denied: the caller may not, or the handler failed.
+            Denied: the caller is not permitted to do it, or the handler failed.
         """
         ...
 
 
 class AllowAll:
-    """The guard of a server without auth: everybody may do everything."""
+    """The guard of a server without auth: it permits everything."""
 
     def asks(self, caller: Caller) -> bool:
         return False
@@ -70,10 +70,10 @@ OPEN = AllowAll()
 class Authorizer:
     """The guard that asks the handlers of an `Auth` object.
 
-    Who is not known is let through only if the server itself asks (`Caller.trusted`).
+    A caller without a user is permitted only if it is trusted (`Caller.trusted`).
 
     Args:
-        default: what holds where no handler is in charge.
+        default: the decision where no handler is registered.
     """
 
     def __init__(self, auth: Auth, *, default: Literal["allow", "deny"] = "allow") -> None:
@@ -84,7 +84,7 @@ class Authorizer:
         return caller.user is not None or not caller.trusted
 
     async def ask(self, caller: Caller, resource: Resource, action: str, value: dict[str, Any]) -> Filter | None:
-        """See `Guard`. A question to read one record is asked once a request."""
+        """See `Guard`. The decision to read a record is cached for the duration of a request."""
         if caller.user is None:
             if caller.trusted:
                 return None
@@ -98,7 +98,7 @@ class Authorizer:
         return known
 
     def uncovered(self) -> list[str]:
-        """The pairs that no handler is in charge of, as `resource.action`."""
+        """Returns the actions without a handler, as `resource.action`."""
         return [
             f"{resource}.{action}"
             for resource, actions in ACTIONS.items()
@@ -107,7 +107,9 @@ class Authorizer:
         ]
 
     def warn(self) -> None:
-        """Tells of what stands open although there are handlers (a mere authenticate handler is meant to be open)."""
+        """Warns about actions that are open although there are authorize handlers. (With only an authenticate handler, they are
+        meant to be.)
+        """
         pairs = self.uncovered()
         some = self._auth._handlers or self._auth._global_handlers
         if some and pairs and self._default == "allow":

@@ -1,6 +1,6 @@
-"""FastAPI's `Depends` in the parameters of an authenticate handler, solved by FastAPI itself.
+"""Resolves FastAPI's `Depends` in the parameters of an authenticate handler, with FastAPI's own functions.
 
-FastAPI has no public call for this; the two functions used are those that its own routes are made of.
+FastAPI has no public function for this. The two functions that are used are those that its own routes use.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from threadloom.errors import Denied
 
 
 def is_dependency(handler: Callable[..., Any], parameter: inspect.Parameter) -> bool:
-    """Whether a parameter is one that FastAPI solves. Without FastAPI there is none."""
+    """Returns whether FastAPI resolves a parameter. Always false without FastAPI."""
     if "fastapi" not in sys.modules:
         return False
     from fastapi.params import Depends
@@ -26,7 +26,7 @@ def is_dependency(handler: Callable[..., Any], parameter: inspect.Parameter) -> 
 
 
 class Dependencies:
-    """Those parameters of a handler that FastAPI solves."""
+    """The parameters of a handler that FastAPI resolves."""
 
     def __init__(self, handler: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> None:
         from fastapi.dependencies.utils import get_dependant
@@ -34,7 +34,7 @@ class Dependencies:
         hints = _hints(handler)
 
         def standin(**_: Any) -> None:
-            """Has the signature of the handler, as far as FastAPI is concerned."""
+            """Has the signature of the handler, for FastAPI to inspect."""
 
         standin.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
@@ -45,14 +45,14 @@ class Dependencies:
         self._dependant = get_dependant(path="/", call=standin)
 
     async def solve(self, request: Any, stack: AsyncExitStack) -> dict[str, Any]:
-        """The values of the parameters.
+        """Returns the values of the parameters.
 
         Args:
             request: Starlette's request, or its web socket.
-            stack: where dependencies that are to be left again are entered.
+            stack: receives the dependencies with a cleanup.
 
         Raises:
-            Denied: the request does not fit what the dependencies ask of it.
+            Denied: the request does not satisfy the dependencies.
         """
         from fastapi.dependencies.utils import solve_dependencies
 
@@ -68,7 +68,7 @@ class Dependencies:
 
 
 def _shown(error: Any) -> Any:
-    """A fault that FastAPI found, without what was given: that may be a credential."""
+    """Returns a validation error of FastAPI's without the input value, which may be a credential."""
     return (
         {key: error[key] for key in ("type", "loc", "msg") if key in error} if isinstance(error, dict) else str(error)
     )

@@ -1,4 +1,4 @@
-"""What becomes of exceptions of the user's own handlers."""
+"""Converts exceptions of the user's handlers to API errors."""
 
 import logging
 import traceback
@@ -12,13 +12,13 @@ from threadloom.errors import ApiError, Denied
 log = logging.getLogger("threadloom.auth")
 
 SHORTEST = 4
-"""Characters of a text that is worth hiding: shorter ones are everywhere."""
+"""Minimum length, in characters, of a text to hide in the log. Shorter texts occur everywhere by chance."""
 
 FAILED = "Internal server error. The log tells more."
 
 
 def denied(error: BaseException) -> Denied | None:
-    """The refusal that an exception means: the SDK's `HTTPException`, or Starlette's. None: it is another one."""
+    """Returns the refusal for an `HTTPException` of the SDK or of Starlette. None for any other exception."""
     if not isinstance(error, Auth.exceptions.HTTPException) and not _is_starlettes(error):
         return None
     status, detail, headers = error.status_code, error.detail, error.headers  # type: ignore[attr-defined]
@@ -29,7 +29,7 @@ def denied(error: BaseException) -> Denied | None:
 
 
 def failed(what: str, error: BaseException, secrets: Iterable[str] = ()) -> ApiError:
-    """Writes a handler's failure to the log, without what must not be there, and gives what the caller is told: nothing."""
+    """Logs a handler's exception without the secrets, and returns the error for the caller, which reveals nothing of it."""
     text = "".join(traceback.format_exception(error))
     for secret in sorted({one for one in secrets if len(one) >= SHORTEST}, key=len, reverse=True):
         text = text.replace(secret, "***")
@@ -38,7 +38,7 @@ def failed(what: str, error: BaseException, secrets: Iterable[str] = ()) -> ApiE
 
 
 def texts(value: Any) -> Iterator[str]:
-    """All texts in a value of mappings and lists: what a user's mapping may hold in secret."""
+    """Yields all texts in a value of mappings and lists: each text of a user's mapping may be a secret."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -50,7 +50,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def _is_starlettes(error: BaseException) -> bool:
-    # Known by name: this layer does not import Starlette.
+    # Compared by name, because this layer does not import Starlette.
     return any(
         cls.__name__ == "HTTPException" and cls.__module__.startswith(("starlette.", "fastapi."))
         for cls in type(error).__mro__

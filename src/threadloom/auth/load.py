@@ -1,4 +1,4 @@
-"""From `auth.path` to what the server asks: who somebody is, and what they may do."""
+"""Loads the object that `auth.path` names, and makes the authenticator and the guard from it."""
 
 from typing import NamedTuple
 
@@ -13,17 +13,17 @@ from threadloom.graphs.load import load_configured
 
 
 class Access(NamedTuple):
-    """The user's `Auth` object at work."""
+    """The authenticator and the guard of the user's `Auth` object."""
 
     authenticator: HandlerAuthenticator
     authorizer: Authorizer
 
 
 def load_access(settings: Settings, clock: Clock) -> Access | None:
-    """What `auth` asks for; None when it is not configured. Runs the user's code.
+    """Returns the authenticator and the guard; None if `auth` is not configured. Runs the user's code.
 
     Raises:
-        ConfigError: it cannot be used; the text names the place and the cause.
+        ConfigError: the object cannot be used; the text names the place and the cause.
     """
     block = settings.auth
     if block is None:

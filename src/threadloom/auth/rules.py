@@ -1,4 +1,4 @@
-"""What a handler's filter says. Whatever it does not clearly say lets nobody through.
+"""Parses the filter that a handler returns. An unclear filter is an error, which denies access.
 
 See docs/contract/auth.md#filters.
 """
@@ -15,10 +15,10 @@ OPERATORS = ("$eq", "$contains")
 
 
 def rule(filter: Mapping[Any, Any]) -> Filter:
-    """A handler's filter as a rule over metadata.
+    """Returns a handler's filter as a filter on metadata.
 
     Raises:
-        Denied: status 500; it holds an operator that nobody knows, or is otherwise no filter.
+        Denied: status 500; it has an unknown operator, or it is no valid filter.
     """
     parts: list[Filter] = []
     for key, wanted in filter.items():
@@ -59,7 +59,7 @@ def _field(field: str, wanted: Any) -> list[Filter]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as it would come back from where it was stored: a UUID is text there, a tuple a list."""
+    """Returns a value in the form in which the storage returns it: a UUID becomes a text, a tuple a list."""
     return value if isinstance(value, str) else from_json(to_json(value))
 
 

@@ -1,7 +1,7 @@
-"""The whole users of runs, in memory alone: what a user holds beside identity, name and permissions is never stored.
+"""The complete users of runs. They are kept in memory only: of a user, only identity, name and permissions are stored.
 
-The process that took the request remembers the user for as long as the run lasts. A process that executes the run asks it, and
-is answered in an envelope that nobody else can open (`encryption.envelope`).
+The process that received the request keeps the user until the run has ended. A process that executes the run asks it for the
+user. The answer is in an envelope that no other process can decrypt (`encryption.envelope`).
 """
 
 import asyncio
@@ -25,20 +25,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("threadloom.auth")
 
 MOST = 10_000
-"""Runs whose users are remembered; the oldest go first, and are shown to their graphs as what is stored of them."""
+"""Runs whose users are kept at most; the oldest are removed first. Graphs then see only the stored part of such a user."""
 
 AGAIN_SECONDS = 1.0
-"""How soon a question without an answer is asked again."""
+"""Seconds after which an unanswered question is sent again."""
 
 PATIENCE_SECONDS = 5.0
-"""How long a process that may be gone is waited for."""
+"""Seconds to wait for an answer: the other process may have ended."""
 
 STORED = ("identity", "is_authenticated", "display_name", "permissions")
 
 
 class _UserMessage(msgspec.Struct, frozen=True, array_like=True):
-    """What processes write to each other about a run's user: `ask` has the asker's public key, `answer` an envelope (empty:
-    nothing is known), `ended` nothing."""
+    """A message between processes about a run's user. The body of `ask` is the sender's public key; that of `answer` an envelope
+    (empty: the user is not known); that of `ended` is empty.
+    """
 
     about: Literal["ask", "answer", "ended"]
     run_id: str
@@ -46,17 +47,17 @@ class _UserMessage(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _SharedUser(msgspec.Struct, frozen=True):
-    """What is told of a user beside what is stored: entries of the mapping, or attributes of the object."""
+    """The part of a user that is not stored: entries of the mapping, or attributes of the object."""
 
     mapping: bool
     held: dict[str, Any]
 
 
 class RunUsers:
-    """For whom runs are made. May be asked from any thread.
+    """The complete users of runs, by run id. Thread-safe.
 
     Args:
-        broker: the way to other processes.
+        broker: sends messages to other processes.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -67,7 +68,7 @@ class RunUsers:
         broker.on_message(self._take)
 
     def remember(self, run: Run, user: Any) -> None:
-        """Keeps the user of a new run until the run has ended, and notes with the run where to ask for what is not stored."""
+        """Keeps the user of a new run until the run has ended. Notes in the run which process has the part that is not stored."""
         if user is None:
             return
         self._users[run.run_id] = user
@@ -77,7 +78,7 @@ class RunUsers:
             run.kwargs[USER_AT] = self._broker.process
 
     async def fetch(self, run: Run) -> None:
-        """Asks the process that took a run's request for the whole user, if that is another, and remembers it."""
+        """Asks the process that received a run's request for the complete user, if that is another process, and keeps it."""
         holder = self._holder(run)
         if holder is None or run.run_id in self._users:
             return
@@ -90,7 +91,9 @@ class RunUsers:
         self._users[run.run_id] = restored(stored, source)
 
     def release(self, run: Run, *, over: bool) -> None:
-        """Lets go of the user of a run that was executed here. One that is not over goes on elsewhere, or here once more."""
+        """Removes the user of a run that was executed here. A run that is not over continues in another process, or here
+        again.
+        """
         holder = self._holder(run)
         if over or holder is not None:
             self._users.pop(run.run_id, None)
@@ -98,10 +101,10 @@ class RunUsers:
             self._write(holder, _UserMessage("ended", run.run_id))
 
     def of(self, run_id: str, stored: Any) -> Any:
-        """The user of a run: the whole one, or one made of what is stored with the run (after a restart).
+        """Returns the user of a run: the complete user, or (after a restart) one made from the stored part.
 
         Args:
-            stored: what stands in the run's `configurable.langgraph_auth_user`.
+            stored: the run's `configurable.langgraph_auth_user`.
         """
         user = self._users.get(run_id)
         if user is not None or not isinstance(stored, dict) or "identity" not in stored:
@@ -111,7 +114,7 @@ class RunUsers:
     # --- between processes ---
 
     def _holder(self, run: Run) -> str | None:
-        """The other process that knows more of a run's user than is stored."""
+        """Returns the other process that has the part of a run's user that is not stored. None if there is none."""
         holder: str | None = run.kwargs.get(USER_AT)
         return None if holder == self._broker.process or not self._broker.process else holder
 
@@ -136,11 +139,11 @@ class RunUsers:
             self._asked.pop(run_id, None)
 
     def _take(self, sender: str, message: bytes) -> None:
-        """Reads what another process writes."""
+        """Handles a message from another process."""
         try:
             read = msgspec.msgpack.decode(message, type=_UserMessage)
         except msgspec.DecodeError:
-            return  # of a release that writes of something else
+            return  # from another release, with an unknown format
         if read.about == "ask":
             self._write(sender, _UserMessage("answer", read.run_id, self._answer(read)))
         elif read.about == "ended":
@@ -165,7 +168,7 @@ class RunUsers:
 
 
 def restored(stored: dict[str, Any], source: Any = None) -> User:
-    """A user made of what is kept of one, and of what else is known of it."""
+    """Returns a user made from its stored part, and from the rest if that is known."""
     return User(stored["identity"], stored.get("display_name"), stored.get("permissions") or (), source=source)
 
 
@@ -175,7 +178,7 @@ def _resolve(asked: "asyncio.Future[bytes]", answer: bytes) -> None:
 
 
 def _shared(user: Any) -> _SharedUser | None:
-    """What another process is to be told of a user: all that JSON can tell. None when that is no more than what is stored."""
+    """Returns the part of a user that other processes need and JSON can represent. None if it is no more than what is stored."""
     source = getattr(user, "_source", None)
     if source is None:
         return None
@@ -190,7 +193,7 @@ def _shared(user: Any) -> _SharedUser | None:
 
 
 def _attributes(source: Any) -> Iterable[str]:
-    """Names of what an object holds: its own attributes, slots and properties."""
+    """Returns the public names in an object: its attributes, slots and properties."""
     names = dict.fromkeys(getattr(source, "__dict__", ()))
     for kind in type(source).__mro__:
         names |= dict.fromkeys(name for name, held in vars(kind).items() if inspect.isdatadescriptor(held))
@@ -198,10 +201,10 @@ def _attributes(source: Any) -> Iterable[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can tell.
+    """Returns a value as JSON can represent it.
 
     Raises:
-        TypeError: it cannot.
+        TypeError: JSON cannot represent it.
     """
     if value is None or isinstance(value, str | int | float):
         return value

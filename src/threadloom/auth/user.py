@@ -1,4 +1,4 @@
-"""Users: what an authenticate handler returned, as handlers and graphs see it (docs/contract/auth.md#users)."""
+"""Users: the results of authenticate handlers, in the form that handlers and graphs see (docs/contract/auth.md#users)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,17 +12,17 @@ EXPECTED = "Expected a BaseUser instance with required property: identity (str)"
 
 
 class NoUserError(ValueError):
-    """What an authenticate handler returned is no user."""
+    """The result of an authenticate handler is no valid user."""
 
 
 class User:
-    """A user: attributes, `user["key"]`, `in`, `get`, `keys`, iteration and `dict(user)` all show the same.
+    """A user. Attributes, `user["key"]`, `in`, `get`, `keys`, iteration and `dict(user)` all show the same entries.
 
     Args:
-        identity: whatever the handler says, which need not be text.
+        identity: any value that the handler returns; it need not be text.
         display_name: None: the identity.
-        permissions: for handlers to look at.
-        source: the mapping or object that the handler returned; what else it holds is shown too.
+        permissions: for authorize handlers; the server does not interpret them.
+        source: the mapping or object that the handler returned; its other entries are shown too.
     """
 
     def __init__(
@@ -82,28 +82,28 @@ class User:
         return hash(str(self.identity))
 
     def __repr__(self) -> str:
-        # What else is known of a user is not for logs.
+        # The other entries of a user must not be logged.
         return f"User({self.identity!r})"
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key, or the default."""
+        """Returns the value of a key, or the default."""
         try:
             return self[key]
         except KeyError:
             return default
 
     def keys(self) -> list[str]:
-        """Identity, `is_authenticated`, display name, then what else the handler returned."""
+        """Returns the keys: identity, `is_authenticated`, display name, then the other entries that the handler returned."""
         own = list(self._source) if isinstance(self._source, Mapping) else ["permissions"]
         return list(dict.fromkeys(["identity", "is_authenticated", "display_name", *own]))
 
     def _asdict(self) -> dict[str, Any]:
-        """What is left of a user wherever it is written down (our JSON and LangGraph's serializer ask for this)."""
+        """Returns the part of a user that is serialized (the server's JSON and LangGraph's serializer call this)."""
         return kept(self)
 
 
 class _Studio(Auth.types.StudioUser):
-    """The user of Studio, with what graphs do with users."""
+    """The user of Studio, with the interface that graphs expect of users."""
 
     __getitem__ = User.__getitem__
     __contains__ = User.__contains__
@@ -116,15 +116,15 @@ class _Studio(Auth.types.StudioUser):
 
 
 def studio_user() -> Any:
-    """The user that Studio is, for handlers to know by `isinstance(user, Auth.types.StudioUser)`."""
+    """Returns the user of Studio. Handlers recognize it by `isinstance(user, Auth.types.StudioUser)`."""
     return _Studio(NAME)
 
 
 def user_of(returned: Any) -> Any:
-    """The user that an authenticate handler's answer means.
+    """Returns the user for the result of an authenticate handler.
 
     Raises:
-        NoUserError: it means none.
+        NoUserError: the result is no valid user.
     """
     if isinstance(returned, User | Auth.types.StudioUser):
         return returned
@@ -157,14 +157,14 @@ def user_of(returned: Any) -> Any:
 
 
 def kept(user: Any) -> dict[str, Any]:
-    """All of a user that is ever stored or sent: identity, display name, permissions."""
+    """Returns the part of a user that may be stored or sent: identity, display name, permissions."""
     shown = {"identity": user.identity, "display_name": user.display_name, "permissions": list(user.permissions)}
     whole: dict[str, Any] = from_json(to_json(shown))
     return whole
 
 
 def user_id(user: Any) -> str:
-    """The identity as text."""
+    """Returns the identity as text."""
     return str(user.identity)
 
 

@@ -1,6 +1,6 @@
-"""What the server is told: `langgraph.json` and the environment, read into frozen `Settings`.
+"""The configuration of the server: `langgraph.json` and the environment, read into frozen `Settings`.
 
-`load` is the door; `settings` has the records, `environment` the variables, `blocks` the readers of each block.
+`load` is the entry point; `settings` has the records, `environment` the variables, `blocks` the readers of each block.
 """
 
 from threadloom.config.load import DATA_FOLDER, FILE_NAME, load

@@ -1,4 +1,4 @@
-"""What AES keys, and the names of JSON keys to encrypt, can be."""
+"""Checks AES keys and the names of JSON keys to encrypt."""
 
 from threadloom.config.sections import Findings
 from threadloom.config.settings import Environment
@@ -23,11 +23,11 @@ NEVER_SEALED = frozenset(
         "thread_id",
     }
 )
-"""Keys of metadata that are the server's own, and looked for."""
+"""Keys of metadata that belong to the server, and that it searches by."""
 
 
 def check_aes(variables: Environment, findings: Findings) -> None:
-    """Notes as faults what cannot be."""
+    """Reports AES keys of the wrong length, and JSON keys that cannot be encrypted, as faults."""
     keys = {
         "LANGGRAPH_AES_KEY": variables.langgraph_aes_key,
         "LANGGRAPH_AES_KEY_OLD": variables.langgraph_aes_key_old,

@@ -1,4 +1,4 @@
-"""Reading each block of `langgraph.json` into its record."""
+"""Reads each block of `langgraph.json` into its record."""
 
 import re
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ REFERENCE = re.compile(r"\$\{\{\s*env\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
 
 def check_spec(spec: str) -> str | None:
-    """Why a text does not name a variable in a Python file or module; None when it does."""
+    """Returns why a text does not name a variable in a Python file or module, or None if it does."""
     place, colon, name = spec.rpartition(":")
     file = place if colon else spec
     if file.endswith(JAVASCRIPT):
@@ -56,7 +56,7 @@ def check_spec(spec: str) -> str | None:
 
 
 def spec(section: Section, key: str) -> str | None:
-    """A spec of code under a key; a malformed one is noted as a fault."""
+    """Returns the spec of code under a key. A malformed one is reported as a fault."""
     value = section.text(key)
     if value is not None and (why := check_spec(value)):
         section.fault(key, why)
@@ -94,7 +94,7 @@ def read_graphs(top: Section) -> dict[str, GraphSpec]:
 
 
 def with_configs(graphs: dict[str, GraphSpec], configs: Section) -> dict[str, GraphSpec]:
-    """The graphs with the config that `LANGGRAPH_CONFIG` gives the own assistant of each."""
+    """Returns the graphs with the config that `LANGGRAPH_CONFIG` sets for the default assistant of each."""
     for graph_id in configs.value:
         if graph_id not in graphs:
             configs.findings.warn(configs.at(graph_id), "is no graph of this configuration")
@@ -148,7 +148,7 @@ def read_header_rules(section: Section | None) -> HeaderRules:
 
 
 def check_prefix(text: str | None, where: str, findings: Findings) -> str:
-    """A mount prefix without its last slash; "" for none. One that cannot be served is noted as a fault."""
+    """Returns a mount prefix without its last slash; "" for none. A prefix that cannot be served is reported as a fault."""
     prefix = (text or "").rstrip("/")
     if not prefix:
         return ""
@@ -164,7 +164,9 @@ def check_prefix(text: str | None, where: str, findings: Findings) -> str:
 def read_http(
     section: Section | None, env: Mapping[str, str], from_env: Mapping[str, Any], findings: Findings
 ) -> HttpSettings:
-    """The block `http`. `from_env` holds the JSON of `CORS_CONFIG`, if set; `env` the variables that win over keys."""
+    """Reads the block `http`. `from_env` holds the JSON of `CORS_CONFIG`, if set; `env` the variables that take precedence over
+    keys.
+    """
     section = section or Section({}, "http", findings)
     cors, configured = OPEN_CORS, False
     block = section.section("cors")
@@ -259,7 +261,7 @@ def read_checkpointer(section: Section | None) -> CheckpointerSettings:
     if (block := section.section("ttl")) is not None:
         ttl = read_thread_ttl(block)
     if (block := section.section("serde")) is not None:
-        allowed = _modules(block, "allowed_msgpack_modules")  # null is a word of its own: none
+        allowed = _modules(block, "allowed_msgpack_modules")  # null differs from an absent key: it means none
         serde = Serde(
             allowed_json_modules=_modules(block, "allowed_json_modules"),
             allowed_msgpack_modules=allowed if "allowed_msgpack_modules" in block.value else msgspec.UNSET,
@@ -272,7 +274,9 @@ def read_checkpointer(section: Section | None) -> CheckpointerSettings:
 
 
 def _refuse_other_savers(section: Section) -> None:
-    """Copies, history and runs are kept together, in one transaction: another place for checkpoints alone cannot be had."""
+    """Reports a saver of the user's as a fault. Copies, history and runs are stored in one transaction, so checkpoints cannot be
+    stored elsewhere.
+    """
     why = "checkpoints are kept in the server's own storage, which copying and history rest on. Remove the key."
     for key in ("path", "uri"):
         if section.text(key) is not None:
@@ -307,7 +311,9 @@ def read_webhooks(section: Section | None, env: Mapping[str, str]) -> WebhookSet
 
 
 def fill_in(text: str, where: str, prefix: str, env: Mapping[str, str], findings: Findings) -> str:
-    """A text with its `${{ env.X }}` replaced; variables that are not set or do not begin with the prefix are faults."""
+    """Returns a text with its `${{ env.X }}` replaced. A variable that is not set or does not begin with the prefix is a
+    fault.
+    """
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
@@ -321,7 +327,7 @@ def fill_in(text: str, where: str, prefix: str, env: Mapping[str, str], findings
 
 
 def read_ui(top: Section) -> dict[str, str]:
-    """The bundles of `ui`: graph -> source file or folder."""
+    """Returns the bundles of `ui`: graph -> source file or folder."""
     bundles = {}
     for name, path in (top.mapping("ui") or {}).items():
         if not isinstance(path, str) or not path.strip():

@@ -15,9 +15,9 @@ Kind = Literal["text", "secret", "integer", "number", "flag", "list"]
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """An environment variable: how its text is read, the least value, and other names (the first one set wins).
+    """An environment variable: the type of its text, its minimum, and other names (the first one that is set counts).
 
-    A `secret` is taken to the letter, spaces included, and never repeated in a message.
+    A `secret` is used exactly as it is, including spaces, and never appears in a message.
     """
 
     kind: Kind
@@ -61,7 +61,7 @@ VARIABLES: dict[str, Variable] = {
     "THREADLOOM_DATA": Variable("text"),
     "THREADLOOM_STUDIO_AUTH": Variable("flag"),
 }
-"""One entry a field of `Environment`."""
+"""One entry for each field of `Environment`."""
 
 BLOCKS: dict[str, str] = {
     "graphs": "LANGSERVE_GRAPHS",
@@ -76,7 +76,7 @@ BLOCKS: dict[str, str] = {
     "ui_config": "LANGGRAPH_UI_CONFIG",
     "threadloom": "THREADLOOM_CONFIG",
 }
-"""Keys of `langgraph.json` and the variables that hold the same JSON when there is no file (images)."""
+"""Keys of `langgraph.json` -> the variables that hold the same JSON when there is no file (in images)."""
 
 OVERRIDES = (
     "CORS_ALLOW_ORIGINS",
@@ -86,7 +86,7 @@ OVERRIDES = (
     "LANGGRAPH_THREAD_TTL",
     "LANGGRAPH_CONFIG",
 )
-"""Variables that win over one key of `langgraph.json`, or add to one."""
+"""Variables that override one key of `langgraph.json`, or add to it."""
 
 LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 
@@ -95,7 +95,7 @@ NO = frozenset({"0", "false", "no", "off", "f", "n"})
 
 
 def read_variables(env: Mapping[str, str], findings: Findings) -> Environment:
-    """What the variables say; an empty text counts as not set. Bad texts are noted as faults."""
+    """Reads the variables. An empty text counts as not set. Invalid texts are reported as faults."""
     values: dict[str, Any] = {}
     for name, variable in VARIABLES.items():
         used = next((n for n in variable.names or (name,) if env.get(n, "").strip()), None)
@@ -139,8 +139,8 @@ def _read(text: str, variable: Variable, name: str, findings: Findings) -> Any:
 
 
 def read_dotenv(path: Path, findings: Findings) -> dict[str, str]:
-    """The variables of a dotenv file (comments, quotes, `export`). A file that cannot be read is a fault."""
-    from dotenv import dotenv_values  # kept out of the start of every other command
+    """Reads the variables of a dotenv file (comments, quotes, `export`). A file that cannot be read is a fault."""
+    from dotenv import dotenv_values  # imported here to keep other commands fast at start
 
     try:
         text = path.read_text("utf-8")

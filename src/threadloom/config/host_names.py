@@ -1,4 +1,4 @@
-"""Names of hosts: what a `Host` header names, which names mean this machine, and which fit a pattern."""
+"""Host names: parses `Host` headers, recognizes the loopback, and matches patterns."""
 
 import contextlib
 import re
@@ -8,9 +8,9 @@ _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?")
 
 
 def host_of(text: str) -> str:
-    """The host of `host`, `host:port` or `[address]:port`, in lower case, without brackets, port and last dot.
+    """Returns the host of `host`, `host:port` or `[address]:port`, in lower case, without brackets, port and last dot.
 
-    What has none of these forms is given as it is, brackets and all, so that it is no name that anything fits.
+    A text of any other form is returned unchanged, including brackets, so that it matches no name.
     """
     bracketed = _BRACKETED.fullmatch(text.strip())
     if bracketed is not None:
@@ -23,7 +23,7 @@ def host_of(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, as `host_of` gives it, is the loopback: `localhost`, a name below it, or such an address."""
+    """Returns whether a host, as `host_of` returns it, is the loopback: `localhost`, a name below it, or a loopback address."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     with contextlib.suppress(ValueError):
@@ -35,7 +35,7 @@ def is_loopback(host: str) -> bool:
 
 
 def fits(host: str, pattern: str) -> bool:
-    """Whether a host is the one of a pattern: a name, `*.name` (names below it only) or `*`."""
+    """Returns whether a host matches a pattern: a name, `*.name` (only names below it) or `*`."""
     if pattern.startswith("*."):
         return host.endswith(pattern[1:])
     return pattern in ("*", host)

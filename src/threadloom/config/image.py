@@ -1,4 +1,4 @@
-"""Reading what an app is made of: its dependencies, and the keys that only matter when an image is built."""
+"""Reads the dependencies of an app, and the keys that only matter when an image is built."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ from threadloom.config.sections import Section, kind
 from threadloom.config.settings import ImageSettings, UvSource
 
 PACKAGE_TOOLS = ("setuptools", "wheel", "pip")
-"""pip comes last: once it is gone it can remove nothing else."""
+"""pip is last: after it is removed, it cannot remove the others."""
 OLDEST_PYTHON = (3, 11)
 
 
 def read_dependencies(top: Section, root: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """The folders among `dependencies`, and the others: requirements as pip understands them.
+    """Returns the folders among `dependencies`, and the others as requirements for pip.
 
-    A folder that is not there is told as a warning.
+    A missing folder is a warning.
     """
     if "dependencies" not in top.value and not top.has("source"):
         top.fault("dependencies", 'is required; ["."] puts the folder of this file on the path')
@@ -30,7 +30,7 @@ def read_dependencies(top: Section, root: Path) -> tuple[tuple[Path, ...], tuple
 
 
 def read_image(top: Section, packages: tuple[str, ...]) -> ImageSettings:
-    """The keys of images. `packages` are the requirements among `dependencies`."""
+    """Reads the keys for images. `packages` are the requirements among `dependencies`."""
     version = top.text("python_version")
     if version is not None:
         _check_python(top, version)

@@ -1,4 +1,4 @@
-"""From `langgraph.json`, the environment and the command line to `Settings`."""
+"""Reads `langgraph.json`, the environment and the command line into `Settings`."""
 
 import json
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ FILE_NAME = "langgraph.json"
 DATA_FOLDER = ".threadloom"
 
 PASSED_OVER = ("$schema",)
-"""Keys that are known and mean nothing here."""
+"""Keys that are known and have no effect here."""
 
 GUARDS = ("auth", "encryption")
-"""Blocks whose variables count beside a file that has no such block: who sets one must not find the server open."""
+"""Blocks whose variables count even if there is a file without such a block. A user who sets one expects a protected server."""
 
 POSTGRES = ("postgresql", "postgres")
 REDIS = ("redis", "rediss", "unix")
-"""What the addresses of services begin with, before `://`."""
+"""Schemes of the addresses of services."""
 
 
 def load(
@@ -51,10 +51,10 @@ def load(
     *,
     env_file_required: bool = True,
 ) -> Settings:
-    """Reads the whole configuration; see `read` for the arguments.
+    """Reads the whole configuration. See `read` for the arguments.
 
     Raises:
-        ConfigError: it cannot be used. The text lists every fault with file, key and cause.
+        ConfigError: the configuration has faults. The text lists each with file, key and cause.
     """
     settings, faults = read(path, env, overrides, env_file_required=env_file_required)
     if faults:
@@ -69,14 +69,15 @@ def read(
     *,
     env_file_required: bool = True,
 ) -> tuple[Settings, list[str]]:
-    """Reads the whole configuration, and lists its faults. With any, the settings are only good for looking for more.
+    """Reads the whole configuration, and returns it with its faults. If there are faults, use the settings only to look for more
+    faults.
 
     Args:
         path: the configuration file. None: the JSON that images carry in environment variables (`LANGSERVE_GRAPHS`,
-            `LANGGRAPH_HTTP` …), or, without the first of them, `langgraph.json` in the working directory.
+            `LANGGRAPH_HTTP` …), or, if `LANGSERVE_GRAPHS` is not set, `langgraph.json` in the working directory.
         env: the environment of the process.
-        overrides: what the command line says: `data` (a path), `jobs`, `base_url`. None in it means not said.
-        env_file_required: whether an env file that is named and not there is a fault. Else it is a warning.
+        overrides: the values of the command line: `data` (a path), `jobs`, `base_url`. None means not given.
+        env_file_required: whether a missing env file is a fault. If not, it is a warning.
 
     Raises:
         ConfigError: the file cannot be read, or it is no JSON object.
@@ -96,21 +97,21 @@ def read(
 
 
 def name_of(settings: Settings) -> str:
-    """What a configuration is called in messages."""
+    """Returns the name of a configuration for messages."""
     return str(settings.path) if settings.path else "the configuration in the environment"
 
 
 def report(what: str, faults: list[str]) -> str:
-    """The text of a refusal: what cannot be used, and a line a fault."""
+    """Returns the text of an error: what cannot be used, and one line for each fault."""
     lines = "\n".join("  - " + fault.replace("\n", "\n    ") for fault in faults)
     return f"{what} cannot be used:\n{lines}"
 
 
 def read_document(file: Path) -> dict[str, Any]:
-    """The JSON object of a configuration file.
+    """Returns the JSON object of a configuration file.
 
     Raises:
-        ConfigError: it cannot be read, or it is no JSON object; the text says where.
+        ConfigError: the file cannot be read, or it is no JSON object; the text says where.
     """
     try:
         text = file.read_text("utf-8-sig")
@@ -253,7 +254,7 @@ def _read_priority(top: Section) -> str | None:
 
 
 def _tell_idle(document: dict[str, Any], findings: Findings) -> None:
-    """Tells of keys that mean nothing beside what the others say."""
+    """Warns about keys that have no effect because of other keys."""
     if document.get("auth") is None:
         http = document.get("http")
         for key in ("middleware_order", "enable_custom_route_auth"):
@@ -265,7 +266,7 @@ def _tell_idle(document: dict[str, Any], findings: Findings) -> None:
 
 
 def _check_services(variables: Environment, root: Path, findings: Findings) -> Path | None:
-    """Looks at where database and Redis are said to be. Gives the data folder that a `sqlite:///` address names."""
+    """Checks the addresses of the database and of Redis. Returns the data folder if the address is a `sqlite:///` one."""
     data = None
     if variables.database_uri is not None:
         kind, _, place = variables.database_uri.partition("://")

@@ -1,4 +1,4 @@
-"""Reading JSON objects key by key, so that every fault and every unknown key is found in one pass."""
+"""Reads JSON objects key by key, so that one pass finds every fault and every unknown key."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -20,18 +20,18 @@ TRUTHS = {"true": True, "false": False}
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, in words."""
+    """Returns the type of a JSON value in words."""
     return "null" if value is None else KINDS.get(type(value), type(value).__name__)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean "x"?)` when a known word is near, else nothing."""
+    """Returns ` (did you mean "x"?)` if a known word is similar, else ""."""
     found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.7)
     return f' (did you mean "{found[0]}"?)' if found else ""
 
 
 class Findings:
-    """What was found while reading: `faults` forbid a start, `warnings` are told and passed over."""
+    """The result of reading: `faults` are errors that prevent a start, `warnings` are logged and do not."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -47,13 +47,13 @@ class Findings:
 class Section:
     """One JSON object of the configuration.
 
-    Each reader takes a key and gives its value, or the default when the key is absent or null; a value of another type
-    is noted as a fault and read as the default. `done` notes the keys that nobody asked for.
+    Each reader takes a key and returns its value, or the default if the key is absent or null. A value of another type is
+    reported as a fault, and the default is returned. `done` reports the keys that no reader took.
 
     Args:
         value: the object.
-        where: its dotted place in the file, "" for the top.
-        findings: where faults and warnings are noted.
+        where: its dotted path in the file, "" for the top.
+        findings: collects faults and warnings.
     """
 
     def __init__(self, value: dict[str, Any], where: str, findings: Findings) -> None:
@@ -63,7 +63,7 @@ class Section:
         self._asked: set[str] = set()
 
     def at(self, key: str) -> str:
-        """The dotted place of a key."""
+        """Returns the dotted path of a key."""
         return f"{self.where}.{key}" if self.where else key
 
     def fault(self, key: str, why: str) -> None:
@@ -74,7 +74,7 @@ class Section:
         return self.value.get(key) is not None
 
     def raw(self, key: str) -> Any:
-        """The value as it is, or None."""
+        """Returns the value unchanged, or None."""
         self._asked.add(key)
         return self.value.get(key)
 
@@ -102,8 +102,9 @@ class Section:
         return default if value is None else value
 
     def raw_flag(self, key: str) -> Any:
-        """The value as it is, where true or false may stand. The texts "true" and "false" count as these, with a warning:
-        tutorials of LangGraph print them so."""
+        """Returns the value unchanged, except that the texts "true" and "false" become booleans, with a warning: tutorials of
+        LangGraph show them as texts.
+        """
         value = self.raw(key)
         if isinstance(value, str) and value.strip().lower() in TRUTHS:
             taken = TRUTHS[value.strip().lower()]
@@ -161,12 +162,12 @@ class Section:
         return value
 
     def section(self, key: str) -> "Section | None":
-        """The object under a key, to be read on; None when absent (or no object, which is a fault)."""
+        """Returns the object under a key as a section. None if it is absent, or no object (which is a fault)."""
         value = self.mapping(key)
         return None if value is None else Section(value, self.at(key), self.findings)
 
     def done(self, known: Iterable[str] = ()) -> None:
-        """Notes the keys that were neither asked for nor `known`."""
+        """Warns about the keys that no reader took and that are not in `known`."""
         expected = self._asked | set(known)
         for key in self.value:
             if key not in expected:

@@ -1,4 +1,4 @@
-"""What the configuration says, as frozen records. `docs/settings.md` explains each field in a user's words.
+"""The settings as frozen records. `docs/settings.md` explains each field for users.
 
 Paths are absolute. Specs of code (`"./file.py:name"`, `"package.module:name"`) stay text: `graphs.load` resolves them
 against `Settings.root`.
@@ -14,7 +14,7 @@ MiddlewareOrder = Literal["middleware_first", "auth_first"]
 
 
 class GraphSpec(msgspec.Struct, frozen=True):
-    """Where a graph is (`path`, a spec of code), and description and config of its own assistant."""
+    """The location of a graph (`path`, a spec of code), and description and config of its default assistant."""
 
     path: str
     description: str | None = None
@@ -22,7 +22,7 @@ class GraphSpec(msgspec.Struct, frozen=True):
 
 
 class Cors(msgspec.Struct, frozen=True, kw_only=True):
-    """Arguments of Starlette's CORS middleware, same names."""
+    """Arguments of Starlette's CORS middleware, with the same names."""
 
     allow_origins: tuple[str, ...] = ()
     allow_methods: tuple[str, ...] = ("GET",)
@@ -34,15 +34,17 @@ class Cors(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OPEN_CORS = Cors(allow_origins=("*",), allow_methods=("*",), allow_headers=("*",), expose_headers=("*",))
-"""What holds when the configuration says nothing: any page may call the server, without credentials."""
+"""The default without a configuration: any page may call the server, without credentials."""
 
 
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
-"""Request headers that hold credentials. They are logged nowhere, and no pattern means them, only their whole names."""
+"""Request headers that hold credentials. They are never logged. A pattern does not match them: only their whole names do."""
 
 
 class HeaderRules(msgspec.Struct, frozen=True):
-    """Which request headers are meant: lower-case names or `*` patterns. `excludes` win; by default none."""
+    """Selects request headers by lower-case names or `*` patterns. `excludes` take precedence. By default no header is
+    selected.
+    """
 
     includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
@@ -72,7 +74,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreIndex(msgspec.Struct, frozen=True):
-    """Semantic search: length of a vector, what makes vectors (a spec or `provider:model`), JSON paths embedded."""
+    """Semantic search: the dimensions of a vector, the embedding function (a spec or `provider:model`), the JSON paths that are
+    embedded.
+    """
 
     dims: int
     embed: str
@@ -80,7 +84,7 @@ class StoreIndex(msgspec.Struct, frozen=True):
 
 
 class StoreTtl(msgspec.Struct, frozen=True, kw_only=True):
-    """Time to live of store items, in minutes. No `sweep_interval_minutes`: expired items hide but are not removed."""
+    """Time to live of store items, in minutes. Without `sweep_interval_minutes`, expired items are hidden, but not removed."""
 
     default_ttl: float | None = None
     refresh_on_read: bool = True
@@ -96,7 +100,9 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ThreadTtlSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Time to live of threads, in minutes; `sweep_limit` threads a sweep. No `default_ttl`: threads stay."""
+    """Time to live of threads, in minutes; `sweep_limit`: threads that one sweep removes at most. Without `default_ttl`, threads
+    do not expire.
+    """
 
     strategy: Literal["delete", "keep_latest"] = "delete"
     default_ttl: float | None = None
@@ -105,8 +111,9 @@ class ThreadTtlSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Serde(msgspec.Struct, frozen=True, kw_only=True):
-    """Which user types values may be rebuilt into: paths of classes, True for all, None for none beside LangGraph's own. UNSET is
-    LangGraph's default: all, unless LANGGRAPH_STRICT_MSGPACK is set."""
+    """The user types that deserialization may construct: paths of classes; True: all; None: none but LangGraph's own. UNSET is
+    LangGraph's default: all, unless LANGGRAPH_STRICT_MSGPACK is set.
+    """
 
     allowed_json_modules: tuple[tuple[str, ...], ...] | bool | None = None
     allowed_msgpack_modules: tuple[tuple[str, ...], ...] | bool | msgspec.UnsetType | None = msgspec.UNSET
@@ -121,7 +128,7 @@ class CheckpointerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebhookUrlRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Where webhooks may go. An empty tuple of domains or ports means any."""
+    """The URLs that webhooks may call. An empty tuple of domains or ports means any."""
 
     require_https: bool = False
     allowed_domains: tuple[str, ...] = ()
@@ -132,7 +139,7 @@ class WebhookUrlRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The block `webhooks`. In `headers` the references to the environment are filled in."""
+    """The block `webhooks`. In `headers`, the references to the environment are already replaced."""
 
     env_prefix: str = "LG_WEBHOOK_"
     headers: dict[str, str] = {}
@@ -140,7 +147,7 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuthCache(msgspec.Struct, frozen=True, kw_only=True):
-    """By which headers a user is known again, for how long, and how many are kept."""
+    """The cache of authenticated users: the headers that form its key, the time to live, and the number of users."""
 
     cache_keys: tuple[str, ...]
     ttl_seconds: float = 60
@@ -148,13 +155,13 @@ class AuthCache(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UiSettings(msgspec.Struct, frozen=True):
-    """The block `ui_config`. `shared`: modules that clients' pages offer to bundles, beside React and the SDK."""
+    """The block `ui_config`. `shared`: modules that clients' pages provide to bundles, in addition to React and the SDK."""
 
     shared: tuple[str, ...] = ()
 
 
 class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The block `auth`. `default` is what holds where no handler is in charge."""
+    """The block `auth`. `default` is the decision where no handler is registered."""
 
     path: str
     disable_studio_auth: bool = False
@@ -170,8 +177,10 @@ class EncryptionSettings(msgspec.Struct, frozen=True):
 
 
 class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things are kept that nothing needs any more. None: runs stay, events as RESUMABLE_STREAM_TTL_SECONDS says, and
-    no log file is written. A delivery of a webhook is kept so long after it was made or given up."""
+    """How long records are kept after they are no longer needed. None: runs are kept, events are kept for
+    RESUMABLE_STREAM_TTL_SECONDS, and no log file is written. A delivery of a webhook is kept for this time after it succeeded or
+    failed for good.
+    """
 
     runs_days: float | None = None
     events_minutes: float | None = None
@@ -180,8 +189,9 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What one user may have at once: runs that are still to end, open event streams; None: any number. `reader_bytes`: events
-    that may wait in memory for one reader of a stream. `replay_bytes`: stored events that one run keeps for replay."""
+    """Limits of one user: runs that have not ended, open event streams; None: no limit. `reader_bytes`: bytes of events
+    that may wait in memory for one reader of a stream. `replay_bytes`: bytes of stored events that one run keeps for replay.
+    """
 
     runs_per_user: int | None = None
     streams_per_user: int | None = None
@@ -190,19 +200,21 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ThreadloomAuthSettings(msgspec.Struct, frozen=True):
-    """What handlers of `auth` are asked beside what the reference asks. `implicit_threads`: of a run that makes a thread which
-    stays, whether the thread may be made too (`create`), or only the run (`run`)."""
+    """Additional questions to the handlers of `auth`, which the reference does not ask. `implicit_threads`: for a run that
+    creates a thread which is kept, whether the handlers are asked about the thread too (`create`), or only about the run (`run`).
+    """
 
     implicit_threads: Literal["create", "run"] = "create"
 
 
 class ThreadloomSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The block `threadloom`: what no other server of this API has. `allowed_hosts`: names that the server answers to beside
-    the loopback's. `webhook_secrets`: each signs every delivery. `webhook_tries`: how often one is tried.
-    `end_event`: whether the stream of each run ends with an `end` event.
-    `lease_seconds`: silence after which a worker's runs are taken up by others. `drain_seconds`: how long a process of `serve`
-    that was told to stop still takes requests. `keep_alive_seconds`: how long a connection without a request stays open.
-    `allowed_origins`: origins whose pages may use the server beside those of `http.cors` (see `api.allowed_origins`)."""
+    """The block `threadloom`: settings that no other server of this API has. `allowed_hosts`: host names that the server accepts
+    in addition to those of the loopback. `webhook_secrets`: each signs every delivery. `webhook_tries`: attempts at a delivery.
+    `end_event`: whether the stream of each run ends with an `end` event. `lease_seconds`: time without a renewal after which
+    other workers take over a worker's runs. `drain_seconds`: how long a process of `serve` accepts requests after it was told to
+    stop. `keep_alive_seconds`: how long an idle connection stays open. `allowed_origins`: origins whose pages may use the server,
+    in addition to those of `http.cors` (see `api.allowed_origins`).
+    """
 
     checkpoint_thread_id: bool = True
     end_event: bool = False
@@ -227,8 +239,9 @@ class UvSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What only matters when an image is built. `packages`: dependencies that are no folder; `keep_pkg_tools`: tools that stay in
-    the image, of pip, setuptools and wheel."""
+    """Settings that only matter when an image is built. `packages`: dependencies that are no folder; `keep_pkg_tools`: which of
+    pip, setuptools and wheel stay in the image.
+    """
 
     python_version: str = "3.11"
     base_image: str | None = None
@@ -244,8 +257,9 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """What environment variables say. Each field has the variable's name, in lower case; seconds and bytes are in
-    the name."""
+    """The values of environment variables. Each field has the variable's name in lower case. The names tell which values are
+    seconds or bytes.
+    """
 
     database_uri: str | None = None
     redis_uri: str | None = None
@@ -284,7 +298,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_file(place: str) -> bool:
-    """Whether a place of code (what stands before the last colon) is a file, not a module."""
+    """Returns whether the part of a spec before the last colon is a file, not a module."""
     return "/" in place or place.endswith(".py")
 
 
@@ -294,18 +308,18 @@ def _place(named: tuple[str, str]) -> tuple[str, str]:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the server is told, from `langgraph.json`, the environment and the command line.
+    """All settings, from `langgraph.json`, the environment and the command line.
 
     Attributes:
         root: the folder that relative paths start from (the configuration file's).
-        path: the configuration file; None when the configuration came from environment variables.
-        graphs: graph id -> where it is.
+        path: the configuration file; None if the configuration came from environment variables.
+        graphs: graph id -> its spec.
         dependencies: folders for `sys.path`, after `root`.
         env: variables to set in the process before any user code is imported.
-        env_file: the file that they were read from, as it is named; None when they stand in the configuration.
+        env_file: the file that they were read from, as the configuration names it; None if the configuration holds them itself.
         data: the data folder.
-        vars: what the environment variables say (`env` wins over the process's own).
-        warnings: what the user should hear at start: unknown keys, keys without effect, missing folders.
+        vars: the values of the environment variables (`env` takes precedence over those of the process).
+        warnings: messages for the user at start: unknown keys, keys without effect, missing folders.
     """
 
     root: Path
@@ -332,7 +346,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def code(self) -> dict[str, str]:
-        """The code that is named: the key, and where it is, as `./path/to/file.py:variable` or `package.module:variable`."""
+        """All specs of code: key -> `./path/to/file.py:variable` or `package.module:variable`."""
         named = {f"graphs.{graph_id}": graph.path for graph_id, graph in self.graphs.items()}
         others = {
             "http.app": self.http.app,
@@ -345,24 +359,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return named | {key: spec for key, spec in others.items() if spec is not None}
 
     def missing_files(self) -> list[str]:
-        """What of the code that is named lies in files that are not there: a line each, with key and file."""
+        """Returns one line for each spec of code whose file is missing, with key and file."""
         files = {key: self.root / place for key, place in map(_place, self.code.items()) if is_file(place)}
         return [f"{key}: there is no file {file}" for key, file in files.items() if not file.is_file()]
 
     @property
     def jobs(self) -> int:
-        """How many runs this process executes at once; 0: it only serves."""
+        """How many runs this process executes concurrently; 0: it only serves requests."""
         return self.vars.n_jobs_per_worker
 
     @property
     def postgres_uri(self) -> str | None:
-        """Where PostgreSQL is, if that keeps the data; else they are in `data`."""
+        """The URI of PostgreSQL, if PostgreSQL stores the data; None: they are in `data`."""
         uri = self.vars.database_uri
         return None if uri is None or uri.startswith("sqlite:") else uri
 
     @property
     def where(self) -> str:
-        """Where the data are, as may be shown: without user, password and options."""
+        """The location of the data for messages: without user, password and options."""
         if self.postgres_uri is None:
             return str(self.data)
         kind, _, rest = self.postgres_uri.partition("://")
@@ -370,11 +384,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def events_seconds(self) -> float:
-        """How long the events of a run that ended can be replayed, and a stateless run's output be joined."""
+        """How long, in seconds, the events of an ended run can be replayed, and the output of a stateless run can be joined."""
         minutes = self.threadloom.retention.events_minutes
         return self.vars.resumable_stream_ttl_seconds if minutes is None else minutes * 60
 
     @property
     def base_url(self) -> str | None:
-        """The server's own address, as graphs may call it, if known."""
+        """The server's own address for calls from graphs, if it is known."""
         return self.vars.langgraph_api_url

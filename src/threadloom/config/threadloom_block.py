@@ -1,4 +1,4 @@
-"""Reading the block `threadloom`: what no other server of this API has."""
+"""Reads the block `threadloom`: settings that no other server of this API has."""
 
 import base64
 import re
@@ -9,13 +9,15 @@ from threadloom.config.sections import Section
 from threadloom.config.settings import LimitSettings, RetentionSettings, ThreadloomAuthSettings, ThreadloomSettings
 
 LEAST_BYTES = 64 * 1024
-"""What a buffer of events must hold at least."""
+"""Minimum size of a buffer of events, in bytes."""
 
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f]*:[0-9a-f:.]*")
-"""A name, `*.name`, `*`, or an address; no scheme and no port."""
+"""A name, `*.name`, `*`, or an address; without scheme and port."""
 
 ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\s*]+")
-"""A scheme, a host and maybe a port, as browsers send them; no path. `null` is a page without an origin, `*` any."""
+"""A scheme, a host and an optional port, as browsers send them; no path. `null` is a page without an origin, `*` is any
+origin.
+"""
 
 
 def read_threadloom_block(section: Section | None, env: Mapping[str, str]) -> ThreadloomSettings:
@@ -76,7 +78,7 @@ def _limits(section: Section | None) -> LimitSettings:
 
 
 def _secrets(section: Section, env: Mapping[str, str]) -> tuple[str, ...]:
-    """The secrets of `webhook_secret`: one, or a list while a new one takes the place of an old one."""
+    """Returns the secrets of `webhook_secret`: one, or a list while a new secret replaces an old one."""
     value = section.raw("webhook_secret")
     secrets = value if isinstance(value, list) else [] if value is None else [value]
     found: list[str] = []

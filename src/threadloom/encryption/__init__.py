@@ -1,5 +1,6 @@
-"""Encryption at rest: a storage over the storage that seals on the way in and opens on the way out.
+"""Encryption at rest: a storage that wraps another storage, encrypts what is written to it and decrypts what is read from it.
 
-`aes` and `handlers` are the two ways to seal (the built-in one, and handlers of the user's), `tables` says what of each record
-is sealed, `storage` puts both around any storage, `keys` guards the start, `rekey` changes keys. docs/encryption.md tells users.
+`aes` (the built-in cipher) and `handlers` (the user's encryption handlers) are the two ways to encrypt. `tables` and `records`
+say which fields of each record are encrypted. `storage` and `handler_storage` wrap a storage. `keys` checks the keys at start.
+`rekey` changes keys. The user's guide is docs/encryption.md.
 """

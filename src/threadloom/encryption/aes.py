@@ -1,8 +1,8 @@
-"""The built-in way to seal: AES-GCM with one key, and reading what older keys and LangGraph's `EncryptedSerializer` wrote.
+"""The built-in cipher: AES-GCM with one key. It also decrypts what older keys and LangGraph's `EncryptedSerializer` encrypted.
 
-A ciphertext is: one byte for the form (1), four that tell which key, a nonce of twelve, then the encrypted content with its tag.
-In JSON it is the text `encrypted.aes:` + base64. Nonces are random, which is good for some 2**32 ciphertexts a key at the most
-cautious; `threadloom db rekey` changes keys.
+A ciphertext is: one byte for the format (1), four bytes that identify the key, a nonce of twelve bytes, then the encrypted
+content with its tag. In JSON it is the text `encrypted.aes:` + base64. Nonces are random, so a key is safe for about 2**32
+ciphertexts by the most cautious estimate; `threadloom db rekey` changes keys.
 """
 
 import base64
@@ -18,10 +18,10 @@ from threadloom.encryption.cipher import SEALED, Location, UndecipherableError
 from threadloom.errors import MissingPackageError
 
 TAG = "+aes-gcm"
-"""Behind the type of a checkpoint's part that is sealed by us."""
+"""Suffix of the type of a checkpoint part that this cipher encrypted."""
 
 EAX_TAG = "+aes"
-"""Behind the type of one that LangGraph's own `EncryptedSerializer` wrote."""
+"""Suffix of the type of a checkpoint part that LangGraph's `EncryptedSerializer` encrypted."""
 
 PREFIX = "encrypted.aes:"
 FORM = b"\x01"
@@ -36,7 +36,7 @@ class Key:
         text: 16, 24 or 32 bytes of UTF-8.
 
     Raises:
-        MissingPackageError: `cryptography` is not there.
+        MissingPackageError: the package `cryptography` is not installed.
     """
 
     def __init__(self, text: str) -> None:
@@ -49,17 +49,18 @@ class Key:
         self.id = hmac.digest(self.raw, b"threadloom key id", hashlib.sha256)[:4]
 
     def check_value(self) -> str:
-        """What a database keeps to know the key again by. It tells nothing of the key."""
+        """Returns the value by which a database recognizes the key. It reveals nothing of the key."""
         return hmac.digest(self.raw, b"threadloom key check", hashlib.sha256).hex()[:32]
 
 
 class AesCipher:
-    """Seals with a key, opens with that and older ones.
+    """Encrypts with one key; decrypts with that key and with older keys.
 
     Args:
-        key: what is sealed with; None leaves everything in clear (to take encryption off again).
-        old: keys that older content may be sealed with.
-        json_keys: keys of metadata whose values are sealed. All other metadata stay in clear, so that they can be searched.
+        key: the key to encrypt with. None: nothing is encrypted (to switch encryption off).
+        old: keys that older content may be encrypted with.
+        json_keys: keys of metadata whose values are encrypted. All other metadata stay unencrypted, so that searches can use
+            them.
     """
 
     def __init__(self, key: Key | None, old: Collection[Key] = (), json_keys: Collection[str] = ()) -> None:
@@ -70,15 +71,16 @@ class AesCipher:
     # --- bytes ---
 
     def seal(self, data: bytes, about: bytes) -> bytes:
-        """Encrypts bytes; `about` is not stored, but opening needs the same."""
+        """Encrypts bytes. `about` is authenticated, but not stored: `open` needs the same value."""
         assert self._key is not None
         nonce = os.urandom(NONCE)
         return b"".join((FORM, self._key.id, nonce, self._key.aead.encrypt(nonce, data, about)))
 
     def open(self, at: Location, sealed: bytes, about: bytes) -> bytes:
-        """
+        """Decrypts what `seal` returned for the same `about`.
+
         Raises:
-            UndecipherableError: none of the keys fits, or the ciphertext was changed.
+            UndecipherableError: no key fits, or the ciphertext was changed.
         """
         key = self._keys.get(sealed[1:5]) if sealed[:1] == FORM else None
         if key is None:
@@ -92,7 +94,7 @@ class AesCipher:
         return opened
 
     def _open_eax(self, at: Location, sealed: bytes) -> bytes:
-        """Opens what LangGraph's serializer wrote: nonce and tag of 16 bytes each, then the encrypted content."""
+        """Decrypts a ciphertext of LangGraph's serializer: nonce and tag of 16 bytes each, then the encrypted content."""
         try:
             from Crypto.Cipher import AES
         except ImportError:
@@ -149,7 +151,8 @@ class AesCipher:
     def seal_metadata(self, at: Location, document: Mapping[str, Any]) -> dict[str, Any]:
         if self._key is None:
             return dict(document)
-        # A text that only looks like a ciphertext is sealed too, lest it be taken for one.
+        # A plain text that looks like a ciphertext is encrypted too. Otherwise it would be taken for a ciphertext when it is
+        # read.
         return {
             key: self._text_of(to_json(value)) if key in self._json_keys or _looks_sealed(value) else value
             for key, value in document.items()
@@ -171,7 +174,7 @@ class AesCipher:
         return None
 
     def ready(self) -> None:
-        """Nothing to wait for."""
+        """Does nothing: this cipher never waits for a result."""
 
     complete = ready
 

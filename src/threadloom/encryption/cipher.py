@@ -1,4 +1,4 @@
-"""What it takes to seal: the protocol that AES and the user's handlers meet, and which keys of a document never are."""
+"""The protocol that both ciphers implement (AES, and the user's handlers), and the keys of documents that are never encrypted."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
@@ -10,10 +10,12 @@ from threadloom.errors import ApiError
 from threadloom.storage.ciphertexts import Column, Key
 
 SEALED = "__sealed__"
-"""Key of a document under which all that is encrypted of it stands."""
+"""Key of a document that holds all encrypted content of the document."""
 
 CONTEXT = "__encryption_context__"
-"""Key of a document that the user's handlers encrypted: what they were told then. Reserved, never shown."""
+"""Key of a document that the user's handlers encrypted. It holds the encryption context of that call. Reserved; never shown to
+clients.
+"""
 
 SYSTEM = NEVER_SEALED | {
     "a2a_task_id",
@@ -23,7 +25,9 @@ SYSTEM = NEVER_SEALED | {
     "__after_seconds__",
     "__request_start_time_ms__",
 }
-"""Keys that stay in clear in metadata and configurable: ours, not the user's, and some are searched for."""
+"""Keys that stay unencrypted in metadata and configurable: they belong to the server, not to the user, and searches use some of
+them.
+"""
 
 CHECKPOINT = SYSTEM | {
     "counters_since_delta_snapshot",
@@ -33,14 +37,16 @@ CHECKPOINT = SYSTEM | {
     "step",
     "threadloom_version",
 }
-"""The same for the metadata of checkpoints. (The counters tell a prune what to keep.)"""
+"""The same for the metadata of checkpoints. (A prune decides by the counters which checkpoints to keep.)"""
 
 NOTHING: frozenset[str] = frozenset()
-"""For documents that are wholly the user's."""
+"""For documents that belong wholly to the user: no key stays unencrypted."""
 
 
 class Location(msgspec.Struct, frozen=True):
-    """What is sealed or opened: as handlers and errors name it, and where it is stored, if it is."""
+    """Identifies a value to encrypt or decrypt: its model and field, as handlers and errors name them, and its stored place, if
+    it is stored.
+    """
 
     model: str
     field: str
@@ -49,16 +55,16 @@ class Location(msgspec.Struct, frozen=True):
 
 
 class UndecipherableError(ApiError):
-    """Something stored cannot be decrypted, or something to store cannot be encrypted. Names model and field."""
+    """A stored value cannot be decrypted, or a value to store cannot be encrypted. The text names model and field."""
 
     status = 500
 
 
 class Cipher(Protocol):
-    """Seals and opens, within a transaction. What was never sealed is opened as it is.
+    """Encrypts and decrypts within a transaction. A value that was never encrypted is returned as it is.
 
-    A cipher that has to wait for its answer gives something in its place. Nothing that was opened may be looked at before `ready`
-    was called, nor anything be committed that was sealed before `complete` was; both raise if something stands in for an answer.
+    A cipher that has to wait for a result returns a placeholder. The caller must call `ready` before it uses decrypted values,
+    and `complete` before it commits encrypted values. Both raise while a placeholder is in use.
     """
 
     def seal_blob(self, at: Location, type: str, data: bytes) -> tuple[str, bytes]:
@@ -97,7 +103,7 @@ class Cipher(Protocol):
         ...
 
     def seal_metadata(self, at: Location, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Encrypts of a record's metadata, in which searches look, as much as may be encrypted. Raises as
+        """Encrypts as much of a record's metadata as may be encrypted: searches read metadata. Raises as
         `seal_blob`.
         """
         ...
@@ -115,19 +121,19 @@ class Cipher(Protocol):
         ...
 
     def context(self) -> dict[str, Any] | None:
-        """Returns what handlers are told at this moment, to be stored with work that goes on later; None without
+        """Returns the current encryption context, to be stored with work that continues later. None without
         handlers.
         """
         ...
 
     def ready(self) -> None:
-        """Makes sure that what was decrypted since the last call is final.
+        """Makes sure that all values that were decrypted since the last call are final.
 
         Raises:
-            Exception: an answer is still awaited. The caller waits for it and runs the transaction again.
+            Exception: a result is still missing. The caller waits for it and runs the transaction again.
         """
         ...
 
     def complete(self) -> None:
-        """Makes sure that what was encrypted since the last call is final. Raises as `ready`."""
+        """Makes sure that all values that were encrypted since the last call are final. Raises as `ready`."""
         ...

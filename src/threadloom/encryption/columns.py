@@ -1,4 +1,4 @@
-"""Columns as they are stored, seen through a cipher: how each is opened and sealed again."""
+"""Decrypts and encrypts the stored values of each column."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from threadloom.encryption.records import Sealer
 from threadloom.storage.ciphertexts import Ciphertexts, Column, Key, Stored
 
 Change = Callable[[Sealer, Location, Any], Any]
-"""What is made of a column's JSON."""
+"""A function that changes the JSON value of a column."""
 
 
 def _open_metadata(sealer: Sealer, at: Location, value: Any) -> Any:
@@ -72,7 +72,7 @@ JSON: dict[Column, tuple[str, str, tuple[Change, Change]]] = {
     "crons.metadata": ("cron", "metadata", METADATA),
     "crons.user": ("cron", "user", DOCUMENT),
 }
-"""Model, field, and how a column of JSON objects is opened and sealed."""
+"""Column -> model, field, and the functions that decrypt and encrypt its JSON objects."""
 
 TEXTS: dict[Column, tuple[str, str]] = {
     "states.values": ("thread", "values"),
@@ -91,7 +91,7 @@ WORDS = ("cron", "last_error")
 
 
 def opened(cipher: Cipher, column: Column, stored: Stored) -> Stored:
-    """What is stored, open."""
+    """Returns a stored value, decrypted."""
     if column in BLOBS:
         type_, data = cipher.open_blob(Location(*BLOBS[column], column, stored.key), stored.type, stored.data)
         return Stored(stored.key, type_, data)
@@ -108,7 +108,7 @@ def opened(cipher: Cipher, column: Column, stored: Stored) -> Stored:
 
 
 def sealed(cipher: Cipher, column: Column, plain: Stored) -> Stored:
-    """What is open, sealed again."""
+    """Returns a decrypted value, encrypted again."""
     if column in BLOBS:
         type_, data = cipher.seal_blob(Location(*BLOBS[column]), plain.type, plain.data)
         return Stored(plain.key, type_, data)
@@ -125,7 +125,9 @@ def sealed(cipher: Cipher, column: Column, plain: Stored) -> Stored:
 
 
 class SealedCiphertexts:
-    """`storage.ciphertexts.Ciphertexts` for a cipher above this one: it finds what it has put in."""
+    """`storage.ciphertexts.Ciphertexts` for a second cipher around this one: it reads and writes the values as that cipher wrote
+    them.
+    """
 
     def __init__(self, inner: Ciphertexts, cipher: Cipher) -> None:
         self._inner = inner

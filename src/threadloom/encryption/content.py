@@ -1,4 +1,4 @@
-"""Histories and items with sealed content: what is looked for within content is found once that is open."""
+"""Checkpoint histories and store items with encrypted content. A search in encrypted content decrypts it first."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
@@ -109,7 +109,7 @@ class SealedItems(Table):
 
     async def get(self, namespace: tuple[str, ...], key: str, now: int) -> Item | None:
         found = await self._inner.get(namespace, key, now)
-        # Not `ready` yet: the store reads very many one by one, and looks at none of them before it has all.
+        # `ready` is not called here: the store reads very many items one by one, and uses none of them before it has read all.
         return None if found is None else self._sealer.opened_item(found)
 
     async def search(self, query: ItemQuery, now: int) -> list[Item]:
@@ -136,7 +136,9 @@ class SealedItems(Table):
 
 
 def _parted(metadata: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """What is wanted of a checkpoint's metadata: what stands in clear (with the thread's id), and what does not."""
+    """Splits a metadata filter of checkpoints in two: the part on unencrypted keys (with the thread's id), and the part on
+    encrypted keys.
+    """
     clear = {key: value for key, value in (metadata or {}).items() if key in CHECKPOINT}
     hidden = {key: value for key, value in (metadata or {}).items() if key not in CHECKPOINT}
     return clear or None, hidden

@@ -1,4 +1,4 @@
-"""What the user's encryption handlers are told of whoever acts: once a request, and once a run."""
+"""The encryption context: what the user's encryption handlers get with each request and each run."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -9,13 +9,13 @@ _context: ContextVar[Mapping[str, Any] | None] = ContextVar("encryption_context"
 
 
 def current() -> dict[str, Any]:
-    """What handlers are told now (`ctx.metadata`)."""
+    """Returns the current encryption context (`ctx.metadata`)."""
     return dict(_context.get() or {})
 
 
 @contextlib.contextmanager
 def encryption_context(metadata: Mapping[str, Any] | None) -> Iterator[None]:
-    """Within the block, and in what is begun there, handlers are told this."""
+    """Sets the encryption context within the block, and in the tasks that start there."""
     token = _context.set(metadata)
     try:
         yield

@@ -1,7 +1,7 @@
-"""Envelopes: what only one process can open, though others may read what carries it.
+"""Envelopes: encrypted messages that only one process can decrypt, though other processes may read the channel that carries them.
 
-The process that wants something gives a public key, and keeps the private one in memory: nothing that is stored anywhere opens
-an envelope. X25519, HKDF-SHA256 and AES-256-GCM; the sender's key is new for each envelope.
+The receiver publishes a public key and keeps the private key in memory. So nothing that is stored anywhere can decrypt an
+envelope. The algorithms are X25519, HKDF-SHA256 and AES-256-GCM; the sender's key is new for each envelope.
 """
 
 import os
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY = 32
-"""Bytes of a public key."""
+"""Length of a public key in bytes."""
 
 NONCE = 12
 
@@ -21,14 +21,14 @@ _PURPOSE = b"threadloom envelope"
 
 
 class EnvelopeError(Exception):
-    """It is not for this process, or was changed on its way."""
+    """The envelope is not for this process, or it was changed in transit."""
 
 
 class Recipient:
-    """Who can open what was sealed for it; the key lives as long as the object.
+    """Holds the private key that decrypts envelopes for one receiver. The key lives as long as the object.
 
     Attributes:
-        public: what others seal with, KEY bytes.
+        public: the public key for senders, KEY bytes.
     """
 
     def __init__(self) -> None:
@@ -36,10 +36,10 @@ class Recipient:
         self.public = self._private.public_key().public_bytes_raw()
 
     def open(self, envelope: bytes, about: bytes) -> bytes:
-        """What is in an envelope.
+        """Returns the content of an envelope.
 
         Raises:
-            EnvelopeError: it was not sealed for this, or with another `about`.
+            EnvelopeError: the envelope was encrypted for another key, or with another `about`.
         """
         sender, nonce, body = envelope[:KEY], envelope[KEY : KEY + NONCE], envelope[KEY + NONCE :]
         try:
@@ -50,10 +50,10 @@ class Recipient:
 
 
 def seal(public: bytes, content: bytes, about: bytes) -> bytes:
-    """An envelope that only the owner of a public key can open, if he says the same `about`.
+    """Returns an envelope that only the owner of a public key can decrypt. The owner has to pass the same `about` to `open`.
 
     Raises:
-        EnvelopeError: it is no public key.
+        EnvelopeError: `public` is no public key.
     """
     private = X25519PrivateKey.generate()
     sender = private.public_key().public_bytes_raw()

@@ -1,7 +1,7 @@
-"""A cipher of the user's handlers, which are async, within transactions, which wait for nothing.
+"""A cipher that uses the user's encryption handlers. Handlers are async; transactions do not wait for anything.
 
-The trick: a transaction that needs a handler's answer is given up, the handler is called, and the transaction is made again; it
-then finds the answer in the memo. (Work may be run more than once; `storage.base` says so.)
+A transaction that needs the result of a handler is rolled back. Then the handler is called and its result is cached. The
+transaction then runs again, and finds the result in the cache. (So work may run more than once; see `storage.base`.)
 """
 
 import base64
@@ -16,21 +16,23 @@ from threadloom.encryption.cipher import CONTEXT, NOTHING, SYSTEM, Location, Und
 from threadloom.encryption.handlers import HandlerAnswer, HandlerCall, Handlers
 
 TAG = "+custom"
-"""Behind the type of a checkpoint's part that handlers encrypted."""
+"""Suffix of the type of a checkpoint part that handlers encrypted."""
 
 PREFIX = b'"encrypted.custom:'
 
 FORM = b"\x01"
 LENGTH = 4
-"""Before a blob's ciphertext: a byte for the form, then the length of the context's JSON in four bytes, and that JSON."""
+"""Bytes of the length field. Before a blob's ciphertext: one byte for the format, the length of the context's JSON, and that
+JSON.
+"""
 
 
 class PendingHandlerCalls(Exception):
-    """Answers of handlers are missing. The transaction is to be given up and made again."""
+    """Results of handlers are missing. The transaction has to be rolled back and run again."""
 
 
 class Replacement(msgspec.Struct, frozen=True):
-    """A ciphertext that is to take the place of another."""
+    """A ciphertext that replaces another one."""
 
     at: Location
     old: Any
@@ -38,10 +40,10 @@ class Replacement(msgspec.Struct, frozen=True):
 
 
 class HandlerCipher:
-    """What handlers answered within one operation. A `Cipher`.
+    """A `Cipher` with the results of the handlers within one operation.
 
     Args:
-        context: what encryptors are told; stored beside what they make of it.
+        context: the encryption context for encryptors; stored with each ciphertext.
     """
 
     def __init__(self, handlers: Handlers, context: Mapping[str, Any]) -> None:
@@ -62,22 +64,25 @@ class HandlerCipher:
             raise PendingHandlerCalls
 
     async def fulfil(self) -> None:
-        """Calls the handlers that are missed."""
+        """Calls the handlers whose results are missing."""
         calls, self._calls = self._calls, {}
         self._misses_opened = False
         self._answers |= await self._handlers.call_all(calls)
 
     def replacements(self) -> list[Replacement]:
-        """The ciphertexts that decryptors want to be stored instead."""
+        """Returns the ciphertexts that decryptors want to be stored in place of the old ones."""
         return list(self._replacements.values())
 
     def _answer(self, key: Any, call: Callable[[], HandlerCall]) -> HandlerAnswer | None:
-        """What a handler answered, None while it did not. Raises UndecipherableError when it failed."""
+        """Returns a handler's result, or None if the handler was not called yet. Raises UndecipherableError if the handler
+        failed.
+        """
         answer = self._answers.get(key)
         if answer is None:
             missed = call()
             opens = missed.way.startswith("decrypt")
-            # What is sealed after something could not be opened may have come of what stands in for that: not for handlers.
+            # While a decryption is missing, a value to encrypt may depend on the placeholder: such a value must not reach the
+            # handlers.
             if opens or not self._misses_opened:
                 self._calls.setdefault(key, missed)
             self._misses_opened |= opens
@@ -104,7 +109,7 @@ class HandlerCipher:
         return b"" if answer is None else _envelope(self._context_json, answer.result)
 
     def _opened_bytes(self, at: Location, envelope: bytes, stored: Callable[[bytes], bytes]) -> bytes:
-        """The content of an envelope; `stored` tells how an envelope stands in the column."""
+        """Returns the content of an envelope. `stored` converts an envelope to its form in the column."""
         if not envelope and self._calls:
             raise PendingHandlerCalls  # as in `open_document`
         context_json, ciphertext = _taken_apart(at, envelope)
@@ -170,14 +175,14 @@ class HandlerCipher:
         shown = {key: value for key, value in document.items() if key in clear}
         if answer is None:
             return {CONTEXT: None, **shown}
-        # One that was opened before and is stored again as it was keeps its ciphertext, with what its encryptor was told.
+        # A document that is stored again unchanged keeps its ciphertext, with the encryption context of that ciphertext.
         return {CONTEXT: self._context, **shown, **answer.result}
 
     def open_document(self, at: Location, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
         if CONTEXT not in document:
             return dict(document)
         if document[CONTEXT] is None and self._calls:
-            raise PendingHandlerCalls  # it was stored in this transaction, and stands in for what a handler is still to give
+            raise PendingHandlerCalls  # a placeholder of this transaction: the handler was not called yet
         shown = {key: value for key, value in document.items() if key in clear}
         hidden = {key: value for key, value in document.items() if key not in clear and key != CONTEXT}
         context = document[CONTEXT]
@@ -204,7 +209,7 @@ class HandlerCipher:
 
 
 def _canonical(document: Mapping[str, Any]) -> bytes:
-    """A document as JSON, by which it is known again."""
+    """Returns a document as canonical JSON, the key under which it is cached."""
     try:
         return msgspec.json.encode(document, enc_hook=_fragment, order="deterministic")
     except (TypeError, UnicodeEncodeError, RecursionError):
@@ -212,7 +217,7 @@ def _canonical(document: Mapping[str, Any]) -> bytes:
 
 
 def _fragment(value: Any) -> Any:
-    """What a handler gave that is no JSON of msgspec's, in the terms of our codec."""
+    """Encodes a handler's value that msgspec cannot encode, with the server's own codec."""
     return msgspec.Raw(to_json(value))
 
 
@@ -221,7 +226,7 @@ def _envelope(context_json: bytes, ciphertext: bytes) -> bytes:
 
 
 def _taken_apart(at: Location, envelope: bytes) -> tuple[bytes, bytes]:
-    """The context's JSON and the ciphertext of an envelope."""
+    """Splits an envelope into the context's JSON and the ciphertext."""
     end = 1 + LENGTH + int.from_bytes(envelope[1 : 1 + LENGTH])
     if envelope[:1] != FORM or end > len(envelope):
         raise UndecipherableError(f"{at.model}.{at.field} cannot be decrypted: what is stored was changed")
@@ -229,5 +234,5 @@ def _taken_apart(at: Location, envelope: bytes) -> tuple[bytes, bytes]:
 
 
 def _texted(envelope: bytes) -> bytes:
-    """An envelope as a JSON text."""
+    """Returns an envelope as a JSON text."""
     return PREFIX + base64.b64encode(envelope) + b'"'

@@ -1,4 +1,4 @@
-"""A storage whose content the user's handlers seal and open, around the transactions."""
+"""A storage whose content the user's encryption handlers encrypt and decrypt. The handlers run outside the transactions."""
 
 import asyncio
 import contextlib
@@ -22,17 +22,17 @@ log = logging.getLogger("threadloom.encryption")
 T = TypeVar("T")
 
 ATTEMPTS = 1000
-"""How often an operation is made at most until no answer of a handler is missing: one that never comes to rest is a fault."""
+"""How often an operation runs at most until no handler result is missing. An operation that never gets there is an error."""
 
 
 class HandledStorage:
-    """Seals with the user's handlers. They run on the event loop that the storage was opened on.
+    """Encrypts with the user's handlers. They run on the event loop on which the storage was opened.
 
-    An operation is made again as long as it misses answers of handlers, at most once for each step that reads or writes content.
-    Ciphertexts that a decryptor wants to be replaced are, once the operation is done.
+    An operation runs again as long as results of handlers are missing: at most once for each step that reads or writes content.
+    Ciphertexts that a decryptor wants to be replaced are replaced after the operation.
 
     Args:
-        inner: where the ciphertext goes.
+        inner: the storage for the ciphertexts.
     """
 
     def __init__(self, inner: Storage, handlers: Handlers) -> None:
@@ -56,7 +56,7 @@ class HandledStorage:
         return await self._until_ready(work, lambda sealed: self._inner.write(sealed, heavy=heavy))
 
     def defer(self, work: Callable[[SealedTx], Awaitable[None]], failed: Callable[[Exception], None]) -> None:
-        """Nothing can be handed in before the handlers have sealed it."""
+        """Returns None (see `storage.base`): a put cannot be deferred before the handlers have encrypted it."""
 
     async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
         return await self._until_ready(work, lambda sealed: self._inner.read(sealed, heavy=heavy, deferred=deferred))
@@ -95,7 +95,9 @@ class HandledStorage:
     def _until_ready_now(
         self, work: Callable[[SealedTx], Awaitable[T]], run: Callable[[Callable[[Tx], Awaitable[T]]], T]
     ) -> T:
-        """The same for a thread that runs no event loop. What needs no handler does not wait for the loop either."""
+        """As `_until_ready`, for a thread without an event loop. Work that needs no handler does not wait for the event loop
+        either.
+        """
         memo = HandlerCipher(self._handlers, context.current())
         for _ in range(ATTEMPTS):
             with contextlib.suppress(PendingHandlerCalls):
@@ -120,7 +122,7 @@ class HandledStorage:
 
 
 class _DryRunTx:
-    """A transaction in which a single put goes nowhere."""
+    """A transaction for a dry run of a single put: it stores nothing."""
 
     @property
     def lineage(self) -> "_DryRunTx":
@@ -134,8 +136,9 @@ class _DryRunTx:
 
 
 def _misses(work: Callable[[SealedTx], Awaitable[T]], memo: HandlerCipher) -> bool:
-    """Whether a single put misses answers of handlers. It reads nothing, so it can be gone through without a database; and
-    what goes in together with others must be whole when it does."""
+    """Returns whether results of handlers are missing for a single put. The put reads nothing, so it can run without a database.
+    It must be complete before it is stored, because it shares a transaction with other puts.
+    """
     try:
         drive(lambda tx: _whole(work, tx, memo), cast(Tx, _DryRunTx()))
     except PendingHandlerCalls:
@@ -144,10 +147,10 @@ def _misses(work: Callable[[SealedTx], Awaitable[T]], memo: HandlerCipher) -> bo
 
 
 async def _whole(work: Callable[[SealedTx], Awaitable[T]], tx: Tx, memo: HandlerCipher) -> T:
-    """An operation within a transaction; nothing of it is kept as long as an answer is missing.
+    """Runs an operation within a transaction. While a result is missing, nothing of it is committed.
 
     Raises:
-        Pending: one is. So, too, in place of an error that may have come of what stood in for it.
+        PendingHandlerCalls: a result is missing. It also replaces an error that a placeholder may have caused.
     """
     try:
         result = await work(SealedTx(tx, memo))
@@ -160,7 +163,9 @@ async def _whole(work: Callable[[SealedTx], Awaitable[T]], tx: Tx, memo: Handler
 
 @contextlib.contextmanager
 def _logged() -> Any:
-    """What was read is good even if its ciphertext could not be replaced; the next who reads it tries again."""
+    """Logs a storage error. The values that were read are good even if their ciphertexts could not be replaced; the next read
+    tries again.
+    """
     try:
         yield
     except StorageError:
@@ -168,7 +173,7 @@ def _logged() -> Any:
 
 
 async def _put_in_place(tx: Tx, replacements: Sequence[Replacement]) -> None:
-    """Stores replacements wherever what they replace still stands."""
+    """Stores replacements wherever the old ciphertext is still stored."""
     for one in replacements:
         assert one.at.column is not None
         stored = await tx.ciphertexts.get(one.at.column, one.at.key)
@@ -182,7 +187,7 @@ async def _put_in_place(tx: Tx, replacements: Sequence[Replacement]) -> None:
 
 
 def _replaced(document: Any, one: Replacement) -> Any:
-    """A document with a part of it replaced, wherever in it that is."""
+    """Returns a document in which one part is replaced, at any depth."""
     if document == one.old:
         return one.new
     if isinstance(document, dict):

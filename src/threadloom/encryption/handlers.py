@@ -1,4 +1,4 @@
-"""The user's own handlers (`langgraph_sdk.Encryption`, the key `encryption.path`): called, checked, never trusted blindly."""
+"""Calls the user's encryption handlers (`langgraph_sdk.Encryption`, the key `encryption.path`) and checks their results."""
 
 import asyncio
 import logging
@@ -16,13 +16,13 @@ from threadloom.usercode import contained
 log = logging.getLogger("threadloom.encryption")
 
 AT_ONCE = 32
-"""Handlers that are under way at once for one operation."""
+"""Handlers that run concurrently for one operation, at most."""
 
 Way = Literal["encrypt blob", "decrypt blob", "encrypt json", "decrypt json"]
 
 
 class HandlerCall(msgspec.Struct, frozen=True):
-    """One call of a handler: what it gets, and what it is told besides."""
+    """One call of a handler: its arguments and its encryption context."""
 
     way: Way
     at: Location
@@ -31,21 +31,21 @@ class HandlerCall(msgspec.Struct, frozen=True):
 
 
 class HandlerAnswer(msgspec.Struct, frozen=True):
-    """What a handler gave: the result, and the ciphertext that is to take the old one's place."""
+    """The result of a handler, and the ciphertext that replaces the old one, if there is one."""
 
     result: Any
     replacement: Any = None
 
 
 class Handlers:
-    """The handlers of one `Encryption`.
+    """The handlers of one `Encryption` object.
 
     Args:
-        found: what `encryption.path` names.
-        path: that, for messages.
+        found: the object that `encryption.path` names.
+        path: the value of `encryption.path`, for messages.
 
     Raises:
-        ConfigError: it is no `Encryption`, or has no handlers.
+        ConfigError: `found` is no `Encryption`, or has no handlers.
     """
 
     def __init__(self, found: Any, path: str) -> None:
@@ -71,16 +71,16 @@ class Handlers:
                 )
 
     def has(self, way: Way) -> bool:
-        """Whether there is such a handler."""
+        """Returns whether such a handler is registered."""
         return self._by_way[way] is not None
 
     @property
     def tells_context(self) -> bool:
-        """Whether a handler wants to say what the others are told."""
+        """Whether there is a context handler, which makes the encryption context for the other handlers."""
         return self._context is not None
 
     async def context(self, user: Any, context: Mapping[str, Any]) -> dict[str, Any]:
-        """What handlers are told in a request: what the context handler makes of the header's content.
+        """Returns the encryption context of a request: what the context handler makes of the header's content.
 
         Raises:
             UndecipherableError: the handler failed.
@@ -98,7 +98,7 @@ class Handlers:
         return dict(made)
 
     async def call_all(self, calls: Mapping[Any, HandlerCall]) -> dict[Any, HandlerAnswer | UndecipherableError]:
-        """Makes calls, some at once; gives for each what came of it."""
+        """Makes calls, several concurrently. Returns the result or the error of each call."""
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(call: HandlerCall) -> HandlerAnswer | UndecipherableError:
@@ -112,9 +112,10 @@ class Handlers:
         return dict(zip(calls, answers, strict=True))
 
     async def _call(self, call: HandlerCall) -> HandlerAnswer:
-        """
+        """Makes one call.
+
         Raises:
-            UndecipherableError: the handler is missing, failed, or gave what cannot be.
+            UndecipherableError: the handler is missing, it failed, or its result is invalid.
         """
         verb, kind = call.way.split()
         name = f"{call.at.model}.{call.at.field}"
@@ -141,7 +142,7 @@ class Handlers:
 
 
 def _fault(verb: str, kind: str, given: Any, data: Any) -> str | None:
-    """What is wrong with what a handler gave for `data`, None when it is good."""
+    """Returns what is wrong with a handler's result for `data`, or None if the result is valid."""
     if kind == "blob":
         return None if isinstance(given, bytes) else f"gave a {type(given).__name__}, not bytes"
     if not isinstance(given, dict):

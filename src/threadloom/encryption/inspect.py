@@ -1,4 +1,4 @@
-"""Looking whether encrypted content can be decrypted, without changing anything."""
+"""Checks whether encrypted content can be decrypted, without changing anything."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,15 @@ from threadloom.storage.ciphertexts import COLUMNS, Ciphertexts, Column, Key
 async def inspect(
     ciphertexts: Ciphertexts, keys: Keys, progress: Callable[[float], None]
 ) -> tuple[list[str], list[str]]:
-    """Decrypts all content that a key encrypted, one page after the other.
+    """Decrypts all content that was encrypted with a key, page by page.
 
     Args:
-        ciphertexts: of a transaction that only reads.
-        keys: what content may be encrypted with.
-        progress: is told which part is done.
+        ciphertexts: of a read transaction.
+        keys: the keys that content may be encrypted with.
+        progress: called with the fraction that is done.
 
     Returns:
-        the faults: how many values of which column cannot be decrypted; and what was not looked into, with the reason.
+        the errors: how many values of which column cannot be decrypted; and what was not checked, with the reason.
     """
     noted = await notes(ciphertexts)
     if not any(noted.values()):

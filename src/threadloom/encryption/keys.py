@@ -1,4 +1,6 @@
-"""Keys at start: the database knows which key its content is sealed with, so a wrong one is told before anything is read."""
+"""Checks the keys at start. The database notes which key its content is encrypted with, so a wrong key is an error before any
+read.
+"""
 
 from collections.abc import Sequence
 
@@ -13,15 +15,16 @@ from threadloom.storage.ciphertexts import Ciphertexts
 CURRENT = "aes"
 OLD = "aes.old"
 HANDLERS = "handlers"
-"""Names of the notes: check values of the key that is sealed with and of one that older content may still be sealed with;
-whether content may be sealed by the user's handlers."""
+"""Names of the notes: the check values of the current key and of an older key that content may still be encrypted with; and
+whether the user's handlers may have encrypted content.
+"""
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """What the settings say of encryption.
+    """The encryption settings.
 
-    `key` is what is sealed with, `old` what older content is sealed with, `json_keys` keys of metadata whose values are
-    sealed; `handlers` whether the user's own handlers are configured.
+    `key` is the current key, `old` the key of older content. `json_keys` are keys of metadata whose values are encrypted.
+    `handlers` says whether the user's encryption handlers are configured.
     """
 
     key: Key | None = None
@@ -30,20 +33,20 @@ class Keys(msgspec.Struct, frozen=True):
     handlers: bool = False
 
     def cipher(self) -> AesCipher:
-        """The cipher of these keys. Without `key` it opens, and seals nothing."""
+        """Returns the cipher with these keys. Without `key` it decrypts, but encrypts nothing."""
         return AesCipher(self.key, () if self.old is None else (self.old,), self.json_keys)
 
 
 def keys_of(settings: Settings) -> Keys:
-    """What the settings say of encryption. Raises as `keys_in`."""
+    """Returns the encryption settings. Raises as `keys_in`."""
     return keys_in(settings.vars, handlers=settings.encryption is not None)
 
 
 def keys_in(variables: Environment, *, handlers: bool = False) -> Keys:
-    """The keys that environment variables give.
+    """Returns the keys in the environment variables.
 
     Raises:
-        MissingPackageError: a key is set, but the package `cryptography` is not there.
+        MissingPackageError: a key is set, but the package `cryptography` is not installed.
     """
 
     def key(text: str | None) -> Key | None:
@@ -58,10 +61,10 @@ def keys_in(variables: Environment, *, handlers: bool = False) -> Keys:
 
 
 async def check_keys(storage: Storage, keys: Keys) -> None:
-    """Makes sure that all content can be opened, and notes what it is sealed with from now on.
+    """Checks that all content can be decrypted, and notes what new content is encrypted with.
 
     Raises:
-        ConfigError: a key (or the handlers) that content is sealed with is not given. Nothing was changed.
+        ConfigError: a key (or the handlers) that content is encrypted with is not configured. Nothing was changed.
     """
     noted = await storage.read(lambda tx: notes(tx.ciphertexts))
     wanted = checked(noted, keys)
@@ -76,12 +79,12 @@ async def check_keys(storage: Storage, keys: Keys) -> None:
 
 
 async def notes(ciphertexts: Ciphertexts) -> dict[str, str | None]:
-    """What the database says that its content is sealed with, by the names above."""
+    """Returns the database's notes of what its content is encrypted with, by the names above."""
     return {name: await ciphertexts.note(name) for name in (CURRENT, OLD, HANDLERS)}
 
 
 def checked(noted: dict[str, str | None], keys: Keys) -> dict[str, str | None]:
-    """The notes that are to stand from now on. Raises as `check_keys`."""
+    """Returns the new notes. Raises as `check_keys`."""
     given = {key.check_value() for key in (keys.key, keys.old) if key is not None}
     in_use = [value for value in (noted[CURRENT], noted[OLD]) if value is not None]
     if in_use and keys.key is None:

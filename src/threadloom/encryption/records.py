@@ -1,7 +1,7 @@
-"""What of each record is sealed: one pair of functions a record, `sealed` on the way in and `opened` on the way out.
+"""Which fields of each record are encrypted: a pair of functions for each record, one that encrypts it and one that decrypts it.
 
-Not sealed, because storages look for it or sort by it: ids, times, statuses, names, namespaces and keys of items, schedules,
-names of channels, nodes and events, vectors.
+Storages search and sort by these fields, so they are not encrypted: ids, times, statuses, names, namespaces and keys of items,
+schedules, names of channels, nodes and events, vectors.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item,
 replace = msgspec.structs.replace
 
 VALUE = "__value__"
-"""Key under which something that is no document is sealed as one."""
+"""Key under which a value that is no document is encrypted as a document."""
 
 RUN_INPUTS = ("input", "command", "context")
 CRON_INPUTS = ("input", "context", "command")
@@ -27,7 +27,7 @@ CRON_INPUTS = ("input", "context", "command")
 
 @contextlib.contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Says in an error which record it is that cannot be decrypted, so that it can be looked after."""
+    """Adds the record's name to an error, so that the operator can find a record that cannot be decrypted."""
     try:
         yield
     except UndecipherableError as error:
@@ -35,7 +35,7 @@ def _named(what: str) -> Iterator[None]:
 
 
 class Sealer:
-    """The records of one transaction, sealed and opened with a cipher. `cipher.ready` is the caller's to ask."""
+    """Encrypts and decrypts the records of one transaction with a cipher. The caller has to call `cipher.ready`."""
 
     def __init__(self, cipher: Cipher) -> None:
         self.cipher = cipher
@@ -75,7 +75,9 @@ class Sealer:
         return replace(run, metadata=metadata, kwargs=self.kwargs(run.kwargs))
 
     def kwargs(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Kwargs of a run, with what handlers are told, so that they are told it of all that the run writes."""
+        """Encrypts the kwargs of a run and adds the encryption context. Handlers get this context for everything that the run
+        writes.
+        """
         sealed = self._with_context(kwargs)
         for name in RUN_INPUTS:
             if sealed.get(name) is not None:
@@ -85,7 +87,7 @@ class Sealer:
         return sealed
 
     def opened_run(self, run: Run) -> Run:
-        """A run in full; one that cannot be decrypted tells so in its kwargs, so that it can fail by itself."""
+        """Returns a run, decrypted. If it cannot be decrypted, its kwargs hold the error, so that only this run fails."""
         key = (run.run_id,)
         try:
             metadata = self.cipher.open_metadata(Location("run", "metadata", "runs.metadata", key), run.metadata)
@@ -133,7 +135,7 @@ class Sealer:
         return replace(delivery, body_json=self.cipher.seal_text(Location("run", "delivery"), delivery.body_json))
 
     def opened_delivery(self, delivery: Delivery) -> Delivery:
-        """A delivery in full; one that cannot be decrypted has no body, so that its tries can fail by themselves."""
+        """Returns a delivery, decrypted. If it cannot be decrypted, it has no body, so that only its own attempts fail."""
         at = Location("run", "delivery", "deliveries.body", (delivery.delivery_id,))
         try:
             return replace(delivery, body_json=self.cipher.open_text(at, delivery.body_json))
@@ -188,7 +190,7 @@ class Sealer:
         )
 
     def payload(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """The payload of a cron, with what handlers are told, as in the kwargs of a run."""
+        """Encrypts the payload of a cron and adds the encryption context, as in the kwargs of a run."""
         sealed = self._with_context(payload)
         for name in CRON_INPUTS:
             if sealed.get(name) is not None:
@@ -232,7 +234,7 @@ class Sealer:
         return opened
 
     def readable_cron(self, cron: Cron) -> Cron:
-        """A cron that is due; one that cannot be decrypted tells so in its payload, so that its firing can fail by itself."""
+        """Returns a due cron, decrypted. If it cannot be decrypted, its payload holds the error, so that only this cron fails."""
         try:
             return self.opened_cron(cron)
         except UndecipherableError as error:
@@ -265,7 +267,7 @@ class Sealer:
         return to_json(self.cipher.seal_document(Location("checkpoint", "metadata"), from_json(meta), CHECKPOINT))
 
     def opened_checkpoint(self, row: CheckpointRow, blobs: dict[int, Blob]) -> CheckpointRow:
-        """A checkpoint in full. `blobs` collects what was opened already: neighbours share it."""
+        """Returns a checkpoint, decrypted. `blobs` caches decrypted blobs by id: adjacent checkpoints share them."""
         with _named(f"Thread {row.thread_id}, checkpoint {row.checkpoint_id}"):
             return self._opened_checkpoint(row, blobs)
 
@@ -296,7 +298,7 @@ class Sealer:
         type_, data = self.cipher.open_blob(at, write.type, write.data)
         return replace(write, type=type_, data=data)
 
-    # --- what they are made of ---
+    # --- parts of records ---
 
     def _with_context(self, document: Mapping[str, Any]) -> dict[str, Any]:
         context = self.cipher.context()
@@ -309,7 +311,7 @@ class Sealer:
         return None if text is None else self.cipher.open_text(at, text)
 
     def words(self, model: str, field: str, words: str | None) -> str | None:
-        """A plain text as its sealed JSON, if it is sealed at all."""
+        """Returns a plain text as its encrypted JSON, or as it is if texts are not encrypted."""
         if words is None:
             return None
         text = to_json(words)
@@ -317,7 +319,7 @@ class Sealer:
         return words if sealed == text else sealed.decode()
 
     def opened_words(self, at: Location, words: str) -> str:
-        """A plain text; one that was stored unsealed is as it is."""
+        """Returns a plain text, decrypted. A text that was stored unencrypted is returned as it is."""
         if not words.startswith('"encrypted.'):
             return words
         opened: str = from_json(self.cipher.open_text(at, words.encode()))
@@ -330,7 +332,7 @@ class Sealer:
         return None if document is None else self.cipher.open_document(at, document, NOTHING)
 
     def any_value(self, model: str, field: str, value: Any) -> dict[str, Any]:
-        """A value of whatever kind as a sealed document."""
+        """Returns a value of any type as an encrypted document."""
         plain = isinstance(value, Mapping) and VALUE not in value
         return self.cipher.seal_document(Location(model, field), value if plain else {VALUE: value}, NOTHING)
 
@@ -341,7 +343,9 @@ class Sealer:
         return opened[VALUE] if opened.keys() == {VALUE} else opened
 
     def config(self, model: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A config: what stands in `configurable` and in `metadata` is sealed apart from the rest, for ours is in there."""
+        """Encrypts a config. `configurable` and `metadata` are encrypted separately from the rest, because they hold keys of the
+        server.
+        """
         rest, apart = _apart(config)
         sealed = self.cipher.seal_document(Location(model, "config"), rest, NOTHING)
         for name, part in apart.items():
@@ -357,13 +361,13 @@ class Sealer:
 
 
 def _apart(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Mapping[str, Any]]]:
-    """A config without its documents `configurable` and `metadata`, and those."""
+    """Splits a config into the rest and its documents `configurable` and `metadata`."""
     apart = {name: config[name] for name in ("configurable", "metadata") if isinstance(config.get(name), Mapping)}
     return {name: value for name, value in config.items() if name not in apart}, apart
 
 
 def _unreadable_kwargs(kwargs: Mapping[str, Any], why: str) -> dict[str, Any]:
-    """The kwargs of a run without what cannot be decrypted: what it takes to fail it. No webhook is told."""
+    """Returns the kwargs of a run that cannot be decrypted: only what is needed to fail it. No webhook is notified."""
     config = kwargs.get("config") or {}
     configurable = config.get("configurable") or {}
     clear = {key: value for key, value in configurable.items() if key in SYSTEM}
@@ -375,5 +379,7 @@ def _unreadable_kwargs(kwargs: Mapping[str, Any], why: str) -> dict[str, Any]:
 
 
 def _blob(blob: Blob, content: tuple[str, bytes]) -> Blob:
-    """The same blob with other content: sealed, or opened. What it builds on stays in clear."""
+    """Returns the same blob with other content, encrypted or decrypted. The reference to the blob that it builds on stays
+    unencrypted.
+    """
     return replace(blob, type=content[0], data=content[1])

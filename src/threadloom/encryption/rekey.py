@@ -1,7 +1,8 @@
-"""Changing keys: everything stored is sealed anew with the key of now, whatever it was sealed with, or not at all.
+"""Changes keys: encrypts everything stored with the current key, whatever it was encrypted with, or decrypts it if there is no
+current key.
 
-Page by page, each in a transaction of its own. Whoever is cut off in between leaves a mixture that a server with both keys
-reads, and begins again: what is done already is passed over.
+It works page by page, each page in a transaction of its own. If it is interrupted, the database holds a mixture that a server
+with both keys can read. The next start begins again and skips what is already done.
 """
 
 from collections.abc import Callable
@@ -18,20 +19,20 @@ from threadloom.storage.base import Storage, Tx
 from threadloom.storage.ciphertexts import COLUMNS, Column, Key, Stored
 
 PAGE = 200
-"""Rows of a column that are sealed anew in one transaction."""
+"""Rows of a column that are encrypted in one transaction."""
 
 
 async def rekey(storage: Storage, keys: Keys, progress: Callable[[float], None]) -> int:
-    """Seals everything with `keys.key`; without one, leaves in clear what `keys.old` had sealed. Gives how many places changed.
+    """Encrypts everything with `keys.key`; without it, decrypts what `keys.old` encrypted. Returns how many values changed.
 
-    That the old key is in use is noted at the database before anything changes, and struck out when all is done.
+    Before anything changes, it notes in the database that the old key is in use. It removes the note when everything is done.
 
     Args:
-        storage: as it is, without a cipher around it.
+        storage: the storage without a cipher.
 
     Raises:
-        ConfigError: the data are sealed with a key that is not given. Nothing was changed.
-        UndecipherableError: something cannot be opened. What was done until then stands.
+        ConfigError: the data are encrypted with a key that is not configured. Nothing was changed.
+        UndecipherableError: a value cannot be decrypted. The pages before it stay changed.
     """
     await check_keys(storage, keys if keys.key is not None else msgspec.structs.replace(keys, key=keys.old, old=None))
     changed = 0
@@ -56,7 +57,9 @@ async def rekey(storage: Storage, keys: Keys, progress: Callable[[float], None])
 
 
 def _page(column: Column, after: Key | None, keys: Keys) -> Any:
-    """Work that seals one page of a column; gives the last key of the page and how many changed, None past the end."""
+    """Returns work for a transaction that encrypts one page of a column. The work returns the page's last key and how many values
+    changed, or None after the last page.
+    """
 
     async def work(tx: Tx) -> tuple[Key, int] | None:
         found = await tx.ciphertexts.page(column, after, PAGE)
@@ -74,7 +77,7 @@ def _page(column: Column, after: Key | None, keys: Keys) -> Any:
 
 
 def _sealed_anew(column: Column, stored: Stored, keys: Keys) -> Stored | None:
-    """The same content, sealed with the key of now; None when it is already."""
+    """Returns the same content, encrypted with the current key. None if it already is."""
     cipher = _RecordingCipher(keys)
     again = columns.sealed(cipher, column, columns.opened(cipher, column, stored))
     if not cipher.saw_other and again.type == stored.type and _alike(column, again, stored):
@@ -83,7 +86,7 @@ def _sealed_anew(column: Column, stored: Stored, keys: Keys) -> Stored | None:
 
 
 class _RecordingCipher(AesCipher):
-    """Notes whether something was opened with another key than the one of now."""
+    """Records whether something was decrypted with a key other than the current one."""
 
     def __init__(self, keys: Keys) -> None:
         super().__init__(keys.key, () if keys.old is None else (keys.old,), keys.json_keys)
@@ -96,9 +99,9 @@ class _RecordingCipher(AesCipher):
 
 
 def _alike(column: Column, one: Stored, other: Stored) -> bool:
-    """Whether the same parts of both are sealed."""
+    """Returns whether the same parts of both values are encrypted."""
     if column in columns.BLOBS:
-        return True  # their types tell, and those were compared
+        return True  # the types show it, and the caller compared them
     if column == "crons.last_error":
         return _same(one.data.decode(), other.data.decode(), '"' + PREFIX)
     return _same(from_json(one.data), from_json(other.data), PREFIX)

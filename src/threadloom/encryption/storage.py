@@ -1,4 +1,4 @@
-"""A storage around a storage: what goes in is sealed, what comes out is open. Nobody above needs to know."""
+"""A storage that wraps another storage: it encrypts what is written and decrypts what is read, transparently to its callers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,9 @@ T = TypeVar("T")
 
 
 class SealedTx:
-    """A transaction with sealed content. (The casts: a table takes its plain methods from the storage, which no type tells.)"""
+    """A transaction with encrypted content. (The casts are needed because a table takes its unencrypted methods from the storage
+    at run time.)
+    """
 
     def __init__(self, inner: Tx, cipher: Cipher) -> None:
         self._inner = inner
@@ -77,15 +79,15 @@ class SealedTx:
 
     @cached_property
     def ciphertexts(self) -> Ciphertexts:
-        """For a cipher above this one: what that has put in."""
+        """The ciphertexts, for a second cipher around this one."""
         return SealedCiphertexts(self._inner.ciphertexts, self._cipher)
 
 
 class SealedStorage:
-    """Seals with a cipher that answers at once.
+    """Encrypts with a cipher that never waits.
 
     Args:
-        inner: where the ciphertext goes.
+        inner: the storage for the ciphertexts.
     """
 
     def __init__(self, inner: Storage, cipher: Cipher) -> None:

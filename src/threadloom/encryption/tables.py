@@ -1,6 +1,7 @@
-"""The tables of a transaction with sealed content: each is the storage's own, sealing what goes in and opening what comes out.
+"""The tables of a transaction with encrypted content. Each wraps the storage's own table, encrypts what is written and decrypts
+what is read.
 
-A method that carries no content is the storage's own (`PLAIN`); `tests/unit` holds every other one to be here.
+A method without content is the storage's own (`PLAIN`); a test in `tests/unit` checks that every other method is defined here.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -22,14 +23,14 @@ from threadloom.types import METHODS, Assistant, Cron, Delivery, Event, Outcome,
 replace = msgspec.structs.replace
 
 PAGE = 100
-"""Records read at once where they have to be opened to know whether they fit."""
+"""Records per page where records have to be decrypted to know whether they match."""
 
 
 class Table:
-    """What all have in common.
+    """What all tables have in common.
 
-    What is read is `ready` before it is given. What is written need not be: many things are put in one transaction, and it is
-    seen to before that is committed.
+    A table calls `ready` before it returns what it read. It need not do so for what it writes: a transaction may hold many puts,
+    and `complete` is called before the commit.
 
     Args:
         inner: the storage's own table.
@@ -135,7 +136,7 @@ class SealedThreads(Table):
         return len([None async for _ in self._fitting(query)])
 
     async def _fitting(self, query: ThreadQuery) -> AsyncIterator[Thread]:
-        """Threads whose values fit: they have to be opened to know it."""
+        """Yields threads whose values match. Their values have to be decrypted for the comparison."""
         async for thread in _all(lambda part: self._inner.search(part), replace(query, values=None, with_state=True)):
             [opened] = self._opened([thread])
             if opened.values_json is not None and contains(from_json(opened.values_json), query.values):
@@ -405,7 +406,7 @@ class SealedCrons(Table):
 
 
 async def _all(search: Callable[[Any], Any], query: Any) -> AsyncIterator[Any]:
-    """Everything that a query finds, page by page."""
+    """Yields everything that a query finds, page by page."""
     offset = 0
     while True:
         found = await search(replace(query, limit=PAGE, offset=offset))

@@ -1,8 +1,8 @@
-"""Records as rows: for each record one mapper, which both storages use.
+"""Records as rows: one mapper for each record, which both storages use.
 
-The columns follow from the record's fields, so what a statement selects and what is read from its rows cannot part. A
-`dict` or `list` is JSON text, a field `…_json` is a column without that ending, anything else stands as it is. What differs is
-told to the mapper. A new column of a record is a new field, and a column in the schema of each storage.
+The columns follow from the record's fields, so the selected columns and the fields read from them always agree. A `dict` or
+`list` is JSON text, a field `…_json` is a column without that ending, any other field is stored as it is. Exceptions are passed
+to the mapper. A new column of a record is a new field, and a column in the schema of each storage.
 """
 
 import types
@@ -20,16 +20,17 @@ from threadloom.types import Assistant, Cron, Delivery, Event, ForkedFrom, Item,
 R = TypeVar("R", bound=msgspec.Struct)
 
 _QUOTED = {"user", "values"}
-"""Columns whose names are words of SQL."""
+"""Columns whose names are reserved words of SQL."""
 
 
 class Column(msgspec.Struct, frozen=True):
-    """How a field stands in a row.
+    """How a field is stored in a row.
 
     Attributes:
         names: the columns.
-        read: makes the field of the values of the columns. None: the value is the field.
-        write: makes the value of the column of the field; of several columns a tuple of values. None: the field is the value.
+        read: returns the field from the values of the columns. None: the value is the field.
+        write: returns the value of the column from the field; for several columns a tuple of values. None: the field is the
+            value.
     """
 
     names: tuple[str, ...]
@@ -38,12 +39,12 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Mapper(Generic[R]):
-    """Makes rows of records and records of rows.
+    """Converts records to rows and rows to records.
 
     Args:
         record: the struct.
         without: fields that are not stored.
-        columns: how fields stand in rows, where that does not follow from their types.
+        columns: how fields are stored, where this does not follow from their types.
     """
 
     def __init__(self, record: type[R], *, without: Sequence[str] = (), **columns: Column) -> None:
@@ -54,50 +55,50 @@ class Mapper(Generic[R]):
         }
         self.names = tuple(name for column in fields.values() for name in column.names)
         self.read: Callable[[Sequence[Any]], R] = _reader(record, fields)
-        """A record of the values of the columns, in the order of `names`."""
+        """Returns a record from the values of the columns, in the order of `names`."""
         self.values: Callable[[R], tuple[Any, ...]] = _writer(fields, "({},)", "{value}", "*{value}")
-        """The values of the columns of a record, in the order of `names`."""
+        """Returns the values of the columns of a record, in the order of `names`."""
         self.row: Callable[[R], dict[str, Any]] = _writer(
             fields, "{{{}}}", "{names[0]!r}: {value}", "**dict(zip({names!r}, {value}))"
         )
-        """The values of the columns of a record, by name."""
+        """Returns the values of the columns of a record, by name."""
 
     def of(self, row: Mapping[str, Any]) -> R:
-        """The record of a row by name."""
+        """Returns the record of a row by name."""
         return self.read([row[name] for name in self.names])
 
     def columns(self, table: str = "", *, without: Iterable[str] = (), **instead: str) -> str:
-        """The columns, for a SELECT or an INSERT.
+        """Returns the columns, for a SELECT or an INSERT.
 
         Args:
-            table: what the table is called in the statement.
+            table: the alias of the table in the statement.
             without: columns to leave out.
-            instead: SQL that stands for a column.
+            instead: SQL that replaces a column.
         """
         prefix = table and table + "."
         return ", ".join(instead.get(name, prefix + quoted(name)) for name in self.names if name not in without)
 
     def parameters(self, *, without: Iterable[str] = (), **instead: str) -> str:
-        """The parameters of an INSERT, which bear the names of the columns. Arguments as of `columns`."""
+        """Returns the parameters of an INSERT. They have the names of the columns. Args as in `columns`."""
         return ", ".join(instead.get(name, f":{name}") for name in self.names if name not in without)
 
     def changes(self, *, without: Iterable[str]) -> str:
-        """What an UPDATE sets."""
+        """Returns the assignments of an UPDATE."""
         return ", ".join(f"{quoted(name)} = :{name}" for name in self.names if name not in without)
 
 
 def json_text(value: Any) -> str | None:
-    """A JSON text to be kept as it is; None stays None."""
+    """Returns a value as JSON text that is stored as it is; None stays None."""
     return None if value is None else to_json(value).decode()
 
 
 def json_value(text: str | bytes | None) -> Any:
-    """What a JSON text says; None stays None."""
+    """Returns the value of a JSON text; None stays None."""
     return None if text is None else orjson.loads(text)
 
 
 def quoted(name: str) -> str:
-    """A column as it stands in SQL."""
+    """Returns a column name as it is written in SQL."""
     return f'"{name}"' if name in _QUOTED else name
 
 
@@ -108,8 +109,8 @@ def _column(field: str, type_: Any) -> Column:
     return Column((field.removesuffix("_json"),), bool if type_ is bool else None)
 
 
-# Both are written out as code and compiled, as those of data classes are: rows are read by the thousand, and a loop over the
-# columns takes twice as long.
+# Both functions are generated as code and compiled, like those of data classes. Rows are read by the thousand, and a loop over
+# the columns takes twice as long.
 
 
 def _reader(record: type[R], fields: Mapping[str, Column]) -> Callable[[Sequence[Any]], R]:
@@ -145,12 +146,12 @@ def _compiled(argument: str, first: str, result: str, known: dict[str, Any]) -> 
 
 
 def ttl_of(minutes: Any, strategy: Any, expires_at: int | None) -> Ttl | None:
-    """The time to live that these columns of a thread hold."""
+    """Returns the time to live from these columns of a thread."""
     return None if expires_at is None else Ttl(minutes, strategy, expires_at)
 
 
 def ttl_columns(ttl: Ttl | None) -> tuple[float | None, str | None, int | None]:
-    """The columns of a thread's time to live."""
+    """Returns the columns of a thread's time to live."""
     return (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.expires_at)
 
 
@@ -189,10 +190,10 @@ WITH_STATE = THREAD.columns("t", values='s."values"', interrupts="s.interrupts")
 """The columns of a thread, from `threads t` and `states s`."""
 
 WITHOUT_STATE = THREAD.columns("t", values="NULL", interrupts="NULL")
-"""The columns of a thread whose state is not asked for, from `threads t`."""
+"""The columns of a thread without its state, from `threads t`."""
 
 WITHOUT_BODY = DELIVERY.columns(body="NULL")
-"""The columns of a delivery whose body is not asked for."""
+"""The columns of a delivery without its body."""
 
 _STATE = ("values", "interrupts")
 _GIVEN = ("seq", "fence")
@@ -235,4 +236,4 @@ LISTS: Mapping[str, str] = {
     "item": ITEM.columns(),
     "item_values": ITEM.parameters(),
 }
-"""What stands in the `.sql` files as `{name}`: columns, their parameters, and what an UPDATE sets."""
+"""The replacements of `{name}` in the `.sql` files: columns, their parameters, and the assignments of an UPDATE."""
