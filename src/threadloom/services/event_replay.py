@@ -4,7 +4,7 @@ that are published, in order, each once.
 `EventReader.batches` is the procedure. Its subclasses say which log is read and how its end is recognised.
 """
 
-from collections.abc import AsyncGenerator, Coroutine, Sequence, Set
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -59,6 +59,7 @@ class EventReader(msgspec.Struct, kw_only=True, eq=False):
         behind: whether events may be stored that were not given yet.
         complete: whether all events are stored, so that those which the follower lost can be read.
         ended: whether nothing comes after what was given.
+        on_disconnect: called when the reader leaves before the end.
     """
 
     storage: Storage
@@ -68,6 +69,7 @@ class EventReader(msgspec.Struct, kw_only=True, eq=False):
     behind: bool = False
     complete: bool = False
     ended: bool = False
+    on_disconnect: Callable[[], Awaitable[None]] | None = None
 
     async def batches(self) -> AsyncGenerator[Sequence[Event], None]:
         """Returns the events in batches, none of them empty. Closes the follower at its end.
@@ -107,9 +109,14 @@ class EventReader(msgspec.Struct, kw_only=True, eq=False):
                     events = await self.fill(events)
                 if events:
                     self.move(events)
+        except EventsMissed:
+            self.on_disconnect = None  # the reader did not leave: it may come back
+            raise
         finally:
             if self.follower is not None:
                 self.follower.close()
+            if self.on_disconnect is not None and not self.ended:
+                await self.on_disconnect()
 
     # --- what differs from log to log ---
 
@@ -188,9 +195,11 @@ class RunReader(EventReader, kw_only=True, eq=False):
         """The end of a run that is over."""
         if self.over is None:
             self.over = await is_over(self.storage, self.run_id)
-            if self.over and self.cursor.seq is not None:
-                self.behind = True  # what was stored before it ended
-                return ()
+            if self.over:
+                self.on_disconnect = None
+                self.behind = self.cursor.seq is not None  # what was stored before it ended
+                if self.behind:
+                    return ()
         self.ended = self.over
         return await self._closing() if self.over and self.wanted.end_event else ()
 
@@ -284,8 +293,10 @@ class ThreadReader(EventReader, kw_only=True, eq=False):
         return self._new([closing(self.thread_id, run_id, "interrupted", self.numbers) for run_id in over])
 
     def is_next(self, events: Sequence[Event]) -> bool:
-        first = next((event for event in events if event.seq), None)
-        return first is None or self.cursor.comes_before(first)
+        for event in events:
+            if event.seq:
+                return self.cursor.comes_before(event)
+        return True
 
     async def fill(self, events: Sequence[Event]) -> Sequence[Event]:
         """Stored events, then the published ones: some of these are not stored."""
@@ -300,10 +311,12 @@ class ThreadReader(EventReader, kw_only=True, eq=False):
         return [*missed, *events]
 
     def move(self, events: Sequence[Event]) -> None:
-        if stored := [event for event in events if event.seq]:
-            self.cursor.move(stored[-1])
+        for event in events:
+            if event.seq:
+                self.cursor.move(event)
+            if not self.behind:
+                self.running.add(event.run_id)
         if not self.behind:
-            self.running.update(event.run_id for event in events)
             self.running.difference_update([event.run_id for event in events if event.last])
 
     def show(self, events: Sequence[Event]) -> Sequence[Event]:
@@ -361,7 +374,12 @@ class ChannelReader(EventReader, kw_only=True, eq=False):
 
     def is_next(self, events: Sequence[Event]) -> bool:
         """Runs follow each other, and the last event of one may arrive after the first of the next."""
-        return [event.seq for event in events] == list(range(self.after + 1, self.after + 1 + len(events)))
+        number = self.after
+        for event in events:
+            number += 1
+            if event.seq != number:
+                return False
+        return True
 
     async def fill(self, events: Sequence[Event]) -> Sequence[Event]:
         self.behind = not self.ended  # of a deleted thread nothing is stored

@@ -3,10 +3,10 @@
 See docs/contract/runs.md#event-streams, docs/contract/runs.md#wait-and-join.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Sequence, Set
+from collections.abc import Awaitable, Sequence, Set
 
 from threadloom.auth.authorize import Guard
-from threadloom.broker.base import Broker, EventsMissed, Follower
+from threadloom.broker.base import Broker, Follower
 from threadloom.codec import to_json
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.engine.events import EventIds
@@ -29,7 +29,7 @@ from threadloom.services.stream_selection import (
 from threadloom.services.waiting import is_over, wait_for_end
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import permits
-from threadloom.types import ACTIVE, CHECKPOINT_MARK, SYSTEM, Caller, Event, Outcome, Run
+from threadloom.types import ACTIVE, CHECKPOINT_MARK, SYSTEM, Caller, Outcome, Run
 
 
 class RunNotFound(NotFound):
@@ -85,8 +85,9 @@ class RunStreamService:
             slot.close()
             raise
         reader = self._reader(run, wanted, follower=follower, cursor=LogCursor(seq=NEVER), over=False)
-        batches = self._cancelling(run, reader) if request.on_disconnect == "cancel" else reader.batches()
-        return run, OpenStream(batches, slot, follower, ids=request.stream_resumable)
+        if request.on_disconnect == "cancel":
+            reader.on_disconnect = lambda: self._on_disconnect(run)
+        return run, OpenStream(reader.batches(), slot, follower, ids=request.stream_resumable)
 
     async def wait(self, caller: Caller, thread_id: str | None, request: RunCreate) -> tuple[Run, Awaitable[bytes]]:
         """Makes a run; awaiting the second part gives its output as JSON. Raises as `RunService.create`."""
@@ -166,8 +167,9 @@ class RunStreamService:
             cursor = await from_now(self._storage, run) if resumable else LogCursor()
         follower = await self._broker.follow(run.thread_id)
         reader = self._reader(run, wanted, follower=follower, cursor=cursor, behind=replayed)
-        batches = self._cancelling(run, reader) if cancel_on_disconnect else reader.batches()
-        return OpenStream(batches, slot, follower, ids=resumable)
+        if cancel_on_disconnect:
+            reader.on_disconnect = lambda: self._on_disconnect(run)
+        return OpenStream(reader.batches(), slot, follower, ids=resumable)
 
     async def thread_stream(
         self, caller: Caller, thread_id: str, *, modes: Set[str], last_event_id: str | None = None
@@ -220,21 +222,6 @@ class RunStreamService:
             end=run if over else None,
             over=over,
         )
-
-    async def _cancelling(self, run: Run, reader: RunReader) -> AsyncGenerator[Sequence[Event], None]:
-        """The batches of a reader with whom its run is cancelled, if it leaves before the run is over."""
-        batches = reader.batches()
-        left = True
-        try:
-            async for batch in batches:
-                yield batch
-        except EventsMissed:
-            left = False  # the reader did not hang up: it may come back
-            raise
-        finally:
-            await batches.aclose()
-            if left and not reader.ended and not reader.over:
-                await self._on_disconnect(run)
 
     async def _after_checkpoint(self, run_id: str, checkpoint_id: str) -> tuple[int, int]:
         """The place of a run's events after a checkpoint; their start when it is none of the run's."""
