@@ -80,7 +80,7 @@ class Execution:
         self._wants_snapshot = snapshot
         self._kwargs = run.kwargs
         self._values: Any = None
-        self._shown: tuple[Any, bytes] = None, b""
+        self._shown: tuple[dict[str, Any] | None, bytes] = None, b""
         """The values that were last encoded as JSON, and their JSON."""
         self._began = False
         self._interrupts: dict[str, Any] = {}
@@ -440,8 +440,9 @@ class Execution:
         if isinstance(values, dict) and not isinstance(self._output_channels, str):
             values = {key: value for key, value in values.items() if key in self._output_channels}
         if not self._interrupts:
-            if isinstance(values, dict) and self._shown[0] is self._values and values.keys() == self._values.keys():
-                return self._shown[1]
+            shown, shown_json = self._shown
+            if shown is not None and shown is self._values and values.keys() == shown.keys():
+                return shown_json
             return await dump_json(values, to_json)
         questions = {"__interrupt__": list(self._interrupts.values())}
         return to_json({**values, **questions} if isinstance(values, dict) else questions)

@@ -164,7 +164,7 @@ class ThreadStorageResponse(ResponseBody):
     checkpoints: SizeResponse
     channel_values: ChannelsSizeResponse
     pending_writes: SizeResponse
-    stored_bytes: int
+    stored_bytes: int | UnsetType = UNSET
     shared_bytes: int | UnsetType = UNSET
 
 

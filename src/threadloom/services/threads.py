@@ -275,7 +275,7 @@ class ThreadService:
                     count=sum(channel.versions for channel in channels.values()), bytes=value_bytes, by_channel=channels
                 ),
                 pending_writes=SizeResponse(count=writes, bytes=write_bytes),
-                stored_bytes=usage.stored_bytes,
+                stored_bytes=usage.stored_bytes or UNSET,
                 shared_bytes=usage.shared_bytes or UNSET,
             )
 

@@ -56,8 +56,7 @@ def _prepared(statement: str, mark: str) -> tuple[str, Callable[[Mapping[str, An
 
 
 def bound(statement: str, row: Mapping[str, Any], mark: str = "?") -> tuple[str, tuple[Any, ...]]:
-    """A statement with numbered parameters, and their values, out of a row by name. (SQLite looks up each name of a
-    mapping.)
+    """Returns a statement with numbered parameters, and their values from a row by name. (SQLite looks up each name.)
 
     The statement is cached for ever, so its text must not depend on the values. It has at least two parameters. Args as in
     `numbered`.

@@ -212,6 +212,7 @@ CREATE INDEX runs_active ON runs (thread_id, seq) WHERE status IN ('pending', 'r
 CREATE INDEX runs_active_of_user ON runs (user_id) WHERE status IN ('pending', 'running');
 CREATE INDEX runs_thread ON runs (thread_id, seq);
 CREATE INDEX runs_task ON runs (thread_id, task_id, seq) WHERE task_id IS NOT NULL;
+CREATE INDEX runs_assistant ON runs (assistant_id, seq);
 CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE outcomes (
