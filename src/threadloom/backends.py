@@ -1,4 +1,4 @@
-"""Settings -> the parts that differ between one process and many. The only place that chooses a storage and a broker."""
+"""Chooses the backends that the settings ask for: storage, broker, locks and clock. No other module chooses them."""
 
 import asyncio
 import contextlib
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 log = logging.getLogger("threadloom")
 
 POLL_INTERVAL_SECONDS = 5.0
-"""How often the clock is set by the database's."""
+"""How often the shared clock is synchronized with the database's clock."""
 
 CLOCK_NOTICED_SECONDS = 2 * POLL_INTERVAL_SECONDS
-"""In this time every process has noticed that the clock of the database was set."""
+"""After this time every process has noticed that the clock of the database was set."""
 
 MESSAGE = b"threadloom message"
-"""What is sealed along with a message, so that it can be taken for nothing else."""
+"""Associated data of an encrypted message. A ciphertext that was made for another purpose is not accepted as a message."""
 
 OTHER_CONNECTIONS = 4
-"""Connections to PostgreSQL that are not the storage's: messages have three, locks one."""
+"""Connections to PostgreSQL that do not belong to the storage: three for messages, one for locks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backends:
-    """Where bytes live, how processes tell each other, who may write to a state, whose time counts.
+    """The storage, broker, locks and clock of a process.
 
     Attributes:
-        alone: no other process has the same data.
-        beside: what is to be entered once the storage is open, and left before it is closed.
+        single_process: whether no other process uses the same data.
+        lifespans: context managers that are entered after the storage is opened and left before it is closed.
     """
 
     storage: Storage
@@ -55,10 +55,10 @@ class Backends:
 
 
 def choose(settings: Settings) -> Backends:
-    """The parts that the settings ask for: SQLite and memory for one process, PostgreSQL (and Redis) for any number.
+    """Returns the backends that the settings ask for: SQLite and memory for one process, PostgreSQL (and Redis) for several.
 
     Raises:
-        MissingPackageError: they need a package that is not installed.
+        MissingPackageError: the backends need a package that is not installed.
     """
     if settings.postgres_uri is None:
         storage = SqliteStorage(settings.data, synchronous=settings.threadloom.synchronous)
@@ -85,7 +85,7 @@ def choose(settings: Settings) -> Backends:
 
 
 def _shared(settings: Settings, uri: str) -> Backends:
-    # Imported here: who has one process need not have the packages.
+    # Imported here: an installation for a single process does not need these packages.
     from threadloom.broker.networked import Link
     from threadloom.broker.postgres import PostgresLink
     from threadloom.storage.postgres import PostgresStorage
@@ -93,7 +93,7 @@ def _shared(settings: Settings, uri: str) -> Backends:
 
     variables = settings.vars
     if settings.auth is not None:
-        # Users go from process to process in envelopes; what these need is missed now, not in the first run.
+        # Users are sent between processes in encrypted envelopes. A missing package is reported now, not in the first run.
         importlib.import_module("threadloom.encryption.envelope")
     link: Link = PostgresLink(uri)
     if variables.redis_uri is not None:
@@ -106,7 +106,7 @@ def _shared(settings: Settings, uri: str) -> Backends:
             connections=variables.redis_max_connections,
             connect_seconds=variables.redis_connect_timeout,
         )
-    # Threads and event loops beside the server's have half as many connections again.
+    # Event loops on other threads get half as many connections again.
     storage = PostgresStorage(
         uri, connections=max(2, (variables.langgraph_postgres_pool_max_size - OTHER_CONNECTIONS) * 2 // 3)
     )
@@ -141,10 +141,10 @@ def _shared(settings: Settings, uri: str) -> Backends:
 
 
 def _sealed(link: "Link", settings: Settings) -> Broker:
-    """A broker whose messages nobody reads on their way, if what is stored is sealed: they lie in a database for a while.
+    """Returns a broker that encrypts its messages if the stored content is encrypted: messages stay in a database for a while.
 
     Raises:
-        ConfigError: handlers seal what is stored, and there is no key for messages.
+        ConfigError: handlers encrypt the stored content, and there is no key for messages.
     """
     from threadloom.broker.networked import NetworkedBroker
     from threadloom.encryption.aes import NONCE, Key

@@ -1,6 +1,6 @@
-"""Time, passed in so that tests can move it.
+"""Clocks. They are passed as arguments so that tests can control the time.
 
-Moments are whole microseconds since 1970 (UTC) everywhere inside: they sort, subtract and store as plain integers.
+A moment is an integer everywhere in the server: microseconds since 1970 (UTC). Moments sort, subtract and store as integers.
 """
 
 import asyncio
@@ -17,27 +17,27 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """Where the server gets the time from."""
+    """The source of time of the server."""
 
     def now(self) -> int:
-        """Returns the moment in microseconds since 1970 (UTC). It may be set back or forward at any time: use it for
-        dates, not for lengths of time. Any thread may call it.
+        """Returns the current moment in microseconds since 1970 (UTC). This clock may be set back or forward at any time: use it
+        for dates, not for lengths of time. Any thread may call it.
         """
         ...
 
     def steady(self) -> int:
-        """Returns microseconds since some fixed moment. It never goes back: use it for lengths of time within a
-        process. Any thread may call it.
+        """Returns microseconds since some fixed moment. This clock never goes back: use it for lengths of time within a process.
+        Any thread may call it.
         """
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Waits for so many seconds. A test's clock returns as soon as it was moved far enough."""
+        """Waits for a number of seconds. A test's clock returns as soon as the test has advanced it far enough."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The clock of the machine."""
 
     def now(self) -> int:
         return time.time_ns() // 1000
@@ -50,12 +50,13 @@ class SystemClock:
 
 
 class SharedClock:
-    """The time of something that several machines share, such as a database: between two looks at it this machine's steady
-    clock, which nobody sets, goes on from there. So the processes of all machines agree to within about the time that a
-    question takes.
+    """A clock that several machines share, such as the clock of a database.
+
+    Between two synchronizations the time is computed with the steady clock of this machine, which nobody sets. So the processes
+    of all machines agree to within about the duration of one query.
 
     Args:
-        ask: gives the time there.
+        ask: returns the shared time, in microseconds since 1970.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[int]]) -> None:
@@ -72,7 +73,7 @@ class SharedClock:
         await asyncio.sleep(seconds)
 
     async def look(self) -> None:
-        """Looks at the shared time. Of some answers the one that came quickest counts."""
+        """Synchronizes with the shared time. Queries it several times; the quickest response counts."""
         quickest: tuple[int, int] | None = None
         for _ in range(LOOKS):
             asked = _steady()
@@ -87,18 +88,18 @@ class SharedClock:
 LOOKS = 5
 
 STEP = SECOND
-"""What a clock must have been set by to count as a step. Less is what the correction of clocks does all the time."""
+"""A clock must be set by at least this length to count as a step. The operating system corrects clocks by less all the time."""
 
 
 class ClockStepDetector:
-    """Notices that a clock was set, by its own steady clock."""
+    """Detects that a clock was set, by comparison with its steady clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ahead = clock.now() - clock.steady()
 
     def look(self) -> int:
-        """By how many microseconds the clock was set since the last look; below 0: back. 0: it was not."""
+        """Returns by how many microseconds the clock was set since the last call. Negative: back. 0: it was not set."""
         ahead = self._clock.now() - self._clock.steady()
         step = ahead - self._ahead
         self._ahead = ahead
@@ -109,14 +110,15 @@ K = TypeVar("K", bound=Hashable)
 
 
 class SilenceTracker(Generic[K]):
-    """Watches signs of life that change as long as somebody lives, such as the leases of workers. Who is silent for too long by
-    the observer's own steady clock is taken for dead. The clocks of different processes are never compared, so a clock that is
-    set makes nobody silent, and nobody is silent who was seen for the first time.
+    """Detects silence: signs of life that do not change for too long, such as the leases of lost workers.
+
+    Silence is measured with the observer's own steady clock. The clocks of different processes are never compared, so setting a
+    clock makes no key silent. A key that is observed for the first time is not silent.
 
     Args:
-        length: microseconds without a change that make silent.
-        gap: what the time between two looks counts for at most (microseconds). An observer that was paused itself, perhaps
-            together with those it watches, has seen nothing of that time.
+        length: microseconds without a change after which a key is silent.
+        gap: the longest time between two calls of `look` that is counted, in microseconds. An observer that was paused, perhaps
+            together with the processes that it observes, has observed nothing during the rest of that time.
     """
 
     def __init__(self, length: int, gap: int) -> None:
@@ -126,12 +128,12 @@ class SilenceTracker(Generic[K]):
         self._seen: dict[K, tuple[Hashable, int]] = {}
 
     def look(self, asked: int, answered: int, signs: Mapping[K, Hashable]) -> list[K]:
-        """Takes down what is there now, and gives who is silent.
+        """Records the current signs of life, and returns the keys that are silent.
 
         Args:
-            asked: the steady clock before the signs were asked for.
-            answered: the steady clock when they had come.
-            signs: the signs of all who are watched. Who is not among them any more is forgotten.
+            asked: the steady clock before the signs were read.
+            answered: the steady clock after the signs were read.
+            signs: the signs of all observed keys. Keys that are no longer in it are removed from the tracker.
         """
         passed = 0 if self._answered is None else max(0, min(asked - self._answered, self._gap))
         self._answered = answered
@@ -146,23 +148,27 @@ def _steady() -> int:
     return time.monotonic_ns() // 1000
 
 
+@functools.lru_cache(maxsize=4096)
 def iso(moment: int) -> str:
-    """ISO 8601 with microseconds and `+00:00`, the form of every date on the wire."""
+    """Returns a moment in ISO 8601 with microseconds and `+00:00`, the form of all dates in responses.
+
+    Most dates occur more than once, in one record and in several responses, so the latest are cached.
+    """
     second, part = divmod(moment, SECOND)
     return f"{_second(second)}.{part:06}+00:00"
 
 
 @functools.lru_cache(maxsize=256)
 def _second(second: int) -> str:
-    """The most part of a date, and mostly the same as a moment ago."""
+    """The date up to its seconds. Cached, because most calls ask for the same second as the call before."""
     return (_EPOCH + timedelta(seconds=second)).isoformat(timespec="seconds")[:19]
 
 
 def from_iso(text: str) -> int:
-    """The moment an ISO 8601 text names; without an offset it is taken as UTC.
+    """Returns the moment of an ISO 8601 text. A text without an offset is in UTC.
 
     Raises:
-        ValueError: the text is no ISO 8601 moment.
+        ValueError: the text is not an ISO 8601 moment.
     """
     parsed = datetime.fromisoformat(text)
     if parsed.tzinfo is None:

@@ -1,4 +1,4 @@
-"""How an exception of a graph is told: the class always, the text only when it was meant to be read.
+"""The error payload of an exception of a graph. It always has the class; it has the text only if that text is meant for clients.
 
 See docs/contract/runs.md#error-messages.
 """
@@ -8,13 +8,13 @@ from threadloom.usercode import UserCodeExit, text_of
 
 _OPEN = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError, TimeoutError)
 _OPEN_NAMES = {"InvalidUpdateError", "EmptyInputError", "TaskNotFound", "UnknownInterruptError"}
-"""LangGraph's own, by name: this module does not import LangGraph."""
+"""Exceptions of LangGraph, by name: this module does not import LangGraph."""
 
 _MASK = "An internal error occurred"
 
 
 def error_payload(error: BaseException) -> dict[str, str]:
-    """`{"error", "message"}` of an exception that a run or one of its nodes ended with. Never raises."""
+    """Returns the payload `{"error", "message"}` of an exception that ended a run or one of its nodes. Never raises."""
     if isinstance(error, UserCodeExit):
         error = error.raised
     if isinstance(error, ApiError):

@@ -1,4 +1,4 @@
-"""What can go wrong, in the words a client or an operator reads."""
+"""The exceptions of the server. Their texts are written for clients and operators."""
 
 import json
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ E = TypeVar("E", bound=BaseException)
 
 
 def separate(error: E) -> E:
-    """A failure that several wait for, as an exception of one waiter's own, caused by it.
+    """Returns a new exception for one of several waiters of the same failure, caused by `error`.
 
-    One object that is raised again and again carries the traceback of each time.
+    An exception object that is raised several times collects the tracebacks of all of them.
     """
     made = type(error).__new__(type(error))
     made.args = error.args
@@ -20,7 +20,7 @@ def separate(error: E) -> E:
 
 
 class ThreadloomError(Exception):
-    """The root of all our own errors."""
+    """The base class of Threadloom's exceptions."""
 
 
 class ConfigError(ThreadloomError):
@@ -28,12 +28,12 @@ class ConfigError(ThreadloomError):
 
 
 class MissingPackageError(ConfigError):
-    """What is configured needs a package that is not installed.
+    """A configured feature needs a package that is not installed.
 
     Args:
-        wanted: what needs it, as the user knows it.
+        wanted: the feature that needs it, in the user's terms.
         package: the package.
-        install: what pip is to install.
+        install: the requirement to pass to `pip install`.
     """
 
     def __init__(self, wanted: str, package: str, install: str) -> None:
@@ -45,19 +45,21 @@ class StartError(ThreadloomError):
 
 
 class StorageError(ThreadloomError):
-    """The database refused (disk full, read-only, locked). Nothing of the refused write was kept."""
+    """The database rejected a transaction (disk full, read-only, locked). The transaction was rolled back."""
 
 
 class UnreadableRunError(ThreadloomError, RuntimeError):
-    """A run cannot be executed, for what it was asked for cannot be decrypted. The text names model and field."""
+    """A run cannot be executed because its request cannot be decrypted. The text names model and field."""
 
 
 class LostLeaseError(ThreadloomError):
-    """A write came from a run attempt that no longer holds its run: it was cancelled, ended, or taken over."""
+    """A write came from a run attempt that no longer holds the run's lease: the run was cancelled, ended, or claimed by another
+    worker.
+    """
 
 
 class PutsFailedError(ThreadloomError):
-    """A run cannot end as it did: something that it had put was not stored. `failure` says why."""
+    """A run cannot end with its result because one of its deferred puts was not stored. `failure` is the cause."""
 
     def __init__(self, failure: Exception) -> None:
         super().__init__(str(failure))
@@ -65,14 +67,14 @@ class PutsFailedError(ThreadloomError):
 
 
 class StaleRefsError(ThreadloomError):
-    """A checkpoint refers to values that its thread may no longer have, for something was taken out of its history."""
+    """A checkpoint refers to blobs that its thread may no longer have, because some of its history was removed."""
 
 
 class ApiError(ThreadloomError):
-    """Something the caller did or asked for that has an HTTP status.
+    """An error of a request, with an HTTP status.
 
     Args:
-        detail: the text of the answer, `{"detail": detail}`; names the field, value or id that is at fault.
+        detail: the text of the response, `{"detail": detail}`. It names the field, value or id that caused the error.
     """
 
     status = 500
@@ -85,11 +87,11 @@ class ApiError(ThreadloomError):
 
 
 class Denied(ApiError):
-    """What the user's own auth handlers refused, or failed to decide.
+    """The user's auth handlers denied a request, or failed to decide.
 
     Args:
-        content: what the answer's `detail` is; any JSON.
-        headers: of the answer.
+        content: the `detail` of the response; any JSON.
+        headers: headers of the response.
     """
 
     def __init__(self, status: int, content: Any, headers: Mapping[str, str] | None = None) -> None:
@@ -111,7 +113,7 @@ class Conflict(ApiError):
 
 
 class Invalid(ApiError):
-    """The request does not fit the interface: wrong type, range, missing field, malformed id."""
+    """The request does not match the interface: wrong type, range, missing field, malformed id."""
 
     status = 422
 
@@ -121,13 +123,13 @@ class TooLarge(ApiError):
 
 
 class TooMany(ApiError):
-    """A limit is reached. `retry_after` are the seconds after which it may be asked again."""
+    """A limit is reached. The request may be repeated after `retry_after` seconds."""
 
     status = 429
     retry_after = 1
 
 
 class Unavailable(ApiError):
-    """The server cannot do it now, through no fault of the caller's (storage full, stopping)."""
+    """The server cannot serve the request now, for a reason that the caller did not cause (storage full, shutdown)."""
 
     status = 503

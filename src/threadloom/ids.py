@@ -1,4 +1,4 @@
-"""Ids: UUIDs, always shown lower-case with dashes."""
+"""Ids: UUIDs, written in lower case with dashes."""
 
 import functools
 import uuid
@@ -6,16 +6,16 @@ import uuid
 import uuid_utils
 
 GRAPH_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
-"""Namespace of the ids of the graphs' own assistants (docs/contract/assistants.md#default-assistants)."""
+"""Namespace of the ids of default assistants (docs/contract/assistants.md#default-assistants)."""
 
 
 def new_id() -> str:
-    """A fresh UUIDv7: sorts by the time it was made."""
+    """Returns a new UUIDv7. UUIDv7s sort by their time of creation."""
     return str(uuid_utils.uuid7())
 
 
 def parse_id(text: str) -> str | None:
-    """The canonical spelling of a UUID given in any spelling that `uuid.UUID()` takes, or None."""
+    """Returns the canonical spelling of a UUID in any spelling that `uuid.UUID()` accepts, or None if the text is not a UUID."""
     try:
         return str(uuid.UUID(text))
     except (ValueError, AttributeError, TypeError):
@@ -24,5 +24,5 @@ def parse_id(text: str) -> str | None:
 
 @functools.lru_cache(maxsize=1024)
 def default_assistant_id(graph_id: str) -> str:
-    """The id of the assistant that each graph has from the start."""
+    """Returns the id of the default assistant of a graph."""
     return str(uuid.uuid5(GRAPH_NAMESPACE, graph_id))

@@ -1,7 +1,7 @@
-"""Large values read piece by piece, on a thread of their own.
+"""Reads and writes large JSON and msgpack values piece by piece, on threads of their own.
 
-What reads JSON or msgpack holds Python's global lock until it is done, so 20 MB read in one call stop every other request for a
-tenth of a second and more, on whichever thread it is. In pieces, others go on between any two of them.
+A JSON or msgpack parser holds Python's global lock until it is done. Parsing 20 MB in one call stops all other threads for a
+tenth of a second or more, on whichever thread it runs. Between two pieces other threads can take the lock.
 """
 
 import asyncio
@@ -23,23 +23,23 @@ import orjson
 T = TypeVar("T")
 
 LARGE = 500_000
-"""Bytes from which on a value is read in pieces. Fewer are read within some milliseconds."""
+"""Size in bytes from which a value is read in pieces. A smaller value is read within some milliseconds."""
 
 PIECE = 128 * 1024
-"""Bytes of JSON that are read in one call."""
+"""Bytes of JSON that are parsed in one call."""
 
 HEAVY = 20_000
-"""Values within a value from which on it is written in pieces, each of about so many."""
+"""Number of nested values from which a value is written in pieces. Each piece has about this number of values."""
 
 DEEPEST = 1000
-"""Levels of what the server wrote itself; requests have fewer."""
+"""Levels of nesting of JSON that the server itself wrote. Fewer are allowed in requests."""
 
 _DUMPED_DEPTH = 100
 
 _SCALARS = frozenset({int, float, bool, type(None), orjson.Fragment})
 
 _SMALL_ITEM = 64
-"""Bytes of the items of a list, on average, below which finding them costs as much as reading them."""
+"""Average size in bytes of the items of a list. Below it, locating the items costs as much as parsing them."""
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CLOSER_OF = {"[": "]", "{": "}"}
@@ -48,16 +48,16 @@ _UNPAIRED = re.compile(rb"([\]}]*)([\[{]*)")
 _MEMBER = re.compile(rb"[ \t\n\r]*[^]} \t\n\r]")
 
 _readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="large-values")
-"""Two, so that a large value need not wait for a larger one, and the event loop has few to share the global lock with."""
+"""Two threads: a large value need not wait for a larger one, and the event loop shares the global lock with few threads."""
 
 
 async def aside(work: Callable[..., T], *args: Any) -> T:
-    """Calls `work` with `args` on a thread for large values. Raises what it raises."""
+    """Calls `work(*args)` on a thread for large values and returns its result. Raises what `work` raises."""
     return await asyncio.get_running_loop().run_in_executor(_readers, partial(work, *args))
 
 
 class _Pause:
-    """Keeps the garbage collector from looking through a large value again and again while it is made."""
+    """Disables the garbage collector while a large value is made. Otherwise it would scan the value again and again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class _Pause:
             with self._lock:
                 self._count -= 1
                 if not self._count:
-                    # Together they move all objects to the oldest generation without looking at them.
+                    # Together these two calls move all objects to the oldest generation without scanning them.
                     gc.freeze()
                     gc.unfreeze()
                     gc.enable()
@@ -87,22 +87,23 @@ collector_paused = _Pause()
 
 
 class TooDeepError(ValueError):
-    """A JSON text is nested deeper than it may be."""
+    """A JSON text is nested more deeply than allowed."""
 
 
 def load_json(body: bytes, loads: Callable[[bytes], Any], deepest: int, piece: int = PIECE) -> Any:
-    """A JSON text as `loads` reads it, piece by piece.
+    """Parses a JSON text with `loads`, piece by piece.
 
-    The text is cut at commas. In front of each part stand the brackets that are open where it begins, behind it those that close
-    what is open where it ends. So it is a JSON text as well, and what `loads` makes of it is added to what was open.
+    The text is cut at commas. Each piece is prefixed with the brackets that are open at its beginning, and followed by the
+    brackets that close what is open at its end. So each piece is a JSON text, and its parsed value is merged into the containers
+    that are still open.
 
     Args:
         deepest: levels of nesting that are allowed.
-        piece: bytes that are read at once. More where there is no comma, as in a long text.
+        piece: bytes that are parsed in one call. A piece is longer where there is no comma, as in a long text.
 
     Raises:
-        TooDeepError: it has more levels.
-        ValueError: it is no JSON, as `loads` says.
+        TooDeepError: the text has more levels.
+        ValueError: the text is not JSON; raised by `loads`.
     """
     with collector_paused():
         reader = _Pieces(loads, deepest)
@@ -116,14 +117,14 @@ def load_json(body: bytes, loads: Callable[[bytes], Any], deepest: int, piece: i
 
 
 def read_json(text: bytes | str) -> Any:
-    """What the server itself wrote as JSON (`codec.to_json`), piece by piece if it is large."""
+    """Parses JSON that the server itself wrote (`codec.to_json`), piece by piece if it is large."""
     if len(text) < LARGE:
         return orjson.loads(text)
     return load_json(text.encode() if isinstance(text, str) else text, orjson.loads, DEEPEST)
 
 
 class _Pieces:
-    """What was read of a JSON text up to a comma.
+    """The parser's state between two pieces of a JSON text.
 
     Args:
         loads, deepest: see `load_json`.
@@ -133,19 +134,19 @@ class _Pieces:
         self._loads = loads
         self._deepest = deepest
         self._stack = ""
-        """The brackets that are open."""
+        """The open brackets."""
         self._opened: list[Any] = []
-        """What they opened: each is, or will be, in the one before."""
+        """The containers of the open brackets. Each is, or will be, an item of the one before."""
         self._spine = secrets.token_hex()
-        """The key of what is open within an object in front of a part."""
+        """The key that is put before an open container within an object at the beginning of a piece."""
         self._end = secrets.token_hex()
-        """Stands at the end of what a part opened last, to find it again."""
+        """A marker at the end of the last container that a piece opened, to locate that container in the parsed value."""
 
     def add(self, part: bytes, brackets: bytes) -> None:
-        """Takes the text up to the next comma.
+        """Parses the text up to the next comma.
 
         Args:
-            brackets: the part's brackets, but those in its strings.
+            brackets: the brackets of the piece, except those in its strings.
         """
         closers, openers = self._unpaired(brackets)
         kept = self._stack[: len(self._stack) - len(closers)]
@@ -168,7 +169,7 @@ class _Pieces:
         self._stack = after
 
     def last(self, part: bytes) -> Any:
-        """Takes the rest of the text; gives the whole value."""
+        """Parses the rest of the text and returns the whole value."""
         closers, openers = self._unpaired(_outside(part).translate(None, _NOT_BRACKETS))
         if openers or len(closers) != len(self._stack):
             raise ValueError("brackets are not closed")
@@ -185,7 +186,7 @@ class _Pieces:
         return self._loads((in_front + self._stack[-1:]).encode() + part + behind.encode())
 
     def _merge(self, value: Any) -> None:
-        """Adds what was read to what is open."""
+        """Merges a parsed piece into the open containers."""
         for container in self._opened[:-1]:
             if isinstance(container, dict):
                 inner = value.pop(self._spine)
@@ -200,7 +201,7 @@ class _Pieces:
             self._opened[-1].extend(value)
 
     def _path(self, value: Any, depth: int) -> list[Any]:
-        """What is open at the end of `value`, so many levels deep. Takes the mark of the end away."""
+        """Returns the containers that are open at the end of `value`, down to `depth` levels. Removes the end marker."""
         found = self._ended(value, depth)
         assert found is not None
         innermost = found[-1] if found else value
@@ -214,14 +215,14 @@ class _Pieces:
         if depth == 0:
             ended = self._end in value if isinstance(value, dict) else value[-1:] == [self._end]
             return [] if ended else None
-        # It is the last one, but for a key that was there before.
+        # The container is the last member, unless its key was in the object before.
         for inner in reversed(value.values() if isinstance(value, dict) else value):
             if isinstance(inner, dict | list) and (found := self._ended(inner, depth - 1)) is not None:
                 return [inner, *found]
         return None
 
     def _unpaired(self, brackets: bytes) -> tuple[str, str]:
-        """The brackets that close what was open before, and those that stay open."""
+        """Returns the brackets that close earlier ones, and those that stay open."""
         paired, before = 0, b""
         rest = brackets
         while rest != before:
@@ -247,11 +248,11 @@ class _Pieces:
 
 
 def _cut(body: bytes, start: int, piece: int, deepest: int) -> tuple[int, bytes]:
-    """The place of a comma outside of strings, about `piece` bytes behind `start`, and the brackets before it. -1: the rest is no
-    larger than that, or has none.
+    """Returns the position of a comma outside of strings, about `piece` bytes after `start`, and the brackets before it. The
+    position is -1 if the rest of the text is not larger than a piece, or has no comma.
 
     Raises:
-        ValueError: it is no JSON: there are more strings without a comma between them than a key and a value on each level.
+        ValueError: the text is not JSON: it has more strings without a comma between them than one key and one value per level.
     """
     while start + piece < len(body):
         parts = _unescaped(body[start : start + piece]).split(b'"')
@@ -269,21 +270,25 @@ def _cut(body: bytes, start: int, piece: int, deepest: int) -> tuple[int, bytes]
 
 
 def _outside(text: bytes) -> bytes:
-    """A JSON text without its strings."""
+    """Returns a JSON text without its strings."""
     return b"".join(_unescaped(text).split(b'"')[::2])
 
 
 def _unescaped(text: bytes) -> bytes:
-    """A JSON text of the same length without quotes within strings."""
+    """Returns a JSON text of the same length, without quotes inside strings."""
     return text.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in text else text
 
 
-# --- letting go ---
+# --- freeing ---
 
 
 def let_go(holder: list[Any]) -> None:
-    """Frees a large JSON value piece by piece, on the thread for large values: Python frees it as a whole otherwise, holding all
-    others up. `holder` is a list with the value, to which nobody else refers any more; what somebody refers to stays.
+    """Frees a large JSON value piece by piece, on the thread for large values. Python would free it in one step and hold the
+    global lock.
+
+    Args:
+        holder: a list with the value. Nothing else may refer to the value; parts that are referred to from elsewhere are not
+            freed.
     """
     _readers.submit(_take_apart, holder)
 
@@ -293,7 +298,7 @@ def _take_apart(waiting: list[Any]) -> None:
         while waiting:
             value = waiting.pop()
             if _weight(value) < HEAVY or sys.getrefcount(value) > 2:
-                continue  # freed with the next turn, unless somebody has it
+                continue  # freed in the next step, unless something else refers to it
             if isinstance(value, dict):
                 waiting.extend(value.values())
             elif isinstance(value, list):
@@ -304,17 +309,17 @@ def _take_apart(waiting: list[Any]) -> None:
 
 
 async def dump_json(value: Any, dumps: Callable[[Any], bytes]) -> bytes:
-    """A value as `dumps` writes it: a large one beside the event loop. Nobody may change it meanwhile."""
+    """Encodes a value with `dumps`; a large one on another thread. The value must not be changed meanwhile."""
     return await aside(write_json, value, dumps) if is_heavy(value) else dumps(value)
 
 
 def is_heavy(value: Any) -> bool:
-    """Whether a value is so large that the event loop should not be held up by writing it."""
+    """Returns whether a value is so large that encoding it would block the event loop for too long."""
     return _weight(value) >= HEAVY
 
 
 def write_json(value: Any, dumps: Callable[[Any], bytes]) -> bytes:
-    """A value as `dumps` writes it, piece by piece if it is large."""
+    """Encodes a value with `dumps`, piece by piece if it is large."""
     parts: list[bytes] = []
     _dump(value, dumps, parts, 0)
     return b"".join(parts)
@@ -357,18 +362,23 @@ def _dump(value: Any, dumps: Callable[[Any], bytes], parts: list[bytes], depth: 
 
 
 def _weight(value: Any) -> int:
-    """About how many values, short texts among them, a value consists of; not many more are counted than `HEAVY`."""
+    """Returns about how many values a value consists of, short texts included. Stops counting soon after `HEAVY`."""
     found = [value]
     texts = 0
-    for part in found:  # it grows meanwhile
+    # This runs for every response with a state, so a short text or a number must cost little.
+    for part in found:  # the list grows during the loop
         kind = type(part)
         if kind is str:
+            if len(part) < 64:
+                continue
             texts += len(part) // 64
         elif kind is dict or kind is list or kind is tuple:
             if len(part) + texts > HEAVY:
                 return HEAVY
             found.extend(part.values() if kind is dict else part)
-        elif kind not in _SCALARS:
+        elif kind in _SCALARS:
+            continue
+        else:
             found.extend(_parts(part))
         if len(found) + texts > HEAVY:
             return HEAVY
@@ -376,7 +386,7 @@ def _weight(value: Any) -> int:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """What an object of another kind consists of, as far as that is easily seen."""
+    """Returns the parts of an object of another type, as far as they can be found cheaply."""
     if isinstance(value, Mapping):
         return itertools.islice(value.values(), HEAVY)
     if isinstance(value, str | bytes):
@@ -390,7 +400,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def load_msgpack(data: Any, loads: Callable[[Any], Any]) -> Any:
-    """A value in msgpack (any buffer) as `loads` reads it. Of a large one, each item of lists and maps is read by itself."""
+    """Parses msgpack (any buffer) with `loads`. Each item of the lists and maps of a large value is parsed by itself."""
     if len(data) < LARGE:
         return loads(data)
     with collector_paused():
@@ -416,5 +426,5 @@ def _items(data: Any, loads: Callable[[Any], Any]) -> Any:
             named = msgspec.msgpack.decode(data, type=dict[str, msgspec.Raw])
             return {name: _items(memoryview(item), loads) for name, item in named.items()}
         return [_items(memoryview(item), loads) for item in msgspec.msgpack.decode(data, type=list[msgspec.Raw])]
-    except msgspec.MsgspecError:  # keys that are no text
+    except msgspec.MsgspecError:  # keys that are not texts
         return loads(data)

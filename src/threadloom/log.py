@@ -1,6 +1,7 @@
-"""Logs: readable lines on a terminal, one JSON object a line elsewhere. Each line knows its run, thread and request.
+"""Logging: readable lines on a terminal, one JSON object per line elsewhere. Each line has the ids of its run, thread and
+request.
 
-Code logs through the standard library (`logging.getLogger("threadloom.…")`); users' code may do the same.
+The server logs through the standard library (`logging.getLogger("threadloom.…")`); users' code can do the same.
 """
 
 import contextlib
@@ -23,19 +24,19 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 _context: ContextVar[Mapping[str, str]] = ContextVar("threadloom_log_context", default=_NOTHING)
 
 NOISY = ("uvicorn", "httpx", "httpcore", "asyncio", "watchfiles", "urllib3")
-"""Loggers of libraries that say more than a user wants to read: held to `server_level`."""
+"""Loggers of libraries that log more than a user wants to read. Their level is `server_level`."""
 
 FRAMES = 50
-"""Frames of one traceback that are shown, the innermost."""
+"""The innermost frames of a traceback that are logged."""
 
 EXCEPTIONS = 8
-"""Exceptions shown of a chain or a group."""
+"""Exceptions of a chain or a group that are logged."""
 
 GROUPS = 2
-"""Levels of groups within groups that are shown."""
+"""Levels of nested exception groups that are logged."""
 
 TEXT = 4000
-"""Characters shown of an exception's message."""
+"""Characters of an exception's message that are logged."""
 
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
@@ -44,18 +45,20 @@ _COLORS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL
 
 
 def bind(**ids: str) -> Token[Mapping[str, str]]:
-    """From now on every line of this task (and of those begun in it) carries these ids too. Empty ids are left out."""
+    """Adds ids to all further log lines of this task and of the tasks that it starts. Empty ids are left out."""
     return _context.set({**_context.get(), **{name: value for name, value in ids.items() if value}})
 
 
 def unbind(token: Token[Mapping[str, str]]) -> None:
-    """Lines carry what they did before that `bind`, in the same task."""
+    """Restores the ids that the task had before that `bind`. Call it in the same task."""
     _context.reset(token)
 
 
 @contextlib.contextmanager
 def run_context(run_id: str, thread_id: str, request_id: str = "") -> Iterator[None]:
-    """Within the block (and the tasks begun in it) every line is one of this run's, and of no other request than its own."""
+    """Within the block, all log lines of this task and of the tasks that it starts have the ids of this run and of its request
+    only.
+    """
     ids = {"request_id": request_id, "run_id": run_id, "thread_id": thread_id}
     token = _context.set({name: value for name, value in ids.items() if value})
     try:
@@ -65,9 +68,9 @@ def run_context(run_id: str, thread_id: str, request_id: str = "") -> Iterator[N
 
 
 def log_line(log: logging.Logger, level: int, text: str, fields: Mapping[str, Any]) -> None:
-    """A line of a level that is shown, with fields of its own: for lines that each request or run has.
+    """Logs a line with fields of its own. For lines that every request or run has; the caller has checked the level.
 
-    Not `log.log`, which looks for the line of code that called it: a quarter of what such a line costs.
+    Unlike `log.log` it does not search for the line of code that called it, which is a quarter of the cost of such a line.
     """
     log.handle(log.makeRecord(log.name, level, "", 0, text, (), None, extra={"fields": fields}))
 
@@ -82,16 +85,16 @@ def configure(
     file: Path | None = None,
     file_days: int = 1,
 ) -> None:
-    """Sets up the process's logs. May be called again; the last call counts.
+    """Configures the logs of the process. May be called again; the last call applies.
 
     Args:
-        level: the least level shown.
+        level: the lowest level that is logged.
         as_json: None: JSON unless the stream is a terminal.
-        color: whether a terminal gets colours.
-        server_level: the least level of the HTTP server and HTTP clients.
-        stream: where lines go, standard error by default.
-        file: where they go as well, as JSON; made anew each midnight (UTC). Its folder is made.
-        file_days: how many days' files are kept beside it.
+        color: whether lines on a terminal have colours.
+        server_level: the lowest level of the HTTP server and HTTP clients that is logged.
+        stream: where lines are written; standard error by default.
+        file: a file to which lines are written as well, as JSON. It is rotated each midnight (UTC). Its folder is created.
+        file_days: for how many days rotated files are kept in the same folder.
 
     Raises:
         OSError: the file cannot be written.
@@ -125,16 +128,17 @@ def _moment(record: logging.LogRecord) -> datetime.datetime:
 
 
 class _Formatter(logging.Formatter):
-    """A formatter whose tracebacks are of bounded length, and of bounded cost: a failure must not hold up the event loop."""
+    """A formatter whose tracebacks have a limited length and a limited cost: logging an error must not block the event loop."""
 
     def formatException(self, ei: Any) -> str:
         return exception_text(ei[1]) if ei[1] is not None else super().formatException(ei)
 
 
 def exception_text(error: BaseException) -> str:
-    """An exception with its traceback and the exceptions that led to it, as Python prints it.
+    """Returns an exception with its traceback and the exceptions that led to it, as Python prints it.
 
-    Of each the innermost `FRAMES` frames, of all at most `EXCEPTIONS` exceptions, `TEXT` characters of each message.
+    It has the innermost `FRAMES` frames of each exception, at most `EXCEPTIONS` exceptions, and `TEXT` characters of each
+    message.
     """
     parts: list[str] = []
     shown: set[int] = set()
@@ -166,12 +170,14 @@ def _one_exception(error: BaseException, depth: int = 0) -> str:
 
 
 def _named(error: BaseException) -> str:
-    """Class, message and notes. (Not `traceback.format_exception_only`: it goes through the tracebacks of the whole chain.)"""
+    """Returns class, message and notes of an exception. (`traceback.format_exception_only` reads the tracebacks of the whole
+    chain.)
+    """
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         text = "\n".join([str(error), *map(str, getattr(error, "__notes__", None) or ())])
-    except BaseException:  # a graph's own exception may raise anything when it is asked for its text
+    except BaseException:  # a graph's own exception class may raise anything from `__str__`
         text = "<exception str() failed>"
     if len(text) > TEXT:
         text = f"{text[:TEXT]}… ({len(text)} characters)"
@@ -179,7 +185,7 @@ def _named(error: BaseException) -> str:
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line: timestamp, level, logger, event, ids, what else the line tells (`fields`), exception."""
+    """One JSON object per line: timestamp, level, logger, event, ids, further `fields` of the line, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -197,12 +203,12 @@ class JsonFormatter(_Formatter):
         try:
             return orjson.dumps(line, default=str).decode()
         except TypeError:
-            # Text that is no valid Unicode, keys that are no text.
+            # Texts that are not valid Unicode, keys that are not texts.
             return json.dumps(line, skipkeys=True, default=str)
 
 
 class LineFormatter(_Formatter):
-    """A line for people: local time, level, text, where it comes from, ids; an exception follows below."""
+    """A readable line: local time, level, text, logger, ids. An exception follows on the next lines."""
 
     def __init__(self, color: bool) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""What can be done to the data beside a server: the storage's own means, chosen here as `wiring` chooses it for serving.
+"""Maintenance of the data outside of a server: migrations, checks, re-encryption and copies, for the storage of the settings.
 
-Apart from `wiring` because it needs nothing of a server, and a command line that waits for one to be imported is slow.
+This module is separate from `wiring` because it needs nothing of a server: importing one would make the command line slow.
 """
 
 import asyncio
@@ -49,13 +49,14 @@ __all__ = [
 
 
 def rekey(settings: "Settings", progress: Callable[[float], None]) -> int:
-    """Seals all content anew with the key of the settings, and gives how many places changed. Without a key, but with an old
-    one, all is left in clear. No server may use the data meanwhile.
+    """Encrypts all content with the key of the settings. Returns how many fields changed.
+
+    With an old key and no new one, the content is stored in clear. No server may use the data meanwhile.
 
     Raises:
-        ConfigError: the content is sealed with a key that is not given. Nothing was changed.
-        StartError: somebody uses the data.
-        UndecipherableError: something cannot be opened.
+        ConfigError: the content is encrypted with a key that is not given. Nothing was changed.
+        StartError: another process uses the data.
+        UndecipherableError: a field cannot be decrypted.
     """
     from threadloom.encryption import rekey as work
     from threadloom.encryption.keys import keys_of
@@ -76,7 +77,7 @@ def rekey(settings: "Settings", progress: Callable[[float], None]) -> int:
 
 
 def _storage(settings: "Settings") -> "Storage":
-    """The storage as it is, without a cipher around it."""
+    """Returns the storage without a cipher."""
     if settings.postgres_uri is not None:
         from threadloom.storage.postgres import PostgresStorage
 
@@ -87,11 +88,11 @@ def _storage(settings: "Settings") -> "Storage":
 
 
 def bring_up_to_date(settings: "Settings") -> tuple[int, int]:
-    """Brings the tables to this release, and gives the schema before (0: there were none) and now.
+    """Migrates the tables to the schema of this release. Returns the schema version before (0: there were no tables) and after.
 
     Raises:
-        StorageError: the database cannot be reached, or refuses.
-        StartError: it is of a newer release, or the data folder is in use.
+        StorageError: the database cannot be reached, or rejects the migration.
+        StartError: the schema is of a newer release, or the data folder is in use.
     """
     if settings.postgres_uri is not None:
         from threadloom.storage.postgres import maintenance
@@ -113,7 +114,7 @@ def bring_up_to_date(settings: "Settings") -> tuple[int, int]:
 
 
 class CheckReport(msgspec.Struct, frozen=True):
-    """What was found: faults, how many there are of each kind, and what was not looked into, with the reason."""
+    """The result of a check: the faults, the number of faults of each kind, and what was not checked, with the reason."""
 
     faults: list[str]
     counts: dict[str, int]
@@ -121,11 +122,11 @@ class CheckReport(msgspec.Struct, frozen=True):
 
 
 def check(folder: Path, variables: "Environment", progress: Callable[[float], None]) -> CheckReport:
-    """Looks for damage in a data folder, whether or not somebody serves it.
+    """Checks a data folder for damage. A server may use it meanwhile.
 
     Args:
-        variables: where keys of encrypted content are.
-        progress: is told which part of the encrypted content was looked at.
+        variables: the environment variables that hold the keys of encrypted content.
+        progress: called with the fraction of the encrypted content that was checked.
 
     Raises:
         StorageError: there is no database, or it cannot be read at all.
@@ -143,11 +144,11 @@ def check(folder: Path, variables: "Environment", progress: Callable[[float], No
 
 
 def check_database(uri: str, variables: "Environment", progress: Callable[[float], None]) -> CheckReport:
-    """Looks for damage in a PostgreSQL database, whoever uses it. Arguments as of `check`.
+    """Checks a PostgreSQL database for damage. Servers may use it meanwhile. The arguments are those of `check`.
 
     Raises:
-        StorageError: the database cannot be reached, or holds nothing of ours.
-        StartError: it is of another release.
+        StorageError: the database cannot be reached, or has no tables of Threadloom.
+        StartError: the schema is of another release.
     """
     from threadloom.encryption.inspect import inspect
     from threadloom.encryption.keys import keys_in
@@ -163,16 +164,18 @@ def check_database(uri: str, variables: "Environment", progress: Callable[[float
 
 
 def copy_all(source: str, target: str, progress: Callable[[float], None], *, live: bool = False) -> Mapping[str, int]:
-    """Copies everything from one place to an empty one, and gives how many rows of each table. All is there in the end, read
-    again and compared, or nothing.
+    """Copies all data from one database to an empty one. Returns how many rows of each table were copied.
+
+    The copied rows are read again and compared. If the copy fails, the target stays empty.
 
     Args:
         source: `sqlite:PATH` or `postgresql://…`, as is `target`.
-        live: whether servers may go on to use a PostgreSQL that is copied from; what they write meanwhile is left out.
+        live: whether servers may use the source meanwhile, which must be PostgreSQL. What they write after the start is not
+            copied.
 
     Raises:
-        StorageError: a database cannot be reached or is damaged, the target is not empty, or what was read again differs.
-        StartError: one is in use, or of another release.
+        StorageError: a database cannot be reached or is damaged, the target is not empty, or a copied row differs.
+        StartError: a database is in use, or of another release.
     """
     from threadloom.storage.transfer import TransferMismatch, transfer
 

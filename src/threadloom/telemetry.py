@@ -1,7 +1,7 @@
-"""OpenTelemetry: traces and figures, sent where the standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT` …) say.
+"""OpenTelemetry: traces and metrics, sent to where the standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT` …) say.
 
-Nothing of OpenTelemetry is imported unless one of them is set. Spans tell ids, names and outcomes: no inputs, outputs, headers,
-queries or texts of errors.
+OpenTelemetry is imported only if one of these variables is set. Spans have ids, names and outcomes. They have no inputs, outputs,
+headers, queries or texts of errors.
 """
 
 import asyncio
@@ -32,20 +32,20 @@ ENDPOINTS = {
     "metrics": ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
 }
 EXPORTERS = {"http/protobuf": "http", "grpc": "grpc"}
-"""`OTEL_EXPORTER_OTLP_PROTOCOL` -> which of OpenTelemetry's exporters speaks it."""
+"""Maps each value of `OTEL_EXPORTER_OTLP_PROTOCOL` to the OpenTelemetry exporter that implements it."""
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 """Upper bounds of histograms."""
 
 CLOSE_SECONDS = 3.0
-"""Seconds that what is not sent yet gets when the server stops."""
+"""Seconds for sending what is not sent yet when the server stops."""
 
 Queue = Callable[[], Awaitable[Mapping[str, Any]]]
 Workers = Callable[[], tuple[int, int]]
 
 
 def load_telemetry(env: Mapping[str, str]) -> "Telemetry | None":
-    """What the environment asks for; None: nothing. What it asks for in vain is said aloud, and the server serves without."""
+    """Returns the telemetry that the environment configures, or None. If it cannot be loaded, logs why and returns None."""
     wanted = {signal for signal, names in ENDPOINTS.items() if any(env.get(name) for name in names)}
     if not wanted or env.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
@@ -66,11 +66,11 @@ def load_telemetry(env: Mapping[str, str]) -> "Telemetry | None":
 
 
 class Telemetry:
-    """Traces and figures of one process.
+    """Traces and metrics of one process.
 
     Args:
         signals: which of `traces` and `metrics` are sent.
-        env: the variables; OpenTelemetry itself reads those that are not looked at here from the process.
+        env: the environment variables. OpenTelemetry reads further variables from the process itself.
 
     Raises:
         ImportError: a package is missing.
@@ -95,19 +95,19 @@ class Telemetry:
         self._meter = meter
 
     def offer(self) -> None:
-        """Lets users' code that asks OpenTelemetry for a tracer or a meter have ours, unless it has set up its own."""
+        """Registers the tracer and meter providers for users' code, unless users' code has set up its own."""
         if type(self._trace.get_tracer_provider()).__name__ == "ProxyTracerProvider" and "traces" in self._signals:
             self._trace.set_tracer_provider(self._tracers)
         if type(self._metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider" and "metrics" in self._signals:
             self._metrics.set_meter_provider(self._meters)
 
     def start(self, queue: Queue, workers: Workers) -> None:
-        """Begins to look at the queue and the worker now and then; in the event loop that they belong to."""
+        """Starts to observe the queue and the worker periodically. Call it in the event loop that they belong to."""
         loop = asyncio.get_running_loop()
         observation = self._metrics.Observation
 
         def runs(_: Any) -> Iterable[Any]:
-            # On the exporter's thread. At the very end the loop may not answer any more.
+            # Runs on the exporter's thread. During shutdown the event loop may no longer respond.
             with contextlib.suppress(Exception):
                 figures = asyncio.run_coroutine_threadsafe(_awaited(queue), loop).result(timeout=CLOSE_SECONDS)
                 yield observation(figures["n_pending"], {"state": "pending"})
@@ -122,7 +122,7 @@ class Telemetry:
         self._meter.create_observable_gauge("threadloom.workers", callbacks=[places], description="Runs at once.")
 
     async def stop(self) -> None:
-        """Sends the rest, if it can be sent within a few seconds."""
+        """Sends the remaining data, within a few seconds."""
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
 
@@ -130,7 +130,7 @@ class Telemetry:
             for provider in (self._meters, self._tracers):
                 with contextlib.suppress(Exception):
                     provider.shutdown()
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
                 loop.call_soon_threadsafe(done.set)
 
         threading.Thread(target=end, name="threadloom-telemetry", daemon=True).start()
@@ -140,7 +140,7 @@ class Telemetry:
     # --- requests ---
 
     def begin(self, scope: Scope) -> "RequestSpan":
-        """A request has come; see `api.app.Spans`."""
+        """Starts the span of a request; see `api.app.Spans`."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in _trace_headers(scope)}
         parent = self._carrier.extract(headers, context=self._context.get_current())
         method = scope.get("method", "WEBSOCKET")
@@ -154,7 +154,7 @@ class Telemetry:
         return RequestSpan(self, span, scope)
 
     def end(self, span: Any, scope: Scope, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Ends the span of a request after its response."""
         facts: RequestContext = scope["threadloom"]
         method = scope.get("method", "WEBSOCKET")
         route = {"http.route": facts.template} if facts.template else {}
@@ -174,7 +174,9 @@ class Telemetry:
     # --- runs ---
 
     def observe(self, run: Run) -> NotifyEnd:
-        """An attempt begins; see `engine.observe.Observer`. Its span goes on the trace of the request that made the run."""
+        """Starts the span of an attempt; see `engine.observe.Observer`. The span belongs to the trace of the request that created
+        the run.
+        """
         parent = self._carrier.extract({"traceparent": run.kwargs.get("traceparent") or ""}, context={})
         attributes = {
             "threadloom.run.id": run.run_id,
@@ -210,12 +212,12 @@ class Telemetry:
     # --- for spans ---
 
     def entered(self, span: Any) -> Any:
-        """Makes a span the current one; gives what leaves it again."""
+        """Makes a span the current one. Returns a function that restores the previous one."""
         token = self._context.attach(self._trace.set_span_in_context(span, self._context.get_current()))
         return lambda: self._context.detach(token)
 
     def traceparent(self, span: Any) -> str:
-        """What stands for a span in the W3C header of that name."""
+        """Returns a span's context as the value of the W3C header `traceparent`."""
         written: dict[str, str] = {}
         self._carrier.inject(written, context=self._trace.set_span_in_context(span, {}))
         return written.get("traceparent", "")
@@ -252,7 +254,7 @@ def _trace_headers(scope: Scope) -> Iterable[tuple[bytes, bytes]]:
 
 
 def _resource(env: Mapping[str, str]) -> Any:
-    """What stands for this process."""
+    """Returns the resource that describes this process."""
     attributes = {"service.version": __version__, "service.instance.id": str(uuid.uuid4())}
     if not env.get("OTEL_SERVICE_NAME") and "service.name=" not in env.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes["service.name"] = NAME

@@ -1,4 +1,4 @@
-"""The vocabulary: what the server keeps records of. `docs/words.md` explains the same words in the same order.
+"""The records that the server keeps. `docs/words.md` explains the same words in the same order.
 
 Moments are microseconds since 1970 (UTC), see `clock`. Fields named `…_json` hold JSON text as bytes, ready to be sent.
 """
@@ -16,11 +16,11 @@ TtlStrategy = Literal["delete", "keep_latest"]
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 ACTIVE: tuple[RunStatus, ...] = ("pending", "running")
-"""Statuses of a run that is still to end."""
+"""Statuses of a run that has not ended."""
 
 
 class Ttl(msgspec.Struct, frozen=True):
-    """When a thread is to go: `minutes` after it was set, at `expires_at`."""
+    """The time to live of a thread: it expires `minutes` after it was set, at the moment `expires_at`."""
 
     minutes: float
     strategy: TtlStrategy
@@ -28,8 +28,11 @@ class Ttl(msgspec.Struct, frozen=True):
 
 
 class ForkedFrom(msgspec.Struct, frozen=True):
-    """Where a copy came from. `checkpoint_id` is the newest checkpoint it took along, or None if there was none; `user_id` who
-    made it, None where users are not told apart."""
+    """The source of a copied thread.
+
+    `checkpoint_id` is the newest checkpoint that was copied, or None if there was none. `user_id` is the user who made the copy;
+    None without auth.
+    """
 
     thread_id: str
     checkpoint_id: str | None
@@ -38,10 +41,10 @@ class ForkedFrom(msgspec.Struct, frozen=True):
 
 
 class Thread(msgspec.Struct, kw_only=True):
-    """A conversation: a record here, and a history of checkpoints in the lineage.
+    """A conversation: this record, and a history of checkpoints in the lineage.
 
-    `values_json` and `interrupts_json` show the state as of the last run end or state update; None before. `priority` is what
-    its runs get, once that was decided.
+    `values_json` and `interrupts_json` show the state after the last run end or state update; None before. `priority` is the
+    priority of its runs, once it was decided.
     """
 
     thread_id: str
@@ -60,18 +63,20 @@ class Thread(msgspec.Struct, kw_only=True):
 
 
 UNREADABLE = "__unreadable__"
-"""Key of a run's kwargs, or a cron's payload, in place of what cannot be decrypted: why. It fails when it is executed."""
+"""Key of a run's kwargs or a cron's payload that cannot be decrypted. Its value says why. Executing such a run fails."""
 
 USER_AT = "__user_at__"
-"""Key of a run's kwargs: the process that knows the whole user of the run (`auth.known`). Nobody is shown it."""
+"""Key of a run's kwargs: the process that has the whole user of the run (`auth.run_users`). It is not shown to clients."""
 
 
 OPEN_QUESTIONS = "given"
-"""Key of a run's kwargs: what was known when the answer that it brings was given (`engine.answers.Given`). Nobody is shown it."""
+"""Key of a run's kwargs: the questions that were open when the run's answer was sent (`engine.answers.OpenQuestions`). It is not
+shown to clients.
+"""
 
 
 def names_questions(answer: Any) -> bool:
-    """Whether an answer names its questions: all its keys, if it has any, are ids of interrupts."""
+    """Returns whether an answer names its questions: all its keys, if it has any, are ids of interrupts."""
     return isinstance(answer, dict) and all(len(key) == 32 and set(key) <= _HEX for key in answer)
 
 
@@ -79,12 +84,13 @@ _HEX = frozenset("0123456789abcdef")
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """One execution of an assistant on a thread. The row is also its place in the queue.
+    """One execution of an assistant on a thread. The row is also the run's entry in the queue.
 
-    `order` grows with each run made. `due` is the earliest start. Of runs that wait, the one with the smallest `priority` is
-    claimed first. `fence` grows with every claim of any run: who
-    writes for a run must hold its current fence. `cancel` is what was asked of a running run. `user_id` is who started it.
-    `encryption_context` is what the user's encryption handlers were told when it was made, and are told of all that it writes.
+    `order` grows with each run that is created. `due` is the earliest start. Of several pending runs, the one with the smallest
+    `priority` is claimed first. `fence` grows with every claim of any run: only the holder of the current fence may write for the
+    run. `cancel` is the cancellation that was requested for a running run. `user_id` is the user who started it.
+    `encryption_context` is the metadata that the encryption handlers got when the run was created; they get it for everything
+    that the run writes.
     """
 
     run_id: str
@@ -115,36 +121,36 @@ class Run(msgspec.Struct, kw_only=True):
 
     @property
     def unreadable(self) -> str | None:
-        """Why it cannot be decrypted, if it cannot."""
+        """The reason why the run cannot be decrypted, or None."""
         return self.kwargs.get(UNREADABLE)
 
     @property
     def shown_kwargs(self) -> dict[str, Any]:
-        """What it was started with, as clients see it."""
+        """The kwargs of the run as clients see them."""
         return {key: value for key, value in self.kwargs.items() if key not in (USER_AT, OPEN_QUESTIONS)}
 
     @property
     def was_begun_before(self) -> bool:
-        """Whether an earlier attempt has begun it."""
+        """Whether an earlier attempt has started the run."""
         return self.started_at != self.updated_at
 
     @property
     def temporary(self) -> bool:
-        """Whether its thread is thrown away at its end."""
+        """Whether the run's thread is discarded when the run ends."""
         return bool(self.kwargs.get("temporary"))
 
     @property
     def stores_events(self) -> bool:
-        """Whether events of it are stored: it is resumable, or a v2 run."""
+        """Whether events of the run are stored: it is resumable, or a v2 run."""
         return bool(self.kwargs.get("resumable") or self.kwargs.get("event_streaming"))
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """How a run ended, kept so that `join` answers the same whenever it is called.
+    """How a run ended. It is stored so that `join` returns the same response whenever it is called.
 
     Attributes:
-        output_json: the response of `wait` and `join` (with `__interrupt__` or `__error__` in it).
-        checkpoint_id: None, or the root checkpoint whose state has the values of the output; `output_json` is the rest then.
+        output_json: the response of `wait` and `join` (including `__interrupt__` or `__error__`).
+        checkpoint_id: None, or the root checkpoint whose state has the values of the output. Then `output_json` is the rest.
     """
 
     run_id: str
@@ -157,7 +163,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 CHANNELS = "v2"
-"""`mode` of the events that a v2 run tells on the channels of the v2 event stream; their `name` is the method."""
+"""`mode` of the events of a v2 run on the channels of the v2 event stream. Their `name` is the method."""
 
 METHODS = (
     "values",
@@ -171,19 +177,19 @@ METHODS = (
     "tasks",
     "custom",
 )
-"""What a v2 event can tell."""
+"""The methods of v2 events."""
 
 CHECKPOINT_MARK = "checkpoint"
-"""`mode` of a stored event that is shown to nobody: what follows it came after the root checkpoint whose id is its `name`."""
+"""`mode` of a stored event that is not sent to clients. The events after it follow the root checkpoint whose id is its `name`."""
 
 
 class Event(msgspec.Struct, kw_only=True):
     """One event of a run, as streams send it.
 
-    `name` is the event name on the wire (`values`, `updates|inner:<task>` …), `mode` the stream mode it belongs to
-    (`""` for `metadata`, `error`, `end`, which every reader gets), with `|` and the namespace after it where the name does not
-    tell the namespace. `ms` and `n` make the id `<ms>-<n>`, which always grows
-    within a thread. `seq` is its gapless place among the stored events of its thread, 0 when it was not stored.
+    `name` is the event name on the wire (`values`, `updates|inner:<task>` …). `mode` is the stream mode that it belongs to (`""`
+    for `metadata`, `error`, `end`, which every reader gets), followed by `|` and the namespace if the name does not have the
+    namespace. `ms` and `n` make the id `<ms>-<n>`, which always grows within a thread. `seq` is its gapless number among the
+    stored events of its thread, 0 if it was not stored.
     """
 
     thread_id: str
@@ -217,12 +223,13 @@ class Assistant(msgspec.Struct, kw_only=True):
 
 
 class Cron(msgspec.Struct, kw_only=True):
-    """A schedule that starts runs: each on the one thread it belongs to, or (without) on a new thread a firing.
+    """A schedule that starts runs: all on its thread, or, if it has no thread, each on a new thread.
 
-    `end_time` is as the caller wrote it. `next_run_date` is None when it will never fire again; it stands still while the
-    cron is not `enabled`. `payload` is the request that each firing makes a run of. `user` is what is kept of who made it
-    (identity, display name, permissions): its runs are that user's; None: nobody's. `last_run_id` and `last_error` tell of the
-    latest firing (at `last_fired_at`): at most one of them is set. `encryption_context` is as that of a run.
+    `end_time` is as the caller wrote it. `next_run_date` is None when the cron will not fire again; it does not change while the
+    cron is not `enabled`. `payload` is the request from which each firing makes a run. `user` is the stored part of the user who
+    made the cron (identity, display name, permissions), to whom its runs belong; None: they belong to no user. `last_run_id` and
+    `last_error` are the result of the latest firing (at `last_fired_at`): at most one of them is set. `encryption_context` is as
+    that of a run.
     """
 
     cron_id: str
@@ -247,13 +254,13 @@ class Cron(msgspec.Struct, kw_only=True):
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """Telling a webhook of a run's end, as often as it takes.
+    """The notification of a webhook about a run's end, with its attempts.
 
-    `host` is the one of `url`; "" if that is a path of the server's own. `body_json` is what is told, but for the moment of
-    telling. `due` is when the next try may begin; while `worker` makes one, it is when the claim is over. `claims` grows with
-    every claim: who notes how a try went must hold the newest. After `tries_left` more tries in vain it has failed. `tries`
-    tells how the latest ones went: `at` (a moment), `status` (of the answer) or `error`. Once it is not pending it is kept
-    until `expires_at`.
+    `host` is the host of `url`; "" if `url` is a path of the server itself. `body_json` is the body except for the time at which
+    it is sent. `due` is when the next attempt may begin; while `worker` makes an attempt, it is when the claim expires. `claims`
+    grows with every claim: only the holder of the newest claim may store the result of an attempt. After `tries_left` more failed
+    attempts the delivery has failed. `tries` holds the results of the latest attempts: `at` (a moment), and `status` (of the
+    response) or `error`. A delivery that is not pending is kept until `expires_at`.
     """
 
     delivery_id: str
@@ -274,10 +281,10 @@ class Delivery(msgspec.Struct, kw_only=True):
 
 
 class Item(msgspec.Struct, kw_only=True):
-    """Something remembered in the long-term store, under a namespace and a key.
+    """A value in the long-term store, under a namespace and a key.
 
-    `ttl_minutes` after the last put or refreshing read it is gone, at `expires_at`; None: it stays. `score` is its likeness
-    to a search's query (cosine, -1 to 1), None without one.
+    It expires `ttl_minutes` after the last put or refreshing read, at `expires_at`; None: never. `score` is its similarity to a
+    search's query (cosine, -1 to 1), None without a query.
     """
 
     namespace: tuple[str, ...]
@@ -291,11 +298,11 @@ class Item(msgspec.Struct, kw_only=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks, and with what: passed to every service method. Without auth everyone is the same caller.
+    """The maker of a request, with what is known of it. Every service method takes one. Without auth all callers are equal.
 
-    `user` is what the authenticate handler gave, whole (see `auth.user`); `trusted` calls come from inside the process and
-    are asked nothing. `known` are the answers of handlers that hold for the whole request. `trace` is what continues the
-    request's trace (W3C `traceparent`), if traces are made.
+    `user` is the whole result of the authenticate handler (see `auth.user`). `trusted` calls come from inside the process and are
+    not authorized. `known` caches the results of handlers for the duration of the request. `trace` continues the request's trace
+    (W3C `traceparent`), if there is one.
     """
 
     request_id: str = ""
@@ -308,9 +315,9 @@ class Caller(msgspec.Struct, frozen=True):
     known: dict[Any, Any] = {}
 
     def again(self) -> "Caller":
-        """The same caller with a new request: handlers are asked anew."""
+        """Returns the same caller for a new request: handlers are called again."""
         return msgspec.structs.replace(self, known={})
 
 
 SYSTEM = Caller(trusted=True)
-"""The server itself, acting for nobody."""
+"""The server itself, acting for no user."""

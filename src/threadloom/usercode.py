@@ -1,7 +1,7 @@
-"""Calling users' code: what would end the event loop or the process becomes an ordinary error.
+"""Calls users' code, and converts exceptions that would end the event loop or the process into ordinary errors.
 
-`sys.exit()`, `KeyboardInterrupt`, `GeneratorExit` and bare `BaseException`s pass every `except Exception`. Raised in a task,
-the first two also end the event loop that runs it, and the server with it.
+`sys.exit()`, `KeyboardInterrupt`, `GeneratorExit` and subclasses of `BaseException` are not caught by `except Exception`. Raised
+in a task, the first two also end the event loop that runs it, and the server with it.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from threadloom.errors import ThreadloomError
 log = logging.getLogger("threadloom.usercode")
 
 _ENDS_LOOP = (SystemExit, KeyboardInterrupt)
-"""Exceptions that asyncio raises out of a running loop, beside setting them on their task."""
+"""Exceptions that asyncio raises out of a running loop, in addition to setting them on their task."""
 
 
 class UserCodeExit(ThreadloomError):
-    """Users' code raised something that is no `Exception`: `sys.exit()`, say.
+    """Users' code raised an exception that is not an `Exception`, such as that of `sys.exit()`.
 
     Args:
-        raised: what it raised. Error payloads are made of it (`faults.told`).
+        raised: the exception. Error payloads are made of it (`error_payloads.error_payload`).
     """
 
     def __init__(self, raised: BaseException) -> None:
@@ -32,9 +32,9 @@ class UserCodeExit(ThreadloomError):
 
 
 class contained:
-    """A block that calls users' code and nothing else.
+    """A context manager around a call of users' code. The block must contain nothing else.
 
-    Must not stand around a `yield` of a generator of ours: that is how a generator is told to close.
+    The block must not contain a `yield` of one of the server's generators: `GeneratorExit` is raised there to close it.
 
     Raises:
         UserCodeExit: the block raised something that is neither an `Exception` nor the cancellation of this task.
@@ -54,7 +54,7 @@ class contained:
 
 
 def is_cancelled_from_outside() -> bool:
-    """Whether somebody asked this task to stop. If not, a `CancelledError` in it is one that users' code raised."""
+    """Returns whether the cancellation of this task was requested. If not, users' code raised a `CancelledError`."""
     try:
         task = asyncio.current_task()
     except RuntimeError:  # a thread without an event loop
@@ -63,11 +63,11 @@ def is_cancelled_from_outside() -> bool:
 
 
 def run_until_done(loop: asyncio.AbstractEventLoop, main: "asyncio.Task[Any]") -> Any:
-    """Runs an event loop until a task is done, whatever other tasks and callbacks raise meanwhile, even if they stop the loop.
-    Gives the task's result.
+    """Runs an event loop until a task is done, and returns the task's result. Other tasks and callbacks may raise or stop the
+    loop meanwhile.
 
     Raises:
-        BaseException: what the task itself raised; KeyboardInterrupt also for a Ctrl-C that nobody handles.
+        BaseException: what the task itself raised; KeyboardInterrupt also for a Ctrl-C without a signal handler.
     """
     while not main.done():
         try:
@@ -76,7 +76,7 @@ def run_until_done(loop: asyncio.AbstractEventLoop, main: "asyncio.Task[Any]") -
             if main.done() or _is_pressed(error):
                 raise
             _log(error)
-        except RuntimeError:  # of asyncio: the loop was stopped
+        except RuntimeError:  # raised by asyncio: the loop was stopped
             if main.done() or loop.is_closed():
                 raise
             log.error("users' code stopped the event loop; the server goes on")
@@ -93,17 +93,17 @@ def run_forever(loop: asyncio.AbstractEventLoop, is_over: Callable[[], bool]) ->
 
 
 def _is_pressed(error: BaseException) -> bool:
-    """Whether an interruption is Python's own answer to Ctrl-C. Where somebody handles the signal, it never is."""
+    """Returns whether an interruption was raised by Python for a Ctrl-C. If the signal has a handler, it never is."""
     return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _log(error: BaseException) -> None:
-    # The task that raised it has it too, so whoever waits for that task is told.
+    # The task that raised it has the exception too, so it is also raised where the task is awaited.
     log.error("users' code raised %s on the event loop; the server goes on", type(error).__name__, exc_info=error)
 
 
 def text_of(value: object) -> str:
-    """`str(value)`, or words for it where that raises: users' classes may do anything."""
+    """Returns `str(value)`, or a substitute if that raises: users' classes may raise anything."""
     try:
         return str(value)
     except BaseException as raised:
@@ -111,7 +111,7 @@ def text_of(value: object) -> str:
 
 
 def repr_of(value: object) -> str:
-    """`repr(value)`, or words for it where that raises."""
+    """Returns `repr(value)`, or a substitute if that raises."""
     try:
         return repr(value)
     except BaseException as raised:

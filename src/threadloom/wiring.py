@@ -1,4 +1,4 @@
-"""Settings -> parts -> app."""
+"""Builds a server from settings: backends, services, app."""
 
 import asyncio
 import contextlib
@@ -75,22 +75,25 @@ from threadloom.telemetry import load_telemetry
 log = logging.getLogger("threadloom")
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which Python lets another thread go on. The default (5 ms) makes the writer and the event loop wait for each
-other far longer than either has to do."""
+"""Seconds after which Python lets another thread run. With the default (5 ms) the writer thread and the event loop wait for each
+other much longer than either of them computes.
+"""
 
 
 YOUNG_OBJECTS = 10_000
-"""Objects made since the last collection of garbage that call for the next one. With the default (700) a burst of runs is gone
-through several times while all of it still lives."""
+"""New objects that start a garbage collection. With the default (700) the objects of a burst of runs would be scanned several
+times while all of them are still in use.
+"""
 
 PROBE_SECONDS = 2.0
-"""What the database may take to answer before the process is taken for not ready."""
+"""Seconds within which the database must respond; otherwise the process is not ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """What users' code and configuration make of the server. A reload makes the next one beside it; storage, queue and the
-    worker stay."""
+    """The part of the server that depends on users' code and configuration. A reload replaces it. Storage, queue and worker are
+    not replaced.
+    """
 
     settings: Settings
     graphs: GraphRegistry
@@ -103,19 +106,19 @@ class Server:
     """One process with all its parts. Users' code is loaded; nothing is opened before the lifespan of `app`.
 
     Attributes:
-        generation: what serves now.
-        background: further work that is done from start to stop, such as watching for changed code.
-        reload: what `/info` tells of reloading; None: the app's code is not watched.
+        generation: the current generation.
+        background: further work that is done from start to stop, such as detecting changed code.
+        reload: what `/info` shows about reloading; None: the app's code is not watched.
         began: when loading users' code began, in seconds since 1970.
-        lasting: users' modules that the parts use which no reload makes anew.
+        lasting: modules of users that no reload loads again, because the parts that outlive a generation use them.
 
     Args:
-        clock: None: the one that the settings choose.
-        grace: seconds that runs get when it stops; None: what the settings say.
+        clock: None: the clock that the settings choose.
+        grace: seconds that runs get to end when the server stops; None: as the settings say.
         peers: the other processes that share its port, if there are any.
 
     Raises:
-        ConfigError: a graph, the own app, the auth object or the embedding model cannot be loaded.
+        ConfigError: a graph, the custom app, the auth object or the embedding model cannot be loaded.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class Server:
         grace: float | None = None,
         peers: PeerProcesses | None = None,
     ) -> None:
-        # What the settings choose, and where users' code finds it when it is loaded below.
+        # The backends, and the environment in which users' code is loaded below.
         backends = choose(settings)
         clock = clock or backends.clock
         self.clock = clock
@@ -139,7 +142,7 @@ class Server:
         prepare(settings)
         self.telemetry = load_telemetry(os.environ)
 
-        # What stays through all generations: where bytes live, then who works on them beside the requests.
+        # What all generations share: the storage, then everything that works on it outside of requests.
         self.keys = keys_of(settings)
         self.handlers = load_handlers(self.settings)
         self.storage = self._sealed(backends.storage)
@@ -172,7 +175,7 @@ class Server:
         self.watchdog = Watchdog()
         self.lasting = own_modules(app_folders(settings))
 
-        # What users' code makes of it, and last the app, which the webhooks and the graphs ask for when they need it.
+        # The generation, and last the app. The webhooks and the graphs get the app when they need it.
         self.generation: Generation = self.generate(settings)
         if self.telemetry is not None:
             self.telemetry.offer()
@@ -204,10 +207,10 @@ class Server:
         )
 
     def generate(self, settings: Settings) -> Generation:
-        """Loads users' code and makes all that depends on it. Nothing of it serves yet.
+        """Loads users' code and builds everything that depends on it, without serving it.
 
         Raises:
-            ConfigError: a graph, the own app or a UI bundle cannot be loaded.
+            ConfigError: a graph, the custom app or a UI bundle cannot be loaded.
         """
         graphs = GraphRegistry(settings, self.saver, self.store)
         access = load_access(settings, self.clock)
@@ -230,10 +233,10 @@ class Server:
         return Generation(settings=settings, graphs=graphs, services=services, bundles=bundles, entry=entry)
 
     async def change(self, generation: Generation) -> None:
-        """Lets another generation serve. Requests and runs under way end on the one that they began with.
+        """Serves another generation from now on. Current requests and runs end on the generation that they began with.
 
         Raises:
-            Exception: what the lifespan of the own app raises. Then nothing has changed.
+            Exception: the lifespan of the custom app raised. Then nothing has changed.
         """
         before = self.generation
         await generation.services.assistants.ensure_defaults()
@@ -247,8 +250,7 @@ class Server:
         _set_apart()
 
     def _sealed(self, storage: Storage) -> Storage:
-        """The storage, sealed as the settings say: what the user's handlers make of content goes through AES too, if there is
-        a key."""
+        """Returns the storage with the encryption of the settings. With a key, handlers' output is encrypted too."""
         if self.keys.key is not None:
             storage = SealedStorage(storage, self.keys.cipher())
         return storage if self.handlers is None else HandledStorage(storage, self.handlers)
@@ -271,8 +273,9 @@ class Server:
         )
 
     def _make_services(self, settings: Settings, graphs: GraphRegistry, guard: Guard) -> Services:
-        """The services. Each is made of those above it: who stops runs, who deletes threads with what runs on them, who knows
-        assistants and deletes their threads, who starts runs of them."""
+        """Builds the services, each from those above it: runs are stopped by `RunService`, threads deleted by `ThreadService`,
+        assistants resolved by `AssistantService`, runs started by `RunStartService`.
+        """
         storage, broker, clock, numbers = self.storage, self.broker, self.clock, self._numbers
         runs = RunService(
             storage=storage,
@@ -393,13 +396,13 @@ class Server:
         )
 
     async def _reports(self, own: Report) -> Mapping[str, Report]:
-        """The figures of this process and of those that share its port."""
+        """Returns the metrics of this process and of those that share its port."""
         if self._peers is None:
             return {"": own}
         others = await self._peers.others()
         reports = {self._peers.name: own}
         for name, text in others.items():
-            with contextlib.suppress(msgspec.DecodeError):  # its process was killed while it answered
+            with contextlib.suppress(msgspec.DecodeError):  # the other process was killed while it responded
                 reports[name] = msgspec.json.decode(text, type=Report)
         return reports
 
@@ -408,17 +411,17 @@ class Server:
         return msgspec.json.encode(self._metrics.report(self.settings.vars.metric_prefix, places))
 
     def ready(self) -> None:
-        """The server answers requests. Called on its event loop."""
+        """Called on the event loop when the server accepts requests."""
         self.watchdog.start()
 
     def drain(self) -> None:
-        """The process was told to stop: it claims no more runs, and `/ok` says so."""
+        """Called when the process was told to stop. It claims no more runs, and `/ok` responds that it stops."""
         if self._stops_at is None:
             self._stops_at = time.monotonic() + self.grace
             self.worker.drain()
 
     def leave(self) -> None:
-        """No more requests are taken: what would not end by itself ends."""
+        """Called when no more requests are accepted. Ends the responses that would not end by themselves."""
         self.app.leave()
 
     async def _stop_worker(self) -> None:
@@ -428,7 +431,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def live(self) -> AsyncIterator[None]:
-        """Everything that runs beside the requests, from start to stop."""
+        """Runs everything that works outside of requests, from start to stop."""
         sys.setswitchinterval(SWITCH_INTERVAL)
         await self.storage.open()
         async with contextlib.AsyncExitStack() as stack:
@@ -476,8 +479,9 @@ class Server:
 
 
 def _set_apart() -> None:
-    """Takes what was loaded so far out of all later collections of garbage: going through modules and graphs, which stay, holds
-    everything up for a tenth of a second each time."""
+    """Excludes the objects that exist now from all later garbage collections. Scanning modules and graphs, which are never freed,
+    would block all threads for a tenth of a second each time.
+    """
     gc.collect()
     gc.freeze()
 

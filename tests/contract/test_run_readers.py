@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from tests.clocks import ManualClock
@@ -96,6 +97,34 @@ async def test_nor_does_it_miss_what_is_stored_and_told_to_nobody(told):
     await told.store(1)
     assert await following(feed, 1) == [1]
     await feed.aclose()
+
+
+async def test_stored_events_that_were_not_published_are_given_before_the_next_published_ones(told):
+    """In pages, to readers of the run and of the thread, whose other events may be stored nowhere."""
+    feeds = [await told.join(last_event_id="-"), await told.streams.thread_stream(SYSTEM, "t", modes={"run_modes"})]
+    coming = [asyncio.create_task(following(feed, 1)) for feed in feeds]
+    await asyncio.sleep(SILENCE / 5)
+    told.broker.publish(await told.store(1))
+    assert await asyncio.gather(*coming) == [[1], [1]]
+    await told.store(*range(2, 1203))
+    coming = [asyncio.create_task(following(feed, count)) for feed, count in zip(feeds, (1202, 1203), strict=True)]
+    await asyncio.sleep(0)
+    told.broker.publish([msgspec.structs.replace(custom(2000), run_id="another"), *await told.store(1203)])
+    run, thread = await asyncio.gather(*coming)
+    assert run == list(range(2, 1204))
+    assert thread == [*range(2, 1203), 2000, 1203]
+    for feed in feeds:
+        await feed.aclose()
+
+
+async def test_a_run_that_ends_while_its_reader_comes_is_read_to_its_end(told):
+    """Its last events were published before the reader followed it."""
+    await told.store(1)
+    feed = await told.join(last_event_id="-")
+    assert await following(feed, 1) == [1]
+    await told.store(2, 3, last=True)
+    await told.storage.write(lambda tx: tx.runs.set_status("r", "success", updated_at=2, ended_at=2))
+    assert await everything(feed) == [2, 3]
 
 
 @pytest.mark.parametrize("odd", ["9" * 30 + "-0", "1-" + "9" * 19, "9" * 5000 + "-1", "\u0967-0", "1-1-1", "x"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-RECIPES = ("request field", "answer field", "stream mode", "CLI verb", "storage operation", "checkpoint column")
+RECIPES = ("request field", "response field", "stream mode", "CLI verb", "storage operation", "checkpoint column")
 
 
 def test_every_file_that_is_named_exists() -> None:

@@ -101,7 +101,9 @@ def test_a_list_is_not_built_on_a_map_nor_on_another_value() -> None:
     assert elements.encode(listed, other) is None
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data + b"\x01", lambda data: data[:3] + b"\xc1" * 2000])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-1], lambda data: data + b"\x01", lambda data: data[:3] + b"\xc1" * 2000]
+)
 def test_a_value_that_is_no_msgpack_has_no_elements(damage: Callable[[bytes], bytes]) -> None:
     whole = elements.Value(msgspec.msgpack.encode(["x" * 2000] * 20))
     damaged = elements.Value(damage(whole.data), whole)

@@ -180,3 +180,22 @@ async def test_what_commits_wait_for_was_brought_to_the_disk_before_and_the_file
                 assert steps[number][1] - steps[number - 2][1] <= 4 * wal.TAIL_FRAMES
     finally:
         await storage.close()
+
+
+def test_a_file_of_an_earlier_log_is_not_taken_for_a_long_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(wal, "LOG_BYTES", 300_000)
+    with contextlib.closing(sqlite3.connect(tmp_path / "own.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("CREATE TABLE made (n)")
+        log = wal.WriteAheadLog(tmp_path / "own.db", threading.Lock())
+        for _ in range(2):
+            told = []
+            for _ in range(60):
+                connection.execute("INSERT INTO made VALUES (zeroblob(8000))")
+                told.append(log.is_long())
+                assert told[-1] is (log.size() > wal.LOG_BYTES)
+            assert told[0] is False
+            assert told[-1] is True
+            connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        log.close()

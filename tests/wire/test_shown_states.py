@@ -13,7 +13,7 @@ from threadloom.engine import outputs
 
 pytestmark = pytest.mark.anyio
 
-GRAPHS = '''
+GRAPHS = """
 import operator
 from dataclasses import dataclass, field
 from typing import Annotated, TypedDict
@@ -55,7 +55,7 @@ def graph(schema, ask):
 
 
 plain, made = graph(Plain, True), graph(Made, False)
-'''
+"""
 
 
 @pytest.fixture

@@ -155,4 +155,6 @@ class ThreadRoutes:
 def _found(found: FoundThread, fields: Sequence[str]) -> Any:
     """Returns a thread as a search result. Extracted values are always included, whatever fields are selected."""
     record = thread_record(found.thread, extracted=found.extracted)
-    return select_fields(record, [*fields, "extracted"] if fields and found.extracted is not None else fields)
+    if not fields:
+        return record
+    return select_fields(record, [*fields, "extracted"] if found.extracted is not None else fields)

@@ -1,1 +1,3 @@
-"""Wake-ups and live events between those who make runs, execute them and watch them. Never the only copy of anything."""
+"""Sends wake-ups and live events between processes that create, execute and follow runs. It never holds the only copy of
+anything.
+"""

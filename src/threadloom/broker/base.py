@@ -1,4 +1,4 @@
-"""What every broker does. Losing a message costs time, never data: the tables of the storage are the truth."""
+"""The interface of all brokers. A lost message costs time, never data: the tables of the storage are authoritative."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -13,25 +13,25 @@ READER_PACE = 10 * 1024 * 1024
 """Bytes a second at which followers must take events for a run to wait for them."""
 
 EVENT_BYTES = 256
-"""What an event takes up beside its data."""
+"""Bytes that an event occupies in addition to its data."""
 
 LOST = "lost"
-"""`mode` of what stands in the place of events that were dropped; its data say why. No event has such a mode."""
+"""`mode` of an event that replaces dropped events; its data is the cause. No other event has this mode."""
 
 GONE = "gone"
-"""`name` of the event that ends whatever follows a thread: the thread was deleted."""
+"""`name` of the event that ends every follower of a thread: the thread was deleted."""
 
 
 def size_of(events: Iterable[Event]) -> int:
-    """Bytes of memory that events take up."""
+    """Returns the bytes of memory that events occupy."""
     size = 0
-    for event in events:  # it is mostly one
+    for event in events:  # usually one event
         size += len(event.data) + EVENT_BYTES
     return size
 
 
 def before_gone(events: Sequence[Event]) -> tuple[Sequence[Event], bool]:
-    """What was told of a thread before it was deleted, and whether it was."""
+    """Returns the events of a thread from before its deletion, and whether it was deleted."""
     for number, event in enumerate(events):
         if event.name == GONE:
             return events[:number], True
@@ -39,12 +39,12 @@ def before_gone(events: Sequence[Event]) -> tuple[Sequence[Event], bool]:
 
 
 def of_channels(event: Event) -> bool:
-    """Whether an event, or what stands for dropped ones, belongs to the channels of a v2 run."""
+    """Returns whether an event, or the event that replaces dropped ones, belongs to the channels of a v2 run."""
     return event.mode == CHANNELS or (event.mode == LOST and event.name == CHANNELS)
 
 
 class Follower(Protocol):
-    """Someone who follows the events of a thread, from the moment it was made until it is closed."""
+    """A reader of a thread's events, from its creation until it is closed."""
 
     async def next(self, seconds: float | None = None) -> Sequence[Event]:
         """Returns the events that came since the last call, the oldest first.
@@ -68,19 +68,19 @@ class Follower(Protocol):
 
 
 class EventsMissed(ThreadloomError):
-    """A follower has not got all events, and what it missed is no longer held for it. The text names the cause, for clients."""
+    """A follower has missed events, and they are no longer held for it. The message names the cause, for clients."""
 
 
 class ReaderTooSlow(EventsMissed):
-    """It did not keep up."""
+    """The follower did not keep up."""
 
 
 class EventsLost(EventsMissed):
-    """Events on their way to this process were lost.
+    """Events sent to this process were lost.
 
     Args:
-        cause: why, in words for clients.
-        run_id: the only run whose events were; empty: those of any.
+        cause: the cause in words, for clients.
+        run_id: the only run that lost events; empty: events of any run may be lost.
     """
 
     def __init__(self, cause: str = "Messages between processes were lost", run_id: str = "") -> None:
@@ -89,26 +89,26 @@ class EventsLost(EventsMissed):
 
 
 class Broker(Protocol):
-    """Between processes or within one. All methods may be called from any thread of the process.
+    """Sends wake-ups, cancellations and events between processes or within one. All methods are thread-safe.
 
     Attributes:
-        process: the name of this process among others; empty where there are no others.
-        reader_bytes: bytes of events that may wait for a follower before it is told that it is too slow; may be changed.
+        process: the id of this process; empty where there is only one.
+        reader_bytes: bytes of events that may wait for a follower before it counts as too slow; may be changed.
     """
 
     process: str
     reader_bytes: int
 
     async def open(self) -> None:
-        """Starts, on the event loop that is running, before everything else.
+        """Starts on the running event loop. Called before any other method.
 
         Raises:
-            Unavailable: what carries the messages cannot be reached.
+            Unavailable: the message server cannot be reached.
         """
         ...
 
     async def close(self) -> None:
-        """Delivers what is still on its way, within a bounded time, and stops."""
+        """Sends the remaining messages, within a bounded time, and stops."""
         ...
 
     async def probe(self) -> None:
@@ -124,7 +124,7 @@ class Broker(Protocol):
         ...
 
     async def work(self, seconds: float | None) -> None:
-        """Waits until `wake` was called since this returned last, for at most `seconds` (None: without end)."""
+        """Waits until `wake` was called since the last `work` returned, for at most `seconds` (None: without end)."""
         ...
 
     def cancel(self, run_id: str) -> None:
@@ -150,8 +150,8 @@ class Broker(Protocol):
         ...
 
     def watched(self, thread_id: str) -> bool:
-        """Returns whether anybody may want the events of a thread, those of channels left out. If not, nobody needs to
-        make them. Does not wait.
+        """Returns whether anybody may follow the thread's events, except those of channels. If not, the caller need not create
+        them. Does not wait.
         """
         ...
 
@@ -162,9 +162,9 @@ class Broker(Protocol):
         ...
 
     async def catch_up(self, thread_id: str, run_id: str, size: int) -> None:
-        """Waits until little of what a run published is still on its way and its followers keep up.
+        """Waits until few bytes of what a run published are still to be sent, and its followers keep up.
 
-        The wait is bounded: some seconds for what carries messages; for followers as long as `size` bytes take at
+        The wait is bounded: some seconds for sending; for followers as long as `size` bytes take at
         READER_PACE. A follower that was too slow for that is not waited for until it has caught up.
 
         Args:
@@ -179,8 +179,8 @@ class Broker(Protocol):
         ...
 
     def send(self, process: str, message: bytes) -> None:
-        """Sends a message to one other process. It arrives once or never: never when that process has ended, or what
-        carries messages lost its memory.
+        """Sends a message to one other process. It arrives at most once. It is lost if that process has ended, or the message
+        server lost its memory.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The broker within one process: plain memory."""
+"""The broker within one process. It holds everything in memory."""
 
 import asyncio
 import logging
@@ -21,13 +21,13 @@ from threadloom.broker.base import (
 from threadloom.types import CHANNELS, Event
 
 PORTION = 256 * 1024
-"""Bytes of events that a follower is given at once, or one event."""
+"""Bytes of events that a follower is given at once, or one larger event."""
 
 BEHIND = 1024 * 1024
-"""Bytes that wait for a follower which a run need not wait for."""
+"""Bytes of events that may wait for a follower before a run waits for that follower."""
 
 POLL_INTERVAL_SECONDS = 0.002
-"""How often is looked whether followers have caught up."""
+"""Seconds between checks whether followers have caught up."""
 
 
 TOO_SLOW = (
@@ -39,7 +39,7 @@ log = logging.getLogger("threadloom.broker")
 
 
 class LocalFollower:
-    """`Follower` of the broker protocol, on the event loop it was made on."""
+    """A `Follower` on the event loop on which it was created."""
 
     def __init__(self, broker: "LocalBroker", thread_id: str, events: bool, channels: bool) -> None:
         self._broker = broker
@@ -58,16 +58,16 @@ class LocalFollower:
 
     @property
     def missed(self) -> bool:
-        """Whether it is to be told that events are missing, and gets none before it was."""
+        """Whether `next` will raise that events are missing. The follower gets no events before that."""
         return self._missed is not None
 
     @property
     def behind(self) -> bool:
-        """Whether so much waits for it that a run should wait."""
+        """Whether so many bytes wait for it that a run must wait."""
         return self._bytes > BEHIND and not self._too_slow
 
     def give_up(self) -> None:
-        """Lets no run wait for it until it has fetched all there is."""
+        """Excludes the follower from `catch_up` until it has fetched all its events."""
         self._too_slow = True
 
     def put(self, events: Sequence[Event]) -> None:
@@ -77,10 +77,10 @@ class LocalFollower:
         if not wanted:
             return
         idle = not self._waiting
-        self._marked = self._marked or wanted[0].mode == LOST  # it comes alone
+        self._marked = self._marked or wanted[0].mode == LOST  # an event with mode LOST is published alone
         self._waiting.extend(wanted)
         self._bytes += size_of(wanted)
-        # Whoever has fetched all there was gets the next events whatever their size.
+        # A follower that has fetched all its events accepts the next ones whatever their size.
         if self._bytes > self._limit and not idle:
             log.warning(
                 "a reader of thread %s is too slow: more than %d bytes of events waited for it, and were dropped",
@@ -92,7 +92,7 @@ class LocalFollower:
             self._wake()
 
     def miss(self, missed: EventsMissed) -> None:
-        """Drops what waits: something of it, or after it, is gone."""
+        """Drops the waiting events, because one of them, or a later one, is lost."""
         self._missed = missed
         self._marked = False
         self._waiting.clear()
@@ -105,7 +105,7 @@ class LocalFollower:
 
     async def next(self, seconds: float | None = None) -> Sequence[Event]:
         if not self._waiting and self._missed is None:
-            # By hand: `asyncio.timeout` around an `asyncio.Event` costs as much as all the rest of handing on a token.
+            # Implemented by hand: `asyncio.timeout` around an `asyncio.Event` costs as much as all other work for a token.
             self._arrived = self.loop.create_future()
             end = None if seconds is None else self.loop.call_later(seconds, self._wake)
             try:
@@ -118,7 +118,7 @@ class LocalFollower:
             missed, self._missed = self._missed, None
             raise missed
         if self._bytes <= PORTION and not self._marked:
-            everything = list(self._waiting)  # none when the time was over
+            everything = list(self._waiting)  # empty after a timeout
             self._waiting.clear()
             self._bytes = 0
             self._too_slow = False
@@ -126,7 +126,7 @@ class LocalFollower:
         return self._portion()
 
     def _portion(self) -> Sequence[Event]:
-        """The first of many events, up to where others were dropped."""
+        """Returns the first part of many events, up to the next that replaces dropped ones."""
         events: list[Event] = []
         size = 0
         while self._waiting and size < PORTION:
@@ -151,10 +151,10 @@ class LocalFollower:
 
 
 class LocalBroker:
-    """`Broker` for one process. Waiters live on the loop that `open` ran on, a follower on the loop that made it.
+    """A `Broker` for one process. Calls of `work` run on the loop that `open` ran on, a follower on the loop that created it.
 
     Args:
-        reader_bytes: bytes of events that may wait for one follower before it is given up.
+        reader_bytes: bytes of events that may wait for one follower before they are dropped.
     """
 
     process = ""
@@ -201,7 +201,7 @@ class LocalBroker:
         return follower
 
     def remove_follower(self, follower: LocalFollower) -> None:
-        """Ends a follower; called by its `close`."""
+        """Removes a follower. Called by its `close`."""
         with self._lock:
             followers = self._followers.get(follower.thread_id)
             if followers and follower in followers:
@@ -222,7 +222,7 @@ class LocalBroker:
         if self._home is None or asyncio.get_running_loop() is self._home:
             await self._catch_up(thread_id, run_id, size)
         else:
-            # It comes after all that was published there before.
+            # This runs after all earlier publish calls.
             there = asyncio.run_coroutine_threadsafe(self._catch_up(thread_id, run_id, size), self._home)
             await asyncio.wrap_future(there)
 
@@ -240,13 +240,13 @@ class LocalBroker:
             self.publish([Event(thread_id=thread_id, run_id=run_id, name=GONE, data=b"{}", mode=mode)])
 
     def send(self, process: str, message: bytes) -> None:
-        """Nobody is there to get it."""
+        """Does nothing: no other process exists."""
 
     def on_message(self, listener: Callable[[str, bytes], None]) -> None:
-        """Nobody is there to write any."""
+        """Does nothing: no other process sends messages."""
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Hands events of one thread to its followers in this process. On the home loop."""
+        """Passes events of one thread to its followers in this process. On the home loop."""
         mode = events[0].mode
         channels = mode == CHANNELS or (mode == LOST and of_channels(events[0]))
         for follower in tuple(self._followers.get(events[0].thread_id, ())):
@@ -257,14 +257,14 @@ class LocalBroker:
                     _tell(follower.loop, follower.put, events)
 
     def lose(self) -> None:
-        """Tells all followers that events may be missing. On the home loop."""
+        """Makes all followers raise that events may be missing. On the home loop."""
         with self._lock:
             followers = [follower for some in self._followers.values() for follower in some]
         for follower in followers:
             _tell(follower.loop, follower.miss, EventsLost())
 
     def at_home(self, act: Callable[..., None], *arguments: object) -> None:
-        """Calls `act` on the home loop: now when we are on it, soon when called from another thread or loop."""
+        """Calls `act` on the home loop: directly when this is that loop, else scheduled from another thread or loop."""
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:

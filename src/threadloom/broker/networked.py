@@ -1,11 +1,11 @@
-"""The broker between processes, whatever carries its messages (`Link`).
+"""The broker between processes, independent of how its messages are carried (`Link`).
 
-Every process has an inbox. Who follows a thread says so first, in a register that all share; who publishes events looks
-there, and puts them into the inboxes of those who follow, in batches. So what nobody follows goes nowhere, and what is
-followed reaches exactly the processes that want it, in order: whoever was in the register before an event was made gets it.
-Followers in the process that publishes are told at once, without the detour.
+Every process has an inbox. A follower is first entered in a register that all processes share. A process that publishes events
+reads the register and puts the events, in batches, into the inboxes of the processes that follow the thread. So events without
+followers are not sent, and others reach exactly the processes that follow them, in order: a follower that was registered before
+an event was created gets that event. Followers in the publishing process get events directly.
 
-Wake-ups and cancellations go to all processes, and may be lost: workers also look by themselves.
+Wake-ups and cancellations go to all processes, and may be lost: workers also poll.
 """
 
 import asyncio
@@ -30,76 +30,76 @@ log = logging.getLogger("threadloom.broker")
 T = TypeVar("T")
 
 PACE = 0.002
-"""Seconds between one batch and the next: what is published meanwhile goes together."""
+"""Seconds between batches. Events published meanwhile are sent together."""
 
 BEAT_SECONDS = 5.0
-"""How often a process says that it lives."""
+"""Seconds between heartbeats of a process."""
 
 GONE_SECONDS = 60.0
-"""Silence after which a process is taken for dead, with its inbox and what it follows."""
+"""Seconds without a heartbeat after which a process counts as dead. Its inbox and its topics are then removed."""
 
 LINGER_SECONDS = 2.0
-"""How long a thread that nobody follows any more stays in the register, for it may soon be followed again."""
+"""Seconds that a topic without followers stays in the register, because it may soon be followed again."""
 
 PATIENCE_SECONDS = 10.0
-"""How long `follow` waits for the register before it gives up."""
+"""Seconds that `follow` waits for the register before it fails."""
 
 CLOSE_SECONDS = 3.0
-"""How long `close` waits until what was published is handed on."""
+"""Seconds that `close` waits until published events are sent."""
 
 RETRY_SECONDS = 0.05
-"""How soon a lost link is tried again; then less and less often, down to every two seconds."""
+"""Seconds until a lost link is retried; doubled each time, up to two seconds."""
 
 SENT_BYTES = 1024 * 1024
-"""Bytes of a run's events that may wait to be sent while it goes on."""
+"""Bytes of a run's events that may wait to be sent while the run continues."""
 
 WAIT_SECONDS = 5.0
-"""How long a run waits until no more than that do. Then they are dropped, and its followers told."""
+"""Seconds that a run waits when more bytes than SENT_BYTES wait. Then they are dropped, and the run's followers are notified."""
 
 MESSAGE = "letter"
-"""`mode` of what stands for a letter in a parcel; events have no such mode."""
+"""`mode` of the event that carries a message of `send` in a parcel; no other event has this mode."""
 
 Kind = Literal["all", "ends", "channels"]
 Topic = tuple[Kind, str]
-"""What is wanted of a thread: all its events but those of channels, only the last of each run, or those of channels."""
+"""What is followed of a thread: all its events but those of channels, only the last event of each run, or those of channels."""
 
 
 class LinkLost(Exception):
-    """What carries the messages cannot be reached. It may have done what was asked or not; asking again does no harm."""
+    """The message server cannot be reached. The call may have taken effect or not; repeating it is safe."""
 
 
 class Link(Protocol):
-    """What carries messages between processes. All methods may raise LinkLost, and are called on one event loop.
+    """Carries messages between processes. All methods may raise LinkLost, and are called on one event loop.
 
     Attributes:
-        name: what it is, for logs and `/ok`.
+        name: the name of the message server, for logs and `/ok`.
     """
 
     name: str
 
     async def open(self, process: str) -> None:
-        """Connects, as the process of that id."""
+        """Connects, as the process with that id."""
         ...
 
     async def close(self) -> None:
-        """Leaves, and ends calls that still wait. Cut short it has done at least the latter."""
+        """Disconnects, and ends pending calls. If it is cancelled, it has at least done the latter."""
         ...
 
     async def beat(self) -> bool:
-        """Shows that this process lives, and removes those that have died.
+        """Sends the heartbeat of this process, and removes processes that have died.
 
         Returns:
-            False when this process was not known any more: its inbox and its follows were gone. It is known again, with
-            an empty inbox and no follows.
+            False when this process was no longer registered: its inbox and its topics were gone. It is registered again, with an
+                empty inbox and no topics.
         """
         ...
 
     async def follow(self, topics: Collection[Topic]) -> None:
-        """Registers topics that this process follows. When it returns, whoever looks finds them."""
+        """Registers topics that this process follows. After it returns, `followers` includes them."""
         ...
 
     async def unfollow(self, topics: Collection[Topic]) -> None:
-        """Removes topics of this process from the register. Those that are not in it are ignored."""
+        """Removes topics of this process from the register. Topics that are not in it are ignored."""
         ...
 
     async def followers(self, topics: Collection[Topic]) -> Mapping[Topic, Collection[str]]:
@@ -107,10 +107,10 @@ class Link(Protocol):
         ...
 
     async def deliver(self, number: int, parcels: Mapping[str, bytes]) -> None:
-        """Puts payloads into the inboxes of processes, by their ids. Processes that are gone are left out.
+        """Puts payloads into the inboxes of processes, by their ids. Processes that have ended are skipped.
 
         Args:
-            number: grows with each call; a receiver drops what it has already.
+            number: grows with each call; a receiver drops payloads whose number it has already had.
         """
         ...
 
@@ -119,17 +119,18 @@ class Link(Protocol):
         ...
 
     async def listen(self, take: Callable[[str, int, bytes], None], hear: Callable[[str], None]) -> None:
-        """Gives what arrives, until the link is lost: parcels in the order of their numbers, with their sender, perhaps
-        more than once; and the words of others."""
+        """Passes on what arrives, until the link is lost: parcels in the order of their numbers, with their sender, perhaps more
+        than once; and the short texts of other processes.
+        """
         ...
 
 
 class NetworkedBroker(LocalBroker):
-    """`Broker` between processes.
+    """A `Broker` between processes.
 
     Args:
-        link: what carries the messages.
-        seal, unseal: what parcels go through on their way out and in.
+        link: carries the messages.
+        seal, unseal: encrypt and decrypt parcels.
         reader_bytes: as `LocalBroker`.
     """
 
@@ -148,7 +149,7 @@ class NetworkedBroker(LocalBroker):
         self._tasks: list[asyncio.Task[None]] = []
         self._beaten = 0.0
         self._closing = False
-        # What is to be sent.
+        # Outgoing.
         self._outbox = Outbox()
         self._trouble: LinkLost | None = None
         self._words: dict[str, None] = {}
@@ -156,10 +157,10 @@ class NetworkedBroker(LocalBroker):
         self._sent = 0
         self._something = asyncio.Event()
         self._quiet = asyncio.Event()
-        # What came: the number of the newest parcel of each sender.
+        # Incoming: the number of the newest parcel of each sender.
         self._received: dict[str, int] = {}
         self._readers: list[Callable[[str, bytes], None]] = []
-        # What this process follows, what of it stands in the register, and who waits until it does.
+        # The topics that this process follows, those of them that are registered, and futures of those being registered.
         self._wanted: Counter[Topic] = Counter()
         self._registered: set[Topic] = set()
         self._to_add: dict[Topic, asyncio.Future[None]] = {}
@@ -200,7 +201,7 @@ class NetworkedBroker(LocalBroker):
         if time.monotonic() - self._beaten > 2 * BEAT_SECONDS:
             raise Unavailable(f"{self._link.name} cannot be reached")
 
-    # --- words ---
+    # --- announcements ---
 
     def wake(self, *, elsewhere: bool = True) -> None:
         super().wake()
@@ -222,7 +223,7 @@ class NetworkedBroker(LocalBroker):
         elif what == "cancel":
             super().cancel(argument)
 
-    # --- letters ---
+    # --- messages ---
 
     def send(self, process: str, message: bytes) -> None:
         self.at_home(self._post, process, message)
@@ -255,7 +256,7 @@ class NetworkedBroker(LocalBroker):
         self.at_home(self._leave, (kind, follower.thread_id))
 
     def watched(self, thread_id: str) -> bool:
-        """Always: that nobody follows a thread can only be known by looking, which is done when the events go out."""
+        """Returns True: followers in other processes are known only from the register, which is read when events are sent."""
         return True
 
     async def _want(self, topic: Topic) -> None:
@@ -285,7 +286,7 @@ class NetworkedBroker(LocalBroker):
         if not self._wanted[topic]:
             del self._wanted[topic]
             if topic in self._registered:
-                # From now on somebody who follows it has to wait until it stands there again.
+                # From now on a new follower waits until the topic is registered again.
                 self._registered.remove(topic)
                 self._to_remove.add(topic)
                 self._change.set()
@@ -298,7 +299,7 @@ class NetworkedBroker(LocalBroker):
                 await self._register()
 
     async def _register(self) -> None:
-        """Brings the register up to date, what is no longer wanted first."""
+        """Updates the register; removes topics before it adds topics."""
         gone, self._to_remove = self._to_remove, set()
         if gone:
             await self._with_retries(lambda: self._link.unfollow(gone))
@@ -324,7 +325,7 @@ class NetworkedBroker(LocalBroker):
         self._stir()
 
     def _discard(self, key: Key) -> None:
-        """Drops what a run has waiting to be sent. Nobody but its followers elsewhere notices."""
+        """Drops the events of a run that wait to be sent. Only its followers in other processes are affected."""
         name = self._link.name
         why = f"{name} cannot be reached" if self._trouble else f"the run tells more than {name} carries"
         size = self._outbox.drop(key, f"Events of the run were lost between processes: {why}")
@@ -386,15 +387,15 @@ class NetworkedBroker(LocalBroker):
                 await self._link.listen(self._take, self._hear)
             except LinkLost as lost:
                 if self._closing:
-                    return  # the cancellation met the loss
+                    return  # the link was lost while this was being cancelled
                 log.warning("%s is lost, trying again: %s", self._link.name, lost)
             await asyncio.sleep(RETRY_SECONDS)
             await self._with_retries(self._beat)
-            super().wake()  # others may have said so while nothing was heard
+            super().wake()  # a wake-up may have been lost meanwhile
 
     def _take(self, sender: str, number: int, body: bytes) -> None:
         if number <= self._received.get(sender, 0):
-            return  # it was sent twice, because its sender could not know that it had arrived
+            return  # the sender repeated it, because it could not know that it had arrived
         self._received[sender] = number
         try:
             batches = self._decode(self._unseal(body))
@@ -408,7 +409,7 @@ class NetworkedBroker(LocalBroker):
             else:
                 self.deliver(events)
 
-    # --- living ---
+    # --- heartbeats ---
 
     async def _beat_forever(self) -> None:
         while True:
@@ -422,7 +423,7 @@ class NetworkedBroker(LocalBroker):
             if known:
                 return
             log.warning("%s no longer knew this process: events may have been lost", self._link.name)
-            # All it follows is told anew; those who wait for it in `_want` are served by the same call.
+            # Registers all followed topics again, except those for which a call of `_want` still waits.
             again = {topic for topic, count in self._wanted.items() if count} - self._to_add.keys()
             self._registered.clear()
             await self._with_retries(lambda: self._link.follow(again))
@@ -430,7 +431,7 @@ class NetworkedBroker(LocalBroker):
         self.lose()
 
     async def _with_retries(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Does something over the link, however often it is lost meanwhile."""
+        """Calls `act`, and retries it whenever the link is lost."""
         delay = RETRY_SECONDS
         while True:
             try:
@@ -448,7 +449,7 @@ class NetworkedBroker(LocalBroker):
 
 
 def _topics(batches: Iterable[Sequence[Event]]) -> set[Topic]:
-    """All that somebody may follow of some batches."""
+    """Returns all topics that the batches may belong to."""
     topics: set[Topic] = set()
     for events in batches:
         thread_id = events[0].thread_id
@@ -464,7 +465,7 @@ def _topics(batches: Iterable[Sequence[Event]]) -> set[Topic]:
 def _sorted(
     events: Sequence[Event], followers: Mapping[Topic, Collection[str]]
 ) -> Iterable[tuple[str, Sequence[Event]]]:
-    """Who gets what of a batch."""
+    """Returns the processes that follow a batch, each with the events that it gets."""
     thread_id = events[0].thread_id
     if of_channels(events[0]):
         return [(process, events) for process in followers.get(("channels", thread_id), ())]

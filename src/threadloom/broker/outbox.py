@@ -1,4 +1,4 @@
-"""What a process is still to send to others: a queue for each run, which send in turn."""
+"""The events that a process has yet to send to others: a queue for each run. The queues send in turn."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -7,23 +7,23 @@ from threadloom.broker.base import EVENT_BYTES, GONE, LOST, of_channels, size_of
 from threadloom.types import CHANNELS, Event
 
 RUN_BYTES = 8 * 1024 * 1024
-"""Bytes of one run's events that may wait. Beyond that they are dropped, and that run's followers told."""
+"""Bytes of one run's events that may wait. Above that they are dropped, and that run's followers are notified."""
 
 ALL_BYTES = 64 * 1024 * 1024
-"""Bytes of all runs' events that may wait. Beyond that the run with the most loses its."""
+"""Bytes of all runs' events that may wait. Above that the events of the run with the most bytes are dropped."""
 
 TURN = 64 * 1024
-"""Bytes that a run sends before the next one's turn, or one event."""
+"""Bytes that a run sends in one turn, or one larger event."""
 
 ROUND = 1024 * 1024
-"""Bytes that are sent together, or one event."""
+"""Bytes that are sent together, or one larger event."""
 
 Key = tuple[str, str, bool]
-"""Thread and run, and whether it is events of channels that wait."""
+"""Thread, run, and whether the queue holds events of channels."""
 
 
 class _Queue:
-    """The events of one run that wait, oldest first. `lost`: the first of them stands for some that were dropped."""
+    """The waiting events of one run, oldest first. `lost`: the first of them replaces dropped events."""
 
     def __init__(self) -> None:
         self.events: deque[Event] = deque()
@@ -37,7 +37,7 @@ class _Queue:
         return size
 
     def take(self) -> list[Event]:
-        """One turn's events. Those that stand for dropped ones go alone."""
+        """Removes and returns one turn's events. An event that replaces dropped ones is returned alone."""
         taken: list[Event] = []
         size = 0
         while self.events and size < TURN and not self.lost:
@@ -53,7 +53,7 @@ class _Queue:
 
 
 class Outbox:
-    """Bounded in the bytes of a run and of all runs. To be used on one event loop."""
+    """The queues, limited in the bytes of a run and of all runs. Used on one event loop only."""
 
     def __init__(self) -> None:
         self._queues: dict[Key, _Queue] = {}
@@ -63,7 +63,7 @@ class Outbox:
         return bool(self._queues)
 
     def put(self, events: Sequence[Event]) -> Key | None:
-        """Adds events of one run. Gives which run's events are now too many: they are to be dropped."""
+        """Adds events of one run. Returns the key of the queue whose events exceed a limit and must be dropped, else None."""
         first = events[0]
         key = (first.thread_id, first.run_id, of_channels(first))
         queue = self._queues.get(key)
@@ -78,16 +78,18 @@ class Outbox:
         return None
 
     def waiting(self, thread_id: str, run_id: str) -> int:
-        """Bytes of a run that wait; 0 also when what it sent before was dropped, and that is still to be told."""
+        """Returns the bytes of a run that wait; 0 also when its events were dropped and the replacing event is not sent yet."""
         queues = (self._queues[key] for key in self.keys_of(thread_id, run_id))
         return sum(queue.bytes for queue in queues if not queue.lost)
 
     def keys_of(self, thread_id: str, run_id: str) -> list[Key]:
-        """What of a run waits."""
+        """Returns the keys of a run's queues that are not empty."""
         return [key for channels in (False, True) if (key := (thread_id, run_id, channels)) in self._queues]
 
     def drop(self, key: Key, cause: str) -> int:
-        """Drops what a run has waiting, but how it ended. In its place comes an event that says why. Gives its bytes."""
+        """Drops the waiting events of a queue except the run's end. An event with the cause replaces them. Returns the dropped
+        bytes.
+        """
         queue = self._queues[key]
         thread_id, run_id, channels = key
         told = Event(
@@ -103,7 +105,7 @@ class Outbox:
         return before - queue.bytes
 
     def take(self) -> list[Sequence[Event]]:
-        """What is to be sent next: a turn of each run that waits, and again, until it is a round."""
+        """Removes and returns what is sent next: one turn of each run, repeated until ROUND bytes are reached."""
         taken: list[Sequence[Event]] = []
         size = 0
         while self._queues and size < ROUND:

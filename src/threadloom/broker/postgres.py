@@ -1,11 +1,10 @@
 """Messages between processes over PostgreSQL.
 
-Parcels are rows, and NOTIFY only says that there are some: so there is no limit to their size, and a process that lost its
-connection finds them when it is back. NOTIFY takes a lock of the whole server when its transaction commits; it is only ever
-used in transactions of its own, one for a whole batch, so commits of data never queue for it.
+Parcels are rows, and NOTIFY only signals that there are new ones. So their size has no limit, and a process that lost its
+connection finds them after it reconnects. NOTIFY takes a lock of the whole server when its transaction commits. It is used only
+in transactions of its own, one for a whole batch, so other commits never wait for it.
 
-The tables hold nothing that outlives the processes. They are not logged: a crash of PostgreSQL empties them, which `beat`
-finds out.
+The tables hold nothing that outlives the processes. They are unlogged: a crash of PostgreSQL empties them, which `beat` detects.
 """
 
 import asyncio
@@ -19,19 +18,19 @@ from threadloom.broker.networked import BEAT_SECONDS, GONE_SECONDS, LinkLost, To
 from threadloom.clock import SECOND, Clock, SilenceTracker, SystemClock
 
 EVERYBODY = "threadloom"
-"""The channel of words for all processes. Each process has one of its own beside it."""
+"""The NOTIFY channel for all processes. Each process also has a channel of its own."""
 
 POLL_INTERVAL_SECONDS = 5.0
-"""How often the inbox is looked into unasked."""
+"""Seconds between polls of the inbox."""
 
 ANSWER_SECONDS = 10.0
-"""Silence after which the server is taken for lost."""
+"""Seconds without an answer after which the server counts as lost."""
 
 INBOX_BYTES = 4 * 1024 * 1024
-"""Bytes of parcels that are fetched at once, or one parcel. Senders take turns."""
+"""Bytes of parcels that are fetched at once, or one larger parcel. Senders take turns."""
 
 LOCK = 0x7468_7265_6164_6C70
-"""Key of the advisory lock under which the tables are made."""
+"""Key of the advisory lock under which the tables are created."""
 
 TABLES = """
 CREATE UNLOGGED TABLE IF NOT EXISTS live_processes (process text PRIMARY KEY, seen timestamptz NOT NULL);
@@ -82,13 +81,13 @@ WHERE i.process = $1 AND i.sender = taken.sender AND i.number <= taken.upto"""
 
 
 class PostgresLink:
-    """`Link` over PostgreSQL: one connection to listen on, and up to two to speak.
+    """A `Link` over PostgreSQL: one connection to listen on, and up to two for queries.
 
-    A process that is not heard of is taken for dead by who has seen no sign of it for long enough: a database whose clock is set
-    makes nobody dead.
+    A process counts as dead when this process has itself seen no heartbeat of it for long enough. So setting the database's clock
+    makes no process count as dead.
 
     Args:
-        uri: where the database is, `postgresql://…`.
+        uri: the database, `postgresql://…`.
         clock: measures that time.
     """
 
@@ -194,7 +193,7 @@ class PostgresLink:
 
 @contextlib.contextmanager
 def _lost() -> Iterator[None]:
-    """Whatever goes wrong with the server means that it is to be tried again."""
+    """Converts every error of the server to LinkLost, so that the call is retried."""
     try:
         yield
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -206,4 +205,4 @@ def _columns(topics: Collection[Topic]) -> tuple[list[str], list[str]]:
 
 
 async def _nothing(connection: object) -> None:
-    """What a connection needs between two uses: nothing, for none leaves anything behind."""
+    """Resets a connection between two uses. Does nothing, because no use changes its state."""

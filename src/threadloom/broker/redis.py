@@ -1,8 +1,7 @@
 """Messages between processes over Redis (or Valkey).
 
-Each process has one stream for its inbox, which it reads to the end and cuts off behind itself; who follows a topic is a set.
-All of them run out by themselves when their process no longer says that it lives. Words go over publish/subscribe. Every
-command touches one key, so a cluster does as well.
+Each process has one stream as its inbox, which it reads and trims. The followers of a topic are a set. All keys expire when their
+process stops sending heartbeats. Short texts are sent over publish/subscribe. Every command uses one key, so a cluster works too.
 """
 
 import asyncio
@@ -17,27 +16,27 @@ from redis.exceptions import RedisError
 from threadloom.broker.networked import GONE_SECONDS, LinkLost, Topic
 
 ANSWER_SECONDS = 10.0
-"""Silence after which the server is taken for lost."""
+"""Seconds without an answer after which the server counts as lost."""
 
 POLL_INTERVAL_MILLISECONDS = 3000
-"""How long one look into the inbox waits. Less than ANSWER_SECONDS."""
+"""Milliseconds that one read of the inbox blocks. Less than ANSWER_SECONDS."""
 
 AT_ONCE = 8
-"""Parcels that are read at once. Each is a `linked` round at most: some megabytes in all, but for single events."""
+"""Parcels that are read at once. Each holds at most one round of `networked`: some megabytes in all, except for large events."""
 
 SECONDS = int(GONE_SECONDS)
 SENDER, NUMBER, BODY = b"sender", b"number", b"body"
 
 
 class RedisLink:
-    """`Link` over Redis.
+    """A `Link` over Redis.
 
     Args:
-        uri: where the server is, `redis://…` or `rediss://…`.
-        prefix: stands before the names of all keys and channels.
+        uri: the server, `redis://…` or `rediss://…`.
+        prefix: the prefix of all keys and channels.
         cluster: whether it is a cluster.
-        connections: how many connections there may be at most.
-        connect_seconds: how long connecting may take.
+        connections: maximum number of connections.
+        connect_seconds: timeout for connecting.
     """
 
     def __init__(
@@ -119,7 +118,7 @@ class RedisLink:
         with _lost():
             pipe = self._client.pipeline(transaction=False)
             for process, body in parcels.items():
-                # A process that is gone has no inbox any more, and gets no new one.
+                # A process that has ended has no inbox, and must not get a new one.
                 fields = {SENDER: self._process, NUMBER: number, BODY: body}
                 pipe.xadd(self._inbox(process), fields, nomkstream=True)
             await pipe.execute()
@@ -167,7 +166,7 @@ class RedisLink:
 
 @contextlib.contextmanager
 def _lost() -> Iterator[None]:
-    """Whatever goes wrong with the server means that it is to be tried again."""
+    """Converts every error of the server to LinkLost, so that the call is retried."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:

@@ -1,11 +1,11 @@
-"""LangGraph's checkpoint saver over our storage."""
+"""LangGraph's checkpoint saver on Threadloom's storage."""
 
 from threadloom.checkpointer.saver import Saver
 from threadloom.checkpointer.transactions import AT_END_OF, FENCE, INPUT_LEFT, RUN_ID, RUN_METADATA, UNNAMED
 from threadloom.checkpointer.visible import SHARED, SHOWN, asked_under, question_id
 
 INTERNAL_KEYS = frozenset({AT_END_OF, FENCE, INPUT_LEFT, RUN_METADATA, SHARED, SHOWN, UNNAMED})
-"""Keys of `configurable` by which a caller of ours steers the checkpointer. They are nobody else's to give."""
+"""Keys of `configurable` with which the server controls the checkpointer. Clients cannot set them."""
 
 __all__ = [
     "AT_END_OF",

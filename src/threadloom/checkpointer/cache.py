@@ -1,4 +1,4 @@
-"""What a process remembers of checkpoints, so that unchanged values are stored once."""
+"""A process's cache of checkpoints, so that unchanged values are stored once."""
 
 import threading
 from collections import OrderedDict
@@ -13,10 +13,10 @@ from threadloom.checkpointer.visible import SENDS
 from threadloom.storage.lineage import CheckpointPut
 
 KEPT_CHECKPOINTS = 4096
-"""Checkpoints whose blob references a process remembers. About 1 kB each."""
+"""Checkpoints whose blob references a process caches. About 1 kB each."""
 
 BIG_STATE = 64 * 1024
-"""Bytes of a state from which on a thread's reads leave the event loop."""
+"""Bytes of a state above which a thread's reads leave the event loop."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -25,24 +25,24 @@ CheckpointKey = tuple[str, str, str]
 
 
 NOT_STORED = -1
-"""The era of a thread whose checkpoint is not stored yet: no thread is ever in it."""
+"""The era in the cache entry of a checkpoint that is not stored yet. No thread has this era."""
 
 
 class KnownRefs(msgspec.Struct):
-    """What a checkpoint refers to: channel -> (version, blob id); good for as long as its thread's era stands."""
+    """The blobs that a checkpoint refers to: channel -> (version, blob id). Valid while its thread's era does not change."""
 
     era: int
     refs: dict[str, tuple[Any, int]]
 
 
 def known_refs(put: CheckpointPut, era: int, checkpoint: Checkpoint) -> KnownRefs:
-    """What a checkpoint refers to, once it is put in an era."""
+    """Returns the blobs that a checkpoint refers to, once it is put in an era."""
     versions = checkpoint["channel_versions"]
     return KnownRefs(era, {channel: (versions.get(channel), blob) for channel, blob in put.refs.items()})
 
 
 class Lru(Generic[K, V]):
-    """A mapping of bounded size that forgets what was not used for longest. For any thread."""
+    """A mapping of bounded size that evicts the least recently used entry. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -69,7 +69,7 @@ class Lru(Generic[K, V]):
 
 
 class SaverCache:
-    """What a process remembers of checkpoints that it put or read. Nothing depends on it being complete."""
+    """A process's cache of checkpoints that it put or read. Nothing depends on it being complete."""
 
     def __init__(self) -> None:
         self.refs: Lru[CheckpointKey, KnownRefs] = Lru(KEPT_CHECKPOINTS)
@@ -87,12 +87,13 @@ class SaverCache:
         parents: Mapping[str, str] | None,
         changed: Sequence[str] | None = None,
     ) -> list[tuple[str, str]] | None:
-        """Notes that a checkpoint is on its way; gives what was seen before it and is to stand after it.
+        """Records that a checkpoint is being stored. Returns the child checkpoints that were recorded before it and must be
+        stored after it; None: none were.
 
-        LangGraph stores in the background: steps that start from a root checkpoint may be faster than its own put.
+        LangGraph stores in the background: the puts of supersteps that start from a root checkpoint may come before its own put.
 
         Args:
-            changed: the channels that differ from those of the checkpoint before; None when that is not known.
+            changed: the channels that differ from those of the previous checkpoint; None when unknown.
         """
         early = None
         if namespace:
@@ -108,7 +109,7 @@ class SaverCache:
         return early
 
     def writes_begin(self, thread_id: str, namespace: str, checkpoint_id: str) -> None:
-        """Notes that pending writes of a checkpoint are on their way."""
+        """Records that pending writes of a checkpoint are being stored."""
         if (
             not namespace
             and self.refs.get((thread_id, namespace, checkpoint_id)) is None
@@ -117,10 +118,10 @@ class SaverCache:
             self._early.put((thread_id, checkpoint_id), [])
 
     def may_continue(self, thread_id: str, triggers: Container[str]) -> bool:
-        """Whether the root checkpoint that was put here last on a thread may have tasks to do.
+        """Returns whether the root checkpoint that this process last put on a thread may have tasks to execute.
 
         Args:
-            triggers: the channels that begin tasks.
+            triggers: the channels that start tasks.
         """
         changed = self._changed.get(thread_id)
         return changed is None or any(channel == SENDS or channel in triggers for channel in changed)

@@ -1,9 +1,9 @@
-"""What a run has given to be stored and does not wait for: LangGraph goes on meanwhile, and the run's end waits for all of it.
+"""Deferred puts: checkpoints and pending writes that a run hands over to be stored without waiting. The run's end waits for all.
 
-A run whose end needs no reading takes what it has put into the transaction that ends it: one commit for both.
+If a run's end needs no read, its deferred puts are stored in the transaction that ends it: one commit for both.
 
-A step and the storing of what came of it have nothing to do with each other (`durability: async`), so what a quick run stores
-needs no commit a step. If one put fails, none that follows it is stored, as if the run had waited for each.
+A superstep does not depend on the storing of the previous one (`durability: async`), so a fast run needs no commit for each
+superstep. If one put fails, no later put of the run is stored, as if the run had waited for each.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from threadloom.errors import PutsFailedError, separate
 from threadloom.storage.base import Storage, Tx
 
 LONG = 100
-"""Puts after which one is waited for: a run must not be faster than its storage for ever."""
+"""After this many puts the run waits for one, so that it does not stay faster than its storage."""
 
 
 class DeferredPuts:
-    """The puts of one attempt of a run, in their order."""
+    """The deferred puts of one attempt of a run, in their order."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -25,14 +25,14 @@ class DeferredPuts:
         self._newest: asyncio.Future[None] | None = None
         self._waiting = 0
         self.is_left = False
-        """Whether the transaction that ends the run answers for what was put (`confirm`); otherwise `end` has waited for it."""
+        """Whether the transaction that ends the run confirms the puts (`confirm`). If not, `end` has waited for them."""
         self._dropped = False
 
     def put(self, work: Callable[[Tx], Awaitable[None]]) -> bool:
-        """Hands in a put. False, with nothing done, where it has to be waited for.
+        """Hands over a put. Returns False, without storing anything, when the caller must wait for the put itself.
 
         Raises:
-            LostLeaseError, StorageError: an earlier put failed so.
+            LostLeaseError, StorageError: an earlier put failed with this error.
         """
         self.check()
 
@@ -50,37 +50,39 @@ class DeferredPuts:
 
     @property
     def is_long(self) -> bool:
-        """Whether so much waits that the next put had better wait too."""
+        """Whether so many puts are pending that the caller must wait for the next one."""
         return self._waiting > LONG
 
     def check(self) -> None:
-        """
+        """Raises the error of a put that failed.
+
         Raises:
-            LostLeaseError, StorageError: a put failed so.
+            LostLeaseError, StorageError: a put failed with this error.
         """
         if self._failure is not None:
             raise separate(self._failure)
 
     async def end(self) -> None:
-        """Waits until all is committed, on any event loop. Raises as `check`."""
+        """Waits until all puts are committed, on any event loop. Raises as `check`."""
         if self._newest is not None and not self._newest.done():
-            # Committed after all of it. (The future itself can be waited for on one event loop only.)
+            # This is committed after all puts. (The future itself can be awaited on one event loop only.)
             await self._storage.write(_nothing)
         self.check()
 
     def leave(self) -> None:
-        """Nobody waits for what was put: the transaction that ends the run confirms it."""
+        """Leaves the puts to the transaction that ends the run; nothing else waits for them."""
         self.is_left = True
 
     def drop(self) -> None:
-        """What is not committed yet need not be stored, and may have failed: the thread goes with the run's end."""
+        """Allows the puts to fail or to stay uncommitted: the thread is removed at the run's end."""
         self._dropped = True
 
     def confirm(self) -> None:
-        """Called within the transaction that ends the run: all that was put is in the same commit, or in an earlier one.
+        """Confirms the puts. Called within the transaction that ends the run: each put is in the same commit or in an earlier
+        one.
 
         Raises:
-            PutsFailedError: a put failed, and was not dropped.
+            PutsFailedError: a put failed, and `drop` was not called.
         """
         if self._failure is not None and not self._dropped:
             raise PutsFailedError(self._failure)

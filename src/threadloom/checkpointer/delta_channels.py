@@ -1,4 +1,4 @@
-"""What LangGraph's delta channels are rebuilt from: the nearest stored value, and the writes since."""
+"""Reads what LangGraph's delta channels are rebuilt from: the nearest stored value, and the writes since."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from threadloom.storage.lineage import CheckpointRow
 def delta_history(
     rows: Sequence[CheckpointRow], channels: Sequence[str], loads: Callable[[tuple[str, bytes]], Any]
 ) -> Mapping[str, DeltaChannelHistory]:
-    """For each channel the nearest value stored in an ancestor, and all writes since, oldest first.
+    """Returns for each channel the nearest value stored in an ancestor, and all writes since, oldest first.
 
     Args:
-        rows: the ancestors, nearest first, as `Lineage.path` gives them.
-        channels: the channels asked for.
-        loads: makes a value of its type and bytes.
+        rows: the ancestors, nearest first, as returned by `Lineage.path`.
+        channels: the requested channels.
+        loads: deserializes a value from its type and bytes.
     """
     newest_first: dict[str, list[GraphWrite]] = {channel: [] for channel in channels}
     seeds: dict[str, Any] = {}

@@ -1,13 +1,13 @@
-"""Which channel values stand in the checkpoint's row, beside the version that it has of them."""
+"""Decides which channel values are stored in the checkpoint's row, next to their versions."""
 
 from typing import Any
 
 INLINE_TEXT = 200
-"""Characters of a text that still stands in the checkpoint's row."""
+"""Longest text, in characters, that is stored in the checkpoint's row."""
 
 
 def inline_size(value: Any) -> int:
-    """Bytes (about) of a value that may stand in the checkpoint's row, 0 for one that may not."""
+    """Returns the approximate bytes of a value that may be stored in the checkpoint's row; 0 for one that may not."""
     kind = type(value)
     if kind is str:
         return len(value) + 1 if len(value) <= INLINE_TEXT else 0

@@ -1,4 +1,4 @@
-"""Puts that are being stored: whoever shows a question waits until it can be answered, whichever process is asked."""
+"""Tracks puts that are being stored, so that a question is shown only when it can be answered, in whichever process."""
 
 import asyncio
 import contextlib
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 
 class PutsInProgress:
-    """The transactions of a process that store checkpoints and pending writes and that their runs do not wait for, by thread."""
+    """The deferred puts that a process is storing, by thread."""
 
     def __init__(self) -> None:
         self._ends: dict[str, set[asyncio.Future[None]]] = {}
 
     @contextlib.contextmanager
     def storing(self, thread_id: str) -> Iterator[None]:
-        """Within the block, something of a thread is being stored on this event loop."""
+        """Marks a put of a thread as in progress within the block, on this event loop."""
         end = asyncio.get_running_loop().create_future()
         ends = self._ends.setdefault(thread_id, set())
         ends.add(end)
@@ -26,7 +26,7 @@ class PutsInProgress:
                 self._ends.pop(thread_id, None)
 
     async def ended(self, thread_id: str) -> None:
-        """Waits until what is under way of a thread is stored or has failed. For the loop that stores it."""
+        """Waits until the puts in progress of a thread are stored or have failed. Called on the loop that stores them."""
         while ends := self._ends.get(thread_id):
             await asyncio.wait(ends)
-            await asyncio.sleep(0)  # LangGraph begins a put when the one before has ended
+            await asyncio.sleep(0)  # LangGraph begins the next put when the one before has ended

@@ -1,7 +1,7 @@
-"""LangGraph's checkpoint saver over our storage.
+"""LangGraph's checkpoint saver on Threadloom's storage.
 
-Values are encoded on the caller's side. Small plain values stay in the checkpoint's row; each other channel value is a blob
-that later checkpoints refer to for as long as the channel does not change.
+Values are encoded by the caller. Small plain values are stored in the checkpoint's row; each other channel value is a blob that
+later checkpoints refer to until the channel changes.
 """
 
 import contextlib
@@ -58,15 +58,15 @@ from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Write
 
 
 class Saver(BaseCheckpointSaver[str]):
-    """Keeps the checkpoints of all threads. One for a process; graphs get it, or clones of it that share what it knows.
+    """Stores the checkpoints of all threads. A process has one saver; graphs get it, or clones that share its cache.
 
-    What `aput` and `aput_writes` were given is durable when they return; of a run that does not wait (`deferring`), when it
-    ends. The methods without `a` are for code that runs on a worker thread (a node that is a plain function); on an event loop
-    they raise RuntimeError.
+    What `aput` and `aput_writes` were given is durable when they return; within `deferring`, it is durable when the block ends.
+    The methods without `a` are for code that runs on a worker thread (a node that is a plain function); on an event loop they
+    raise RuntimeError.
 
     Args:
-        storage: where everything goes.
-        serde: turns values into bytes and back; `ValueSerializer` by default.
+        storage: where everything is stored.
+        serde: converts values to bytes and back; `ValueSerializer` by default.
     """
 
     def __init__(self, storage: Storage, *, serde: SerializerProtocol | None = None) -> None:
@@ -77,7 +77,7 @@ class Saver(BaseCheckpointSaver[str]):
         self.puts_in_progress = PutsInProgress()
 
     def over(self, storage: Storage) -> Self:
-        """The same saver over another storage; it knows nothing yet of what is there."""
+        """Returns the same saver on another storage, with an empty cache."""
         clone = copy.copy(self)
         clone._storage = storage
         clone._cache = SaverCache()
@@ -93,11 +93,11 @@ class Saver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Stores a checkpoint under the one that `config` names.
+        """Stores a checkpoint as a child of the one that `config` names.
 
         Raises:
             LostLeaseError: `config` belongs to a run that was cancelled, ended, or taken over.
-            StorageError: the database refused.
+            StorageError: the database failed.
         """
         checkpoint = with_kept_input(config, checkpoint)
         put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
@@ -119,7 +119,7 @@ class Saver(BaseCheckpointSaver[str]):
     def _putting(
         self, put: CheckpointPut, known: KnownRefs, checkpoint: Checkpoint, new_versions: ChannelVersions
     ) -> Callable[[Tx], Awaitable[None]]:
-        """The put of a run that does not wait for it. What its checkpoint inherits may still be on its way itself."""
+        """Returns the put of a run that does not wait for it. The blobs that its checkpoint inherits may not be stored yet."""
         parent = (
             None
             if put.era is None or put.parent is None
@@ -131,7 +131,7 @@ class Saver(BaseCheckpointSaver[str]):
             try:
                 known.era = await tx.lineage.put(current)
             except StaleRefsError:
-                # What was built on `known` meanwhile finds it stale too.
+                # Checkpoints that were built on `known` meanwhile find it stale too.
                 whole = self._with_all_values(put, checkpoint, new_versions)
                 self._remember(whole, known_refs(whole, await tx.lineage.put(whole), checkpoint))
 
@@ -144,7 +144,7 @@ class Saver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """As `aput`, for worker threads."""
+        """Stores a checkpoint, as `aput`. For worker threads."""
         off_the_loop("aput")
         checkpoint = with_kept_input(config, checkpoint)
         put = self._checkpoint_put(config, checkpoint, metadata, new_versions)
@@ -197,7 +197,7 @@ class Saver(BaseCheckpointSaver[str]):
     def _encode(
         self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: KnownRefs | None
     ) -> tuple[str, bytes, dict[str, int], list[Blob], dict[str, int]]:
-        """Body type, body, refs, new blobs and small values of a checkpoint. `known`: what its parent refers to."""
+        """Returns body type, body, references, new blobs and inline sizes of a checkpoint. `known`: its parent's."""
         inline: dict[str, Any] = {}
         small: dict[str, int] = {}
         refs: dict[str, int] = {}
@@ -224,7 +224,7 @@ class Saver(BaseCheckpointSaver[str]):
     def _with_all_values(
         self, put: CheckpointPut, checkpoint: Checkpoint, new_versions: ChannelVersions
     ) -> CheckpointPut:
-        """The same put without inherited values: something was taken out of the thread since they were read."""
+        """Returns the put with all values and no inherited ones: the thread has lost checkpoints since they were read."""
         body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, None)
         return msgspec.structs.replace(
             put, body_type=body_type, body=body, refs=refs, blobs=blobs, small=small, era=None
@@ -246,12 +246,12 @@ class Saver(BaseCheckpointSaver[str]):
             with self.puts_in_progress.storing(put.thread_id):
                 await self._storage.write(lambda tx: tx.lineage.put_writes(put), single=True)
         elif deferred_puts.is_long or any(channel in WRITES_IDX_MAP for channel, _ in writes):
-            await deferred_puts.end()  # LangGraph waits for what tells of errors before it calls their handlers
+            await deferred_puts.end()  # LangGraph waits for the writes of errors before it calls their handlers
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """As `aput_writes`, for worker threads."""
+        """Stores writes of a task, as `aput_writes`. For worker threads."""
         off_the_loop("aput_writes")
         put = self._writes_put(config, writes, task_id, task_path)
         self._storage.write_now(lambda tx: tx.lineage.put_writes(put), single=True)
@@ -274,22 +274,22 @@ class Saver(BaseCheckpointSaver[str]):
             fence=configurable.get(FENCE),
         )
 
-    # --- a run that does not wait ---
+    # --- deferred puts ---
 
     @contextlib.asynccontextmanager
     async def deferring(self, fence: int | None) -> AsyncIterator[DeferredPuts]:
-        """Until the block is left, the run that holds `fence` (None: who holds none) does not wait for what it puts; the end of
-        the block does, unless it was told to leave that to others.
+        """Within the block, the run that holds `fence` (None: callers without a fence) does not wait for its puts. The end of the
+        block waits for them, unless `DeferredPuts.leave` was called.
 
         Raises:
-            LostLeaseError, StorageError: a put failed so. Only if the block itself raised nothing.
+            LostLeaseError, StorageError: a put failed with this error. Not raised if the block itself raised an error.
         """
         deferred_puts = self._deferred_of_fence[fence] = DeferredPuts(self._storage)
         try:
             yield deferred_puts
         except BaseException:
             with contextlib.suppress(Exception):
-                await deferred_puts.end()  # who reads the state now is to see all of it
+                await deferred_puts.end()  # later reads of the state must see all puts
             raise
         else:
             if not deferred_puts.is_left:
@@ -302,11 +302,11 @@ class Saver(BaseCheckpointSaver[str]):
         return self._cache.may_continue(thread_id, triggers)
 
     def newest_root(self, thread_id: str) -> str | None:
-        """The id of the root checkpoint that was put here last on a thread, if that is remembered."""
+        """Returns the id of the root checkpoint that this process last put on a thread; None if it is not cached."""
         return self._cache.newest_roots.get(thread_id)
 
     async def _own_puts(self, config: RunnableConfig | None) -> None:
-        """A run reads what it has put."""
+        """Waits for the puts of the reading run, so that a run reads its own puts."""
         fence = (config or {}).get("configurable", {}).get(FENCE)
         if (deferred_puts := self._deferred_of_fence.get(fence)) is not None:
             await deferred_puts.end()
@@ -314,7 +314,7 @@ class Saver(BaseCheckpointSaver[str]):
     # --- reading ---
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """The checkpoint that `config` names by id, or the newest of its namespace; None when there is none."""
+        """Returns the checkpoint that `config` names by id, or the newest of its namespace; None when there is none."""
         await self._own_puts(config)
         heavy = self._cache.big.get(config["configurable"]["thread_id"]) is not None
         row = await self._storage.read(reading(config), heavy=heavy)
@@ -323,7 +323,7 @@ class Saver(BaseCheckpointSaver[str]):
         return await self._opened(row, Page(), config, builds_on=True)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """As `aget_tuple`, for worker threads."""
+        """Returns a checkpoint, as `aget_tuple`. For worker threads."""
         off_the_loop("aget_tuple")
         row = self._storage.read_now(reading(config))
         return None if row is None else self._tuple(row, Page(), builds_on=True)
@@ -336,9 +336,9 @@ class Saver(BaseCheckpointSaver[str]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """Checkpoints, newest first, of the thread (and namespace, and id) that `config` names, or of all.
+        """Yields checkpoints, newest first, of the thread (and namespace, and id) that `config` names, or of all threads.
 
-        `filter` is matched by containment with the metadata. Read in pages: leaving early costs what was read.
+        `filter` is matched by containment with the metadata. A caller that stops early reads no further page.
         """
         await self._own_puts(config)
         listing = Listing(config, filter, before, limit)
@@ -356,7 +356,7 @@ class Saver(BaseCheckpointSaver[str]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """As `alist`, for worker threads."""
+        """Yields checkpoints, as `alist`. For worker threads."""
         off_the_loop("alist")
         listing = Listing(config, filter, before, limit)
         while (page := listing.next_page()) is not None:
@@ -367,7 +367,7 @@ class Saver(BaseCheckpointSaver[str]):
     async def _opened(
         self, row: CheckpointRow, page: Page, config: RunnableConfig | None, *, builds_on: bool = False
     ) -> CheckpointTuple:
-        """As `_tuple`, or as states are shown; a large one is put together beside the event loop."""
+        """Returns a checkpoint as `_tuple` does, or in the form for display. A large one is deserialized off the event loop."""
         if for_show := bool(row.writes) and is_shown(config):
             name, read = row.thread_id, self._storage.read
             row = await without_answered(
@@ -378,10 +378,10 @@ class Saver(BaseCheckpointSaver[str]):
         return with_goto(opened, self.get_next_version) if for_show else opened
 
     def _tuple(self, row: CheckpointRow, page: Page, builds_on: bool = False) -> CheckpointTuple:
-        """A checkpoint as LangGraph takes it.
+        """Returns a checkpoint in LangGraph's form.
 
         Args:
-            row: what was read.
+            row: the stored checkpoint.
             page: the values of the checkpoints that are read together.
             builds_on: whether the next checkpoint is likely to follow this one.
         """
@@ -412,7 +412,7 @@ class Saver(BaseCheckpointSaver[str]):
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
-        """For each channel the nearest value stored in an ancestor, and all writes since, oldest first."""
+        """Returns for each channel the nearest value stored in an ancestor, and all writes since, oldest first."""
         if not channels:
             return {}
         await self._own_puts(config)
@@ -422,30 +422,30 @@ class Saver(BaseCheckpointSaver[str]):
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
-        """As `aget_delta_channel_history`, for worker threads."""
+        """Returns the history of delta channels, as `aget_delta_channel_history`. For worker threads."""
         if not channels:
             return {}
         off_the_loop("aget_delta_channel_history")
         return delta_history(self._storage.read_now(walking(config, channels)), channels, self.serde.loads_typed)
 
     async def input_before(self, config: RunnableConfig) -> str | None:
-        """The nearest checkpoint with an input, from the root checkpoint that `config` names back (see `seeking_input`)."""
+        """Returns the id of the nearest checkpoint with an input, from the root checkpoint of `config` back (`seeking_input`)."""
         await self._own_puts(config)
         return await self._storage.read(seeking_input(config), heavy=True)
 
     # --- whole threads ---
 
     async def adelete_thread(self, thread_id: str) -> None:
-        """Forgets a thread's checkpoints and writes. Copies of it keep what they see."""
+        """Deletes a thread's checkpoints and writes. Copies of the thread keep what they see."""
         await self._storage.write(lambda tx: tx.lineage.delete(thread_id), heavy=True)
 
     def delete_thread(self, thread_id: str) -> None:
-        """As `adelete_thread`, for worker threads."""
+        """Deletes a thread's history, as `adelete_thread`. For worker threads."""
         off_the_loop("adelete_thread")
         self._storage.write_now(lambda tx: tx.lineage.delete(thread_id))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Lets a thread without history see all that another sees now, at constant cost.
+        """Makes everything that a thread's history now contains visible in a thread without history, at constant cost.
 
         Raises:
             ValueError: the target has a history.
@@ -453,20 +453,20 @@ class Saver(BaseCheckpointSaver[str]):
         await self._storage.write(lambda tx: tx.lineage.copy(source_thread_id, target_thread_id))
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """As `acopy_thread`, for worker threads."""
+        """Copies a thread's history, as `acopy_thread`. For worker threads."""
         off_the_loop("acopy_thread")
         self._storage.write_now(lambda tx: tx.lineage.copy(source_thread_id, target_thread_id))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Removes the checkpoints of runs, with their writes, from the threads that the runs wrote on, not from copies.
+        """Removes the checkpoints of runs, with their writes, from the threads that the runs wrote on, but not from copies.
 
-        Run by run, each wholly or not at all.
+        Each run is a transaction of its own.
         """
         for run_id in run_ids:
             await self._storage.write(deleting_run(run_id), heavy=True)
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """As `adelete_for_runs`, for worker threads."""
+        """Removes checkpoints of runs, as `adelete_for_runs`. For worker threads."""
         off_the_loop("adelete_for_runs")
         for run_id in run_ids:
             self._storage.write_now(deleting_run(run_id))
@@ -474,26 +474,26 @@ class Saver(BaseCheckpointSaver[str]):
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Keeps the newest checkpoint of each namespace (`keep_latest`, with what delta channels need) or none (`delete`).
 
-        Thread by thread, each wholly or not at all.
+        Each thread is a transaction of its own.
 
         Raises:
-            ValueError: there is no such strategy.
+            ValueError: the strategy is unknown.
         """
         for work in pruning(thread_ids, strategy):
             await self._storage.write(work, heavy=True)
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """As `aprune`, for worker threads."""
+        """Prunes threads, as `aprune`. For worker threads."""
         off_the_loop("aprune")
         for work in pruning(thread_ids, strategy):
             self._storage.write_now(work)
 
     def get_next_version(self, current: str | int | float | None, channel: None) -> str:
-        """The version that follows: a growing number, and a random part that tells branches apart."""
+        """Returns the next version: a growing number, and a random part that distinguishes branches."""
         number = int(str(current).split(".")[0]) if current is not None else 0
         return f"{number + 1:032}.{random.random():016}"
 
 
-# LangGraph asks at each run what these take; unless it is written down, that is worked out anew each time.
+# LangGraph reads these signatures at each run. Storing them avoids computing them each time.
 Saver.aput_writes.__signature__ = inspect.signature(Saver.aput_writes)  # type: ignore[attr-defined]
 Saver.put_writes.__signature__ = inspect.signature(Saver.put_writes)  # type: ignore[attr-defined]

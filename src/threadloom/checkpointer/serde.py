@@ -1,4 +1,4 @@
-"""Which classes stored values may be rebuilt into: `checkpointer.serde`."""
+"""Configures the classes that stored values may be rebuilt into: `checkpointer.serde`."""
 
 import logging
 import pickle
@@ -27,13 +27,13 @@ log = logging.getLogger("threadloom.checkpointer")
 Allowed = tuple[tuple[str, ...], ...] | Literal[True] | None
 
 _ORDINARY = frozenset({dict, list, str, int, float, bool, tuple})
-"""Types whose values are plainly msgpack."""
+"""Types whose values msgpack encodes directly."""
 
 SETTING = "checkpointer.serde.pickle_fallback"
 
 
 class ValueSerializer(JsonPlusSerializer):
-    """LangGraph's serializer, which also knows what `values` does. The default of every saver of ours."""
+    """LangGraph's serializer, extended by the types of `values`. The default of every saver."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -45,10 +45,10 @@ class ValueSerializer(JsonPlusSerializer):
             self._unpack_ext_hook = _create_msgpack_ext_hook(self._allowed_msgpack_modules)
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
-        """Type and bytes of a value.
+        """Returns type and bytes of a value.
 
         Raises:
-            UnstorableError: something in it cannot be stored.
+            UnstorableError: the value contains something that cannot be stored.
         """
         if type(obj) not in _ORDINARY:
             if obj is None:
@@ -76,7 +76,7 @@ class ValueSerializer(JsonPlusSerializer):
                 raise UnstorableError(f"{error}; pickle says: {text_of(failure)}") from failure
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """The value of type and bytes; `Unreadable` in place of one that cannot be had."""
+        """Returns the value of a type and bytes; `Unreadable` in place of one that cannot be rebuilt."""
         try:
             if data[0] == "msgpack":
                 if len(data[1]) < LARGE:
@@ -94,7 +94,7 @@ class ValueSerializer(JsonPlusSerializer):
 
 
 class _Everything:
-    """The classes that may be rebuilt where all may be. Each is named once in the log."""
+    """The set of allowed classes when every class is allowed. Each class is logged once."""
 
     def __init__(self) -> None:
         self._named: set[tuple[str, ...]] = set(CONSTRUCTORS)
@@ -119,10 +119,10 @@ _NO_STATE_KEY = {
 
 
 def dumps_channel(serde: SerializerProtocol, channel: str, value: Any) -> tuple[str, bytes]:
-    """Type and bytes of what is written to a channel.
+    """Returns type and bytes of a value that is written to a channel.
 
     Raises:
-        UnstorableError: it cannot be stored. The text says which state key it is, and what can be done.
+        UnstorableError: it cannot be stored. The message names the state key and the remedy.
     """
     try:
         return serde.dumps_typed(value)
@@ -135,12 +135,12 @@ def dumps_channel(serde: SerializerProtocol, channel: str, value: Any) -> tuple[
 
 
 def make_serde(settings: Serde) -> SerializerProtocol:
-    """The serializer, as it is configured. A value of a class that is not allowed is read as the plain data within it."""
+    """Returns the configured serializer. A value of a class that is not allowed is read as the plain data within it."""
     more: dict[str, Any] = {}
     if settings.allowed_msgpack_modules is not msgspec.UNSET:
         allowed = cast(Allowed, settings.allowed_msgpack_modules)
         if isinstance(allowed, tuple):
-            # LangGraph wants module and name; a path may be given in any number of parts.
+            # LangGraph takes module and name; a configured path may have any number of parts.
             allowed = tuple((".".join(path[:-1]), path[-1]) for path in allowed)
         more["allowed_msgpack_modules"] = allowed
     return ValueSerializer(

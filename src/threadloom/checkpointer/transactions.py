@@ -1,4 +1,4 @@
-"""The saver's transactions, and how configs name checkpoints."""
+"""The saver's transactions, and conversions between configs and checkpoint keys."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
@@ -16,39 +16,40 @@ RUN_ID = "run_id"
 """Key of `configurable`: the run that writes."""
 
 FENCE = "__run_fence"
-"""Key of `configurable`: what the run must still hold to write. Never stored, never shown."""
+"""Key of `configurable`: the fence that the run must still hold to write. Never stored, never shown."""
 
 RUN_METADATA = "__run_noted"
-"""Key of `configurable`: further metadata of each checkpoint. Never shown as such."""
+"""Key of `configurable`: additional metadata of each checkpoint. Not shown as a key of its own."""
 
 UNNAMED = "__run_unnamed"
-"""Key of `configurable`: true for a checkpoint that is to begin a run, so that its metadata must not name the run."""
+"""Key of `configurable`: true for a checkpoint that begins a run, so that its metadata must not name the run."""
 
 INPUT_LEFT = "__run_input_left"
-"""Key of `configurable`: a function that gives what is kept of a graph's input: it takes the graph's namespace and the input.
-Never stored, never shown."""
+"""Key of `configurable`: a function that takes a graph's namespace and input and returns the part of the input that is kept.
+Never stored, never shown.
+"""
 
 AT_END_OF = "__at_end_of"
 """Key of `configurable`: the id of a run. The checkpoint is read without what later runs wrote under it. Never stored, never
 shown."""
 
 PAGE = 50
-"""Checkpoints read at once by a listing."""
+"""Checkpoints that a listing reads at once."""
 
 MOST_STEPS = 32
-"""How far back an input is looked for. Each step reads a checkpoint with its values."""
+"""Maximum number of checkpoints that the search for an input reads. Each is read with its values."""
 
 Reading = Callable[[Tx], Awaitable[Sequence[CheckpointRow]]]
 Writing = Callable[[Tx], Awaitable[None]]
 
 
 def config_of(thread_id: str, namespace: str, checkpoint_id: str) -> RunnableConfig:
-    """The config that names a checkpoint."""
+    """Returns the config that names a checkpoint."""
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}}
 
 
 def with_kept_input(config: RunnableConfig, checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with what is kept of the input in it, if there is one: it holds that of a graph which is about to begin."""
+    """Returns the checkpoint with only the kept part of the input, if it holds the input of a graph that is about to begin."""
     left, values = config["configurable"].get(INPUT_LEFT), checkpoint["channel_values"]
     if left is None or START not in values:
         return checkpoint
@@ -57,7 +58,7 @@ def with_kept_input(config: RunnableConfig, checkpoint: Checkpoint) -> Checkpoin
 
 
 def row_size(row: CheckpointRow) -> int:
-    """Bytes of the values of a checkpoint and of its pending writes."""
+    """Returns the bytes of the values of a checkpoint and of its pending writes."""
     size = len(row.body)
     for blob in row.blobs.values():
         size += len(blob.data)
@@ -67,15 +68,15 @@ def row_size(row: CheckpointRow) -> int:
 
 
 def named(config: RunnableConfig) -> tuple[str, str, str | None]:
-    """Thread, namespace and, if there is one, checkpoint id of a config."""
+    """Returns thread, namespace and, if there is one, checkpoint id of a config."""
     configurable = config["configurable"]
     return configurable["thread_id"], configurable.get("checkpoint_ns") or "", configurable.get("checkpoint_id")
 
 
 def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | None]]:
-    """Reads the checkpoint that a config names by id, or else the newest of its namespace."""
+    """Returns the transaction that reads the checkpoint that a config names by id, or else the newest of its namespace."""
     thread_id, namespace, checkpoint_id = named(config)
-    run_id = config["configurable"].get(AT_END_OF)
+    run_id: Any = config["configurable"].get(AT_END_OF)
 
     def work(tx: Tx) -> Awaitable[CheckpointRow | None]:
         if checkpoint_id:
@@ -93,7 +94,7 @@ def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | 
 
 
 def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:
-    """Reads the ancestors of the checkpoint that a config names, as `Lineage.path` does."""
+    """Returns the transaction that reads the ancestors of the checkpoint that a config names, as `Lineage.path` does."""
     thread_id, namespace, given = named(config)
 
     async def work(tx: Tx) -> Sequence[CheckpointRow]:
@@ -109,8 +110,9 @@ def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:
 
 
 def seeking_input(config: RunnableConfig) -> Callable[[Tx], Awaitable[str | None]]:
-    """Finds the nearest checkpoint with an input, among the root checkpoint that a config names and its ancestors: where its
-    turn began. None when there is none within `MOST_STEPS`, or the history was pruned."""
+    """Returns the transaction that finds the nearest checkpoint with an input, among the root checkpoint that a config names and
+    its ancestors: its turn began there. It returns None when there is none within `MOST_STEPS`, or the history was pruned.
+    """
     thread_id, _, checkpoint_id = named(config)
 
     async def work(tx: Tx) -> str | None:
@@ -128,7 +130,7 @@ def seeking_input(config: RunnableConfig) -> Callable[[Tx], Awaitable[str | None
 
 
 def deleting_run(run_id: str) -> Writing:
-    """Removes the checkpoints of a run from the threads that it wrote on."""
+    """Returns the transaction that removes the checkpoints of a run from the threads that it wrote on."""
 
     async def work(tx: Tx) -> None:
         for thread_id in await tx.lineage.threads_of_run(run_id):
@@ -138,10 +140,10 @@ def deleting_run(run_id: str) -> Writing:
 
 
 def pruning(thread_ids: Sequence[str], strategy: str) -> Iterator[Writing]:
-    """A transaction for each thread: nobody waits for all of them, and there is a limited number of locks.
+    """Yields one transaction for each thread, so that others need not wait for all of them, and few locks are held at once.
 
     Raises:
-        ValueError: there is no such strategy.
+        ValueError: the strategy is unknown.
     """
     if strategy not in ("keep_latest", "delete"):
         raise ValueError(f"there is no prune strategy {strategy!r}: keep_latest, delete")
@@ -155,7 +157,7 @@ def pruning(thread_ids: Sequence[str], strategy: str) -> Iterator[Writing]:
 
 
 class Listing:
-    """A listing in progress: makes the reads of its pages one after the other."""
+    """A listing in progress. It provides the reads of its pages one after the other."""
 
     def __init__(
         self,
@@ -171,7 +173,7 @@ class Listing:
         self._done = limit is not None and limit <= 0
 
     def next_page(self) -> Reading | None:
-        """The work that reads the next page, None when there is no more."""
+        """Returns the transaction that reads the next page, None when there is none."""
         if self._done:
             return None
         if self._configurable is None:
@@ -190,7 +192,7 @@ class Listing:
         return PAGE if self._left is None else min(PAGE, self._left)
 
     def add(self, rows: Sequence[CheckpointRow]) -> Sequence[CheckpointRow]:
-        """Takes note of what a page gave, and hands it on."""
+        """Records the rows of a page, and returns them."""
         self._done = self._configurable is None or len(rows) < self._size()
         if self._left is not None:
             self._left -= len(rows)
@@ -201,7 +203,8 @@ class Listing:
 
 
 def off_the_loop(instead: str) -> None:
-    """
+    """Checks that the current thread may wait for the database.
+
     Raises:
         RuntimeError: this thread runs an event loop, which must not wait for the database.
     """

@@ -1,8 +1,8 @@
-"""Values <-> msgpack, in LangGraph's own format: what it can store, and what else nodes give.
+"""Converts values to msgpack and back, in LangGraph's own format, and supports further types that nodes write.
 
 LangGraph's serializer refuses numpy's scalars, fractions, complex numbers, ranges, integers beyond 64 bits and some keys, and
-loses what arrays of dates, records and objects hold. These are written as calls of a constructor, which its format has a place
-for, so its own serializer reads most of them too.
+loses the content of arrays of dates, records and objects. This module writes them as calls of a constructor, which the format
+supports, so LangGraph's own serializer reads most of them too.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ packb = ormsgpack.packb
 Ext = ormsgpack.Ext
 
 DEEPEST = 200
-"""Levels of a value in which what stands beside its keys and integers is still looked for."""
+"""Nesting depth up to which a value is searched for unsupported keys and integers."""
 
 _PLAIN_KEYS = (str, int, float, bool, bytes, type(None))
 
@@ -50,21 +50,22 @@ CONSTRUCTORS = frozenset(
         *(("numpy", name) for name in _NUMPY_SCALARS),
     }
 )
-"""What is called to make the values again that are written here: all of it harmless, so it is always allowed."""
+"""The constructors that rebuild the values written here. All are harmless, so they are always allowed."""
 
 
 class UnstorableError(TypeError):
-    """A value that cannot be stored; the text says which type, and why."""
+    """A value that cannot be stored. The message names the type and the reason."""
 
 
 class Unreadable:
     """Stands for a stored value that cannot be read now: its class is gone, or reading it is not allowed.
 
-    Stored again, it is the value as it was: nothing is lost by going on from it. Where a question stood, it looks like one.
+    Stored again, it is written with its original bytes, so continuing from it loses nothing. In place of a question, it has the
+    attributes of one.
 
     Args:
         type, data: as stored.
-        why: what went wrong.
+        why: the error.
     """
 
     id = ""
@@ -83,10 +84,10 @@ class Unreadable:
 
 
 def pack(value: Any) -> bytes:
-    """A value as msgpack.
+    """Returns a value as msgpack.
 
     Raises:
-        UnstorableError: something in it cannot be stored.
+        UnstorableError: the value contains something that cannot be stored.
     """
     try:
         return packb(value, default=default, option=OPTION)
@@ -95,10 +96,10 @@ def pack(value: Any) -> bytes:
 
 
 def pack_slowly(value: Any, refusal: TypeError) -> bytes:
-    """The same for what msgpack has no form for by itself: large integers and odd keys. Finds out what is at fault.
+    """Returns a value as msgpack that ormsgpack refuses: with large integers and unsupported keys. Finds what is unstorable.
 
     Args:
-        refusal: what ormsgpack says.
+        refusal: ormsgpack's error.
 
     Raises:
         UnstorableError: as `pack`.
@@ -128,19 +129,19 @@ def _call(module: str, name: str, *args: Any) -> Any:
 
 
 def _named(value: Any, code: int, content: Any) -> Any:
-    """A value by its class and what its class is called with."""
+    """Encodes a value as its class and the arguments of its constructor."""
     cls = value.__class__
     return Ext(code, pack((cls.__module__, cls.__name__, content)))
 
 
 def _name_of_generic(cls: type) -> str:
-    """The name by which a generic model with parameters is found in its module: the one without them, mostly."""
+    """Returns the name by which a generic model with parameters is found in its module: usually the one without parameters."""
     name = cls.__name__
     return name if hasattr(sys.modules.get(cls.__module__), name) else name.partition("[")[0]
 
 
 def default(value: Any) -> Any:
-    """What LangGraph's serializer would write, with all that is within a value written here too: for `ormsgpack.packb`.
+    """Encodes a value as LangGraph's serializer does, but encodes nested values with this module. For `ormsgpack.packb`.
 
     Raises:
         TypeError: it cannot be stored.
@@ -191,7 +192,7 @@ def default(value: Any) -> Any:
 
 
 def _base_moment(value: datetime.datetime) -> datetime.datetime:
-    """A moment of a class that the standard library does not know (pandas' Timestamp) as one that it does."""
+    """Converts a moment of a class outside the standard library (pandas' Timestamp) to the standard library's class."""
     if type(value) is datetime.datetime:
         return value
     return datetime.datetime.combine(
@@ -228,14 +229,14 @@ def _numpy_scalar(numpy: Any, value: Any) -> Any:
 
 
 def _numpy_array(numpy: Any, array: Any, *, scalar: bool = False) -> Any:
-    """An array that LangGraph's own form has no place for: of dates, records or objects."""
+    """Encodes an array that LangGraph's own form does not support: of dates, records or objects."""
     described = numpy.lib.format.dtype_to_descr(array.dtype)
     content = array.ravel().tolist() if array.dtype.hasobject else numpy.ascontiguousarray(array).tobytes()
     return _call(__name__, "array_of", described, list(array.shape), content, scalar)
 
 
 def array_of(described: Any, shape: list[int], content: Any, scalar: bool = False) -> Any:
-    """The array that `_numpy_array` wrote, or its one element."""
+    """Returns the array that `_numpy_array` encoded, or its one element."""
     import numpy
 
     dtype: Any = numpy.lib.format.descr_to_dtype(_tuples(described))
@@ -250,14 +251,14 @@ def array_of(described: Any, shape: list[int], content: Any, scalar: bool = Fals
 
 
 def _tuples(described: Any) -> Any:
-    """The description of a type as numpy wrote it: msgpack knows no tuples."""
+    """Returns numpy's description of a type with its tuples restored: msgpack has no tuples."""
     if isinstance(described, list):
         return [tuple(_tuples(part) if isinstance(part, list) else part for part in field) for field in described]
     return described
 
 
 def _wrapped(value: Any, depth: int) -> Any:
-    """A value in which what msgpack has no form for is a call of a constructor."""
+    """Returns a value in which everything that msgpack does not support is a call of a constructor."""
     if depth > DEEPEST:
         return value
     if isinstance(value, int):
@@ -280,7 +281,7 @@ def _wrapped_mapping(value: Mapping[Any, Any], depth: int) -> Any:
 
 
 def mapping_of(pairs: list[list[Any]]) -> dict[Any, Any]:
-    """The mapping that these are the keys and values of; msgpack has made lists of its tuples."""
+    """Returns the mapping with these keys and values; msgpack has turned its tuples into lists."""
     return {_hashable(key): value for key, value in pairs}
 
 

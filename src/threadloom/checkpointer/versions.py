@@ -1,6 +1,6 @@
-"""Versions of channel values: how each is stored, whole or as instructions over an earlier one, and how it is read back.
+"""Versions of channel values: how each is stored, complete or as instructions over an earlier one, and how it is read back.
 
-Which version builds on which, and what instructions are, says `lineage.elements`.
+`lineage.elements` defines the instructions and which version builds on which.
 """
 
 import threading
@@ -15,17 +15,18 @@ from threadloom.lineage import elements
 from threadloom.storage.lineage import Blob, CheckpointRow
 
 KEPT_BYTES = 64 * 1024 * 1024
-"""Bytes of values, and of where their elements begin, that a process holds to build new versions on. A version whose base is no longer held is stored whole."""
+"""Bytes of values, and of the offsets of their elements, that a process caches to build new versions on. A version whose base is
+not cached is stored complete."""
 
 SPLIT_TYPE = "msgpack"
 """The type of values that have elements."""
 
 Loads = Callable[[tuple[str, bytes]], Any]
-"""Makes a value of its type and bytes."""
+"""Deserializes a value from its type and bytes."""
 
 
 class Versions:
-    """The newest versions of the values of threads under way, and what these build on. For any thread."""
+    """The newest versions of the values of active threads, and the versions that these build on. Thread-safe."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[int, _Version] = OrderedDict()
@@ -33,13 +34,13 @@ class Versions:
         self._lock = threading.Lock()
 
     def blob(self, id_: int, type_: str, data: bytes, before: int | None) -> Blob:
-        """A new version as it is to be stored, and holds it.
+        """Returns a new version as it is to be stored, and caches it.
 
         Args:
             id_: the new blob's id.
             type_: the type of the value.
             data: its bytes.
-            before: the blob of the version before, None for none.
+            before: the blob of the previous version, None for none.
         """
         if type_ != SPLIT_TYPE or len(data) < elements.SMALLEST:
             return Blob(id_, type_, data)
@@ -67,12 +68,12 @@ class Versions:
         )
 
     def learn(self, ids: Iterable[int], blobs: Mapping[int, Blob], whole: Mapping[int, bytes]) -> None:
-        """Holds versions that were read, and what they build on.
+        """Caches versions that were read, and the versions that they build on.
 
         Args:
             ids: the blobs that a checkpoint refers to.
             blobs: these and all that they build on.
-            whole: the bytes of all of them.
+            whole: the complete bytes of all of them.
         """
         for id_ in ids:
             next_id: int | None = id_
@@ -101,7 +102,7 @@ class Versions:
 
 
 class _Version:
-    """A version that is held. It is split into its elements once that is needed."""
+    """A cached version. It is split into its elements when that is first needed."""
 
     __slots__ = ("_value", "base", "data", "number", "size")
 
@@ -119,16 +120,16 @@ class _Version:
         return self._value
 
     def split(self, before: "_Version") -> None:
-        """Splits the value, given the version before it."""
+        """Splits the value, given the previous version."""
         self._value = elements.Value(self.data, before.value)
 
 
 class Page:
-    """The values of checkpoints that are read together: each version is put together once.
+    """The values of checkpoints that are read together: each version is rebuilt once.
 
     Args:
-        shared: whether each version and each element is also decoded once. The checkpoints then share objects: for values that
-            are shown and not changed.
+        shared: whether each version and each element is also decoded once. The checkpoints then share objects, so the values must
+            only be shown, not changed.
     """
 
     def __init__(self, *, shared: bool = False) -> None:
@@ -143,8 +144,8 @@ class Page:
 
         Args:
             id_: its blob.
-            row: the checkpoint that it is a value of.
-            loads: makes a value of its type and bytes.
+            row: the checkpoint that refers to it.
+            loads: deserializes a value from its type and bytes.
         """
         stored = value_of(id_, row.blobs, self.bytes)
         # What a command wrote under a checkpoint is shown as part of it: reducers are called, which may change values in place.
@@ -174,12 +175,12 @@ class Page:
 
 
 def value_of(id_: int, blobs: Mapping[int, Blob], known: dict[int, bytes]) -> tuple[str, bytes]:
-    """Type and bytes of a version.
+    """Returns type and bytes of a version.
 
     Args:
         id_: its blob.
-        blobs: this and all that it builds on.
-        known: the bytes of versions put together before; those on the way are added.
+        blobs: this blob and all that it builds on.
+        known: the bytes of versions that were rebuilt before; those rebuilt here are added.
     """
     chain = []
     next_id: int | None = id_

@@ -1,7 +1,7 @@
-"""A checkpoint as its thread is to show it: with the tasks that a `goto` began, without questions that were answered.
+"""Prepares a checkpoint for display: with the tasks that a `goto` started, and without questions that were answered.
 
-LangGraph executes what a command wrote under a checkpoint, but leaves it out when it reads a state. And it keeps the question
-of a task that was answered and failed afterwards, as if it still waited.
+LangGraph executes what a command wrote under a checkpoint, but omits it when it reads a state. And it keeps the question of a
+task that was answered and failed afterwards, as if the question were still open.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +18,7 @@ from ormsgpack import OPT_NON_STR_KEYS, unpackb
 from threadloom.storage.lineage import CheckpointRow, PendingWrite
 
 SHOWN = "__shown"
-"""Key of `configurable`: the state is read to be shown, not to be executed. Never stored, never shown."""
+"""Key of `configurable`: the state is read for display, not for execution. Never stored, never shown."""
 
 SHARED = "__shared"
 """Key of `configurable`: nothing is called on the values of a history that may change them, so its states may share objects.
@@ -27,10 +27,10 @@ Never stored, never shown."""
 NULL_TASK = "00000000-0000-0000-0000-000000000000"
 INTERRUPT, RESUME, ERROR = "__interrupt__", "__resume__", "__error__"
 CONTROL = frozenset((INTERRUPT, RESUME, ERROR, "__error_source_node__"))
-"""Channels that tell what happened to a task; a write to any other is its output, and it has finished."""
+"""Channels for the status of a task. A write to any other channel is the task's output, and the task has finished."""
 
 SENDS = "__pregel_tasks"
-"""The channel of tasks that were begun one by one."""
+"""The channel of tasks that were started individually."""
 
 _BRANCH = "branch:to:"
 _PULL = "~__pregel_pull, "
@@ -40,7 +40,7 @@ ReadRow = Callable[[str], Awaitable[CheckpointRow | None]]
 
 
 def is_shown(config: RunnableConfig | None) -> bool:
-    """Whether a config reads a state to show it."""
+    """Returns whether a config reads a state for display."""
     return bool((config or {}).get("configurable", {}).get(SHOWN))
 
 
@@ -50,14 +50,14 @@ def is_shared(config: RunnableConfig | None) -> bool:
 
 
 def _is_loose_answer(task_id: str, channel: str) -> bool:
-    """Whether a write is an answer that names no question. LangGraph would give it to whichever is asked next."""
+    """Returns whether a write is an answer that names no question. LangGraph would pass it to the next question."""
     return task_id == NULL_TASK and channel == RESUME
 
 
 def kept_writes(
     writes: Sequence[tuple[str, Any]], task_id: str, path: str, dumps: Callable[[str, Any], tuple[str, bytes]]
 ) -> list[PendingWrite]:
-    """The writes of a task as they are stored. `dumps` takes a channel and what is written to it."""
+    """Returns the writes of a task in their stored form. `dumps` takes a channel and the value written to it."""
     return [
         PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, *dumps(channel, value), path)
         for idx, (channel, value) in enumerate(writes)
@@ -68,7 +68,7 @@ def kept_writes(
 def opened_writes(
     writes: Sequence[PendingWrite], loads: Callable[[tuple[str, bytes]], Any]
 ) -> list[tuple[str, str, Any]]:
-    """Stored writes as LangGraph reads them."""
+    """Returns stored writes in LangGraph's form."""
     return [
         (write.task_id, write.channel, loads((write.type, write.data)))
         for write in writes
@@ -77,19 +77,19 @@ def opened_writes(
 
 
 def question_id(namespace: str, answered: int = 0) -> str:
-    """LangGraph's id of the question that the task with namespace `namespace` asks after `answered` answers."""
+    """Returns LangGraph's id of the question that the task with namespace `namespace` asks after `answered` answers."""
     return Interrupt.from_ns(None, f"{namespace}|{answered}" if answered else namespace).id
 
 
 def asked_under(row: CheckpointRow) -> list[str]:
-    """The ids of the questions that the unfinished tasks of a checkpoint have asked last. No value is rebuilt for that."""
+    """Returns the ids of the last questions of a checkpoint's unfinished tasks, without rebuilding any value."""
     asked = [writes[INTERRUPT] for writes in _tasks(row).values()]
     questions = [unpackb(one.data, ext_hook=_parts, option=OPT_NON_STR_KEYS) for one in asked if one.type == "msgpack"]
     return [question["id"] for of_task in questions for question in of_task if isinstance(question, dict)]
 
 
 def _parts(code: int, data: bytes) -> Any:
-    """What a stored object was made with, if it is a question: module, class and arguments stand in its place."""
+    """Returns the constructor arguments of a stored question, without rebuilding it; None for other objects."""
     if code != EXT_CONSTRUCTOR_KW_ARGS:
         return None
     _, name, parts = unpackb(data, ext_hook=_parts, option=OPT_NON_STR_KEYS)
@@ -97,10 +97,10 @@ def _parts(code: int, data: bytes) -> Any:
 
 
 async def without_answered(row: CheckpointRow, serde: SerializerProtocol, read: ReadRow) -> CheckpointRow:
-    """The row without the questions of tasks that were answered and failed afterwards.
+    """Returns the row without the questions of tasks that were answered and failed afterwards.
 
-    Where it cannot be told whether a failed task was answered, its question is left out too: the task asks again when the
-    thread goes on.
+    If it is unknown whether a failed task was answered, its question is omitted too: the task asks again when the thread
+    continues.
     """
     stale = {task_id for task_id, writes in _tasks(row).items() if not await _waits(row.namespace, writes, serde, read)}
     if not stale:
@@ -110,7 +110,7 @@ async def without_answered(row: CheckpointRow, serde: SerializerProtocol, read: 
 
 
 def _tasks(row: CheckpointRow) -> dict[str, dict[str, PendingWrite]]:
-    """The control writes of each unfinished task with a question, by channel."""
+    """Returns the control writes of each unfinished task with a question, by channel."""
     found: dict[str, dict[str, PendingWrite]] = {}
     finished = set()
     for write in row.writes:
@@ -122,7 +122,7 @@ def _tasks(row: CheckpointRow) -> dict[str, dict[str, PendingWrite]]:
 
 
 async def _waits(namespace: str, writes: dict[str, PendingWrite], serde: SerializerProtocol, read: ReadRow) -> bool:
-    """Whether the question of a task is unanswered."""
+    """Returns whether the question of a task is unanswered."""
     asked, failed, resumed = writes[INTERRUPT], writes.get(ERROR), writes.get(RESUME)
     if failed is None or failed.pos < asked.pos:
         return True
@@ -148,7 +148,7 @@ async def _waits(namespace: str, writes: dict[str, PendingWrite], serde: Seriali
 
 
 def with_goto(saved: CheckpointTuple, next_version: Callable[[Any, None], Any]) -> CheckpointTuple:
-    """The checkpoint with what a command's `goto` wrote under it in its channels, so that its tasks are prepared."""
+    """Returns the checkpoint with the writes of a command's `goto` applied to its channels, so that its tasks are prepared."""
     written = [
         (channel, value)
         for task_id, channel, value in saved.pending_writes or ()

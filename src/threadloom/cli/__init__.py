@@ -1,7 +1,7 @@
-"""The command line: one module a verb. `threadloom VERB --help` explains each with an example.
+"""The command line: one module for each verb. `threadloom VERB --help` explains each with an example.
 
-Exit statuses: 0 done; 1 it could not be done here (port taken, server gone, histories differ); 2 the command, the
-configuration or a graph is wrong. Verbs import what they need when they run, so that `--help` answers at once.
+Exit statuses: 0 success; 1 the command failed here (port taken, server not reachable, histories differ); 2 the command, the
+configuration or a graph is wrong. Verbs import their dependencies when they run, so that `--help` is fast.
 """
 
 import argparse
@@ -21,11 +21,11 @@ ELSEWHERE = {
     "new": "`threadloom init PATH`",
     "deploy": "`threadloom build -t TAG`; where the image runs is up to you (docs/deploying.md)",
 }
-"""Commands that users of the reference know, and what does it here."""
+"""Commands of the reference's command line, and their equivalents here."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line, with all verbs."""
+    """Returns the parser of the whole command line, with all verbs."""
     top = argparse.ArgumentParser(
         prog="threadloom",
         description="An open-source agent server for LangGraph graphs, with copy-on-write threads.",
@@ -42,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        arguments: the words after `threadloom`; the process's own when None.
+        arguments: the arguments after `threadloom`; the process's own when None.
 
     Returns:
         the exit status.
     """
     for stream in (sys.stdout, sys.stderr):
-        # Users' code is imported here and may print what the terminal's encoding lacks; that must not be its end.
+        # User code is imported here and may print characters that the terminal's encoding lacks; this must not end the process.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -1,4 +1,4 @@
-"""`threadloom build`: an image of an app, by the container engine that is there."""
+"""`threadloom build`: builds an image of an app with the installed container engine."""
 
 import argparse
 import os
@@ -41,11 +41,11 @@ def add(verbs: "Verbs") -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Builds the image; the engine's own output is shown.
+    """Builds the image. Shows the engine's own output.
 
     Raises:
-        ConfigError: the configuration cannot be used, or no image can be made of it.
-        StartError: there is no engine, or it could not build.
+        ConfigError: the configuration cannot be used, or no image can be built from it.
+        StartError: there is no engine, or the build failed.
     """
     from threadloom.cli.image.dockerfile import dockerfile, ignore_file
 
@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> int:
         if not (layout.context / ".dockerignore").exists():
             ignored.write_text(ignore_file(settings.env_file), "utf-8")  # docker finds it by its name
             command += [f"--ignorefile={ignored}"] if engine == "podman" else []
-        # Docker's old builder would pass over the file of what is to be left out, and secrets would be in the image.
+        # Docker's old builder would ignore the ignore file, and secrets would be in the image.
         env = {**os.environ, "DOCKER_BUILDKIT": "1"}
         done = subprocess.run([*command, *given.more, str(layout.context)], env=env, check=False)
     if done.returncode:

@@ -9,16 +9,17 @@ import httpx
 from threadloom.errors import ThreadloomError
 
 PAGE = 100
-"""States asked for at once when a history is read."""
+"""States requested at once when a history is read."""
 
 
 class ServerRefusal(ThreadloomError):
-    """The server is not there, or it refused."""
+    """The server cannot be reached, or it returned an error."""
 
 
 class Client:
-    """One server, to be used as a context manager. Its credentials are in THREADLOOM_AUTHORIZATION: not in the command line,
-    which everybody on the machine can see."""
+    """A client of one server, used as a context manager. It reads its credentials from THREADLOOM_AUTHORIZATION, because every
+    user of the machine can see the command line.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -32,19 +33,19 @@ class Client:
         self._http.close()
 
     def get(self, path: str) -> Any:
-        """The JSON at a path. Raises ServerRefusal."""
+        """Returns the JSON at a path. Raises ServerRefusal."""
         return self._ask("GET", path, None)
 
     def post(self, path: str, body: Any) -> Any:
-        """The JSON answer to a body. Raises ServerRefusal."""
+        """Sends a body and returns the JSON response. Raises ServerRefusal."""
         return self._ask("POST", path, body)
 
     def delete(self, path: str) -> Any:
-        """The JSON answer to a deletion, None without one. Raises ServerRefusal."""
+        """Sends a deletion and returns the JSON response, None without one. Raises ServerRefusal."""
         return self._ask("DELETE", path, None)
 
     def history(self, thread_id: str) -> Iterator[dict[str, Any]]:
-        """All states of a thread, newest first, read page by page. Raises ServerRefusal."""
+        """Yields all states of a thread, newest first, read page by page. Raises ServerRefusal."""
         body: dict[str, Any] = {"limit": PAGE}
         while True:
             page: list[dict[str, Any]] = self.post(f"/threads/{thread_id}/history", body)

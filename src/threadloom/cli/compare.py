@@ -1,4 +1,4 @@
-"""Comparing two histories. A thread's own id is the only thing in which a copy's history may differ."""
+"""Compares two histories. The history of a copy may differ only in the thread's id."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ _MISSING = object()
 
 
 def without_thread_ids(state: dict[str, Any]) -> dict[str, Any]:
-    """A state without the id of its thread: not in its metadata, its checkpoints, its tasks and their inner states."""
+    """Returns a state without the id of its thread, also in its metadata, its checkpoints, its tasks and their inner states."""
     plain = dict(state)
     for key in ("metadata", "checkpoint", "parent_checkpoint"):
         if isinstance(plain.get(key), dict):
@@ -28,7 +28,7 @@ def _task(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def first_difference(first: Iterable[dict[str, Any]], second: Iterable[dict[str, Any]]) -> str | None:
-    """Where two histories (newest state first) differ, in words; None when they are the same."""
+    """Describes the first difference of two histories (newest state first); None when they are the same."""
     for number, (one, other) in enumerate(itertools.zip_longest(first, second), start=1):
         if one is None or other is None:
             which = "first" if other is None else "second"

@@ -1,4 +1,4 @@
-"""HTTP connections: how long an idle one is kept, and what the head of a request may cost before anybody reads it."""
+"""HTTP connections: idle timeouts, and limits on the head and the body of a request before the app reads it."""
 
 import asyncio
 import json
@@ -11,10 +11,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Request line and headers together, trailers included. nginx allows 40 kB, Apache 800 kB, Node 16 kB."""
+"""Limit of request line and headers together, in bytes, trailers included. nginx allows 40 kB, Apache 800 kB, Node 16 kB."""
 
 MAX_HEADERS = 1000
-"""A thousand empty ones are small, and each layer of the server looks through all of them."""
+"""Limit of headers. A thousand empty ones are small, but each layer of the server searches all of them."""
 
 HEAD_SECONDS = 30.0
 """Seconds from the first byte of a head to its last."""
@@ -22,12 +22,14 @@ HEAD_SECONDS = 30.0
 log = logging.getLogger("threadloom.http")
 
 BODY_SECONDS = 60.0
-"""Seconds without a byte of a body that is not complete, as nginx and Apache have it. While the app does not take what has
-come, the client is not waited for."""
+"""Seconds without a byte of an incomplete body, as in nginx and Apache. While the app does not read what has arrived, the time
+does not count.
+"""
 
 LINGER_SECONDS = 2.0
-"""How long what a refused client still sends is read and dropped. A socket that is closed with unread data resets the
-connection, and the client may lose the answer that says why."""
+"""Seconds for which data from a refused client is read and dropped. Closing a socket with unread data resets the connection, and
+the client may then lose the error response.
+"""
 
 _TOO_LARGE = (
     f"The request's line and headers are larger than {MAX_HEAD_BYTES} bytes, or more than {MAX_HEADERS} headers"
@@ -37,11 +39,11 @@ _TOO_SLOW = f"The request's line and headers did not arrive within {HEAD_SECONDS
 
 
 class Connections(ServerState):
-    """What the connections of a server share.
+    """The state that a server's connections share.
 
     Attributes:
-        draining: whether the server is about to stop. Each answer then asks the client to close its connection, so that
-            no request is sent on one that is closed a moment later.
+        draining: whether the server is about to stop. Each response then asks the client to close its connection, so that no
+            request is sent on a connection that is closed a moment later.
     """
 
     def __init__(self) -> None:
@@ -49,7 +51,7 @@ class Connections(ServerState):
         self.draining = False
 
     def drain(self) -> None:
-        """Says that the server is about to stop, also to requests that are not answered yet."""
+        """Marks the server as about to stop, also for requests that are not answered yet."""
         self.draining = True
         for connection in self.connections:
             if isinstance(connection, HttpProtocol):
@@ -57,11 +59,11 @@ class Connections(ServerState):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with bounds on the head of a request: its size (431) and the time that it takes (408), and on the time
-    that nothing arrives of its body (408).
+    """uvicorn's protocol with limits on the head of a request: its size (status 431) and its duration (408), and on the time
+    without a byte of its body (408).
 
-    The parser hands over parts of a head when they are complete, and keeps an incomplete one however long it is. So the bytes
-    that are read are counted, which costs nothing for each header; the parts are only when the reads are large.
+    The parser passes on parts of a head when they are complete, and buffers an incomplete one of any length. So this class counts
+    the bytes of each read, which has no cost per header. It counts the parts only when the reads are large.
     """
 
     def __init__(self, *args: Any, **named: Any) -> None:
@@ -70,25 +72,25 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading = 0
         self._in_head = self._began = False
         self._first_read = 0
-        """Size of the read in which the head began; not all of it need be the head's."""
+        """Bytes of the read in which the head began; some of them may precede the head."""
         self._head_bytes = 0
-        """Size of the reads after that one, which are the head's as long as it has not ended."""
+        """Bytes of the later reads. They belong to the head until it ends."""
         self._progress = False
         self._silent_bytes = 0
-        """What came outside of heads without being a body's: empty lines, trailers, extensions of chunks."""
+        """Bytes outside of heads and bodies: empty lines, trailers, chunk extensions."""
         self._too_large = False
         self._done = False
-        """Whether what comes in is no longer for the parser: it was refused, or the connection is a web socket's."""
+        """Whether incoming data must not reach the parser: the request was refused, or the connection is a web socket's."""
         self._deadline: asyncio.TimerHandle | None = None
         self._body_deadline: asyncio.TimerHandle | None = None
         self._heard = 0.0
-        """When a part of a body came last."""
+        """When the last part of a body arrived."""
 
     # --- the connection ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Browsers and balancers open connections before they need them; such a one is idle like any other.
+        # Browsers and load balancers open connections before they need them; such a connection is idle like any other.
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -124,10 +126,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         if self._too_large:
-            return  # it is refused as soon as all that was read is parsed
+            return  # it is refused when all data that was read is parsed
         self._done = True
         self._stop_clock()
-        if self._has_body():  # the web socket's protocol would wait for nothing, for ever
+        if self._has_body():  # the web socket's protocol would wait for ever
             self.send_400_response("A web socket is opened without a body.")
         else:
             super().handle_websocket_upgrade()
@@ -138,13 +140,14 @@ class HttpProtocol(HttpToolsProtocol):
         self.tasks.add(task)
 
     def close_after_answer(self) -> None:
-        """Lets the answer to the newest request, if one is under way, end the connection."""
+        """Closes the connection after the response to the newest request, if one is active."""
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
     def _unsupported_upgrade_warning(self) -> None:
-        """An upgrade that is not taken (`h2c`, which Java's client offers with each first request) is an offer, and the request
-        is one like others. The parser gives up at the end of its head, however, so another one gets the rest.
+        """Handles an unsupported upgrade. Such an upgrade (`h2c`, which Java's client sends with each first request) is only an
+        offer, so the request is handled like any other. But the parser stops at the end of its head, so a new parser gets the
+        rest.
         """
         refused = sys.exc_info()[1]
         assert isinstance(refused, httptools.HttpParserUpgrade)
@@ -190,7 +193,7 @@ class HttpProtocol(HttpToolsProtocol):
     # --- refusing ---
 
     def _is_too_large(self) -> bool:
-        """Whether the head that is complete is larger than it may be."""
+        """Returns whether the complete head is larger than the limits."""
         if len(self.headers) > MAX_HEADERS:
             return True
         if self._first_read + self._head_bytes + self._reading <= MAX_HEAD_BYTES:
@@ -198,14 +201,14 @@ class HttpProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES
 
     def _has_body(self) -> bool:
-        """Whether the newest head says that a body follows."""
+        """Returns whether the newest head announces a body."""
         return any(
             name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
             for name, value in self.headers
         )
 
     def _is_idle(self) -> bool:
-        """Whether no request is answered."""
+        """Returns whether no request is active."""
         return self.cycle is None or self.cycle.response_complete
 
     def _stop_clock(self) -> None:
@@ -221,7 +224,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()  # empty lines, or the rest of a body that was answered
 
     def _look_whether_stalled(self) -> None:
-        """Gives a request up whose body stopped arriving. One that is answered already, if only in part, is the app's to end."""
+        """Refuses a request whose body stopped arriving. If its response has begun, the app ends the request."""
         self._body_deadline = None
         cycle = self.cycle
         if (
@@ -239,12 +242,12 @@ class HttpProtocol(HttpToolsProtocol):
             self._body_deadline = self.loop.call_later(left, self._look_whether_stalled)
             return
         self._done = True
-        cycle.disconnected = True  # nobody is left to answer: so the app is told
+        cycle.disconnected = True  # tells the app that the client is gone
         cycle.message_event.set()
         self._say(408, b"Request Timeout", _STALLED)
 
     def _refuse(self, status: int, reason: bytes, detail: str) -> None:
-        """Answers and closes. An earlier request of the connection is still answered, if all of it has come."""
+        """Sends an error response and closes the connection. Complete earlier requests of the connection are answered first."""
         self._done = True
         self._stop_clock()
         self._unset_keepalive_if_required()
@@ -257,7 +260,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._say(status, reason, detail)
 
     def _say(self, status: int, reason: bytes, detail: str) -> None:
-        """Answers without the app, and closes."""
+        """Sends a response without the app, and closes the connection."""
         body = json.dumps({"detail": detail}).encode()
         self.transport.write(
             b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -270,7 +273,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _AfterHead:
-    """A parser's events for a protocol that has had the head of the first message already."""
+    """Passes a parser's events to a protocol that already has the head of the first message."""
 
     def __init__(self, protocol: HttpProtocol) -> None:
         self._protocol = protocol
@@ -298,11 +301,11 @@ class _AfterHead:
 
 
 async def _serve(cycle: RequestResponseCycle, app: Any) -> None:
-    """Serves one request, as uvicorn's `run_asgi` does, except that what is raised after the end of the response closes nothing:
-    the client may have sent its next request on the connection.
+    """Serves one request, as uvicorn's `run_asgi` does, but an error after the end of the response does not close the connection:
+    the client may have sent its next request on it.
 
-    A `GeneratorExit` that a thread of users' code raises gets here although the app answered it: thrown into a task, it closes
-    every coroutine of the task but the outermost, which is this one.
+    A `GeneratorExit` from a thread of user code arrives here although the app has handled it: thrown into a task, it closes every
+    coroutine of the task but the outermost, which is this one.
     """
     raised: BaseException | None = None
     try:

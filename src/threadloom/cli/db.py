@@ -1,4 +1,4 @@
-"""`threadloom db`: back up, restore, check and tidy the data folder, also while a server uses it."""
+"""`threadloom db`: backs up, restores, checks and compacts the data folder, also while a server uses it."""
 
 import argparse
 import os
@@ -85,10 +85,10 @@ def add(verbs: "Verbs") -> None:
 
 
 def folder_of(given: argparse.Namespace) -> Path:
-    """The data folder that is meant.
+    """Returns the data folder of a command.
 
     Raises:
-        ConfigError: it is not named, and there is no configuration that names it.
+        ConfigError: it is not given, and there is no configuration that names it.
     """
     if given.data is not None:
         named: Path = given.data
@@ -161,7 +161,7 @@ def run_check(given: argparse.Namespace) -> int:
 
 
 def _checked(given: argparse.Namespace, progress: Callable[[float], None]) -> "CheckReport":
-    """What a look at the data finds, wherever they are. Raises as `maintenance.check`, and ConfigError."""
+    """Checks the data, in a folder or a database. Raises as `maintenance.check`, and ConfigError."""
     from threadloom import maintenance
     from threadloom.config.environment import read_variables
     from threadloom.config.load import load
@@ -192,7 +192,7 @@ def run_rekey(given: argparse.Namespace) -> int:
     if settings.postgres_uri is not None:
         print(f"{changed} places were written anew. What was there before stays on the disk until VACUUM FULL.")
         return 0
-    # What was there before is still in the file, in room that is free now.
+    # The old content is still in the file, in pages that are free now.
     maintenance.request_vacuum(settings.data)
     with working("vacuuming"), maintenance.locked(settings.data):
         maintenance.apply_requests(settings.data)
@@ -204,10 +204,11 @@ def run_rekey(given: argparse.Namespace) -> int:
 
 
 def have_done(folder: Path, seconds: float) -> None:
-    """Has the requests in a data folder done: here when nobody serves it, else by the server, which begins again.
+    """Executes the maintenance requests of a data folder: in this process when no server uses the folder, else in the server,
+    which restarts.
 
     Raises:
-        StartError: the server did not come to it in time.
+        StartError: the server did not execute them in time.
     """
     from threadloom import maintenance
 
@@ -234,7 +235,7 @@ def have_done(folder: Path, seconds: float) -> None:
 
 
 def size(bytes_: float) -> str:
-    """A number of bytes, readable."""
+    """Formats a number of bytes."""
     for unit in ("B", "kB", "MB"):
         if bytes_ < 1000:
             return f"{bytes_:.3g} {unit}"

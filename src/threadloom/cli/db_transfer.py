@@ -1,4 +1,4 @@
-"""`threadloom db migrate` and `db copy`: bringing tables up to date, moving everything from one database to another."""
+"""`threadloom db migrate` and `db copy`: migrate the tables, and copy everything from one database to another."""
 
 import argparse
 import os
@@ -45,7 +45,7 @@ def add(ways: "Verbs") -> None:
 
 
 def run_migrate(given: argparse.Namespace) -> int:
-    """Raises ConfigError, StartError (in use, of a newer release), StorageError."""
+    """Runs `db migrate`. Raises ConfigError, StartError (in use, of a newer release), StorageError."""
     from threadloom import maintenance
     from threadloom.config import load
 
@@ -61,7 +61,9 @@ def run_migrate(given: argparse.Namespace) -> int:
 
 
 def run_copy(given: argparse.Namespace) -> int:
-    """Raises ConfigError (no such place), StartError (in use, another release), StorageError (not empty, not reached)."""
+    """Runs `db copy`. Raises ConfigError (no such place), StartError (in use, another release), StorageError (not empty, not
+    reached).
+    """
     from threadloom import maintenance
 
     for option, place in (("--from", given.source), ("--to", given.target)):

@@ -1,4 +1,4 @@
-"""Letting a debugger in: `threadloom dev --debug-port`."""
+"""Lets a debugger attach: `threadloom dev --debug-port`."""
 
 import contextlib
 import time
@@ -8,19 +8,19 @@ from threadloom.errors import MissingPackageError, StartError
 
 HOST = "127.0.0.1"
 PATIENCE = 5.0
-"""Seconds that a port may still be taken by the process that this one was before it began again."""
+"""Seconds for which the port may still be held by the server process that restarted as this one."""
 
 
 def listen(port: int, *, wait: bool, say: Callable[[str], None]) -> None:
     """Listens for a debugger that speaks the debug adapter protocol (VS Code, PyCharm …).
 
     Args:
-        wait: go on only once one is there.
-        say: where the user reads what happens.
+        wait: wait until a debugger has attached.
+        say: shows a message to the user.
 
     Raises:
         MissingPackageError: debugpy is not installed.
-        StartError: the port cannot be had.
+        StartError: the port cannot be used.
     """
     try:
         import debugpy  # an optional package

@@ -1,4 +1,4 @@
-"""`threadloom dev`: serve an app from one process, data in a folder."""
+"""`threadloom dev`: serves an app from one process, with its data in a folder."""
 
 import argparse
 import contextlib
@@ -24,8 +24,9 @@ HOST = "127.0.0.1"
 PORT = 2024
 PORTS_TRIED = 100
 GRACE_SECONDS = 2.0
-"""What runs and streams get to end when the server is stopped, unless BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS is set. A run that
-is cut off goes on from its last checkpoint at the next start."""
+"""Seconds for runs and streams to end when the server stops, unless BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS is set. An interrupted run
+continues from its last checkpoint at the next start.
+"""
 
 
 log = logging.getLogger("threadloom.cli")
@@ -77,7 +78,7 @@ def add(verbs: "Verbs") -> None:
 
 
 def port_number(text: str) -> int:
-    """The type of an option that takes a port."""
+    """Parses an option that takes a port."""
     number = int(text)
     if not 0 <= number <= 65_535:
         raise argparse.ArgumentTypeError(f"must be between 0 and 65535, got {text}")
@@ -89,7 +90,7 @@ def run(given: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: the configuration or a graph cannot be used.
-        StartError: the port that was asked for is taken, the data folder is in use, no debugger can be listened for.
+        StartError: the given port is taken, the data folder is in use, or the debugger's port cannot be used.
     """
     import msgspec
 
@@ -118,7 +119,7 @@ def run(given: argparse.Namespace) -> int:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="threadloom-")))
 
         def completed(settings: "Settings") -> "Settings":
-            """With what only the process knows."""
+            """Returns the settings with the values that only the process knows."""
             variables = msgspec.structs.replace(
                 settings.vars,
                 langgraph_api_url=settings.vars.langgraph_api_url or base + settings.http.mount_prefix,
@@ -157,10 +158,10 @@ def configure_log(settings: "Settings", given: argparse.Namespace, name: str = "
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    """Listens on a port that was asked for, or on the usual one; when that is taken, on the next free one.
+    """Listens on the given port, or without one on the usual port, or the next free one if that is taken.
 
     Raises:
-        PortTaken: the port that was asked for, or all of `PORTS_TRIED` ports.
+        PortTaken: the given port is taken, or all of `PORTS_TRIED` ports are.
     """
     if port is not None:
         return bind(host, port)
@@ -174,11 +175,11 @@ def _listen(host: str, port: int | None) -> socket.socket:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens; requests wait in it until the app is ready.
+    """Returns a listening socket. Requests wait in its queue until the app is ready.
 
     Raises:
         PortTaken: another program listens there.
-        StartError: the address cannot be had; the text says why.
+        StartError: the address cannot be used; the message has the reason.
     """
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -200,7 +201,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address(listening: socket.socket, host: str, *, secure: bool) -> str:
-    """The URL at which a listening socket is reached from this machine."""
+    """Returns the URL at which a listening socket is reached from this machine."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)
     return f"{'https' if secure else 'http'}://{reached}:{listening.getsockname()[1]}"
 
@@ -212,7 +213,7 @@ def _serve(
     base: str,
     given: argparse.Namespace,
 ) -> bool:
-    """Serves; tells whether it is to begin again. `read` reads the configuration anew."""
+    """Serves until stopped. Returns whether to restart. `read` reads the configuration again."""
     from threadloom import wiring
     from threadloom.cli.server import serve
     from threadloom.reload import Reloader
@@ -240,7 +241,7 @@ def _serve(
 
 
 def banner(settings: "Settings", base: str, *, watches: bool, studio: str | None) -> str:
-    """What is said once the server answers."""
+    """Returns the text that is shown once the server is ready."""
     url = base + settings.http.mount_prefix
     lines = [f"Threadloom {__version__}", "", f"  API      {url}"]
     if not settings.http.disable_meta:

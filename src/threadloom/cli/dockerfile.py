@@ -1,4 +1,4 @@
-"""`threadloom dockerfile`: how an app becomes an image, written down."""
+"""`threadloom dockerfile`: writes the Dockerfile of an app."""
 
 import argparse
 import os
@@ -35,7 +35,7 @@ def add(verbs: "Verbs") -> None:
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `build` has too."""
+    """Adds the options that `build` has too."""
     add_config(parser)
     parser.add_argument(
         "--base-image", metavar="IMAGE", help="the image to begin from, wins over base_image of the configuration"
@@ -47,8 +47,8 @@ def run(given: argparse.Namespace) -> int:
     """Writes the files.
 
     Raises:
-        ConfigError: the configuration cannot be used, or no image can be made of it.
-        StartError: a file is there that this command did not write, or it cannot be written.
+        ConfigError: the configuration cannot be used, or no image can be built from it.
+        StartError: a file exists that this command did not write, or it cannot be written.
     """
     from threadloom.cli.image.compose import compose, env_text
     from threadloom.cli.image.dockerfile import dockerfile, ignore_file
@@ -73,10 +73,10 @@ def run(given: argparse.Namespace) -> int:
 
 
 def read(given: argparse.Namespace) -> tuple["Settings", "Layout"]:
-    """The configuration and how its app lies in an image; warnings are printed.
+    """Returns the configuration and the app's layout in an image. Prints warnings.
 
     Raises:
-        ConfigError: it cannot be used, or no image can be made of it.
+        ConfigError: it cannot be used, or no image can be built from it.
     """
     import msgspec
 
@@ -94,10 +94,10 @@ def read(given: argparse.Namespace) -> tuple["Settings", "Layout"]:
 
 
 def write(files: dict[Path, str], kept: dict[Path, str], *, force: bool) -> None:
-    """Writes files; those of `kept` only where there are none.
+    """Writes files; those of `kept` only where they do not exist.
 
     Raises:
-        StartError: one is there that this command did not write (unless `force`), or it cannot be written.
+        StartError: a file exists that this command did not write (unless `force`), or it cannot be written.
     """
     from threadloom.cli.image.dockerfile import HEADER
 

@@ -8,7 +8,7 @@ from threadloom.cli import parser
 
 
 def commands(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """A parser and those of the commands below it, in the order of the help."""
+    """Yields a parser and those of the commands below it, in the order of the help."""
     yield top
     for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -17,13 +17,13 @@ def commands(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
 
 
 def options(command: argparse.ArgumentParser) -> list[argparse.Action]:
-    """What a command takes, without `--help` and the commands below it."""
+    """Returns the options of a command, without `--help` and the subcommands."""
     passed_over = (argparse._HelpAction, argparse._SubParsersAction)
     return [one for one in command._actions if not isinstance(one, passed_over) and one.help != argparse.SUPPRESS]
 
 
 def markdown() -> str:
-    """The whole command line as one page."""
+    """Returns the whole command line as one Markdown page."""
     lines = [
         "# Commands and their options",
         "",

@@ -1,4 +1,4 @@
-"""Who can reach a server that is about to start."""
+"""Warns of a server that others can reach without authentication."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def warning(settings: "Settings", address: str) -> str | None:
-    """What a user must hear of a server that listens on an address beyond the loopback while nobody is asked who they are."""
+    """Returns the warning for a server that listens beyond the loopback address without authentication; None if it does not."""
     from threadloom.config.host_names import host_of, is_loopback
 
     if settings.auth is not None or is_loopback(host_of(address)):

@@ -1,4 +1,4 @@
-"""`threadloom import`: bring in what another server or another saver keeps."""
+"""`threadloom import`: imports the threads and records of another server or saver."""
 
 import argparse
 import asyncio
@@ -59,7 +59,8 @@ def add(verbs: "Verbs") -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """
+    """Runs `threadloom import`.
+
     Raises:
         ConfigError: the configuration or a graph cannot be used.
         StartError: the data folder is in use.
@@ -109,9 +110,10 @@ async def _bring(settings: "Settings", given: argparse.Namespace, graph_id: str 
 
 
 def _headers(lines: Sequence[str]) -> dict[str, str]:
-    """
+    """Parses headers of the form `NAME: VALUE`.
+
     Raises:
-        ConfigError: one is no header.
+        ConfigError: a line is not a header.
     """
     headers: dict[str, str] = {}
     for line in lines:

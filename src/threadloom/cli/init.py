@@ -1,4 +1,4 @@
-"""`threadloom init`: a small app to begin with."""
+"""`threadloom init`: writes a small app to start with."""
 
 import argparse
 from importlib.resources import files
@@ -35,7 +35,7 @@ def run(given: argparse.Namespace) -> int:
     """Writes the app.
 
     Raises:
-        StartError: a file of its is there already, or the folder cannot be written. Nothing is overwritten.
+        StartError: one of its files exists, or the folder cannot be written. Nothing is overwritten.
     """
     folder: Path = given.path
     template = files("threadloom.cli") / "template"

@@ -1,4 +1,4 @@
-"""What several verbs share: how help looks, and the option that names the configuration."""
+"""Shared by several verbs: the format of help, and the option that names the configuration."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def add_verb(verbs: "Verbs", name: str, *, help: str, example: str, **more: Any) -> argparse.ArgumentParser:
-    """A verb's parser; its help ends with an example."""
+    """Adds a verb's parser; its help ends with an example."""
     return verbs.add_parser(
         name,
         help=help,
@@ -29,7 +29,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_http(parser: argparse.ArgumentParser) -> None:
-    """What every verb that serves lets one say of its HTTP server."""
+    """Adds the options for the HTTP server of every verb that serves."""
     parser.add_argument(
         "--server-log-level",
         choices=LOG_LEVELS,
@@ -43,7 +43,7 @@ def add_http(parser: argparse.ArgumentParser) -> None:
 
 
 def whole_number(text: str) -> int:
-    """The type of an option that takes 0, 1, 2 …"""
+    """Parses an option that takes 0, 1, 2 …"""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
@@ -51,12 +51,12 @@ def whole_number(text: str) -> int:
 
 
 class _Refused(argparse.Action):
-    """An option of the reference's command line that means nothing here."""
+    """An option of the reference's command line that is not supported here."""
 
     def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> NoReturn:
         parser.error(f"{self.option_strings[0]} is not supported: {self.const}")
 
 
 def add_refused(parser: argparse.ArgumentParser, option: str, why: str) -> None:
-    """An option that users of the reference know, refused in plain words and not shown in the help."""
+    """Adds an option of the reference's command line that fails with an explanation and is not shown in the help."""
     parser.add_argument(option, nargs="?", const=why, action=_Refused, help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
-"""Shows how far a long work is: in one line of a terminal, or as a line now and then where there is none.
+"""Shows the progress of a long operation: in one line of a terminal, or elsewhere as a line from time to time.
 
-All of it goes to standard error, so that standard output holds nothing but the result.
+Everything goes to standard error, so that standard output holds only the result.
 """
 
 import contextlib
@@ -10,21 +10,21 @@ import time
 from collections.abc import Callable, Iterator
 
 TERMINAL_SECONDS, LINE_SECONDS = 0.2, 10.0
-"""How often it is shown on a terminal, and elsewhere. A work that is done sooner is not shown."""
+"""Seconds between updates on a terminal, and elsewhere. An operation that ends sooner is not shown."""
 
 CLEAR = "\r\x1b[K"
-"""Empties the line of a terminal."""
+"""Clears the line of a terminal."""
 
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[Callable[[float], None]]:
-    """Shows that the block is at work and for how long, with the part that is done if it is told.
+    """Shows that the block is running, for how long, and its progress if it reports any.
 
     Args:
-        what: the work, as `copying`.
+        what: the operation, as `copying`.
 
     Yields:
-        a function that takes the part that is done, from 0 to 1.
+        a function that takes the completed part, from 0 to 1.
     """
     terminal = sys.stderr.isatty()
     began = time.monotonic()

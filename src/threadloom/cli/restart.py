@@ -1,6 +1,6 @@
-"""Beginning again in place: the same process id, the same port, and no connection refused meanwhile.
+"""Restarts in place: the same process id, the same port, and no connection refused meanwhile.
 
-The listening socket lives on through `exec`; who connects in between waits in its queue until the new server answers.
+The listening socket stays open through `exec`. Clients that connect meanwhile wait in its queue until the new server answers.
 """
 
 import contextlib
@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 SIGNAL = getattr(signal, "SIGUSR1", None)
-"""Asks a server to begin again, as `threadloom db restore` does."""
+"""Makes a server restart. `threadloom db restore` sends it."""
 
 VARIABLE = "THREADLOOM_LISTEN"
-"""Holds the number of the socket that the process listened on before."""
+"""The variable with the file descriptor of the socket on which the process listened before."""
 
 
 def inherited() -> socket.socket | None:
-    """The socket that this process listened on before it began again."""
+    """Returns the socket on which this process listened before it restarted; None if it did not restart."""
     number = os.environ.pop(VARIABLE, "")
     if not number.isdigit():
         return None
@@ -31,11 +31,11 @@ def inherited() -> socket.socket | None:
 
 
 def begin(listening: socket.socket, environment: Mapping[str, str], folder: str) -> NoReturn:
-    """Runs the command line of this process anew.
+    """Executes the command line of this process again.
 
     Args:
         environment: the variables that the process was started with.
-        folder: where it was started.
+        folder: the working folder that it was started in.
     """
     listening.set_inheritable(True)
     sys.stdout.flush()

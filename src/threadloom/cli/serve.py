@@ -1,4 +1,4 @@
-"""`threadloom serve`: serve an app from one process or many, on one machine or many."""
+"""`threadloom serve`: serves an app from one process or many, on one machine or many."""
 
 import argparse
 import contextlib
@@ -72,7 +72,7 @@ def run(given: argparse.Namespace) -> int:
     """Serves until it is stopped.
 
     Raises:
-        ConfigError: the configuration or a graph cannot be used, or more is asked for than the database can do.
+        ConfigError: the configuration or a graph cannot be used, or the database does not support an option.
         StartError: the port is taken, the database cannot be reached, the data folder is in use.
     """
     import msgspec
@@ -110,10 +110,10 @@ def run(given: argparse.Namespace) -> int:
 
 
 def check(given: argparse.Namespace, settings: "Settings") -> None:
-    """Looks whether what is asked for can be.
+    """Checks that the options fit each other and the configuration.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: they do not.
     """
     if settings.postgres_uri is None:
         alone = "Without DATABASE_URI the data are kept by SQLite, which one process has to itself"
@@ -144,7 +144,7 @@ def _port(given: argparse.Namespace, settings: "Settings") -> int:
 
 
 def _exposed(given: argparse.Namespace, settings: "Settings", listening: socket.socket) -> str | None:
-    """What is to be said of a server that everybody reaches. A worker shows nothing that is anybody's."""
+    """Returns the warning for a server that everybody can reach. A worker serves no data, so it needs none."""
     return None if given.role == "worker" else exposure.warning(settings, listening.getsockname()[0])
 
 
@@ -155,7 +155,7 @@ def _serve(
     supervised: "supervisor.SupervisedProcess | None",
     shown: str,
 ) -> bool:
-    """Serves; tells whether it is to begin again."""
+    """Serves until stopped. Returns whether to restart."""
     from threadloom import wiring
     from threadloom.api.peer_processes import PeerProcesses
     from threadloom.api.probes import ProbeOnlyApp
@@ -190,7 +190,7 @@ def _serve(
 
 
 def banner(given: argparse.Namespace, settings: "Settings", base: str) -> str:
-    """What is said once all processes answer."""
+    """Returns the text that is shown once all processes are ready."""
     url = base + settings.http.mount_prefix
     lines = [f"Threadloom {__version__}", ""]
     if given.role == "worker":

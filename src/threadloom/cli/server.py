@@ -1,4 +1,4 @@
-"""Running the app under uvicorn: ready, serving, and a clean end within seconds."""
+"""Runs the app under uvicorn: start, serving, and a clean end within seconds."""
 
 import asyncio
 import contextlib
@@ -38,23 +38,24 @@ def serve(
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> bool:
-    """Serves until SIGINT or SIGTERM. A second signal does not wait for what is under way.
+    """Serves until SIGINT or SIGTERM. A second signal does not wait for open requests.
 
     Args:
-        listening: where requests come in. Closed when no more are taken, so that callers are refused and need not wait in vain.
-        grace: seconds, from the signal on, that open requests and streams get to end by themselves.
+        listening: the listening socket. Closed when the server stops accepting, so that clients are refused and need not wait in
+            vain.
+        grace: seconds, from the signal on, for open requests and streams to end by themselves.
         on_ready: called once requests are answered.
         on_stop: called on the event loop as soon as the process was told to stop.
-        on_leave: called on the event loop when no more requests are taken.
-        drain: seconds that requests are still taken after SIGTERM, so that balancers hear of it first.
+        on_leave: called on the event loop when the server stops accepting requests.
+        drain: seconds for which requests are still accepted after SIGTERM, so that load balancers notice first.
         keep_alive: seconds that a connection without a request stays open.
         certificate, key: files for HTTPS.
 
     Returns:
-        whether it is to begin again (`restart.SIGNAL`); `listening` still listens then.
+        whether to restart (`restart.SIGNAL`); `listening` then still listens.
 
     Raises:
-        ThreadloomError: the app's lifespan refused to start, with its own error.
+        ThreadloomError: the app's lifespan failed at the start with this error.
         StartError: it failed for another reason.
     """
     watched = _WatchedLifespan(app)
@@ -81,7 +82,7 @@ def serve(
         loop = runner.get_loop()
         run_until_done(loop, loop.create_task(server.serve(sockets=[listening.dup()])))
     finally:
-        with contextlib.suppress(SystemExit, KeyboardInterrupt):  # of users' tasks that are cancelled now
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):  # from tasks of user code that are being cancelled
             runner.close()
     if not server.started:
         raise watched.failure() or StartError("the server was stopped before it was ready")
@@ -89,7 +90,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells when it is ready and ends with our exit status instead of the signal's."""
+    """uvicorn's server. It reports when it is ready, and exits with this program's status instead of the signal's."""
 
     def __init__(
         self,
@@ -115,7 +116,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        with contextlib.suppress(SystemExit):  # a lifespan that failed: `serve` tells of it
+        with contextlib.suppress(SystemExit):  # a lifespan that failed: `serve` reports it
             await super().startup(sockets)
         if self.started:
             self._on_ready()
@@ -149,26 +150,26 @@ class _Server(uvicorn.Server):
             yield
         finally:
             for number, handler in before.items():
-                # Asked a second time while it ends, the process must not die of it.
+                # A second request to restart must not kill the process while it ends.
                 signal.signal(number, signal.SIG_IGN if number is restart.SIGNAL else handler)
 
     def _begin_again(self, number: int, frame: object) -> None:
         if self._told is not None:
-            return  # it stops
+            return  # the server is already stopping
         self.again = True
         self._told = time.monotonic()
         self._begin_drain()
         self.should_exit = True
 
     def _begin_drain(self) -> None:
-        """The server is going to stop; called in a signal's handler."""
+        """Marks the server as about to stop. Called in a signal's handler."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._connections.drain)
             self._loop.call_soon_threadsafe(self._on_stop)
 
 
 class _WatchedLifespan:
-    """The app, with the error of its start kept instead of printed as a traceback."""
+    """The app. It keeps the error of a failed start, instead of uvicorn printing a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -177,7 +178,7 @@ class _WatchedLifespan:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            # Only uvicorn cancels a request: the server stops, and the grace for streams still open is over.
+            # Only uvicorn cancels a request: when the server stops and the grace for open streams has ended.
             with contextlib.suppress(asyncio.CancelledError):
                 await self._app(scope, receive, send)
             return
@@ -195,7 +196,7 @@ class _WatchedLifespan:
             raise
 
     def failure(self) -> Exception | None:
-        """Why the start failed, if it did."""
+        """The error of a failed start; None if it did not fail."""
         error: Any = self._error
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]

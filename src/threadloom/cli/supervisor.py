@@ -1,8 +1,8 @@
-"""Several processes that serve on one socket: started, looked after, stopped together.
+"""Several processes that serve on one socket. The supervisor starts, restarts and stops them.
 
-Each is this command line anew, with the socket handed on. One that dies is started again; requests that come meanwhile are
-taken by the others, or wait in the socket's queue. Between parent and child is a line: the child says on it that it is ready,
-and stops when it breaks, so none outlives a parent that was killed.
+Each child is this command line again, with the inherited socket. A child that dies is restarted; requests that arrive meanwhile
+are taken by the others, or wait in the socket's queue. A socket pair connects parent and child: the child reports on it that
+it is ready, and stops when it breaks, so no child outlives a killed parent.
 """
 
 import contextlib
@@ -21,32 +21,31 @@ from pathlib import Path
 from threadloom.cli import restart
 
 VARIABLE = "THREADLOOM_PROCESS"
-"""Tells a child its number, its end of the line, and the folder that it shares with the others."""
+"""The variable with a child's number, its end of the socket pair, and the folder that it shares with the others."""
 
 POLL_INTERVAL_SECONDS = 0.1
 STEADY_SECONDS = 10.0
-"""Who has run so long is started again at once; who died sooner waits longer each time."""
+"""A child that ran for so many seconds is restarted at once; one that died sooner waits longer each time."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 MARGIN_SECONDS = 15.0
-"""What a child may take beyond its grace before it is killed."""
+"""Seconds after its grace period until a child is killed."""
 
 READY = b"R"
 
 PREFIX = "threadloom-"
 SHORT_PLACE = "/tmp"
 LONGEST_FOLDER = 90
-"""Bytes. The path of a socket has 107 at most, on macOS 103; its name is the child's number."""
+"""In bytes. The path of a socket is limited to 107, on macOS to 103; the socket's file name is the child's number."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""What tells a process, and each of several, to stop."""
+"""The signals that stop a process, and all of several."""
 
 log = logging.getLogger("threadloom.supervisor")
 
 
 class SupervisedProcess:
-    """A child's place under its supervisor. `folder` is shared by all children; only their user may enter it. None: there is
-    none."""
+    """A child under its supervisor. `folder` is shared by all children; only their user may enter it. None: there is none."""
 
     def __init__(self, number: int, line: socket.socket, folder: Path | None) -> None:
         self.number = number
@@ -56,7 +55,7 @@ class SupervisedProcess:
         threading.Thread(target=self._watch, name="threadloom-supervisor", daemon=True).start()
 
     def ready(self) -> None:
-        """Says that this process answers requests."""
+        """Reports that this process answers requests."""
         with contextlib.suppress(OSError):
             self._line.send(READY)
 
@@ -67,7 +66,7 @@ class SupervisedProcess:
 
 
 def supervised_process() -> SupervisedProcess | None:
-    """The place of this process, if it was started by a supervisor."""
+    """Returns this process as a supervised one, or None if no supervisor started it."""
     told = os.environ.pop(VARIABLE, "")
     if not told:
         return None
@@ -76,7 +75,7 @@ def supervised_process() -> SupervisedProcess | None:
 
 
 class _Child:
-    """One of the processes, through all its lives."""
+    """One of the supervised processes, across its restarts."""
 
     def __init__(self, number: int, folder: str) -> None:
         self.number = number
@@ -107,7 +106,7 @@ class _Child:
         self._began = time.monotonic()
 
     def look(self, listening: socket.socket) -> int | None:
-        """Starts it when it is time. Gives the exit status when it has just ended."""
+        """Starts the process when it is due. Returns the exit status when it has just ended, else None."""
         if self.process is None:
             if time.monotonic() >= self._due:
                 self.start(listening)
@@ -133,15 +132,15 @@ class _Child:
 
 
 def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: Callable[[], None]) -> int:
-    """Runs `count` processes until SIGINT or SIGTERM, which they are told.
+    """Runs `count` processes until SIGINT or SIGTERM, which is passed on to them.
 
     Args:
-        listening: where requests come in. Closed when they are to end: they have it as long as they take any.
-        grace: seconds that they get to end.
+        listening: the listening socket. Closed when the processes are to end; they keep it while they accept requests.
+        grace: seconds for them to end.
         on_ready: called once all of them answer.
 
     Returns:
-        the exit status: 0, or that of a process that could not even start.
+        the exit status: 0, or that of a process that failed to start.
     """
     with _folder() as folder:
         children = [_Child(number, folder) for number in range(1, count + 1)]
@@ -150,8 +149,9 @@ def supervise(listening: socket.socket, count: int, *, grace: float, on_ready: C
 
 @contextlib.contextmanager
 def _folder() -> Iterator[str]:
-    """A folder for the sockets of the children; empty where none can be made. Where TMPDIR is too long for a socket's path, it is
-    another one."""
+    """Yields a folder for the sockets of the children; an empty text where none can be created. Uses another folder than TMPDIR
+    when that is too long for a socket's path.
+    """
     try:
         made = tempfile.TemporaryDirectory(prefix=PREFIX)
         if len(os.fsencode(made.name)) > LONGEST_FOLDER:
@@ -166,7 +166,7 @@ def _folder() -> Iterator[str]:
 
 
 def _supervise(children: list[_Child], listening: socket.socket, grace: float, on_ready: Callable[[], None]) -> int:
-    # Only noted when they come: a child that is being started at that moment is to be told too.
+    # Signals are only recorded here, so that a child that is being started at that moment gets them too.
     asked: list[int] = []
     before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in STOP_SIGNALS}
     started = False
@@ -208,7 +208,7 @@ def _supervise(children: list[_Child], listening: socket.socket, grace: float, o
 
 
 def _end(children: list[_Child], asked: list[int], deadline: float) -> int:
-    """Waits until all have ended, and hands on what they are asked meanwhile. Gives 1 when one had to be killed."""
+    """Waits until all have ended, and passes on signals meanwhile. Returns 1 when one had to be killed."""
     while True:
         while asked:
             number = asked.pop(0)

@@ -1,4 +1,4 @@
-"""`threadloom threads`: list, copy, compare and delete the threads of a running server, over its public API."""
+"""`threadloom threads`: lists, copies, compares and deletes the threads of a running server, over its public API."""
 
 import argparse
 import json
@@ -90,7 +90,7 @@ def run_copy(given: argparse.Namespace) -> int:
 
     options = {"checkpoint_id": given.at, "thread_id": given.to}
     with Client(given.url) as client:
-        # Asked for first: a copy of a missing thread is refused as a conflict, which says less.
+        # Requested first, because copying a missing thread fails as a conflict, which is less clear.
         client.get(f"/threads/{given.thread}")
         copy = client.post(
             f"/threads/{given.thread}/copy", {name: value for name, value in options.items() if value is not None}

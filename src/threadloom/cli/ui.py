@@ -1,4 +1,4 @@
-"""`threadloom ui`: bundles of an app's interface components, made ahead of time, so that serving them needs no Node."""
+"""`threadloom ui`: builds an app's interface bundles ahead of time, so that serving them needs no Node."""
 
 import argparse
 import os
@@ -36,7 +36,7 @@ def run_build(given: argparse.Namespace) -> int:
     """Builds all bundles, then writes them.
 
     Raises:
-        ConfigError: a source is not there or has faults.
+        ConfigError: a source does not exist or has errors.
         StartError: there is no esbuild, or the folder cannot be written.
     """
     from threadloom.config import load

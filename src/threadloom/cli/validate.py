@@ -1,4 +1,4 @@
-"""`threadloom validate`: is this configuration good, without serving it."""
+"""`threadloom validate`: checks a configuration without serving it."""
 
 import argparse
 import os
@@ -25,10 +25,10 @@ def add(verbs: "Verbs") -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Prints what is found: warnings, then that the configuration is valid. One fault does not hide the others.
+    """Prints the warnings, then that the configuration is valid. All errors are listed, not only the first.
 
     Raises:
-        ConfigError: it cannot be used; the text lists every fault.
+        ConfigError: it cannot be used; the message lists every error.
     """
     from threadloom.config.load import name_of, read, report
     from threadloom.errors import ConfigError
@@ -52,7 +52,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def load_all(settings: "Settings") -> list[str]:
-    """Imports all code that the configuration names, and lists what of it cannot be used."""
+    """Imports all code that the configuration names, and returns an error for each part that cannot be used."""
     from threadloom.auth.load import load_access
     from threadloom.clock import SystemClock
     from threadloom.encryption.keys import keys_of

@@ -1,4 +1,4 @@
-"""`threadloom webhooks`: what webhooks of a running server were told, over its public API; and telling them again."""
+"""`threadloom webhooks`: lists the webhook deliveries of a running server, and sends them again, over its public API."""
 
 import argparse
 import json

@@ -1,1 +1,1 @@
-"""Making a run happen: admission, claiming, executing, settling."""
+"""Executes runs: admission, claiming, execution, finalizing."""

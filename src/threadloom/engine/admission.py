@@ -1,4 +1,4 @@
-"""The one door for every new run: what becomes of the thread's other runs, and the new one's place in the queue."""
+"""Creates runs. Applies the multitask strategy to the thread's other runs and queues the new run. Every new run passes here."""
 
 from typing import Protocol
 
@@ -20,15 +20,18 @@ CANCELLED_PHASES: tuple[dict[str, str], ...] = (
     {"event": "interrupted"},
     {"event": "failed", "error": "The run was cancelled"},
 )
-"""How a v2 run that was cancelled tells of its end. The Python SDK's iterators end on `completed` and `failed` alone, and such a
-run did not complete."""
+"""The `lifecycle` events that end a cancelled v2 run. The Python SDK's iterators stop only on `completed` and `failed`, and a
+cancelled run did not complete, so it sends `failed`.
+"""
 
 
 class Admitted(msgspec.Struct, kw_only=True):
-    """What is to be done once the transaction is committed.
+    """What the caller does after the transaction is committed.
 
-    `cancel` are running runs that were asked to stop, `ended` pending ones that will never start, `claimed` is the new run
-    in the hands of this process's worker, if that took it at once.
+    Attributes:
+        cancel: running runs whose cancellation was requested.
+        ended: pending runs that were ended before they started.
+        claimed: the new run, if this process's worker claimed it in the same transaction.
     """
 
     run: Run
@@ -38,19 +41,19 @@ class Admitted(msgspec.Struct, kw_only=True):
 
 
 class Starter(Protocol):
-    """A worker in this process, which may take a new run in the transaction that makes it."""
+    """A worker in this process that can claim a new run in the transaction that creates it."""
 
     def reserve(self, run: Run) -> Claim | None:
-        """Takes a free place for a run that is about to be made; None when there is none."""
+        """Reserves capacity for a run that is about to be created. Returns None when the worker has no free slot."""
         ...
 
     def start_run(self, run: Run) -> None:
-        """Begins to execute a run that was made with such a claim, once that is committed."""
+        """Starts to execute a run that was created with such a claim. Called after the transaction is committed."""
         ...
 
 
 class NoStarter:
-    """The starter of a process that executes no runs: they wait for a worker elsewhere."""
+    """The starter of a process that executes no runs. New runs wait for a worker in another process."""
 
     def reserve(self, run: Run) -> Claim | None:
         return None
@@ -60,15 +63,15 @@ class NoStarter:
 
 
 async def admit(tx: Tx, run: Run, starter: Starter, *, keep: int) -> Admitted:
-    """Puts a new run into its thread's queue, as its multitask strategy says.
+    """Puts a new run into its thread's queue and applies its multitask strategy.
 
     See docs/contract/runs.md#several-runs-on-one-thread.
 
     Args:
         keep: how long events of a run are kept after its end, in microseconds.
 
-    The thread must exist. After the commit: cancel what `cancel` names, tell the readers of `ended`, begin `claimed`, and
-    wake the workers when it was not claimed.
+    The thread must exist. After the commit the caller cancels the runs in `cancel`, notifies the readers of `ended`, and starts
+    `claimed`, or wakes the workers when the run was not claimed.
 
     Raises:
         Conflict: the strategy is `reject` and the thread is busy. Nothing was changed.
@@ -102,12 +105,12 @@ def _lifecycle(run: Run, phase: dict[str, str], now: int) -> Event:
 
 
 async def end_pending(tx: Tx, run: Run, now: int, *, keep: bool, events_until: int) -> None:
-    """Ends a run that waits in the queue: interrupted and on record, or gone. Its thread's status is the caller's to set; readers
-    of the v2 event stream find its end stored.
+    """Ends a pending run: sets it to `interrupted`, or removes it. The caller sets the thread's status. For a v2 run the closing
+    events are stored for readers of the v2 event stream.
 
     Args:
-        keep: whether it stays on record.
-        events_until: the events that an earlier attempt has stored are kept until this moment.
+        keep: True sets the run to `interrupted`; False removes it.
+        events_until: when the events that an earlier attempt stored expire, in microseconds.
     """
     if run.kwargs.get("event_streaming"):
         await tx.events.append([_lifecycle(run, phase, now) for phase in CANCELLED_PHASES])

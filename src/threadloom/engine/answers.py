@@ -1,8 +1,9 @@
-"""Which question an answer is for.
+"""Resolves which question an answer is for.
 
-LangGraph keeps an answer that names no question as a pending write, and gives it to whichever question is asked next: in the
-same node, in another, in a subgraph, and in later runs. It also takes the id of a task's first question for that of its next.
-Here every answer is resolved, before the graph is called, to the id of a question that is open, or it answers nothing.
+LangGraph keeps an answer that names no question as a pending write, and passes it to the next question that is asked: in the same
+node, another node, a subgraph, or a later run. It also confuses the id of a task's first question with that of its next. This
+module resolves every answer, before the graph is called, to the id of an open question. An answer without an open question is not
+passed on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,10 @@ from threadloom.engine.snapshot import shown
 from threadloom.types import OPEN_QUESTIONS, Run, names_questions
 
 Graph = Any
-"""A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
+"""A compiled graph. LangGraph's own generic types require state types that a server does not know."""
 
 _MANY = 100
-"""Questions of one node among which one is looked for before inner graphs are."""
+"""Up to this many questions of one node are searched before the inner graphs are."""
 
 _INTERRUPT, _RESUME = "__interrupt__", "__resume__"
 
@@ -38,10 +39,11 @@ _OUT_OF_REACH = (
 
 
 class OpenQuestions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was known when an answer was given.
+    """What was known when the answer was sent.
 
-    `questions`: the ids of the questions that were open then; None when a run that was under way was still to ask.
-    `newest`: the checkpoint that the answer names was the thread's newest.
+    Attributes:
+        questions: the ids of the questions that were open; None when an active run had yet to ask.
+        newest: whether the checkpoint that the answer names was the thread's newest.
     """
 
     questions: Sequence[str] | None = None
@@ -49,10 +51,12 @@ class OpenQuestions(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ResolvedAnswer(msgspec.Struct, frozen=True):
-    """An answer as LangGraph is to be told it.
+    """An answer in the form that LangGraph takes.
 
-    `found`: its question is open, and `resume` is what to resume with. `asks`: some question is open. `questions`: the ids of
-    those that are answered.
+    Attributes:
+        found: whether its question is open; `resume` is then the value to resume with.
+        asks: whether any question is open.
+        questions: the ids of the questions that are answered.
     """
 
     found: bool
@@ -62,9 +66,11 @@ class ResolvedAnswer(msgspec.Struct, frozen=True):
 
 
 class _EarlierAnswer(msgspec.Struct, frozen=True):
-    """An answer to what a task of an older checkpoint asked.
+    """An answer to a question that a task of an older checkpoint asked.
 
-    `before`: the answers to what the task had asked before. `inner`: the question, when a graph within the task asked it.
+    Attributes:
+        before: the answers to the task's earlier questions.
+        inner: the question's id, when a graph within the task asked it.
     """
 
     answer: Any
@@ -73,13 +79,13 @@ class _EarlierAnswer(msgspec.Struct, frozen=True):
 
 
 class Answers:
-    """Resolves the answer that a run brings.
+    """Resolves the answer of a run.
 
     Args:
-        run: its `kwargs[OPEN_QUESTIONS]` is a `OpenQuestions`.
-        graph: the thread's graph, with our checkpointer.
-        config: the run's. Afterwards it names no checkpoint: the run goes on at the newest.
-        call: further arguments with which the graph is called.
+        run: its `kwargs[OPEN_QUESTIONS]` is an `OpenQuestions`.
+        graph: the thread's graph, with the server's checkpointer.
+        config: the run's config. `resolve` removes the checkpoint id: the run continues at the newest checkpoint.
+        call: further arguments of the graph call.
     """
 
     def __init__(self, run: Run, graph: Graph, config: dict[str, Any], call: Mapping[str, Any]) -> None:
@@ -92,7 +98,7 @@ class Answers:
         self._call = call
 
     async def resolve(self, answer: Any) -> ResolvedAnswer:
-        """The answer, by the id of its question.
+        """Returns the answer, keyed by the id of its question.
 
         Raises:
             EmptyInputError: the thread has never run.
@@ -110,10 +116,10 @@ class Answers:
             if saved is None:
                 raise EmptyInputError(_NEVER_RAN)
             if _id_of(newest) != _id_of(saved):
-                if self._given.newest:  # another answer was quicker, and the thread went on
+                if self._given.newest:  # another answer came first, and the thread has advanced
                     return ResolvedAnswer(found=False, asks=bool((await self._state()).interrupts))
                 answer = await self._ask_anew(at, saved, answer, by_id)
-                by_id, self._strict = True, False  # what was asked there has been found
+                by_id, self._strict = True, False  # the checkpoint's questions have been matched by id
         state = await self._state()
         if state.metadata is None:
             raise EmptyInputError(_NEVER_RAN)
@@ -128,8 +134,8 @@ class Answers:
         return await self._addressable(chosen, state)
 
     def _by_id(self, answers: Mapping[str, Any], waiting: Sequence[str]) -> dict[str, Any]:
-        """Those of the answers whose questions are open."""
-        # An earlier attempt may have used them.
+        """Returns the answers whose questions are open."""
+        # On a retry, the earlier attempt may have used the answers, so unknown ids are not refused.
         if self._strict and not self._again:
             if not answers:
                 raise self._refusal("The resume map names no interrupt", "empty_map", waiting)
@@ -141,9 +147,9 @@ class Answers:
     def _single(
         self, answer: Any, questions: Sequence[str] | None, waiting: Sequence[str], *, stopped: bool
     ) -> dict[str, Any]:
-        """An answer without an id, for the one question that was open when it was given."""
+        """Returns an answer without an id, for the one question that was open when the answer was sent."""
         if questions is None:
-            if self._again:  # an earlier attempt may have used it, and the graph asked another question then
+            if self._again:  # an earlier attempt may have used the answer, and the graph then asked another question
                 return {}
             questions = waiting
         if len(questions) > 1:
@@ -164,10 +170,10 @@ class Answers:
         return RuntimeError(text)
 
     async def _ask_anew(self, at: Mapping[str, Any], saved: Any, answer: Any, by_id: bool) -> Mapping[str, Any]:
-        """Lets an older checkpoint's questions be asked anew on a copy of it, which becomes the newest.
+        """Copies an older checkpoint, which becomes the newest, and lets the graph ask its questions again.
 
-        Gives the answers by the ids that the questions got there. Nothing is changed when none is for a question of it. A bare
-        answer is for what its task asks first.
+        Returns the answers keyed by the new ids of the questions. Changes nothing when no answer is for a question of that
+        checkpoint. An answer without an id is for the first question of the task.
 
         Raises:
             RuntimeError, UnknownInterruptError: as `resolve`.
@@ -207,11 +213,11 @@ class Answers:
         }
 
     async def _addressable(self, chosen: dict[str, Any], state: Any) -> ResolvedAnswer:
-        """The answers as LangGraph can bring them to their questions.
+        """Returns the answers in a form that reaches their questions in LangGraph.
 
-        A question within a graph that keeps no checkpoints gets another id each time. Where its task is the only one that is
-        still to run, the answer goes to what that task asks first; it is never stored (`checkpointer.visible`). A question
-        within a graph whose state was written by hand since is asked anew first, for its id is another then.
+        A question within a graph that keeps no checkpoints gets a new id each time. If its task is the only one that remains to
+        run, the answer goes to the first question of that task; such an answer is never stored (`checkpointer.visible`). If the
+        state of an inner graph was updated after its question, the question gets a new id, so the graph first asks it again.
         """
         [question, *others] = chosen
         answer = chosen[question]
@@ -221,7 +227,7 @@ class Answers:
         task = _asker(state, question)
         namespace = f"{task.name}:{task.id}"
         if any(question == question_id(namespace, number) for number in range(_MANY)):
-            return by_id  # the task's own
+            return by_id  # the task asked it itself
         saved = await self._graph.checkpointer.aget_tuple(self._config)
         askers = {
             task_id
@@ -229,7 +235,7 @@ class Answers:
             if channel == _INTERRUPT and any(question == one.id for one in value)
         }
         if len(askers) > 1:
-            return by_id  # a task that the task called
+            return by_id  # a graph that the task called asked it
         if not await self._has_state(namespace) and not await self._has_state(task.name):
             await self._check_is_first(task)
             return ResolvedAnswer(found=True, asks=True, resume=answer, questions=[question])
@@ -241,10 +247,10 @@ class Answers:
         return ResolvedAnswer(found=bool(anew), asks=True, resume=dict.fromkeys(anew, answer), questions=anew)
 
     async def _check_is_first(self, task: Any) -> None:
-        """Makes sure that what a task asks first, once it begins anew, is the only question that it has open.
+        """Checks that the first question of a task, when the task is executed again, is the only one that it has open.
 
         Raises:
-            RuntimeError, UnknownInterruptError: it is another, or a node that a `goto` begins may be first.
+            RuntimeError: it is another question, or a node started by a `goto` may ask first.
         """
         anew: list[Any] = []
         if not self._goes and len(task.interrupts) == 1:
@@ -255,9 +261,9 @@ class Answers:
             raise self._refusal(_OUT_OF_REACH, "ambiguous", [one.id for one in task.interrupts])
 
     async def _moved_on(self, question: str) -> list[str] | None:
-        """The nodes, from the root inwards, that asked a question in an inner state that was written to since.
+        """Returns the nodes, outermost first, that asked a question in an inner state that was updated since.
 
-        None: the question stands as it was asked. Nothing in it: it cannot be told who asked.
+        Returns None when the state was not updated, and an empty list when the asking node is unknown.
         """
         state, names = await self._state(subgraphs=True), []
         while (task := _asker(state, question)) is not None:
@@ -273,7 +279,7 @@ class Answers:
         return []
 
     async def _asked_by(self, names: Sequence[str]) -> list[str]:
-        """The questions that are open at a node, named from the root inwards."""
+        """Returns the open questions of a node, given by its node names from the root inwards."""
         tasks: list[Any] = []
         states = [await self._state(subgraphs=True)]
         for name in names:
@@ -282,22 +288,22 @@ class Answers:
         return [question.id for task in tasks for question in task.interrupts]
 
     async def _has_state(self, namespace: str) -> bool:
-        """Whether an inner graph keeps checkpoints in a namespace."""
+        """Returns whether an inner graph has checkpoints in a namespace."""
         inner = {**self._config["configurable"], "checkpoint_ns": namespace}
         return await self._graph.checkpointer.aget_tuple({"configurable": inner}) is not None
 
     async def _go_on(self) -> None:
-        """Lets the graph ask what it asks, without telling anybody."""
+        """Runs the graph until it asks its questions. Emits no events."""
         async for _ in self._graph.astream(None, self._config, **self._call):
             pass
 
     async def _state(self, *, subgraphs: bool = False) -> Any:
-        """The thread's newest state."""
+        """Returns the thread's newest state."""
         return await self._graph.aget_state(shown(self._config), subgraphs=subgraphs)
 
 
 def _asker(state: Any, question: str) -> Any:
-    """The task of a state that asks a question."""
+    """Returns the task of a state that asked a question."""
     return next((task for task in state.tasks if any(question == one.id for one in task.interrupts)), None)
 
 

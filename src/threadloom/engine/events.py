@@ -1,4 +1,4 @@
-"""Events of a run: numbered, stored when they must be replayable, handed to whoever listens."""
+"""Events of a run: numbers them, stores those that can be replayed, and publishes them to followers."""
 
 import asyncio
 import logging
@@ -19,31 +19,32 @@ from threadloom.types import CHANNELS, Event, Run
 log = logging.getLogger("threadloom.run")
 
 LARGEST = 128 * 1024 * 1024
-"""Bytes that an event's data may have, unless the settings say otherwise."""
+"""Default limit of an event's data, in bytes."""
 
 KEEP = 10_000
-"""Stored events that a thread keeps, unless the settings say otherwise."""
+"""Default number of stored events that a thread keeps."""
 
 REPLAY_BYTES = 256 * 1024 * 1024
-"""Bytes of a run's stored events that are kept, unless the settings say otherwise."""
+"""Default limit of a run's stored events, in bytes."""
 
 UNSTORED_BYTES = 4 * 1024 * 1024
-"""Bytes of events that wait to be stored before a run waits for them."""
+"""Bytes of events that may wait to be stored. Above that the run waits."""
 
 STORED_BYTES = 512 * 1024
-"""Bytes of events that are stored in one transaction, or one event: nobody else writes meanwhile."""
+"""Bytes of events that are stored in one transaction, or one larger event. It limits how long other writes wait."""
 
 PUBLISHED_BYTES = 1024 * 1024
-"""Bytes of events that a run publishes before it looks whether others keep up."""
+"""Bytes of events that a run publishes before it checks whether its followers keep up."""
 
 AT_ONCE = 100
-"""Events that a run emits before others have their turn on its event loop, though there are more."""
+"""Events that a run emits before it yields to other tasks of its event loop."""
 
 
 class EventIds:
-    """Hands out event ids `<ms>-<n>`, strictly growing in this process, from any thread.
+    """Generates event ids `<ms>-<n>`, strictly increasing in this process. Thread-safe.
 
-    Those of one thread grow across processes too: who begins to work on it says with `after` what went before.
+    The ids of one thread increase across processes too: a process that starts to work on a thread calls `after` with the time of
+    the thread's last change.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -53,7 +54,7 @@ class EventIds:
         self._n = 0
 
     def after(self, moment: int) -> None:
-        """Makes all following ids greater than those given out up to a moment (microseconds)."""
+        """Makes all following ids greater than those generated up to a moment (microseconds)."""
         with self._lock:
             ms = moment // 1000 + 1
             if ms > self._ms:
@@ -70,16 +71,16 @@ class EventIds:
 
 
 class Emitter:
-    """Where the execution of one run puts its events.
+    """Takes the events of one run's execution.
 
-    Events of a resumable run are stored, in batches, before anybody sees them; others go straight to whoever listens
-    and are not even encoded when nobody does. Of a v2 run the events of its channels are stored, and no others.
+    Events of a resumable run are stored, in batches, before they are published. Others are published directly, and are not
+    encoded when nobody follows the thread. Of a v2 run only the events of its channels are stored.
 
     Args:
-        holds: whether the run is still ours. What it tells after that nobody gets.
+        holds: returns whether this worker still holds the run's lease. Later events are discarded.
         keep: stored events that the thread keeps.
-        replay_bytes: bytes of this run's stored events that are kept; the oldest go first.
-        largest: bytes that an event's data may have. In the place of a larger one stands an error that says so; the run goes on.
+        replay_bytes: bytes of this run's stored events that are kept; the oldest are removed first.
+        largest: bytes that an event's data may have. A larger event is replaced by an error event; the run continues.
     """
 
     def __init__(
@@ -113,12 +114,12 @@ class Emitter:
         self._newest = 0
 
     def emit(self, name: str, value: Any, mode: str = "") -> None:
-        """One event; `mode` is the stream mode it belongs to, `""` for what every reader gets."""
+        """Emits one event. `mode` is its stream mode; `""` is for events that every reader gets."""
         if self._is_wanted():
             self._emit(name, to_json(value), mode)
 
     async def emit_large(self, name: str, value: Any, mode: str = "") -> None:
-        """As `emit`, for a value that is large. Nobody may change it meanwhile."""
+        """Emits an event with a large value, as `emit`. The value must not change until this returns."""
         if self._is_wanted():
             self._emit(name, await dump_json(value, to_json), mode)
 
@@ -135,30 +136,30 @@ class Emitter:
             self._broker.publish([event])
 
     def emit_channel(self, method: str, namespace: Sequence[str], data: Any, node: str | None = None) -> None:
-        """One event on a channel of the v2 event stream (docs/contract/protocols.md#events)."""
+        """Emits one event on a channel of the v2 event stream (docs/contract/protocols.md#events)."""
         self._keep(self._encryption_context(method, namespace, data, node))
 
     @property
     def ahead(self) -> bool:
-        """Whether so much was emitted that the run is to wait (`catch_up`) before it emits more."""
+        """Whether the run must wait (`catch_up`) before it emits more."""
         return self._since >= AT_ONCE or self._published > PUBLISHED_BYTES or self._unstored > UNSTORED_BYTES
 
     async def catch_up(self) -> None:
-        """Lets others go on, and what was emitted be stored and sent. What goes wrong with storing, `flush` tells."""
+        """Yields to other tasks and waits until the emitted events are stored and sent. Storage errors are raised by `flush`."""
         self._since = 0
         await asyncio.sleep(0)
         if self._unstored > UNSTORED_BYTES and self._flushing is not None:
-            await asyncio.shield(self._flushing)  # a run that is cancelled here still stores what it told
+            await asyncio.shield(self._flushing)  # a run that is cancelled here still stores the events that it emitted
         if self._published > PUBLISHED_BYTES:
             size, self._published = self._published, 0
             await self._broker.catch_up(self._run.thread_id, self._run.run_id, size)
 
     async def flush(self) -> None:
-        """Waits until all that was emitted is stored and handed on.
+        """Waits until all emitted events are stored and published.
 
         Raises:
-            LostLeaseError: the run is no longer this attempt's: nothing more of it is stored.
-            StorageError: something could not be stored. The log ends before it.
+            LostLeaseError: this attempt no longer holds the run; no more events of it are stored.
+            StorageError: an event could not be stored. No event after it is stored.
         """
         if self._flushing is not None:
             await self._flushing
@@ -167,29 +168,30 @@ class Emitter:
             raise separate(self._failure)
 
     def closing(self, status: str, error: dict[str, Any] | None) -> list[Event]:
-        """The events that close the run's stream: what went wrong, if anything did, and the end. Made before the run is settled,
-        published after: a failure that is tried again is told to nobody."""
+        """Returns the events that close the run's stream: the error, if there is one, and the end. They are created before the
+        run is finalized and published after, so that a failure that is retried is not published.
+        """
         run = self._run
         events = [] if error is None else [self._event(*self._sized("error", to_json(error)), "")]
         return [*events, closing(run.thread_id, run.run_id, status, self._numbers)]
 
     def closing_lifecycle(self, phases: Sequence[dict[str, Any]]) -> list[Event]:
-        """How a v2 run tells that it ended. To be stored and published as `closing`.
+        """Returns the `lifecycle` events that end a v2 run. They are stored and published as those of `closing`.
 
         Args:
-            phases: the data of each event but the graph's name.
+            phases: the data of each event, without the graph's name.
         """
         name = {"graph_name": self._run.graph_id}
         return [self._encryption_context("lifecycle", (), {**phase, **name}, None) for phase in phases]
 
     @property
     def replays(self) -> bool:
-        """Whether what is emitted is stored, so that readers can have it again."""
+        """Whether emitted events are stored, so that readers can replay them."""
         return self._stored
 
     @property
     def stored(self) -> bool:
-        """Whether something of this run is stored, so that how it ended must be."""
+        """Whether events of this run are stored, so that its closing events must be stored too."""
         return self._stored or self.channels
 
     def _keep(self, event: Event) -> None:
@@ -202,14 +204,14 @@ class Emitter:
         event = self._event(method, b"", CHANNELS)
         params = channel_params(event.ms, namespace, data, node)
         event.data = to_lean_json(params)
-        # How a run ends is told whatever its size: readers wait for it.
+        # Events about a run's end are sent whatever their size: readers wait for them.
         if len(event.data) > self._largest and method != "lifecycle":
             params["data"] = {"__error__": self._too_large(method, len(event.data))}
             event.data = to_lean_json(params)
         return event
 
     def _sized(self, name: str, data: bytes) -> tuple[str, bytes]:
-        """Name and data of an event, or of the error in the place of one that is too large."""
+        """Returns name and data of an event, or of an error event in place of one that is too large."""
         if len(data) <= self._largest:
             return name, data
         return "error", to_json(self._too_large(name, len(data)))
@@ -245,7 +247,7 @@ class Emitter:
                 self._unstored -= size
 
     async def _store(self, batch: Sequence[Event]) -> None:
-        """Stores events, once, even if the database fell silent without telling whether it had stored them."""
+        """Stores events exactly once, even if the connection was lost before the database confirmed the commit."""
         run = self._run
         tried = False
 
@@ -272,7 +274,7 @@ class Emitter:
         self._newest = batch[-1].seq
 
     async def _is_stored(self, tx: Tx, batch: Sequence[Event]) -> bool:
-        """Whether the events are stored. If so, they get their numbers."""
+        """Returns whether the events are stored. If so, sets their numbers."""
         run, first = self._run, batch[0]
         if self.channels:
             found = await tx.events.of_channels(
@@ -286,13 +288,13 @@ class Emitter:
 
 
 def channel_params(ms: int, namespace: Sequence[str], data: Any, node: str | None = None) -> dict[str, Any]:
-    """The `params` of a v2 event (docs/contract/protocols.md#events)."""
+    """Returns the `params` of a v2 event (docs/contract/protocols.md#events)."""
     named = {} if node is None else {"node": node}
     return {"namespace": list(namespace), "timestamp": ms, **named, "data": data}
 
 
 def _first(events: list[Event], size: int) -> tuple[list[Event], list[Event]]:
-    """The first events up to a size, and the rest."""
+    """Splits events at a size in bytes: returns the first ones and the rest."""
     for number, event in enumerate(events, 1):
         size -= len(event.data) + EVENT_BYTES
         if size <= 0:
@@ -301,7 +303,7 @@ def _first(events: list[Event], size: int) -> tuple[list[Event], list[Event]]:
 
 
 class _Log:
-    """How much of a run's events is stored: their numbers and sizes, without what was trimmed off."""
+    """Tracks the stored events of a run: their numbers and sizes, without those that were trimmed."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -309,14 +311,16 @@ class _Log:
         self._bytes = 0
 
     def add(self, newest: int, size: int) -> None:
-        """Notes a batch that was stored: the number of its last event, and its bytes."""
+        """Records a stored batch: the number of its last event, and its bytes."""
         self._sizes.append((newest, size))
         self._bytes += size
 
     def too_much(self) -> int:
-        """The number up to which events are to go, for the run has too many bytes; 0: none. They are taken for gone."""
+        """Returns the number up to which events must be deleted because the run has too many bytes; 0: none. Counts them as
+        deleted.
+        """
         gone = 0
-        # A quarter goes at once, so that not each batch has to take some away.
+        # Removes a quarter at once, so that not every batch causes a deletion.
         if self._bytes > self._most:
             while self._sizes and self._bytes > self._most * 3 // 4:
                 gone, size = self._sizes.popleft()
@@ -325,7 +329,7 @@ class _Log:
 
 
 def closing(thread_id: str, run_id: str, status: str, numbers: EventIds | None = None) -> Event:
-    """The event that closes a run's stream; `status` is how the run ended. Without `numbers` it has no id."""
+    """Returns the event that closes a run's stream. `status` is how the run ended. Without `numbers` the event has no id."""
     ms, n = (0, 0) if numbers is None else numbers.next()
     data = to_json({"run_id": run_id, "status": status})
     return Event(thread_id=thread_id, run_id=run_id, name="end", data=data, ms=ms, n=n, last=True)

@@ -1,4 +1,4 @@
-"""Executing one attempt of a run: call the graph, turn its stream into events, tell how it ended."""
+"""Executes one attempt of a run: calls the graph, turns its stream into events, and returns a result."""
 
 import asyncio
 import contextlib
@@ -39,22 +39,22 @@ from threadloom.usercode import is_cancelled_from_outside
 log = logging.getLogger("threadloom.run")
 
 Graph = Any
-"""A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
+"""A compiled graph. LangGraph's own generic types require state types that a server does not know."""
 
 _NULL_TASK = "00000000-0000-0000-0000-000000000000"
 
 
 class Execution:
-    """One attempt of a run.
+    """Executes one attempt of a run.
 
     Args:
-        run: as claimed; its fence goes with every write.
-        graphs: where the graph comes from.
-        users: for whom runs are.
-        emitter: where its events go.
-        resumed: an earlier attempt has already put checkpoints, so it goes on from those.
-        timeout: seconds it may take.
-        snapshot: whether the thread's state is wanted at the end.
+        run: as claimed; every write carries its fence.
+        graphs: the registry that the graph comes from.
+        users: the users of the runs.
+        emitter: takes the run's events.
+        resumed: whether an earlier attempt has put checkpoints; this attempt then continues from those.
+        timeout: seconds that the run may take.
+        snapshot: whether the result includes the thread's state.
         last: whether no other attempt may follow.
     """
 
@@ -80,23 +80,23 @@ class Execution:
         self._wants_snapshot = snapshot
         self._kwargs = run.kwargs
         self._values: Any = None
-        self._shown: tuple[Any, bytes] = None, b""
-        """The values that were written as JSON last, and their JSON."""
+        self._shown: tuple[dict[str, Any] | None, bytes] = None, b""
+        """The values that were last encoded as JSON, and their JSON."""
         self._began = False
         self._interrupts: dict[str, Any] = {}
         self._output_channels: str | Sequence[str] = ()
         self._untracked: Untracked | None = None
 
     async def execute(self, cancelled: Callable[[], bool]) -> Result:
-        """Runs the graph to its end and emits all that happens.
+        """Runs the graph to its end and emits its events.
 
         Args:
-            cancelled: whether a cancellation of this task was asked for from outside.
+            cancelled: returns whether the cancellation of this task was requested from outside.
 
         Raises:
-            LostLeaseError: the run is no longer this attempt's.
-            StorageError: the database failed, and there may be another attempt.
-            asyncio.CancelledError: this task was cancelled for another reason than the run's (the server stops).
+            LostLeaseError: this attempt no longer holds the run.
+            StorageError: the database failed, and another attempt may follow.
+            asyncio.CancelledError: this task was cancelled because the server stops.
         """
         run = self._run
         self._emitter.emit("metadata", {"run_id": run.run_id, "attempt": run.attempt})
@@ -135,14 +135,14 @@ class Execution:
         return self._failed(kind, error, snapshot)
 
     def refused(self, failure: Exception) -> Result:
-        """The result of an attempt that ended well, but what it put was not stored. Raises as `execute`."""
+        """Returns the result of an attempt that succeeded, but whose puts were not stored. Raises as `execute`."""
         return self._failed(self._kind_of(failure, False), failure, None)
 
     def _kind_of(self, failure: BaseException, cancelled: bool) -> Kind:
-        """What an attempt ends as by what was raised in it, which may be anything: users' code ran.
+        """Returns the kind of result for an exception. User code ran, so it may be any exception.
 
         Raises:
-            BaseException: `failure`, if it is no fault of the graph's: the run is another attempt's now, or is to be tried again.
+            BaseException: `failure`, if the graph did not cause it: another attempt holds the run now, or it is to be retried.
         """
         if isinstance(failure, asyncio.CancelledError):
             if cancelled:
@@ -152,7 +152,7 @@ class Execution:
         if isinstance(failure, LostLeaseError) or (isinstance(failure, StorageError) and not self._last):
             raise failure
         if isinstance(failure, GeneratorExit):
-            raise failure  # it may be this coroutine that is closed: whoever runs it ends the run
+            raise failure  # the coroutine itself may be closing; its caller then ends the run
         return "error"
 
     def _failed(self, kind: Kind, error: BaseException, snapshot: Snapshot | None) -> Result:
@@ -183,7 +183,7 @@ class Execution:
             await self._stream_once(graph, input_, config)
         if (self._kwargs.get("command") or {}).get("update") is not None:
             await self._apply_update(graph, bare(config))
-        if self._values is None:  # it stopped, or had nothing to do, before it showed anything
+        if self._values is None:  # the run stopped, or had nothing to do, before it emitted values
             self._values = (await read_state.read_state(graph, bare(config))).values
 
     async def _stream_once(self, graph: Graph, input_: Any, config: dict[str, Any]) -> None:
@@ -199,12 +199,14 @@ class Execution:
             await self._stream_modes(graph, input_, config, translator)
 
     def _storing(self, graph: Graph) -> contextlib.AbstractAsyncContextManager[DeferredPuts | None]:
-        """Whether the graph waits for each checkpoint, or only its end does."""
+        """Returns a context in which the graph does not wait for each checkpoint, only the end of the block does; or an empty
+        context.
+        """
         waits = (self._kwargs.get("durability") or "async") != "async"
         return contextlib.nullcontext() if waits else graph.checkpointer.deferring(self._run.fence)
 
     async def _stream_modes(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
-        """A classic run: what happens goes out in the stream modes of the request."""
+        """Executes a classic run: emits events in the stream modes of the request."""
         if translator.needs_reports:
             config = with_reports(config, lambda namespace, task: self._emit(translator.lives(namespace, task)))
         try:
@@ -218,7 +220,7 @@ class Execution:
                     chunk = self._untracked.without(namespace, mode, chunk)
                 if mode == "events":
                     self._emitter.emit("events", chunk, mode_of_event(chunk))
-                elif mode == "values" and is_heavy(chunk):  # between two steps: nobody changes it meanwhile
+                elif mode == "values" and is_heavy(chunk):  # between two supersteps, so nothing changes it meanwhile
                     for event in translator.events(namespace, mode, chunk):
                         await self._emitter.emit_large(*event)
                 else:
@@ -229,11 +231,11 @@ class Execution:
             self._emit(translator.finish(error))
             raise
         if translator.needs_reports:
-            await asyncio.sleep(0)  # what subgraphs reported last is taken first
+            await asyncio.sleep(0)  # first processes the last reports of subgraphs
         self._emit(translator.finish(None))
 
     async def _let_be_answered(self, graph: Graph) -> None:
-        """Waits until the questions that are about to be told are stored, so that an answer which comes at once finds them."""
+        """Waits until the questions that are about to be sent are stored, so that an immediate answer finds them."""
         await graph.checkpointer.puts_in_progress.ended(self._run.thread_id)
 
     def _emit(self, events: Iterable[NamedEvent]) -> None:
@@ -241,7 +243,7 @@ class Execution:
             self._emitter.emit(*event)
 
     async def _stream_channels(self, graph: Graph, input_: Any, config: dict[str, Any], translator: Translator) -> None:
-        """A v2 run: all that happens goes to the channels; who follows the run in the classic way is told as well."""
+        """Executes a v2 run: emits all events on channels, and emits stream mode events for classic readers."""
 
         def seen(part: StreamPart) -> None:
             self._began = True
@@ -300,7 +302,7 @@ class Execution:
             return
         async for event in graph.astream_events(input_, config, version="v2", **call):
             if event["event"] == "on_chain_stream" and event["run_id"] == self._run.run_id:
-                # The graph's own stream goes out in its modes, not once more as events.
+                # The graph's own stream is emitted in its modes, not again as events.
                 namespace, mode, chunk = event["data"]["chunk"] if subgraphs else ((), *event["data"]["chunk"])
                 yield namespace, mode, chunk
             else:
@@ -319,7 +321,7 @@ class Execution:
         return call
 
     async def _input(self, graph: Graph, config: dict[str, Any]) -> Any:
-        """What to call the graph with: the input, a command, or None to go on."""
+        """Returns the graph's input: the run's input, a command, or None to continue."""
         if self._resumed:
             return None
         command = self._kwargs.get("command")
@@ -328,7 +330,7 @@ class Execution:
         given = command_fields(command)
         if (update := given.get("update")) is not None:
             await read_state.check_update(graph, config, update.items() if isinstance(update, dict) else update)
-        # A whole Command of LangGraph's (RemoteGraph sends those) says null for what it does not ask for.
+        # A complete LangGraph Command (RemoteGraph sends those) has null for fields that are not set.
         asked = command.get("resume") is not None or not (given and "graph" in command)
         is_written = self._run.was_begun_before and await _is_written(graph, config, given)
         if is_written:
@@ -349,14 +351,15 @@ class Execution:
             and len(dict(update)) == len(update)
             and await graph.checkpointer.aget_tuple(config) is None
         ):
-            return dict(update)  # as the input: LangGraph would start the graph with it and apply it once more
+            return dict(update)  # passed as the input: LangGraph would start the graph with it and apply it again
         if is_written and not given:
             return None
         return Command(**given) if given else _Nothing()
 
     async def _apply_update(self, graph: Graph, config: dict[str, Any]) -> None:
-        """Makes an update on a finished thread a step of its own, lest it lies there as a pending write that makes later
-        runs fail (docs/contract/runs.md#interrupts-and-commands)."""
+        """Applies an update on a finished thread as a superstep of its own. As a pending write it would make later runs fail
+        (docs/contract/runs.md#interrupts-and-commands).
+        """
         saved = await graph.checkpointer.aget_tuple(config)
         if saved and any(task_id == _NULL_TASK for task_id, _, _ in saved.pending_writes or ()):
             state = await graph.aget_state(config)
@@ -365,7 +368,7 @@ class Execution:
                 self._values = (await graph.aget_state(config)).values
 
     def _config(self) -> dict[str, Any]:
-        """The config that the graph is called with."""
+        """Returns the config that the graph is called with."""
         run = self._run
         given = self._kwargs["config"]
         configurable = dict(given["configurable"])
@@ -394,11 +397,12 @@ class Execution:
             config.setdefault(key, value)
         return config
 
-    # --- what came of it ---
+    # --- the result ---
 
     async def _seen_state(self, graph: Graph) -> Snapshot | None:
-        """The thread's state as the stream of a run that ended well has shown it, which spares reading it. None where that may
-        not be all of it."""
+        """Returns the thread's final state as the run's stream showed it, which saves a read. Returns None where the stream may
+        not have shown all of it.
+        """
         plain = (
             self._kwargs.get("command") is None
             and isinstance(self._values, dict)
@@ -418,7 +422,7 @@ class Execution:
         )
 
     def _see(self, chunk: Any) -> None:
-        """Notes the newest values and questions of the root."""
+        """Records the newest values and questions of the root graph."""
         if self._untracked is not None:
             chunk = self._untracked.of_root(chunk)
         if isinstance(chunk, dict) and "__interrupt__" in chunk:
@@ -431,20 +435,21 @@ class Execution:
             self._values = chunk
 
     async def _output(self) -> bytes:
-        """The answer of `wait`: the last values as far as the output schema shows them, with the open questions."""
+        """Returns the response of `wait`: the last values, limited to the output schema, with the open questions."""
         values = self._values if self._values is not None else {}
         if isinstance(values, dict) and not isinstance(self._output_channels, str):
             values = {key: value for key, value in values.items() if key in self._output_channels}
         if not self._interrupts:
-            if isinstance(values, dict) and self._shown[0] is self._values and values.keys() == self._values.keys():
-                return self._shown[1]
+            shown, shown_json = self._shown
+            if shown is not None and shown is self._values and values.keys() == shown.keys():
+                return shown_json
             return await dump_json(values, to_json)
         questions = {"__interrupt__": list(self._interrupts.values())}
         return to_json({**values, **questions} if isinstance(values, dict) else questions)
 
 
 def _refusal(error: BaseException) -> dict[str, Any]:
-    """Why an answer was refused, as clients of the v2 protocol read it; empty for any other failure."""
+    """Returns why an answer was refused, in the form that v2 clients read; empty for any other error."""
     if not isinstance(error, UnknownInterruptError):
         return {}
     ids = {"interrupt_ids": list(error.interrupt_ids), "pending_ids": list(error.pending_ids)}
@@ -452,18 +457,19 @@ def _refusal(error: BaseException) -> dict[str, Any]:
 
 
 def _narrow(graph: Graph) -> bool:
-    """Whether the graph's output schema leaves some of its state out: streams then leave it out too, as the reference's do."""
+    """Returns whether the graph's output schema omits some of its state. Streams then omit it, as the reference server's do."""
     shown, kept = graph.output_channels, graph.stream_channels_asis
     return not isinstance(shown, str) and not isinstance(kept, str) and set(shown) != set(kept)
 
 
 class _Nothing:
-    """A command that asks for nothing."""
+    """Stands for a command that is empty."""
 
 
 async def _is_written(graph: Graph, config: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Whether an earlier attempt has stored what a command is to write. LangGraph does so before it begins the step, and would
-    take it once more for a further update."""
+    """Returns whether an earlier attempt has stored the command's writes. LangGraph stores them before it begins the superstep,
+    and would apply them again as a further update.
+    """
     wanted = [(channel, value) for _, channel, value in map_command(Command(**given))]
     if not wanted:
         return False
@@ -475,11 +481,11 @@ async def _is_written(graph: Graph, config: dict[str, Any], given: dict[str, Any
 
 
 def _is_made(schema: Any) -> bool:
-    """Whether an object is made of a context: then one is made of an empty one too, of the defaults."""
+    """Returns whether the schema constructs an object from a context. Then an empty context yields one with the defaults."""
     return isinstance(schema, type) and (hasattr(schema, "__dataclass_fields__") or hasattr(schema, "model_fields"))
 
 
 def _accepted(graph: Graph, context: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a context that its schema takes: a dataclass has no place for others."""
+    """Returns the keys of a context that its schema accepts: a dataclass rejects others."""
     fields = getattr(graph.context_schema, "__dataclass_fields__", None)
     return context if fields is None else {key: value for key, value in context.items() if key in fields}

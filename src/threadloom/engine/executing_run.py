@@ -1,4 +1,4 @@
-"""A run in a worker's hands: what stops it, and who looks on."""
+"""A run that this worker executes: its task, its cancellation and its observer."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from threadloom.types import Run
 
 
 class ExecutingRun:
-    """A run in this worker's hands, with the graphs that were served when it began: it ends on the code it began with."""
+    """A run that this worker executes. It keeps the graphs that were served when it began, and ends on that code."""
 
     def __init__(self, run: Run, graphs: GraphRegistry) -> None:
         self.run = run
@@ -26,30 +26,30 @@ class ExecutingRun:
         self._executing = False
 
     def stop(self) -> None:
-        """Cancels the execution, from any thread: now, or as soon as it begins. A run that is being settled ends as it will."""
+        """Cancels the execution, now or as soon as it begins. Does nothing to a run that is being finalized. Thread-safe."""
         self._stopped = True
         if self.loop is not None:
             self.loop.call_soon_threadsafe(self._cancel)
 
     def observe(self, observer: Observer) -> None:
-        """Lets somebody look on from here to the end."""
+        """Attaches an observer until the attempt ends."""
         self._began = time.perf_counter()
         self._notify = observer(self.run)
 
     def notify_end(self, status: str, error: str | None = None) -> None:
-        """Tells who looks on how this attempt ended. The first word counts."""
+        """Notifies the observer how this attempt ended. Only the first call has an effect."""
         notify, self._notify = self._notify, None
         if notify is not None:
             notify(RunEnd(status, error, time.perf_counter() - self._began))
 
     def execute(self) -> None:
-        """From here on it can be stopped."""
+        """Marks the execution as begun: from here on it can be cancelled."""
         self._executing = True
         if self._stopped:
             self._cancel()
 
     def finalize(self) -> None:
-        """From here on it can be stopped no more."""
+        """Marks the execution as ended: from here on it cannot be cancelled."""
         self._executing = False
 
     def _cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""How a run ends: its status, its outcome, its thread's record and the next in line change in one transaction."""
+"""Finalizes runs: status, outcome, thread record and the next run change in one transaction."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,8 +22,14 @@ from threadloom.types import Delivery, Event, Outcome, Run, Thread
 
 
 class FinalizedRun(msgspec.Struct, kw_only=True):
-    """How a run ended in the end. `error` is what a webhook tells; `values_json` the thread's state, None after rollback;
-    `interrupts_json` the questions that wait for an answer, by task; `delivery` what its webhook is told, if it has one."""
+    """The final state of a run.
+
+    Attributes:
+        error: the error in the webhook's payload.
+        values_json: the thread's state; None after a rollback.
+        interrupts_json: the open questions, by task.
+        delivery: the webhook delivery, if the run has a webhook.
+    """
 
     run: Run
     status: str
@@ -34,17 +40,17 @@ class FinalizedRun(msgspec.Struct, kw_only=True):
 
 
 MakeDelivery = Callable[[FinalizedRun], Delivery | None]
-"""What the webhook of a run that ends is to be told; called within the transaction, without effects of its own."""
+"""Creates the webhook delivery of a run that ends. It is called within the transaction, and must not have side effects."""
 
 
 def error_result(error: str, message: str) -> Result:
-    """The result of a run that ends by a decision of the server's."""
+    """Returns the result of a run that the server ends."""
     fault = {"error": error, "message": message}
     return Result(kind="error", output_json=to_json({"__error__": fault}), error=fault)
 
 
 def ending(result: Result) -> list[dict[str, Any]]:
-    """How a v2 run tells of its end: the data of its last `lifecycle` events."""
+    """Returns the data of the last `lifecycle` events of a v2 run."""
     if result.kind in ("error", "timeout"):
         return [{"event": "failed", "error": (result.error or {}).get("message"), **result.refusal}]
     if result.kind != "success":
@@ -57,9 +63,10 @@ class RunFinalizer:
     """Ends runs.
 
     Args:
-        outputs: is given the outputs that are stored as references.
-        keep: seconds that events, and outcomes of thrown-away threads, are kept after the end.
-        delivery: makes what webhooks are told; stored with the end of the run, so that neither is without the other.
+        outputs: takes the outputs that are stored as references.
+        keep: seconds that events, and outcomes of discarded threads, are kept after the end.
+        delivery: creates the webhook delivery. It is stored in the transaction that ends the run, so neither exists without the
+            other.
     """
 
     def __init__(
@@ -80,35 +87,35 @@ class RunFinalizer:
     async def finalize(
         self, run: Run, result: Result, *, closing: Sequence[Event], stored: bool
     ) -> FinalizedRun | None:
-        """Ends a running run with the result of its attempt.
+        """Finalizes a running run with the result of its attempt.
 
-        Gives None, and ends nothing, when a rollback was asked for meanwhile: it is kept even if the run was quicker
-        (an interrupt comes too late then). Roll back and settle again.
+        Returns None, and changes nothing, when a rollback was requested meanwhile. The rollback has priority even if the run
+        ended first (an interrupt is too late then). The caller rolls back and finalizes again.
 
         Args:
-            closing: the last events of its stream; stored with the rest when `stored`.
+            closing: the last events of its stream; stored in the same transaction when `stored`.
 
         Raises:
-            LostLeaseError: the run is no longer this attempt's to end.
-            PutsFailedError: nothing was ended, for what the attempt put was not stored.
+            LostLeaseError: this attempt no longer holds the run.
+            PutsFailedError: nothing was changed, because a put of the attempt was not stored.
         """
         if result.deferred_puts is not None and run.temporary:
             result.deferred_puts.drop()
         done: FinalizedRun | None = None
-        # Not before anything the run has told, so that whatever works on the thread next tells it after that. And no later
-        # when it is tried again: the end that was first written down counts.
+        # Not before the run's last event, so that later events of the thread have later times. Not later when the transaction is
+        # retried: the end that was first stored counts.
         now = max(self._clock.now(), closing[-1].ms * 1000)
 
         async def work(tx: Tx) -> FinalizedRun | None:
             nonlocal done
             if result.deferred_puts is not None:
                 result.deferred_puts.confirm()
-            # The thread before its run: on PostgreSQL that is its lock and the begin of the transaction in one.
+            # Reads the thread before its run: on PostgreSQL that locks the thread and begins the transaction in one round trip.
             thread = await tx.threads.get(run.thread_id, with_state=False)
             held = await _held(tx, run)
             if held.cancel == "rollback" and result.kind != "rolled back":
                 return None
-            # A webhook tells what was asked for, and a node may have changed its input in place.
+            # The webhook's payload contains the request, and a node may have changed its input in place.
             asked = await tx.runs.get(run.run_id) if run.kwargs.get("webhook") else run
             current = msgspec.structs.replace(asked or run, cancel=held.cancel)
             done = await self._end(tx, current, thread, result, closing, stored, now)
@@ -122,7 +129,7 @@ class RunFinalizer:
             try:
                 return await self._storage.write(work)
             except LostLeaseError:
-                # The database may have fallen silent after it had done so.
+                # The connection may have been lost after the commit.
                 if done is None or not await self._has_ended(done):
                     raise
                 return done
@@ -130,14 +137,14 @@ class RunFinalizer:
         return await with_retries(end)
 
     async def _has_ended(self, finalized: FinalizedRun) -> bool:
-        """Whether it was this end that the run came to."""
+        """Returns whether the run is stored with this end."""
         run = await self._storage.read(lambda tx: tx.runs.get(finalized.run.run_id))
         if run is None:
             return finalized.run.temporary or finalized.status == "interrupted"
         return run.ended_at == finalized.run.ended_at
 
     async def roll_back(self, run: Run) -> None:
-        """Takes back all that the run put on its thread. The run itself still runs, until it is settled.
+        """Removes all that the run put on its thread. The run itself stays running until it is finalized.
 
         Raises:
             LostLeaseError: as `finalize`.
@@ -150,8 +157,11 @@ class RunFinalizer:
         await self._storage.write(work)
 
     async def hand_back(self, run: Run, *, counts: bool = False, longer: Callable[[], bool] = lambda: False) -> None:
-        """Lets a run that this process cannot end be claimed again. The attempt `counts` when it may be why. `longer` tells
-        whether to go on trying while the database refuses.
+        """Returns a run that this process cannot end to the queue.
+
+        Args:
+            counts: whether the attempt counts, because the run may be the cause.
+            longer: returns whether to keep retrying while the database fails.
 
         Raises:
             LostLeaseError: as `finalize`.
@@ -161,11 +171,11 @@ class RunFinalizer:
             await _held(tx, run)
             await tx.runs.requeue(run.run_id, attempt=run.attempt if counts else run.attempt - 1)
 
-        # Nobody else does it where there is no other process, and its thread would be busy for ever.
+        # In a single process nobody else would do it, and the thread would stay busy.
         await with_retries(lambda: self._storage.write(work), longer=longer)
 
     async def abandon(self, run: Run) -> None:
-        """Ends a run that failed, without anything that would have to be encrypted or decrypted: there is no outcome.
+        """Ends a failed run without encrypting or decrypting anything. Stores no outcome.
 
         Raises:
             LostLeaseError: as `finalize`.
@@ -202,7 +212,7 @@ class RunFinalizer:
             return await self._discard(tx, run, thread, result, now)
         status: Ending = "interrupted" if result.kind == "cancelled" else result.kind
         ended = check(run.status, status)
-        if not run.temporary:  # row and events of one go with its thread, below
+        if not run.temporary:  # a temporary run's row and events are removed with its thread, below
             await tx.runs.set_status(run.run_id, ended, updated_at=now, ended_at=now)
             if stored:
                 await tx.events.expire(run.run_id, now + self._keep)
@@ -219,7 +229,7 @@ class RunFinalizer:
                 output_json=output,
                 checkpoint_id=checkpoint_id,
                 error=result.error,
-                # Who may read the outcome once its thread is thrown away, the thread's own metadata tell.
+                # After the thread is discarded, its own metadata decides who may read the outcome.
                 metadata=thread.metadata if run.temporary and thread else run.metadata,
             )
         )
@@ -235,7 +245,7 @@ class RunFinalizer:
         return FinalizedRun(run=run, status=status, error=error, values_json=values, interrupts_json=waiting)
 
     async def _discard(self, tx: Tx, run: Run, thread: Thread | None, result: Result, now: int) -> FinalizedRun:
-        """Ends a run that was rolled back: nothing of it stays, the thread is as it was before."""
+        """Ends a run that was rolled back: removes it. Its thread is as it was before."""
         run.updated_at = run.ended_at = now
         if run.temporary:
             await discard_thread(tx, run, until=now + self._keep)
@@ -253,7 +263,7 @@ class RunFinalizer:
         error: dict[str, Any] | None,
         now: int,
     ) -> None:
-        """Lets the thread's record follow the end of one of its runs."""
+        """Updates the thread's record for the end of one of its runs."""
         if thread is None:
             return
         active = await tx.runs.has_active(run.thread_id)

@@ -1,4 +1,4 @@
-"""Leases: kept by a thread of their own, which a user's blocking code cannot starve, and swept when nobody keeps them."""
+"""Leases of runs. A thread of its own renews them, so that blocking user code cannot stop it; a sweeper finds expired ones."""
 
 import logging
 import threading
@@ -17,36 +17,36 @@ from threadloom.types import Run
 log = logging.getLogger("threadloom.lease")
 
 LEASE_SECONDS = 30.0
-"""How long a worker that is not heard of holds its runs, unless the settings say otherwise."""
+"""Default seconds after its last renewal that a worker's lease lasts."""
 
 RENEW_SECONDS = 5.0
-"""A cancellation whose message was lost is found at the next renewal."""
+"""Seconds between renewals. A cancellation whose message was lost is found at the next one."""
 
 RENEWALS = 4
-"""Leases are renewed at least so often before they are over."""
+"""Minimum number of renewals within the length of a lease."""
 
 SOON_SECONDS = 0.2
-"""After this a lease is renewed that could not be renewed because its run was just being changed."""
+"""Seconds until a renewal is retried that failed because the run's row was locked."""
 
 SWEEPS = 10
-"""Looks for lost runs while a lease lasts."""
+"""Number of sweeps within the length of a lease."""
 
 SWEPT_AT_ONCE = 200
-"""Lost runs that are taken up in one transaction."""
+"""Lost runs that are requeued in one transaction."""
 
 
 class LeaseKeeper:
-    """Renews the leases of the runs that this process holds. How long they last it measures by its steady clock.
+    """Renews the leases that this process holds. It measures their length by its steady clock.
 
     Args:
-        seconds: how long a lease lasts.
-        alone: whether nobody else can take a run, however late a lease is renewed.
-        lost: called (on the keeper's thread) with the run id and the fence of a lease that is no longer ours. The run may be
-            held again by then, with another fence.
-        cancelled: called with a run id that was asked to stop.
+        seconds: the length of a lease.
+        single_process: whether no other process can claim a run, however late a lease is renewed.
+        lost: called on the keeper's thread with the run id and the fence of a lease that is lost. The run may be held again by
+            then, with another fence.
+        cancelled: called with the id of a run whose cancellation was requested.
 
     Attributes:
-        length: of a lease, in microseconds.
+        length: the length of a lease, in microseconds.
     """
 
     def __init__(
@@ -75,26 +75,26 @@ class LeaseKeeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; leases that are still held run out by themselves."""
+        """Stops the thread. Leases that are still held expire."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def end(self, now: int) -> int:
-        """When a lease taken now is over."""
+        """Returns when a lease taken now ends."""
         return now + self.length
 
     def hold(self, run: Run, since: int) -> None:
         """Renews the lease of a run from now on.
 
         Args:
-            since: the steady clock before the run was claimed.
+            since: the steady clock's time before the run was claimed.
         """
         with self._lock:
             self._held[run.run_id] = _Hold(run.fence, since + self.length)
 
     def holds(self, run: Run) -> bool:
-        """Whether a run is ours beyond doubt: its lease is not over. A process that was paused finds out here."""
+        """Returns whether this process certainly holds a run: its lease has not ended. This detects a paused process."""
         lease = self._held.get(run.run_id)
         return self._single_process or (
             lease is not None and lease.fence == run.fence and self._clock.steady() < lease.end
@@ -105,7 +105,7 @@ class LeaseKeeper:
             self._held.pop(run.run_id, None)
 
     def renew(self) -> bool:
-        """Renews all held leases once. False: some could not be renewed just now."""
+        """Renews all held leases once. Returns False when some could not be renewed because their rows were locked."""
         with self._lock:
             held = [(run_id, lease.fence) for run_id, lease in self._held.items()]
         if not held:
@@ -133,7 +133,7 @@ class LeaseKeeper:
         return all(renewal.extended for renewal in kept.values())
 
     def _drop_overdue(self) -> None:
-        """Gives up what others may have taken by now, since it could not be renewed in time."""
+        """Drops the leases that were not renewed in time, because others may have claimed their runs."""
         now = self._clock.steady()
         with self._lock:
             overdue = [(run_id, lease.fence) for run_id, lease in self._held.items() if lease.end <= now]
@@ -154,14 +154,14 @@ class LeaseKeeper:
 
 
 class _Hold(msgspec.Struct):
-    """A lease of ours: until when it lasts by the steady clock."""
+    """A held lease: when it ends by the steady clock."""
 
     fence: int
     end: int
 
 
 class Swept:
-    """What a sweep found: runs that may be claimed again, and those that must be ended instead."""
+    """The result of a sweep: runs that may be claimed again, and runs that must be ended."""
 
     def __init__(self) -> None:
         self.requeued: list[Run] = []
@@ -169,14 +169,14 @@ class Swept:
 
 
 class Sweeper:
-    """Takes up runs whose worker is gone: back into the queue, or, when they were asked to stop or their attempts are used up,
-    into the hands of `worker` to be ended. However many sweep at once, each run is taken up by one of them.
+    """Finds runs whose worker is lost. It returns them to the queue, or assigns them to `worker` to be ended when their
+    cancellation was requested or no attempt is left. With concurrent sweepers, exactly one takes each run.
 
-    A worker is gone when this process has itself seen no renewal for the length of a lease (decision 15).
+    A worker is lost when this process has itself seen no renewal for the length of a lease (decision 15).
 
     Args:
-        seconds: how long a lease lasts.
-        attempts: how often a run is tried.
+        seconds: the length of a lease.
+        attempts: the limit on attempts.
     """
 
     def __init__(self, *, storage: Storage, clock: Clock, worker: str, seconds: float, attempts: int) -> None:
@@ -186,14 +186,14 @@ class Sweeper:
         self._attempts = Attempts(attempts)
         self._length = int(seconds * SECOND)
         self.every = seconds / SWEEPS
-        """Seconds from one look to the next, about."""
+        """Approximate seconds between two sweeps."""
         self._silences: SilenceTracker[tuple[str, int]] = SilenceTracker(self._length, int(2 * self.every * SECOND))
 
     async def sweep(self, *, everything: bool = False) -> Swept:
-        """One look.
+        """Sweeps once.
 
         Args:
-            everything: all leases are void, for nobody else can hold one.
+            everything: True treats all leases as void, because no other process can hold one.
         """
         asked = self._clock.steady()
         leases = await self._storage.read(lambda tx: tx.runs.leases())

@@ -1,4 +1,4 @@
-"""Which event loop a run executes on: the server's own, or, isolated, one that no other run shares."""
+"""Chooses the event loop that a run executes on: the server's own, or, isolated, one that no other run shares."""
 
 import asyncio
 import threading
@@ -9,11 +9,11 @@ from threadloom.usercode import run_forever
 
 
 class Loops:
-    """Executes coroutines.
+    """Executes coroutines on event loops.
 
     Args:
-        isolated: each coroutine gets a loop on a thread of its own for as long as it runs, so that blocking code in it
-            stalls nothing else. Idle loops are used again. Otherwise only those do that ask for it.
+        isolated: True runs each coroutine on a loop and thread that nothing else uses meanwhile, so that blocking code in it does
+            not block others. Idle loops are reused. False does so only for coroutines that `run` is told to isolate.
     """
 
     def __init__(self, isolated: bool) -> None:
@@ -23,7 +23,7 @@ class Loops:
         self._closed = False
 
     def run(self, work: Coroutine[Any, Any, None], *, isolated: bool = False) -> "asyncio.Future[None]":
-        """Starts `work`; the future lives on the calling loop."""
+        """Starts `work`. The returned future belongs to the calling loop."""
         if not (self._isolated or isolated):
             return asyncio.ensure_future(work)
         loop = self._idle.pop() if self._idle else self._new()
@@ -32,7 +32,7 @@ class Loops:
         return future
 
     def close(self) -> None:
-        """Stops the loops. What still blocks on one is left behind."""
+        """Stops the loops. Code that still blocks one of them is abandoned."""
         self._closed = True
         for loop in self._all:
             loop.call_soon_threadsafe(loop.stop)

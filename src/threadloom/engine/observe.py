@@ -1,4 +1,4 @@
-"""Who looks on while runs are executed: the log, figures, traces."""
+"""Observers of runs: the log, metrics, traces."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -12,9 +12,10 @@ log = logging.getLogger("threadloom.run")
 
 
 class RunEnd(msgspec.Struct, frozen=True):
-    """How an attempt ended: as the run did, or `requeued` or `lost` if the run goes on elsewhere.
+    """How an attempt ended: with the run's status, or `requeued` or `lost` when the run continues elsewhere.
 
-    `error` is the class of what went wrong, for its text may say anything. `seconds` is how long the attempt took.
+    `error` is the class name of the error; its text is left out because it may contain anything. `seconds` is the attempt's
+    duration.
     """
 
     status: str
@@ -24,12 +25,13 @@ class RunEnd(msgspec.Struct, frozen=True):
 
 NotifyEnd = Callable[[RunEnd], None]
 Observer = Callable[[Run], NotifyEnd]
-"""Told when an attempt begins, in the attempt's own task; what it gives is told of the end, in the same task, before those who
-wait for the run are. Neither may raise."""
+"""Called when an attempt begins, in the attempt's own task. Returns a function that is called with the attempt's end, in the same
+task, before those who wait for the run are notified. Neither may raise.
+"""
 
 
 def all_of(observers: Sequence[Observer]) -> Observer:
-    """Several observers as one; the last to be told of the beginning is the first to be told of the end."""
+    """Combines several observers. They are notified of the end in the reverse order."""
 
     def begin(run: Run) -> NotifyEnd:
         notifications = [observe(run) for observe in observers]
@@ -44,7 +46,7 @@ def all_of(observers: Sequence[Observer]) -> Observer:
 
 
 def log_run(run: Run) -> NotifyEnd:
-    """A line in the log for each attempt that ended, and (level DEBUG) for its beginning."""
+    """Logs each attempt that ends, and (level DEBUG) each that begins."""
     log.debug("run %s begins, attempt %s", run.run_id, run.attempt)
 
     def end(ending: RunEnd) -> None:

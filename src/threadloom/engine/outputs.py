@@ -1,7 +1,7 @@
-"""Outputs of runs: what `wait` and `join` give of a run that has ended, and how it is stored.
+"""Outputs of runs: the responses of `wait` and `join` for a run that has ended, and how they are stored.
 
-The output of most runs is what the thread's state shows at the run's last checkpoint, where it is stored already. A long one
-is stored as a reference to that checkpoint, with the questions that the state does not show.
+The output of most runs equals the thread's state at the run's last checkpoint, where it is stored already. A long output is
+stored as a reference to that checkpoint, with the questions that the state does not contain.
 """
 
 import threading
@@ -10,17 +10,17 @@ from collections import OrderedDict
 from threadloom.engine.snapshot import Snapshot
 
 SHORTEST_REFERRED = 4096
-"""Bytes of an output from which it is stored as a reference."""
+"""Bytes from which an output is stored as a reference."""
 
 RECENT_BYTES = 16 * 1024 * 1024
-"""Bytes of outputs that a process holds, for those who wait for the end of a run."""
+"""Bytes of outputs that a process caches for clients that wait for the end of a run."""
 
 _QUESTIONS = b',"__interrupt__":'
 
 
 def stored_output(output: bytes, snapshot: Snapshot | None) -> tuple[bytes, str | None]:
-    """An output as it is stored: its JSON and None; or the JSON of what it has beside the values of a state, and the id of the
-    root checkpoint whose state that is.
+    """Returns the stored form of an output: its JSON and None; or the JSON of its part that is not in the values of a state, and
+    the id of the root checkpoint with that state.
 
     Args:
         output: the output as JSON.
@@ -43,14 +43,14 @@ def stored_output(output: bytes, snapshot: Snapshot | None) -> tuple[bytes, str 
 
 
 def whole_output(stored: bytes, values: bytes) -> bytes:
-    """The output of what `stored_output` gave, and the values of the state at the checkpoint, both JSON."""
+    """Returns the complete output from its stored form and the values of the state at the checkpoint, both JSON."""
     if stored == b"{}":
         return values
     return stored if values == b"{}" else values[:-1] + b"," + stored[1:]
 
 
 class RecentOutputs:
-    """The outputs of runs that ended in this process and are stored as references, the newest. For any thread."""
+    """The newest outputs of runs that ended in this process and are stored as references. Thread-safe."""
 
     def __init__(self) -> None:
         self._outputs: OrderedDict[str, bytes] = OrderedDict()

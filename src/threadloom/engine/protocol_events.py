@@ -1,4 +1,4 @@
-"""From what a graph streams in a v2 run to the events of the v2 event stream (docs/contract/protocols.md#events)."""
+"""Converts what a graph streams in a v2 run to events of the v2 event stream (docs/contract/protocols.md#events)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from threadloom.usercode import text_of
 
 
 class ProtocolPart(Protocol):
-    """What `graphs.transformers` gives."""
+    """A part of a graph's stream, as `graphs.transformers` yields it."""
 
     @property
     def method(self) -> str:
@@ -39,7 +39,7 @@ Emit = Callable[[str, Sequence[str], Any, str | None], None]
 
 
 class _Talk(msgspec.Struct):
-    """A message that a model is still telling."""
+    """A message that a model is still streaming."""
 
     namespace: Namespace
     node: str | None
@@ -47,15 +47,14 @@ class _Talk(msgspec.Struct):
 
 
 class Channels:
-    """Turns the parts of one run into events, in an order that clients can rely on: a subgraph has `started` before
-    anything else of it is told, a checkpoint comes just before the values it holds, a question after the values it was asked
+    """Turns the parts of one run into events, in an order that clients can rely on: the `started` event of a subgraph comes
+    before its other events, a checkpoint comes directly before its values, and a question comes after the values it was asked
     with.
 
-    `turn` is the checkpoint that the root graph's turn began at, to be set before its first checkpoint is taken. None: it is
-    not known.
+    `turn` is the checkpoint at which the root graph's turn began. It is set before the first checkpoint is taken. None: unknown.
 
     Args:
-        tell: takes the events.
+        emit: takes the events.
     """
 
     def __init__(self, emit: Emit) -> None:
@@ -69,7 +68,7 @@ class Channels:
         self._asked: set[str] = set()
 
     def take(self, part: ProtocolPart) -> None:
-        """One part, as it comes."""
+        """Takes the next part."""
         held = self._held
         if part.method == "checkpoints" and held is not None and held.namespace == part.namespace:
             self._pass(part)
@@ -83,7 +82,7 @@ class Channels:
         self._pass(part)
 
     def finish(self, error: BaseException | None) -> None:
-        """What is left to tell when the graph has ended, by an error or without one."""
+        """Emits the remaining events when the graph has ended, with or without an error."""
         self._release()
         for namespace in list(self._early):
             self._start(namespace, {})
@@ -98,11 +97,11 @@ class Channels:
             self._pass(held)
 
     def _pass(self, part: ProtocolPart) -> None:
-        """Tells a part of the root or of a subgraph that has started; starts the subgraph first."""
+        """Emits a part of the root or of a subgraph that has started. Starts the subgraph first."""
         namespace = part.namespace
         if namespace and namespace not in self._subgraphs:
             if part.method in ("values", "checkpoints"):
-                # They come just before the first task, which tells the subgraph's name.
+                # These parts come just before the first task, which has the subgraph's name.
                 self._early.setdefault(namespace, []).append(part)
                 return
             self._start(namespace, part.data if part.method == "tasks" else {})
@@ -178,7 +177,7 @@ class Channels:
     # --- questions ---
 
     def _note(self, namespace: Namespace, interrupts: Sequence[Any]) -> None:
-        """Notes questions. One is seen again in every graph around the one that asked it; the innermost comes first."""
+        """Records questions. Every graph around the one that asked a question streams it again; the innermost comes first."""
         for interrupt in interrupts:
             if interrupt.id not in self._asked:
                 self._questions.setdefault(interrupt.id, (namespace, interrupt.value))
@@ -186,7 +185,7 @@ class Channels:
     def _ask(self) -> None:
         for interrupt_id, (namespace, value) in self._questions.items():
             self._asked.add(interrupt_id)
-            # The Python SDK reads `value`, the specification and the JS SDK `payload`.
+            # The Python SDK reads `value`; the specification and the JS SDK read `payload`.
             data = {"interrupt_id": interrupt_id, "namespace": list(namespace), "payload": value, "value": value}
             self._emit("input.requested", namespace, data, None)
         self._questions.clear()
@@ -198,7 +197,7 @@ class Channels:
         if isinstance(payload, dict):
             self._of_model(str(metadata.get("run_id")), _Talk(namespace, node, payload.get("id")), payload)
         elif metadata.get("ls_model_type") == "chat":
-            # A model that was not streamed, or by the node itself; a message that a node just returns has no model type.
+            # From a model that was not streamed, or from the node itself. A message that a node only returns has no model type.
             for data in _whole(payload):
                 self._emit("messages", namespace, data, node)
 
@@ -212,14 +211,14 @@ class Channels:
         if talk is None:
             return
         crowded = sum(one.namespace == talk.namespace for one in self._talks.values()) > 1
-        # Where several messages are told at once, each event says which one it belongs to.
+        # When several messages stream at once, each event names its message.
         data = {**payload, "id": talk.message_id} if crowded and "id" not in payload else payload
         self._emit("messages", talk.namespace, data, talk.node)
         if event in ("message-finish", "error"):
             del self._talks[run]
 
     def _break_off(self, which: Callable[[_Talk], bool], error: Any) -> None:
-        """Tells of messages that will not be finished."""
+        """Emits an error event for each unfinished message."""
         message = error_payload(error)["message"] if isinstance(error, BaseException) else text_of(error)
         for run, talk in list(self._talks.items()):
             if which(talk):
@@ -227,7 +226,9 @@ class Channels:
 
 
 def _custom(data: Any) -> Any:
-    """What a node's writer was given: as it is when it says `payload` or, in a text, its `name`."""
+    """Returns the payload of a custom event: the node's value itself if it has `payload` or a text `name`, else the value
+    wrapped.
+    """
     ready = isinstance(data, dict) and ("payload" in data or isinstance(data.get("name"), str))
     return data if ready else {"payload": data}
 
@@ -244,11 +245,11 @@ def _checkpoint(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_turn(checkpoint: dict[str, Any], turn: str | None) -> dict[str, Any]:
-    """A checkpoint of the root graph, told so that clients edit messages where they should.
+    """Returns a checkpoint of the root graph in the form with which clients edit messages at the right place.
 
-    They note `parent_id` for the messages of the values that follow, as the checkpoint to fork at: it is where the turn began.
-    They take values with a lower `step` than they saw for old ones, which on a fork they are not: it goes by another name.
-    See docs/decisions/0016-where-react-clients-fork.md.
+    Clients store `parent_id` with the messages of the values that follow, as the checkpoint to fork at. So it is the checkpoint
+    at which the turn began. Clients ignore values whose `step` is lower than one they have had; on a fork a lower step is valid,
+    so the step has another name here. See docs/decisions/0016-where-react-clients-fork.md.
     """
     described = {"id": checkpoint["id"], "source": checkpoint["source"], "superstep": checkpoint["step"]}
     parent = checkpoint.get("parent_id")
@@ -259,7 +260,7 @@ def _of_turn(checkpoint: dict[str, Any], turn: str | None) -> dict[str, Any]:
 
 
 def _whole(message: Any) -> Iterator[dict[str, Any]]:
-    """The events of a message that is complete already."""
+    """Yields the events of a message that is already complete."""
     yield {"event": "message-start", "role": "ai", "id": message.id}
     for index, block in enumerate(message.content_blocks):
         if block.get("type") == "text":

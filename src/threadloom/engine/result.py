@@ -11,11 +11,14 @@ Kind = Literal["success", "error", "timeout", "cancelled", "rolled back"]
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """How an attempt ended.
+    """How an attempt of a run ended.
 
-    `output_json` is what `wait` answers. `snapshot` is what the thread looks like now; None when it could not be read or
-    is not needed. A `cancelled` attempt was stopped from outside. `refusal` is why `strict_resume` refused an answer.
-    `deferred_puts` holds what it put and did not wait for.
+    Attributes:
+        kind: `cancelled` means that the attempt was stopped from outside.
+        output_json: the response of `wait`.
+        snapshot: the thread's newest state; None when it could not be read or is not needed.
+        refusal: why `strict_resume` refused an answer.
+        deferred_puts: the attempt's deferred puts.
     """
 
     kind: Kind

@@ -1,5 +1,6 @@
-"""What is kept only for a while: events of runs that ended, outcomes of threads that are gone, deliveries of webhooks, and
-old runs where told so."""
+"""Deletes what is kept only for a limited time: events of runs that ended, outcomes of deleted threads, deliveries of webhooks,
+and, if configured, old runs.
+"""
 
 import logging
 
@@ -14,14 +15,14 @@ EVERY_SECONDS = 30
 DAY = 24 * 60 * MINUTE
 
 BATCH = 200
-"""Runs that go in one transaction, so that nobody waits long behind it."""
+"""Runs that are deleted in one transaction. It limits how long other transactions wait."""
 
 
 class Retention:
-    """Drops what nothing needs any more, now and then.
+    """Deletes expired data periodically.
 
     Args:
-        runs_days: days after its end that a run is kept, with its output and events; None: always.
+        runs_days: days that a run is kept after its end, with its output and events; None: always.
     """
 
     def __init__(self, *, storage: Storage, clock: Clock, runs_days: float | None = None) -> None:
@@ -30,7 +31,7 @@ class Retention:
         self._runs_kept = None if runs_days is None else int(runs_days * DAY)
 
     async def run(self) -> None:
-        """Sweeps for ever. A sweep that the database refuses is logged, and the next one tries again."""
+        """Sweeps periodically, without end. A sweep that the database fails is logged; the next one tries again."""
         while True:
             await self._clock.sleep(EVERY_SECONDS)
             try:
@@ -39,7 +40,7 @@ class Retention:
                 log.exception("what is kept only for a while could not be dropped")
 
     async def sweep(self) -> int:
-        """One sweep; gives how many events, outcomes, deliveries and old runs went."""
+        """Sweeps once. Returns the number of deleted events, outcomes, deliveries and old runs."""
         now = self._clock.now()
 
         async def work(tx: Tx) -> int:
@@ -52,7 +53,7 @@ class Retention:
         return dropped
 
     async def _drop_runs(self, before: int) -> int:
-        """Forgets the runs that ended before a moment. Their threads keep all that they did."""
+        """Deletes the runs that ended before a moment. Their checkpoints stay with their threads."""
 
         async def work(tx: Tx) -> int:
             old = await tx.runs.ended_before(before, BATCH)

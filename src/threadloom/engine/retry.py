@@ -1,4 +1,4 @@
-"""Not giving up at once when the database cannot be reached: it may be back in a moment."""
+"""Retries after storage errors, because the database may be back in a moment."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,17 +9,17 @@ from threadloom.errors import StorageError
 T = TypeVar("T")
 
 DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between one try and the next."""
+"""Seconds between attempts."""
 
 
 async def with_retries(act: Callable[[], Awaitable[T]], *, longer: Callable[[], bool] = lambda: False) -> T:
-    """Does something, and again after a while when the database refuses. Only for what may be done twice.
+    """Calls a function and retries it after storage errors. The function must be safe to call twice.
 
     Args:
-        longer: whether to go on after a quarter of a minute too; asked before each further try.
+        longer: returns whether to retry for more than a quarter of a minute; called before each further attempt.
 
     Raises:
-        StorageError: it still refuses after that time.
+        StorageError: the database still fails after that time.
     """
     for delay in DELAYS:
         try:

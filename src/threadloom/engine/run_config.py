@@ -1,4 +1,4 @@
-"""Parts of a run's config, and the state of its thread read apart from its execution."""
+"""Helpers for a run's config, and a way to read its thread's state outside of its execution."""
 
 import logging
 from typing import Any
@@ -12,16 +12,18 @@ from threadloom.usercode import contained
 log = logging.getLogger("threadloom.run")
 
 USER = "langgraph_auth_user"
-"""Key of `configurable` that carries the user: whole while the graph runs, what is kept of it where it is stored."""
+"""Key of `configurable` that holds the user: complete while the graph runs, its storable part where the config is stored."""
 
 
 async def read_state(run: Run, graphs: GraphRegistry, users: RunUsers) -> Snapshot:
-    """What the run's thread looks like now; the empty state when its graph cannot be had."""
+    """Returns the current state of the run's thread; the empty state when its graph cannot be loaded."""
     return await known_state(run, graphs, users) or EMPTY
 
 
 async def known_state(run: Run, graphs: GraphRegistry, users: RunUsers) -> Snapshot | None:
-    """What the run's thread looks like now; None when its graph cannot be had, so that its record stays as it is."""
+    """Returns the current state of the run's thread; None when its graph cannot be loaded, so that the thread's record stays
+    unchanged.
+    """
     configurable = {**run.kwargs["config"]["configurable"], "checkpoint_ns": ""}
     configurable[USER] = users.of(run.run_id, configurable.get(USER))
     config = bare({"configurable": configurable, "metadata": {}})
@@ -35,7 +37,7 @@ async def known_state(run: Run, graphs: GraphRegistry, users: RunUsers) -> Snaps
 
 
 def bare(config: dict[str, Any]) -> dict[str, Any]:
-    """The same config, at the thread's newest checkpoint."""
+    """Returns the config without a checkpoint id, so that it names the thread's newest checkpoint."""
     configurable = {
         key: value for key, value in config["configurable"].items() if key not in ("checkpoint_id", "checkpoint_map")
     }
@@ -43,7 +45,9 @@ def bare(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def noted(said: dict[str, Any]) -> dict[str, Any]:
-    """What a run says that belongs into its checkpoints' metadata and is no scalar: LangGraph takes only those along."""
+    """Returns the values of a run's config that belong in its checkpoints' metadata and are not scalars: LangGraph copies only
+    scalars.
+    """
     return {
         key: value
         for key, value in said.items()

@@ -1,4 +1,4 @@
-"""What a thread's record shows of its state, read through the graph."""
+"""Reads the part of a thread's state that its record stores."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,13 +12,13 @@ from threadloom.large import dump_json
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A state of a thread, ready for its record.
+    """A state of a thread, in the form that its record stores.
 
     Attributes:
         values_json: the values; None without a checkpoint.
-        interrupts_json: `{task_id: [{"id", "value"}, …]}` of the questions that wait.
-        has_next: whether there are tasks to do.
-        checkpoint_id: the root checkpoint that it is the state at, if that is known.
+        interrupts_json: `{task_id: [{"id", "value"}, …]}` of the open questions.
+        has_next: whether there are tasks to execute.
+        checkpoint_id: the root checkpoint of the state, if it is known.
     """
 
     values_json: bytes | None
@@ -28,18 +28,19 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def shown(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a state that is read to be shown: with all its tasks, and without the questions that were answered."""
+    """Returns the config that reads a state for display: with all its tasks, and without questions that were answered."""
     return {**config, "configurable": {**config["configurable"], SHOWN: True}}
 
 
 EMPTY = Snapshot(values_json=None, interrupts_json=b"{}", has_next=False)
-"""A thread without a checkpoint."""
+"""The state of a thread without a checkpoint."""
 
 
 async def thread_state(graph: Any, config: dict[str, Any]) -> Snapshot:
-    """Reads the state that `config` addresses (a thread's newest, or one checkpoint) through its graph, whatever it refuses.
+    """Reads the state that `config` names (a thread's newest, or one checkpoint) through its graph, including states that
+    LangGraph refuses to read.
 
-    `interrupts_json` is `{task_id: [{"id", "value"}, …]}` of the questions that still wait.
+    `interrupts_json` is `{task_id: [{"id", "value"}, …]}` of the open questions.
     """
     state = await read_state(graph, shown(config))
     if state.metadata is None:

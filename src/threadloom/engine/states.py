@@ -9,7 +9,7 @@ from threadloom.errors import ThreadloomError
 from threadloom.types import RunStatus, ThreadStatus
 
 Ending = Literal["success", "error", "timeout", "interrupted"]
-"""How a run can end and stay on record; a rolled back one leaves none."""
+"""The statuses with which a run ends and stays stored. A rolled back run is removed."""
 
 TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     "pending": frozenset({"running", "interrupted"}),
@@ -23,14 +23,14 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
 
 
 class IllegalTransition(ThreadloomError):
-    """A status change that the table does not have: a defect of ours."""
+    """A status change that the table does not have: a bug in the server."""
 
 
 def check(old: RunStatus, new: RunStatus) -> RunStatus:
-    """The new status of a run, if the table allows it.
+    """Returns the new status of a run, if the table allows the change.
 
     Raises:
-        IllegalTransition: it does not.
+        IllegalTransition: the table does not allow it.
     """
     if new not in TRANSITIONS[old]:
         raise IllegalTransition(f"a run cannot go from {old} to {new}")
@@ -38,12 +38,12 @@ def check(old: RunStatus, new: RunStatus) -> RunStatus:
 
 
 def thread_status(*, active: int, has_next: bool, failed: bool = False) -> ThreadStatus:
-    """What a thread's status is (docs/contract/threads.md#status).
+    """Returns a thread's status (docs/contract/threads.md#status).
 
     Args:
         active: number of its runs that are pending or running.
-        has_next: whether its newest checkpoint has tasks to do.
-        failed: whether the last run that ended did so by error or timeout.
+        has_next: whether its newest checkpoint has tasks to execute.
+        failed: whether its last ended run had an error or a timeout.
     """
     if active:
         return "busy"
@@ -56,10 +56,10 @@ USER_INTERRUPT = {
     "error": "UserInterrupt",
     "message": "interrupt requested via POST /threads/{thread_id}/runs/{run_id}/cancel",
 }
-"""What a thread shows after a cancelled run (docs/contract/runs.md#cancel)."""
+"""The error in a thread's record after a cancelled run (docs/contract/runs.md#cancel)."""
 
 USER_ROLLBACK = {
     "error": "UserRollback",
     "message": "rollback requested via POST /threads/{thread_id}/runs/{run_id}/cancel",
 }
-"""What a webhook tells of a run that was rolled back."""
+"""The error in the webhook's payload for a run that was rolled back."""

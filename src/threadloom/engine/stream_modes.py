@@ -1,4 +1,4 @@
-"""From what LangGraph streams to the events of the wire (docs/contract/runs.md#stream-modes)."""
+"""Converts LangGraph's stream to the events that clients get (docs/contract/runs.md#stream-modes)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,12 +17,12 @@ _LANGGRAPH_MODES = {"messages": "messages", "messages-tuple": "messages"}
 
 
 def langgraph_modes(requested: Iterable[str], *, subgraphs: bool, marks: bool) -> list[str]:
-    """The stream modes to ask LangGraph for. `values` is always among them: the run's output is read from it.
+    """Returns the stream modes to request from LangGraph. `values` is always among them: the run's output is read from it.
 
     Args:
         subgraphs, marks: as in `Translator`.
     """
-    # Subgraphs that report (`graphs.reports`) need a stream writer, which LangGraph gives to the mode `custom` alone.
+    # Subgraphs that report (`graphs.task_reports`) need a stream writer, which LangGraph provides only in the mode `custom`.
     lives = {"lifecycle": "tasks" if subgraphs else "custom"}
     wanted = ["values", *((_LANGGRAPH_MODES | lives).get(mode, mode) for mode in requested if mode != "events")]
     return list(dict.fromkeys([*wanted, "checkpoints"] if marks else wanted))
@@ -34,9 +34,9 @@ class Translator:
     Args:
         requested: stream modes of the request.
         thread_id: shown in the checkpoints of `debug` events.
-        subgraphs: whether chunks of subgraphs come too. Without them `needs_reports` may hold: the mode `lifecycle` is asked for,
-            and `lives` is to be told of all tasks.
-        marks: whether a mark follows each root checkpoint, by which a reader who has that one can go on.
+        subgraphs: whether the stream includes chunks of subgraphs. If not, and the mode `lifecycle` is requested, `needs_reports`
+            is true: `lives` must then be called with all tasks.
+        marks: whether a mark follows each root checkpoint. A reader that has the checkpoint can continue from its mark.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Translator:
         self._messages: dict[str | None, BaseMessageChunk | None] = {}
 
     def events(self, namespace: tuple[str, ...], mode: str, chunk: Any) -> Iterator[NamedEvent]:
-        """The events of one chunk of a LangGraph stream mode in a namespace (`()` for the root)."""
+        """Yields the events of one chunk of a LangGraph stream mode in a namespace (`()` for the root)."""
         if mode == "tasks" and not self.needs_reports:
             yield from self.lives(namespace, chunk)
         if mode == "messages":
@@ -70,13 +70,13 @@ class Translator:
             yield chunk["config"]["configurable"]["checkpoint_id"], None, CHECKPOINT_MARK
 
     def lives(self, namespace: tuple[str, ...], task: dict[str, Any]) -> Iterator[NamedEvent]:
-        """What a task that begins or ends means for subgraphs, in the mode `lifecycle`."""
+        """Yields the events of the mode `lifecycle` that follow from a task's begin or end."""
         if self._subgraphs is not None:
             self._subgraphs.task(namespace, task)
             yield from self._subgraph_events()
 
     def finish(self, error: BaseException | None) -> Iterator[NamedEvent]:
-        """The events that are left when the graph has ended, by an error or without one."""
+        """Yields the remaining events when the graph has ended, with or without an error."""
         if self._subgraphs is not None:
             self._subgraphs.finish(error)
             self._subgraphs = None
@@ -96,7 +96,7 @@ class Translator:
         yield from lives
 
     def _accumulated(self, mode: str, message: Any, metadata: Any) -> Iterator[NamedEvent]:
-        """`messages` mode: each message so far, announced once, whatever graph it came from."""
+        """Yields events of the mode `messages`: each message as accumulated so far, announced once, whatever its graph."""
         if message.id not in self._messages:
             self._messages[message.id] = None
             yield "messages/metadata", {message.id: {"metadata": metadata}}, mode
@@ -117,7 +117,7 @@ class Translator:
         return payload
 
     def _debug_task(self, task: dict[str, Any]) -> dict[str, Any]:
-        """A task whose inner graph is named as states name it: `checkpoint` instead of a config under `state`."""
+        """Returns a task whose inner graph is given as in states: under `checkpoint` instead of a config under `state`."""
         if not _is_config(task.get("state")):
             return task
         inner = {"thread_id": self._thread_id, "checkpoint_ns": task["state"]["configurable"].get("checkpoint_ns", "")}
@@ -137,7 +137,7 @@ class Translator:
 
 
 def mode_of_event(event: dict[str, Any]) -> str:
-    """The mode, with its namespace, of an event of LangChain's that was told by a node or within one."""
+    """Returns the mode, with its namespace, of a LangChain event that was dispatched by a node or within one."""
     namespace: str = (event.get("metadata") or {}).get("langgraph_checkpoint_ns") or ""
     above, _, _ = namespace.rpartition("|")
     return f"events|{above}" if above else "events"
@@ -148,7 +148,7 @@ def _named(mode: str, namespace: tuple[str, ...]) -> str:
 
 
 def _checkpoint(payload: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint payload without what LangGraph and we keep in configs for ourselves."""
+    """Returns a checkpoint payload without the internal config keys of LangGraph and Threadloom."""
     return {
         **payload,
         "config": _public(payload["config"]),

@@ -1,4 +1,4 @@
-"""Which subgraphs of a run are running, as the tasks of its graphs tell."""
+"""Tracks which subgraphs of a run are running, from the tasks of its graphs."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,9 +15,9 @@ class Subgraph(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         task_id: the task.
-        graph_name: what it is called: the agent's name if it says one, else the node's.
-        is_agent: whether it says one.
-        tool_call_id: the tool call that the task works on, if it works on one.
+        graph_name: the agent's name if it has one, else the node's.
+        is_agent: whether it has an agent's name.
+        tool_call_id: the tool call that the task works on, if any.
     """
 
     namespace: Namespace
@@ -28,14 +28,14 @@ class Subgraph(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Emit = Callable[[Phase, Subgraph, Any], None]
-"""Takes what became of a subgraph, and the error that it failed with."""
+"""Takes the new phase of a subgraph, and the error if it failed."""
 
 
 class Subgraphs:
-    """Follows the subgraphs of one run.
+    """Tracks the subgraphs of one run.
 
     Args:
-        tell: takes each change, in the order in which they happen; of subgraphs that end together the innermost comes first.
+        emit: takes each change, in the order in which they happen; of subgraphs that end together the innermost comes first.
     """
 
     def __init__(self, emit: Emit) -> None:
@@ -47,7 +47,7 @@ class Subgraphs:
         return namespace in self._running
 
     def start(self, namespace: Namespace, task: dict[str, Any]) -> None:
-        """A subgraph starts; `task` is its first one, or empty when that is not known."""
+        """Records that a subgraph starts. `task` is its first task, or empty when unknown."""
         name, _, task_id = namespace[-1].partition(":")
         agent = (task.get("metadata") or {}).get("lc_agent_name")
         subgraph = self._running[namespace] = Subgraph(
@@ -60,7 +60,7 @@ class Subgraphs:
         self._emit("started", subgraph, None)
 
     def task(self, namespace: Namespace, task: dict[str, Any]) -> None:
-        """A task of the root or of a subgraph begins or ends. A subgraph that has not started starts with it."""
+        """Records that a task of the root or of a subgraph begins or ends. Starts the subgraph if it has not started."""
         if namespace and namespace not in self._running:
             self.start(namespace, task)
         if "result" in task:
@@ -69,13 +69,13 @@ class Subgraphs:
             self._note_caller(task)
 
     def finish(self, error: BaseException | None) -> None:
-        """The run has ended, by an error or without one, and its subgraphs with it."""
+        """Records that the run has ended, with or without an error. Its subgraphs end with it."""
         phase = phase_of(error)
         for namespace in sorted(self._running, key=len, reverse=True):
             self._emit(phase, self._running.pop(namespace), error)
 
     def _end_below(self, namespace: Namespace, task: dict[str, Any]) -> None:
-        """The subgraphs of a task end with it."""
+        """Ends the subgraphs of a task that ended."""
         error = task.get("error")
         phase: Phase = "interrupted" if task.get("interrupts") else phase_of(error)
         depth = len(namespace)
@@ -88,7 +88,7 @@ class Subgraphs:
             self._emit(phase, self._running.pop(one), error)
 
     def _note_caller(self, task: dict[str, Any]) -> None:
-        """Notes which tool call a task works on: a subgraph that it starts was caused by that call."""
+        """Records which tool call a task works on. That call is the cause of a subgraph that the task starts."""
         given = task.get("input")
         calls = given if isinstance(given, list) else [given.get("tool_call")] if isinstance(given, dict) else []
         for call in calls:
@@ -98,7 +98,7 @@ class Subgraphs:
 
 
 def phase_of(error: Any) -> Phase:
-    """What a graph's life ends with."""
+    """Returns the phase with which a graph ends."""
     if error is None:
         return "completed"
     return "interrupted" if isinstance(error, asyncio.CancelledError) else "failed"

@@ -1,4 +1,4 @@
-"""What the record of a thread shows of its state: values, questions, error and status change together, by one rule."""
+"""Updates a thread's record from its state: values, questions, error and status change together, by one rule."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,12 +11,12 @@ from threadloom.types import Run, ThreadStatus
 
 
 def status_of(snapshot: Snapshot | None, error: dict[str, Any] | None, *, active: bool = False) -> ThreadStatus:
-    """The status of a thread that shows a state and an error.
+    """Returns the status of a thread from its state and error.
 
     Args:
-        snapshot: its newest state; None: that could not be read, and has no tasks to do as far as is known.
-        error: what its last run failed with, or that it was cancelled.
-        active: whether a run of it is still to end.
+        snapshot: its newest state; None: it could not be read, and is treated as having no tasks to execute.
+        error: the error of its last run, or that this run was cancelled.
+        active: whether a run of it has not ended yet.
     """
     has_next = snapshot is not None and snapshot.has_next
     return thread_status(active=active, has_next=has_next, failed=_is_failure(error))
@@ -25,10 +25,10 @@ def status_of(snapshot: Snapshot | None, error: dict[str, Any] | None, *, active
 async def show_state(
     tx: Tx, thread_id: str, snapshot: Snapshot | None, *, error: dict[str, Any] | None, active: bool = False
 ) -> ThreadStatus:
-    """Lets the record of a thread show a state. Gives the status that goes with it, which is the caller's to set.
+    """Writes a state to the thread's record. Returns the status that fits it; the caller sets it.
 
     Args:
-        snapshot, error, active: as `status_of`. Without a snapshot the record keeps showing the values that it shows.
+        snapshot, error, active: as `status_of`. Without a snapshot the record's values stay unchanged.
     """
     if snapshot is None:
         await tx.threads.set_error(thread_id, error)
@@ -40,9 +40,9 @@ async def show_state(
 
 
 async def status_now(tx: Tx, thread_id: str) -> ThreadStatus:
-    """The status that a thread without active runs has by what it shows. One that cannot be decrypted has failed.
+    """Returns the status of a thread without active runs, from its record. A record that cannot be decrypted counts as failed.
 
-    A record does not show whether a thread without a question has tasks to do: see `show_stopped`.
+    The record does not tell whether a thread without a question has tasks to execute: see `show_stopped`.
     """
     try:
         thread = await tx.threads.get(thread_id)
@@ -55,13 +55,13 @@ async def status_now(tx: Tx, thread_id: str) -> ThreadStatus:
 
 
 async def show_stopped(storage: Storage, run: Run, read: Callable[[], Awaitable[Snapshot | None]]) -> None:
-    """Lets the record of a thread follow the end of a run that waited in its queue; one that cannot be decrypted stays as it is.
+    """Updates the thread's record for the end of a pending run. A record that cannot be decrypted stays unchanged.
 
-    Such a run has changed the state only if an earlier attempt had begun it. Else `status_now` told all, but of a thread that
-    had stopped before its end without asking anything: that one is not `idle`.
+    Such a run has changed the state only if an earlier attempt had begun. Otherwise the status from `status_now` is right, except
+    for a thread that had stopped before its end without asking anything: that thread is not `idle`.
 
     Args:
-        read: gives the thread's newest state; None when it cannot be read, so that the record stays as it is.
+        read: returns the thread's newest state; None when it cannot be read, so that the record stays unchanged.
     """
     began = run.started_at is not None
     try:
@@ -89,5 +89,5 @@ async def show_stopped(storage: Storage, run: Run, read: Callable[[], Awaitable[
 
 
 def _is_failure(error: dict[str, Any] | None) -> bool:
-    """Whether an error that a thread shows is one; that a run was cancelled is none."""
+    """Returns whether the error in a thread's record is a failure; a run's cancellation is not."""
     return error is not None and error != USER_INTERRUPT

@@ -1,16 +1,16 @@
-"""Where a turn of a conversation began in its thread's history."""
+"""Finds the checkpoint at which a turn of a conversation began."""
 
 from typing import Any
 
 
 async def turn_start(checkpointer: Any, config: dict[str, Any], checkpoint: dict[str, Any]) -> str | None:
-    """The id of the checkpoint with the input that led to a checkpoint of the root graph; None when it is not found.
+    """Returns the id of the checkpoint whose input led to a checkpoint of the root graph; None when it is not found.
 
-    A run that starts there with another input leaves out all that this input brought; one without input does it anew.
+    A run that starts there with another input replaces this input and its results; a run without input repeats the turn.
 
     Args:
-        checkpointer: the graph's.
-        config: the run's.
+        checkpointer: the graph's checkpointer.
+        config: the run's config.
         checkpoint: as LangGraph streams it.
     """
     if checkpoint["metadata"].get("source") == "input":

@@ -1,4 +1,4 @@
-"""Names code of the app that blocks the event loop, with its line. Says so when it is not the app but the machine."""
+"""Logs code of the app that blocks the event loop, with its line. Logs another cause when the app's code is not to blame."""
 
 import asyncio
 import contextlib
@@ -18,10 +18,10 @@ from threadloom.graphs.process import is_users
 log = logging.getLogger("threadloom.watchdog")
 
 LIMIT = 0.5
-"""Seconds that the loop may stand still before it is told."""
+"""Seconds that the event loop may be blocked before it is logged."""
 
 REPEAT_SECONDS = 60.0
-"""A standstill that is no line's fault is told at most once in this time."""
+"""A block that no line of the app caused is logged at most once in this time."""
 
 NANOSECONDS = 1_000_000_000
 
@@ -29,11 +29,11 @@ CURE = "Use async calls, asyncio.to_thread, or BG_JOB_ISOLATED_LOOPS=true. (Told
 
 
 class LoopStall(msgspec.Struct, frozen=True):
-    """What was measured of an event loop that stands still. All times are in seconds.
+    """Measurements of an event loop that is blocked. All times are in seconds.
 
     Attributes:
-        stalled: since it last moved.
-        watched_late: by how much the watching thread itself came too late.
+        stalled: since the loop last ran a callback.
+        watched_late: by how much the watching thread itself woke up late.
         cpu: processor time that the loop's thread used since; None where that cannot be measured.
         process_cpu: processor time that the whole process used since.
         queued: how long the loop's thread was ready to run and got no processor; None where that cannot be measured.
@@ -47,14 +47,14 @@ class LoopStall(msgspec.Struct, frozen=True):
 
     @property
     def machine_is_busy(self) -> bool:
-        """Whether the process was not given a processor, or was stopped: then no code is to blame."""
+        """Whether the process got no processor time, or was stopped: then no code is to blame."""
         most = self.stalled / 2
         if self.queued is not None and self.queued >= most:
             return True
         return self.watched_late >= most and self.process_cpu < most
 
     def explain(self) -> str:
-        """What the standstill was, where no line of the app is to blame."""
+        """Returns the cause in words, for the case that no line of the app is to blame."""
         most = self.stalled / 2
         stood = f"the event loop stood still for {self.stalled:.1f} s"
         if not self.machine_is_busy:
@@ -69,7 +69,7 @@ class Watchdog:
     """Watches the event loop that `start` is called on, from a thread of its own.
 
     Args:
-        limit: seconds of standstill that are too many.
+        limit: seconds that the loop may be blocked.
     """
 
     def __init__(self, limit: float = LIMIT) -> None:
@@ -87,7 +87,7 @@ class Watchdog:
         self._queued: float | None = None
 
     def start(self) -> None:
-        """Begins to watch the running loop, once the server is ready."""
+        """Begins to watch the running loop. Called once the server is ready."""
         loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._task = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
@@ -106,7 +106,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Tells of nothing meanwhile. Entered and left on the loop."""
+        """Suppresses reports within the block. Entered and left on the loop."""
         self._paused += 1
         try:
             yield
@@ -121,13 +121,15 @@ class Watchdog:
         self._beat = time.monotonic()
 
     def _thread_cpu(self) -> float | None:
-        """Processor time of the loop's thread so far."""
+        """Returns the processor time of the loop's thread so far, in seconds."""
         if sys.platform != "linux":
             return None
         return time.clock_gettime(time.pthread_getcpuclockid(self._loop_thread))
 
     def _thread_queued(self) -> float | None:
-        """How long the loop's thread has waited for a processor so far. Linux tells it, if its kernel was built so."""
+        """Returns how long the loop's thread has waited for a processor so far, in seconds. Linux only, if its kernel measures
+        it.
+        """
         try:
             return int(self._task.read_text().split()[1]) / NANOSECONDS if self._task else None
         except (OSError, ValueError, IndexError):
@@ -148,7 +150,7 @@ class Watchdog:
             measured = self._measure(stalled, late)
             if frame is not None and self._beat == before and not self._paused:
                 self._report(frame, measured)
-            del frame  # kept until the next look, it would keep alive all that the loop had in its hands
+            del frame  # a reference kept until the next check would keep the frame's objects alive
 
     def _measure(self, stalled: float, late: float) -> LoopStall:
         cpu, queued = self._thread_cpu(), self._thread_queued()

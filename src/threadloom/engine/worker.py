@@ -1,4 +1,4 @@
-"""Claim, execute, settle: the worker of one process."""
+"""The worker of one process: claims, executes and finalizes runs."""
 
 import asyncio
 import contextlib
@@ -35,24 +35,24 @@ from threadloom.types import Event, Run
 log = logging.getLogger("threadloom.worker")
 
 POLL_INTERVAL_SECONDS = 1.0
-"""How often a worker that is not alone looks for runs unasked."""
+"""Seconds between polls for claimable runs, where other processes exist."""
 
 DELAY_SECONDS = 30.0
-"""How often a worker that is alone looks unasked whether a delayed run is due: the machine may sleep, or its clock be set."""
+"""Longest wait for a delayed run in a single process. The machine may sleep, or its clock may be set."""
 
 PLACE_SECONDS = 1.0
-"""How long a place is kept for a run that is being made: its transaction may have failed."""
+"""Seconds that a slot is reserved for a run that is being created: its transaction may have failed."""
 
 AfterRun = Callable[[FinalizedRun], Awaitable[None]]
-"""Called once a run has ended, before those who wait for it are told: webhooks."""
+"""Called after a run has ended, before those who wait for it are notified. Used for webhooks."""
 
 
 WIDE = 100
-"""Tasks that one command may begin on the server's event loop. LangGraph prepares all tasks of a step in one go."""
+"""Tasks that a command may begin on the server's event loop. LangGraph prepares all tasks of a superstep without yielding."""
 
 
 def _is_wide(run: Run) -> bool:
-    """Whether a run begins with so many tasks that others would have to wait for it."""
+    """Returns whether a run begins with so many tasks that preparing them would block others."""
     goto = (run.kwargs.get("command") or {}).get("goto")
     return isinstance(goto, list) and len(goto) > WIDE
 
@@ -60,24 +60,24 @@ def _is_wide(run: Run) -> bool:
 class Worker:
     """Executes runs, up to `jobs` at once.
 
-    Where it is not alone it looks every second, whether told or not, for runs to claim, and now and then for runs whose worker
-    is gone. The last attempts of such runs it makes one at a time, so that a run which kills its worker takes none of them along.
+    Where other processes exist, the worker polls every second for runs to claim, and periodically looks for runs whose worker is
+    lost. It makes the last attempts of such runs one at a time, so that a run which kills its worker does not affect the others.
 
     Args:
-        graphs: gives the graphs that are served now.
-        users: for whom runs are.
+        graphs: returns the graphs that are served now.
+        users: the users of the runs.
         jobs: runs at once; 0 executes none.
-        attempts: how often a run is tried when its worker is lost.
+        attempts: maximum number of attempts of a run whose worker is lost.
         timeout: seconds a run may take.
         keep: seconds that the events of a run are kept after its end.
         log_size: stored events that a thread keeps.
         event_size: bytes that an event may have.
         replay_bytes: bytes of stored events that a run keeps; may be changed.
-        isolated: whether runs get event loops of their own.
-        alone: whether no other process can hold a lease, so that all are void at start.
-        delivery: makes what the webhook of a run that ends is told.
-        lease: seconds after which the runs of a worker that is not heard of are taken up by another.
-        observer: looks on.
+        isolated: whether each run gets an event loop of its own.
+        single_process: whether no other process can hold a lease, so that all leases are void at start.
+        delivery: creates the webhook delivery of a run that ends.
+        lease: seconds after its last renewal that a worker's lease ends and another worker may take its runs.
+        observer: is notified of each attempt.
     """
 
     def __init__(
@@ -141,15 +141,15 @@ class Worker:
 
     @property
     def active(self) -> int:
-        """How many runs are being executed."""
+        """The number of runs that are being executed."""
         return len(self._held)
 
     def needs(self, graphs: GraphRegistry) -> bool:
-        """Whether a run under way began with these graphs."""
+        """Returns whether an active run began with these graphs."""
         return any(held.graphs is graphs for held in self._held.values())
 
     async def start(self) -> None:
-        """Takes up what an earlier process left, then claims for ever in the background."""
+        """Requeues the runs that an earlier process left, then claims runs in a background task."""
         self._broker.on_cancel(self._cancel)
         if self._single_process:
             await self._after_all_before()
@@ -162,20 +162,20 @@ class Worker:
                 self._sweeping = asyncio.create_task(self._sweep_forever())
 
     async def _after_all_before(self) -> None:
-        """Lets no event of this process be numbered before one of an earlier process, even if the clock was set back since."""
+        """Makes event ids of this process greater than those of earlier processes, even if the clock was set back since."""
         newest = await self._storage.read(lambda tx: tx.threads.newest_change())
         if newest is not None:
             self._numbers.after(newest)
 
     def drain(self) -> None:
-        """Claims no more. What is under way goes on until `stop`."""
+        """Stops claiming. Active runs continue until `stop`."""
         self._stopping = True
         for task in (self._claiming, self._sweeping):
             if task is not None:
                 task.cancel()
 
     async def stop(self, grace: float) -> None:
-        """Claims no more, lets runs end within `grace` seconds, hands the rest back to the queue."""
+        """Stops claiming, lets runs end within `grace` seconds, and returns the rest to the queue."""
         self.drain()
         for task in (self._claiming, self._sweeping):
             if task is not None:
@@ -190,14 +190,14 @@ class Worker:
         await asyncio.to_thread(self._leases.stop)
         self._loops.close()
 
-    # --- taking a run as it is made ---
+    # --- claiming a run when it is created ---
 
     def reserve(self, run: Run) -> Claim | None:
         """See `admission.Starter`: a run that can begin at once needs no second transaction to be claimed."""
         now, steady = self._clock.now(), self._clock.steady()
         full = self._free_slots(steady) <= 0
         self._others_wait = self._others_wait or full
-        # A place that became free is for those who wait, in their order.
+        # A slot that became free goes to the runs that wait, in their order.
         if self._claiming is None or self._stopping or self._others_wait:
             return None
         self._taken[run.run_id] = steady
@@ -205,11 +205,11 @@ class Worker:
 
     def start_run(self, run: Run) -> None:
         """See `admission.Starter`."""
-        # One that is not known any more took longer than its lease lasts.
+        # A run that is no longer in `_taken` took longer than its lease lasts.
         self._begin(self._attempt(run), run, self._taken.pop(run.run_id, self._clock.steady() - self._leases.length))
 
     def _free_slots(self, steady: int) -> int:
-        """How many more runs may begin. Places are kept for runs that are being made. From any thread."""
+        """Returns how many more runs may begin. Slots reserved for new runs do not count as free. Thread-safe."""
         taken = list(self._taken.items())
         for run_id, at in taken:
             if steady - at >= self._leases.length:
@@ -229,7 +229,7 @@ class Worker:
             await self._broker.work(wait)
 
     async def _claim(self) -> float | None:
-        """Claims what is due, and tells after how many seconds to look again."""
+        """Claims runs that are ready. Returns the seconds until the next poll; None: until a wake-up."""
         while True:
             now, steady = self._clock.now(), self._clock.steady()
             free = self._free_slots(steady)
@@ -242,7 +242,7 @@ class Worker:
             self._others_wait = len(claimed) == free
             if not self._others_wait:
                 break
-        # From the moment of that look on: a run that came due since then was not seen by it.
+        # Measured from that read: it did not see runs that became due since.
         due = outlook.next_due
         wait = None if due is None else max(0.0, (due - self._clock.now()) / SECOND)
         if self._single_process:
@@ -301,7 +301,7 @@ class Worker:
         self._users.release(run, over=self._single_process or (held is not None and held.over))
         if not done.cancelled() and (error := done.exception()):
             log.error("run %s could not be settled", run.run_id, exc_info=error)
-        # What may be claimed now this worker finds itself, unless it claims no more.
+        # Wakes only other workers: this one finds by itself what can be claimed now, unless it has stopped claiming.
         self._broker.wake(elsewhere=self._stopping)
 
     async def _watched(self, work: Coroutine[Any, Any, None], held: ExecutingRun) -> None:
@@ -319,7 +319,7 @@ class Worker:
                 if not (held.lost or self._stopping):
                     raise
             except ThreadloomError:
-                raise  # the database failed: whoever takes the run up when its lease is over tries it again
+                raise  # the database failed: the worker that takes the run after its lease retries it
             except BaseException as error:
                 if held.over or self._stopping:
                     raise
@@ -328,9 +328,9 @@ class Worker:
                 held.notify_end("lost" if held.lost else "requeued")
 
     async def _abort(self, held: ExecutingRun, error: BaseException) -> None:
-        """Ends a run whose attempt came to no result of its own, lest it runs for ever.
+        """Ends a run whose attempt returned no result. Otherwise the run would stay running.
 
-        A `GeneratorExit` of users' code closes every coroutine of its task but the outermost, so only here can be waited.
+        A `GeneratorExit` in user code closes every coroutine of its task but the outermost, so only here is awaiting possible.
         """
         held.finalize()
         log.error("run %s is broken off", held.run.run_id, exc_info=error)
@@ -340,7 +340,7 @@ class Worker:
         await self._finalize(held, result, self._emitter(run))
 
     async def _attempt(self, run: Run) -> None:
-        """Executes a claimed run and settles it; when the database fails, lets it be tried again."""
+        """Executes a claimed run and finalizes it. When the database fails, leaves it to another attempt."""
         held = self._held[run.run_id]
         try:
             await self._execute(held)
@@ -367,7 +367,7 @@ class Worker:
             emitter=emitter,
             resumed=await self._went_before(run),
             timeout=self._timeout,
-            # Of a thread that is thrown away, only a webhook is told how it looked.
+            # Of a thread that is discarded, only a webhook's payload contains the state.
             snapshot=not run.temporary or bool(run.kwargs.get("webhook")),
             last=self._attempts.is_last(run),
         )
@@ -389,8 +389,9 @@ class Worker:
             await self._finalize(held, result, emitter)
 
     async def _went_before(self, run: Run) -> bool:
-        """Whether an earlier attempt has put checkpoints. Sees to it that the run's events come after all that the thread has
-        told so far, whatever the clocks of those who told it."""
+        """Returns whether an earlier attempt has put checkpoints. Also makes the ids of the run's events greater than those of
+        the thread's earlier events, whatever the clocks of the processes that emitted them.
+        """
         again = run.was_begun_before
         if self._single_process and not again:
             return False
@@ -401,12 +402,12 @@ class Worker:
             return thread.updated_at if thread else 0, wrote
 
         changed, wrote = await self._storage.read(look)
-        # Of an attempt whose worker was lost there is no last word; but it told nothing once its lease was over.
+        # The time of a lost attempt's last event is unknown, but it emitted none after its lease ended.
         self._numbers.after(max(changed, run.updated_at + SECOND if again else 0))
         return wrote
 
     async def _abandon(self, held: ExecutingRun, error: UndecipherableError) -> None:
-        """Ends a run whose end cannot be told: what came of it can be neither encrypted nor read."""
+        """Ends a run whose result cannot be stored because it can be neither encrypted nor decrypted."""
         run = held.run
         log.error("run %s ends without a word of what came of it: %s", run.run_id, error.detail)
         await self._finalizer.abandon(run)
@@ -427,7 +428,7 @@ class Worker:
         )
 
     async def _give_up(self, run: Run) -> None:
-        """Ends a run that an earlier worker left and that must not be tried again."""
+        """Ends a run whose worker was lost and that must not be tried again."""
         held = self._held[run.run_id]
         try:
             await self._fail_with_message(held)
@@ -438,7 +439,7 @@ class Worker:
         run = held.run
         await self._went_before(run)
         emitter = self._emitter(run)
-        # Reading the state calls the user's code once more; if that is what kills workers, it has had its chance.
+        # Reading the state calls user code once more. This is done once: that code may be what kills workers.
         snapshot = await known_state(run, held.graphs, self._users) if self._attempts.may_call_graph(run) else None
         if run.cancel:
             output = (snapshot and snapshot.values_json) or b"{}"
@@ -468,7 +469,7 @@ class Worker:
             self._broker.gone(run.thread_id, run.run_id)
 
     async def _end(self, run: Run, result: Result, emitter: Emitter) -> tuple[FinalizedRun | None, list[list[Event]]]:
-        """Settles a run; gives also what those who follow it are to be told then, of which the last batch is stored."""
+        """Finalizes a run. Also returns the batches of events to publish to its followers; the last batch is stored."""
         status = "interrupted" if result.kind in ("cancelled", "rolled back") else result.kind
         closing = [emitter.closing(status, result.error)]
         if emitter.channels:
@@ -476,7 +477,7 @@ class Worker:
         finalized = await self._finalizer.finalize(run, result, closing=closing[-1], stored=emitter.stored)
         return finalized, closing
 
-    # --- stopping one ---
+    # --- cancelling a run ---
 
     def _cancel(self, run_id: str) -> None:
         held = self._held.get(run_id)
@@ -487,7 +488,7 @@ class Worker:
             held.stop()
 
     def _remember(self, run_id: str) -> None:
-        """A run may be cancelled when its claim is committed, but its worker has not heard of that yet."""
+        """Remembers a cancellation that arrives before the worker knows that its claim was committed."""
         now = self._clock.steady()
         self._cancelled_early = {early: at for early, at in self._cancelled_early.items() if now - at < 10 * SECOND}
         self._cancelled_early[run_id] = now

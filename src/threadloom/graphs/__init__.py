@@ -1,1 +1,1 @@
-"""Users' graphs: `load` brings code in, `registry` serves it, `schema` and `draw` describe it."""
+"""User graphs: `load` imports their code, `registry` serves them, `schema` and `draw` describe them."""

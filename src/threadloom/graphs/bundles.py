@@ -1,11 +1,11 @@
-"""Bundles of users' interface components (`ui` in `langgraph.json`): found ready in a folder, or made of source by esbuild.
+"""Bundles of users' interface components (`ui` in `langgraph.json`): read from a folder, or built from source by esbuild.
 
-A bundle is a script that the page of a client loads (`LoadExternalComponent` of `@langchain/langgraph-sdk/react-ui`). What page
-and bundle share (React above all) is not in it: the page offers that under `Symbol.for("LGUI_REQUIRE")`, and takes the component
-to show under `Symbol.for("LGUI_EXT_STORE")`.
+A bundle is a script that a client's page loads (`LoadExternalComponent` of `@langchain/langgraph-sdk/react-ui`). It does not
+contain the modules that it shares with the page (React above all): the page provides them under `Symbol.for("LGUI_REQUIRE")`, and
+reads the component to show from `Symbol.for("LGUI_EXT_STORE")`.
 
-esbuild is the app's own, from its `node_modules`, or one on the path. Nothing is fetched: where there is none, the bundle is not
-built, and whoever asks for it is told so.
+esbuild is the app's own, from its `node_modules`, or one on the path. It is never downloaded: without it the bundle is not built,
+and requests for the bundle get an error that says so.
 """
 
 import logging
@@ -34,7 +34,7 @@ PAGES = (
     "@langchain/langgraph-sdk/react",
     "@langchain/langgraph-sdk/react-ui",
 )
-"""Modules that the page offers; `ui_config.shared` names more."""
+"""Modules that the page provides; `ui_config.shared` adds more."""
 
 SOURCE = """
 import components from %s;
@@ -52,8 +52,9 @@ INSTALL = (
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """The files of one bundle by their names; `inputs` are the app's files that it was made of. Without files `missing` says why
-    there are none."""
+    """The files of one bundle by their names. `inputs` are the app's files that it was built from. If there are no files,
+    `missing` is the reason.
+    """
 
     files: Mapping[str, bytes]
     inputs: tuple[Path, ...] = ()
@@ -61,15 +62,15 @@ class Bundle(msgspec.Struct, frozen=True):
 
 
 def variable(name: str) -> str:
-    """The global variable that the script of a bundle sets."""
+    """Returns the name of the global variable that the script of a bundle sets."""
     return "__LGUI_" + re.sub(r"[^a-zA-Z0-9]", "_", name)
 
 
 def load_bundles(settings: Settings) -> dict[str, Bundle]:
-    """All bundles that the configuration names; those of source are built.
+    """Returns all bundles that the configuration names. Builds those that are given as source.
 
     Raises:
-        ConfigError: one is not there, or its source has faults.
+        ConfigError: a folder or source file does not exist, or the source has errors.
     """
     if settings.http.disable_ui:
         return {}
@@ -90,7 +91,7 @@ def _load(name: str, path: Path, settings: Settings) -> Bundle:
 
 
 def _ready(name: str, folder: Path) -> Bundle:
-    """The files of a folder, by their paths within it."""
+    """Returns the files of a folder, by their paths within it."""
     whole = folder.resolve()
     found = (file.resolve() for file in sorted(folder.rglob("*")))
     inputs = tuple(file for file in found if file.is_file() and file.is_relative_to(whole))
@@ -101,7 +102,7 @@ def _ready(name: str, folder: Path) -> Bundle:
 
 
 def find_esbuild(folder: Path) -> Path | None:
-    """The esbuild of the nearest `node_modules`, from a folder upwards, or the one on the path."""
+    """Returns the esbuild of the nearest `node_modules`, from a folder upwards, or the one on the path."""
     for place in (folder, *folder.parents):
         if found := shutil.which("esbuild", path=str(place / "node_modules" / ".bin")):
             return Path(found)
@@ -110,14 +111,14 @@ def find_esbuild(folder: Path) -> Path | None:
 
 
 def build(name: str, source: Path, *, esbuild: Path, root: Path, shared: Sequence[str]) -> Bundle:
-    """Makes a bundle: `entrypoint.js`, and `entrypoint.css` if the source has styles.
+    """Builds a bundle: `entrypoint.js`, and `entrypoint.css` if the source has styles.
 
     Args:
         root: where module names are resolved from.
-        shared: modules that the page offers, beside `PAGES`.
+        shared: modules that the page provides, in addition to `PAGES`.
 
     Raises:
-        ConfigError: esbuild found faults, or cannot be run.
+        ConfigError: esbuild reported errors, or cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="threadloom-ui-") as folder:
         out = Path(folder) / "out"
@@ -160,7 +161,7 @@ def build(name: str, source: Path, *, esbuild: Path, root: Path, shared: Sequenc
 
 
 def _for_pages(name: str, module: bytes) -> bytes:
-    """A module as a script: what it requires the page offers, what it exports is a global variable."""
+    """Wraps a module as a script: it requires modules from the page and exports to a global variable."""
     opening = f"var {variable(name)} = (function (require, module) {{\nvar exports = module.exports;\n"
     closing = '\nreturn module.exports;\n})(globalThis[Symbol.for("LGUI_REQUIRE")], { exports: {} });\n'
     return opening.encode() + module + closing.encode()

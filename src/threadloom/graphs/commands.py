@@ -1,4 +1,4 @@
-"""Commands of requests, as LangGraph takes them."""
+"""Converts commands of requests to LangGraph's form."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from langgraph.types import Send
 
 
 def command_fields(command: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields `update` and `goto` of a command, as `langgraph.types.Command` takes them; only those that ask for something.
+    """Returns the fields `update` and `goto` of a command, as `langgraph.types.Command` takes them, without empty ones.
 
     Args:
         command: the command of a request: `update` is an object or a list of `[key, value]` pairs, `goto` a node's name, an

@@ -1,4 +1,4 @@
-"""`langgraph.config.get_store()` outside of graphs: in the routes of a user's own HTTP app."""
+"""Makes `langgraph.config.get_store()` work outside of graphs: in the routes of a user's custom HTTP app."""
 
 from contextvars import Token
 from typing import Any
@@ -11,7 +11,7 @@ from langgraph.store.base import BaseStore
 
 
 class CurrentStore:
-    """Makes a store the one that `get_store()` finds.
+    """Makes a store the one that `get_store()` returns.
 
     Args:
         store: the server's store.
@@ -21,13 +21,13 @@ class CurrentStore:
         self._config: RunnableConfig = {CONF: {CONFIG_KEY_RUNTIME: Runtime(store=store)}}
 
     def enter(self) -> Token[Any]:
-        """From now on, in this task and those it starts, `get_store()` finds the store."""
+        """Makes `get_store()` return the store, in this task and those that it starts."""
         return var_child_runnable_config.set(self._config)
 
     def suspend(self) -> None:
-        """From now on it does not: graphs called below must not take this for a graph's own configuration."""
+        """Undoes `enter` for the calls below, so that graphs do not take its value for their own configuration."""
         var_child_runnable_config.set(None)
 
     def exit(self, token: Token[Any]) -> None:
-        """Puts back what was before `enter`, in the same task."""
+        """Restores the state from before `enter`, in the same task."""
         var_child_runnable_config.reset(token)

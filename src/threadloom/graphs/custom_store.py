@@ -1,4 +1,4 @@
-"""A store that the user brings (`store.path`) in place of ours."""
+"""The user's own store (`store.path`), used in place of the built-in one."""
 
 import contextlib
 import inspect
@@ -13,11 +13,11 @@ from threadloom.usercode import contained
 
 
 class CustomStore(BaseStore):
-    """Hands everything on to the store that a spec of code names: a `BaseStore`, a context manager that yields one, or a
-    function (sync or async) that gives either. A context manager itself: theirs is entered and left with it.
+    """Delegates to the user's store. The code spec names a `BaseStore`, a context manager that yields one, or a function (sync or
+    async) that returns either. This class is a context manager itself: it enters and leaves the user's context manager.
 
     Args:
-        load: finds what a spec of code (`./file.py:name`) names.
+        load: returns the object that a code spec (`./file.py:name`) names.
 
     Raises:
         ConfigError: the spec cannot be loaded.
@@ -33,10 +33,10 @@ class CustomStore(BaseStore):
         self._store: BaseStore | None = None
 
     async def __aenter__(self) -> "CustomStore":
-        """Makes the store ready.
+        """Creates the store.
 
         Raises:
-            ConfigError: what the spec names fails, or gives no store.
+            ConfigError: the user's code fails, or does not return a store.
         """
         try:
             found = await self._made()
@@ -50,7 +50,7 @@ class CustomStore(BaseStore):
         return self
 
     async def _made(self) -> Any:
-        """What the spec gives in the end, entered."""
+        """Returns the store that the spec yields; enters its context manager."""
         with contained():
             return await self._called()
 
@@ -60,7 +60,7 @@ class CustomStore(BaseStore):
             found = found()
         if inspect.isawaitable(found):
             found = await found
-        # A store may be a context manager itself; then it is entered like any other.
+        # A store that is a context manager itself is entered like any other.
         if hasattr(found, "__aenter__"):
             found = await self._stack.enter_async_context(found) or found
         elif hasattr(found, "__enter__"):

@@ -1,4 +1,4 @@
-"""A graph as a drawing: nodes and edges, subgraphs in place as deep as one asks."""
+"""Returns a graph as a drawing: nodes and edges, with subgraphs expanded to a given depth."""
 
 import re
 from typing import Any
@@ -8,16 +8,16 @@ from langgraph.pregel.protocol import PregelProtocol
 from threadloom.errors import Invalid
 
 AnyGraph = PregelProtocol[Any, Any, Any, Any]
-"""A graph of whatever state: one of ours to run, or one that only stands for a remote one."""
+"""A graph of any state: a local one, or one that stands for a remote one."""
 
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 
 
 def parse_xray(text: str) -> bool | int:
-    """What the query parameter `xray` asks for: True is all levels of subgraphs, a number that many, False none.
+    """Parses the query parameter `xray`: True is all levels of subgraphs, a number that many, False none.
 
     Raises:
-        Invalid: it is neither a truth value nor a positive whole number.
+        Invalid: it is neither a boolean nor a positive integer.
     """
     if text in ("", "false", "False"):
         return False
@@ -29,7 +29,7 @@ def parse_xray(text: str) -> bool | int:
 
 
 async def draw(graph: AnyGraph, xray: bool | int = False) -> dict[str, Any]:
-    """The drawing of a graph, `{"nodes", "edges"}`, without the Python names of what runs in the nodes."""
+    """Returns the drawing of a graph, `{"nodes", "edges"}`, without the Python names of the nodes' functions."""
     drawing = (await graph.aget_graph(xray=xray)).to_json()
     return {"nodes": [_node(node) for node in drawing["nodes"]], "edges": drawing["edges"]}
 

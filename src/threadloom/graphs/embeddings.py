@@ -1,4 +1,4 @@
-"""Loading the embedding model of `store.index.embed`."""
+"""Loads the embedding model of `store.index.embed`."""
 
 import importlib
 from collections.abc import Callable
@@ -15,20 +15,20 @@ KEY = "store.index.embed"
 
 
 def load_index(settings: StoreIndex, load: Callable[[str], Any]) -> Index:
-    """What makes store items searchable by meaning.
+    """Returns the index that makes store items searchable by meaning.
 
     Args:
-        load: finds what a spec of code (`./file.py:name`) names.
+        load: returns the object that a code spec (`./file.py:name`) names.
 
     Raises:
-        ConfigError: the model cannot be loaded; names what is missing.
+        ConfigError: the model cannot be loaded; the message names what is missing.
     """
     return Index(load_embeddings(settings.embed, load), settings.dims, settings.fields, name=settings.embed)
 
 
 def load_embeddings(embed: str, load: Callable[[str], Any]) -> Embeddings:
-    """The model that `embed` names: `provider:model`, or code with a function from texts to vectors (sync or async) or an
-    `Embeddings` object. Takes and raises as `load_index`.
+    """Returns the model that `embed` names: `provider:model`, or a code spec of a function from texts to vectors (sync or async)
+    or of an `Embeddings` object. Arguments and errors as `load_index`.
     """
     place, colon, name = embed.rpartition(":")
     if not colon or not place or not name:
@@ -45,7 +45,7 @@ def load_embeddings(embed: str, load: Callable[[str], Any]) -> Embeddings:
 
 
 def _provided(embed: str) -> Embeddings:
-    """A model of one of LangChain's providers."""
+    """Returns a model of one of LangChain's providers."""
     try:
         init_embeddings = importlib.import_module("langchain.embeddings").init_embeddings
     except (ImportError, AttributeError) as error:
@@ -55,7 +55,7 @@ def _provided(embed: str) -> Embeddings:
     try:
         model = init_embeddings(embed)
     except Exception as error:
-        # LangChain's own text names the provider's package, or the key that the provider wants.
+        # LangChain's message names the missing package or key.
         raise ConfigError(f"{KEY}: {embed!r} cannot be used: {error}") from error
     if not isinstance(model, Embeddings):
         raise ConfigError(f"{KEY}: {embed!r} is no embedding model")

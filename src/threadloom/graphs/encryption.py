@@ -6,10 +6,10 @@ from threadloom.graphs.load import load_configured
 
 
 def load_handlers(settings: Settings) -> Handlers | None:
-    """What `encryption` asks for; None when it is not configured. Runs the user's code.
+    """Returns the handlers that `encryption` names; None when it is not configured. Runs user code.
 
     Raises:
-        ConfigError: they cannot be had; the text names the place and the cause.
+        ConfigError: they cannot be loaded; the message names the place and the cause.
     """
     if settings.encryption is None:
         return None

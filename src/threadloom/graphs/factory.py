@@ -1,4 +1,4 @@
-"""Functions that make graphs: what they take, and calling them."""
+"""Factories: functions that create graphs. Checks their parameters and calls them."""
 
 import contextlib
 import dataclasses
@@ -19,24 +19,24 @@ from threadloom.usercode import contained
 
 Graph = Pregel[Any, Any, Any, Any]
 Access = Literal["threads.create_run", "threads.update", "threads.read", "assistants.read"]
-"""Why a graph is wanted; a factory is told."""
+"""The purpose for which a graph is opened; it is passed to factories."""
 
 
 class GraphInvalid(ApiError):
-    """A factory gave something that is no graph."""
+    """A factory returned something that is not a graph."""
 
     status = 424
 
 
 class Factory:
-    """A function (class, callable object, context manager) that makes a graph anew for each use.
+    """A function (class, callable object, context manager) that creates a graph for each use.
 
     Args:
         graph_id: the graph's name, for messages.
-        call: what was found in the user's module.
+        call: the object in the user's module.
 
     Raises:
-        ConfigError: it asks for parameters that a server cannot give.
+        ConfigError: it has parameters that a server cannot supply.
     """
 
     def __init__(self, graph_id: str, call: Callable[..., Any]) -> None:
@@ -53,7 +53,7 @@ class Factory:
         try:
             signature = inspect.signature(self._call)
         except (ValueError, TypeError):
-            return  # a builtin says nothing of its parameters: called without any
+            return  # a builtin has no signature: it is called without arguments
         own = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         needed = [p for p in own if p.default is p.empty]
         wanted = own if len(own) <= 2 else needed
@@ -88,15 +88,15 @@ class Factory:
         """Calls the factory.
 
         Args:
-            stack: where a context manager is entered, to be left by the caller.
-            config: what the factory is given as config.
-            access: why the graph is wanted.
+            stack: enters the factory's context manager; the caller closes it.
+            config: the config for the factory.
+            access: the purpose for which the graph is opened.
             store: the server's store.
             context: the run's context, for `runtime.execution_runtime.context`.
 
         Raises:
-            GraphInvalid: what came is no graph.
-            Exception: whatever the factory raises.
+            GraphInvalid: the result is not a graph.
+            Exception: any error of the factory.
         """
         given: dict[str, Any] = {}
         if self._config_name is not None:
@@ -136,7 +136,7 @@ class Factory:
 
 
 def _function_of(call: Callable[..., Any]) -> Any:
-    """The function whose annotations say what a callable takes."""
+    """Returns the function whose annotations describe the parameters of a callable."""
     call = getattr(call, "func", call)  # functools.partial
     if inspect.isclass(call):
         return call.__init__
@@ -176,12 +176,13 @@ def _context_type(hint: Any) -> Any:
 
 
 def _as_context(wanted: Any, context: dict[str, Any]) -> Any:
-    """A run's context as the factory's `ServerRuntime[...]` types it. A run that says nothing gets the type's defaults, or None
-    where it has none for all that it needs."""
+    """Returns a run's context in the type of the factory's `ServerRuntime[...]`. Without a context it returns the type's
+    defaults, or None if the type has required fields.
+    """
     made: Any = context
     try:
         if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
-            # As when the graph itself is run: a dataclass has no place for further keys.
+            # As when the graph itself is executed: a dataclass rejects unknown keys.
             known = {field.name for field in dataclasses.fields(wanted) if field.init}
             made = wanted(**{key: value for key, value in context.items() if key in known})
         elif isinstance(wanted, type) and issubclass(wanted, BaseModel):

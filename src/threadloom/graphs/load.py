@@ -1,6 +1,7 @@
-"""Where users' code enters: specs such as `./agent.py:graph` and `package.module:graph` become objects.
+"""Imports user code: turns specs such as `./agent.py:graph` and `package.module:graph` into objects.
 
-A file is executed once, whatever number of graphs it holds. Nothing here knows what the objects are for; `registry` does.
+A file is executed once, whatever number of graphs it holds. This module does not know the purpose of the objects; `registry`
+does.
 """
 
 import contextlib
@@ -29,18 +30,17 @@ SLOW_IMPORT = 5.0
 
 
 class LoadError(ConfigError):
-    """A piece of users' code cannot be had: the file is missing, it raises, or the name is not in it."""
+    """User code cannot be loaded: the file is missing, it raises an error, or it lacks the name."""
 
 
 def load_object(spec: str, settings: Settings) -> Any:
-    """The object that a spec names. Makes the process ready first (`prepare`).
+    """Returns the object that a spec names. Prepares the process first (`prepare`).
 
     Args:
-        spec: `path/to/file.py:name`, relative to the configuration's folder, or `package.module:name`; `name` may hold
-            dots.
+        spec: `path/to/file.py:name`, relative to the configuration's folder, or `package.module:name`; `name` may contain dots.
 
     Raises:
-        LoadError: it cannot be had; the text says why, with the frames of the user's own code.
+        LoadError: it cannot be loaded; the message has the cause, with the stack frames of the user's code.
     """
     process.prepare(settings)
     place, _, name = spec.rpartition(":")
@@ -48,13 +48,13 @@ def load_object(spec: str, settings: Settings) -> Any:
 
 
 def load_configured(spec: str, settings: Settings, *, key: str, variable: str) -> Any:
-    """The object that a key of the configuration names.
+    """Returns the object that a key of the configuration names.
 
     Args:
-        variable: the environment variable that stands for the key where there is no file.
+        variable: the environment variable that replaces the key where there is no configuration file.
 
     Raises:
-        ConfigError: it cannot be had; the text names file, key and cause.
+        ConfigError: it cannot be loaded; the message names file, key and cause.
     """
     try:
         return load_object(spec, settings)
@@ -63,25 +63,25 @@ def load_configured(spec: str, settings: Settings, *, key: str, variable: str) -
 
 
 def load_app(settings: Settings) -> Any:
-    """The user's own Starlette (or FastAPI) application, the one that `http.app` names.
+    """Returns the user's Starlette (or FastAPI) application that `http.app` names.
 
     Raises:
-        ConfigError: it cannot be had, or it is something else.
+        ConfigError: it cannot be loaded, or is not such an application.
     """
     spec = settings.http.app or ""
     where = f"{settings.path or 'LANGGRAPH_HTTP'}: http.app"
     found = load_configured(spec, settings, key="http.app", variable="LANGGRAPH_HTTP")
-    # Known by name: this layer does not import Starlette.
+    # Identified by name, because this layer does not import Starlette.
     if not any(cls.__name__ == "Starlette" and cls.__module__.startswith("starlette.") for cls in type(found).__mro__):
         raise ConfigError(f"{where}: {spec} must be a Starlette or FastAPI application, got {type(found).__name__}")
     return found
 
 
 def load_module(place: str, root: Path, what: str = "") -> ModuleType:
-    """The module at a place (the part of a spec before its last colon), executed if it was not yet.
+    """Returns the module of a spec (its part before the last colon). Executes the module if it was not executed before.
 
     Args:
-        what: what it is wanted for, told when it takes long.
+        what: the purpose of the module, named in the log when the import is slow.
 
     Raises:
         LoadError: as `load_object`.
@@ -98,10 +98,10 @@ def load_module(place: str, root: Path, what: str = "") -> ModuleType:
 
 
 def attribute(module: ModuleType, name: str, place: str) -> Any:
-    """A variable of a module.
+    """Returns a variable of a module.
 
     Raises:
-        LoadError: the module has none of that name; the text lists those that are likely meant.
+        LoadError: the module has no variable of that name; the message lists similar names.
     """
     value: Any = module
     for part in name.split("."):
@@ -112,7 +112,7 @@ def attribute(module: ModuleType, name: str, place: str) -> Any:
 
 
 def explain(error: BaseException) -> str:
-    """An exception as its author wants to see it: the frames of the user's own files, then class and text."""
+    """Formats an exception for its author: the stack frames of the user's files, then class and text."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if process.is_users(frame.filename)]
     lines = ["Traceback (most recent call last, your files only):\n", *traceback.format_list(frames)] if frames else []
     lines += traceback.format_exception_only(error)
@@ -167,7 +167,7 @@ def _listed(names: Iterable[str]) -> str:
 
 @contextlib.contextmanager
 def _warn_if_slow(what: str) -> Iterator[None]:
-    """Tells where code is that is still being imported, again and again, at ever longer intervals."""
+    """Logs where a slow import is, repeatedly, at growing intervals."""
     importing = threading.get_ident()
     done = threading.Event()
 
@@ -187,7 +187,7 @@ def _warn_if_slow(what: str) -> Iterator[None]:
 
 
 def _location(thread: int) -> str:
-    """The innermost line of the user's own that a thread is at."""
+    """Returns the innermost line of user code that a thread is executing."""
     frame = sys._current_frames().get(thread)
     stack = traceback.extract_stack(frame) if frame is not None else []
     return next(

@@ -1,4 +1,4 @@
-"""What to do about a module that is not there: which command installs it, by what the app's folders hold."""
+"""Suggests the command that installs a missing module, from the files in the app's folders."""
 
 import importlib.util
 import re
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
-"""A folder with one of these can be installed."""
+"""A folder with one of these files can be installed."""
 
 REQUIREMENTS = "requirements.txt"
 
 
 def install_hint(module: str, folders: Sequence[Path]) -> str:
-    """How a module can be had, as a line for whoever starts the server.
+    """Returns a one-line hint on how to install a module.
 
     Args:
-        module: the name that the import asked for, dotted or not.
+        module: the name in the failed import, dotted or not.
         folders: the folders of the app that are on the import path.
     """
     package = module.partition(".")[0]
@@ -42,7 +42,7 @@ def _holds(folder: Path, package: str) -> bool:
 
 
 def _names(file: Path, package: str) -> bool:
-    """Whether a file of requirements names a package. Distributions are often called like `python-NAME` or `NAME-sdk`."""
+    """Returns whether a requirements file names a package. Many distributions are named `python-NAME` or `NAME-sdk`."""
     try:
         text = file.read_text("utf-8", errors="replace")
     except OSError:
@@ -56,6 +56,6 @@ def _editable(folder: Path) -> str:
 
 
 def _shown(path: Path) -> str:
-    """A path as it can be typed where the server was started."""
+    """Returns a path in a form that can be typed in the folder where the server was started."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,4 +1,4 @@
-"""The user's priority function, which `priority.path` names: how urgent the runs of a thread are."""
+"""The user's priority function, which `priority.path` names. It sets the priority of a thread's runs."""
 
 import importlib
 import inspect
@@ -21,17 +21,17 @@ FIRST, LAST = -5, 5
 DEFAULT = 0
 LONGEST_GROUP = 256
 NEEDED = (0, 4, 12)
-"""The release of `langgraph-sdk` from which the smallest number means the most urgent; before, it meant the least."""
+"""The release of `langgraph-sdk` since which the smallest number is the most urgent; before, it was the least urgent."""
 
 KNOWN = ("priority", "fairness_group")
 
 
 class PriorityFunction:
-    """The function at work.
+    """Calls the user's priority function.
 
     Args:
         function: takes a `PriorityContext`; sync or async.
-        name: what messages call it.
+        name: its name in messages.
     """
 
     def __init__(self, function: Any, name: str) -> None:
@@ -52,10 +52,10 @@ class PriorityFunction:
         run_metadata: Mapping[str, Any],
         cron_id: str | None,
     ) -> int:
-        """The priority of a thread whose first run is about to be made: -5 (goes first) to 5.
+        """Returns the priority of a thread whose first run is about to be created: -5 (first) to 5.
 
         Raises:
-            ApiError: the function failed, or gave something else.
+            ApiError: the function failed, or returned an invalid value.
         """
         context = self._context(
             user=user,
@@ -84,10 +84,11 @@ class PriorityFunction:
 
 
 def priority_of(answer: Any) -> int:
-    """The number that an answer means: settings (a mapping), the number itself, or None for the default.
+    """Returns the number that the function's result stands for: a mapping of settings, the number itself, or None for the
+    default.
 
     Raises:
-        ValueError: it means none; the text says what it gave.
+        ValueError: the result is invalid; the message shows it.
     """
     if answer is None:
         return DEFAULT
@@ -108,10 +109,10 @@ def priority_of(answer: Any) -> int:
 
 
 def load_assign(settings: Settings) -> PriorityFunction | None:
-    """What `priority` asks for; None when it is not configured. Runs the user's code.
+    """Returns the function that `priority` names; None when it is not configured. Runs user code.
 
     Raises:
-        ConfigError: it cannot be used; the text names the place and the cause.
+        ConfigError: it cannot be used; the message names the place and the cause.
     """
     path = settings.priority
     if path is None:

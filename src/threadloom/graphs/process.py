@@ -1,7 +1,8 @@
-"""What users' code and its settings change of the process - variables, the import path, modules - and how it is put back.
+"""Changes that user code and its settings make to the process (variables, import path, modules), and how they are undone.
 
-A reload imports users' modules anew beside those that still run. The interpreter knows one module a name, so the old ones step
-out of `sys.modules` and live on in whoever holds them; when the new ones fail, the old ones step in again.
+A reload imports user modules again while the old ones are still in use. The interpreter holds one module per name, so the old
+ones are removed from `sys.modules`; objects that refer to them keep them alive. When the new ones fail, the old ones are put
+back.
 """
 
 import functools
@@ -24,31 +25,31 @@ FOREIGN = tuple(
         *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
     }
 )
-"""Folders whose code is nobody's app, wherever they are."""
+"""Folders whose code never belongs to an app."""
 
 LIBRARIES = ("site-packages", "dist-packages")
-"""Names of folders that hold installed libraries, also where the interpreter does not tell of them (`pip install --user`)."""
+"""Names of folders that hold installed libraries. Needed where the interpreter does not list them (`pip install --user`)."""
 
 IGNORED = frozenset({"node_modules", "__pycache__", "site-packages"})
-"""Names of folders that hold no code of an app; nor do those that begin with a dot, and virtual environments."""
+"""Names of folders that hold no code of an app. Folders that begin with a dot and virtual environments are ignored too."""
 
 files: dict[Path, ModuleType] = {}
 """Modules that were loaded from files, by file."""
 
 _replaced: dict[str, str | None] = {}
-"""What variables were before the configuration set them; None: they were not set."""
+"""The values of variables before the configuration set them; None: they were not set."""
 
 _added: list[str] = []
-"""Entries that were put on the import path for the configuration."""
+"""Entries that were added to the import path for the configuration."""
 
 _wanted: list[Path] = []
-"""The folders that the configuration wants on the import path. Some may have been there before."""
+"""The folders that the configuration adds to the import path. Some may have been there before."""
 
 
 def prepare(settings: Settings) -> None:
-    """Makes the process ready for users' code: the variables of `env`, the folders of `dependencies` on the path.
+    """Prepares the process for user code: sets the variables of `env`, and adds the folders of `dependencies` to the path.
 
-    May be called again; nothing is added twice, and what other settings asked for before is taken back.
+    May be called again: nothing is added twice, and the changes for earlier settings are undone.
     """
     wanted = dict(settings.env)
     if settings.vars.langgraph_api_url is not None:
@@ -79,26 +80,26 @@ def prepare(settings: Settings) -> None:
 
 
 def import_folders() -> tuple[Path, ...]:
-    """The folders that the configuration wants on the import path, its own first."""
+    """Returns the folders that the configuration adds to the import path, its own folder first."""
     return tuple(_wanted)
 
 
 def app_folders(settings: Settings) -> tuple[Path, ...]:
-    """The folders that hold the app's code: of the configuration, of `dependencies`, of each file that it names."""
+    """Returns the folders that hold the app's code: of the configuration, of `dependencies`, of each file that it names."""
     places = [spec.rpartition(":")[0] for spec in settings.code.values()]
     named = [(settings.root / place).resolve().parent for place in places if is_file(place)]
     return tuple(dict.fromkeys([settings.root.resolve(), *settings.dependencies, *named]))
 
 
 def own_modules(folders: Iterable[Path]) -> dict[str, ModuleType]:
-    """The imported modules whose files are in an app's folders."""
+    """Returns the imported modules whose files are in an app's folders."""
     roots = tuple(str(folder) + os.sep for folder in folders)
-    real = functools.cache(os.path.realpath)  # one process has thousands of modules, but in some hundred folders
+    real = functools.cache(os.path.realpath)  # a process has thousands of modules, but in only some hundred folders
     return {name: module for name, module in list(sys.modules.items()) if _is_own(module, roots, real)}
 
 
 def files_of(modules: Mapping[str, ModuleType]) -> set[Path]:
-    """The files that modules were read from."""
+    """Returns the files that modules were read from."""
     found = (getattr(module, "__file__", None) for module in modules.values())
     return {Path(os.path.realpath(file)) for file in found if file}
 
@@ -110,13 +111,13 @@ def _is_own(module: object, roots: tuple[str, ...], real: Callable[[str], str]) 
         return False
     places = [module.__dict__.get("__file__")]
     if places == [None]:
-        # A folder without `__init__.py`; it may be spread over several places.
+        # A folder without `__init__.py` (a namespace package); it may consist of several folders.
         places = list(module.__dict__.get("__path__") or ())
     return bool(places) and all(isinstance(place, str) and _is_in(_real_path(place, real), roots) for place in places)
 
 
 def _real_path(place: str, real: Callable[[str], str]) -> str:
-    """`os.path.realpath` of a file, given a cached one for its folder."""
+    """Returns `os.path.realpath` of a file, using a cached one for its folder."""
     folder, name = os.path.split(place.rstrip(os.sep))
     path = os.path.join(real(folder), name)  # noqa: PTH118
     return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
@@ -133,7 +134,7 @@ def _is_in(place: str, roots: tuple[str, ...]) -> bool:
 
 
 def is_users(file: str) -> bool:
-    """Whether a file that code was read from is the app's, not Python's, a library's or ours."""
+    """Returns whether a code file belongs to the app, not to Python, a library or Threadloom."""
     if file.startswith("<"):
         return False
     real = os.path.realpath(file)
@@ -141,15 +142,15 @@ def is_users(file: str) -> bool:
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a folder of that name holds no code of an app."""
+    """Returns whether a folder with that name holds no code of an app."""
     return name in IGNORED or name.startswith(".")
 
 
 class ModuleReload:
-    """Users' modules have stepped aside: what is imported from now on is read anew.
+    """Removes user modules from `sys.modules`, so that they are imported again.
 
     Args:
-        settings: those that held until now.
+        settings: the settings before the reload.
         folders: the app's folders.
         changed: files that are known to have changed.
     """
@@ -163,12 +164,12 @@ class ModuleReload:
             del sys.modules[name]
         files.clear()
         for file in changed:
-            # Compiled code is known by the whole second of its source's change: two changes within one look the same.
+            # Python compares compiled code by the second of its source's change, so it misses a second change within that second.
             if file.suffix == ".py":
                 Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
 
     def put_back(self) -> None:
-        """What was before counts again; what has been imported since is forgotten."""
+        """Restores the previous modules and settings, and removes modules that were imported since."""
         for name in own_modules(self._folders):
             del sys.modules[name]
         sys.modules.update(self._modules)

@@ -1,8 +1,8 @@
-"""Reading a thread's state through its graph, whatever is stored.
+"""Reads a thread's state through its graph, even if the graph refuses parts of it.
 
-LangGraph prepares the next tasks when it reads a state, and applies what was written since the checkpoint. Either fails when a
-reducer refuses a write, or the state's model a value: an input that was refused, or a model that changed since. Then the state is
-read without what is refused, and the tasks that it comes from carry the error.
+When LangGraph reads a state, it prepares the next tasks and applies the pending writes. This fails when a reducer refuses a
+write, or the state's model a value: an invalid input, or a model that has changed. Then this module reads the state without the
+refused parts, and sets the error on the tasks that wrote them.
 """
 
 import contextlib
@@ -26,26 +26,26 @@ from threadloom.usercode import UserCodeExit, contained
 log = logging.getLogger("threadloom.graphs")
 
 Graph = Any
-"""A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
+"""A compiled graph. LangGraph's own generic types require state types that a server does not know."""
 
 _NULL_TASK = "00000000-0000-0000-0000-000000000000"
 _LENT_SAVER = "__pregel_checkpointer"
 """Key of `configurable`: the checkpointer that a graph uses instead of its own."""
 
 _CONTROL = frozenset({ERROR, "__error_source_node__", "__interrupt__", RESUME})
-"""Channels of pending writes that say how a task fares, not what it wrote."""
+"""Channels of pending writes that hold a task's status, not its output."""
 
 _NO_CHANNEL = frozenset({"__no_writes__", "__return__", "__pregel_push"})
 
 
 async def read_state(graph: Graph, config: Mapping[str, Any], *, subgraphs: bool = False) -> Any:
-    """The state that a config addresses, as `graph.aget_state` gives it.
+    """Returns the state that a config names, as `graph.aget_state` does.
 
     Raises:
-        ThreadloomError: the storage failed. What the graph raises never is.
+        ThreadloomError: the storage failed. Errors of the graph are not raised.
     """
     if subgraphs and config["configurable"].get(SHOWN):
-        # LangGraph hands the saver on to subgraphs, but not the key.
+        # LangGraph passes the saver on to subgraphs, but not the key.
         saver = _ShowingSaver(config["configurable"].get(_LENT_SAVER) or graph.checkpointer)
         config = {**config, "configurable": {**config["configurable"], _LENT_SAVER: saver}}
     try:
@@ -65,10 +65,10 @@ async def read_history(
     before: str | None,
     limit: int,
 ) -> AsyncIterator[Any]:
-    """States, newest first, as `graph.aget_state_history` gives them. Raises as `read_state`.
+    """Yields states, newest first, as `graph.aget_state_history` does. Raises as `read_state`.
 
     Args:
-        before: a checkpoint's id: only older ones.
+        before: a checkpoint's id: yields only older ones.
     """
     configurable = config["configurable"]
     target = _addressed(graph, configurable.get("checkpoint_ns") or "")
@@ -102,8 +102,8 @@ async def read_history(
 
 
 async def repaired(graph: Graph, config: Mapping[str, Any]) -> tuple[Graph, dict[str, Any]] | None:
-    """The graph that a config addresses, but passing over what it refuses of the checkpoint there, and the config to update
-    that checkpoint with. None when it refuses nothing, so that a failure has another cause. Raises as `read_state`.
+    """Returns a copy of the graph that skips what it refuses of the checkpoint that a config names, and the config to update that
+    checkpoint with. Returns None when the graph refuses nothing, so that a failure has another cause. Raises as `read_state`.
     """
     reading = _LenientReading(graph, config)
     await reading.state()
@@ -114,14 +114,15 @@ async def repaired(graph: Graph, config: Mapping[str, Any]) -> tuple[Graph, dict
 
 
 async def clear_refused(graph: Graph, config: dict[str, Any], run_id: str) -> bool:
-    """Puts a checkpoint without tasks after one that no input can be applied to. False, with nothing done, if there is none.
+    """Puts a checkpoint without tasks after a checkpoint that no input can be applied to. Returns False, without a change, if the
+    checkpoint is not such a one.
 
-    LangGraph prepares the tasks of the old checkpoint before it drops them for a new input, so a state that its model refuses
-    would refuse every input that comes after it.
+    LangGraph prepares the tasks of the old checkpoint before it drops them for a new input. So a state that its model refuses
+    would make every later input fail.
 
     Args:
-        config: of the run that failed; names the new checkpoint afterwards if it named the old one.
-        run_id: the run itself. What it has put is its own fault.
+        config: the failed run's config; if it named the old checkpoint, it is changed to name the new one.
+        run_id: the failed run. Checkpoints that it put itself are not repaired.
     """
     saved = await graph.checkpointer.aget_tuple(config)
     if saved is None or saved.metadata.get("run_id") == run_id:
@@ -129,7 +130,7 @@ async def clear_refused(graph: Graph, config: dict[str, Any], run_id: str) -> bo
     usable = await repaired(graph, config)
     if usable is None:
         return False
-    # LangGraph takes an input at a checkpoint of the same run for a second try, and goes on without it.
+    # LangGraph takes an input at a checkpoint of the same run for a retry, and ignores it.
     update = {**usable[1], "configurable": {**usable[1]["configurable"], UNNAMED: True}}
     made = await usable[0].aupdate_state(update, None, as_node=END)
     if config["configurable"].get("checkpoint_id"):
@@ -139,11 +140,11 @@ async def clear_refused(graph: Graph, config: dict[str, Any], run_id: str) -> bo
 
 
 async def check_update(graph: Graph, config: Mapping[str, Any], writes: Iterable[tuple[str, Any]]) -> None:
-    """Makes sure that the thread's channels take an update. LangGraph stores one before it applies it, so that one which is
-    refused would make every later run fail.
+    """Checks that the thread's channels accept an update. LangGraph stores an update before it applies it, so a refused one would
+    make every later run fail.
 
     Raises:
-        Exception: what a channel raises that refuses it.
+        Exception: the error of the channel that refuses it.
     """
     saved = await graph.checkpointer.aget_tuple(config)
     if saved is not None:
@@ -180,12 +181,12 @@ async def _read_leniently(graph: Graph, config: Mapping[str, Any], subgraphs: bo
 
 
 class _LenientReading:
-    """One reading of a state in which nothing that the graph refuses is in the way.
+    """Reads one state and skips everything that the graph refuses.
 
     Attributes:
-        target: the graph, or its subgraph that the config addresses.
-        graph: a copy of it that passes over what is refused; set by `state`.
-        refused: whether anything is.
+        target: the graph, or its subgraph that the config names.
+        graph: a copy of it that skips what is refused; set by `state`.
+        refused: whether anything is refused.
     """
 
     def __init__(self, graph: Graph, config: Mapping[str, Any]) -> None:
@@ -198,7 +199,7 @@ class _LenientReading:
         self._unprepared: dict[str, BaseException] = {}
 
     async def state(self) -> Any:
-        """The state. Raises ThreadloomError as `read_state`."""
+        """Returns the state. Raises ThreadloomError as `read_state`."""
         saved = await self.saver.aget_tuple({"configurable": self._config})
         amended = _AmendedSaver(self.saver)
         try:
@@ -223,7 +224,7 @@ class _LenientReading:
         return task if error is None or task.error is not None else task._replace(error=error)
 
     def _lenient(self, name: str, node: Any) -> Any:
-        """A node whose task is prepared even if its input cannot be made of the state."""
+        """Returns a node whose task is prepared even if its input cannot be created from the state."""
         if node.mapper is None:
             return node
         make: Callable[[Any], Any] = node.mapper
@@ -239,7 +240,9 @@ class _LenientReading:
         return node.copy({"mapper": made})
 
     async def _accepted(self, saved: CheckpointTuple) -> list[tuple[str, str, Any]]:
-        """The pending writes without those that channels refuse, but with an error for each task that wrote such."""
+        """Returns the pending writes without those that channels refuse, and with an error for each task that wrote a refused
+        one.
+        """
         pending = list(saved.pending_writes or ())
         channels, _ = await achannels_from_checkpoint(
             self.target.channels, saved.checkpoint, saver=self.saver, config=saved.config
@@ -263,7 +266,7 @@ class _LenientReading:
         try:
             _applied(channels, [write for writes in kept.values() for write in writes])
         except Exception as error:
-            errors |= dict.fromkeys(kept, error)  # each could be, but not all of them in one step
+            errors |= dict.fromkeys(kept, error)  # each write alone is accepted, but not all of them in one superstep
         self.refused = bool(errors)
         accepted = [write for write in pending if write[0] not in errors or write[1] in _CONTROL]
         has_error = {task_id for task_id, channel, _ in accepted if channel == ERROR} | {_NULL_TASK}
@@ -272,7 +275,7 @@ class _LenientReading:
 
 
 class _OtherSaver(BaseCheckpointSaver[Any]):
-    """A saver that passes everything on to another."""
+    """A saver that delegates everything to another."""
 
     def __init__(self, saver: BaseCheckpointSaver[Any]) -> None:
         super().__init__(serde=saver.serde)
@@ -297,7 +300,7 @@ class _OtherSaver(BaseCheckpointSaver[Any]):
 
 
 class _ShowingSaver(_OtherSaver):
-    """Gives each checkpoint as it is to be shown."""
+    """A saver that returns each checkpoint in the form for display."""
 
     async def aget_tuple(self, config: Any) -> CheckpointTuple | None:
         shown: Any = {**config, "configurable": {**config["configurable"], SHOWN: True}}
@@ -305,11 +308,11 @@ class _ShowingSaver(_OtherSaver):
 
 
 class _AmendedSaver(_OtherSaver):
-    """Shows other pending writes of one checkpoint than are stored.
+    """A saver that returns other pending writes for one checkpoint than are stored.
 
     Attributes:
         of: the checkpoint's id.
-        writes: what is shown.
+        writes: the writes that are returned.
     """
 
     def __init__(self, saver: BaseCheckpointSaver[Any]) -> None:
@@ -325,17 +328,17 @@ class _AmendedSaver(_OtherSaver):
 
 
 def _addressed(graph: Graph, namespace: str) -> Graph:
-    """The subgraph that a namespace names, or the graph itself if it names none that is known."""
+    """Returns the subgraph that a namespace names, or the graph itself if the subgraph is unknown."""
     names = "|".join(part.split(":")[0] for part in namespace.split("|") if not part.isdigit())
     found = [inner for _, inner in graph.get_subgraphs(namespace=names, recurse=True)] if names else []
     return found[0] if found and isinstance(found[0], Pregel) else graph
 
 
 def _applied(channels: Mapping[str, BaseChannel[Any, Any, Any]], writes: Sequence[tuple[str, Any]]) -> Any:
-    """Channels after writes, of which the given ones know nothing.
+    """Returns a copy of channels with writes applied. The given channels stay unchanged.
 
     Raises:
-        Exception: what a channel raises that refuses its writes.
+        Exception: the error of the channel that refuses its writes.
     """
     by_channel: dict[str, list[Any]] = {}
     for name, value in writes:
@@ -351,7 +354,7 @@ def _applied(channels: Mapping[str, BaseChannel[Any, Any, Any]], writes: Sequenc
 
 
 def _stored(graph: Graph, saved: CheckpointTuple) -> Any:
-    """A state as it is stored, where even its channels refuse it: nothing is known of its tasks."""
+    """Returns a state as it is stored, if even its channels refuse it. Its tasks are unknown."""
     shown = graph.stream_channels_asis
     kept = saved.checkpoint["channel_values"]
     values = kept.get(shown) if isinstance(shown, str) else {name: kept[name] for name in shown if name in kept}

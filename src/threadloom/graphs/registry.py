@@ -1,4 +1,4 @@
-"""The graphs that are served: loaded at start, handed out for each run and read with the server's own storage."""
+"""The served graphs: loaded at start, and opened for each run and read with the server's storage."""
 
 import contextlib
 import logging
@@ -22,7 +22,7 @@ log = logging.getLogger("threadloom.graphs")
 
 
 class Loaded(NamedTuple):
-    """A graph, or what makes it, and the module that it was found in."""
+    """A graph or its factory, and the module that contains it."""
 
     graph: Graph | Factory
     module: ModuleType
@@ -32,7 +32,7 @@ def load_graphs(settings: Settings) -> dict[str, Loaded]:
     """Loads all graphs of the configuration, in its order. Prepares the process (`process.prepare`) first.
 
     Raises:
-        ConfigError: some cannot be loaded. The text names all of them, each with its place and cause.
+        ConfigError: some cannot be loaded. The message names all of them, each with its place and cause.
     """
     prepare(settings)
     by_place: dict[str, list[str]] = {}
@@ -90,8 +90,8 @@ class GraphRegistry:
     """The served graphs by name.
 
     Args:
-        settings: the configuration; its graphs are loaded here, which runs users' code.
-        checkpointer: where states go.
+        settings: the configuration; its graphs are loaded here, which runs user code.
+        checkpointer: the saver of all graphs.
         store: the long-term store that graphs and factories get.
 
     Raises:
@@ -106,14 +106,14 @@ class GraphRegistry:
         self._store = store
         loaded = load_graphs(settings)
         self._modules = {graph_id: found.module for graph_id, found in loaded.items()}
-        # A compiled graph is prepared once; the prepared copy serves all runs, so a run pays nothing for it.
+        # A compiled graph is prepared once. All runs use the prepared copy, so a run has no cost for it.
         self._served: dict[str, Graph | Factory] = {
             graph_id: found.graph if isinstance(found.graph, Factory) else self._attach(found.graph)
             for graph_id, found in loaded.items()
         }
 
     def ids(self) -> list[str]:
-        """The names of all graphs, in the order of the configuration."""
+        """Returns the names of all graphs, in the order of the configuration."""
         return list(self._served)
 
     def __contains__(self, graph_id: object) -> bool:
@@ -123,24 +123,24 @@ class GraphRegistry:
         return iter(self._served)
 
     def is_made_anew(self, graph_id: str) -> bool:
-        """Whether a factory makes the graph for each use, from the config it is opened with."""
+        """Returns whether a factory creates the graph for each use, from the config that it is opened with."""
         return isinstance(self._served.get(graph_id), Factory)
 
     def transformers(self, graph_id: str) -> list[Spec]:
-        """The stream transformers that the graph's file has for v2 runs (`stream_transformers()`).
+        """Returns the stream transformers that the graph's file has for v2 runs (`stream_transformers()`).
 
         Raises:
-            TypeError: its function gives none.
+            TypeError: the function returns something else.
         """
         return own_transformers(self._modules[graph_id])
 
     def describe(self, graph_id: str) -> str | None:
-        """What the configuration says of a graph, if anything."""
+        """Returns the description of a graph in the configuration; None if it has none."""
         spec = self._settings.graphs.get(graph_id)
         return spec.description if spec is not None else None
 
     def config(self, graph_id: str) -> dict[str, Any]:
-        """The config that the configuration gives to a graph's own assistant."""
+        """Returns the config in the configuration for a graph's default assistant."""
         spec = self._settings.graphs.get(graph_id)
         return dict(spec.config) if spec is not None else {}
 
@@ -148,18 +148,18 @@ class GraphRegistry:
     async def open(
         self, graph_id: str, *, config: dict[str, Any] | None = None, access: Access, context: Any = None
     ) -> AsyncIterator[Graph]:
-        """The graph, with the server's checkpointer and store, until the block is left.
+        """Yields the graph with the server's checkpointer and store.
 
         Args:
             graph_id: its name.
-            config: what a factory is given as config: `configurable` with all that the run or read knows.
-            access: why it is wanted; a factory that asks for the runtime is told.
+            config: the config for a factory: `configurable` has all that the run or read knows.
+            access: the purpose for which it is opened; passed to factories that take the runtime.
             context: the run's context, for factories.
 
         Raises:
             NotFound: no graph has that name.
-            GraphInvalid: the factory gave no graph.
-            Exception: whatever the factory raises.
+            GraphInvalid: the factory returned something that is not a graph.
+            Exception: any error of the factory.
         """
         served = self._served.get(graph_id)
         if served is None:

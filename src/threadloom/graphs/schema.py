@@ -1,7 +1,7 @@
-"""What a graph takes, gives, keeps and is configured with, as JSON schemas.
+"""Returns the JSON schemas of a graph: input, output, state, config and context.
 
-Most come from LangGraph. Where it fails only because a type is written with `typing.TypedDict` (which pydantic refuses
-below Python 3.12), the type is written anew in terms pydantic takes. A schema that cannot be built at all is None.
+Most come from LangGraph. Where it fails only because a type is written with `typing.TypedDict` (which pydantic refuses below
+Python 3.12), the type is converted to one that pydantic takes. A schema that cannot be built at all is None.
 """
 
 import collections.abc
@@ -28,11 +28,11 @@ Schema = dict[str, Any] | None
 SUBGRAPH_TITLE = "LangGraphState"
 
 _INPUTS: "weakref.WeakKeyDictionary[AnyGraph, Schema]" = weakref.WeakKeyDictionary()
-"""Schemas of messages take a dozen milliseconds to build, and every tool list asks for them."""
+"""A cache: schemas of messages take a dozen milliseconds to build, and every tool list needs them."""
 
 
 def schemas(graph: AnyGraph, state_title: str = SUBGRAPH_TITLE) -> dict[str, Schema]:
-    """The five schemas of a graph, each None where it cannot be built (and the context's where there is none).
+    """Returns the five schemas of a graph, each None where it cannot be built (the context's also where there is no context).
 
     Args:
         state_title: title of the state's schema.
@@ -49,7 +49,7 @@ def schemas(graph: AnyGraph, state_title: str = SUBGRAPH_TITLE) -> dict[str, Sch
 
 
 def input_schema(graph: AnyGraph) -> Schema:
-    """The schema of what a graph takes, None where it cannot be built. Kept as long as the graph: do not change it."""
+    """Returns the schema of a graph's input, None where it cannot be built. It is cached: do not change it."""
     if graph not in _INPUTS:
         _INPUTS[graph] = _built(lambda: _asked(graph, "input"))
     return _INPUTS[graph]
@@ -58,11 +58,11 @@ def input_schema(graph: AnyGraph) -> Schema:
 async def subgraphs(
     graph: AnyGraph, *, namespace: str | None = None, recurse: bool = False
 ) -> dict[str, dict[str, Schema]]:
-    """The schemas of a graph's subgraphs by their namespace (`outer|inner`).
+    """Returns the schemas of a graph's subgraphs by their namespace (`outer|inner`).
 
     Args:
-        namespace: only the subgraph there; one further down needs `recurse`.
-        recurse: subgraphs of subgraphs too.
+        namespace: only the subgraph there; a deeper one needs `recurse`.
+        recurse: whether to include subgraphs of subgraphs.
     """
     if not isinstance(graph, Pregel):
         return {}
@@ -70,7 +70,7 @@ async def subgraphs(
 
 
 def _built(build: Callable[[], Schema]) -> Schema:
-    """User types may fail in any way while a schema is made of them; that is no fault of the request."""
+    """Returns a schema, or None: user types may raise any error while a schema is built, and that must not fail the request."""
     try:
         return build()
     except Exception:
@@ -78,7 +78,7 @@ def _built(build: Callable[[], Schema]) -> Schema:
 
 
 def _asked(graph: AnyGraph, which: typing.Literal["input", "output"]) -> Schema:
-    """The schema of the graph's input or output."""
+    """Returns the schema of the graph's input or output."""
     try:
         schema: Schema = getattr(graph, f"get_{which}_jsonschema")()
     except Exception:
@@ -97,7 +97,7 @@ def _context(graph: AnyGraph) -> Schema:
 
 
 def _state(graph: AnyGraph, title: str) -> Schema:
-    """All that streams of the state, each key optional and null at first."""
+    """Returns the schema of the streamed state. Each key is optional and null at first."""
     if not isinstance(graph, Pregel):
         return None
     fields = {
@@ -113,9 +113,9 @@ def _of(type_: Any) -> dict[str, Any]:
 
 
 def modern(type_: Any, _seen: tuple[Any, ...] = ()) -> Any:
-    """The same type with every `typing.TypedDict` in it, however deep, made one of `typing_extensions`.
+    """Returns the type with every `typing.TypedDict` in it, at any depth, replaced by one of `typing_extensions`.
 
-    Dataclasses that hold one become pydantic models of the same name. A type within itself stands as `Any`.
+    Dataclasses that contain one become pydantic models of the same name. A recursive type is replaced by `Any` within itself.
     """
     if sys.version_info >= (3, 12):
         return type_
@@ -142,7 +142,7 @@ def modern(type_: Any, _seen: tuple[Any, ...] = ()) -> Any:
 
 
 def _marked(type_: Any, key: str, hint: Any) -> Any:
-    """A key's type with the mark whether it must be there, which inheritance may have taken from the hint."""
+    """Returns a key's type marked as required or not, because inheritance may have removed that mark from the hint."""
     if typing_extensions.get_origin(hint) in (typing_extensions.Required, typing_extensions.NotRequired):
         return hint
     mark = typing_extensions.Required if key in type_.__required_keys__ else typing_extensions.NotRequired

@@ -1,7 +1,7 @@
-"""What a graph streams in a v2 run, as the stream transformers of the graph or of its file let it pass.
+"""Streams a v2 run through the stream transformers of its graph or of the graph's file.
 
-Transformers are LangGraph's extension point for event streams: they see every event, may change or hold back some, and may
-send events of their own on channels that they name.
+Transformers are LangGraph's extension point for event streams: they get every event, may change or withhold it, and may send
+events of their own on channels that they name.
 """
 
 from collections import deque
@@ -21,19 +21,19 @@ MODES = ("values", "updates", "messages", "custom", "tasks", "checkpoints", "too
 """LangGraph's stream modes that become channels."""
 
 _CONTENT_BLOCKS = "__pregel_stream_messages_v2"
-"""Key of `configurable` by which LangGraph streams messages as content blocks."""
+"""Key of `configurable` with which LangGraph streams messages as content blocks."""
 
 _BUILT_IN = (ValuesTransformer, MessagesTransformer, LifecycleTransformer, SubgraphTransformer)
 
 Spec = Callable[[tuple[str, ...]], Any]
-"""Makes a transformer for a scope: a class, usually."""
+"""Creates a transformer for a scope; usually a class."""
 
 
 class StreamPart(NamedTuple):
-    """One thing that a graph streamed.
+    """One part of a graph's stream.
 
-    `method` is a stream mode, or `custom:<name>` for what a transformer sent on its channel of that name. `interrupts` are the
-    questions that came with values.
+    `method` is a stream mode, or `custom:<name>` for the channel of that name of a transformer. `interrupts` are the questions
+    that came with values.
     """
 
     method: str
@@ -43,10 +43,10 @@ class StreamPart(NamedTuple):
 
 
 def own_transformers(module: Any) -> list[Spec]:
-    """What the function `stream_transformers` of a graph's file gives; nothing when there is none.
+    """Returns the result of the function `stream_transformers` of a graph's file; an empty list when the file has none.
 
     Raises:
-        TypeError: it gives something else than a list of transformer classes (or functions that make one for a scope).
+        TypeError: the result is not a list of transformer classes (or functions that create one for a scope).
     """
     function = getattr(module, "stream_transformers", None)
     if function is None:
@@ -66,15 +66,15 @@ async def stream_parts(
     seen: Callable[[StreamPart], None],
     **call: Any,
 ) -> AsyncGenerator[StreamPart, None]:
-    """Runs a graph and gives all that it streams, subgraphs included.
+    """Runs a graph and yields its stream, subgraphs included.
 
     Args:
-        transformers: beside those that the graph was compiled with.
-        seen: told of each part as the graph streamed it, before any transformer.
+        transformers: in addition to those that the graph was compiled with.
+        seen: called with each part as the graph streamed it, before any transformer.
         call: further arguments of `astream`.
 
     Raises:
-        Exception: whatever the graph or a transformer raises.
+        Exception: any error of the graph or a transformer.
     """
     specs = [spec for spec in (*graph.stream_transformers, *transformers) if spec not in _BUILT_IN]
     pipeline = _Pipeline(specs) if specs else None
@@ -106,7 +106,7 @@ def _part(raw: Any) -> StreamPart:
 
 
 class _Pipeline:
-    """Transformers at work on one run, with LangGraph's own beside them, as in its own event stream."""
+    """The transformers of one run, combined with LangGraph's own as in its event stream."""
 
     def __init__(self, specs: Iterable[Spec]) -> None:
         self._passed: deque[Any] = deque()
@@ -114,26 +114,28 @@ class _Pipeline:
         self._mux._events._wire(self._passed.append)
 
     def modes(self) -> list[str]:
-        """The stream modes that the transformers ask for."""
+        """Returns the stream modes that the transformers require."""
         return [mode for one in self._mux._transformers for mode in one.required_stream_modes]
 
     async def pass_on(self, raw: Any) -> list[StreamPart]:
-        """What comes out for one part of the graph's: the part, unless it is held back, after what was sent because of it."""
+        """Passes one part of the graph's stream through the transformers. Returns what they sent because of it, then the part
+        itself, unless they withheld it.
+        """
         event = convert_to_protocol_event(raw)
         await self._mux.apush(event)
         passed = self._take()
-        # LangGraph's own transformers hold tasks back from the main log, for they tell of them in another way.
+        # LangGraph's own transformers withhold tasks from the main log, because they report tasks in another way.
         if event["method"] == "tasks":
             passed.append(_from_event(event))
         return passed
 
     async def close(self) -> list[StreamPart]:
-        """Ends the pipeline after a good run; gives what was sent at the end."""
+        """Ends the pipeline after a successful run. Returns what was sent at the end."""
         await self._mux.aclose()
         return self._take()
 
     async def fail(self, error: BaseException) -> list[StreamPart]:
-        """Ends the pipeline after a failed run; gives what was sent at the end."""
+        """Ends the pipeline after a failed run. Returns what was sent at the end."""
         await self._mux.afail(error)
         return self._take()
 

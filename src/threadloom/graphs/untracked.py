@@ -1,6 +1,6 @@
-"""State keys that are kept nowhere: those whose channel is LangGraph's `UntrackedValue`.
+"""State keys that are never stored: those whose channel is LangGraph's `UntrackedValue`.
 
-LangGraph leaves them out of checkpoints. What it streams has them, and so would whatever is stored of that.
+LangGraph omits them from checkpoints. But its stream contains them, so they are removed from what is stored of the stream.
 """
 
 import dataclasses
@@ -12,14 +12,14 @@ from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.pregel import Pregel
 
 DEEPEST_EVENT = 4
-"""Levels of the data of a callback event in which keys are looked for."""
+"""Depth to which the data of a callback event is searched for keys."""
 
 
 class Untracked:
     """The untracked keys of a graph and its subgraphs.
 
     Args:
-        by_names: the keys, by the names of the nodes that a subgraph is in; `()` is the graph itself.
+        by_names: the keys, by the names of the nodes that contain a subgraph; `()` is the graph itself.
     """
 
     def __init__(self, by_names: Mapping[tuple[str, ...], Collection[str]]) -> None:
@@ -27,7 +27,7 @@ class Untracked:
         self._all = frozenset(key for keys in by_names.values() for key in keys)
 
     def without(self, namespace: Sequence[str], mode: str, chunk: Any) -> Any:
-        """What a stream mode gave, without untracked keys."""
+        """Returns a chunk of a stream mode without untracked keys."""
         if mode == "events":
             return {**chunk, "data": _deep_without(chunk.get("data"), self._all, DEEPEST_EVENT)}
         keys = self._keys(namespace)
@@ -45,22 +45,22 @@ class Untracked:
         return chunk
 
     def of_input(self, namespace: str, given: Any) -> Any:
-        """What a graph was given, without its untracked keys: a graph around it may have put its own there."""
+        """Returns a graph's input without its untracked keys: a parent graph may have put its own there."""
         keys = self._keys(namespace.split("|") if namespace else ())
         return without(given, keys) if keys else given
 
     def _keys(self, namespace: Sequence[str]) -> Collection[str] | None:
-        # A number counts the calls of a graph within one task.
+        # A numeric part counts the calls of a graph within one task.
         return self._by_names.get(tuple(part.partition(":")[0] for part in namespace if not part.isdigit()))
 
     def of_root(self, values: Any) -> Any:
-        """Values of the graph itself without untracked keys."""
+        """Returns values of the root graph without untracked keys."""
         keys = self._by_names.get(())
         return without(values, keys) if keys else values
 
 
 def untracked(graph: Any) -> Untracked | None:
-    """The untracked keys of a graph; None when it and its subgraphs have none."""
+    """Returns the untracked keys of a graph; None when it and its subgraphs have none."""
     found: dict[tuple[str, ...], Collection[str]] = {}
     for name, inner in (("", graph), *graph.get_subgraphs(recurse=True)):
         channels = inner.channels if isinstance(inner, Pregel) else {}
@@ -71,7 +71,7 @@ def untracked(graph: Any) -> Untracked | None:
 
 
 def without(values: Any, keys: Collection[str]) -> Any:
-    """A mapping, an object with fields, or a list of such, without some keys."""
+    """Returns a mapping, an object with fields, or a list of such, without some keys."""
     if isinstance(values, Mapping):
         return {key: value for key, value in values.items() if key not in keys}
     if isinstance(values, list | tuple):
@@ -85,7 +85,7 @@ def without(values: Any, keys: Collection[str]) -> Any:
 
 
 def _payload_without(payload: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """A task, its result, or a checkpoint."""
+    """Returns the payload of a task, a task's result, or a checkpoint without some keys."""
     kept = {**payload}
     for part in ("input", "result", "values"):
         if part in kept:

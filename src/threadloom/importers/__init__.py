@@ -1,1 +1,1 @@
-"""Bringing in what other servers and savers keep: threads with their histories, assistants, crons, items."""
+"""Imports what other servers and savers store: threads with their histories, assistants, crons, items."""

@@ -1,9 +1,9 @@
-"""Threads in the tables that the package `langgraph-checkpoint-postgres` writes: `checkpoints`, `checkpoint_blobs`,
+"""Reads threads from the tables of the package `langgraph-checkpoint-postgres`: `checkpoints`, `checkpoint_blobs`,
 `checkpoint_writes`.
 
-Values stay the bytes that they are: the package's serializer is ours. What it keeps in the checkpoint's own row and we do not
-(long texts) is stored as it would have been here, and what older versions kept with the checkpoint before (pending sends) is put
-where the package puts it when it reads.
+The bytes of values are imported unchanged, because Threadloom uses the same serializer. Values that the package stores in the
+checkpoint's row and Threadloom does not (long texts) are stored as blobs. Pending sends, which older versions stored with the
+checkpoint before, are put where the package puts them when it reads.
 """
 
 import uuid
@@ -27,20 +27,20 @@ from threadloom.types import Thread
 SQL = load(__package__, "checkpoint_tables.sql")
 
 NAMESPACE = uuid.UUID("4b1d1c0e-6a4f-5d55-9a3e-6d2a1f0c7b11")
-"""Namespace of the ids of threads whose own ids are no UUIDs."""
+"""Namespace of the ids of threads whose original ids are not UUIDs."""
 
 INTERNAL = ("thread_id", "checkpoint_ns", "checkpoint_id")
-"""Keys of a checkpoint's metadata that tell where it is, which a copy of it must not take along."""
+"""Keys of a checkpoint's metadata that name its thread, namespace and id. They are not copied."""
 
 
 class CheckpointTables:
-    """Reads one database, as it is at the moment of entering.
+    """Reads one database, in one snapshot that is taken on entering.
 
     Args:
-        uri: where it is, `postgresql://…`.
-        serde: the serializer that the values were written with.
-        new_blob_id: hands out ids for values.
-        graph_id: the graph of threads whose checkpoints name none.
+        uri: the database, `postgresql://…`.
+        serde: the serializer that wrote the values.
+        new_blob_id: returns a new blob id.
+        graph_id: the graph of threads whose checkpoints do not name one.
     """
 
     def __init__(self, uri: str, *, serde: SerializerProtocol, new_blob_id: Any, graph_id: str | None = None) -> None:
@@ -72,7 +72,7 @@ class CheckpointTables:
         if await self._connection.fetchval("SELECT to_regclass('checkpoints')") is None:
             await self.__aexit__()
             raise StorageError("there is no table `checkpoints` of langgraph-checkpoint-postgres in the database")
-        # Tables of older versions have no paths.
+        # Tables of older versions have no `task_path`.
         if await self._connection.fetchval(SQL["has_paths"]):
             self._paths = "task_path"
         return self
@@ -81,7 +81,7 @@ class CheckpointTables:
         await self._connection.close()
 
     async def thread_ids(self) -> list[str]:
-        """All threads, the first made first."""
+        """Returns the ids of all threads, oldest first."""
         return [row[0] for row in await self._connection.fetch(SQL["threads"])]
 
     async def count_checkpoints(self) -> int:
@@ -89,7 +89,7 @@ class CheckpointTables:
         return number
 
     async def history(self, thread_id: str) -> History:
-        """One thread, ready to be stored."""
+        """Returns the history of a thread, ready to be stored."""
         rows = await self._connection.fetch(SQL["checkpoints"], thread_id)
         blobs: dict[tuple[str, str, str], tuple[str, bytes]] = {
             (namespace, channel, version): (type_, blob or b"")
@@ -112,7 +112,7 @@ class CheckpointTables:
 
 
 class _Reading:
-    """One thread on its way: what its rows hold, in our terms."""
+    """Converts the rows of one thread."""
 
     def __init__(
         self,
@@ -133,9 +133,9 @@ class _Reading:
         self._writes = writes
         self._stored: dict[tuple[str, str, str], int] = {}
         self._encoder = Versions()
-        """Ids of the values that are stored already, by namespace, channel and version."""
+        """The blob ids of the values that were converted already, by namespace, channel and version."""
         self._versions: dict[tuple[str, str], Mapping[str, Any]] = {}
-        """The versions of channels in the checkpoints that were read, by namespace and id."""
+        """The channel versions of the checkpoints that were read, by namespace and id."""
 
     def history(self, rows: Sequence[Sequence[Any]]) -> History:
         puts: list[CheckpointPut | WritesPut] = []
@@ -193,7 +193,7 @@ class _Reading:
                 found = self._blobs.get(place)
                 if found is None:
                     if channel not in inline:
-                        continue  # it was empty
+                        continue  # the channel was empty
                     found = self._serde.dumps_typed(inline[channel])
                 id_ = self._stored[place] = self._new_blob_id()
                 earlier = self._stored.get((namespace, channel, str(before.get(channel))))
@@ -215,7 +215,7 @@ class _Reading:
         )
 
     def _take_sends(self, namespace: str, parent: str, checkpoint: dict[str, Any]) -> None:
-        """What was sent in the step before is a channel's value from the fourth version on."""
+        """Moves the sends of the step before into a channel value, as the checkpoint format has them from version 4 on."""
         sends = [write for write in self._writes.get((namespace, parent), ()) if write.channel == TASKS]
         if not sends:
             return

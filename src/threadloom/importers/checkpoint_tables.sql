@@ -1,17 +1,17 @@
--- What `langgraph-checkpoint-postgres` keeps.
+-- Reads the tables of `langgraph-checkpoint-postgres`.
 
 -- name: has_paths
--- Whether pending writes have paths, as they do since version 2.0.11.
+-- Whether the table has the column `task_path`, which exists since version 2.0.11.
 SELECT EXISTS (
     SELECT 1 FROM pg_attribute
     WHERE attrelid = to_regclass('checkpoint_writes') AND attname = 'task_path' AND NOT attisdropped);
 
 -- name: threads
--- All threads, the first made first.
+-- All threads, oldest first.
 SELECT thread_id::text FROM checkpoints GROUP BY thread_id ORDER BY min(checkpoint_id::text COLLATE "C");
 
 -- name: count
--- How many checkpoints there are.
+-- The number of checkpoints.
 SELECT count(*) FROM checkpoints;
 
 -- name: checkpoints
@@ -24,7 +24,7 @@ FROM checkpoints WHERE thread_id::text = $1 ORDER BY checkpoint_id::text COLLATE
 SELECT checkpoint_ns, channel, version, type, blob FROM checkpoint_blobs WHERE thread_id::text = $1;
 
 -- name: writes
--- The pending writes of a thread, those of a checkpoint in the order in which they count.
+-- The pending writes of a thread, in the order in which they apply to their checkpoint.
 SELECT checkpoint_ns, checkpoint_id::text, task_id::text, idx, channel, type, blob, task_path
 FROM checkpoint_writes WHERE thread_id::text = $1
 ORDER BY task_path COLLATE "C", task_id::text COLLATE "C", idx;

@@ -1,4 +1,6 @@
-"""Bringing in what a server of this API keeps. What is here already stays as it is: what was cut off can be begun again."""
+"""Imports what a server with the same API stores. Records that exist already are not changed, so an interrupted import can be
+repeated.
+"""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +24,7 @@ log = logging.getLogger("threadloom.importers")
 
 
 class ServerImportReport(msgspec.Struct, kw_only=True):
-    """What was brought in. `failed` tells, for each thread that was not, why."""
+    """The result of an import. `failed` holds the errors of the threads that were not imported."""
 
     threads: ImportReport
     assistants: int = 0
@@ -33,10 +35,10 @@ class ServerImportReport(msgspec.Struct, kw_only=True):
 
 
 class ServerImporter:
-    """Takes everything, or some threads, from a server.
+    """Imports everything, or some threads, from a server.
 
     Args:
-        store: this server's store, which also computes what an item is found by.
+        store: this server's store, which also embeds the items.
     """
 
     def __init__(self, server: SourceServer, *, storage: Storage, graphs: GraphRegistry, store: Any) -> None:
@@ -48,10 +50,10 @@ class ServerImporter:
         self._taken = ServerImportReport(threads=ImportReport())
 
     async def all(self, progress: Callable[[float], None]) -> ServerImportReport:
-        """Assistants, threads, crons, items.
+        """Imports assistants, threads, crons and items.
 
         Raises:
-            SourceRefusal: the server is not there, or it refused. What was taken until then is here.
+            SourceRefusal: the server cannot be reached, or responded with an error. What was imported until then is kept.
         """
         for assistant in await self._server.assistants():
             await self._assistant(assistant)
@@ -63,7 +65,7 @@ class ServerImporter:
         return self._taken
 
     async def some(self, thread_ids: Sequence[str], progress: Callable[[float], None]) -> ServerImportReport:
-        """The threads with these ids, and nothing else. Raises as `all`."""
+        """Imports the threads with these ids, and nothing else. Raises as `all`."""
         await self._threads([await self._server.thread(thread_id) for thread_id in thread_ids], progress)
         return self._taken
 
@@ -108,8 +110,8 @@ class ServerImporter:
     async def _assistant(self, record: Mapping[str, Any]) -> None:
         assistant_id, graph_id = record["assistant_id"], record["graph_id"]
         if assistant_id == default_assistant_id(graph_id) and record["version"] == 1:
-            return  # every server has it
-        # A version tells when it was made; storage takes that as the moment of the change.
+            return  # default assistants exist on every server
+        # `created_at` is the moment of a version. The storage takes it as the moment of the change.
         versions = [
             _assistant({**record, **version, "updated_at": version["created_at"]})
             for version in await self._server.versions(assistant_id)

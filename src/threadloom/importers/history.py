@@ -1,4 +1,4 @@
-"""A thread that comes from elsewhere, and how it is stored: all of it, or nothing."""
+"""Stores an imported thread in one transaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -12,11 +12,11 @@ from threadloom.storage.lineage import CheckpointPut, WritesPut, builds_on_other
 from threadloom.types import Thread
 
 ORIGIN = "imported_from"
-"""Key of a thread's metadata: the id that it had where it came from, if that could not be kept."""
+"""Key of a thread's metadata: its id in the source, if that id could not be kept."""
 
 
 class History(msgspec.Struct, kw_only=True):
-    """A thread's record, and what is to be stored of it, in its order."""
+    """A thread's record, and the writes of its history in their order."""
 
     thread: Thread
     puts: Sequence[CheckpointPut | WritesPut]
@@ -27,7 +27,7 @@ Show = Callable[[Thread], Awaitable[Snapshot]]
 
 
 async def keep(storage: Storage, history: History) -> bool:
-    """Stores a thread with its history in one transaction. False, and nothing is stored: the thread is there already."""
+    """Stores a thread with its history in one transaction. Returns False, and stores nothing, if the thread exists already."""
 
     async def work(tx: Tx) -> bool:
         if not await tx.threads.insert(history.thread):
@@ -45,7 +45,7 @@ async def keep(storage: Storage, history: History) -> bool:
 
 
 async def show(storage: Storage, thread: Thread, read: Show) -> None:
-    """Lets a thread's record show its newest state, as after the end of a run."""
+    """Updates a thread's record with its newest state, as at the end of a run."""
     snapshot = await read(thread)
     if snapshot == EMPTY:
         return
@@ -58,5 +58,5 @@ async def show(storage: Storage, thread: Thread, read: Show) -> None:
 
 
 def own_id(thread_id: str, namespace_of: Callable[[str], str]) -> str:
-    """The id that a thread gets here: its own, if that is a UUID, else always the same one made of it."""
+    """Returns the id of an imported thread: its original id if that is a UUID, else a UUID that is derived from it."""
     return parse_id(thread_id) or namespace_of(thread_id)

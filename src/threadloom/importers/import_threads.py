@@ -1,4 +1,4 @@
-"""Bringing threads in, one after the other: each is stored whole or not at all, so that what was cut off can be begun again."""
+"""Imports threads one after the other, each in one transaction. An interrupted import can be repeated."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ log = logging.getLogger("threadloom.importers")
 
 
 class Source(Protocol):
-    """Where threads come from."""
+    """A source of threads."""
 
     async def thread_ids(self) -> Sequence[str]:
         """Returns the ids of all threads that are to be imported.
@@ -29,7 +29,7 @@ class Source(Protocol):
         ...
 
     async def history(self, thread_id: str) -> History:
-        """Returns the whole history of a thread, the oldest checkpoint first.
+        """Returns the whole history of a thread, oldest checkpoint first.
 
         Raises:
             ThreadloomError: the source cannot be read, or this history cannot be rebuilt from it.
@@ -38,7 +38,7 @@ class Source(Protocol):
 
 
 class ImportReport(msgspec.Struct, kw_only=True):
-    """What was brought in. `there` threads were here already; the states of `unread` could not be read through a graph."""
+    """The result of an import. `there` threads existed already; the states of `unread` could not be read through a graph."""
 
     threads: int = 0
     checkpoints: int = 0
@@ -48,7 +48,7 @@ class ImportReport(msgspec.Struct, kw_only=True):
 
 
 def reading(storage: Storage, graphs: GraphRegistry) -> Show:
-    """Reads states through the graphs that are served."""
+    """Returns a function that reads states through the served graphs."""
     opened = ThreadGraphs(storage=storage, graphs=graphs)
 
     async def read(thread: Thread) -> Snapshot:
@@ -70,12 +70,12 @@ async def import_threads(
     only: Sequence[str] | None = None,
     progress: Callable[[float], None],
 ) -> ImportReport:
-    """Stores the threads of a source that are not here yet.
+    """Stores the threads of a source that do not exist yet.
 
     Args:
         read: reads the state of a thread that was stored, for its record.
-        only: the threads to take, by their ids in the source; None: all.
-        progress: is told which part is done.
+        only: the threads to import, by their ids in the source; None: all.
+        progress: called with the fraction that is done.
     """
     brought = ImportReport()
     ids = list(only) if only is not None else await source.thread_ids()

@@ -1,8 +1,8 @@
-"""A thread's history built anew from its states as the API shows them.
+"""Rebuilds a thread's history from its states, as the API returns them.
 
-The graph itself makes each checkpoint again, from what its tasks gave; what no route shows (versions of channels, what a node
-has seen) comes out as it was. Checkpoints keep their ids, moments and metadata, so tasks keep their ids too, and an answer to a
-question finds the task that asked it.
+The graph itself makes each checkpoint again from the results of its tasks. So the parts of a checkpoint that no route returns
+(channel versions, versions seen by nodes) are rebuilt as well. Checkpoints keep their ids, moments and metadata. Therefore tasks
+keep their ids too, and an answer to a question reaches the task that asked it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,22 +22,22 @@ from threadloom.storage.base import Storage
 from threadloom.storage.lineage.draft import Draft
 
 COPIES = "fork"
-"""`source` of a checkpoint that is a plain copy of the one before."""
+"""`source` of a checkpoint that is a plain copy of its parent."""
 
 _Steps = list[list[StateUpdate]]
-"""Updates step by step; only the last step's checkpoint is stored."""
+"""A list of updates, one per superstep. Only the checkpoint of the last superstep is stored."""
 
 
 class CannotRebuild(ThreadloomError):
-    """The graph does not come to the state that the server shows. The text names the checkpoint."""
+    """The graph does not arrive at the state that the server returned. The text names the checkpoint."""
 
 
 class _Renaming(Saver):
-    """Stores one checkpoint under the id, and with the moment and metadata, that it had.
+    """A saver that stores one checkpoint under its original id, moment and metadata.
 
     Attributes:
-        state: as which it is stored.
-        passing: how many checkpoints are made on the way to it, which are not stored.
+        state: the original state, which has these.
+        passing: how many intermediate checkpoints are made before it. They are not stored.
     """
 
     state: Mapping[str, Any]
@@ -75,14 +75,14 @@ class _Renaming(Saver):
 
 
 async def rebuilt(storage: Storage, graph: Any, thread_id: str, states: Sequence[Mapping[str, Any]]) -> Draft:
-    """A thread's history, drafted.
+    """Returns a thread's history as a draft.
 
     Args:
-        graph: the thread's, with our checkpointer.
-        states: all of them, each after the one that it followed.
+        graph: the graph of the thread, with a Threadloom checkpointer.
+        states: all states of the thread, each after its parent.
 
     Raises:
-        CannotRebuild: the graph comes to another state.
+        CannotRebuild: the graph arrives at another state.
     """
     draft = Draft(storage, thread_id)
     by_id = {checkpoint_of(state): state for state in states}
@@ -91,7 +91,7 @@ async def rebuilt(storage: Storage, graph: Any, thread_id: str, states: Sequence
         if parent is None and checkpoint_of(state, "parent_checkpoint") is not None:
             raise CannotRebuild(f"the server does not show what checkpoint {checkpoint_of(state)} followed")
         for steps in _ways(graph, parent, state):
-            # Tried over the draft first: what does not come to the same state leaves nothing in it.
+            # Applied to a draft over the draft first, so that steps that lead to another state leave nothing in it.
             trial = Draft(cast(Storage, draft), thread_id)
             if await _apply(graph, trial, thread_id, parent, state, steps):
                 await _apply(graph, draft, thread_id, parent, state, steps)
@@ -103,12 +103,12 @@ async def rebuilt(storage: Storage, graph: Any, thread_id: str, states: Sequence
 
 
 def _ways(graph: Any, parent: Mapping[str, Any] | None, state: Mapping[str, Any]) -> list[_Steps]:
-    """What may have led to a state, the likeliest first."""
+    """Returns the steps that may have led to a state, the most likely first."""
     source = state["metadata"].get("source")
     if source == "input":
         given = [task.get("result") for task in state.get("tasks") or () if task["name"] == "__start__"]
         input = [StateUpdate(given[0] if given else None, "__input__")]
-        # What was still to be done is given up when something new comes in.
+        # A new input cancels the tasks that were still to be executed.
         return [[input], [[StateUpdate(None, END)], input]]
     if parent is None:
         return [[[StateUpdate(_changed(graph, {}, state["values"]), node)]] for node in ("__input__", *graph.nodes)]
@@ -124,7 +124,7 @@ def _ways(graph: Any, parent: Mapping[str, Any] | None, state: Mapping[str, Any]
 
 
 def _changed(graph: Any, before: Any, after: Any) -> Any:
-    """What has to be written to come from one state to the next, whatever its reducers do."""
+    """Returns the update that leads from one state to the next, whatever the reducers do."""
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return after
     return {
@@ -142,7 +142,7 @@ async def _apply(
     state: Mapping[str, Any],
     steps: _Steps,
 ) -> bool:
-    """Lets the graph make a checkpoint in a draft. Whether it shows the state."""
+    """Lets the graph make a checkpoint in a draft. Returns whether the checkpoint has the wanted state."""
     drafted = _over(graph, draft, state, passing=len(steps) - 1)
     try:
         await drafted.abulk_update_state(_config(thread_id, None if parent is None else checkpoint_of(parent)), steps)
@@ -155,7 +155,7 @@ async def _apply(
 
 
 async def _ask(graph: Any, draft: Draft, thread_id: str, state: Mapping[str, Any]) -> None:
-    """Stores the questions that a state waits with."""
+    """Stores the open questions of a state."""
     asking = [task for task in state.get("tasks") or () if task.get("interrupts") and not task.get("result")]
     if not asking:
         return

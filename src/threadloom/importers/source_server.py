@@ -1,4 +1,4 @@
-"""What a server of this API tells through its public routes: threads with their histories, assistants, crons, items."""
+"""Reads threads with their histories, assistants, crons and items from the public routes of a server with the same API."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -8,20 +8,20 @@ import httpx
 from threadloom.errors import ThreadloomError
 
 PAGE = 100
-"""Records asked for at once."""
+"""Records per request."""
 
 SECONDS = 60
 
 
 class SourceRefusal(ThreadloomError):
-    """The server is not there, or it refused."""
+    """The server cannot be reached, or responded with an error."""
 
 
 class SourceServer:
-    """One server, to be used as a context manager.
+    """A connection to one server. A context manager.
 
     Args:
-        url: where it is.
+        url: the URL of the server.
         headers: sent with every request, such as a key.
     """
 
@@ -36,7 +36,7 @@ class SourceServer:
         await self._http.aclose()
 
     async def threads(self) -> list[dict[str, Any]]:
-        """All threads, the first made first. Raises SourceRefusal, as all of these."""
+        """Returns all threads, oldest first. Raises SourceRefusal, as all these methods."""
         return [one async for one in self._pages("/threads/search", {"sort_by": "created_at", "sort_order": "asc"})]
 
     async def thread(self, thread_id: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class SourceServer:
         return found
 
     async def states(self, thread_id: str) -> list[dict[str, Any]]:
-        """All states of a thread, each after the one that it followed."""
+        """Returns all states of a thread, each after its parent."""
         states: list[dict[str, Any]] = []
         body: dict[str, Any] = {"limit": PAGE}
         while True:
@@ -58,7 +58,7 @@ class SourceServer:
         return [one async for one in self._pages("/assistants/search", {})]
 
     async def versions(self, assistant_id: str) -> list[dict[str, Any]]:
-        """All versions of an assistant, the first first."""
+        """Returns all versions of an assistant, oldest first."""
         found = [one async for one in self._pages(f"/assistants/{assistant_id}/versions", {})]
         return sorted(found, key=lambda version: int(version["version"]))
 
@@ -68,7 +68,7 @@ class SourceServer:
     async def items(self) -> AsyncIterator[dict[str, Any]]:
         seen: set[tuple[str, ...]] = set()
         async for namespace in self._namespaces():
-            # A search goes below its prefix too: what is there comes with its own namespace.
+            # A search also returns the items of namespaces below its prefix, so the same item may be returned several times.
             async for item in self._pages("/store/items/search", {"namespace_prefix": namespace}, within="items"):
                 found = (*item["namespace"], item["key"])
                 if found not in seen:
@@ -109,7 +109,7 @@ class SourceServer:
 
 
 def checkpoint_id_of(state: Mapping[str, Any], field: str = "checkpoint") -> str | None:
-    """The id of a state's checkpoint, or of the one that it followed."""
+    """Returns the id of a state's checkpoint, or that of its parent (`field="parent_checkpoint"`)."""
     found = state.get(field) or {}
     checkpoint_id: str | None = found.get("checkpoint_id")
     return checkpoint_id

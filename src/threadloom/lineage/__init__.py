@@ -1,6 +1,6 @@
-"""The heart, as pure functions: what a thread sees, where a copy is cut, what a prune keeps. No I/O.
+"""The history of threads as pure functions: what a thread sees, where a copy is cut, what a prune keeps. No I/O.
 
-Terms. A *position* is the place of a stored row in one ever-growing sequence. A *segment* is an append-only strand of rows
-that may have one parent edge `(parent, upto)`, fixed at birth. A thread is a name for a head segment; its *chain* are the
-segments it sees, each up to a bound.
+Terms. A *position* is the number of a stored row in one growing sequence. A *segment* is an append-only list of rows. It may have
+one edge to a parent segment, `(parent, upto)`, which never changes. A thread has a head segment. Its *chain* is the list of the
+segments that it sees, each with a bound.
 """

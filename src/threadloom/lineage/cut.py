@@ -1,19 +1,19 @@
-"""Where a copy is cut: the edge by which a new segment sees a thread up to a position."""
+"""Where a copy is cut: the edge through which a new segment sees a thread up to a position."""
 
 from threadloom.lineage.segments import Chain, Edge
 
 
 def edges_at(chain: Chain, bound: int) -> tuple[Edge, Edge | None]:
-    """The two edges that can see all of a chain up to a position, of which one is right.
+    """Returns the two candidates for the edge that sees all of a chain up to a position.
 
-    It is the first if its segment has any row at or below its bound, otherwise the second, None when there is nothing to see. So
-    segments that have no row to show are passed over: untouched copies add no depth, and bounds grow strictly along every chain.
-    One question to the database is enough: an edge is never made to a segment that shows nothing, and rows that a living edge
-    shows never go.
+    The first one is right if its segment has any row at or below its bound. Otherwise the second one is right; None means that
+    there is nothing to see. In this way segments without a visible row are skipped: untouched copies add no depth, and bounds
+    strictly grow along every chain. One query is enough to decide: an edge never leads to a segment without visible rows, and
+    rows that are visible through an existing edge are never deleted.
 
     Args:
-        chain: what the thread sees.
-        bound: the largest position to be seen.
+        chain: the chain of the thread.
+        bound: the largest position that the copy sees.
     """
     return next(
         ((segment, min(bound, own)), inherited)

@@ -1,11 +1,11 @@
-"""A version of a channel's value as instructions over an earlier version.
+"""Stores a version of a channel's value as instructions that build it from an earlier version.
 
-A value is msgpack. A list at its top level is split into its elements, a map into its pairs of key and value, without
-decoding them. What both versions have is copied from the earlier one, the rest is inserted. So a list that grows by one
-element costs one element, and so does one that is changed in the middle or trimmed at its start.
+A value is msgpack. A top-level list is split into its elements, a top-level map into its pairs of key and value, without decoding
+them. Elements that both versions have are copied from the earlier one; the others are inserted. So a list that grows by one
+element costs one element. The same holds for a list that is changed in the middle or trimmed at its start.
 
-Version `n` of a channel builds on version `base_number(n)`. A chain of bases then has at most log2(n) links, and the n
-versions of a list that grows cost about n * log2(n) / 2 elements together.
+Version `n` of a channel builds on version `base_number(n)`. A chain of bases then has at most log2(n) links, and the n versions
+of a growing list cost about n * log2(n) / 2 elements together.
 """
 
 from bisect import bisect_left
@@ -16,47 +16,48 @@ import msgpack  # type: ignore[import-untyped]
 import msgspec
 
 SMALLEST = 1024
-"""Bytes of a value below which it is stored whole."""
+"""Size in bytes below which a value is stored whole."""
 
 GAIN = 2
-"""Instructions are kept if the value is at least so many times as long."""
+"""Instructions are stored only if the whole value is at least this many times as long."""
 
 _SHORTEST_COPY = 12
-"""Bytes from which a copy instruction is shorter than what it copies."""
+"""Smallest size in bytes of an element for which a copy instruction is shorter than the element."""
 
 MOST_SHORT = 10_000
-"""Elements up to which they may be shorter than `SHORT` bytes on average. A value with more of them is not split: that would
-take longer than it saves."""
+"""Largest number of elements that may be shorter than `SHORT` on average. A value with more is not split: splitting takes time
+and memory for each element."""
 
 SHORT = 32
+"""Average size in bytes below which elements are short."""
 
 OFFSET = 40
-"""Bytes, about, that Python takes for the offset of an element."""
+"""Approximate memory in bytes for the offset of an element."""
 
 _LENGTHS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
-"""Bytes of the count that follows the first byte of a long list or map."""
+"""First byte of a long list or map: how many bytes its element count has, which follows the first byte."""
 
 _decode = msgspec.msgpack.Decoder(list[int | bytes]).decode
 
 
 class Value:
-    """The bytes of a value, and where its elements begin.
+    """The bytes of a value and the offsets of its elements.
 
     Attributes:
         data: the whole value.
         is_map: whether its elements are pairs of key and value.
-        starts: the offset of each element, in order, and the length of `data`. Empty if the value has no elements, or is no
-            msgpack.
+        starts: the offset of each element, in order, and then the length of `data`. Empty if the value has no elements, has too
+            many short ones, or is no valid msgpack.
     """
 
     __slots__ = ("data", "is_map", "starts")
 
     def __init__(self, data: bytes, before: "Value | None" = None) -> None:
-        """Splits a value.
+        """Splits a value into its elements.
 
         Args:
             data: the value as msgpack.
-            before: a version that may begin with the same elements, which then need not be looked for again.
+            before: another version that may begin with the same elements. Those elements are not parsed again.
         """
         self.data = data
         self.is_map, _, width = _header(data)
@@ -87,20 +88,22 @@ class Value:
 
 
 def count_of(data: bytes) -> int:
-    """How many elements a value is split into."""
+    """Returns how many elements a value is split into."""
     count = _header(data)[1]
     return 0 if count > MOST_SHORT and len(data) < count * SHORT else count
 
 
 def base_number(number: int) -> int:
-    """The number of the version that version `number` (from 1) builds on: its lowest set bit cleared. 0: it is whole."""
+    """Returns the number of the version that version `number` (from 1) builds on: `number` without its lowest set bit. 0: it is
+    whole.
+    """
     return number & (number - 1)
 
 
 def encode(value: Value, base: Value) -> bytes | None:
-    """The instructions that make `value` of `base`; None if it is to be stored whole.
+    """Returns the instructions that build `value` from `base`; None if `value` is to be stored whole.
 
-    They are a msgpack list. Two numbers are the start and the end of bytes to copy from the base; bytes are inserted.
+    Instructions are a msgpack list. Two numbers are the start and the end of bytes to copy from the base; bytes are inserted.
     """
     if len(value.data) < SMALLEST or not value.starts or not base.starts or value.is_map != base.is_map:
         return None
@@ -122,7 +125,7 @@ def encode(value: Value, base: Value) -> bytes | None:
 
 
 def apply(instructions: bytes, base: bytes) -> bytes:
-    """The value that instructions make of the bytes of their base."""
+    """Returns the value that the instructions build from the bytes of their base."""
     parts: list[bytes] = []
     start: int | None = None
     for part in _decode(instructions):
@@ -137,7 +140,9 @@ def apply(instructions: bytes, base: bytes) -> bytes:
 
 
 def restore(chain: Sequence[bytes]) -> bytes:
-    """The newest version of a chain: the first is whole, each other one is instructions over the one before it."""
+    """Returns the newest version of a chain. The first item is a whole value; each other item is instructions over the one before
+    it.
+    """
     data = chain[0]
     for instructions in chain[1:]:
         data = apply(instructions, data)
@@ -145,7 +150,7 @@ def restore(chain: Sequence[bytes]) -> bytes:
 
 
 class _Parts:
-    """Instructions under construction. Neighbours are joined."""
+    """Collects instructions and joins adjacent ones."""
 
     def __init__(self) -> None:
         self._parts: list[int | bytes] = []
@@ -175,7 +180,9 @@ class _Parts:
 
 
 def _header(data: bytes) -> tuple[bool, int, int]:
-    """Whether a value is a map, the number of its elements (0: it has none), and the bytes before the first."""
+    """Returns whether a value is a map, the number of its elements (0 for none), and the number of bytes before the first
+    element.
+    """
     kind = data[0] if data else 0
     if kind in _LENGTHS:
         width = 1 + _LENGTHS[kind]
@@ -186,7 +193,7 @@ def _header(data: bytes) -> tuple[bool, int, int]:
 
 
 def _common_start(data: bytes, offset: int, base: Value, count: int) -> int:
-    """With how many elements of the base, at most `count`, the data go on from an offset."""
+    """Returns how many elements of the base, at most `count`, are also in the data, one after the other, from an offset on."""
     starts = base.starts
     first = starts[0]
 
@@ -197,7 +204,9 @@ def _common_start(data: bytes, offset: int, base: Value, count: int) -> int:
 
 
 def _common_end(value: Value, start: int, base: Value, shared: int) -> int:
-    """The bytes of the last elements of the base with which the value ends, too. What `shared` covers is left out."""
+    """Returns the length in bytes of the last elements that value and base have in common. Elements counted by `shared` are left
+    out.
+    """
     starts, data, size = base.starts, value.data, len(base.data)
     most = len(starts) - 1 - shared
     while most and size - starts[-1 - most] > len(data) - start:
@@ -213,7 +222,7 @@ def _common_end(value: Value, start: int, base: Value, shared: int) -> int:
 
 
 def _reach(most: int, differs: Callable[[int, int], bool]) -> int:
-    """The largest number, at most `most`, up to which nothing differs. Each part is compared about twice."""
+    """Returns the largest number, at most `most`, up to which nothing differs. Each part is compared about twice."""
     if not most or not differs(0, most):
         return most
     low, high = 0, most
@@ -227,7 +236,7 @@ def _reach(most: int, differs: Callable[[int, int], bool]) -> int:
 
 
 def _middle(value: Value, span: tuple[int, int], base: Value, base_span: tuple[int, int], parts: _Parts) -> None:
-    """Copies what elements of the base are within a span of the value, in whatever order, and inserts the others."""
+    """Copies those elements of the base that are within a span of the value, in any order, and inserts the others."""
     elements = {base.data[start:end]: start for start, end in _within(base.starts, base_span)}
     for start, end in _within(value.starts, span):
         element = value.data[start:end]
@@ -239,5 +248,5 @@ def _middle(value: Value, span: tuple[int, int], base: Value, base_span: tuple[i
 
 
 def _within(starts: list[int], span: tuple[int, int]) -> Sequence[tuple[int, int]]:
-    """Start and end of the elements within a span, whose ends are starts of elements."""
+    """Returns start and end of each element within a span. The ends of the span are starts of elements."""
     return list(pairwise(starts[bisect_left(starts, span[0]) : bisect_left(starts, span[1]) + 1]))

@@ -1,4 +1,4 @@
-"""Pending writes: which of the stored ones count, and in which order they are replayed."""
+"""Pending writes: which of the stored ones are valid, and in which order they are replayed."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -7,7 +7,9 @@ Row = TypeVar("Row", bound=tuple[object, ...])
 
 
 def counting(rows: Iterable[Row]) -> list[Row]:
-    """Of the writes of one checkpoint, one for each (task, index): the first stored, of special ones (index < 0) the last.
+    """Returns the valid writes of one checkpoint, one for each (task, index).
+
+    For an ordinary index the first stored write is valid, for a special one (index < 0) the last.
 
     Args:
         rows: `(task_id, idx, …)` in order of their positions.

@@ -1,7 +1,7 @@
 """What a prune to the newest checkpoint has to keep.
 
-LangGraph's delta channels have no value in most checkpoints: theirs is the nearest stored one among the ancestors and all
-writes since. Ancestors down to there are kept with their writes, or the state would read as empty.
+Most checkpoints do not store the value of a LangGraph delta channel. The value is the nearest one stored by an ancestor, plus all
+writes since. A prune keeps the ancestors down to that one with their writes; without them the channel would read as empty.
 """
 
 from bisect import bisect_left
@@ -12,7 +12,7 @@ from threadloom.lineage.segments import UNBOUNDED
 
 
 class Node(NamedTuple):
-    """A checkpoint, as far as keeping it is concerned. `stored` are the channels whose value it holds."""
+    """The fields of a checkpoint that decide what is kept. `stored` are the channels whose value it stores."""
 
     pos: int
     namespace: str
@@ -23,10 +23,10 @@ class Node(NamedTuple):
 
 
 def unstored(node: Node) -> set[str]:
-    """Delta channels of a checkpoint that ancestors have to be read for.
+    """Returns the delta channels of a checkpoint whose value must be read from ancestors.
 
-    LangGraph counts, for each delta channel and in the metadata of each checkpoint, the steps since its value was stored; no
-    count means that it was stored there, or never written.
+    In the metadata of each checkpoint, LangGraph counts for each delta channel the steps since its value was stored. No count
+    means that the value was stored there, or that the channel was never written.
     """
     counters = node.meta.get("counters_since_delta_snapshot")
     return set(counters) - set(node.stored) if isinstance(counters, Mapping) else set()
@@ -36,8 +36,9 @@ T = TypeVar("T")
 
 
 def span(spans: Mapping[T, int], run: T) -> tuple[int, int]:
-    """The positions `[first, end)` at which a run wrote on a thread: up to where the next one begins, for runs of a thread
-    never overlap. Empty for a run that did not write.
+    """Returns the positions `[first, end)` at which a run wrote on a thread. Empty for a run that did not write.
+
+    The span ends where the next run begins, because runs of a thread never overlap.
 
     Args:
         spans: the first position of each run of the thread.
@@ -49,7 +50,9 @@ def span(spans: Mapping[T, int], run: T) -> tuple[int, int]:
 
 
 def moved(spans: Mapping[T, int], positions: Mapping[int, int]) -> dict[T, int]:
-    """Where the runs of a thread begin after its rows were stored anew; runs that nothing is left of are absent.
+    """Returns the first position of each run of a thread after its rows were copied to new positions.
+
+    Runs without any remaining row are absent.
 
     Args:
         spans: the first position of each run.

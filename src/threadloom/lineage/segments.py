@@ -1,25 +1,25 @@
-"""The chain of a thread: which rows of which segments it sees."""
+"""The chain of a thread: which rows of which segments the thread sees."""
 
 from collections.abc import Callable
 
 Edge = tuple[int, int]
-"""A segment's parent, and the largest position of the parent's rows that is seen."""
+"""A segment's parent, and the largest position at which rows of the parent are visible."""
 
 Chain = tuple[Edge, ...]
-"""(segment, bound) pairs from the head to the root: of each segment the rows at positions up to the bound are seen."""
+"""(segment, bound) pairs from the head to the root. Of each segment, the rows at positions up to the bound are visible."""
 
 UNBOUNDED = 2**62
-"""The bound of a head: all its rows."""
+"""The bound of a head: all its rows are visible."""
 
 KEPT_EDGES = 100_000
-"""Edges that a process remembers. A few hundred bytes each."""
+"""How many edges a process caches. Each takes a few hundred bytes."""
 
 
 class Edges:
-    """Parent edges by segment, remembered: an edge never changes and a segment's id is never used again.
+    """A cache of parent edges by segment. It is never stale: an edge never changes, and a segment id is never reused.
 
     Args:
-        load: reads the edge of a segment; None for one without parent.
+        load: reads the edge of a segment; None for a segment without a parent.
     """
 
     def __init__(self, load: Callable[[int], Edge | None]) -> None:
@@ -27,7 +27,7 @@ class Edges:
         self._known: dict[int, Edge | None] = {}
 
     def of(self, segment: int) -> Edge | None:
-        """The edge of a segment."""
+        """Returns the edge of a segment."""
         try:
             return self._known[segment]
         except KeyError:
@@ -37,7 +37,7 @@ class Edges:
             return edge
 
     def chain(self, head: int) -> Chain:
-        """All that a thread with this head sees."""
+        """Returns the chain of a thread with this head."""
         links: list[Edge] = [(head, UNBOUNDED)]
         edge = self.of(head)
         while edge is not None:
@@ -47,7 +47,7 @@ class Edges:
 
 
 def depth(chain: Chain, segment: int, position: int) -> int | None:
-    """How many segments from the head a row is seen, None when it is not seen."""
+    """Returns in which segment of the chain a row is visible, counted from the head (0); None if it is not visible."""
     for index, (link, bound) in enumerate(chain):
         if link == segment:
             return index if position <= bound else None
@@ -55,5 +55,5 @@ def depth(chain: Chain, segment: int, position: int) -> int | None:
 
 
 def floor(chain: Chain) -> int:
-    """The largest inherited position: the head's own rows lie above it."""
+    """Returns the largest inherited position. All rows of the head itself have larger positions."""
     return chain[1][1] if len(chain) > 1 else 0

@@ -1,7 +1,7 @@
-"""Hot reload: when the app's code or configuration changes, a new generation is loaded beside the one that serves.
+"""Hot reload: when the app's code or configuration changes, a new generation is loaded while the current one serves.
 
-If it loads, it serves from then on, and what is under way ends on the old one. If it does not, the old one just goes on
-serving, and why is told in the log and in `/info`.
+If it loads, it serves all new requests, and active runs end on the old generation. If it fails, the old generation continues to
+serve, and the error is shown in the log and in `/info`.
 """
 
 import asyncio
@@ -28,19 +28,21 @@ from threadloom.wiring import Generation, Server
 log = logging.getLogger("threadloom.reload")
 
 PATIENCE = 5.0
-"""Seconds that code may take to load once its files have changed again; then it is broken off."""
+"""Seconds that loading may take once files have changed again; then it is interrupted."""
 
 
 class LoadInterrupted(KeyboardInterrupt):
-    """Raised inside code that is being loaded and hangs. As if by Ctrl-C, so that it is not taken for a fault of the code."""
+    """Raised in code that is being loaded and hangs. Derived from KeyboardInterrupt, so that the code does not handle it as an
+    error.
+    """
 
 
 class Reloader:
-    """Follows the app's files.
+    """Reloads the app when its files change.
 
     Args:
-        server: whose app it is.
-        read: reads the configuration anew; raises ConfigError.
+        server: the server of the app.
+        read: reads the configuration again; raises ConfigError.
     """
 
     def __init__(self, server: Server, read: Callable[[], Settings]) -> None:
@@ -91,7 +93,9 @@ class Reloader:
         self._watch.aim(self._folders, self._named_files())
 
     def _named_files(self) -> list[Path]:
-        """The configuration and the env file that it names, also while it cannot be used; and what UI bundles are made of."""
+        """Returns the configuration, the env file that it names, even while the configuration is invalid, and the sources of UI
+        bundles.
+        """
         file = self._server.settings.path
         inputs = [one for bundle in self._server.generation.bundles.values() for one in bundle.inputs]
         if file is None:
@@ -103,21 +107,23 @@ class Reloader:
         return [file, *inputs]
 
     def _matters(self, file: Path) -> bool:
-        """A Python file matters if it is in use, or lies beside one that is, or if what is there does not load."""
+        """Returns whether a file's change matters: a Python file is in use, or in the folder of one that is, or the last load
+        failed.
+        """
         if file.suffix != ".py" or self._failed:
             return True
         used = process.files_of(process.own_modules(self._folders))
         return file in used or file.parent in {one.parent for one in used}
 
     def _differs(self, file: Path) -> bool:
-        """Whether a file holds something else than when it was last looked at."""
+        """Returns whether a file's content differs from its last known content."""
         content = _content(file)
         known = file in self._contents
         before, self._contents[file] = self._contents.get(file), content
         return not known or before != content
 
     def _note_contents(self) -> None:
-        """Notes what the files in use hold. One that was changed while the server started counts as changed."""
+        """Stores the contents of the files in use. A file that was changed while the server started counts as changed."""
         for file in (*process.files_of(process.own_modules(self._folders)), *self._named_files()):
             with contextlib.suppress(OSError):
                 if file.stat().st_mtime >= self._server.began:
@@ -179,11 +185,11 @@ class Reloader:
         self._server.reload = {**(self._server.reload or {}), "generation": self._number, **news}
 
     async def _load(self, settings: Settings) -> Generation:
-        """Makes a generation on a thread of its own, as it was made at the start of the process.
+        """Creates a generation on a thread of its own, as at the start of the process.
 
         Raises:
-            BrokenOff: files changed again and it does not end.
-            Exception: whatever is wrong with the code.
+            LoadInterrupted: files changed again and loading does not end.
+            Exception: any error of the code.
         """
         loading: concurrent.futures.Future[Generation] = concurrent.futures.Future()
 

@@ -1,4 +1,4 @@
-"""Which settings a server can take up while it serves, and which count only when it starts."""
+"""Decides which changed settings apply while the server runs, and which apply only after a restart."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from threadloom.config import Settings
 AT_ONCE = frozenset(
     {"graphs", "dependencies", "env", "env_file", "http", "webhooks", "auth", "ui", "ui_config", "image", "warnings"}
 )
-"""What a new generation is made from, and what means nothing to a server that runs."""
+"""Settings that a new generation is created from, and settings that a running server ignores."""
 
 OWN_AT_ONCE = frozenset(
     {"checkpoint_thread_id", "end_event", "webhook_secrets", "webhook_tries", "allowed_hosts", "limits"}
@@ -19,11 +19,11 @@ OWN_AT_ONCE = frozenset(
 VARIABLES_AT_ONCE = frozenset(
     {"langgraph_api_url", "http_max_request_body_bytes", "metric_prefix", "threadloom_studio_auth"}
 )
-"""The same, of the variables."""
+"""The same, of the environment variables."""
 
 
 def merge(before: Settings, wanted: Settings) -> tuple[Settings, list[str]]:
-    """The settings that can hold now, and the names of those that changed but count only after a restart."""
+    """Returns the settings that can apply now, and the names of those that changed but apply only after a restart."""
     later: list[str] = []
 
     def merged(old: Any, new: Any, at_once: frozenset[str], named: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Which files of an app change: its Python files, and the few others that count."""
+"""Watches an app's files: its Python files, and a few others."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ from threadloom.graphs.process import is_ignored
 log = logging.getLogger("threadloom.reload")
 
 STEP_MS = 100
-"""Changes that follow each other more quickly come together."""
+"""Changes with less than this many milliseconds between them are reported together."""
 
 LONGEST_MS = 1600
-"""No change is told later than so long after it, however many follow."""
+"""A change is reported after this many milliseconds at the latest, even if more follow."""
 
 MOST_FOLDERS = 5000
-"""Folders that are watched at most: a system has only so many watches, and an app is not that large."""
+"""Maximum number of watched folders: the operating system limits the number of watches."""
 
 
 Print = tuple[int, int] | None
@@ -29,10 +29,10 @@ Print = tuple[int, int] | None
 class Watch:
     """Watches the trees of folders of an app.
 
-    Every folder is watched by itself, so that those without code (the data folder, where much is written) cost nothing.
+    Every folder is watched individually, so that folders without code (the data folder, which is written often) cost nothing.
 
     Args:
-        ignored: a folder below which nothing counts: the data folder.
+        ignored: a folder whose files are not watched: the data folder.
     """
 
     def __init__(self, ignored: Path) -> None:
@@ -42,11 +42,11 @@ class Watch:
         self._moved = asyncio.Event()
 
     def aim(self, trees: Iterable[Path], files: Iterable[Path]) -> None:
-        """Says what counts from now on.
+        """Sets what is watched from now on.
 
         Args:
-            trees: folders whose Python files count, at any depth.
-            files: further files that count, wherever they are.
+            trees: folders whose Python files are watched, at any depth.
+            files: further files that are watched.
         """
         before = self._trees, {file.parent for file in self._files}
         self._trees = tuple(sorted({tree.resolve() for tree in trees}))
@@ -55,7 +55,7 @@ class Watch:
             self._moved.set()
 
     async def changes(self) -> AsyncIterator[set[Path]]:
-        """What was made, changed or removed, as it comes; for ever."""
+        """Yields the files that were created, changed or removed, without end."""
         seen: dict[Path, Print] | None = None
         polling: bool | None = None
         while True:
@@ -84,7 +84,7 @@ class Watch:
                         changed = {Path(place) for _, place in batch}
                         counting = {place for place in changed if self._counts(place)}
                         if not watching:
-                            # What changed while nothing was watched, or came with a new folder.
+                            # What changed before the watch began, or came with a new folder.
                             watching = True
                             now = await asyncio.to_thread(self._prints, folders)
                             counting |= {file for file, _ in now.items() ^ seen.items()}
@@ -95,7 +95,7 @@ class Watch:
                         if any(place in folders or place.is_dir() for place in changed):
                             break
             except FileNotFoundError:
-                continue  # a folder went while the watching began
+                continue  # a folder was removed while the watch began
             except OSError as error:
                 if polling:
                     raise
@@ -103,7 +103,7 @@ class Watch:
                 polling = True
 
     def _counts(self, place: Path) -> bool:
-        # Editors keep files such as `.#agent.py` beside those that they edit.
+        # Editors keep files such as `.#agent.py` in the folder of the file that they edit.
         return (place.suffix == ".py" and not place.name.startswith((".", "#"))) or place in self._files
 
     def _folders(self) -> set[Path]:
@@ -122,7 +122,7 @@ class Watch:
         return not is_ignored(folder.name) and folder != self._ignored and not (folder / "pyvenv.cfg").exists()
 
     def _prints(self, folders: set[Path]) -> dict[Path, Print]:
-        """The files that count, as they are now."""
+        """Returns the watched files with their current fingerprints."""
         found: dict[Path, Print] = {}
         for folder in folders:
             with contextlib.suppress(OSError):
@@ -133,7 +133,7 @@ class Watch:
 
 
 def _print(file: Path) -> Print:
-    """What tells a file from what it was; None: there is none."""
+    """Returns the fingerprint of a file; None: the file does not exist."""
     try:
         seen = file.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the server does. No HTTP, no SQL: routes call these, these call the engine and the storage."""
+"""The services: what the server does, without HTTP and SQL. Routes call services; services call the engine and the storage."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """One service a kind of thing. `starts` makes runs, `runs` finds and stops them, `streams` watches them; `events` and
-    `commands` do so for the v2 protocol."""
+    """All services. `starts` creates runs, `runs` reads and cancels them, `streams` streams their events. `events` and `commands`
+    do so for the v2 protocol.
+    """
 
     threads: "ThreadService"
     copying: "CopyService"

@@ -1,4 +1,4 @@
-"""Assistants as A2A agents: a context is a thread, a task a run on it (with those that went on with it)."""
+"""Assistants as A2A agents. A context is a thread. A task is a run on it, together with the runs that continue the task."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 DENIED = "Access denied to assistant or thread"
 THE_END = "__end__"
-"""LangGraph's name for the end of a graph: a state written as it has nothing left to do."""
+"""LangGraph's name for the end of a graph. A state that is written as this node has no next tasks."""
 NEW_TASK = "leave taskId out to begin a new one"
 
 
 class A2aService:
-    """What A2A asks for, on the ordinary services. All raise `A2aError` for what the client did wrong."""
+    """The methods of A2A, on top of the other services. All raise `A2aError` for errors of the client."""
 
     def __init__(self, services: "Services") -> None:
         self._services = services
@@ -56,7 +56,7 @@ class A2aService:
     # --- the agent ---
 
     async def assistant(self, caller: Caller, named: str | None) -> Assistant:
-        """The assistant that an agent is."""
+        """Returns the assistant that an agent stands for."""
         assistant_id = parse_id(named) if named else None
         if assistant_id is None:
             raise invalid(f"assistant_id must be the UUID of an assistant, not {named!r:.100}")
@@ -66,17 +66,17 @@ class A2aService:
             raise invalid(error_message(refused)) from refused
 
     async def card(self, caller: Caller, assistant: Assistant, base: str) -> Object:
-        """The agent's card.
+        """Returns the agent card of an assistant.
 
         Args:
-            base: the URL under which the server answers, without a slash at its end.
+            base: the URL of the server, without a slash at its end.
         """
         return agent_card(assistant, await self._input_schema(caller, assistant), base)
 
     # --- messages ---
 
     async def send(self, asked: A2aRequest, params: Object) -> Awaitable[Object]:
-        """Makes a run of a message. Awaiting the answer gives the task, when the run is over or at once, as was asked."""
+        """Creates a run for a message. Awaiting the result returns the task: after the run, or at once, as the client asked."""
         message = said(params.get("message"))
         asked, at_once = _configured(asked, params)
         task_id, thread_id, request = await self._run_for(asked, message, params)
@@ -96,7 +96,7 @@ class A2aService:
         return asked.shape(task_id).event(await self._tasks.task(asked, standing))
 
     async def stream(self, asked: A2aRequest, params: Object) -> AsyncGenerator[Object, None]:
-        """Makes a run of a message, and gives what happens to the task until the run is over."""
+        """Creates a run for a message, and yields the events of the task until the run ends."""
         message = said(params.get("message"))
         asked, _ = _configured(asked, params)
         task_id, thread_id, request = await self._run_for(asked, message, params)
@@ -109,7 +109,7 @@ class A2aService:
         return self._items(asked, task_id, run, first, events)
 
     async def subscribe(self, asked: A2aRequest, params: Object) -> AsyncGenerator[Object, None]:
-        """What happens to a task from now on."""
+        """Yields the events of a task from now on."""
         standing = await self._named(asked, params)
         if standing.state not in ("submitted", "working", "input-required"):
             raise A2aError(UNSUPPORTED, f"Task {standing.task_id} is {standing.state}: nothing will happen to it")
@@ -141,7 +141,7 @@ class A2aService:
         yield shape.status_event(status_of(shape, standing, whole_error=True), final=True)
 
     async def _ended(self, asked: A2aRequest, task_id: str, run: Run) -> TaskSnapshot:
-        """Where a task stands after its run; canceled when the run was rolled back and is gone."""
+        """Returns the state of a task after its run. It is canceled if the run was rolled back, which deletes the run."""
         try:
             run = await self._services.runs.get(asked.caller, run.thread_id, run.run_id)
         except NotFound:
@@ -153,7 +153,7 @@ class A2aService:
     async def _run_for(
         self, asked: A2aRequest, message: A2aMessage, params: Object
     ) -> tuple[str | None, str, RunCreate]:
-        """The task that a message goes on with (None: a new one), its thread, and the run it asks for."""
+        """Returns the task that a message continues (None: a new one), its thread, and the request for the run."""
         thread_id = message.context_id
         named = None
         if message.task_id is not None:
@@ -191,7 +191,7 @@ class A2aService:
             raise _no_thread(refused, thread_id) from refused
 
     async def _waiting(self, asked: A2aRequest, thread: Thread) -> str | None:
-        """The task of this agent that waits for an answer on a thread."""
+        """Returns the task of this agent that waits for an answer on a thread."""
         if thread.status != "interrupted" or not questions_of(thread):
             return None
         newest = next(iter(await self._tasks.runs(asked.caller, thread.thread_id)), None)
@@ -203,19 +203,19 @@ class A2aService:
         try:
             return await self._services.assistants.input_schema(caller, assistant)
         except Exception:
-            # A user's factory may fail in any way; the run will tell.
+            # A user's factory may raise anything; the run will report the error.
             return None
 
     # --- tasks ---
 
     async def get(self, asked: A2aRequest, params: Object) -> Object:
-        """A task."""
+        """Returns a task."""
         asked = asked.limited(length(params.get("historyLength"), "historyLength"))
         standing = await self._named(asked, params)
         return await self._tasks.task(asked, standing, completed="Task completed successfully")
 
     async def cancel(self, asked: A2aRequest, params: Object) -> Object:
-        """Stops a task's run, or withdraws the question it waits with, and gives the task."""
+        """Cancels a task's run, or withdraws its open question. Returns the task."""
         standing = await self._named(asked, params)
         run = standing.run
         if run.status not in ACTIVE and standing.state != "input-required":
@@ -230,7 +230,7 @@ class A2aService:
         return await self._tasks.task(asked, await self._ended(asked, standing.task_id, run))
 
     async def _withdraw(self, asked: A2aRequest, standing: TaskSnapshot) -> None:
-        """Takes back what a task asks, so that its context begins anew with the next message."""
+        """Withdraws the open question of a task, so that the next message of the context starts a new task."""
         caller, run = asked.caller, standing.run
         thread = await self._thread(caller, run.thread_id)
         if thread is not None and await self._waiting(asked, thread) == standing.task_id:
@@ -238,7 +238,7 @@ class A2aService:
         await self._services.runs.abandon(caller, run.thread_id, run.run_id)
 
     async def search(self, asked: A2aRequest, params: Object) -> Object:
-        """A page of the agent's tasks, the last changed first."""
+        """Returns a page of the agent's tasks, the last changed first."""
         token = optional_text(params.get("pageToken"), "pageToken") or "0"
         if not (token.isascii() and token.isdigit() and len(token) <= 15):
             raise invalid(f"pageToken: {token!r:.100} was not given out by this server")
@@ -262,7 +262,7 @@ class A2aService:
         return {"tasks": tasks, "totalSize": total, "pageSize": len(tasks), "nextPageToken": more}
 
     async def _named(self, asked: A2aRequest, params: Object) -> TaskSnapshot:
-        """The task that `id` (and `contextId`) name."""
+        """Returns the task that the parameter `id` (and `contextId`) names."""
         task_id = optional_text(params.get("id"), "id")
         if task_id is None:
             raise invalid("id is required and must be a text")
@@ -282,7 +282,7 @@ class A2aService:
 
 
 def _configured(asked: A2aRequest, params: Object) -> tuple[A2aRequest, bool]:
-    """What a message's configuration says: how much history, and whether to answer at once."""
+    """Applies a message's configuration: the history length, and whether to respond at once."""
     configuration = params.get("configuration") or {}
     if not isinstance(configuration, dict):
         raise invalid("configuration must be an object")
@@ -294,7 +294,7 @@ def _configured(asked: A2aRequest, params: Object) -> tuple[A2aRequest, bool]:
 
 
 async def _admitted(made: Awaitable[Any], context: str | None) -> Any:
-    """The run that was asked for; a refusal speaks of the thread, for the assistant is known to be there."""
+    """Awaits a new run. A NotFound refers to the thread, because the assistant is known to exist."""
     try:
         return await made
     except ApiError as refused:
@@ -309,7 +309,7 @@ def _no_thread(refused: ApiError, thread_id: str | None) -> A2aError:
 
 
 def error_message(refused: ApiError) -> str:
-    """A refusal in words for the client."""
+    """Returns the text of a service's error for an A2A client."""
     return DENIED if refused.status == 403 else refused.detail
 
 

@@ -1,4 +1,4 @@
-"""How an assistant introduces itself to other agents."""
+"""The agent card: the description of an assistant for other agents."""
 
 import threadloom
 from threadloom.services.a2a_wire import Object
@@ -20,11 +20,11 @@ HISTORY_SCOPE = {
 
 
 def agent_card(assistant: Assistant, schema: Object | None, base: str) -> Object:
-    """The agent card of an assistant.
+    """Returns the agent card of an assistant.
 
     Args:
-        schema: what its graph takes, None where that cannot be told.
-        base: the URL under which the server answers, without a slash at its end.
+        schema: the input schema of its graph; None if it is not known.
+        base: the URL of the server, without a slash at its end.
     """
     description = assistant.description or f"{assistant.name} assistant"
     url = f"{base}/a2a/{assistant.assistant_id}"

@@ -1,4 +1,4 @@
-"""What a message becomes: a graph's input, or the answer to what a thread asks."""
+"""Converts a message to a graph's input, or to answers to a thread's open questions."""
 
 from threadloom.services.a2a_wire import A2aMessage, Object, invalid
 from threadloom.services.input_schema import fields, takes_messages
@@ -7,7 +7,7 @@ from threadloom.types import Thread
 
 
 def graph_input(message: A2aMessage, schema: Object | None) -> Object:
-    """What a graph is given for a message: its data, merged, and text and files as a chat message.
+    """Returns the graph input for a message: its merged data, and its texts and files as a chat message.
 
     Raises:
         A2aError: the graph takes no messages.
@@ -26,10 +26,10 @@ def graph_input(message: A2aMessage, schema: Object | None) -> Object:
 
 
 def answers(message: A2aMessage, thread: Thread) -> Object:
-    """A message as answers to what a thread asks, by the ids of the questions.
+    """Returns a message as answers to the open questions of a thread, by the ids of the questions.
 
     Raises:
-        A2aError: several questions wait, and the message does not say which it answers.
+        A2aError: several questions are open, and the message does not name the one that it answers.
     """
     asked = questions_of(thread)
     data, content = message.data, message.content

@@ -1,4 +1,4 @@
-"""From runs to tasks: where a task stands, what was said in its context, and what it made."""
+"""Converts runs to tasks: the state of a task, the messages of its context, and its artifacts."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from threadloom.services import Services
 
 Scope = Literal["context", "task"]
-"""Whether a task's history is all that was said in its context, or in the task alone."""
+"""The messages in a task's history: those of its whole context, or of the task alone."""
 
 RUNS_KEPT = 100
-"""Newest runs of a thread that are looked through: for the task that goes on, and for whose a message is."""
+"""The newest runs of a thread that are read to find the task that a message continues, and the task that a message belongs to."""
 
 
 class A2aRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks which agent, and how the answer is to look."""
+    """The caller and the agent of a request, and the form of the response."""
 
     caller: Caller
     assistant: Assistant
@@ -31,16 +31,16 @@ class A2aRequest(msgspec.Struct, frozen=True, kw_only=True):
     length: int | None = None
 
     def shape(self, task_id: str) -> Dialect:
-        """How one task looks in the dialect asked for."""
+        """Returns the encoder of a task in the dialect of the request."""
         return Dialect(self.modern, task_id)
 
     def limited(self, length: int | None) -> "A2aRequest":
-        """The same with at most so many entries of history."""
+        """Returns the same request with at most `length` history entries."""
         return msgspec.structs.replace(self, length=length)
 
 
 class TaskSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a task stands: its newest run, and what came of it."""
+    """The state of a task: its newest run, and the outcome of that run."""
 
     task_id: str
     run: Run
@@ -50,25 +50,25 @@ class TaskSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def questions(self) -> list[Object]:
-        """What it asks, each as `{"id", "value"}`."""
+        """The open questions of the task, each as `{"id", "value"}`."""
         asked = self.output["__interrupt__"] if self.state == "input-required" else []
         return [{"id": one.get("id"), "value": one.get("value")} for one in asked]
 
 
 def task_of(run: Run) -> str:
-    """The task that a run belongs to."""
+    """Returns the id of the task that a run belongs to."""
     named = run.metadata.get(TASK_ID_KEY)
     return named if isinstance(named, str) else f"{run.thread_id}:{run.run_id}"
 
 
 class TaskReader:
-    """Reads tasks, as the caller may see them."""
+    """Reads tasks. Only what the caller may read is returned."""
 
     def __init__(self, services: "Services") -> None:
         self._services = services
 
     async def standing(self, caller: Caller, task_id: str, run: Run) -> TaskSnapshot:
-        """Where a task stands whose newest run is this one."""
+        """Returns the state of the task whose newest run is `run`."""
         if run.status in ACTIVE:
             return TaskSnapshot(task_id=task_id, run=run, state="submitted" if run.status == "pending" else "working")
         output = from_json(await (await self._services.streams.join(caller, run.thread_id, run.run_id)))
@@ -81,7 +81,7 @@ class TaskReader:
         return TaskSnapshot(task_id=task_id, run=run, state="input-required" if asks else "completed", output=output)
 
     async def find(self, asked: A2aRequest, thread_id: str, first_id: str) -> TaskSnapshot | None:
-        """Where a task of this agent stands; None when there is no such task."""
+        """Returns the state of a task of this agent, or None if there is no such task."""
         task_id = f"{thread_id}:{first_id}"
         caller = asked.caller
         try:
@@ -97,16 +97,16 @@ class TaskReader:
         return standing if newest.run_id == run.run_id else await self.standing(caller, task_id, newest)
 
     async def runs(self, caller: Caller, thread_id: str) -> list[Run]:
-        """The newest runs of a thread, newest first."""
+        """Returns the newest runs of a thread, newest first."""
         return await self._services.runs.list(caller, thread_id, limit=RUNS_KEPT, offset=0, status=None)
 
     async def task(
         self, asked: A2aRequest, standing: TaskSnapshot, *, artifacts: bool = True, completed: str | None = None
     ) -> Object:
-        """The whole task.
+        """Returns the whole task.
 
         Args:
-            completed: what its status says of a task that is completed.
+            completed: the status text of a completed task.
         """
         shape = asked.shape(standing.task_id)
         history = await self._history(asked, standing, shape)
@@ -121,14 +121,14 @@ class TaskReader:
         owners = dict(_owners(await self.runs(asked.caller, run.thread_id)))
         messages = _messages(thread)
         known = {message.get("id") for message in messages}
-        # What the run was given is in the state only once it has begun.
+        # The input of a run is in the state only after the run has begun.
         messages += [message for message in given(run) if message.get("id") not in known]
         history = list(_entries(shape, messages, owners, standing.task_id if asked.scope == "task" else None))
         return history if asked.length is None else history[-asked.length :]
 
 
 def given(run: Run) -> list[Object]:
-    """The chat messages of a run's input, as far as they are objects."""
+    """Returns the chat messages of a run's input that are objects."""
     input_ = run.kwargs.get("input")
     messages = input_.get("messages") if isinstance(input_, dict) else None
     return [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
@@ -141,7 +141,7 @@ def _messages(thread: Thread) -> list[Object]:
 
 
 def _owners(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
-    """Which task each message that was sent belongs to; of a repeated id, the newest."""
+    """Yields pairs of a message id and the id of its task. If an id is repeated, the task of the newest run comes last."""
     for run in reversed(runs):
         for message in given(run):
             if isinstance(message.get("id"), str):
@@ -151,7 +151,7 @@ def _owners(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
 def _entries(
     shape: Dialect, messages: Sequence[Object], owners: dict[str, str], only_of: str | None
 ) -> Iterator[Object]:
-    """Chat messages as entries of a history: an answer belongs to the task of the message before it."""
+    """Yields chat messages as history entries. An answer of the model belongs to the task of the message before it."""
     owner = ""
     for message in messages:
         message_id = message.get("id")
@@ -169,18 +169,18 @@ def _entries(
 
 
 def is_answer(message: Object) -> bool:
-    """Whether a chat message is the model's."""
+    """Returns whether a chat message was written by the model."""
     return (message.get("type") or message.get("role")) in ("ai", "assistant", "AIMessageChunk")
 
 
 def status_of(
     shape: Dialect, standing: TaskSnapshot, *, completed: str | None = None, whole_error: bool = False
 ) -> Object:
-    """The status of a task.
+    """Returns the status of a task.
 
     Args:
-        completed: what is said of one that is completed, if anything.
-        whole_error: whether the text of an error is told, not its class.
+        completed: the status text of a completed task, if any.
+        whole_error: whether the status has the text of an error; otherwise it has the class of the error.
     """
     run, state = standing.run, standing.state
     parts: list[Object] = []
@@ -200,7 +200,7 @@ def status_of(
 
 
 def artifacts_of(shape: Dialect, assistant: Assistant, standing: TaskSnapshot) -> list[Object]:
-    """What a task made: its answer, or its questions."""
+    """Returns the artifacts of a task: its answer, or its questions."""
     run_id = standing.run.run_id
     if standing.state == "input-required":
         parts = [data_part(question) for question in standing.questions]
@@ -212,7 +212,7 @@ def artifacts_of(shape: Dialect, assistant: Assistant, standing: TaskSnapshot) -
 
 
 def _answer(output: Any) -> list[Object]:
-    """The last message's content, or the whole output where there is no such thing."""
+    """Returns the content of the last message, or the whole output if there are no messages."""
     messages = output.get("messages") if isinstance(output, dict) else None
     if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
         parts = parts_of(messages[-1].get("content"))
@@ -222,7 +222,7 @@ def _answer(output: Any) -> list[Object]:
 
 
 async def working(shape: Dialect, batches: AsyncIterator[Sequence[Event]], clock_of: Run) -> AsyncIterator[Object]:
-    """What a run says while it works, as items of a stream: each holds the whole text of a message so far."""
+    """Yields the messages of a run while it executes, as stream items. Each item has the whole text of a message so far."""
     said = None
     async for batch in batches:
         message = _newest(batch)
@@ -236,7 +236,7 @@ async def working(shape: Dialect, batches: AsyncIterator[Sequence[Event]], clock
 
 
 def _newest(batch: Sequence[Event]) -> Object | None:
-    """The model's newest message in a batch of events."""
+    """Returns the model's newest message in a batch of events."""
     for event in reversed(batch):
         if event.name in ("messages/partial", "messages/complete"):
             message = from_json(event.data)[-1]

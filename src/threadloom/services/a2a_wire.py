@@ -1,6 +1,6 @@
-"""The shapes of A2A: messages, parts, tasks and updates, in the dialects 0.3 and 1.0.
+"""The objects of A2A: messages, parts, tasks and updates, in the dialects 0.3 and 1.0.
 
-Inside, parts are those of 0.3 (`{"kind": "text", …}`); `Dialect` writes what a dialect wants.
+The server uses the parts of 0.3 (`{"kind": "text", …}`). `Dialect` converts them.
 """
 
 import uuid
@@ -37,7 +37,7 @@ _MODERN_STATES = {state: name for name, state in STATES.items()}
 
 
 class A2aError(ThreadloomError):
-    """An answer that is a JSON-RPC error."""
+    """An error that becomes a JSON-RPC error response."""
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
@@ -47,17 +47,17 @@ class A2aError(ThreadloomError):
 
 
 def invalid(message: str, data: Any = None) -> A2aError:
-    """The error for parameters that do not fit."""
+    """Returns the error for invalid parameters."""
     return A2aError(INVALID_PARAMS, message, data)
 
 
 def _unfit(message: str) -> A2aError:
-    """The error for a part of a message that is none of those there are."""
+    """Returns the error for a message part of an unknown kind."""
     return A2aError(CONTENT_TYPE, message)
 
 
 class A2aMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A client's message, checked. `parts` are those of 0.3."""
+    """A validated message of a client. `parts` are in the form of 0.3."""
 
     message_id: str
     role: Role
@@ -67,7 +67,7 @@ class A2aMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def data(self) -> Object:
-        """What the data parts hold, merged."""
+        """Returns the merged content of the data parts."""
         merged: Object = {}
         for part in self.parts:
             if part["kind"] == "data":
@@ -76,7 +76,7 @@ class A2aMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def content(self) -> str | list[Object] | None:
-        """What text and files say, as the content of a chat message; None when there are only data."""
+        """Returns the texts and files as the content of a chat message, or None if there are only data parts."""
         shown = [part for part in self.parts if part["kind"] != "data"]
         if not shown:
             return None
@@ -86,10 +86,10 @@ class A2aMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def said(raw: Any) -> A2aMessage:
-    """A client's message of either dialect.
+    """Reads a client's message in either dialect.
 
     Raises:
-        A2aError: something is missing or of the wrong kind; the text names it.
+        A2aError: a field is missing or of the wrong type; the text names it.
     """
     if not isinstance(raw, dict):
         raise invalid("message is required and must be an object")
@@ -112,10 +112,10 @@ def said(raw: Any) -> A2aMessage:
 
 
 def context_id(value: Any, place: str) -> str | None:
-    """The thread that a context is, in canonical spelling; None when none is named.
+    """Returns the thread id of a context in canonical spelling, or None if no context is named.
 
     Raises:
-        A2aError: it is no UUID.
+        A2aError: the value is not a UUID.
     """
     text = optional_text(value, place)
     found = parse_id(text) if text else None
@@ -125,10 +125,10 @@ def context_id(value: Any, place: str) -> str | None:
 
 
 def optional_text(value: Any, place: str) -> str | None:
-    """A text, or None for null and `""`.
+    """Returns a text, or None for null and `""`.
 
     Raises:
-        A2aError: it is something else.
+        A2aError: the value is something else.
     """
     if not isinstance(value, str | None):
         raise invalid(f"{place} must be a text")
@@ -136,10 +136,10 @@ def optional_text(value: Any, place: str) -> str | None:
 
 
 def length(value: Any, place: str, *, least: int = 0, most: int = 2**31) -> int | None:
-    """A whole number within bounds, or None for null.
+    """Returns an integer within bounds, or None for null.
 
     Raises:
-        A2aError: it is something else.
+        A2aError: the value is something else.
     """
     if value is None:
         return None
@@ -149,7 +149,7 @@ def length(value: Any, place: str, *, least: int = 0, most: int = 2**31) -> int 
 
 
 def _part(part: Any, place: str) -> Object:
-    """A part of either dialect as one of 0.3."""
+    """Converts a part of either dialect to one of 0.3."""
     if not isinstance(part, dict):
         raise _unfit(f"{place} must be an object")
     kind = part.get("kind") or next((name for name in ("text", "data", "file", "url", "raw") if name in part), None)
@@ -177,7 +177,7 @@ def _part(part: Any, place: str) -> Object:
 
 
 def _block(part: Object) -> Object:
-    """A text or file part as a content block of a chat message."""
+    """Converts a text or file part to a content block of a chat message."""
     if part["kind"] == "text":
         return {"type": "text", "text": part["text"]}
     file = part["file"]
@@ -189,7 +189,7 @@ def _block(part: Object) -> Object:
 
 
 def parts_of(content: Any) -> list[Object]:
-    """The content of a chat message as parts: its texts, joined where they follow each other, and its files."""
+    """Converts the content of a chat message to parts: its texts, adjacent ones joined, and its files."""
     parts: list[Object] = []
     for block in content if isinstance(content, list) else [content]:
         if isinstance(block, dict) and block.get("type") in ("image", "audio", "video", "file"):
@@ -213,25 +213,25 @@ def parts_of(content: Any) -> list[Object]:
 
 
 def text_part(text: str) -> Object:
-    """A text as a part."""
+    """Returns a text as a part."""
     return {"kind": "text", "text": text}
 
 
 def data_part(value: Any) -> Object:
-    """A value as a part; what is no object is put into one, as `value`."""
+    """Returns a value as a part. A value that is not an object is put into one, under the key `value`."""
     return {"kind": "data", "data": value if isinstance(value, dict) else {"value": value}}
 
 
 def derived(run_id: str, what: str) -> str:
-    """An id that follows from a run's, the same whenever it is asked for."""
+    """Returns an id that is derived from a run's id. It is the same on every call."""
     return str(uuid.uuid5(uuid.UUID(run_id), what))
 
 
 class Dialect:
-    """How one task looks in a dialect.
+    """Encodes one task in a dialect.
 
     Args:
-        modern: whether it is 1.0.
+        modern: whether the dialect is 1.0.
     """
 
     def __init__(self, modern: bool, task_id: str) -> None:
@@ -240,14 +240,14 @@ class Dialect:
         self.context_id = task_id.partition(":")[0]
 
     def task(self, status: Object, history: list[Object], artifacts: list[Object] | None) -> Object:
-        """The whole task. Without `artifacts`, they are not shown."""
+        """Encodes the whole task. With `artifacts` None the field is left out."""
         task: Object = {"id": self.task_id, "contextId": self.context_id, "status": status, "history": history}
         if artifacts is not None:
             task["artifacts"] = artifacts
         return self._kind("task", task)
 
     def message(self, role: Role, parts: Sequence[Object], message_id: str, task_id: str | None = None) -> Object:
-        """A message of this context; of this task unless another one is named (`""`: it is of none)."""
+        """Encodes a message of this context. It belongs to this task unless `task_id` names another one (`""`: to no task)."""
         message: Object = {
             "role": f"ROLE_{role.upper()}" if self.modern else role,
             "parts": self.parts(parts),
@@ -260,31 +260,31 @@ class Dialect:
         return self._kind("message", message)
 
     def status(self, state: TaskState, at: int, message: Object | None = None) -> Object:
-        """Where a task stands; `at` in microseconds."""
+        """Encodes the status of a task; `at` in microseconds."""
         status: Object = {"state": _MODERN_STATES[state] if self.modern else state, "timestamp": iso(at)}
         if message is not None:
             status["message"] = message
         return status
 
     def artifact(self, artifact_id: str, name: str, description: str, parts: Sequence[Object]) -> Object:
-        """Something that a task made."""
+        """Encodes an artifact."""
         return {"artifactId": artifact_id, "name": name, "description": description, "parts": self.parts(parts)}
 
     def parts(self, parts: Sequence[Object]) -> list[Object]:
-        """Parts as the dialect has them."""
+        """Converts parts to the dialect."""
         return [_modern_part(part) for part in parts] if self.modern else list(parts)
 
     def event(self, task: Object) -> Object:
-        """A task as an item of a stream, and as the answer to a message."""
+        """Encodes a task as a stream item and as the response to a message."""
         return {"task": task} if self.modern else task
 
     def status_event(self, status: Object, *, final: bool) -> Object:
-        """A change of the status as an item of a stream."""
+        """Encodes a change of the status as a stream item."""
         update = {"taskId": self.task_id, "contextId": self.context_id, "status": status}
         return {"statusUpdate": update} if self.modern else {**update, "kind": "status-update", "final": final}
 
     def artifact_event(self, artifact: Object) -> Object:
-        """An artifact as an item of a stream, whole."""
+        """Encodes a whole artifact as a stream item."""
         update = {
             "taskId": self.task_id,
             "contextId": self.context_id,

@@ -1,4 +1,6 @@
-"""Assistants: graphs with a configuration, in versions. Every change is a version; any can be made current again."""
+"""Assistants: graphs with a configuration, in versions. Every change creates a version. Any version can be made the current
+one.
+"""
 
 import logging
 import uuid
@@ -39,33 +41,33 @@ THREADS_AT_ONCE = 100
 
 
 class ServedGraphs(Protocol):
-    """What is needed of the registry of graphs (`graphs.registry`)."""
+    """What this service needs of the graph registry (`graphs.registry`)."""
 
     def ids(self) -> Sequence[str]:
-        """The names of the configured graphs."""
+        """Returns the names of the configured graphs."""
         ...
 
     def describe(self, graph_id: str) -> str | None:
-        """What the configuration says of a graph."""
+        """Returns the description of a graph in the configuration."""
         ...
 
     def config(self, graph_id: str) -> dict[str, Any]:
-        """The config that the configuration gives to the graph's own assistant."""
+        """Returns the config of a graph's default assistant in the configuration."""
         ...
 
     def open(
         self, graph_id: str, *, config: dict[str, Any] | None = None, access: Literal["assistants.read"]
     ) -> AbstractAsyncContextManager[AnyGraph]:
-        """The graph itself, made by its factory if it has one."""
+        """Opens a graph; calls its factory if it has one."""
         ...
 
 
 class AssistantService:
-    """All that can be done with assistants. Those whose graph is not configured are kept but not shown.
+    """Operations on assistants. Assistants whose graph is not configured are kept but not shown.
 
     Args:
-        guard: what callers may do.
-        delete_thread: deletes one thread with all it has; raises NotFound when it is gone already.
+        guard: authorizes callers.
+        delete_thread: deletes a thread with everything that belongs to it; raises NotFound if it does not exist.
     """
 
     def __init__(
@@ -85,9 +87,9 @@ class AssistantService:
     # --- for the server itself ---
 
     async def ensure_defaults(self) -> None:
-        """Gives each graph its own assistant, and the description and config that the configuration has now.
+        """Creates each graph's default assistant, or updates it with the description and config of the current configuration.
 
-        The first version of such an assistant belongs to the configuration. What was changed since then stays.
+        Version 1 of a default assistant belongs to the configuration. Later changes are kept.
         """
         now = self._clock.now()
 
@@ -101,10 +103,10 @@ class AssistantService:
         await self._storage.write(work)
 
     async def resolve(self, tx: Tx, name: str) -> Assistant:
-        """The assistant that a run names, by its id or by the name of its graph.
+        """Returns the assistant that a run names, by its id or by the name of its graph.
 
         Raises:
-            NotFound: no such assistant, or its graph is not configured.
+            NotFound: there is no such assistant, or its graph is not configured.
             Invalid: the name is neither an id nor a graph.
         """
         found = await self._visible(tx, self.id_of(name))
@@ -113,10 +115,10 @@ class AssistantService:
         return found
 
     def id_of(self, name: str) -> str:
-        """The assistant's id that a name stands for: an id as it is, or the name of a graph.
+        """Returns the assistant id for a name, which is an id or the name of a graph.
 
         Raises:
-            Invalid: it is neither.
+            Invalid: the name is neither.
         """
         if name in self._graphs.ids():
             return default_assistant_id(name)
@@ -129,17 +131,17 @@ class AssistantService:
         return assistant_id
 
     def is_own(self, assistant_id: str) -> bool:
-        """Whether an assistant is a graph's own. Whoever may make runs may run those."""
+        """Returns whether an assistant is a default assistant. A caller who may create runs may run those."""
         return self._own_graph(assistant_id) is not None
 
     # --- records ---
 
     async def create(self, caller: Caller, request: AssistantCreate) -> Assistant:
-        """Makes an assistant, version 1.
+        """Creates an assistant in version 1.
 
         Raises:
             NotFound: the graph is not configured.
-            Conflict: the id is taken and `if_exists` is `raise`, or the caller may not see the assistant that has it.
+            Conflict: the id is taken and `if_exists` is `raise`, or the caller may not see the assistant with this id.
             BadRequest: both context and configurable are given.
         """
         self._check_graph(request.graph_id)
@@ -182,10 +184,10 @@ class AssistantService:
         return stored
 
     async def get(self, caller: Caller, assistant_id: str) -> Assistant:
-        """One assistant in its current version.
+        """Returns an assistant in its current version.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is no such assistant.
         """
         rule = await self._reading(caller, assistant_id)
 
@@ -195,12 +197,12 @@ class AssistantService:
         return await self._storage.read(work)
 
     async def patch(self, caller: Caller, assistant_id: str, request: AssistantPatch) -> Assistant:
-        """Makes a new version with the fields given; metadata is merged at the top level.
+        """Creates a new version with the given fields. Metadata is merged at the top level.
 
         Raises:
-            NotFound: no such assistant, or the new graph is not configured.
+            NotFound: there is no such assistant, or the new graph is not configured.
             BadRequest: both context and configurable are given.
-            Conflict: it is a graph's own assistant and would move to another graph.
+            Conflict: the request moves a default assistant to another graph.
         """
         if request.graph_id is not UNSET:
             self._check_graph(request.graph_id)
@@ -238,11 +240,11 @@ class AssistantService:
         return await self._storage.write(work)
 
     async def delete(self, caller: Caller, assistant_id: str, *, delete_threads: bool = False) -> None:
-        """Removes an assistant with its versions and crons, and with `delete_threads` the threads it last ran on.
+        """Deletes an assistant with its versions and crons; with `delete_threads` also the threads that it last ran on.
 
         Raises:
-            NotFound: there is none.
-            Conflict: it is a graph's own assistant.
+            NotFound: there is no such assistant.
+            Conflict: it is a default assistant.
         """
         rule = await self._guard.ask(caller, "assistants", "delete", {"assistant_id": assistant_id})
         own = self._own_graph(assistant_id)
@@ -261,7 +263,7 @@ class AssistantService:
             await self._delete_threads(caller, assistant_id, threads)
 
     async def _delete_threads(self, caller: Caller, assistant_id: str, rule: Filter | None) -> None:
-        """Deletes those of the threads that the caller may."""
+        """Deletes those of the threads that the caller may delete."""
         assert self._delete_thread is not None
         rule = and_(rule, await self._guard.ask(caller, "threads", "delete", _of(assistant_id)))
         metadata = {"assistant_id": assistant_id}
@@ -272,10 +274,10 @@ class AssistantService:
                     await self._delete_thread(SYSTEM, thread.thread_id)
 
     async def search(self, caller: Caller, request: AssistantSearch) -> tuple[list[Assistant], int | None, int]:
-        """A page of assistants, the offset of the next page (None on the last) and how many there are in all.
+        """Returns a page of assistants, the offset of the next page (None on the last), and the total number.
 
         Raises:
-            NotFound: the graph asked for is not configured.
+            NotFound: the graph of the request is not configured.
         """
         query = await self._query(caller, request, limit=request.limit, offset=request.offset)
         query.limit, query.offset = request.limit, request.offset
@@ -289,17 +291,17 @@ class AssistantService:
         return found, following if found and following < total else None, total
 
     async def count(self, caller: Caller, request: AssistantCount) -> int:
-        """How many assistants the filters leave. Raises as `search`."""
+        """Returns how many assistants match the filters. Raises as `search`."""
         query = await self._query(caller, request, limit=0, offset=0)
         return await self._storage.read(lambda tx: tx.assistants.count(query))
 
     # --- versions ---
 
     async def versions(self, caller: Caller, assistant_id: str, request: AssistantVersions) -> list[Assistant]:
-        """Versions, newest first; `created_at` is when that version was made (`updated_at` means nothing here).
+        """Returns versions, newest first. `created_at` is the moment of the version (`updated_at` has no meaning here).
 
         Raises:
-            NotFound: no such assistant.
+            NotFound: there is no such assistant.
         """
         metadata = _or(request.metadata, None)
         rule = await self._reading(caller, assistant_id)
@@ -313,10 +315,10 @@ class AssistantService:
         return await self._storage.read(work)
 
     async def set_latest(self, caller: Caller, assistant_id: str, request: AssistantLatest) -> Assistant:
-        """Makes a version the current one again, with all that it holds.
+        """Makes a version the current one again, with all its fields.
 
         Raises:
-            NotFound: no such assistant or version, or the version's graph is not configured.
+            NotFound: there is no such assistant or version, or the version's graph is not configured.
         """
         now = self._clock.now()
         value = {"assistant_id": assistant_id, "version": request.version}
@@ -339,14 +341,14 @@ class AssistantService:
     # --- its graph ---
 
     async def graph(self, caller: Caller, name: str, *, xray: str = "") -> DrawingResponse:
-        """The drawing of an assistant's graph.
+        """Returns the drawing of an assistant's graph.
 
         Args:
             name: id of the assistant, or the name of a graph.
-            xray: as in the query: empty, `true`, `false`, or how many levels of subgraphs to show in place.
+            xray: as in the query: empty, `true`, `false`, or the number of levels of subgraphs to expand.
 
         Raises:
-            NotFound: no such assistant.
+            NotFound: there is no such assistant.
             Invalid: the name is neither an id nor a graph; `xray` is none of these.
         """
         depth = parse_xray(xray)
@@ -357,20 +359,22 @@ class AssistantService:
     async def subgraphs(
         self, caller: Caller, name: str, *, namespace: str | None = None, recurse: bool = False
     ) -> dict[str, SubgraphResponse]:
-        """The schemas of the subgraphs by namespace (`outer|inner`). Raises as `graph`."""
+        """Returns the schemas of the subgraphs by namespace (`outer|inner`). Raises as `graph`."""
         assistant = await self._named(caller, name)
         async with self._opened(caller, assistant) as graph:
             found = await subgraphs(graph, namespace=namespace, recurse=recurse)
             return {inner: SubgraphResponse(**of_inner) for inner, of_inner in found.items()}
 
     async def schemas(self, caller: Caller, name: str) -> SchemasResponse:
-        """The schemas of an assistant's graph, with its `graph_id`. Raises as `graph`."""
+        """Returns the schemas of an assistant's graph, with its `graph_id`. Raises as `graph`."""
         assistant = await self._named(caller, name)
         async with self._opened(caller, assistant) as graph:
             return SchemasResponse(graph_id=assistant.graph_id, **schemas(graph, f"{assistant.graph_id}_state"))
 
     async def input_schema(self, caller: Caller, assistant: Assistant) -> dict[str, Any] | None:
-        """What the graph of an assistant that the caller has read takes, as a JSON schema; None where it cannot be told."""
+        """Returns the input schema of an assistant's graph as a JSON schema, or None if it is not known. The caller has read the
+        assistant.
+        """
         async with self._opened(caller, assistant) as graph:
             return input_schema(graph)
 
@@ -408,7 +412,7 @@ class AssistantService:
         return await self._storage.read(work)
 
     async def _existing(self, tx: Tx, assistant_id: str, rule: Filter | None) -> Assistant:
-        """An assistant that is about to be answered or changed; nobody else changes it meanwhile."""
+        """Returns an assistant that is about to be returned or changed. It is locked until the end of the transaction."""
         await tx.assistants.lock(assistant_id)
         found = visible(await self._visible(tx, assistant_id), rule)
         if found is None:
@@ -420,7 +424,7 @@ class AssistantService:
         return found if found is not None and found.graph_id in self._graphs.ids() else None
 
     def _own_graph(self, assistant_id: str) -> str | None:
-        """The graph that the assistant is the default of."""
+        """Returns the graph whose default assistant this is."""
         return next((one for one in self._graphs.ids() if default_assistant_id(one) == assistant_id), None)
 
     def _check_graph(self, graph_id: str) -> None:
@@ -443,7 +447,7 @@ class AssistantService:
         )
 
     async def _query(self, caller: Caller, request: AssistantCount, *, limit: int, offset: int) -> AssistantQuery:
-        """What a search means for its caller."""
+        """Builds the query of a search for its caller."""
         if request.graph_id is not UNSET:
             self._check_graph(request.graph_id)
         graph_id = _or(request.graph_id, None)
@@ -460,12 +464,12 @@ class AssistantService:
 
 
 def _of(assistant_id: str) -> dict[str, Any]:
-    """What handlers are asked of all threads that an assistant last ran on."""
+    """The value of the authorization request for all threads that an assistant last ran on."""
     return {"thread_id": None, "metadata": {"assistant_id": assistant_id}}
 
 
 async def _ensure_default(tx: Tx, wanted: Assistant) -> None:
-    """Lets a graph have its own assistant, as the configuration wants it."""
+    """Creates or updates a default assistant as the configuration says."""
     if await tx.assistants.insert(wanted):
         return
     await tx.assistants.lock(wanted.assistant_id)
@@ -491,5 +495,5 @@ def _with(assistant: Assistant, description: str | None, config: dict[str, Any],
 
 
 def _or(value: Any, otherwise: Any) -> Any:
-    """A field of a request, or what stands for it when it was not sent."""
+    """Returns a field of a request, or the substitute if it was not sent."""
     return otherwise if value is UNSET else value

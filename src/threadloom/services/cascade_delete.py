@@ -1,4 +1,4 @@
-"""Erasing a thread with all its copies: what a copy shares with its source stays stored as long as either is there."""
+"""Deletes a thread with all its copies. Content that a copy shares with its source stays stored until both are deleted."""
 
 import functools
 import logging
@@ -18,19 +18,21 @@ log = logging.getLogger("threadloom.erasing")
 NOT_YOURS = "copies that are not yours to delete"
 
 LOOKS = 20
-"""How often is looked for copies that were made, and runs that were started, while others were being stopped."""
+"""How often the copies are read again, because copies and runs were created while others were being cancelled."""
 
 AT_ONCE = 200
-"""Threads that go in one transaction: on PostgreSQL each takes two locks until its end, of which there is a limited number."""
+"""Threads that are deleted in one transaction. On PostgreSQL each takes two locks until its end, and the number of locks is
+limited.
+"""
 
 
 class CascadeDeleteService:
     """Deletes threads together with their copies.
 
     Args:
-        guard: what callers may do. Copies that the caller may not delete stand in the way of erasing.
-        stop_runs: stops the runs of a thread that is about to go.
-        gone: is told the id of each thread that was deleted.
+        guard: authorizes callers. Nothing is deleted if the caller may not delete one of the copies.
+        stop_runs: cancels the runs of a thread that is about to be deleted.
+        gone: called with the id of each deleted thread.
     """
 
     def __init__(
@@ -43,15 +45,15 @@ class CascadeDeleteService:
         self._stop_runs = stop_runs
 
     async def delete_with_copies(self, caller: Caller, thread_id: str) -> Sequence[str]:
-        """Deletes a thread and every thread that descends from it by copying, all or none. Gives their ids.
+        """Deletes a thread and all its direct and indirect copies, all or none. Returns their ids.
 
-        Of more than `AT_ONCE` threads, copies go first, some at a time, and the thread itself goes with the last of them: who
-        was cut off or refused in between asks again.
+        More than `AT_ONCE` threads are deleted in several transactions: copies first, the thread itself in the last one. If this
+        is interrupted or denied halfway, the caller can repeat the request.
 
         Raises:
             NotFound: there is no such thread.
-            Conflict: the caller may not delete one of the copies; or runs and copies are being made on them faster than they
-                can be stopped.
+            Conflict: the caller may not delete one of the copies; or runs and copies are created on them faster than they can be
+                cancelled.
         """
         rule = await self._guard.ask(caller, "threads", "delete", {"thread_id": thread_id})
         family = _CopyTree(thread_id, rule)
@@ -70,7 +72,9 @@ class CascadeDeleteService:
         raise family.conflict("copies that are in use all the time")
 
     async def _ask(self, caller: Caller, known: Sequence[str], family: "_CopyTree") -> bool:
-        """Asks about the copies that were not asked about yet; whether there were any, which then have to be looked at."""
+        """Authorizes the deletion of copies that were not authorized yet. Returns whether there were any; then the copies are
+        read again.
+        """
         unasked = [one for one in known if one not in family.rules]
         for one in unasked:
             try:
@@ -82,7 +86,7 @@ class CascadeDeleteService:
         return bool(unasked)
 
     async def _delete_most(self, known: Sequence[str], family: "_CopyTree") -> None:
-        """Removes copies, until no more are left than go in one transaction with their source."""
+        """Deletes copies until the rest fits into one transaction with the thread."""
         for end in range(len(known), AT_ONCE, -AT_ONCE):
             portion = known[max(end - AT_ONCE, 1) : end]
             work = functools.partial(self._delete_idle, portion, family)
@@ -91,7 +95,7 @@ class CascadeDeleteService:
             family.gone += gone
 
     async def _delete_idle(self, copies: Sequence[str], family: "_CopyTree", tx: Tx) -> Sequence[str]:
-        """Removes those copies that still may be and on which nothing runs. Gives them."""
+        """Deletes those of the copies that the rules still permit and that have no active runs. Returns them."""
         idle = [
             one
             for one in copies
@@ -101,7 +105,7 @@ class CascadeDeleteService:
         return idle
 
     async def _delete_rest(self, tx: Tx, family: "_CopyTree") -> Sequence[str]:
-        """Removes what there is of the family; nothing if that is too much, something runs, or one was not asked about."""
+        """Deletes the remaining threads. Deletes nothing if they are too many, one has active runs, or one was not authorized."""
         if len(await tx.threads.copies(family.thread_id)) >= AT_ONCE:
             return ()
         rest = await family.read(tx)
@@ -119,16 +123,16 @@ class CascadeDeleteService:
         now = self._clock.now()
         for one in doomed:
             await remove_thread(tx, one, now=now)
-        # Outputs of runs are otherwise kept a little longer, for those who wait for them.
+        # Outcomes of runs are otherwise kept for a while, for `join`.
         await tx.runs.delete_expired_outcomes(now + 1)
 
 
 class _CopyTree:
-    """A thread and its copies, as they are found while they are erased.
+    """A thread and its copies, as they are found while they are deleted.
 
     Attributes:
-        rules: what may be deleted, by the id of each thread that was asked about.
-        gone: copies that went already.
+        rules: the authorization filter of each thread that was authorized, by thread id.
+        gone: copies that were deleted already.
     """
 
     def __init__(self, thread_id: str, rule: Filter | None) -> None:
@@ -137,7 +141,7 @@ class _CopyTree:
         self.gone: list[str] = []
 
     async def read(self, tx: Tx) -> list[str]:
-        """The thread and those of its copies that are there, all of which the rules that are known permit."""
+        """Returns the thread and its existing copies. Raises if a known rule does not permit one of them."""
         if not await tx.threads.permitted(self.thread_id, self.rules[self.thread_id]):
             raise missing(self.thread_id)
         found = [self.thread_id, *await tx.threads.copies(self.thread_id)]
@@ -148,6 +152,6 @@ class _CopyTree:
         return found
 
     def conflict(self, why: str) -> Conflict:
-        """What is said when copies stand in the way."""
+        """Returns the error for copies that prevent the deletion."""
         gone = f"{len(self.gone)} others were deleted" if self.gone else "nothing was deleted"
         return Conflict(f"Thread {self.thread_id} has {why}; {gone}")

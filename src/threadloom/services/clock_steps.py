@@ -1,6 +1,7 @@
-"""The clock is set while the server runs, or was set back while none did: what waits for a moment must not wait for ever.
+"""Recomputes due times after the clock was set, while the server runs or while no server ran. Otherwise runs, deliveries and
+crons could wait for a moment that is much too late.
 
-Nothing else rests on two moments being comparable (decision 15): the order of a queue, leases and ids of events do not.
+Nothing else depends on the comparison of two moments (decision 15): not the order of the queue, nor leases, nor ids of events.
 """
 
 import logging
@@ -15,22 +16,22 @@ from threadloom.storage.base import Storage
 log = logging.getLogger("threadloom.clock")
 
 POLL_INTERVAL_SECONDS = 1.0
-"""How often is looked whether the clock was set."""
+"""How often the clock is checked for steps."""
 
 AHEAD = 2 * SECOND
-"""What was written down so much later than now was written down before the clock was set back."""
+"""A moment that is stored as "now" and is this much later than now was stored before the clock was set back."""
 
 
 class ClockSteps:
-    """Notices that the clock was set. After it was set back, delays that were reckoned from moments that are yet to come begin
-    again, deliveries are made at once, and crons get the next date of their schedule.
+    """Detects that the clock was set. After it was set back, delays that were computed from future moments start again,
+    deliveries become due at once, and crons get the next date of their schedule.
 
-    A step forward needs nothing: it cannot be told from a machine that slept, and what was due meanwhile is due.
+    A step forward needs no action: it cannot be distinguished from a machine that slept, and what became due meanwhile is due.
 
     Args:
-        crons: gives the service that serves now.
+        crons: returns the current cron service.
         wake: wakes the workers.
-        patience: seconds in which all processes have noticed that the clock of the database was set.
+        patience: seconds within which all processes have noticed that the clock of the database was set.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class ClockSteps:
         self.patience = patience
 
     async def run(self) -> None:
-        """Looks for ever. What was reckoned before the clock was set back while no server ran is looked for at once."""
+        """Runs until it is cancelled. Begins with `recompute`, in case the clock was set back while no server ran."""
         steps = ClockStepDetector(self._clock)
         back = True
         while True:
@@ -74,10 +75,10 @@ class ClockSteps:
                     await self._clock.sleep(self.patience)
 
     async def recompute(self) -> None:
-        """Reckons anew what was reckoned from moments that are yet to come.
+        """Recomputes the due times that were computed from future moments.
 
         Raises:
-            StorageError: the database refused; some may have been reckoned.
+            StorageError: the database failed; some due times may have been recomputed.
         """
         now = self._clock.now()
         while await self._storage.write(lambda tx: tx.runs.recompute_delays(now, AHEAD)):

@@ -1,4 +1,4 @@
-"""Copying threads: one transaction, whatever the length of the history, of which no payload is read.
+"""Copies threads in one transaction, whatever the length of the history. No payload is read.
 
 See docs/contract/threads.md#copying.
 """
@@ -34,19 +34,19 @@ log = logging.getLogger("threadloom.copying")
 
 
 ATTEMPTS = 10
-"""How often the handlers are asked anew because the source's metadata changed meanwhile, before the caller is told."""
+"""How often the handlers are called again because the source's metadata changed meanwhile, before the request fails."""
 
 MOST_COPIES = 1000
-"""Copies that are made at once."""
+"""The largest number of copies in one request."""
 
 FEW = 10
-"""Copies that are made where requests are served. More are made where they hold up nobody."""
+"""Copies that are made in an ordinary transaction. More copies are a heavy transaction, which does not delay others."""
 
 
 class CopyService:
-    """Copies threads: the copy has the same history and lives apart from then on.
+    """Copies threads: the copy has the same history and is independent from then on.
 
-    Whoever copies must be able to read the source and to make the copy, of which a handler may change the metadata.
+    The caller must be permitted to read the source and to create the copy. A handler may change the copy's metadata.
     """
 
     def __init__(self, *, storage: Storage, guard: Guard, clock: Clock, graphs: ThreadGraphs) -> None:
@@ -56,11 +56,11 @@ class CopyService:
         self._graphs = graphs
 
     async def copy(self, caller: Caller, thread_id: str, request: ThreadCopy) -> Thread:
-        """Makes a copy, or gives back the thread that has its id when `if_exists` is `do_nothing`.
+        """Creates a copy. Returns the existing thread with its id if `if_exists` is `do_nothing`.
 
         Raises:
-            Conflict: there is no such thread that the caller may read, or the id of the copy is taken, or the copy would not
-                be one that the caller may make.
+            Conflict: there is no such thread that the caller may read, or the id of the copy is taken, or the caller may not
+                create the copy.
             NotFound: the thread has no such checkpoint.
         """
         given = request.thread_id is not UNSET
@@ -69,12 +69,12 @@ class CopyService:
         return copy
 
     async def copy_many(self, caller: Caller, thread_id: str, count: int, request: ThreadCopy) -> list[Thread]:
-        """Makes many copies of a thread in one transaction, all or none; its statements are as many whatever the number.
+        """Creates many copies of a thread in one transaction, all or none. The number of SQL statements does not depend on
+        `count`.
 
         Raises:
             Invalid: `count` is not between 1 and `MOST_COPIES`, or the request names the id of a copy.
-            Conflict: there is no such thread that the caller may read, or one of the copies would not be one that the caller
-                may make.
+            Conflict: there is no such thread that the caller may read, or the caller may not create one of the copies.
             NotFound: the thread has no such checkpoint.
         """
         if not 1 <= count <= MOST_COPIES:
@@ -86,7 +86,7 @@ class CopyService:
     async def _make(
         self, caller: Caller, thread_id: str, targets: Sequence[str], request: ThreadCopy, *, given: bool
     ) -> list[Thread]:
-        """Makes copies with these ids. `given`: the id of the only one was given by the caller, and may be taken."""
+        """Creates copies with these ids. `given`: the caller chose the id of the only copy, so that it may be taken."""
         at = request.checkpoint_id or None if request.checkpoint_id is not UNSET else None
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
         for _ in range(ATTEMPTS):
@@ -109,7 +109,7 @@ class CopyService:
     async def _granted(
         self, caller: Caller, thread_id: str, targets: Sequence[str], rule: Filter | None, request: ThreadCopy
     ) -> "_Granted":
-        """What the handler of `threads.create` makes of the copies.
+        """Calls the handler of `threads.create` for each copy and returns the results.
 
         Raises:
             Conflict: there is no such thread that the caller may read.
@@ -127,10 +127,10 @@ class CopyService:
     async def _existing(
         self, caller: Caller, existing: Thread, request: ThreadCopy, granted: "_Granted | None"
     ) -> Thread:
-        """The thread that has the copy's id, if it may be given back.
+        """Returns the thread that has the copy's id, if the caller may get it.
 
         Raises:
-            Conflict: it may not.
+            Conflict: the caller may not.
         """
         made = granted.rules[0] if granted is not None else None
         if request.if_exists != "do_nothing" or not permits(made, existing.metadata):
@@ -140,7 +140,9 @@ class CopyService:
         return existing
 
     async def _copy(self, order: "_Order", tx: Tx) -> "Thread | _Copied | None":
-        """Copies; gives a thread when one has the id, and None when what was granted holds no longer."""
+        """Creates the copies. Returns the existing thread if the id is taken, and None if the source's metadata changed since the
+        grant.
+        """
         if order.given and (existing := await tx.threads.get(order.targets[0])) is not None:
             return existing
         source = visible(await tx.threads.get(order.source, with_state=order.shown is None), order.rule)
@@ -166,7 +168,7 @@ class CopyService:
         threads = [replace(record, thread_id=target, metadata=metadata[target]) for target in order.targets]
         state_of = order.source
         if order.shown is not None:
-            # The first has a state of its own, which the others share.
+            # The first copy stores the state; the others share it.
             await tx.threads.insert(threads[0], fresh=True)
             state_of = order.targets[0]
             del metadata[state_of]
@@ -175,7 +177,7 @@ class CopyService:
         return _Copied(threads, order.shown is None and source.status == "busy")
 
     def _record(self, order: "_Order", source: Thread, newest: str | None) -> Thread:
-        """What copies are but for id and metadata: they show what the source does, or what it did at a checkpoint."""
+        """Returns the record of the copies without id and metadata. It shows the state of the source, now or at a checkpoint."""
         now = max(self._clock.now(), source.created_at + 1)
         thread = Thread(
             thread_id="",
@@ -195,13 +197,14 @@ class CopyService:
         thread.error = source.error if source.status != "busy" else None
         thread.status = source.status
         if source.status == "busy":
-            # A checkpoint under a run nearly always has tasks to do; `_finalize` looks, and shows its values.
+            # The newest checkpoint of a running run nearly always has next tasks. `_finalize` reads the actual state.
             thread.status = thread_status(active=0, has_next=newest is not None)
         return thread
 
     async def _finalize(self, caller: Caller, copies: list[Thread]) -> list[Thread]:
-        """Lets copies of a busy thread show their newest state, which is the same of all: the source's record shows the one
-        before the run."""
+        """Updates the records of copies of a busy thread with their newest state, which is the same for all. The record of the
+        source has the state before the run.
+        """
         [first, *_] = copies
         graph_id = graph_of(first)
         snapshot = EMPTY
@@ -225,7 +228,7 @@ class CopyService:
         return [now or copy for now, copy in zip(finalized, copies, strict=True)]
 
     async def _state_at(self, caller: Caller, thread_id: str, at: str, rule: Filter | None) -> Snapshot:
-        """What a thread showed at one of its checkpoints, before the tasks of that checkpoint had run.
+        """Returns the state of a thread at a checkpoint, before the tasks of that checkpoint were executed.
 
         Raises:
             Conflict: there is no such thread.
@@ -250,7 +253,9 @@ class CopyService:
 
 
 class _Granted(msgspec.Struct, frozen=True):
-    """What copies may be: the source's metadata as the handler saw it, and for each what it left of them and the rule to fit."""
+    """The grant for copies: the source's metadata that the handler got, and for each copy the metadata that the handler returned
+    and the rule that it must match.
+    """
 
     source: dict[str, Any]
     metadata: list[dict[str, Any]]
@@ -258,7 +263,7 @@ class _Granted(msgspec.Struct, frozen=True):
 
 
 class _Order(msgspec.Struct, frozen=True):
-    """Copies to be made of a thread: see `CopyService._make`. `shown` is what copies at a checkpoint show."""
+    """The arguments of a copy transaction: see `CopyService._make`. `shown` is the state of copies at a checkpoint."""
 
     source: str
     targets: Sequence[str]
@@ -272,14 +277,14 @@ class _Order(msgspec.Struct, frozen=True):
 
 
 class _Copied(msgspec.Struct, frozen=True):
-    """Copies, and whether what they show is still to be read from their newest checkpoint."""
+    """The new copies, and whether their state must still be read from their newest checkpoint."""
 
     threads: list[Thread]
     unsettled: bool
 
 
 def _metadata(source: Thread, request: ThreadCopy) -> dict[str, Any]:
-    """The metadata of a copy: the source's, under what the caller gives it."""
+    """Returns the metadata of a copy: the source's, overridden by those of the request."""
     return {**source.metadata, **users_metadata(request.metadata)}
 
 

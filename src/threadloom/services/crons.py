@@ -1,8 +1,8 @@
-"""Crons: kept, changed, found, and fired.
+"""Crons: create, read, update, delete and search them, and fire them.
 
-A firing is one transaction: the date moves on, the run is made, the record says so. So there is exactly one run however many
-processes look, and none is lost when one dies. A firing that is refused (a busy thread, a graph that is gone) is written down
-on the cron, and the date moves on all the same.
+A firing is one transaction: it advances the next date, creates the run, and updates the cron's record. So there is exactly one
+run however many processes fire crons, and none is lost if a process dies. If a firing is refused (a busy thread, a graph that no
+longer exists), the error is stored on the cron, and the date is advanced all the same.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 EMPTY = "Request body cannot be empty"
 AT_ONCE = 1000
-"""Crons that one look takes at most; the next look takes the rest."""
+"""Crons that are read at once. The rest are read in the next round."""
 
 RUN_FIELDS = (
     "input",
@@ -54,14 +54,14 @@ RUN_FIELDS = (
     "checkpoint_during",
     "multitask_strategy",
 )
-"""What of a cron's payload goes into its runs."""
+"""The fields of a cron's payload that are copied to its runs."""
 
 
 class CronService:
-    """All that can be done with crons, and firing them.
+    """Operations on crons, and firing them.
 
     Args:
-        guard: what callers may do. At each firing it is asked whether the cron's maker may make that run.
+        guard: authorizes callers. At each firing it authorizes the run for the user who made the cron.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class CronService:
     # --- records ---
 
     async def create(self, caller: Caller, thread_id: str | None, request: CronCreate, body: Mapping[str, Any]) -> Cron:
-        """Makes a cron, of a thread or (None) one that makes a thread a firing.
+        """Creates a cron for a thread; with `thread_id` None, one that creates a thread at each firing.
 
         Args:
-            body: the request as it was sent; all of it is kept in `payload`.
+            body: the request as it was sent; all of it is stored in `payload`.
 
         Raises:
             NotFound: assistant or thread unknown.
-            BadRequest: the schedule never comes; context and configurable both given.
-            Invalid: schedule, time zone, end or webhook cannot be.
+            BadRequest: the schedule has no date; context and configurable are both given.
+            Invalid: schedule, time zone, end or webhook is not valid.
         """
         timezone, end_time = _or(request.timezone, None), _or(request.end_time, None)
         schedule.check_schedule(request.schedule)
@@ -142,24 +142,24 @@ class CronService:
         return await self._storage.write(work)
 
     async def get(self, caller: Caller, cron_id: str) -> Cron:
-        """One cron.
+        """Returns a cron.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is no such cron.
         """
         rule = await self._guard.ask(caller, "crons", "read", {"cron_id": cron_id})
         return self._shown(await self._storage.read(lambda tx: _existing(tx, cron_id, rule)))
 
     async def patch(self, caller: Caller, cron_id: str, request: CronPatch, body: Mapping[str, Any]) -> Cron:
-        """Changes what is given; metadata is merged at the top level, assistant and thread never change.
+        """Updates the given fields. Metadata is merged at the top level; assistant and thread never change.
 
         Args:
-            body: the request as it was sent; it goes over the old `payload` key by key.
+            body: the request as it was sent; it is merged into the old `payload` key by key.
 
         Raises:
-            NotFound: there is none.
-            BadRequest: the body is empty, the new schedule never comes, context and configurable would both be there.
-            Invalid: schedule, time zone, end or webhook cannot be.
+            NotFound: there is no such cron.
+            BadRequest: the body is empty, the new schedule has no date, or both context and configurable would be set.
+            Invalid: schedule, time zone, end or webhook is not valid.
         """
         if not body:
             raise BadRequest(EMPTY)
@@ -189,10 +189,10 @@ class CronService:
         return self._shown(await self._storage.write(work))
 
     async def delete(self, caller: Caller, cron_id: str) -> None:
-        """Removes a cron; runs and threads that it made stay.
+        """Deletes a cron. The runs and threads that it created are kept.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is no such cron.
         """
         rule = await self._guard.ask(caller, "crons", "delete", {"cron_id": cron_id})
 
@@ -204,7 +204,7 @@ class CronService:
         await self._storage.write(work)
 
     async def search(self, caller: Caller, request: CronSearch) -> tuple[list[Cron], int | None, int]:
-        """A page of crons, the offset of the next page (None on the last) and how many there are in all.
+        """Returns a page of crons, the offset of the next page (None on the last), and the total number.
 
         Raises:
             Invalid: the assistant named is neither an id nor a graph.
@@ -221,12 +221,12 @@ class CronService:
         return [self._shown(cron) for cron in found], following if found and following < total else None, total
 
     async def count(self, caller: Caller, request: CronCount) -> int:
-        """How many crons the filters leave. Raises as `search`."""
+        """Returns how many crons match the filters. Raises as `search`."""
         query = await self._query(caller, request, limit=0, offset=0)
         return await self._storage.read(lambda tx: tx.crons.count(query))
 
     async def _query(self, caller: Caller, request: CronCount, *, limit: int, offset: int) -> CronQuery:
-        """What a search means for its caller."""
+        """Builds the query of a search for its caller."""
         assistant_id = None if request.assistant_id is UNSET else self._assistants.id_of(request.assistant_id)
         value = {
             "assistant_id": assistant_id,
@@ -246,17 +246,17 @@ class CronService:
         )
 
     async def _may_run(self, caller: Caller, name: str) -> Filter | None:
-        """Which assistant the caller may run; every caller may run a graph's own."""
+        """Returns the filter for the assistant that the caller may run. Every caller may run a default assistant."""
         try:
             assistant_id = self._assistants.id_of(name)
         except Invalid:
-            return None  # it is told that there is none
+            return None  # `admit` raises NotFound for it
         if self._assistants.is_own(assistant_id):
             return None
         return await self._guard.ask(caller, "assistants", "read", {"assistant_id": assistant_id})
 
     def _shown(self, cron: Cron) -> Cron:
-        """A cron past its end shows no next date, whatever is still written there."""
+        """Returns a cron as clients see it: after its end it has no next date, whatever is stored."""
         if cron.next_run_date is not None and schedule.has_ended(cron.end_time, self._clock.now()):
             cron.next_run_date = None
         return cron
@@ -264,7 +264,7 @@ class CronService:
     # --- firing ---
 
     async def tick(self) -> int:
-        """Fires all crons that are due now. Gives how many runs were made."""
+        """Fires all crons that are due now. Returns how many runs were created."""
         now = self._clock.now()
         due = await self._storage.read(lambda tx: tx.crons.due(now, AT_ONCE))
         fired = 0
@@ -273,7 +273,7 @@ class CronService:
         return fired
 
     async def set_back(self, now: int, ahead: int) -> None:
-        """Reckons the dates of crons anew after the clock was set back: those that were reckoned more than `ahead` after now."""
+        """Recomputes the next dates of crons after the clock was set back: those that are more than `ahead` after now."""
         beyond = ""
         while True:
             found = await self._storage.read(
@@ -290,7 +290,9 @@ class CronService:
                 return
 
     async def _fire(self, cron: Cron, now: int) -> bool:
-        """Makes one run of a due cron and moves its date on from now. False: no run was made, or another process did."""
+        """Creates one run of a due cron and advances its date from now. Returns False if no run was created, or another process
+        fired it.
+        """
         expected = cron.next_run_date
         assert expected is not None
         if schedule.has_ended(cron.end_time, now):
@@ -313,7 +315,7 @@ class CronService:
             with encryption_context(cron.encryption_context):
                 admitted = await self._storage.write(work)
         except (StorageError, asyncio.CancelledError):
-            raise  # nothing was written: it is still due
+            raise  # nothing was stored: the cron is still due
         except Exception as error:
             await self._failed(cron, expected, following, now, error)
             return False
@@ -323,7 +325,7 @@ class CronService:
         return True
 
     async def _failed(self, cron: Cron, expected: int, following: int | None, now: int, error: Exception) -> None:
-        """Writes down why a firing made no run, and lets it go."""
+        """Stores why a firing created no run, and advances the date."""
         text = error.detail if isinstance(error, ApiError) else f"{error_payload(error)['error']}: {text_of(error)}"
         log.warning(
             "Cron %s made no run: %s", cron.cron_id, text, exc_info=None if isinstance(error, ApiError) else error
@@ -337,26 +339,26 @@ class CronService:
 
 
 class CronSettings(Protocol):
-    """What is needed of the settings."""
+    """The settings that the scheduler needs."""
 
     @property
     def cron_scheduler_sleep_time(self) -> float:
-        """Seconds between two looks."""
+        """Seconds between two rounds."""
         ...
 
     @property
     def ff_crons_enabled(self) -> bool:
-        """Whether crons fire at all."""
+        """Whether crons are fired at all."""
         ...
 
 
 async def fire_forever(crons: Callable[[], CronService], clock: Clock, settings: CronSettings) -> None:
-    """The scheduler: fires what comes due, looking every `CRON_SCHEDULER_SLEEP_TIME` seconds, until it is cancelled.
+    """The scheduler. Fires due crons every `CRON_SCHEDULER_SLEEP_TIME` seconds until it is cancelled.
 
-    The first look is at once: it makes up, by one firing, for those that a cron missed while no server ran.
+    The first round is at once. It fires a cron once for all the dates that it missed while no server ran.
 
     Args:
-        crons: gives the service that serves now.
+        crons: returns the current cron service.
     """
     if not settings.ff_crons_enabled:
         return
@@ -369,7 +371,7 @@ async def fire_forever(crons: Callable[[], CronService], clock: Clock, settings:
 
 
 def _maker(cron: Cron) -> Caller:
-    """For whom a cron makes its runs: its maker, as far as one is known, else the server itself."""
+    """Returns the caller for a cron's runs: the user who made the cron, or the server itself if no user is known."""
     request_id = str(uuid.uuid4())
     if cron.user is None:
         return Caller(request_id=request_id, user_id=cron.user_id or "", trusted=True)
@@ -385,7 +387,7 @@ async def _existing(tx: Tx, cron_id: str, rule: Filter | None) -> Cron:
 
 
 def _or(value: Any, otherwise: Any) -> Any:
-    """A field of a request, or what stands for it when it was not sent."""
+    """Returns a field of a request, or the substitute if it was not sent."""
     return otherwise if value is UNSET else value
 
 
@@ -397,7 +399,7 @@ def _check_times(timezone: str | None, end_time: str | None) -> None:
 
 
 def _payload(old: Mapping[str, Any], body: Mapping[str, Any], cron_id: str) -> dict[str, Any]:
-    """The old payload with a body over it. `config.configurable.cron_id` is always the cron's own id."""
+    """Returns the old payload, updated with a body. `config.configurable.cron_id` is always the cron's own id."""
     payload = {**old, **body}
     config = dict(payload.get("config") or {})
     config["configurable"] = {**config.get("configurable", {}), "cron_id": cron_id}
@@ -406,7 +408,7 @@ def _payload(old: Mapping[str, Any], body: Mapping[str, Any], cron_id: str) -> d
 
 
 def _patched(found: Cron, request: CronPatch, body: Mapping[str, Any], now: int) -> Cron:
-    """A cron after a patch. Raises BadRequest when the new schedule never comes."""
+    """Returns a cron after a patch. Raises BadRequest if the new schedule has no date."""
     said = {key: value for key, value in body.items() if key not in ("assistant_id", "thread_id")}
     cron = msgspec.structs.replace(
         found,
@@ -430,10 +432,10 @@ def _patched(found: Cron, request: CronPatch, body: Mapping[str, Any], now: int)
 
 
 def _run_request(cron: Cron) -> RunCreate:
-    """The request for a run that a cron's payload stands for.
+    """Returns the request for a run from a cron's payload.
 
-    The cron's id is in the metadata, so that its runs and threads can be searched for. It is kept out of `configurable` here,
-    because what stands there becomes the graph's context.
+    The metadata has the cron's id, so that its runs and threads can be searched for. `configurable` does not have it, because its
+    entries become the graph's context.
     """
     fields = {key: cron.payload[key] for key in RUN_FIELDS if cron.payload.get(key) is not None}
     config = dict(fields.get("config", {}))

@@ -1,4 +1,4 @@
-"""Which events of a thread a reader wants (docs/contract/protocols.md#subscribing)."""
+"""Filters of v2 events (docs/contract/protocols.md#subscribing)."""
 
 import functools
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ _CUSTOM = "custom:"
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reader wants.
+    """The events that a reader wants.
 
     Attributes:
-        methods: of the events.
-        names: the only names that custom events may have; None when any will do.
-        namespaces: prefixes; a segment without a task matches every task of that name. Empty: everything, at any depth.
-        depth: how many segments an event may lie below a prefix; None for any number.
+        methods: methods of the events.
+        names: the names that custom events may have; None: any.
+        namespaces: prefixes; a segment without a task matches every task of that name. Empty: all namespaces, at any depth.
+        depth: the largest number of segments of an event's namespace after a prefix; None: any.
         since: only events with greater numbers.
     """
 
@@ -35,10 +35,10 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     since: int = 0
 
     def passes(self, event: Event, decoded: "DecodedEvent | None" = None) -> bool:
-        """Whether the reader wants an event, whatever its number.
+        """Returns whether the reader wants an event, whatever the event's number.
 
         Args:
-            decoded: of this event, shared by all who ask about it.
+            decoded: the decoded fields of this event, shared by all filters that check it.
         """
         if event.name not in self.methods:
             return False
@@ -51,14 +51,14 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DecodedEvent:
-    """What filters look for in the data of an event. They are decoded when the first one looks, and once for all of them."""
+    """The fields of an event's data that filters use. They are decoded on first use, and once for all filters."""
 
     def __init__(self, event: Event) -> None:
         self._data = event.data
 
     @functools.cached_property
     def name(self) -> str | None:
-        """The name of a custom event; None without one that is a text."""
+        """The name of a custom event; None if it has no name that is a text."""
         named = msgspec.json.decode(self._data, type=_Custom).data.name
         return named if isinstance(named, str) else None
 
@@ -68,8 +68,10 @@ class DecodedEvent:
 
 
 def is_below(prefix: tuple[str, ...], namespace: Sequence[str], depth: int | None) -> bool:
-    """Whether a namespace begins with a prefix and has at most `depth` segments more (None: any number). A segment of the prefix
-    without a task matches every task of that name."""
+    """Returns whether a namespace begins with a prefix and has at most `depth` segments more (None: any number).
+
+    A segment of the prefix without a task matches every task of that name.
+    """
     if len(prefix) > len(namespace):
         return False
     for wanted, segment in zip(prefix, namespace, strict=False):
@@ -91,11 +93,11 @@ class _Namespaced(msgspec.Struct):
 
 
 def read_filter(body: Any) -> EventFilter:
-    """The filter that a request or subscription asks for. Members of a wrong type, but for `channels`, are as if left out.
+    """Reads the filter of a request or subscription. Members of a wrong type, except `channels`, are ignored.
 
     Raises:
-        BadRequest: `channels` is missing, empty, or names what is no channel.
-        Invalid: there are too many channels or namespaces, or too long ones.
+        BadRequest: `channels` is missing, empty, or names an unknown channel.
+        Invalid: there are too many channels or namespaces, or they are too long.
     """
     channels = body.get("channels") if isinstance(body, dict) else None
     if not isinstance(channels, list) or not channels:

@@ -8,18 +8,15 @@ from collections.abc import AsyncGenerator, Sequence
 import msgspec
 
 from threadloom.auth.authorize import Guard
-from threadloom.broker.base import Broker, EventsMissed, ReaderTooSlow, before_gone
+from threadloom.broker.base import Broker
 from threadloom.codec import to_json
 from threadloom.errors import NotFound
 from threadloom.services.event_filter import EventFilter
+from threadloom.services.event_replay import ChannelReader, channel_page
 from threadloom.services.limits import Limits, StreamSlot
-from threadloom.services.waiting import LONG_SILENCE
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
 from threadloom.types import METHODS, Caller, Event
-
-PAGE = 500
-"""Stored events that are read at once."""
 
 
 class EventFeed:
@@ -43,14 +40,6 @@ class EventFeed:
         if self._slot is not None:
             self._slot.close()
         await self._batches.aclose()
-
-
-class _Page(msgspec.Struct):
-    """Stored events; `last` is how far they go, `floor` up to where some may be gone."""
-
-    events: list[Event]
-    last: int
-    floor: int = 0
 
 
 class EventStreamService:
@@ -96,12 +85,12 @@ class EventStreamService:
         """The stored events after `wanted.since`, up to a number, in batches."""
         after = wanted.since
         while after < upto:
-            page = await self._page(thread_id, after, wanted.methods, upto)
+            page = await channel_page(self._storage, thread_id, after, wanted.methods, upto)
             if events := [event for event in page.events if wanted.passes(event)]:
                 yield events
             after = page.last
 
-    async def follow(
+    def follow(
         self, thread_id: str, after: int, methods: frozenset[str] = frozenset(METHODS), rule: Filter | None = None
     ) -> AsyncGenerator[Sequence[Event], None]:
         """All events of some methods after a number, without gap or double, until the thread is deleted; with a rule, until the
@@ -110,53 +99,10 @@ class EventStreamService:
         Raises:
             ReaderTooSlow: events that it was still to give are stored no more.
         """
-        follower = await self._broker.follow(thread_id, channels=True)
-        floor: int | None = None
-        existed = False
-        try:
-            while True:
-                page = await self._page(thread_id, after, methods)
-                if floor is None:
-                    floor = page.floor
-                elif page.floor > max(after, floor):
-                    raise ReaderTooSlow("The reader was too slow: what it was to get next is no longer stored")
-                after = page.last
-                if page.events:
-                    if not await self._still_readable(thread_id, rule):
-                        return
-                    yield page.events
-                while not page.events:
-                    try:
-                        heard = await follower.next(LONG_SILENCE)
-                    except EventsMissed:
-                        break
-                    heard, gone = before_gone(heard)
-                    fresh = [event for event in heard if event.seq > after]
-                    if not fresh and not gone:
-                        exists = await self._exists(thread_id)
-                        if existed and not exists:
-                            return
-                        existed = exists
-                        newest = await self.newest(thread_id)
-                        if newest == after:
-                            continue
-                        if newest < after:
-                            after, floor = 0, None  # the thread was deleted, and another one has its id
-                        break
-                    # Runs follow each other, and the last word of one may reach us after the first of the next.
-                    if [event.seq for event in fresh] != list(range(after + 1, after + 1 + len(fresh))):
-                        if gone:
-                            return  # nothing is stored any more
-                        break
-                    after = fresh[-1].seq if fresh else after
-                    if events := [event for event in fresh if event.name in methods]:
-                        if not await self._still_readable(thread_id, rule):
-                            return
-                        yield events
-                    if gone:
-                        return
-        finally:
-            follower.close()
+        reader = ChannelReader(
+            storage=self._storage, broker=self._broker, thread_id=thread_id, rule=rule, methods=methods, after=after
+        )
+        return reader.batches()
 
     async def _wanted(
         self, thread_id: str, wanted: EventFilter, rule: Filter | None
@@ -168,23 +114,6 @@ class EventStreamService:
                     yield events
         finally:
             await feed.aclose()
-
-    async def _page(self, thread_id: str, after: int, methods: frozenset[str], upto: int | None = None) -> _Page:
-        async def work(tx: Tx) -> _Page:
-            last = await tx.events.last_channel_seq(thread_id) if upto is None else upto
-            events = await tx.events.of_channels(thread_id, after=after, upto=last, methods=methods, limit=PAGE)
-            return _Page(events, events[-1].seq if events else max(last, after), await tx.events.floor(thread_id))
-
-        return await self._storage.read(work)
-
-    async def _exists(self, thread_id: str) -> bool:
-        return await self._storage.read(lambda tx: tx.threads.permitted(thread_id, None))
-
-    async def _still_readable(self, thread_id: str, rule: Filter | None) -> bool:
-        if rule is None:
-            return True
-        thread = await self._storage.read(lambda tx: tx.threads.get(thread_id, with_state=False))
-        return thread is not None and permits(rule, thread.metadata)
 
 
 async def readable(tx: Tx, thread_id: str, rule: Filter | None) -> None:

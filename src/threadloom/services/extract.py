@@ -1,4 +1,4 @@
-"""`extract` of a search: single values taken out of thread records by path (docs/contract/threads.md#extract)."""
+"""`extract` of a search: values that are read from thread records by path (docs/contract/threads.md#extract)."""
 
 import re
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from threadloom.types import Thread
 _STEP = re.compile(r"\.([^.\[]*)|\[\s*(-?[0-9]+)\s*\]")
 _ROOT = re.compile(r"[^.\[]*")
 _DIGITS = 18
-"""Digits of an index that are worth reading; no list is longer."""
+"""The largest number of digits of an index. No list is so long that more are needed."""
 
 Path = tuple[str, list[str | int]]
 """A root, and the steps from it."""
 
 
 def parse_path(path: str) -> Path | None:
-    """A path's root and its steps: text for `.key`, a number for `[int]`. Empty keys are skipped.
+    """Returns a path's root and its steps: a text for `.key`, a number for `[int]`. Empty keys are skipped.
 
-    Returns None when it cannot be parsed, which is the path of nothing.
+    Returns None if the path cannot be parsed. Such a path has no value.
     """
     root = _ROOT.match(path)
     assert root is not None
@@ -42,7 +42,7 @@ def parse_path(path: str) -> Path | None:
 
 
 def follow(document: Any, steps: list[str | int]) -> Any:
-    """The value that steps lead to; None where something is not there or of the wrong kind."""
+    """Returns the value at the end of the steps, or None if a step does not exist or its container has another type."""
     for step in steps:
         if isinstance(step, str):
             if not isinstance(document, Mapping) or step not in document:
@@ -54,10 +54,10 @@ def follow(document: Any, steps: list[str | int]) -> Any:
 
 
 def extracted(thread: Thread, paths: Mapping[str, Path | None]) -> dict[str, Any]:
-    """`{alias: value}` of one thread. Roots are `values`, `metadata`, `config` and `interrupts`.
+    """Returns `{alias: value}` for one thread. Roots are `values`, `metadata`, `config` and `interrupts`.
 
     Args:
-        paths: as `parse_path` gives them.
+        paths: results of `parse_path`, by alias.
     """
     found: dict[str, Any] = {}
     documents: dict[str, Any] = {"metadata": thread.metadata, "config": thread.config}

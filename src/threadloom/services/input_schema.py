@@ -1,15 +1,15 @@
-"""What an assistant takes, in the forms that other protocols show."""
+"""The input schema of an assistant, in the forms that MCP and A2A need."""
 
 from typing import Any
 
 Schema = dict[str, Any]
 
 ANYTHING: Schema = {"type": "object"}
-"""Stands for a schema that cannot be told, or that is not one of an object."""
+"""Used in place of a schema that is not known, or is not the schema of an object."""
 
 
 def as_object(schema: Schema | None) -> Schema:
-    """The schema of an object: the one given, with a reference at its top followed; else that of any object."""
+    """Returns a schema of an object: the given one, with a reference at its top resolved, or a schema of any object."""
     if schema is None:
         return ANYTHING
     reference = schema.get("$ref")
@@ -21,18 +21,18 @@ def as_object(schema: Schema | None) -> Schema:
 
 
 def fields(schema: Schema | None) -> Schema:
-    """The fields of an input by name, with their schemas."""
+    """Returns the schemas of an input's fields, by name."""
     properties: Schema = as_object(schema).get("properties", {})
     return properties
 
 
 def takes_messages(schema: Schema | None) -> bool:
-    """Whether an input has messages, or may have: where the schema cannot be told."""
+    """Returns whether an input has messages. True if the schema is not known."""
     return schema is None or "messages" in fields(schema)
 
 
 def with_field(schema: Schema, name: str, field: Schema) -> Schema:
-    """The schema of an object with one field shown as `field`, without the definitions that nothing needs any more."""
+    """Returns the schema of an object with the schema of one field replaced, without the definitions that are then unused."""
     changed = {**schema, "properties": {**schema["properties"], name: field}}
     definitions = changed.pop("$defs", {})
     needed = _reached(changed, definitions)
@@ -42,7 +42,7 @@ def with_field(schema: Schema, name: str, field: Schema) -> Schema:
 
 
 def _reached(schema: Schema, definitions: Schema) -> set[str]:
-    """The definitions that a schema refers to, directly or through others."""
+    """Returns the definitions that a schema refers to, directly or indirectly."""
     reached: set[str] = set()
     waiting: list[Any] = [schema]
     while waiting:

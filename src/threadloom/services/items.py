@@ -1,4 +1,4 @@
-"""Items of the long-term store, as the API asks for them."""
+"""Operations on items of the long-term store, for the API."""
 
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -22,10 +22,12 @@ Labels = list[str]
 
 
 class MemoryStore(Protocol):
-    """The calls of LangGraph's `BaseStore` that the API needs: ours, or one that a user brings (`store.path`)."""
+    """The methods of LangGraph's `BaseStore` that the API needs. Implemented by the built-in store and by custom stores
+    (`store.path`).
+    """
 
     async def aput(self, *args: Any, **kwargs: Any) -> None:
-        """Stores an item. Raises ValueError for what the store refuses."""
+        """Stores an item. Raises ValueError if the store rejects it."""
         ...
 
     async def aget(self, *args: Any, **kwargs: Any) -> Any:
@@ -33,7 +35,7 @@ class MemoryStore(Protocol):
         ...
 
     async def adelete(self, *args: Any, **kwargs: Any) -> None:
-        """Removes an item, if it is there."""
+        """Deletes an item if it exists."""
         ...
 
     async def asearch(self, *args: Any, **kwargs: Any) -> Any:
@@ -48,14 +50,14 @@ class MemoryStore(Protocol):
 class ItemService:
     """Puts, reads, deletes and lists items of the store that graphs use too.
 
-    What a caller may do there, handlers say by changing where it is done: what they leave of the request counts, and a
-    filter that they give does not, for items have no metadata.
+    Handlers restrict a caller by changing the request's value (the namespace, for instance): the changed value is used. Their
+    filters are ignored, because items have no metadata.
 
-    Every method raises `Invalid` for what the store refuses, and passes on its `ApiError`s.
+    Every method raises `Invalid` for what the store rejects. An `ApiError` of the store is raised unchanged.
 
     Args:
-        store: the one store of the server.
-        guard: what callers may do.
+        store: the store of the server.
+        guard: authorizes callers.
     """
 
     def __init__(self, store: MemoryStore, guard: Guard) -> None:
@@ -71,7 +73,7 @@ class ItemService:
         index: bool | list[str] | None = None,
         ttl: float | None = None,
     ) -> None:
-        """Stores a value in place of what was there. `ttl` in minutes; None is the configured one."""
+        """Stores a value, replacing an existing one. `ttl` is in minutes; None: the configured one."""
         asked = {"namespace": tuple(namespace), "key": key, "value": value, "index": index, "ttl": ttl}
         await self._guard.ask(caller, "store", "put", asked)
         place, key, value = _labels(asked), handler_value(asked, "key", str), handler_value(asked, "value", dict)
@@ -81,7 +83,7 @@ class ItemService:
     async def get(
         self, caller: Caller, namespace: Labels, key: str, refresh_ttl: bool | None = None
     ) -> ItemResponse | None:
-        """The item as the API shows it, or None. `refresh_ttl` None is the configured one."""
+        """Returns the item as the API shows it, or None. `refresh_ttl` None: as configured."""
         asked = {"namespace": tuple(namespace), "key": key, "refresh_ttl": refresh_ttl}
         await self._guard.ask(caller, "store", "get", asked)
         place, key = _labels(asked), handler_value(asked, "key", str)
@@ -89,16 +91,16 @@ class ItemService:
         return None if item is None else await _shown(item)
 
     async def delete(self, caller: Caller, namespace: Labels, key: str) -> None:
-        """Removes an item, if it is there."""
+        """Deletes an item if it exists."""
         asked = {"namespace": tuple(namespace), "key": key}
         await self._guard.ask(caller, "store", "delete", asked)
         await _asked(self._store.adelete(_labels(asked), handler_value(asked, "key", str)))
 
     async def search(self, caller: Caller, request: ItemSearch) -> list[ItemResponse]:
-        """A page of items as the API shows them, each with its score.
+        """Returns a page of items as the API shows them, each with its score.
 
         Raises:
-            UnsupportedOperator: the filter has an operator that there is not.
+            UnsupportedOperator: the filter has an unknown operator.
         """
         asked: dict[str, Any] = {
             "namespace": tuple(request.namespace_prefix or ()),
@@ -123,7 +125,7 @@ class ItemService:
         return [await _shown(item, item.score) for item in items]
 
     async def namespaces(self, caller: Caller, request: ItemNamespaces) -> list[Labels]:
-        """A page of the namespaces that hold items."""
+        """Returns a page of the namespaces that have items."""
         depth = None if request.max_depth is msgspec.UNSET else request.max_depth
         asked: dict[str, Any] = {
             "namespace": tuple(request.prefix) or None,
@@ -146,10 +148,10 @@ class ItemService:
 
 
 def _labels(asked: dict[str, Any]) -> tuple[str, ...]:
-    """The namespace that a handler left.
+    """Returns the namespace, which a handler may have changed.
 
     Raises:
-        Denied: status 500; it is no list of texts.
+        Denied: status 500; the namespace is not a list of texts.
     """
     labels = asked.get("namespace")
     if not isinstance(labels, tuple | list) or not all(isinstance(label, str) for label in labels):
@@ -158,7 +160,7 @@ def _labels(asked: dict[str, Any]) -> tuple[str, ...]:
 
 
 async def _asked(call: Awaitable[T]) -> T:
-    """What the store answers; what it refuses is the request's fault."""
+    """Awaits a call of the store. A ValueError of the store becomes `Invalid`."""
     try:
         return await call
     except (ValueError, NotImplementedError) as refused:
@@ -180,7 +182,7 @@ async def _shown(item: Any, score: float | UnsetType | None = UNSET) -> ItemResp
 
 
 def _exact(value: Any) -> bytes:
-    """JSON with integers of any length; a user's own store may hold what only our codec knows."""
+    """Returns JSON with integers of any length. Items of a custom store may have values that only `codec` can encode."""
     try:
         return msgspec.json.encode(value)
     except (TypeError, UnicodeEncodeError):

@@ -1,7 +1,7 @@
-"""How much one user may have at once: runs that are still to end, and open event streams.
+"""Limits per user: the number of active runs and of open event streams.
 
-Without auth everybody is one user. With it, calls from inside the process have no user and no limit. Runs are counted in the
-database, so that all processes count together and a restart forgets none; streams are counted by the process that sends them.
+Without auth all callers are one user. With auth, calls from inside the process have no user and no limit. Runs are counted in the
+database, so the count includes all processes and survives a restart. Streams are counted by the process that sends them.
 """
 
 import threading
@@ -14,10 +14,10 @@ from threadloom.types import Caller, MultitaskStrategy
 
 
 class Limits:
-    """Keeps users within what the settings allow.
+    """Enforces the limits of the settings.
 
     Args:
-        told_apart: whether users are known (auth).
+        per_user: whether users are known (auth).
     """
 
     def __init__(self, settings: LimitSettings, *, per_user: bool = False) -> None:
@@ -26,19 +26,19 @@ class Limits:
         self._lock = threading.Lock()
 
     def apply_settings(self, settings: LimitSettings, *, per_user: bool) -> None:
-        """Follows these settings from now on."""
+        """Replaces the settings."""
         self._settings = settings
         self._per_user = per_user
 
     def _most(self, caller: Caller, setting: int | None) -> int | None:
-        """What a setting means for a caller; None: any number."""
+        """Returns the value of a setting for a caller; None: no limit."""
         return None if self._per_user and caller.trusted and not caller.user_id else setting
 
     async def admit_run(self, tx: Tx, caller: Caller, thread_id: str, strategy: MultitaskStrategy) -> None:
-        """Lets a run be made on a thread. Those that it is to replace there do not count.
+        """Checks that the caller may create a run on a thread. Runs that it will replace there are not counted.
 
         Raises:
-            TooMany: the caller has as many as may be.
+            TooMany: the caller has reached the limit.
         """
         most = self._most(caller, self._settings.runs_per_user)
         if most is None:
@@ -50,10 +50,10 @@ class Limits:
             )
 
     def open_stream(self, caller: Caller) -> "StreamSlot":
-        """Lets a stream be opened; the place is to be given back when it is closed.
+        """Reserves a slot for a stream. Close the slot when the stream is closed.
 
         Raises:
-            TooMany: the caller has as many as may be.
+            TooMany: the caller has reached the limit.
         """
         most, user = self._most(caller, self._settings.streams_per_user), caller.user_id
         with self._lock:
@@ -72,14 +72,14 @@ class Limits:
 
 
 class StreamSlot:
-    """A place among a user's open streams, until it is closed or nobody holds it any more."""
+    """One of the open streams that a user may have. Released by `close`, or when no reference to it is left."""
 
     def __init__(self, limits: Limits, user: str) -> None:
         self._limits: Limits | None = limits
         self._user = user
 
     def close(self) -> None:
-        """Gives the place back; again does nothing."""
+        """Releases the slot. Further calls do nothing."""
         limits, self._limits = self._limits, None
         if limits is not None:
             limits._leave(self._user)

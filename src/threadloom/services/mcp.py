@@ -1,4 +1,4 @@
-"""Assistants as MCP tools: listed with what they take, called statelessly."""
+"""Assistants as MCP tools: listed with their input schemas, and called as stateless runs."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 log = logging.getLogger("threadloom.mcp")
 
 PAGE = 100
-"""Assistants that a page of the list is made of."""
+"""Assistants per page of the list."""
 
 CALLABLE = 1000
-"""Assistants among which a call looks for its tool."""
+"""How many assistants with a similar name are read to find the tool of a call."""
 
 MESSAGES = {"type": "string", "title": "Messages", "description": "The user message to send to the agent."}
-"""How the messages of a graph are asked for: models are bad at filling in LangChain's message types."""
+"""The schema of the field `messages`: models often fail to fill in LangChain's message types."""
 
 
 class UnknownTool(Invalid):
-    """No assistant that the caller may search has that name."""
+    """No assistant that the caller may search has this name."""
 
 
 class McpService:
-    """What MCP asks for, on the ordinary services."""
+    """The methods of MCP, on top of the other services."""
 
     def __init__(self, services: "Services") -> None:
         self._services = services
 
     async def tools(self, caller: Caller, cursor: Any) -> dict[str, Any]:
-        """A page of tools, one an assistant. Of several assistants with one name, the newest is shown.
+        """Returns a page of tools, one per assistant. Of several assistants with the same name, the newest is shown.
 
         Args:
-            cursor: where the page begins, as a text or a number; whatever is neither begins at the first.
+            cursor: offset of the page, as a text or a number; 0 if it is neither.
         """
         offset = _offset(cursor)
         shown = {one.name async for one in self._assistants(caller, offset)}
@@ -54,11 +54,11 @@ class McpService:
         return {"tools": tools} if following is None else {"tools": tools, "nextCursor": str(following)}
 
     async def call(self, caller: Caller, name: Any, arguments: dict[str, Any]) -> Awaitable[dict[str, Any]]:
-        """Starts a stateless run of the assistant with that name; awaiting the answer gives the tool's result.
+        """Starts a stateless run of the assistant with this name. Awaiting the result returns the tool's result.
 
         Raises:
-            UnknownTool: there is none.
-            ApiError: the run cannot be made, as `RunService.create`.
+            UnknownTool: there is no such assistant.
+            ApiError: the run cannot be created, as `RunStartService.create`.
         """
         assistant = await self._named(caller, name)
         if isinstance(arguments.get("messages"), str):
@@ -70,7 +70,7 @@ class McpService:
         return _result(output)
 
     async def _assistants(self, caller: Caller, upto: int) -> AsyncIterator[Assistant]:
-        """The newest assistants, `upto` so many."""
+        """Yields the `upto` newest assistants."""
         at = 0
         while at < upto:
             request = AssistantSearch(limit=min(PAGE, upto - at), offset=at)
@@ -91,7 +91,7 @@ class McpService:
         raise UnknownTool(f"Unknown tool: {name}")
 
     async def _tool(self, caller: Caller, assistant: Assistant) -> dict[str, Any] | None:
-        """The assistant as a tool, None when the caller may not read it."""
+        """Returns the assistant as a tool, or None if the caller may not read it."""
         try:
             await self._services.assistants.get(caller, assistant.assistant_id)
         except ApiError as refused:
@@ -118,7 +118,7 @@ class McpService:
         try:
             return await self._services.assistants.input_schema(caller, assistant)
         except Exception:
-            # A user's factory may fail in any way; its tool can be called all the same, and tells then.
+            # A user's factory may raise anything. The tool can be called all the same, and then reports the error.
             log.warning("the input of assistant %s cannot be told", assistant.assistant_id, exc_info=True)
             return None
 

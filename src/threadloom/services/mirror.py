@@ -1,4 +1,4 @@
-"""`config.configurable` and `context` of an assistant are one thing under two names: changing one changes the other."""
+"""Keeps `config.configurable` and `context` of an assistant equal. They are two names for the same value."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Object = dict[str, Any]
 
 
 def mirrored(config: Object, context: Object) -> tuple[Object, Object]:
-    """Config and context with the one copied into the other, whichever was given.
+    """Returns config and context, with the one that was given copied to the other.
 
     Raises:
         BadRequest: both were given.

@@ -1,4 +1,4 @@
-"""What is known of a thread's questions at the moment when a run brings an answer.
+"""Records the open questions of a thread at the moment when a run with an answer is created.
 
 See docs/contract/runs.md#interrupts-and-commands.
 """
@@ -15,20 +15,21 @@ from threadloom.types import OPEN_QUESTIONS, Run, Thread, names_questions
 
 
 def questions_of(thread: Thread) -> list[str]:
-    """The ids of the questions that a thread's record shows as open."""
+    """Returns the ids of the open questions in a thread's record."""
     shown = from_json(thread.interrupts_json) if thread.interrupts_json else {}
     return [question["id"] for of_task in shown.values() for question in of_task]
 
 
 async def note_given(tx: Tx, run: Run, checkpoint_id: str | None) -> None:
-    """Binds the answer that a new run brings to the questions that are open now, in the transaction that makes the run.
+    """Binds the answer of a new run to the questions that are open now. Called in the transaction that creates the run.
 
-    While other runs are under way, the thread's record shows the questions from before them. What they have asked themselves is
-    stored already: clients see it in the stream before the run has ended, and may answer at once. Only if nothing was asked, and
-    none of those runs brings an answer itself, an answer without an id may be for a question that they are still to ask.
+    While other runs are active, the thread's record shows the questions from before these runs. Questions that the runs have
+    asked are stored under their newest checkpoint: clients see them in the stream before the run ends, and may answer at once. If
+    there are no questions and no active run brings an answer itself, an answer without an id may be for a question that an active
+    run has yet to ask.
 
     Args:
-        checkpoint_id: the checkpoint that the run is to start from, if it names one.
+        checkpoint_id: the checkpoint that the run starts from, if the request names one.
     """
     command = run.kwargs.get("command") or {}
     if "resume" not in command:
@@ -44,7 +45,7 @@ async def note_given(tx: Tx, run: Run, checkpoint_id: str | None) -> None:
 
 
 async def _open(tx: Tx, thread_id: str) -> list[str] | None:
-    """The questions that an answer without an id may be for; None when they are still to be asked."""
+    """Returns the questions that an answer without an id may be for; None if they have yet to be asked."""
     active = await tx.runs.has_active(thread_id)
     if active:
         newest = await tx.lineage.latest(thread_id, "")

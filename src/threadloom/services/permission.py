@@ -1,4 +1,4 @@
-"""What handlers' answers mean for records, and what handlers left of a request."""
+"""Applies the filters of handlers to records, and reads the values that handlers may have changed."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger("threadloom.auth")
 
 
 class Record(Protocol):
-    """Something with an owner."""
+    """A record with metadata, which filters are applied to."""
 
     metadata: dict[str, Any]
 
@@ -27,17 +27,17 @@ T = TypeVar("T")
 
 
 def visible(record: R | None, rule: Filter | None) -> R | None:
-    """The record, if it is there and the rule permits it: what may not be seen is absent."""
+    """Returns the record if it exists and the rule permits it, else None: records that are not visible are reported as absent."""
     return record if record is not None and permits(rule, record.metadata) else None
 
 
 async def visible_thread(tx: Tx, thread_id: str, rule: Filter | None) -> Thread | None:
-    """The record of a thread without its state, if it is there and the rule permits it."""
+    """Returns the record of a thread without its state, or None if it does not exist or the rule does not permit it."""
     return visible(await tx.threads.get(thread_id, with_state=False), rule)
 
 
 async def known_thread(tx: Tx, thread_id: str, rule: Filter | None) -> Thread:
-    """The record of a thread without its state. Raises NotFound where `visible_thread` gives None."""
+    """Returns the record of a thread without its state. Raises NotFound where `visible_thread` returns None."""
     thread = await visible_thread(tx, thread_id, rule)
     if thread is None:
         raise NotFound(f"Thread with ID {thread_id} not found")
@@ -45,7 +45,7 @@ async def known_thread(tx: Tx, thread_id: str, rule: Filter | None) -> Thread:
 
 
 async def known_run(tx: Tx, thread_id: str, run_id: str, rule: Filter | None) -> Run:
-    """A run of a thread. Raises NotFound if the thread may not be seen, or has no such run."""
+    """Returns a run of a thread. Raises NotFound if the thread is not visible, or has no such run."""
     await known_thread(tx, thread_id, rule)
     run = await tx.runs.get(run_id)
     if run is None or run.thread_id != thread_id:
@@ -54,7 +54,7 @@ async def known_run(tx: Tx, thread_id: str, run_id: str, rule: Filter | None) ->
 
 
 async def any_known_run(tx: Tx, thread_id: str | None, run_ids: Sequence[str], rule: Filter | None) -> bool:
-    """Whether one of these runs is on the thread, as far as the caller may see it."""
+    """Returns whether one of these runs is on the thread, and the thread is visible to the caller."""
     if thread_id is None or await visible_thread(tx, thread_id, rule) is None:
         return False
     runs = [await tx.runs.get(run_id) for run_id in run_ids]
@@ -63,10 +63,10 @@ async def any_known_run(tx: Tx, thread_id: str | None, run_ids: Sequence[str], r
 
 @contextlib.contextmanager
 def unreadable(rule: Filter | None) -> Iterator[None]:
-    """Looks at something that is to be deleted: it may be one that cannot be decrypted, if there is no rule that it is held to.
+    """Reads a record that is about to be deleted. It may fail to decrypt if there is no rule that it must match.
 
     Raises:
-        UndecipherableError: there is.
+        UndecipherableError: it cannot be decrypted, and there is a rule.
     """
     try:
         yield
@@ -76,17 +76,17 @@ def unreadable(rule: Filter | None) -> Iterator[None]:
 
 
 def and_(one: Filter | None, other: Filter | None) -> Filter | None:
-    """The rule that holds where both do."""
+    """Returns a rule that holds if both rules hold."""
     if one is None or other is None:
         return other if one is None else one
     return one if one == other else AllOf([one, other])
 
 
 def handler_value(value: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    """What a handler left of an entry of its value.
+    """Returns an entry of the value that a handler got and may have changed.
 
     Raises:
-        Denied: status 500; it is of another kind.
+        Denied: status 500; the entry is of another type.
     """
     found = value.get(name)
     if not isinstance(found, kind):
@@ -96,7 +96,7 @@ def handler_value(value: Mapping[str, Any], name: str, kind: type[T]) -> T:
 
 
 def handler_metadata(caller: Caller, value: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata that a handler left, as it will come back from where it is stored."""
+    """Returns the metadata after the handler, as they will be read back from the storage."""
     metadata = value.get("metadata")
     if metadata is None:
         return {}
@@ -108,7 +108,9 @@ def handler_metadata(caller: Caller, value: Mapping[str, Any]) -> dict[str, Any]
 
 
 def identity_of(caller: Caller) -> dict[str, Any]:
-    """What `configurable` of a run or a read says of its caller; nothing of the user but what may be stored."""
+    """Returns the entries of `configurable` that name the caller of a run or a read. They have only the stored part of the
+    user.
+    """
     if caller.user is None:
         return {
             "user_id": caller.user_id,
@@ -126,5 +128,5 @@ def identity_of(caller: Caller) -> dict[str, Any]:
 
 
 def as_caller(caller: Caller) -> dict[str, Any]:
-    """What the `configurable` of a graph that is opened for a read says of who reads; nothing without a user."""
+    """Returns the entries of `configurable` that name the caller, for a graph that is opened for a read; empty without a user."""
     return {**identity_of(caller), "langgraph_auth_user": caller.user} if caller.user is not None else {}

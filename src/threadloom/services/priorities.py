@@ -1,4 +1,4 @@
-"""How urgent a new run is: decided by the user's function at the first run of a thread, and kept with the thread."""
+"""Priorities of new runs. The user's function decides at the first run of a thread; the priority is stored with the thread."""
 
 from collections.abc import Awaitable
 from typing import Protocol
@@ -15,23 +15,23 @@ from threadloom.types import Assistant, Caller, Thread
 
 
 class PriorityAssistants(Protocol):
-    """What is needed of the assistants service."""
+    """What this module needs of the assistants service."""
 
     def resolve(self, tx: Tx, assistant: str) -> Awaitable[Assistant]:
         """Returns the assistant that a run names, by id or by the name of its graph.
 
         Raises:
-            NotFound: there is none, or its graph is not configured.
+            NotFound: there is no such assistant, or its graph is not configured.
             Invalid: the name is neither an id nor a graph.
         """
         ...
 
 
 class Priorities:
-    """Asks the user's function about threads for which nothing is settled yet.
+    """Calls the user's function for threads that have no priority yet.
 
     Args:
-        assign: the function; None: all runs are as urgent.
+        assign: the function; None: all runs have the same priority.
     """
 
     def __init__(self, *, storage: Storage, assistants: PriorityAssistants, assign: PriorityFunction | None) -> None:
@@ -41,7 +41,7 @@ class Priorities:
 
     @property
     def needed(self) -> bool:
-        """Whether there is a function to ask."""
+        """Whether there is a priority function."""
         return self._assign is not None
 
     async def of(
@@ -53,15 +53,16 @@ class Priorities:
         grant: Grant | None,
         cron_id: str | None = None,
     ) -> int | None:
-        """What a run that is about to be made gets; None when nobody is asked, or when it cannot be made anyhow.
+        """Returns the priority of a run that is about to be created; None if there is no function, or if the run cannot be
+        created anyhow.
 
         Args:
-            thread_id: its thread; None when it makes one of its own.
-            grant: what handlers granted.
-            cron_id: the cron that makes it.
+            thread_id: its thread; None: the run gets a thread of its own.
+            grant: the grant of the run.
+            cron_id: the cron that creates the run.
 
         Raises:
-            ApiError: the function failed, or gave something else than a priority.
+            ApiError: the function failed, or did not return a priority.
         """
         if self._assign is None:
             return None

@@ -1,4 +1,4 @@
-"""Carrying out the commands of the v2 protocol (docs/contract/protocols.md#commands)."""
+"""Executes the commands of the v2 protocol (docs/contract/protocols.md#commands)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -44,21 +44,21 @@ MODES: list[StreamMode] = ["values", "updates", "messages", "custom", "tasks", "
 
 
 ATTEMPTS = 10
-"""How often handlers are asked anew because what a run is to do changed meanwhile, before the client is told."""
+"""How often handlers are called again because the thread changed meanwhile and with it the run, before the command fails."""
 
 Prepare = Callable[[Tx], Awaitable[None]]
-"""Fills in what a run's request takes from its thread; raises `Refused` when there can be no such run."""
+"""Sets the fields of a run's request that depend on its thread. Raises `Refused` if the run cannot be created."""
 
 
 class CommandResult(msgspec.Struct):
-    """The result of a command, and the number of the last event that was told before it took effect."""
+    """The result of a command, and the number of the last event before the command took effect."""
 
     result: dict[str, Any]
     seq: int
 
 
 class CommandService:
-    """What a client of the v2 protocol can ask for beside events."""
+    """The operations of the v2 protocol, except event streams."""
 
     def __init__(
         self,
@@ -85,10 +85,10 @@ class CommandService:
         }
 
     async def execute(self, caller: Caller, thread_id: str, command: Command) -> CommandResult:
-        """Carries out one command.
+        """Executes one command.
 
         Raises:
-            Refused: it was not carried out, and nothing was changed.
+            Refused: the command was not executed, and nothing was changed.
         """
         method = self._methods.get(command.method)
         if method is None:
@@ -164,7 +164,7 @@ class CommandService:
         raise Refused("unknown_error", "The thread changes too fast")
 
     async def _admit(self, tx: Tx, thread_id: str, prepared: Prepared) -> tuple[Admitted, int]:
-        """Puts the run into the queue; gives also the thread's newest event at that moment."""
+        """Admits the run to the queue. Returns also the number of the thread's newest event at that moment."""
         request = prepared.request
         try:
             await self._assistants.resolve(tx, request.assistant_id)
@@ -178,7 +178,7 @@ class CommandService:
         return await self._starts.admit(tx, prepared), seq
 
     async def _assistant_of(self, tx: Tx, thread: Thread) -> str:
-        """The assistant of the thread's newest run, or the one of its graph when that is gone."""
+        """Returns the assistant of the thread's newest run, or the default assistant of its graph if that was deleted."""
         for key in ("assistant_id", "graph_id"):
             named = thread.metadata.get(key)
             if not isinstance(named, str):
@@ -189,7 +189,7 @@ class CommandService:
                 continue
         raise Refused("no_such_run", "No assistant has run on this thread")
 
-    # --- looking ---
+    # --- reads ---
 
     async def _tree(self, caller: Caller, thread_id: str, params: Params) -> CommandResult:
         run_id = params.get("run_id")
@@ -233,7 +233,7 @@ class CommandService:
             result["checkpoint"] = {"id": place["checkpoint_id"], "ns": place.get("checkpoint_ns", "")}
         return CommandResult(result, seq)
 
-    # --- subscriptions: they belong to a web socket; without one there is nothing to do ---
+    # --- subscriptions: they need a web socket; over HTTP there is nothing to do ---
 
     async def _subscribe(self, caller: Caller, thread_id: str, params: Params) -> CommandResult:
         read_filter(params)
@@ -251,18 +251,17 @@ class CommandService:
         return await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
 
     async def _known(self, caller: Caller, thread_id: str) -> None:
-        """Refuses a thread that the caller may not read as if it were not there."""
+        """Raises `Refused` for a thread that the caller may not read, as for one that does not exist."""
         try:
             await self._seen(thread_id, await self._reading(caller, thread_id))
         except NotFound as unreadable:
             raise Refused("no_such_run", NO_THREAD) from unreadable
 
     async def _seen(self, thread_id: str, rule: Filter | None, also: Prepare | None = None) -> None:
-        """Lets pass a thread that the caller may read, or one that is not there yet; then does something more in that
-        transaction.
+        """Checks that the thread is visible to the caller or does not exist. Then calls `also` in the same transaction.
 
         Raises:
-            NotFound: the thread is there, and the caller may not read it.
+            NotFound: the thread exists, and the caller may not read it.
         """
 
         async def work(tx: Tx) -> None:
@@ -295,12 +294,12 @@ def _request(params: Params, assistant_id: str) -> RunCreate:
 
 
 def _gist(request: RunCreate) -> tuple[Any, ...]:
-    """What a run's request takes from its thread."""
+    """Returns the fields of a run's request that depend on its thread."""
     return request.assistant_id, request.command, request.input
 
 
 async def _waits(tx: Tx, thread_id: str) -> bool:
-    """Whether the thread stands still at a question."""
+    """Returns whether the thread waits for an answer to a question."""
     thread = await tx.threads.get(thread_id, with_state=False)
     if thread is None or thread.status != "interrupted":
         return False
@@ -309,9 +308,9 @@ async def _waits(tx: Tx, thread_id: str) -> bool:
 
 
 async def _waiting(tx: Tx, thread: Thread) -> set[str]:
-    """The ids of the interrupts that can still be answered: no run in the queue answers them already.
+    """Returns the ids of the interrupts that can still be answered: no active run answers them.
 
-    A run that has asked but is not settled yet counts as well: clients answer as soon as they are asked.
+    Interrupts of a run that is not finalized yet are included: clients answer as soon as they get the question.
     """
     waiting = set(questions_of(thread))
     for run in await tx.runs.active(thread.thread_id):

@@ -1,4 +1,4 @@
-"""The commands of the v2 protocol: their envelope, and what may stand in their parameters.
+"""Parses the commands of the v2 protocol and their parameters.
 
 See docs/contract/protocols.md#commands.
 """
@@ -20,7 +20,7 @@ Params = dict[str, Any]
 
 
 class Refused(ThreadloomError):
-    """A command that was not carried out; `code` is one of the protocol's."""
+    """A command that was not executed. `code` is an error code of the protocol."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class Refused(ThreadloomError):
 
 
 class NotACommand(Refused):
-    """What came has no integer id or no method. `id` is what stands in the place of the id."""
+    """The message has no integer id or no method. `id` is the value of its `id`, or what the response has in its place."""
 
     def __init__(self, id_: Any, message: str = NOT_A_COMMAND) -> None:
         super().__init__("invalid_argument", message)
@@ -37,7 +37,7 @@ class NotACommand(Refused):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A command as it was sent."""
+    """A command of a client."""
 
     id: int
     method: str
@@ -45,10 +45,10 @@ class Command(msgspec.Struct, frozen=True):
 
 
 def read_command(body: Any) -> Command:
-    """A command from its JSON value.
+    """Reads a command from its JSON value.
 
     Raises:
-        NotACommand: it has no whole, non-negative id, or no text method.
+        NotACommand: it has no non-negative integer id, or no method that is a text.
     """
     if not isinstance(body, dict):
         raise NotACommand(None)
@@ -60,12 +60,12 @@ def read_command(body: Any) -> Command:
 
 
 def success(command: Command, result: dict[str, Any], seq: int) -> dict[str, Any]:
-    """The answer to a command that was carried out, after the event of number `seq`."""
+    """Returns the response to a command that was executed after the event with the number `seq`."""
     return {"type": "success", "id": command.id, "result": result, "meta": {"applied_through_seq": seq}}
 
 
 def failure(id_: Any, refused: Refused) -> dict[str, Any]:
-    """The answer to one that was refused."""
+    """Returns the response to a command that was refused."""
     return {"type": "error", "id": id_, "error": refused.code, "message": refused.message}
 
 
@@ -74,7 +74,7 @@ def invalid(message: str) -> Refused:
 
 
 def refusal(error: ApiError) -> Refused:
-    """An error of a service's as the protocol tells it."""
+    """Converts an error of a service to an error of the protocol."""
     if error.status in (401, 403, 404) or (isinstance(error, Denied) and error.status < 500):
         return Refused("permission_denied", f"{error.status}: {error.detail}")
     if error.status < 429:
@@ -86,7 +86,7 @@ def refusal(error: ApiError) -> Refused:
 
 
 def text(params: Params, name: str) -> str:
-    """A parameter that must be a text, and not the empty one."""
+    """Returns a parameter that must be a non-empty text."""
     value = params.get(name)
     if not isinstance(value, str) or not value:
         raise invalid(f"{name} is required and must be a string")
@@ -94,7 +94,7 @@ def text(params: Params, name: str) -> str:
 
 
 def flag(params: Params, name: str) -> bool:
-    """A parameter that is true or false; false when it is left out."""
+    """Returns a boolean parameter; false if it is missing."""
     value = params.get(name)
     if value is not None and not isinstance(value, bool):
         raise invalid(f"{name} must be true or false")
@@ -102,11 +102,11 @@ def flag(params: Params, name: str) -> bool:
 
 
 def strategy_of(params: Params) -> MultitaskStrategy:
-    """What becomes of the thread's other runs: `multitask_strategy`, or `multitaskStrategy` as older clients write it. Texts that
-    name no strategy are as if left out.
+    """Returns the multitask strategy: `multitask_strategy`, or `multitaskStrategy`, as older clients write it. Texts that are no
+    strategy are ignored.
 
     Raises:
-        Refused: both are there and differ.
+        Refused: both are given and differ.
     """
     spellings = [params[name] for name in ("multitask_strategy", "multitaskStrategy") if params.get(name) is not None]
     if len(spellings) == 2 and spellings[0] != spellings[1]:
@@ -117,10 +117,10 @@ def strategy_of(params: Params) -> MultitaskStrategy:
 
 
 def config_of(params: Params) -> Params:
-    """The `config`; of a wrong type it is as if left out.
+    """Returns the `config`. A value of a wrong type is ignored.
 
     Raises:
-        Refused: the checkpoint it names cannot be one.
+        Refused: the checkpoint that it names is not valid.
     """
     config = params.get("config")
     if not isinstance(config, dict):
@@ -135,7 +135,7 @@ def config_of(params: Params) -> Params:
 
 
 def metadata_of(params: Params) -> Params:
-    """The `metadata`."""
+    """Returns the `metadata`."""
     metadata = params.get("metadata")
     if metadata is None:
         return {}
@@ -145,7 +145,7 @@ def metadata_of(params: Params) -> Params:
 
 
 def namespace_of(params: Params) -> list[str]:
-    """The `namespace`; the root when it is left out."""
+    """Returns the `namespace`; the root if it is missing."""
     namespace = params.get("namespace")
     if namespace is None:
         return []
@@ -156,7 +156,9 @@ def namespace_of(params: Params) -> list[str]:
 
 
 def answers_of(params: Params) -> Params:
-    """The answers of `input.respond`, by the ids of their interrupts. Of two for one interrupt the last counts."""
+    """Returns the answers of `input.respond`, by the ids of their interrupts. Of two answers to one interrupt, the last is
+    used.
+    """
     entries = [params]
     if "responses" in params:
         entries = params["responses"]
@@ -173,7 +175,7 @@ def answers_of(params: Params) -> Params:
 
 
 def command_of(params: Params) -> Params:
-    """`update` and `goto` of `input.respond`, as a run's command has them."""
+    """Returns `update` and `goto` of `input.respond` in the form of a run's command."""
     command: Params = {}
     update = params.get("update")
     if update is not None:

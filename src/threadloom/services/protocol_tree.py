@@ -1,4 +1,4 @@
-"""The agents of a run as a tree, put together from what it told of their lives."""
+"""Builds the tree of a run's agents from its lifecycle events."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from threadloom.types import Event
 
 
 def tree(lifecycle: Sequence[Event]) -> dict[str, Any] | None:
-    """The tree of the newest run among these `lifecycle` events; None when there is none."""
+    """Returns the tree of the newest run among these `lifecycle` events, or None if there is none."""
     if not lifecycle:
         return None
     run_id = lifecycle[-1].run_id
@@ -31,5 +31,5 @@ def tree(lifecycle: Sequence[Event]) -> dict[str, Any] | None:
 
 
 def _above(namespace: tuple[str, ...], nodes: dict[tuple[str, ...], Any]) -> tuple[str, ...]:
-    """The nearest namespace around this one that is known."""
+    """Returns the nearest known namespace around this one."""
     return next((namespace[:length] for length in range(len(namespace) - 1, 0, -1) if namespace[:length] in nodes), ())

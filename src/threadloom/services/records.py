@@ -1,4 +1,4 @@
-"""Records as clients see them (docs/contract/threads.md#the-thread-record, docs/contract/runs.md#the-run-object)."""
+"""Converts records to responses (docs/contract/threads.md#the-thread-record, docs/contract/runs.md#the-run-object)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,16 +20,17 @@ from threadloom.services.responses import (
 from threadloom.types import Assistant, Cron, Run, Thread, Ttl
 
 SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
-"""Keys of metadata that only the server writes; what a client puts there is dropped."""
+"""Keys of metadata that only the server sets. Those that a client sends are dropped."""
 
 
 def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str, Any] | None = None) -> ThreadResponse:
-    """A thread; `ttl` is in it only when asked for and set.
+    """Converts a thread. `ttl` is left out unless `with_ttl` is true and the thread has one.
 
     Args:
-        extracted: what a search was asked to extract.
+        extracted: the extracted values of a search.
     """
     fork = thread.forked_from
+    interrupts: Any = {} if thread.interrupts_json is None else Fragment(thread.interrupts_json)
     return ThreadResponse(
         thread_id=thread.thread_id,
         created_at=iso(thread.created_at),
@@ -38,8 +39,8 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         metadata=thread.metadata,
         status=thread.status,
         config=thread.config,
-        values=_stored(thread.values_json, None),
-        interrupts=_stored(thread.interrupts_json, {}),
+        values=None if thread.values_json is None else Fragment(thread.values_json),
+        interrupts=interrupts,
         error=thread.error,
         forked_from=UNSET
         if fork is None
@@ -50,10 +51,10 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
 
 
 def run_record(run: Run) -> RunResponse:
-    """A run.
+    """Converts a run.
 
     Raises:
-        ApiError: it cannot be decrypted.
+        ApiError: the run cannot be decrypted.
     """
     if run.unreadable:
         raise ApiError(run.unreadable)
@@ -72,12 +73,12 @@ def run_record(run: Run) -> RunResponse:
 
 
 def assistant_record(assistant: Assistant) -> AssistantResponse:
-    """An assistant in its current version."""
+    """Converts an assistant in its current version."""
     return AssistantResponse(**_version(assistant), updated_at=iso(assistant.updated_at))
 
 
 def assistant_version_record(assistant: Assistant) -> AssistantVersionResponse:
-    """One version of an assistant; `created_at` is when the version was made."""
+    """Converts a version of an assistant. `created_at` is the moment of the version."""
     return AssistantVersionResponse(**_version(assistant))
 
 
@@ -96,7 +97,7 @@ def _version(assistant: Assistant) -> dict[str, Any]:
 
 
 def cron_record(cron: Cron) -> CronResponse:
-    """A cron, with the result of its latest firing."""
+    """Converts a cron, with the result of its latest firing."""
     return CronResponse(
         cron_id=cron.cron_id,
         assistant_id=cron.assistant_id,
@@ -119,10 +120,10 @@ def cron_record(cron: Cron) -> CronResponse:
 
 
 def select_fields(record: ResponseBody, fields: Sequence[str]) -> ResponseBody | dict[str, Any]:
-    """The selected fields of a record, in the order of `fields`; all of them when none is named.
+    """Returns the selected fields of a record, in the order of `fields`; all fields if `fields` is empty.
 
     Args:
-        fields: names that the request was checked for; each is a field of the record.
+        fields: validated names of fields.
     """
     return {name: getattr(record, name) for name in dict.fromkeys(fields)} if fields else record
 
@@ -131,11 +132,6 @@ def _ttl_record(ttl: Ttl) -> TtlResponse:
     return TtlResponse(strategy=ttl.strategy, ttl_minutes=ttl.minutes, expires_at=iso(ttl.expires_at))
 
 
-def _stored(text: bytes | None, otherwise: Any) -> Any:
-    """JSON that is sent as it is stored."""
-    return otherwise if text is None else Fragment(text)
-
-
 def users_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """What a client sent as metadata, without the keys that only the server writes."""
+    """Returns the metadata that a client sent, without the keys that only the server sets."""
     return {key: value for key, value in metadata.items() if key not in SERVER_KEYS}

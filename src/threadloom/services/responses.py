@@ -1,6 +1,6 @@
-"""What the server answers, as structs: the interface description follows from them, as it does from those of requests.
+"""Responses as structs. The interface description is generated from them, and from the structs of requests.
 
-Names in the description are those of the structs without `Response`.
+In the description their names have no `Response` at the end.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class ErrorResponse(ResponseBody):
 
 
 class ProtocolErrorResponse(ResponseBody):
-    """Why a message is no command: `detail` when it is no JSON, else the protocol's own envelope."""
+    """Why a message is not a command: `detail` if it is not JSON, else an error of the protocol."""
 
     type: Literal["error"] | UnsetType = UNSET
     id: Any = UNSET
@@ -33,13 +33,13 @@ class ProtocolErrorResponse(ResponseBody):
 
 
 class RpcRefusalResponse(ResponseBody):
-    """Why a message was refused before it was understood."""
+    """Why a message was refused before it was parsed."""
 
     error: Any
 
 
 class RunFailure(ResponseBody):
-    """What failed and why."""
+    """The class and the message of an error."""
 
     error: str
     message: str
@@ -52,7 +52,7 @@ class RunErrorResponse(ResponseBody):
 
 
 class ForkedFromResponse(ResponseBody):
-    """Where a copy came from."""
+    """The source of a copied thread."""
 
     thread_id: Id
     checkpoint_id: str | None
@@ -60,7 +60,7 @@ class ForkedFromResponse(ResponseBody):
 
 
 class TtlResponse(ResponseBody):
-    """When a thread goes."""
+    """The time to live of a thread."""
 
     strategy: TtlStrategy
     ttl_minutes: float
@@ -68,7 +68,7 @@ class TtlResponse(ResponseBody):
 
 
 class ThreadResponse(ResponseBody):
-    """A conversation. `values` are those of the latest state as of the last run end or state update."""
+    """A conversation. `values` are those of the state after the last run end or state update."""
 
     thread_id: Id
     created_at: Moment
@@ -86,7 +86,7 @@ class ThreadResponse(ResponseBody):
 
 
 class TaskResponse(ResponseBody):
-    """A node that is next, with what became of it so far."""
+    """A task of the next superstep, with its result so far."""
 
     id: str
     name: str
@@ -99,7 +99,7 @@ class TaskResponse(ResponseBody):
 
 
 class ThreadStateResponse(ResponseBody):
-    """A checkpoint as a graph reads it. With `select`, only the fields asked for."""
+    """The state at a checkpoint, read through the graph. With `select`, only the selected fields."""
 
     values: Any
     next: list[str]
@@ -114,7 +114,7 @@ class ThreadStateResponse(ResponseBody):
 
 
 class StateWrittenResponse(ResponseBody):
-    """The checkpoint that was written."""
+    """The checkpoint of a state update."""
 
     checkpoint: Object
     configurable: Object
@@ -128,27 +128,27 @@ class PrunedResponse(ResponseBody):
 
 
 class DeletedThreadsResponse(ResponseBody):
-    """The ids of the deleted threads, when `cascade` was asked for."""
+    """The ids of the deleted threads, if the request had `cascade`."""
 
     thread_ids: Sequence[Id]
 
 
 class SizeResponse(ResponseBody):
-    """How many, and their bytes."""
+    """A number of records, and their size in bytes."""
 
     count: int
     bytes: int
 
 
 class ChannelSizeResponse(ResponseBody):
-    """How many versions of a channel, and their bytes."""
+    """The number of versions of a channel, and their size in bytes."""
 
     versions: int
     bytes: int
 
 
 class ChannelsSizeResponse(ResponseBody):
-    """How many values of channels, and their bytes."""
+    """The number of channel values, and their size in bytes."""
 
     count: int
     bytes: int
@@ -156,15 +156,15 @@ class ChannelsSizeResponse(ResponseBody):
 
 
 class ThreadStorageResponse(ResponseBody):
-    """What a thread's history takes up with whole values. `stored_bytes` is what it takes with versions of values that build on
-    earlier ones; `shared_bytes` are inherited."""
+    """The size of a thread's history with whole values. `stored_bytes` is its size with versions of values that build on earlier
+    ones; `shared_bytes` are inherited."""
 
     thread_id: Id
     total_bytes: int
     checkpoints: SizeResponse
     channel_values: ChannelsSizeResponse
     pending_writes: SizeResponse
-    stored_bytes: int
+    stored_bytes: int | UnsetType = UNSET
     shared_bytes: int | UnsetType = UNSET
 
 
@@ -232,7 +232,7 @@ class SchemasResponse(ResponseBody):
 
 
 class ItemResponse(ResponseBody):
-    """A value in the long-term store. `score` tells its likeness to a search's query."""
+    """A value in the long-term store. `score` is its similarity to the query of a search."""
 
     namespace: list[str]
     key: str
@@ -255,7 +255,7 @@ class NamespacesResponse(ResponseBody):
 
 
 class CronResponse(ResponseBody):
-    """A schedule that makes runs. The `last_…` fields tell of its latest firing."""
+    """A schedule that starts runs. The `last_…` fields describe its latest firing."""
 
     cron_id: Id
     assistant_id: Id
@@ -277,7 +277,7 @@ class CronResponse(ResponseBody):
 
 
 class TryResponse(ResponseBody):
-    """A try to deliver."""
+    """An attempt of a delivery."""
 
     at: Moment
     status: int | None
@@ -285,7 +285,7 @@ class TryResponse(ResponseBody):
 
 
 class DeliveryResponse(ResponseBody):
-    """What a webhook is told of a run's end, and how the tries went."""
+    """The notification of a webhook about a run's end, with the results of its attempts."""
 
     delivery_id: Id
     run_id: Id
@@ -300,7 +300,7 @@ class DeliveryResponse(ResponseBody):
 
 
 class DeliveryInFullResponse(DeliveryResponse):
-    """A delivery with what is told, but for `webhook_sent_at`."""
+    """A delivery with its body, without `webhook_sent_at`."""
 
     payload: Object
 
@@ -313,8 +313,8 @@ class HealthResponse(ResponseBody):
 
 
 class InfoResponse(ResponseBody):
-    """Versions and features. `reload` is there while the app's code is watched: which generation of it serves since when, and
-    why what was changed last cannot be served."""
+    """Versions and features. `reload` is present while the app's code is watched: the generation of the code that is served and
+    since when, and why the last change cannot be served."""
 
     version: str
     langgraph_py_version: str

@@ -1,4 +1,4 @@
-"""What the user's handlers make of a run before it is made (docs/contract/auth.md#what-each-route-asks)."""
+"""Authorization of runs: the user's handlers are called before a run is created (docs/contract/auth.md#what-each-route-asks)."""
 
 import copy
 import functools
@@ -19,19 +19,19 @@ from threadloom.types import Assistant, Caller, Run, Thread, Ttl
 
 
 class AssistantResolver(Protocol):
-    """What is needed of the assistants service."""
+    """What runs need of the assistants service."""
 
     async def resolve(self, tx: Tx, assistant: str) -> Assistant:
         """Returns the assistant that a run names, by id or by the name of its graph.
 
         Raises:
-            NotFound: there is none, or its graph is not configured.
+            NotFound: there is no such assistant, or its graph is not configured.
             Invalid: the name is neither an id nor a graph.
         """
         ...
 
     def id_of(self, name: str) -> str:
-        """Returns the id of the assistant that a name stands for, without looking whether it exists.
+        """Returns the assistant id for a name, without checking that the assistant exists.
 
         Raises:
             Invalid: the name is neither an id nor a graph.
@@ -39,21 +39,21 @@ class AssistantResolver(Protocol):
         ...
 
     def is_own(self, assistant_id: str) -> bool:
-        """Returns whether the assistant is a graph's own."""
+        """Returns whether the assistant is a default assistant."""
         ...
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that may be made, if its thread and its assistant fit.
+    """The result of the authorize handlers for a run. The run may be created if its thread and its assistant match the rules.
 
     Attributes:
-        run_id: the id it gets.
-        metadata: what it gets in place of the request's.
-        before, after: its `kwargs` as handlers saw and as they left them; the difference is made to the run's.
-        thread, assistant: the rules that its thread and its assistant must fit.
-        asks_for_threads: whether it takes a grant of its own to make a thread that stays.
-        new_thread: that grant: what handlers left of the thread's metadata; None where the run's thread was there, or is
-            temporary.
+        run_id: the id of the run.
+        metadata: the metadata of the run, in place of the request's.
+        before, after: the run's `kwargs` before and after the handlers. The difference is applied to the run.
+        thread, assistant: the rules that the run's thread and assistant must match.
+        reading: the rule that the thread must match so that the caller may read the run's events.
+        asks_for_threads: whether creating a thread that is not temporary needs a grant of its own.
+        new_thread: that grant: the thread's metadata after the handlers; None if the run's thread existed, or is temporary.
     """
 
     run_id: str
@@ -67,11 +67,11 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     new_thread: dict[str, Any] | None = None
 
     def applied_to(self, request: RunCreate) -> RunCreate:
-        """The request with the metadata that handlers left."""
+        """Returns the request with the metadata of the grant."""
         return msgspec.structs.replace(request, metadata=self.metadata)
 
     def change(self, run: Run) -> None:
-        """Makes to a new run what handlers changed. What only the server says stays as it is."""
+        """Applies the changes of the handlers to a new run. Entries that only the server sets are not changed."""
         if self.before == self.after:
             return
         said = run.kwargs["config"]["configurable"]
@@ -100,10 +100,10 @@ def made_thread(
     *,
     temporary: bool = False,
 ) -> Thread:
-    """The thread that a run makes.
+    """Returns the record of the thread that a run creates.
 
     Raises:
-        NotFound: it was not granted, for when handlers were asked the thread was there.
+        NotFound: the thread was not granted, because it existed when the handlers were called.
     """
     granted = grant.new_thread if grant is not None else None
     if granted is not None:
@@ -114,10 +114,10 @@ def made_thread(
 
 
 class RunAuthorizer:
-    """Asks handlers whether a run may be made.
+    """Calls the authorize handlers for runs.
 
     Args:
-        asks_for_threads: whether a run that makes a thread which stays also needs to be granted that thread
+        asks_for_threads: whether a run that creates a thread which is not temporary also needs a grant for that thread
             (`threadloom.auth.implicit_threads`).
     """
 
@@ -131,7 +131,7 @@ class RunAuthorizer:
         self._clock = clock
 
     def needed(self, caller: Caller) -> bool:
-        """Whether a caller needs a grant at all."""
+        """Returns whether a caller needs a grant."""
         return self._guard.asks(caller)
 
     async def grant(
@@ -143,14 +143,14 @@ class RunAuthorizer:
         own_thread: str,
         watched: bool = False,
     ) -> Grant | None:
-        """What the caller may make; None when nobody is asked.
+        """Returns the grant of a run; None if the caller needs none.
 
         Args:
-            own_thread: the id of the thread that a run without one gets.
-            watched: whether the caller is going to read what the run tells.
+            own_thread: the id of the thread that is created for a run without a thread.
+            watched: whether the caller will read the run's events.
 
         Raises:
-            Denied: a handler refused.
+            Denied: a handler denied the run.
             Invalid: the assistant is neither an id nor a graph.
         """
         if not self.needed(caller):
@@ -195,8 +195,9 @@ class RunAuthorizer:
         )
 
     async def _makes_thread(self, thread_id: str | None, request: RunCreate, rule: Filter | None) -> bool:
-        """Whether a run makes a thread that stays, as far as its caller can tell: who is refused a new thread must not learn
-        by it whether somebody else has one with that id."""
+        """Returns whether a run creates a thread that is not temporary, as far as its caller can know. A caller who is denied a
+        new thread must not learn whether another user has a thread with that id.
+        """
         if thread_id is None:
             return request.on_completion != "delete"
         if request.if_not_exists != "create":
@@ -204,7 +205,9 @@ class RunAuthorizer:
         return await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule)) is None
 
     async def _new_thread(self, caller: Caller, thread_id: str, metadata: dict[str, Any]) -> dict[str, Any]:
-        """The metadata of a thread that the caller may make. Raises `Denied` as the handler of `threads.create` does."""
+        """Returns the metadata of a thread that the caller may create. Raises `Denied` if the handler of `threads.create` denies
+        it.
+        """
         value = {"thread_id": thread_id, "metadata": copy.deepcopy(metadata), "if_exists": "do_nothing"}
         await self._guard.ask(caller, "threads", "create", value)
         return handler_metadata(caller, value)
@@ -213,12 +216,13 @@ class RunAuthorizer:
         try:
             return await self._assistants.resolve(tx, assistant_id)
         except NotFound:
-            return None  # the handler is asked all the same: who may not make runs learns nothing of assistants
+            # The handler is called all the same: a caller who may not create runs must not learn which assistants exist.
+            return None
 
     def _kwargs(
         self, caller: Caller, thread_id: str | None, request: RunCreate, assistant: Assistant | None, run_id: str
     ) -> dict[str, Any]:
-        """The run's `kwargs` as far as they are known before its thread is."""
+        """Returns the run's `kwargs` as far as they are known without its thread."""
         now = self._clock.now()
         blank = Assistant(assistant_id="", graph_id="", version=1, created_at=now, updated_at=now, name="")
         thread = Thread(thread_id=thread_id or "", created_at=now, updated_at=now, state_updated_at=now, metadata={})
@@ -235,7 +239,7 @@ class RunAuthorizer:
 
 
 def _apply(before: dict[str, Any], after: dict[str, Any], target: dict[str, Any]) -> None:
-    """Makes to a mapping what made another one of an earlier one."""
+    """Applies the difference of two mappings to a third one."""
     for key in before.keys() - after.keys():
         target.pop(key, None)
     for key, value in after.items():

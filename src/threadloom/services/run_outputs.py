@@ -1,4 +1,4 @@
-"""Reading what came of a run that has ended."""
+"""Reads the outputs of runs that have ended."""
 
 from threadloom.checkpointer import AT_END_OF
 from threadloom.engine.outputs import RecentOutputs, whole_output
@@ -9,7 +9,7 @@ from threadloom.types import SYSTEM, Outcome, Run, Thread
 
 
 class RunOutputs:
-    """Gives outputs in full, also those that are stored as references to a checkpoint.
+    """Reads whole outputs, including those that are stored as references to a checkpoint.
 
     Args:
         recent: the outputs of runs that ended in this process.
@@ -21,7 +21,7 @@ class RunOutputs:
         self._recent = recent
 
     async def read(self, outcome: Outcome) -> bytes:
-        """The output of a run as JSON. If its checkpoint was pruned since, the values that the thread has now stand for it.
+        """Returns the output of a run as JSON. If its checkpoint was pruned, the current values of the thread are used.
 
         Raises:
             NotFound: the run's graph is no longer served.

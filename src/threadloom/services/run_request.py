@@ -1,4 +1,4 @@
-"""From a request to a run: whose config, context and metadata count.
+"""Creates runs from requests: merges the config, context and metadata of assistant, thread and request.
 
 See docs/contract/runs.md#the-run-object, docs/contract/runs.md#config-context-metadata.
 """
@@ -25,10 +25,10 @@ BOTH = (
 
 
 IDENTITY = ("user_id", "langgraph_auth_user", "langgraph_auth_user_id", "langgraph_auth_permissions")
-"""Entries of `configurable` that tell for whom a run is. Where there is auth, nobody else may say so."""
+"""Entries of `configurable` that name the user of a run. With auth, only the server sets them."""
 
 CHECKPOINT_KEYS = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
-"""Entries of `configurable` that say where in a history a run starts. Only its request may."""
+"""Entries of `configurable` that name the checkpoint at which a run starts. Only the run's own request may set them."""
 
 SERVERS = (
     "run_id",
@@ -40,11 +40,11 @@ SERVERS = (
     "__request_start_time_ms__",
     "__after_seconds__",
 )
-"""Entries of `configurable` that the server alone says."""
+"""Entries of `configurable` that only the server sets."""
 
 
 def check_context(request: RunCreate) -> None:
-    """Refuses a request that says the same thing in two places.
+    """Refuses a request that has both context and configurable.
 
     Raises:
         BadRequest: `config.configurable` and `context` are both non-empty.
@@ -54,8 +54,8 @@ def check_context(request: RunCreate) -> None:
 
 
 def check_stateless(request: RunCreate) -> None:
-    """Refuses what makes no sense on a thread that is made for the run: an answer, for nobody has asked there, and the
-    values of `on_completion` that mean nothing.
+    """Refuses what has no meaning for a stateless run: an answer, because its new thread has no questions, and unknown values of
+    `on_completion`.
 
     Raises:
         BadRequest: the command has an answer.
@@ -77,12 +77,12 @@ def new_run(
     temporary: bool,
     run_id: str | None = None,
 ) -> Run:
-    """The run that a request asks for, ready to be admitted.
+    """Returns the run of a request, ready to be admitted.
 
     Args:
-        thread: the thread it is to run on; its metadata goes into the run's.
-        temporary: whether the thread is thrown away at the end.
-        run_id: the id it gets, if that is settled.
+        thread: the thread of the run; its metadata is merged into the run's.
+        temporary: whether the thread is discarded when the run ends.
+        run_id: the id of the run, if it is known already.
     """
     now = clock.now()
     run_id = run_id or new_id()
@@ -101,7 +101,7 @@ def new_run(
     said = request.context or given.get("configurable") or {}
     identity = identity_of(caller)
     if caller.user is None:
-        del identity["user_id"]  # then anybody may say so
+        del identity["user_id"]  # without auth the request may set it
     ours = {*CHECKPOINT_KEYS, "thread_id", *IDENTITY[1:]}
     context = {
         **_without(assistant.context, {*CHECKPOINT_KEYS, *IDENTITY[1:]}),
@@ -164,7 +164,7 @@ def new_run(
 def new_thread(
     thread_id: str, request: RunCreate, assistant: Assistant, now: int, *, priority: int | None, ttl: Ttl | None
 ) -> Thread:
-    """The thread that a run makes."""
+    """Returns the record of the thread that a run creates."""
     return Thread(
         thread_id=thread_id,
         created_at=now,
@@ -177,22 +177,26 @@ def new_thread(
 
 
 def new_thread_metadata(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
-    """The metadata of a thread that a run makes. Those in its config are the run's alone: handlers are not asked about them."""
+    """Returns the metadata of a thread that a run creates. Those in the run's config are not included: handlers do not get
+    them.
+    """
     return {**_unclaimed(request.metadata), "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
 
 
 def _without(said: Mapping[str, Any], ours: Collection[str]) -> dict[str, Any]:
-    """What was said of `configurable` but for what only the server, or another field of the request, says."""
+    """Returns the entries of a `configurable` without those that only the server, or another field of the request, sets."""
     return {key: value for key, value in said.items() if key not in ours and not is_inner(key)}
 
 
 def _unclaimed(metadata: dict[str, Any]) -> dict[str, Any]:
-    """The metadata without the ids that only the server says, as in `threads.create`."""
+    """Returns the metadata without the ids that only the server sets, as in `threads.create`."""
     return {key: value for key, value in metadata.items() if key not in ("thread_id", "run_id")}
 
 
 async def tie(tx: Tx, thread: Thread, request: RunCreate, assistant: Assistant) -> None:
-    """The record takes graph, assistant and config of its newest run, so that its state can be read while it runs."""
+    """Stores graph, assistant and config of the newest run in the thread's record, so that the state can be read while the run
+    executes.
+    """
     metadata = {**thread.metadata, "graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
     config = {**thread.config, **_said_config(request, assistant)}
     if metadata != thread.metadata or config != thread.config:
@@ -200,19 +204,19 @@ async def tie(tx: Tx, thread: Thread, request: RunCreate, assistant: Assistant) 
 
 
 def _said_config(request: RunCreate, assistant: Assistant) -> dict[str, Any]:
-    """What a thread's record keeps of its run's config: what was said, but nothing of `configurable`."""
+    """Returns the part of a run's config that the thread's record stores: everything except `configurable`."""
     said = {**assistant.config, **request.config}
     return {**said, "configurable": {}}
 
 
 def checkpoint_of(request: RunCreate) -> tuple[str, str | None]:
-    """Namespace and id of the checkpoint that a run is to start from; no id means the newest."""
+    """Returns namespace and id of the checkpoint that a run starts from. The id None means the newest checkpoint."""
     place = _checkpoint_fields(request)
     return place.get("checkpoint_ns", ""), place.get("checkpoint_id")
 
 
 def _checkpoint_fields(request: RunCreate) -> dict[str, Any]:
-    """Where in the thread's history to start: `checkpoint_id`, `checkpoint` or the same keys in `configurable`."""
+    """Returns the fields that name this checkpoint: from `checkpoint_id`, `checkpoint` or the same keys in `configurable`."""
     place: dict[str, Any] = {}
     configurable = request.config.get("configurable") or {}
     for source in (configurable, {} if request.checkpoint is UNSET else request.checkpoint):

@@ -1,12 +1,12 @@
-"""How a run is started: checked, asked about, admitted in one transaction, and told to those whom it concerns.
+"""Starts runs: checks and authorizes the request, admits the run in one transaction, then notifies workers and readers.
 
-Whoever makes a run (a request, a stream, a batch, a command, a cron) takes these steps:
+Everything that creates a run (a request, a stream, a batch, a command, a cron) takes these steps:
 
     prepared = await starts.prepare(caller, thread_id, request)
     admitted = await storage.write(lambda tx: starts.admit(tx, prepared))
     starts.admitted(admitted)
 
-`start` takes the last two. Who has more to do in the transaction calls `admit` in it.
+`start` does the last two. A caller that does more in the same transaction calls `admit` in it.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from threadloom.types import CHANNELS, Assistant, Caller, Event, Run, Thread, Tt
 
 
 class UrlCheck(Protocol):
-    """Decides where webhooks may go."""
+    """Decides to which URLs webhooks may be sent."""
 
     async def check(self, url: str) -> None:
         """Raises `Invalid` for a URL that the policy refuses."""
@@ -45,15 +45,15 @@ class UrlCheck(Protocol):
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that was checked and granted, and can be admitted.
+    """A run that was checked and authorized, and can be admitted.
 
     Attributes:
-        thread_id: the thread that was asked for; None: the run gets one of its own.
+        thread_id: the thread of the request; None: the run gets a thread of its own.
         own_thread: the id of that thread.
-        grant: what handlers granted; None when they are not asked about this caller.
-        priority: what a thread without one gets; None: nobody was asked.
-        channels: whether it is a v2 run, which tells what happens on the channels of the v2 event stream.
-        cron_id: the cron that fires. The run is configured with it; the context that its graph is given is not.
+        grant: the grant of the run; None if the caller needs none.
+        priority: the priority for a thread that has none; None: there is no priority function.
+        channels: whether it is a v2 run, which writes events on the channels of the v2 event stream.
+        cron_id: the cron that fires. It is in the run's config, but not in the context of the graph.
     """
 
     caller: Caller
@@ -67,7 +67,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        """The id of the thread that the run is going to be on."""
+        """Returns the id of the run's thread."""
         return self.thread_id or self.own_thread
 
 
@@ -75,14 +75,14 @@ class RunStartService:
     """Starts runs.
 
     Args:
-        guard: what callers may do.
-        users: for whom the runs of this process are.
+        guard: authorizes callers.
+        users: the users of the runs of this process.
         webhooks: the policy that webhook URLs must pass.
         starter: the worker of this process.
-        limits: how many runs a user may have.
+        limits: limits the active runs of a user.
         keep: seconds that events of a run are kept after its end.
         assign: the user's priority function, if there is one.
-        new_ttl: gives the time to live of a thread that a run makes, from the moment it is made.
+        new_ttl: returns the time to live of a thread that a run creates, from the moment of its creation.
         asks_for_threads: see `RunAuthorizer`.
     """
 
@@ -131,10 +131,10 @@ class RunStartService:
         watched: bool = False,
         cron_id: str | None = None,
     ) -> Prepared:
-        """Checks a request for a run on a thread, or on a thread of its own (`thread_id` None), and asks whether it may be made.
+        """Checks and authorizes a request for a run on a thread, or on a thread of its own (`thread_id` None).
 
         Args:
-            watched: whether the caller is going to read what the run tells.
+            watched: whether the caller will read the run's events.
             cron_id: the cron that fires.
 
         Raises:
@@ -144,21 +144,21 @@ class RunStartService:
         return await self.ask(caller, thread_id, request, watched=watched, cron_id=cron_id)
 
     async def prepare_batch(self, caller: Caller, requests: Sequence[RunCreate]) -> list[Prepared]:
-        """Prepares stateless runs. Nobody is asked about any before all were checked. Raises as `prepare`."""
+        """Prepares stateless runs. All requests are checked before the first is authorized. Raises as `prepare`."""
         for request in requests:
             await self.check(None, request)
         prepared = []
         for request in requests:
-            await asyncio.sleep(0)  # others have their turn
+            await asyncio.sleep(0)  # lets other tasks run
             prepared.append(await self.ask(caller, None, request))
         return prepared
 
     async def check(self, thread_id: str | None, request: RunCreate) -> None:
-        """Refuses what can be refused before anybody is asked.
+        """Refuses what can be refused without calling handlers.
 
         Raises:
             BadRequest: context and configurable both given, or an answer without a thread.
-            Invalid: the webhook is not allowed, or `on_completion` means nothing.
+            Invalid: the webhook is not allowed, or `on_completion` is not valid.
         """
         check_context(request)
         if isinstance(request.webhook, str):
@@ -167,7 +167,7 @@ class RunStartService:
             check_stateless(request)
 
     def asks(self, caller: Caller) -> bool:
-        """Whether `ask` asks anybody about this caller's runs."""
+        """Returns whether `ask` calls handlers or the priority function for this caller's runs."""
         return self._run_authorizer.needed(caller) or self._priorities.needed
 
     async def ask(
@@ -180,11 +180,11 @@ class RunStartService:
         channels: bool = False,
         cron_id: str | None = None,
     ) -> Prepared:
-        """Asks the user's handlers and the priority function about a run that was checked. `request` may be changed until the run
-        is admitted, as far as what was asked about stays.
+        """Calls the user's handlers and the priority function for a run that was checked. `request` may be changed until the run
+        is admitted, except for the parts that handlers got.
 
         Raises:
-            Denied: a handler refused.
+            Denied: a handler denied the run.
             Invalid: the assistant is neither an id nor a graph.
             ApiError: the priority function failed.
         """
@@ -202,14 +202,14 @@ class RunStartService:
             cron_id=cron_id,
         )
 
-    # --- all of it ---
+    # --- all steps ---
 
     async def create(self, caller: Caller, thread_id: str | None, request: RunCreate) -> Run:
-        """Makes a run on a thread, or on a thread of its own (`thread_id` None). Raises as `prepare` and `admit`."""
+        """Creates a run on a thread, or on a thread of its own (`thread_id` None). Raises as `prepare` and `admit`."""
         return await self.start(await self.prepare(caller, thread_id, request))
 
     async def create_batch(self, caller: Caller, requests: Sequence[RunCreate]) -> list[Run]:
-        """Makes stateless runs, all or none. Raises as `create`."""
+        """Creates stateless runs, all or none. Raises as `create`."""
         prepared = await self.prepare_batch(caller, requests)
 
         async def work(tx: Tx) -> list[Admitted]:
@@ -223,20 +223,20 @@ class RunStartService:
     # --- the transaction ---
 
     async def start(self, prepared: Prepared) -> Run:
-        """Makes a prepared run. Raises as `admit`."""
-        # Any number of runs may wait on the thread, and be stopped for this one.
+        """Creates a prepared run. Raises as `admit`."""
+        # Heavy, because any number of runs may be pending on the thread, and are cancelled for this one.
         heavy = prepared.request.multitask_strategy in ("interrupt", "rollback") or is_heavy(prepared.request.input)
         admitted = await self._storage.write(lambda tx: self.admit(tx, prepared), heavy=heavy)
         self.admitted(admitted)
         return admitted.run
 
     async def admit(self, tx: Tx, prepared: Prepared) -> Admitted:
-        """Makes a prepared run within a transaction; call `admitted` once it is committed.
+        """Creates a prepared run within a transaction. Call `admitted` after the commit.
 
         Raises:
-            NotFound: thread, assistant or checkpoint unknown, or not for this caller.
+            NotFound: thread, assistant or checkpoint does not exist or is not visible to this caller.
             Conflict: the thread is busy and the strategy is `reject`.
-            TooMany: the caller has as many active runs as may be.
+            TooMany: the caller has reached the limit of active runs.
             Denied: the caller needs a grant and has none.
         """
         caller, grant = prepared.caller, prepared.grant
@@ -253,7 +253,7 @@ class RunStartService:
             raise NotFound(f"Checkpoint {checkpoint_id} not found")
         run = self._run(prepared, request, assistant, thread)
         await _settle_priority(tx, run, thread, prepared.priority)
-        # Before the commit, for a worker may have the run at once after it.
+        # Before the commit, because a worker may claim the run immediately after it.
         self._users.remember(run, caller.user)
         if not run.temporary:
             await tie(tx, thread, request, assistant)
@@ -261,10 +261,10 @@ class RunStartService:
         return await admit(tx, run, self._starter, keep=self._keep)
 
     async def _thread(self, tx: Tx, prepared: Prepared, request: RunCreate, assistant: Assistant) -> Thread:
-        """The thread that a run is to be on, made if it has to be.
+        """Returns the thread of a run; creates it if necessary.
 
         Raises:
-            NotFound: it is not there and is not to be made, or the caller may not run anything on it.
+            NotFound: the thread does not exist and is not to be created, or the caller may not create runs on it.
         """
         grant = prepared.grant
         thread = None
@@ -296,7 +296,7 @@ class RunStartService:
         )
 
     def _run(self, prepared: Prepared, request: RunCreate, assistant: Assistant, thread: Thread) -> Run:
-        """The run, as its request, its grant and its cron say."""
+        """Returns the run, built from its request, its grant and its cron."""
         grant = prepared.grant
         run = new_run(
             request,
@@ -318,7 +318,9 @@ class RunStartService:
     # --- after the commit ---
 
     def admitted(self, admitted: Admitted) -> None:
-        """What follows a committed admission: others are told to stop, workers are woken."""
+        """Called after the commit of `admit`. Notifies the runs that it cancels and the readers of those that it ended, and wakes
+        the workers.
+        """
         for run_id in admitted.cancel:
             self._broker.cancel(run_id)
         for run in admitted.ended:
@@ -330,14 +332,14 @@ class RunStartService:
 
 
 def publish_never_started(broker: Broker, numbers: EventIds, run: Run) -> None:
-    """Tells the readers of a run that was stopped in the queue that it is over."""
+    """Publishes the end of a run that was cancelled while it was pending."""
     broker.publish([closing(run.thread_id, run.run_id, "interrupted", numbers)])
-    if run.kwargs.get("event_streaming"):  # an event without a number makes them look at what is stored
+    if run.kwargs.get("event_streaming"):  # an event without a number makes readers read the stored events
         broker.publish([Event(thread_id=run.thread_id, run_id=run.run_id, name="", data=b"", mode=CHANNELS)])
 
 
 async def _settle_priority(tx: Tx, run: Run, thread: Thread, priority: int | None) -> None:
-    """Gives a run the priority of its thread, which the first run that has one decides."""
+    """Sets a run's priority to that of its thread. If the thread has none, `priority` becomes the thread's."""
     if priority is None:
         return
     if thread.priority is None:
@@ -346,5 +348,5 @@ async def _settle_priority(tx: Tx, run: Run, thread: Thread, priority: int | Non
 
 
 def _is_temporary(prepared: Prepared, request: RunCreate) -> bool:
-    """Whether the run's thread is discarded at its end."""
+    """Returns whether the run's thread is discarded when the run ends."""
     return prepared.thread_id is None and request.on_completion == "delete"

@@ -1,4 +1,4 @@
-"""Runs: found, stopped, deleted. `run_start` makes them, `run_streams` watches them."""
+"""Reads, cancels and deletes runs. `run_start` creates them, `run_streams` streams their events."""
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
@@ -30,19 +30,19 @@ NOTHING_MATCHES = (
 )
 
 THREADS_AT_ONCE = 64
-"""Threads whose runs are stopped in one transaction, which keeps others from all of them until it ends."""
+"""Threads whose runs are cancelled in one transaction. It locks all of them until it ends."""
 
 RUNS_AT_ONCE = 100
-"""Runs that are looked at in one transaction when many are stopped."""
+"""Runs that are read in one transaction when many are cancelled."""
 
 
 class RunService:
-    """What can be done to runs.
+    """Operations on runs.
 
     Args:
-        guard: what callers may do.
-        users: for whom the runs of this process are.
-        keep: seconds that what came of a stateless run is kept when it was stopped before it began.
+        guard: authorizes callers.
+        users: the users of the runs of this process.
+        keep: seconds that the outcome of a stateless run is kept if the run was cancelled before it started.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class RunService:
         self._numbers = numbers
         self._graphs = graphs
 
-    # --- looking ---
+    # --- reads ---
 
     async def get(self, caller: Caller, thread_id: str, run_id: str) -> Run:
-        """Raises NotFound for an unknown thread or run, and for a run of another thread."""
+        """Returns a run. Raises NotFound for an unknown thread or run, and for a run of another thread."""
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
 
         async def work(tx: Tx) -> Run:
@@ -86,7 +86,7 @@ class RunService:
     async def list(
         self, caller: Caller, thread_id: str, *, limit: int, offset: int, status: RunStatus | None
     ) -> list[Run]:
-        """The runs of a thread, newest first. Raises NotFound for an unknown thread."""
+        """Returns the runs of a thread, newest first. Raises NotFound for an unknown thread."""
         rule = and_(
             await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
             await self._guard.ask(caller, "threads", "search", {"thread_id": thread_id, "metadata": {}}),
@@ -99,7 +99,7 @@ class RunService:
         return await self._storage.read(work)
 
     async def tasks(self, caller: Caller, query: TaskQuery) -> tuple[Sequence[Task], int]:
-        """A page of an assistant's tasks on threads that the caller may find, and how many there are in all."""
+        """Returns a page of an assistant's tasks on threads that are visible to the caller, and the total number."""
         value: dict[str, Any] = {
             "metadata": {},
             "values": {},
@@ -115,15 +115,15 @@ class RunService:
 
         return await self._storage.read(work, heavy=True)
 
-    # --- stopping ---
+    # --- cancellation ---
 
     async def cancel(
         self, caller: Caller, thread_id: str, run_id: str, *, action: CancelAction = "interrupt", wait: bool = False
     ) -> None:
-        """Stops a run; with `wait`, returns when it has ended.
+        """Cancels a run; with `wait`, returns when it has ended.
 
         Raises:
-            NotFound: no such run on the thread, or it has already ended.
+            NotFound: there is no such run on the thread, or it has already ended.
         """
         rule = await self._may_stop(caller, thread_id, action, run_ids=[run_id], status=None)
         follower = await self._broker.follow(thread_id, events=False)
@@ -161,10 +161,10 @@ class RunService:
         run_ids: Sequence[str] | None,
         action: CancelAction = "interrupt",
     ) -> None:
-        """Stops all runs of a status, or the named ones of a thread.
+        """Cancels all runs of a status, or the named ones of a thread.
 
         Raises:
-            NotFound: there was none to stop.
+            NotFound: there was no run to cancel.
         """
         rule = await self._may_stop(caller, thread_id, action, run_ids=run_ids, status=status)
 
@@ -193,8 +193,9 @@ class RunService:
         run_ids: Sequence[str] | None,
         action: CancelAction,
     ) -> AsyncIterator[tuple[Run, bool]]:
-        """Stops runs of some threads: the named ones, or those of a status. A transaction looks at so many runs that nobody waits
-        for it long. Gives each run that was stopped, and whether it is running."""
+        """Cancels runs of some threads: the named ones, or those of a status. Each transaction reads a limited number of runs, so
+        that others do not wait long. Yields each cancelled run, and whether it is running.
+        """
         rest = list(reversed(threads))
         after = 0
 
@@ -221,10 +222,10 @@ class RunService:
                 yield one
 
     async def abandon(self, caller: Caller, thread_id: str, run_id: str) -> None:
-        """Says of a run that ended with a question that it was interrupted: nobody is going to answer.
+        """Sets the status of a run that ended with a question to interrupted: the question will not be answered.
 
         Raises:
-            NotFound: no such run on the thread, or it has ended otherwise.
+            NotFound: there is no such run on the thread, or it has ended otherwise.
         """
         rule = await self._may_stop(caller, thread_id, "interrupt", run_ids=[run_id], status=None)
 
@@ -239,7 +240,7 @@ class RunService:
         await self._storage.write(work)
 
     async def delete(self, caller: Caller, thread_id: str, run_id: str) -> None:
-        """Removes a run and its checkpoints; one that is active is rolled back first.
+        """Deletes a run and its checkpoints. An active run is rolled back first.
 
         Raises:
             NotFound: thread or run unknown.
@@ -271,7 +272,7 @@ class RunService:
         await self._storage.write(follow)
 
     async def stop_thread(self, thread_id: str) -> None:
-        """Stops whatever runs on a thread that is about to go; returns when nothing does."""
+        """Cancels all runs of a thread that is about to be deleted. Returns when none is active."""
         while True:
             active = await self._storage.read(lambda tx: tx.runs.active(thread_id, limit=RUNS_AT_ONCE))
             if not active:
@@ -281,7 +282,7 @@ class RunService:
                     await self.cancel(SYSTEM, thread_id, run.run_id, action="rollback", wait=True)
 
     async def _stop(self, tx: Tx, run: Run, action: CancelAction) -> bool:
-        """Asks a running run to stop, or ends a pending one. Gives whether it is running."""
+        """Requests the cancellation of a running run, or ends a pending one. Returns whether it is running."""
         if run.status == "running":
             await tx.runs.request_cancel(run.run_id, action)
             return True
@@ -294,7 +295,7 @@ class RunService:
         return False
 
     async def _rest(self, run: Run) -> None:
-        """What follows for a thread whose pending run was ended."""
+        """Updates the thread of a pending run that was ended."""
         await show_stopped(self._storage, run, lambda: known_state(run, self._graphs, self._users))
 
     # --- shared ---
@@ -308,7 +309,7 @@ class RunService:
         run_ids: Sequence[str] | None,
         status: str | None,
     ) -> Filter | None:
-        """On which threads the caller may stop runs."""
+        """Returns the filter for the threads on which the caller may cancel runs."""
         about = {"run_ids": None if run_ids is None else list(run_ids), "status": status}
         value = {"thread_id": thread_id, "action": action, "metadata": about}
         return await self._guard.ask(caller, "threads", "update", value)

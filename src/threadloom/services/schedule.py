@@ -1,7 +1,7 @@
-"""Schedules: when a cron fires next. Pure: the moment to count from is passed in.
+"""Schedules: computes the next date of a cron. All functions are pure; the moment to count from is an argument.
 
-A schedule is what `croniter` takes: five fields, or six with the seconds last, or seven with the year last; names of months and
-days, `@hourly` and its like, `L`, `sun#1`. It is read in a time zone, daylight saving included; moments are UTC.
+A schedule is an expression of `croniter`: five fields, or six with the seconds last, or seven with the year last; names of months
+and days, `@hourly` and similar, `L`, `sun#1`. It is evaluated in a time zone with daylight saving time. Moments are UTC.
 """
 
 from datetime import datetime
@@ -14,17 +14,17 @@ from threadloom.errors import BadRequest, Invalid
 from threadloom.services.requests.bounds import NAME
 
 SELDOM = 3 * 60 * MINUTE
-"""A cron fires seldom if it does so less often than once in this time."""
+"""A cron that fires less often than once in this time fires seldom."""
 
 _START = 1_000_000_000 * SECOND
-"""Any moment to try a schedule from."""
+"""A fixed moment for validating schedules."""
 
 
 def check_schedule(schedule: str) -> None:
-    """Whether a schedule can be read at all.
+    """Checks that a schedule is valid.
 
     Raises:
-        Invalid: it cannot.
+        Invalid: it is not.
     """
     try:
         if len(schedule) > NAME.most:
@@ -41,7 +41,7 @@ def check_schedule(schedule: str) -> None:
 
 
 def check_timezone(timezone: str) -> None:
-    """Whether a time zone is known.
+    """Checks that a time zone is known.
 
     Raises:
         Invalid: it is not.
@@ -53,7 +53,7 @@ def check_timezone(timezone: str) -> None:
 
 
 def check_end_time(end_time: str) -> None:
-    """Whether an end is a moment.
+    """Checks that an end is a moment.
 
     Raises:
         Invalid: it is not.
@@ -65,10 +65,10 @@ def check_end_time(end_time: str) -> None:
 
 
 def next_date(schedule: str, timezone: str | None, after: int) -> int:
-    """The first moment of a schedule later than `after`, in microseconds.
+    """Returns the first moment of a schedule later than `after`, in microseconds.
 
     Raises:
-        BadRequest: there is none (within the 50 years that are searched).
+        BadRequest: there is none within the 50 years that are searched.
     """
     try:
         found = _iterator(schedule, timezone, after).get_next(datetime)
@@ -78,12 +78,12 @@ def next_date(schedule: str, timezone: str | None, after: int) -> int:
 
 
 def has_ended(end_time: str | None, moment: int) -> bool:
-    """Whether a moment is past an end. None is no end."""
+    """Returns whether a moment is after an end. None is no end."""
     return end_time is not None and moment > from_iso(end_time)
 
 
 def following(schedule: str, timezone: str | None, end_time: str | None, after: int) -> int | None:
-    """When a cron fires first after a moment; None when it never does again, by its schedule or by its end."""
+    """Returns when a cron fires first after a moment; None if it never does, by its schedule or by its end."""
     try:
         found = next_date(schedule, timezone, after)
     except BadRequest:
@@ -92,9 +92,10 @@ def following(schedule: str, timezone: str | None, end_time: str | None, after: 
 
 
 def set_back(schedule: str, timezone: str | None, end_time: str | None, fired: int | None, now: int) -> int | None:
-    """When a cron fires next after the clock was set back: dates that come a second time count again, as with cron daemons,
-    for a cron that fires often. One that fires seldom (`SELDOM`) and has fired on such a date does not repeat it, unless the
-    clock was wrong by more than that.
+    """Returns when a cron fires next after the clock was set back.
+
+    Dates that come a second time fire again, as with cron daemons, if the cron fires often. A cron that fires seldom (`SELDOM`)
+    and has fired on such a date does not repeat it, unless the clock was wrong by more than that.
 
     Args:
         fired: when it fired last.
@@ -107,6 +108,7 @@ def set_back(schedule: str, timezone: str | None, end_time: str | None, fired: i
 
 
 def _iterator(schedule: str, timezone: str | None, after: int) -> croniter:
-    # Whole seconds: the iterator gives the first match after them, so what is cut off cannot hide one.
+    # Whole seconds: the iterator returns the first match after them, and matches are whole seconds, so the fraction cannot
+    # hide one.
     start = datetime.fromtimestamp(after // SECOND, ZoneInfo(timezone or "UTC"))
     return croniter(schedule, start)

@@ -1,4 +1,4 @@
-"""States as clients see them: one state, and the history. Read through the thread's graph.
+"""Reads states through the thread's graph: one state, or the history.
 
 See docs/contract/threads.md#state, docs/contract/threads.md#history.
 """
@@ -27,18 +27,18 @@ from threadloom.types import Caller, Event, Thread
 from threadloom.usercode import repr_of
 
 CHECKPOINT_FIELDS = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
-"""What a checkpoint is told by, in this order."""
+"""The fields that identify a checkpoint, in this order."""
 
 PAGE = 100
-"""States read at once, at most, so that a long history is never in memory as a whole before it is shown."""
+"""The largest number of states that is read at once, so that a long history is never in memory as a whole."""
 
 
 class StateService:
-    """Reads states; writes go through `state_update`.
+    """Reads states. `state_update` writes them.
 
     Args:
-        guard: what callers may do.
-        tell_thread: whether `checkpoint` and `parent_checkpoint` carry the thread's id (setting `checkpoint_thread_id`).
+        guard: authorizes callers.
+        tell_thread: whether `checkpoint` and `parent_checkpoint` have the thread's id (setting `checkpoint_thread_id`).
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class StateService:
         subgraphs: bool = False,
         select: list[str] | None = None,
     ) -> dict[str, Any]:
-        """The state at a checkpoint (`{}` or None: the latest), ready for `codec.to_json`.
+        """Returns the state at a checkpoint (`{}` or None: the latest), ready for `codec.to_json`.
 
         Raises:
-            NotFound: the thread, or the graph it is tied to, is not there.
+            NotFound: the thread, or its graph, does not exist.
         """
         thread = await self._thread(caller, thread_id)
         graph_id = graph_of(thread)
@@ -90,18 +90,18 @@ class StateService:
     async def history(
         self, caller: Caller, thread_id: str, query: HistoryQuery, *, tell_thread: bool = True
     ) -> list[dict[str, Any]]:
-        """States newest first, all branches, ready for `codec.to_json`.
+        """Returns states, newest first, of all branches, ready for `codec.to_json`.
 
         Args:
             tell_thread: False leaves the thread's id out of checkpoints, whatever the setting says.
 
         Raises:
-            NotFound: the thread, or the graph it is tied to, is not there.
+            NotFound: the thread, or its graph, does not exist.
         """
         thread = await self._thread(caller, thread_id)
         graph_id = graph_of(thread)
         wanted = dict(query.metadata)
-        # The thread's id is not stored in its checkpoints: it is compared here, and added when they are shown.
+        # Checkpoints do not store the thread's id: it is compared here, and added to the response.
         named = wanted.pop("thread_id", UNSET)
         if graph_id is None or query.limit < 1 or (named is not UNSET and not contains(thread_id, named)):
             return []
@@ -122,7 +122,9 @@ class StateService:
         return states
 
     async def update(self, caller: Caller, thread_id: str, request: StateUpdate) -> StateWrittenResponse:
-        """Writes to the state, and shows it to who follows the thread; gives the checkpoint made. See `StateWriter.update`."""
+        """Updates the state, and publishes it to the readers of the thread. Returns the new checkpoint. See
+        `StateWriter.update`.
+        """
         rule = and_(
             await self._guard.ask(caller, "threads", "update", {"thread_id": thread_id}),
             await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
@@ -145,13 +147,14 @@ class StateService:
         return thread
 
     def _shown(self, snapshot: Any, thread_id: str, tell_thread: bool) -> dict[str, Any]:
-        """A state as clients see it."""
+        """Converts a state to a response."""
         checkpoint = _checkpoint(snapshot.config, thread_id, tell_thread)
         parent = _checkpoint(snapshot.parent_config, thread_id, tell_thread)
-        return ThreadStateResponse(
+        tasks = [self._task(task, thread_id, tell_thread) for task in snapshot.tasks]
+        state = ThreadStateResponse(
             values=snapshot.values,
             next=list(snapshot.next),
-            tasks=[self._task(task, thread_id, tell_thread) for task in snapshot.tasks],
+            tasks=tasks,
             metadata=_metadata(snapshot.metadata, thread_id),
             created_at=snapshot.created_at,
             checkpoint=checkpoint,
@@ -160,6 +163,9 @@ class StateService:
             checkpoint_id=(checkpoint or {}).get("checkpoint_id"),
             parent_checkpoint_id=(parent or {}).get("checkpoint_id"),
         ).fields()
+        # Converting structs during encoding costs twice as much. And the parts of a struct do not count in `large.is_heavy`.
+        state["tasks"] = [task.fields() for task in tasks]
+        return state
 
     def _task(self, task: Any, thread_id: str, tell_thread: bool) -> TaskResponse:
         inner = task.state
@@ -178,7 +184,9 @@ class StateService:
 
 
 def _checkpoint(config: Mapping[str, Any] | None, thread_id: str, tell_thread: bool) -> dict[str, Any] | None:
-    """Where a checkpoint is. The id of the thread is that of the thread read, whoever made the checkpoint."""
+    """Returns the fields that identify a checkpoint. The thread id is that of the thread read, even if another thread wrote the
+    checkpoint.
+    """
     if config is None:
         return None
     configurable = config["configurable"]
@@ -188,7 +196,7 @@ def _checkpoint(config: Mapping[str, Any] | None, thread_id: str, tell_thread: b
 
 
 def selected(state: dict[str, Any], select: list[str] | None) -> dict[str, Any]:
-    """The keys of a state that were asked for; None means all. `values.<key>` is one key of the values."""
+    """Returns the selected keys of a state; None means all. `values.<key>` is one key of the values."""
     if select is None:
         return state
     chosen = {name: state[name] for name in select if name in state}
@@ -202,7 +210,9 @@ def selected(state: dict[str, Any], select: list[str] | None) -> dict[str, Any]:
 async def _pages(
     graph: Graph, config: dict[str, Any], wanted: dict[str, Any], before: str | None, limit: int
 ) -> AsyncIterator[Any]:
-    """The history in pages, the first no longer than `limit`: a reader who stops there has read no more."""
+    """Yields the history, read in pages. The first page has at most `limit` states: a reader that stops there has read no
+    more.
+    """
     page = min(limit, PAGE)
     while True:
         found = 0
@@ -210,19 +220,19 @@ async def _pages(
             yield snapshot
             found += 1
             before = snapshot.config["configurable"]["checkpoint_id"]
-            await asyncio.sleep(0)  # preparing a state takes a while and waits for nothing: others go on in between
+            await asyncio.sleep(0)  # preparing a state takes time without awaiting: lets other tasks run
         if found < page or "checkpoint_id" in config["configurable"]:
             return
 
 
 def _checkpoint_fields(checkpoint: Mapping[str, Any] | None) -> dict[str, str]:
-    """The checkpoint that a client names; its `thread_id` is ignored, `""` is the latest."""
+    """Returns the fields of the checkpoint that a client names. Its `thread_id` is ignored, `""` is the latest."""
     named = checkpoint or {}
     return {key: named[key] for key in ("checkpoint_ns", "checkpoint_id") if named.get(key)}
 
 
 def _metadata(metadata: Mapping[str, Any] | None, thread_id: str) -> dict[str, Any] | None:
-    """Metadata of a checkpoint; those of runs and updates (not of plain clones) name their thread."""
+    """Returns the metadata of a checkpoint. Those of runs and updates (not of plain clones) have the thread's id."""
     if metadata is None:
         return None
     return {**metadata, "thread_id": thread_id} if "graph_id" in metadata else dict(metadata)
@@ -233,7 +243,7 @@ def _interrupt(interrupt: Any) -> dict[str, Any]:
 
 
 def _empty() -> dict[str, Any]:
-    """The state of a thread that has none yet."""
+    """Returns the state of a thread that has no checkpoint yet."""
     return ThreadStateResponse(
         values={},
         next=[],

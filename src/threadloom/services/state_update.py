@@ -1,4 +1,4 @@
-"""Writing to a thread's state as if a node had: checkpoints and record in one transaction.
+"""Updates a thread's state as if a node had returned the values. Checkpoints and record are stored in one transaction.
 
 See docs/contract/threads.md#state-update, docs/contract/threads.md#supersteps.
 """
@@ -33,28 +33,28 @@ from threadloom.usercode import UserCodeExit, contained, text_of
 
 COPY = "__copy__"
 ATTEMPTS = 10
-"""How often an update is made anew because a run came in between, before the caller is told."""
+"""How often an update is repeated because a run changed the thread meanwhile, before the request fails."""
 
 NAMED_RUNS = 10
-"""Runs that are named when they are in the way of an update."""
+"""The largest number of active runs that an error message names."""
 
 
 class ThreadLocks(Protocol):
-    """One at a time for each thread."""
+    """A lock for each thread."""
 
     def hold(self, thread_id: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """Waits for whoever holds the thread, then holds it until the block is left."""
+        """Waits for the lock of the thread, then holds it until the block is left."""
         ...
 
 
 class LocalLocks:
-    """Locks of this process. Another process is found out by what it stored, and costs one more attempt."""
+    """Locks of this process. An update of another process is detected by what it stored, and costs one more attempt."""
 
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     def held(self) -> int:
-        """How many threads somebody holds or waits for."""
+        """Returns the number of threads whose lock is held or waited for."""
         return len(self._locks)
 
     @contextlib.asynccontextmanager
@@ -82,14 +82,14 @@ class StateWriter:
     async def update(
         self, caller: Caller, thread_id: str, request: requests.StateUpdate, rule: Filter | None
     ) -> StateWrittenResponse:
-        """Applies one update; gives the checkpoint it made.
+        """Applies one update and returns the new checkpoint.
 
         Args:
-            rule: which thread the caller may change.
+            rule: the filter for the thread.
 
         Raises:
-            NotFound: the thread, its graph or the checkpoint is not there.
-            BadRequest: the thread has no graph, or the graph refuses the update.
+            NotFound: the thread, its graph or the checkpoint does not exist.
+            BadRequest: the thread has no graph, or the graph rejects the update.
             Conflict: runs are active on the thread.
         """
         values = None if request.values is UNSET else request.values
@@ -108,11 +108,11 @@ class StateWriter:
         """Applies supersteps to a thread, in order, and stores them with the thread: all or nothing.
 
         Args:
-            new: whether the thread's record is still to be stored.
-            rule: which thread the caller may change.
+            new: whether the thread's record is not stored yet.
+            rule: the filter for the thread.
 
         Raises:
-            As `update`; Conflict also when somebody else has just taken the new thread's id.
+            As `update`; Conflict also if the new thread's id has been taken meanwhile.
         """
         steps = [[_node_update(update) for update in superstep.updates] for superstep in supersteps]
         stored, _ = await self._write(caller, thread.thread_id, {}, steps, rule, new=thread if new else None)
@@ -128,7 +128,7 @@ class StateWriter:
         *,
         new: Thread | None = None,
     ) -> tuple[Thread, dict[str, Any]]:
-        """Applies and stores; gives the record that follows, and the config of the last checkpoint made."""
+        """Applies and stores updates. Returns the new record, and the config of the last new checkpoint."""
         async with self._locks.hold(thread_id):
             for _ in range(ATTEMPTS):
                 thread = (
@@ -143,7 +143,7 @@ class StateWriter:
                 try:
                     stored = await self._storage.write(commit)
                 except StaleRefsError:
-                    continue  # something was pruned meanwhile
+                    continue  # a blob that it refers to was pruned meanwhile
                 if stored is not None:
                     return stored, work.config
         raise Conflict(f"Thread with ID {thread_id} has in-flight runs: they change it while it is written to")
@@ -151,7 +151,7 @@ class StateWriter:
     async def _apply(
         self, caller: Caller, thread: Thread, place: Mapping[str, Any], steps: Sequence[Sequence[StateUpdate]]
     ) -> "_Work":
-        """Lets the graph apply the updates to a draft, and reads what the thread then shows."""
+        """Applies the updates to a draft with the graph, and reads the resulting state."""
         graph_id = graph_of(thread)
         if graph_id is None:
             raise BadRequest(f"Thread with ID {thread.thread_id} has no assigned graph ID")
@@ -178,7 +178,7 @@ class StateWriter:
         return _Work(draft, config, snapshot)
 
     async def _commit(self, tx: Tx, *, thread: Thread, work: "_Work", rule: Filter | None, new: bool) -> Thread | None:
-        """Stores the draft and lets the record follow. None, and nothing is stored, when a run came in between."""
+        """Stores the draft and updates the record. Returns None, and stores nothing, if the thread changed meanwhile."""
         thread_id = thread.thread_id
         if new:
             if not await tx.threads.insert(thread):
@@ -200,7 +200,9 @@ class StateWriter:
 
 
 class _Work:
-    """An update that the graph has accepted: what is to be stored, where it ended, what the thread shows then."""
+    """An update that the graph has accepted: the draft, the config of its last checkpoint, and the resulting state of the
+    thread.
+    """
 
     def __init__(self, draft: Draft, config: dict[str, Any], snapshot: Snapshot) -> None:
         self.draft = draft
@@ -209,9 +211,9 @@ class _Work:
 
 
 async def _updated(graph: Graph, config: dict[str, Any], steps: Sequence[Sequence[StateUpdate]]) -> dict[str, Any]:
-    """Applies updates; gives the config of the last checkpoint made.
+    """Applies updates and returns the config of the last new checkpoint.
 
-    A state that the graph itself refuses can be updated too: that is how it is put right.
+    An update is also possible if the graph cannot read the current state: this is the way to repair it.
     """
     try:
         made: dict[str, Any] = await graph.abulk_update_state(config, steps)
@@ -233,7 +235,7 @@ async def _no_active_runs(tx: Tx, thread_id: str) -> None:
 
 
 def _check_destinations(graph: Graph, steps: Sequence[Sequence[StateUpdate]]) -> None:
-    """Refuses commands that go to nodes the graph does not have: LangGraph would pass over them in silence.
+    """Refuses commands with destinations that the graph does not have: LangGraph would ignore them without an error.
 
     Raises:
         BadRequest: with the name of the first such node.
@@ -247,10 +249,10 @@ def _check_destinations(graph: Graph, steps: Sequence[Sequence[StateUpdate]]) ->
 
 
 async def _find(graph: Graph, configurable: Mapping[str, Any]) -> None:
-    """Makes sure that what is to be written on is there.
+    """Checks that the checkpoint to update exists.
 
     Raises:
-        BadRequest: the graph has no such inner graph.
+        BadRequest: the graph has no such subgraph.
         NotFound: the thread has no such checkpoint.
     """
     namespace = str(configurable["checkpoint_ns"])
@@ -273,12 +275,12 @@ def _node_update(update: NodeUpdate) -> StateUpdate:
 
 
 def _one(values: Any, as_node: str | None) -> StateUpdate:
-    """An update as LangGraph takes it. Its type asks for less than nodes may give."""
+    """Converts an update to LangGraph's type. That type is stricter than what nodes may return."""
     return StateUpdate(values, as_node)
 
 
 def _command(command: Mapping[str, Any]) -> Command[Any]:
-    """A command as LangGraph takes it in an update.
+    """Converts a command to LangGraph's type.
 
     Raises:
         BadRequest: it answers a question, which only a run can.
@@ -289,10 +291,10 @@ def _command(command: Mapping[str, Any]) -> Command[Any]:
 
 
 def _pairs(values: list[Any]) -> list[Any]:
-    """The updates of a clone: `[values, node]` each.
+    """Returns the updates of a clone: `[values, node]` each.
 
     Raises:
-        BadRequest: one of them is not.
+        BadRequest: an item has another form.
     """
     for pair in values:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], str)):
@@ -301,7 +303,7 @@ def _pairs(values: list[Any]) -> list[Any]:
 
 
 def _made(config: Mapping[str, Any], thread_id: str) -> StateWrittenResponse:
-    """The answer to an update: where its checkpoint is."""
+    """Returns the response to an update: its checkpoint."""
     configurable = config["configurable"]
     place = {"thread_id": thread_id, "checkpoint_ns": configurable.get("checkpoint_ns", "")}
     place["checkpoint_id"] = configurable["checkpoint_id"]

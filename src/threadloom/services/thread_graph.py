@@ -1,4 +1,4 @@
-"""The graph through which a thread's state is read and written."""
+"""Opens the graph of a thread, for reading and writing its state."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -10,19 +10,19 @@ from threadloom.storage.base import Storage
 from threadloom.types import Caller, Thread
 
 Graph = Any
-"""A compiled graph. Its own types ask for more than a server of anybody's graphs can know."""
+"""A compiled graph. LangGraph's type parameters are not known for users' graphs."""
 
 Access = Literal["threads.read", "threads.update"]
 
 
 def graph_of(thread: Thread) -> str | None:
-    """The name of the graph that a thread is tied to."""
+    """Returns the name of the graph in a thread's record, or None."""
     graph_id = thread.metadata.get("graph_id")
     return graph_id if isinstance(graph_id, str) and graph_id else None
 
 
 class ThreadGraphs:
-    """Opens the graph of a thread as the thread's last run had it."""
+    """Opens the graph of a thread with the configuration of the thread's last run."""
 
     def __init__(self, *, storage: Storage, graphs: GraphRegistry) -> None:
         self._storage = storage
@@ -30,10 +30,10 @@ class ThreadGraphs:
 
     @contextlib.asynccontextmanager
     async def open(self, caller: Caller, thread: Thread, graph_id: str, access: Access) -> AsyncIterator[Graph]:
-        """The graph, with our checkpointer, until the block is left.
+        """Yields the graph with a Threadloom checkpointer, until the block is left.
 
-        A factory gets the configurable of the thread's last run: a graph whose shape depends on it is read with the
-        shape it was run with.
+        A factory gets the configurable of the thread's last run: a graph whose shape depends on it is read with the shape that it
+        was run with.
 
         Raises:
             NotFound: the graph is not served.

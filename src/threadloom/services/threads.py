@@ -1,4 +1,4 @@
-"""Threads: made, read, changed, found, deleted, pruned (docs/contract/threads.md)."""
+"""Creates, reads, updates, searches, deletes and prunes threads (docs/contract/threads.md)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,50 +38,53 @@ from threadloom.storage.threads import ThreadQuery
 from threadloom.types import Caller, Thread, Ttl
 
 StopRuns = Callable[[str], Awaitable[None]]
-"""Stops whatever runs on a thread, by id; returns when nothing does."""
+"""Cancels all runs of a thread, by its id; returns when none is active."""
 
 ApplySupersteps = Callable[[Caller, Thread, Sequence[Superstep], bool, Filter | None], Awaitable[Thread]]
-"""Applies supersteps to a thread and stores both in one transaction; the flag says whether the thread is new, the rule which
-thread may be changed."""
+"""Applies supersteps to a thread and stores both in one transaction. The flag says whether the thread is new; the rule is the
+filter for the thread.
+"""
 
 NOT_ALL = "At least one thread not found or not authorized"
 
 LAST_MOMENT = 253_402_300_799 * 1_000_000
-"""The end of the year 9999: dates on the wire go no further."""
+"""The end of the year 9999, the latest date in responses."""
 
 
 def missing(thread_id: str) -> NotFound:
-    """What is said of a thread that is not there."""
+    """Returns the error for a thread that does not exist."""
     return NotFound(f"Thread with ID {thread_id} not found")
 
 
 def new_ttl(minutes: float, strategy: Any, now: int) -> Ttl:
-    """A time to live of `minutes` that starts now."""
+    """Returns a time to live of `minutes` that starts now."""
     end = min(max(now + minutes * MINUTE, 0), LAST_MOMENT)
     return Ttl(minutes=minutes, strategy=strategy, expires_at=int(end))
 
 
 def configured_ttl(settings: TtlSettings, now: int) -> Ttl | None:
-    """The time to live that the settings give to a new thread, if any."""
+    """Returns the time to live of a new thread in the settings, if any."""
     return None if settings.default_ttl is None else new_ttl(settings.default_ttl, settings.strategy, now)
 
 
 class FoundThread(msgspec.Struct, frozen=True):
-    """A thread that a search found. `extracted`: what the request's paths lead to, by alias; None when it has none."""
+    """A thread that a search found. `extracted`: the values of the request's paths, by alias; None if the request has no
+    paths.
+    """
 
     thread: Thread
     extracted: dict[str, Any] | None
 
 
 class ThreadService:
-    """Threads and their records.
+    """Operations on threads and their records.
 
     Args:
-        guard: what callers may do.
+        guard: authorizes callers.
         ttl: settings of the time to live of new threads.
         supersteps: applies the supersteps of a create request.
-        stop_runs: stops the runs of a thread that is about to go.
-        gone: is told the id of each thread that was deleted.
+        stop_runs: cancels the runs of a thread that is about to be deleted.
+        gone: called with the id of each deleted thread.
     """
 
     def __init__(
@@ -104,11 +107,11 @@ class ThreadService:
         self._stop_runs = stop_runs
 
     async def create(self, caller: Caller, request: ThreadCreate) -> Thread:
-        """Makes a thread, with the history that its supersteps tell, or nothing at all.
+        """Creates a thread, with the history of its supersteps. If that fails, nothing is stored.
 
         Raises:
-            Conflict: the id is taken and `if_exists` is `raise`, or the caller may not see the thread that has it; or it is
-                to get supersteps while runs are active.
+            Conflict: the id is taken and `if_exists` is `raise`, or the thread with this id is not visible to the caller; or
+                supersteps are to be applied while runs are active.
             BadRequest: the supersteps cannot be applied.
             NotFound: the graph that is to apply them is not served, or the caller may not apply them.
         """
@@ -149,7 +152,7 @@ class ThreadService:
         return existing or thread
 
     async def get(self, caller: Caller, thread_id: str) -> Thread:
-        """Raises NotFound for an unknown thread."""
+        """Returns a thread. Raises NotFound for an unknown thread."""
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
         thread = visible(await self._storage.read(lambda tx: tx.threads.get(thread_id)), rule)
         if thread is None:
@@ -157,11 +160,11 @@ class ThreadService:
         return thread
 
     async def patch(self, caller: Caller, thread_id: str, request: ThreadPatch) -> Thread:
-        """Merges metadata at the top level and starts a new time to live.
+        """Merges metadata at the top level and sets a new time to live.
 
         Raises:
             NotFound: there is no such thread.
-            Invalid: it would have more metadata than may be.
+            Invalid: the merged metadata is too large.
         """
         value = {"thread_id": thread_id, "metadata": {} if request.metadata is UNSET else dict(request.metadata)}
         rule = await self._guard.ask(caller, "threads", "update", value)
@@ -187,7 +190,7 @@ class ThreadService:
         return thread
 
     async def delete(self, caller: Caller, thread_id: str) -> None:
-        """Stops what runs on the thread, then removes it with all that belongs to it. Copies are not touched.
+        """Cancels the runs of the thread, then deletes it with everything that belongs to it. Copies are not changed.
 
         Raises:
             NotFound: there is no such thread (any more).
@@ -197,7 +200,7 @@ class ThreadService:
             raise missing(thread_id)
 
     async def search(self, caller: Caller, request: ThreadSearch) -> tuple[list["FoundThread"], int | None, int]:
-        """The threads found, the offset of the next page (None on the last), and how many are known so far."""
+        """Returns the threads found, the offset of the next page (None on the last), and how many are known so far."""
         select = set(request.select)
         paths = {alias: parse_path(path) for alias, path in request.extract.items()}
         roots = {path[0] for path in paths.values() if path is not None}
@@ -214,20 +217,20 @@ class ThreadService:
         for thread in found[: request.limit]:
             rows.append(FoundThread(thread, extracted(thread, paths) if paths else None))
             if paths:
-                await asyncio.sleep(0)  # a state is read for it, which may be large
+                await asyncio.sleep(0)  # extracting parses a state, which may be large: lets other tasks run
         known = request.offset + len(rows) + more
         return rows, (request.offset + request.limit if more else None), known
 
     async def count(self, caller: Caller, request: ThreadCount) -> int:
-        """How many threads there are that fit."""
+        """Returns how many threads match the filters."""
         query = await self._query(caller, request, limit=0, offset=0)
         return await self._storage.read(lambda tx: tx.threads.count(query), heavy=_reads_documents(query))
 
     async def prune(self, caller: Caller, request: ThreadPrune) -> int:
-        """Deletes threads, or keeps only their latest states; gives the number of threads it was done to.
+        """Deletes threads, or deletes all but their latest states. Returns the number of threads that were pruned.
 
         Raises:
-            NotFound: not everything is the caller's to prune; then nothing is pruned.
+            NotFound: the caller may not prune one of them; then nothing is pruned.
         """
         thread_ids = list(dict.fromkeys(request.thread_ids))
         rule = await self._guard.ask(caller, "threads", "delete", {"thread_ids": thread_ids})
@@ -239,7 +242,7 @@ class ThreadService:
             raise NotFound(NOT_ALL)
         pruned = 0
         for thread_id in thread_ids:
-            await asyncio.sleep(0)  # others have their turn
+            await asyncio.sleep(0)  # lets other tasks run
             if request.strategy == "delete":
                 pruned += await self._delete(thread_id, rule)
             else:
@@ -247,7 +250,7 @@ class ThreadService:
         return pruned
 
     async def storage(self, caller: Caller, thread_id: str) -> ThreadStorageResponse:
-        """What a thread's history takes up, inherited parts included (docs/contract/threads.md#prune-and-storage).
+        """Returns the size of a thread's history, including inherited parts (docs/contract/threads.md#prune-and-storage).
 
         Raises:
             NotFound: there is no such thread.
@@ -272,7 +275,7 @@ class ThreadService:
                     count=sum(channel.versions for channel in channels.values()), bytes=value_bytes, by_channel=channels
                 ),
                 pending_writes=SizeResponse(count=writes, bytes=write_bytes),
-                stored_bytes=usage.stored_bytes,
+                stored_bytes=usage.stored_bytes or UNSET,
                 shared_bytes=usage.shared_bytes or UNSET,
             )
 
@@ -305,7 +308,7 @@ class ThreadService:
         return await self._storage.write(work, heavy=True)
 
     async def _query(self, caller: Caller, request: ThreadCount, *, limit: int, offset: int) -> ThreadQuery:
-        """What a search means for its caller."""
+        """Builds the query of a search for its caller."""
         status = None if request.status is UNSET else request.status
         value: dict[str, Any] = {
             "metadata": {} if request.metadata is UNSET else dict(request.metadata or {}),
@@ -319,7 +322,7 @@ class ThreadService:
         return ThreadQuery(where=where, metadata=metadata or None, values=value["values"] or None, status=status)
 
     def _new_ttl(self, asked: Any, now: int) -> Ttl | None:
-        """The time to live of a new thread: what was asked for, else what the settings say."""
+        """Returns the time to live of a new thread: that of the request, else that of the settings."""
         if asked is not UNSET and asked.ttl is not UNSET:
             return new_ttl(asked.ttl, asked.strategy, now)
         if asked is not UNSET and self._ttl.default_ttl is not None:
@@ -327,14 +330,16 @@ class ThreadService:
         return configured_ttl(self._ttl, now)
 
     def _changed_ttl(self, old: Ttl | None, asked: ThreadTtl, now: int) -> Ttl | None:
-        """The new time to live of a thread. Without minutes the old ones (else the settings') start again."""
+        """Returns the new time to live of a thread. If the request has no minutes, the previous time to live (else that of the
+        settings) starts again.
+        """
         if asked.ttl is UNSET and old is not None:
             return new_ttl(old.minutes, asked.strategy, now)
         return self._new_ttl(asked, now)
 
 
 async def may_read(guard: Guard, caller: Caller, thread: Thread) -> bool:
-    """Whether a caller may read a thread that has the id of one that was to be made."""
+    """Returns whether a caller may read an existing thread whose id the caller asked for."""
     try:
         rule = await guard.ask(caller, "threads", "read", {"thread_id": thread.thread_id})
     except ApiError as refused:
@@ -345,12 +350,12 @@ async def may_read(guard: Guard, caller: Caller, thread: Thread) -> bool:
 
 
 def taken(thread_id: str) -> Conflict:
-    """What is said of a thread id that is taken."""
+    """Returns the error for a thread id that is taken."""
     return Conflict(f"Thread with ID {thread_id} already exists")
 
 
 async def keep_latest(tx: Tx, thread_id: str) -> bool:
-    """Forgets all but what a thread's latest state needs. False when it is not there or has active runs."""
+    """Deletes what a thread's latest state does not need. Returns False if the thread does not exist or has active runs."""
     if not await tx.threads.permitted(thread_id, None) or await tx.runs.has_active(thread_id):
         return False
     await tx.lineage.prune(thread_id)
@@ -358,10 +363,10 @@ async def keep_latest(tx: Tx, thread_id: str) -> bool:
 
 
 def _ttl_fields(asked: ThreadTtl) -> dict[str, Any]:
-    """A time to live as handlers see it."""
+    """Returns a time to live in the form that handlers get."""
     return {"strategy": asked.strategy, **({} if asked.ttl is UNSET else {"ttl": asked.ttl})}
 
 
 def _reads_documents(query: ThreadQuery) -> bool:
-    """Whether many documents may have to be looked at: that is done aside, so that others are not held up."""
+    """Returns whether a query may read many JSON documents. Such a read is heavy, so that it does not delay others."""
     return bool(query.where is not None or query.metadata or query.values)

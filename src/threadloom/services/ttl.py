@@ -1,4 +1,4 @@
-"""Threads whose time to live is over go, or shrink to their latest state (docs/contract/threads.md#time-to-live)."""
+"""Deletes or prunes threads whose time to live is over (docs/contract/threads.md#time-to-live)."""
 
 import logging
 from collections.abc import Callable
@@ -15,10 +15,10 @@ MINUTE_SECONDS = 60
 
 
 class ThreadSweeper:
-    """Sweeps expired threads away, at most `settings.sweep_limit` at a time, every `settings.sweep_interval_minutes`.
+    """Sweeps expired threads, at most `settings.sweep_limit` at a time, every `settings.sweep_interval_minutes`.
 
     Args:
-        gone: is told the id of each thread that was deleted.
+        gone: called with the id of each deleted thread.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class ThreadSweeper:
         self._settings = settings
 
     async def run(self) -> None:
-        """Sweeps for ever: at once, and then whenever the interval is over. A sweep that fails is logged."""
+        """Sweeps at once and then at each interval, until it is cancelled. A sweep that fails is logged."""
         while True:
             try:
                 await self.sweep()
@@ -39,13 +39,15 @@ class ThreadSweeper:
             await self._clock.sleep(self._settings.sweep_interval_minutes * MINUTE_SECONDS)
 
     async def sweep(self) -> int:
-        """One sweep; gives the number of threads that went or shrank. Busy threads wait for the next."""
+        """Sweeps once. Returns the number of threads that were deleted or pruned. Threads with active runs are left for the next
+        sweep.
+        """
         now = self._clock.now()
         limit = self._settings.sweep_limit
         expired = await self._storage.read(lambda tx: tx.threads.expired(now, limit), heavy=True)
         swept = 0
         for thread in expired:
-            # One transaction each: a sweep of a thousand threads holds nobody up.
+            # One transaction per thread, so that a sweep of a thousand threads does not delay others.
             swept += await self._sweep_one(thread.thread_id, now)
         return swept
 
@@ -63,7 +65,7 @@ class ThreadSweeper:
             if ttl.strategy == "delete":
                 deleted = await remove_thread(tx, thread_id, now=now)
                 return deleted
-            # Its time starts again, so that what is added from now on is pruned in its turn.
+            # The time to live starts again, so that later checkpoints are pruned too.
             await tx.threads.set_ttl(thread_id, new_ttl(ttl.minutes, "keep_latest", now))
             return await keep_latest(tx, thread_id)
 

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Sequence
 
 from threadloom.broker.base import EventsLost, EventsMissed, Follower
-from threadloom.types import Event
+from threadloom.errors import StorageError, Unavailable
+from threadloom.storage.base import Storage
+from threadloom.types import ACTIVE, Event
 
 SILENCE = 5.0
 """Seconds without a word of a run after which one looks whether it has ended: who was to say so may have died."""
@@ -40,3 +42,19 @@ async def wait_for_end(follower: Follower, run_id: str) -> bool:
         return any(event.last for event in await next_events(follower, run_id))
     except EventsMissed:
         return False
+
+
+async def is_over(storage: Storage, run_id: str) -> bool:
+    """Whether a run has ended or is gone.
+
+    Raises:
+        Unavailable: the run is not over, and cannot end: the database takes nothing.
+    """
+    run = await storage.read(lambda tx: tx.runs.get(run_id))
+    over = run is None or run.status not in ACTIVE
+    if not over:
+        try:
+            await storage.probe()
+        except StorageError as error:
+            raise Unavailable(f"{error}; the run goes on when there is room again: join it then") from error
+    return over

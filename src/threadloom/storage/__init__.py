@@ -1,1 +1,1 @@
-"""Where bytes live: protocols in the modules here, one package an implementation."""
+"""Storage: the modules here define the protocols; each implementation is a package of its own."""

@@ -9,13 +9,13 @@ from threadloom.storage.filters import Filter
 from threadloom.types import Assistant
 
 SORTED_BY: Mapping[str, str] = {name: name for name in ("assistant_id", "created_at", "updated_at", "name", "graph_id")}
-"""What each `sort_by` sorts by; a storage sorts by `name` without regard to case. Ties keep the order of making."""
+"""The column for each `sort_by`. A storage sorts by `name` without regard to case. Ties keep the order of creation."""
 
 
 class AssistantQuery(msgspec.Struct, kw_only=True):
-    """Which assistants, in which order. `name` is a case-blind part of the name; only those of `graphs` count.
+    """The conditions, page and order of a search for assistants.
 
-    `where` is what the caller may see at all.
+    `name` is a part of the name, without regard to case. Only assistants of `graphs` match. `where` is the caller's filter.
     """
 
     where: Filter | None = None
@@ -41,8 +41,9 @@ class Assistants(Protocol):
         ...
 
     async def lock(self, assistant_id: str) -> None:
-        """Keeps others from changing an assistant until the transaction ends. A transaction that changes an assistant
-        by what it read of it calls this first. Readers are not kept waiting.
+        """Locks an assistant until the transaction ends, so that no other transaction changes it. Readers do not wait.
+
+        A transaction calls this first if it reads an assistant and changes it depending on what it read.
         """
         ...
 

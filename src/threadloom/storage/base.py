@@ -1,25 +1,25 @@
-"""Where bytes live: the protocols that every storage meets. `tests/contract` runs on each implementation.
+"""The protocols that every storage implements. `tests/contract` runs on each implementation.
 
-Work on more than one record is one transaction, written once for all databases as an `async def` that takes a
-transaction and awaits nothing else:
+Work on more than one record is one transaction. It is written once for all databases, as an `async def` that takes a transaction
+and awaits nothing else:
 
     async def retitle(tx: Tx) -> bool:
         thread = await tx.threads.get(thread_id)
         ...
     await storage.write(retitle)
 
-An embedded database runs it on its writer thread, a remote one on a connection. It may run more than once (a retry), so
-it has no effect but through `tx`. What it returns is committed when `write` returns.
+An embedded database runs it on its writer thread, a remote one on a connection. It may run more than once (a retry), so its only
+effects must be those through `tx`. When `write` returns its result, the transaction is committed.
 
-What holds for every method of a record's protocol, unless its docstring says otherwise:
+These rules hold for every method of a record's protocol, unless its docstring says otherwise:
 
-- Moments are whole microseconds since 1970 (UTC), lengths of time microseconds, sizes bytes. JSON is UTF-8 in bytes.
-- An unknown id is no error: it is None, False or an empty list, and a change of it does nothing.
-- Within `Storage.write` on PostgreSQL, what reads or changes a record of a thread takes the thread's lock first and holds it to
-  the end of the transaction. Searches, counts and what looks at all threads take no lock. On SQLite there is one writer.
-- StorageError is raised when the database refuses or cannot be reached. The transaction is over then; nothing of it is stored.
+- Moments are whole microseconds since 1970 (UTC), durations are microseconds, sizes are bytes. JSON is UTF-8 in bytes.
+- An unknown id is not an error: the result is None, False or an empty list, and a change does nothing.
+- Within `Storage.write` on PostgreSQL, a method that reads or changes a record of a thread first takes the thread's lock and
+  holds it to the end of the transaction. Searches, counts and reads of all threads take no lock. On SQLite there is one writer.
+- StorageError is raised when the database refuses or cannot be reached. The transaction is then rolled back.
 
-Storage stores. It knows nothing of status rules, strategies or HTTP.
+The storage does not know the rules for statuses, multitask strategies or HTTP.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class Tx(Protocol):
-    """One transaction (or, from `Storage.read`, one snapshot that must not be written to)."""
+    """One transaction, or one read-only snapshot from `Storage.read`."""
 
     @property
     def lineage(self) -> Lineage:
@@ -80,7 +80,7 @@ class Tx(Protocol):
 
     @property
     def tasks(self) -> Tasks:
-        """Runs as A2A shows them."""
+        """Runs as A2A tasks."""
         ...
 
     @property
@@ -90,37 +90,37 @@ class Tx(Protocol):
 
     @property
     def ciphertexts(self) -> Ciphertexts:
-        """Columns as they are stored, for changing keys."""
+        """Encrypted columns in their stored form, for key rotation."""
         ...
 
 
 class Storage(Protocol):
-    """A database with everything the server keeps."""
+    """A database with all data of the server."""
 
     async def open(self) -> None:
-        """Makes the database ready: takes its lock, migrates it. Called once, before everything else.
+        """Takes the database's lock and migrates the database. Called once, before every other method.
 
         Raises:
-            StartError: it is in use by another process, or was made by another release.
-            StorageError: it cannot be opened.
+            StartError: another process uses the database, or another release wrote it.
+            StorageError: the database cannot be opened.
         """
         ...
 
     async def close(self) -> None:
-        """Commits what was handed in, then lets go of the database. Nothing may be called after it."""
+        """Commits all submitted transactions, then closes the database. No method may be called after it."""
         ...
 
     async def write(self, work: Callable[[Tx], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
-        """Runs `work` as one transaction and returns what it returns, once that is committed.
+        """Runs `work` as one transaction and returns its result after the commit.
 
-        On SQLite transactions run one after the other. On PostgreSQL they run at once, and what reads or changes a
-        record of a thread first takes that thread's lock and holds it to the end
+        On SQLite transactions run one after the other. On PostgreSQL they run concurrently. There, each method that reads or
+        changes a record of a thread first takes that thread's lock and holds it to the end
         (docs/decisions/0009-records-on-postgresql.md). `work` may run more than once.
 
         Args:
-            heavy: it may take long. It is run where it does not hold up others.
-            single: it is one `lineage.put` or `put_writes` and nothing else. Those of one thread are stored in the
-                order in which they were handed in; the storage may commit many of them at once.
+            heavy: it may take long. It then runs where it does not delay other transactions.
+            single: it is exactly one `lineage.put` or `put_writes`. Those of one thread are stored in the order of submission;
+                the storage may commit many of them in one transaction.
 
         Raises:
             StorageError: the database refused. Nothing was stored.
@@ -131,24 +131,26 @@ class Storage(Protocol):
     def defer(
         self, work: Callable[[Tx], Awaitable[None]], failed: Callable[[Exception], None]
     ) -> "asyncio.Future[None] | None":
-        """Hands in a transaction that nobody waits for yet, on an event loop. It is committed after what was handed in
-        before, with the next commit or within some milliseconds. A read sees it, except while much is being written.
+        """Submits a transaction without waiting for its commit. Called on an event loop.
+
+        It is committed after the transactions submitted before it, with the next commit or within some milliseconds. A read sees
+        it, except under a high write load.
 
         Args:
-            failed: called with what `write` would have raised, on any thread, before what was handed in later is
-                executed.
+            failed: called with the error that `write` would have raised, on any thread, before transactions that were submitted
+                later are executed.
 
         Returns:
-            A future that is done when it is committed or has failed; None where this is not available: use `write`.
+            A future that is done when the transaction is committed or has failed; None where this is not available: use `write`.
         """
         ...
 
     async def read(self, work: Callable[[Tx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
-        """Runs `work` on one snapshot and returns what it returns. `work` must not write.
+        """Runs `work` on one snapshot and returns its result. `work` must not write.
 
         Args:
-            heavy: it may take long. It is run where it does not hold up others.
-            deferred: whether what was deferred before must be seen. Without it the read is cheaper.
+            heavy: it may take long. It then runs where it does not delay others.
+            deferred: whether the snapshot must include transactions that were deferred before. Without them the read is cheaper.
 
         Raises:
             StorageError: the database cannot be read.
@@ -156,23 +158,23 @@ class Storage(Protocol):
         ...
 
     async def probe(self) -> None:
-        """Checks that the database answers and, on SQLite, takes writes.
+        """Checks that the database responds and, on SQLite, accepts writes.
 
         Raises:
-            StorageError: it does not.
+            StorageError: the check failed.
         """
         ...
 
     def write_now(self, work: Callable[[Tx], Awaitable[T]], *, single: bool = False) -> T:
-        """Does what `write` does, for a thread that runs no event loop. Blocks until it is committed."""
+        """Does what `write` does, for a thread without a running event loop. Blocks until the commit."""
         ...
 
     def read_now(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        """Does what `read` does, for a thread that runs no event loop. Blocks."""
+        """Does what `read` does, for a thread without a running event loop. Blocks."""
         ...
 
     def new_blob_id(self) -> int:
-        """Returns an id for a new blob that is unique in the database. Does not wait: ids are reserved in portions. Any
+        """Returns an id for a new blob that is unique in the database. Does not wait, because ids are reserved in ranges. Any
         thread may call it.
         """
         ...

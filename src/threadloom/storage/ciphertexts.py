@@ -1,7 +1,7 @@
-"""Sealed columns: every place where content may be stored encrypted, to be read and replaced as it is stored.
+"""Every column that may be encrypted, in its stored form, for reading and replacing.
 
-The storage itself knows nothing of keys. It gives and takes bytes here, so that a new key's ciphertext can take the place of an
-old one's: the one change that a frozen row allows, for the content stays.
+The storage itself knows nothing of keys. It passes bytes, so that ciphertext under a new key can replace ciphertext under an old
+one. This is the only change that immutable rows allow, because the content stays the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,27 +58,27 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "crons": ("cron_id",),
     "items": ("namespace", "key"),
 }
-"""What the rows are found by; those of `states` by any of the threads that show them."""
+"""The key columns of each table. A row of `states` has as its key any of the threads that show it."""
 
 STORED_AS: Mapping[Column, tuple[str, str]] = {
     "checkpoints.body": ("checkpoints", "body"),
     "checkpoints.metadata": ("checkpoints", "meta"),
 }
-"""Table and column, where the names are not those."""
+"""Table and column, where they differ from the name of the `Column`."""
 
 TYPES: Mapping[Column, str] = {"checkpoints.body": "body_type", "blobs.data": "type", "writes.data": "type"}
-"""The columns of the types."""
+"""The column that holds the serializer's type."""
 
 UNTYPED = "''"
-"""What stands for the type of what has none."""
+"""The SQL for the type of a column that has no type."""
 
 Key = tuple[Any, ...]
-"""What a row is found by: the position of a checkpoint or a pending write, the id of a blob, (thread, seq) of an event, the
-thread of a state, (assistant, version), (namespace, key) of an item, else the id of the record."""
+"""The key of a row: the position of a checkpoint or a pending write, the id of a blob, (thread, seq) of an event, the thread of a
+state, (assistant, version), (namespace, key) of an item, otherwise the id of the record."""
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What stands in a column of one row. `type` is that of a checkpoint's part, `""` for JSON."""
+    """The stored content of a column of one row. `type` is the serializer's type of a part of a checkpoint, `""` for JSON."""
 
     key: Key
     type: str
@@ -86,13 +86,13 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 def table_and_name(column: Column) -> tuple[str, str]:
-    """Where a column is kept, as it stands in SQL."""
+    """Returns the table and the quoted column name of a column, for SQL."""
     table, name = STORED_AS.get(column) or column.split(".")
     return table, quoted(name)
 
 
 class Ciphertexts(Protocol):
-    """Columns as they are stored, and notes on how they are sealed."""
+    """Columns in their stored form, and notes on how they are encrypted."""
 
     async def get(self, column: Column, key: Key) -> Stored | None:
         """Returns one column of one row as it is stored, and in a writing transaction locks the row until that ends;

@@ -1,4 +1,4 @@
-"""Looking for documents that contain another: what their text has in it, so that few need be read."""
+"""Text prefilters for a search for documents that contain another document: few documents then have to be parsed."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from threadloom.codec import to_json
 
 PREFILTERS = 8
-"""Texts looked for, at most, before a document is read: a search in text is a hundred times cheaper than reading it."""
+"""Maximum number of text searches before a document is parsed. A text search costs a hundredth of parsing it."""
 
 
 def certain_texts(wanted: Mapping[str, Any]) -> list[str]:
-    """Texts that every document containing `wanted` has in it, for the compact JSON that `codec` writes."""
+    """Returns texts that occur in every document that contains `wanted`, in the compact JSON that `codec` writes."""
     found = sorted(filter(None, _texts(wanted)), key=len, reverse=True)
     return found[:PREFILTERS]
 
@@ -30,7 +30,9 @@ def _texts(wanted: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _start_of(number: float) -> str:
-    """What every spelling of a number begins with: a whole one may stand as `7` or `7.0`; zero has a sign or none."""
+    """Returns the common start of all spellings of a number. A whole number may be written `7` or `7.0`, and zero may have a
+    sign.
+    """
     if number == 0 or abs(number) >= 1e15:
         return ""
     return str(int(number)) if number == int(number) else to_json(number).decode()

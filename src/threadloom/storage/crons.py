@@ -18,14 +18,14 @@ SORTED_BY: Mapping[str, str] = {
     "created_at": "created_at",
     "updated_at": "updated_at",
 }
-"""What each `sort_by` sorts by. Ties keep the order of making."""
+"""The column for each `sort_by`. Ties keep the order of creation."""
 
 
 class CronQuery(msgspec.Struct, kw_only=True):
-    """Which crons, in which order. Nulls come last in ascending order.
+    """The conditions, page and order of a search for crons. Nulls come last in ascending order.
 
-    `where` is what the caller may see at all, `threads` of whose threads: of the crons that have one, only those with such a
-    thread count.
+    `where` is the caller's filter on crons. `threads` is the caller's filter on threads: a cron that has a thread matches only if
+    the thread does.
     """
 
     where: Filter | None = None
@@ -41,25 +41,25 @@ class CronQuery(msgspec.Struct, kw_only=True):
 
 
 def order(query: CronQuery) -> str:
-    """The order of a page of crons."""
+    """Returns the ORDER BY of a page of crons."""
     direction, nulls = ("DESC", "FIRST") if query.descending else ("ASC", "LAST")
     return f"ORDER BY {SORTED_BY[query.sort_by]} {direction} NULLS {nulls}, seq {direction}"
 
 
 def ends_at(cron: Cron) -> int | None:
-    """When a cron ends, as a moment to sort by."""
+    """Returns the end of a cron as a moment in microseconds, for sorting."""
     return None if cron.end_time is None else from_iso(cron.end_time)
 
 
 class Crons(Protocol):
-    """Crons. Whoever moves `next_run_date` on with `advance` is the one that fires."""
+    """Crons. The process whose call of `advance` moves `next_run_date` fires the cron."""
 
     async def insert(self, cron: Cron) -> None:
         """Stores a new cron. Its id is not taken."""
         ...
 
     async def get(self, cron_id: str) -> Cron | None:
-        """Returns a cron, or None. In a writing transaction nobody else changes it until that ends."""
+        """Returns a cron, or None. In a writing transaction it is locked against changes by others until the transaction ends."""
         ...
 
     async def update(self, cron: Cron) -> None:
@@ -84,21 +84,21 @@ class Crons(Protocol):
         ...
 
     async def advance(self, cron_id: str, *, expected: int, following: int | None, fired_at: int | None = None) -> bool:
-        """Moves `next_run_date` on, if it is still `expected` and the cron is enabled. Of several processes one
-        succeeds: that one fires.
+        """Moves `next_run_date` to the next date, if it is still `expected` and the cron is enabled. Of several processes one
+        succeeds; that process fires the cron.
 
         Args:
             expected: the date that was read (microseconds).
             following: the next date, None for never.
-            fired_at: the moment of the firing, if this is one.
+            fired_at: the moment of the firing, if the cron fires.
 
         Returns:
-            False when somebody else was first, or the cron is gone or disabled.
+            False when another process was first, or the cron was deleted or disabled.
         """
         ...
 
     async def note(self, cron_id: str, *, run_id: str | None, error: str | None) -> None:
-        """Stores what the latest firing led to: the run that it made, or the error. The other one becomes None."""
+        """Stores the result of the latest firing: the run that it created, or the error. The other field becomes None."""
         ...
 
     async def delete(self, cron_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""Deliveries: what webhooks are to be told, kept until they were."""
+"""Deliveries: the notifications of webhooks, kept until they are delivered."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,9 +10,9 @@ from threadloom.types import Delivery, DeliveryStatus
 
 
 class DeliveryQuery(msgspec.Struct, kw_only=True):
-    """Which deliveries, the newest first.
+    """The conditions and page of a search for deliveries, the newest first.
 
-    `threads` is of whose threads the caller may see any; those of a thread that is gone nobody sees then.
+    `threads` is the caller's filter on threads. With it, deliveries of deleted threads do not match.
     """
 
     threads: Filter | None = None
@@ -24,7 +24,9 @@ class DeliveryQuery(msgspec.Struct, kw_only=True):
 
 
 class Deliveries(Protocol):
-    """Deliveries. Whoever claims one makes a try; nobody else does until it wrote down how that went, or its claim is over."""
+    """Deliveries. A worker claims a delivery before it makes a try. No other worker claims it until the result is stored or the
+    claim ends.
+    """
 
     async def insert(self, delivery: Delivery) -> None:
         """Stores a new delivery. Its id is not taken."""
@@ -35,11 +37,10 @@ class Deliveries(Protocol):
         ...
 
     async def next_due(self, passed: Sequence[str] = ()) -> int | None:
-        """Returns when the next pending delivery is due (microseconds), which may be in the past; None if there is
-        none.
+        """Returns when the next pending delivery is due (microseconds), which may be in the past; None if there is none.
 
         Args:
-            passed: hosts whose deliveries do not count.
+            passed: hosts whose deliveries are left out.
         """
         ...
 
@@ -49,7 +50,7 @@ class Deliveries(Protocol):
         The cost does not grow with the number of deliveries to the hosts in `passed`.
 
         Args:
-            worker: the name of who claims.
+            worker: the name of the worker that claims.
             now: moment of the claim (microseconds).
             until: when the claim ends (microseconds).
             passed: hosts whose deliveries are left out.
@@ -60,37 +61,34 @@ class Deliveries(Protocol):
         ...
 
     async def note(self, delivery: Delivery) -> bool:
-        """Stores how a try went: status, due date, tries and expiry. The claim ends.
+        """Stores the result of a try: status, due date, tries and expiry. The claim ends.
 
         Returns:
-            False when another worker has claimed the delivery since (`claims` differs), or it is gone; nothing was
-            stored then. An earlier expiry that its thread's deletion has set is kept.
+            False when another worker has claimed the delivery since (`claims` differs), or it was deleted; then nothing was
+            stored. An earlier expiry that the deletion of its thread has set is kept.
         """
         ...
 
     async def again(self, delivery_id: str, now: int, left: int) -> Delivery | None:
-        """Makes a delivery due now with `left` tries, whatever became of it before.
+        """Makes a delivery due now with `left` tries, whatever its status was.
 
         Returns:
-            The delivery as it is then; None when there is none or a try is under way.
+            The delivery after the change; None when there is none or a try is in progress.
         """
         ...
 
     async def release(self, now: int) -> None:
-        """Makes all claimed deliveries due now. Only for a storage that no other process uses: nobody can hold a
-        claim.
-        """
+        """Makes all claimed deliveries due now. Only for a storage that no other process uses: no claim can be valid then."""
         ...
 
     async def recompute_due(self, now: int, ahead: int, until: int) -> None:
-        """Corrects dates after the clock was set back. Pending deliveries whose date was computed from a moment more
-        than `ahead` microseconds after `now` become due now; claims that end more than `ahead` after `until` end at
-        `until`.
+        """Corrects dates after the clock was set back. Pending deliveries whose date was computed from a moment more than `ahead`
+        microseconds after `now` become due now. Claims that end more than `ahead` after `until` end at `until`.
         """
         ...
 
     async def delete_of_run(self, run_id: str, now: int) -> None:
-        """Removes the deliveries of a run. One that is pending is made first, and expires then."""
+        """Removes the deliveries of a run. A pending delivery is still made, and expires after that."""
         ...
 
     async def delete_of_thread(self, thread_id: str, now: int) -> None:

@@ -1,4 +1,4 @@
-"""Transactions that never suspend, run to their end at once."""
+"""Runs transactions that never suspend to their end in one call."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -8,7 +8,7 @@ X = TypeVar("X")
 
 
 def drive(work: Callable[[X], Awaitable[T]], tx: X) -> T:
-    """Runs `work` to its end at once: nothing that it awaits of this transaction ever suspends.
+    """Runs `work` to its end in one call, because what it awaits of this transaction never suspends.
 
     Raises:
         RuntimeError: `work` awaited something other than its transaction.

@@ -1,4 +1,4 @@
-"""What every storage does with stored events."""
+"""Stored events: the protocol that every storage implements."""
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -6,13 +6,13 @@ from typing import Protocol
 from threadloom.types import METHODS, Event
 
 PAGE_BYTES = 1024 * 1024
-"""Bytes of a page of events."""
+"""Maximum size of a page of events in bytes."""
 
 
 class Events(Protocol):
-    """Stored events: one gapless log a thread.
+    """Stored events: one log for each thread, numbered without gaps.
 
-    Pages have at most `limit` events, and end with the one that makes them `size` bytes; None: whatever their size.
+    A page has at most `limit` events. It ends with the event with which it reaches `size` bytes; None sets no limit on the size.
     """
 
     async def append(self, events: Sequence[Event]) -> list[Event]:
@@ -56,7 +56,7 @@ class Events(Protocol):
         """Returns one page of the v2 events of a thread with `after < seq <= upto`, the oldest first.
 
         Args:
-            after: 0 begins.
+            after: 0 for the start of the log.
             upto: None for no bound.
             methods: only events of these methods.
             run_id: only events of this run.
@@ -72,14 +72,14 @@ class Events(Protocol):
         ...
 
     async def expire(self, run_id: str, at: int) -> None:
-        """Lets the events of a run expire at a moment (microseconds). Its v2 events `lifecycle`, `input.requested` and
-        `input.answered` stay.
+        """Sets when the events of a run expire (microseconds). Its v2 events `lifecycle`, `input.requested` and `input.answered`
+        are kept.
         """
         ...
 
     async def expire_log(self, thread_id: str, at: int) -> None:
-        """Lets all events of a thread that is gone expire at a moment (microseconds), and its numbers with them. Events
-        that expire earlier still do.
+        """Sets when all events of a deleted thread, and its numbering, expire (microseconds). An earlier expiry of an event is
+        kept.
         """
         ...
 
@@ -92,7 +92,7 @@ class Events(Protocol):
         ...
 
     async def trim(self, thread_id: str, keep: int) -> None:
-        """Removes all but the newest `keep` events of a thread. With 0 the numbers of the thread start anew: it was
-        deleted.
+        """Removes all but the newest `keep` events of a thread. With 0 the thread was deleted: its numbering starts again at the
+        beginning.
         """
         ...

@@ -1,8 +1,8 @@
-"""Filters that authorization puts on records: what they can say, and what that means.
+"""Filters that authorization adds to searches: their terms and their meaning.
 
-The rule of a handler (`auth.authorize`) becomes a `Filter` over a record's metadata. Every storage compiles it into its
-queries, so that searches, counts and pages obey it alike; `permits` is what the compiled form must agree with, and decides
-wherever a single record was read anyway.
+The rule of a handler (`auth.authorize`) becomes a `Filter` over a record's metadata. Every storage compiles it into its queries,
+so that searches, counts and pages all apply it. `permits` defines the meaning: the compiled form must agree with it, and it
+decides for a single record that was read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,27 @@ from threadloom.storage.items import same
 
 
 class Equals(msgspec.Struct, frozen=True, tag=True):
-    """The field is there and equals `value`: numbers by value, and truth values are no numbers."""
+    """The field exists and equals `value`: numbers compare by value, and booleans are not numbers."""
 
     field: str
     value: Any
 
 
 class Contains(msgspec.Struct, frozen=True, tag=True):
-    """The field is a list that holds each of `members`, in any order."""
+    """The field is a list that contains each of `members`, in any order."""
 
     field: str
     members: Sequence[Any]
 
 
 class AllOf(msgspec.Struct, frozen=True, tag=True):
-    """Every part holds; without parts, everything does."""
+    """Every part is true. Without parts, it is true."""
 
     parts: Sequence["Filter"]
 
 
 class AnyOf(msgspec.Struct, frozen=True, tag=True):
-    """At least one part holds; without parts, nothing does."""
+    """At least one part is true. Without parts, it is false."""
 
     parts: Sequence["Filter"]
 
@@ -43,7 +43,7 @@ Filter = Equals | Contains | AllOf | AnyOf
 
 
 def permits(filter: Filter | None, metadata: Mapping[str, Any]) -> bool:
-    """Whether a record with this metadata may be seen. Without a filter, every one may."""
+    """Returns whether the filter permits a record with this metadata. None permits every record."""
     match filter:
         case None:
             return True

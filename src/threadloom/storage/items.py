@@ -1,6 +1,6 @@
-"""Items of the long-term store: their protocol, and what a filter means.
+"""Items of the long-term store: their protocol, and the meaning of a filter.
 
-Filters are the same on every storage, so their meaning is here, in plain Python: a storage may pass over rows early, but
+Filters mean the same on every storage, so their meaning is defined here in plain Python. A storage may skip rows early, but
 `matches` decides.
 """
 
@@ -18,15 +18,15 @@ OPERATORS: dict[str, Operator] = {"$eq": "eq", "$ne": "ne", "$gt": "gt", "$gte":
 
 
 NARROWING = 20
-"""Conditions of a search that become SQL, at most, which limits the size of an expression; `matches` decides by all of them."""
+"""Maximum number of conditions of a search that become SQL, to limit the size of an expression. `matches` checks all of them."""
 
 
 class UnsupportedOperator(BadRequest, ValueError):
-    """A filter uses an operator that there is not. A `ValueError` too: that is what graphs know."""
+    """A filter uses an unknown operator. It is also a `ValueError`, which graphs expect."""
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """What one top-level field of a value must hold."""
+    """A condition on one top-level field of a value."""
 
     field: str
     operator: Operator
@@ -34,10 +34,11 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class ItemQuery(msgspec.Struct, kw_only=True):
-    """Which items: those of a namespace and all below it that meet every condition.
+    """The conditions, page and order of a search for items in a namespace and all namespaces below it.
 
-    Without `vector`, the last updated comes first, then by namespace and key. With `vector` (`float32`, little-endian, of
-    unit length), items that have vectors of the same length come first, the likest first, then the others in plain order.
+    Without `vector`, the items updated last come first, then they are ordered by namespace and key (plain order). With `vector`
+    (`float32`, little-endian, of unit length), items that have vectors of the same length come first, the most similar first. The
+    others follow in plain order.
     """
 
     prefix: tuple[str, ...] = ()
@@ -48,14 +49,13 @@ class ItemQuery(msgspec.Struct, kw_only=True):
 
 
 class Items(Protocol):
-    """Items of the store. One whose time to live is over at `now` does not exist for any of these."""
+    """Items of the store. An item whose time to live has ended at `now` does not exist for any of these methods."""
 
     async def put(self, item: Item, vectors: Sequence[bytes], now: int) -> None:
-        """Stores an item in place of one with the same namespace and key, whose `created_at` it keeps.
+        """Stores an item and replaces the one with the same namespace and key, whose `created_at` is kept.
 
         Args:
-            vectors: for semantic search: `float32`, little-endian, of unit length. They replace all earlier ones; empty
-                for none.
+            vectors: for semantic search: `float32`, little-endian, of unit length. They replace all earlier ones; empty for none.
         """
         ...
 
@@ -64,10 +64,10 @@ class Items(Protocol):
         ...
 
     async def refresh(self, item_keys: Sequence[tuple[tuple[str, ...], str]], now: int) -> None:
-        """Restarts the time to live of items from `now`. Those without one, or that are gone, are left alone.
+        """Restarts the time to live of items at `now`. Does nothing to items without one and to items that do not exist.
 
         Args:
-            places: pairs of namespace and key.
+            item_keys: pairs of namespace and key.
         """
         ...
 
@@ -76,17 +76,17 @@ class Items(Protocol):
         ...
 
     async def search(self, query: ItemQuery, now: int) -> list[Item]:
-        """Returns one page of items. A query with a vector must be run by `Storage.read`, since it fills a cache of
-        committed vectors.
+        """Returns one page of items. A query with a vector must be run by `Storage.read`, because it fills a cache of committed
+        vectors.
         """
         ...
 
     async def warm(self, dims: int, now: int) -> None:
-        """Reads ahead what searches by vectors of `dims` numbers need; may do nothing. Call it in a heavy read."""
+        """Fills the cache for searches by vectors of `dims` numbers; may do nothing. Call it in a heavy read."""
         ...
 
     async def namespaces(self, prefix: tuple[str, ...], now: int) -> list[tuple[str, ...]]:
-        """Returns the namespaces at and below `prefix` that hold an item, each once, sorted label by label."""
+        """Returns the namespaces at and below `prefix` that contain an item, each once, sorted label by label."""
         ...
 
     async def sweep(self, now: int, limit: int) -> int:
@@ -95,20 +95,21 @@ class Items(Protocol):
 
 
 def encode(namespace: tuple[str, ...]) -> bytes:
-    """A namespace as it is stored: sorts label by label, and a prefix of labels is a prefix of bytes."""
+    """Returns the stored form of a namespace. It sorts label by label, and a prefix of labels is a prefix of the bytes."""
     return b"".join(label.encode() + b"\0" for label in namespace)
 
 
 def decode(namespace: bytes) -> tuple[str, ...]:
-    """The namespace that `encode` was given."""
+    """Returns the namespace from its stored form."""
     return tuple(namespace.decode().split("\0")[:-1])
 
 
 def conditions(filter: Mapping[str, Any] | None) -> list[Condition]:
-    """A filter as sent, as conditions. `{"$gt": 1, …}` under a field are operators, anything else stands for equality.
+    """Returns the conditions of a filter as a client sends it. `{"$gt": 1, …}` under a field are operators; any other value means
+    equality.
 
     Raises:
-        UnsupportedOperator: names the operator.
+        UnsupportedOperator: an operator is unknown; the error names it.
     """
     found: list[Condition] = []
     for field, wanted in (filter or {}).items():
@@ -123,7 +124,7 @@ def conditions(filter: Mapping[str, Any] | None) -> list[Condition]:
 
 
 def matches(wanted: Sequence[Condition], fields: Mapping[str, Any]) -> bool:
-    """Whether the top-level fields of a value meet every condition."""
+    """Returns whether the top-level fields of a value meet every condition."""
     return all(_holds(condition, fields) for condition in wanted)
 
 
@@ -149,7 +150,7 @@ def _holds(condition: Condition, fields: Mapping[str, Any]) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal: numbers by value, and truth values are no numbers."""
+    """Returns whether two JSON values are equal. Numbers compare by value, and booleans are not numbers."""
     if isinstance(one, Mapping):
         return isinstance(other, Mapping) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
     if isinstance(one, list):
@@ -164,14 +165,16 @@ def _number(value: Any) -> bool:
 
 
 def reader(wanted: Sequence[Condition]) -> Callable[[bytes], dict[str, Any]]:
-    """Reads the top-level fields of a JSON object that conditions ask for, several times as fast as reading all of it."""
+    """Returns a function that reads only the top-level fields named in conditions from a JSON object, several times as fast as a
+    full parse.
+    """
     return _reader(tuple(sorted({condition.field for condition in wanted})))
 
 
 @functools.lru_cache(maxsize=256)
 def _reader(names: tuple[str, ...]) -> Callable[[bytes], dict[str, Any]]:
     if any(not name.isprintable() or '"' in name or "\\" in name for name in names):
-        return msgspec.json.decode  # a struct cannot have such fields
+        return msgspec.json.decode  # a struct cannot have such field names
     attributes = {f"field{number}": name for number, name in enumerate(names)}
     kind = msgspec.defstruct(
         "Fields",

@@ -1,7 +1,8 @@
 """Numbered migrations of a storage: `migrations/NNNN_name.sql` in its package. Each is applied once, in order.
 
-Which ones were applied is in the table `migrations` of the database, each with its digest: a migration that has been applied is
-never changed, only followed by another. How they are applied is each storage's own (`sqlite/migrate.py`, `postgres/migrate.py`).
+The table `migrations` of the database lists the applied ones with their digests. A migration that has been applied is never
+changed; a further change is a new migration. Each storage applies them in its own way (`sqlite/migrate.py`,
+`postgres/migrate.py`).
 """
 
 import hashlib
@@ -16,7 +17,7 @@ _COMMENT = re.compile(r"--[^\n]*")
 
 
 class Migration(NamedTuple):
-    """`name` is the file's, without `.sql`; `text` what is to be run."""
+    """A migration. `name` is the file name without `.sql`; `text` is the SQL to run."""
 
     number: int
     name: str
@@ -24,27 +25,27 @@ class Migration(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """By what a changed migration is known. Comments and white space do not count."""
+        """Returns the digest by which a changed migration is detected. Comments and white space have no effect on it."""
         return hashlib.sha256(" ".join(_COMMENT.sub("", self.text).split()).encode()).hexdigest()
 
 
 def read_migrations(package: str) -> Sequence[Migration]:
-    """The migrations of a storage's package, in their order."""
+    """Returns the migrations of a storage's package, in order."""
     folder = resources.files(package).joinpath("migrations")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
     return [Migration(int(file.name[:4]), file.name.removesuffix(".sql"), file.read_text("utf-8")) for file in files]
 
 
 def pending(known: Sequence[Migration], applied: Mapping[int, str], where: str) -> list[Migration]:
-    """The migrations that are still to be applied to a database.
+    """Returns the migrations that are still to be applied to a database.
 
     Args:
-        known: those of this release.
-        applied: the digests of those that were applied to the database, by their numbers.
+        known: the migrations of this release.
+        applied: the digests of the migrations applied to the database, by number.
         where: the database in words, as the beginning of a sentence.
 
     Raises:
-        StartError: the database was written by a newer release, or one of its migrations is not the one that is known here.
+        StartError: a newer release wrote the database, or an applied migration differs from the one of this release.
     """
     newest = max(applied, default=0)
     if newest > known[-1].number:
@@ -61,10 +62,10 @@ def pending(known: Sequence[Migration], applied: Mapping[int, str], where: str) 
 
 
 def development_version(where: str, deletion: str) -> StartError:
-    """The error for a database from before the first release.
+    """Returns the error for a database that was written before the first release.
 
     Args:
-        where: as of `pending`.
+        where: as in `pending`.
         deletion: how an operator deletes it, as the end of "To begin anew, …".
     """
     return StartError(

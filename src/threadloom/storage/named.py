@@ -1,4 +1,4 @@
-"""SQL as named text: every query of a `.sql` file has a name line and a sentence that says what it does.
+"""SQL as named queries: every query of a `.sql` file has a name line and a sentence that says what it does.
 
 -- name: get_thread
 -- One thread by id, without its values.
@@ -20,11 +20,12 @@ _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
 def load(package: str, file: str) -> dict[str, str]:
-    """The queries of a `.sql` file of a package, by name, as text without the comment lines, and with the columns of records
-    in their places: `{run}` (see `storage.rows.LISTS`).
+    """Returns the queries of a `.sql` file of a package, by name.
+
+    The text has no comment lines. Placeholders such as `{run}` are replaced by the columns of records (see `storage.rows.LISTS`).
 
     Raises:
-        ValueError: two queries have one name.
+        ValueError: two queries have the same name.
     """
     text = resources.files(package).joinpath(file).read_text(encoding="utf-8")
     parts = _NAME.split(text)
@@ -39,10 +40,10 @@ def load(package: str, file: str) -> dict[str, str]:
 
 
 def numbered(statement: str, mark: str) -> tuple[str, tuple[str, ...]]:
-    """A statement with numbered parameters in place of named ones, and the names in order of the numbers.
+    """Returns a statement with numbered instead of named parameters, and the names in order of the numbers.
 
     Args:
-        mark: what a number stands behind: `$` or `?`.
+        mark: the character before a number: `$` or `?`.
     """
     names = tuple(dict.fromkeys(_PARAMETER.findall(statement)))
     return _PARAMETER.sub(lambda found: f"{mark}{names.index(found[1]) + 1}", statement), names
@@ -55,9 +56,9 @@ def _prepared(statement: str, mark: str) -> tuple[str, Callable[[Mapping[str, An
 
 
 def bound(statement: str, row: Mapping[str, Any], mark: str = "?") -> tuple[str, tuple[Any, ...]]:
-    """A statement with numbered parameters, and their values, out of a row by name. (SQLite binds names three times slower.)
+    """Returns a statement with numbered parameters, and their values from a row by name. (SQLite looks up each name.)
 
-    The statement is kept for ever, so its text must not depend on what is asked. It has two parameters or more. Arguments as of
+    The statement is cached for ever, so its text must not depend on the values. It has at least two parameters. Args as in
     `numbered`.
     """
     text, values = _prepared(statement, mark)

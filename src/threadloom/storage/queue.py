@@ -1,4 +1,4 @@
-"""The queue of runs: how it looks, how runs in it stand, and runs that are claimed as they are made."""
+"""The queue of runs: the state of a run, leases, statistics, and claims of new runs."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from threadloom.types import CancelAction, Run, RunStatus
 
 
 class RunState(msgspec.Struct, frozen=True):
-    """Whether a run is still somebody's to end, and what was asked of it."""
+    """The state of a run: its status, its fence, and the requested cancellation."""
 
     status: RunStatus
     fence: int
@@ -16,8 +16,11 @@ class RunState(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The lease of a running run. `end` is when it is over by the clock of who holds it, and it grows with each renewal: others
-    do not compare it with a clock of theirs, they watch whether it changes."""
+    """The lease of a running run.
+
+    `end` is the moment at which it ends, by the clock of the worker that holds it. It grows with each renewal. Other processes do
+    not compare it with their own clocks; they watch whether it changes.
+    """
 
     run_id: str
     fence: int
@@ -25,7 +28,7 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Renewal(msgspec.Struct, frozen=True):
-    """A run that is still held, and what was asked of it. `extended`: its lease was renewed; else try again soon."""
+    """A run that is still held, and the requested cancellation. `extended`: its lease was renewed; otherwise retry soon."""
 
     run_id: str
     cancel: CancelAction | None
@@ -33,15 +36,18 @@ class Renewal(msgspec.Struct, frozen=True):
 
 
 class QueuePeek(msgspec.Struct, frozen=True):
-    """Whether `Runs.claim` has anything to do, and when the next pending run is due that is not due yet."""
+    """Whether `Runs.claim` would find anything, and when the next pending run becomes due that is not due yet."""
 
     claimable: bool
     next_due: int | None
 
 
 class QueueStats(msgspec.Struct, frozen=True):
-    """Runs that are still to end. The moments are those since which runs wait that are due: the longest waiting, the one in the
-    middle, and the longest waiting that only lacks a worker (it is its thread's turn, and nothing runs there)."""
+    """Statistics of the runs that are pending or running.
+
+    The moments say since when due runs wait: the run that waits longest, the median, and the run that waits longest only for a
+    worker (it is its thread's next, and no run of the thread is running).
+    """
 
     pending: int
     running: int
@@ -51,7 +57,7 @@ class QueueStats(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A worker's hold on a run: from a moment until the lease ends (microseconds)."""
+    """A worker's claim on a run: from a moment until the lease ends (microseconds)."""
 
     worker: str
     now: int
@@ -59,7 +65,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 def held(claim: Claim, fence: int) -> dict[str, Any]:
-    """Columns of a new run that begins in a worker's hands, in its first attempt."""
+    """Returns the columns of a new run that a worker claims as it is created, in its first attempt."""
     return {
         "status": "running",
         "attempt": 1,
@@ -73,5 +79,5 @@ def held(claim: Claim, fence: int) -> dict[str, Any]:
 
 
 def delayed_at(run: Run) -> int | None:
-    """Of a new run that must wait for its time: since when. None: it begins as soon as it can, whatever the clock says."""
+    """Returns since when a new run is delayed; None if it starts as soon as it can, whatever the clock says."""
     return run.created_at if run.status == "pending" and run.due > run.created_at else None

@@ -1,6 +1,6 @@
-"""Searching the items of the long-term store: by likeness to a vector, and by conditions. Written once for all databases.
+"""Searches of the items of the long-term store, by similarity to a vector and by conditions. Written once for all databases.
 
-A database gives pages in plain order, ids of vectors, and what rows hold. It may let through what does not meet the conditions:
+A database returns pages in plain order, ids of vectors, and values of rows. It may return rows that do not meet the conditions:
 `storage.items.matches` decides.
 """
 
@@ -19,10 +19,10 @@ from threadloom.types import Item
 T = TypeVar("T")
 
 WARM_BYTES = 512 * 1024 * 1024
-"""Vectors are read before they are asked for if they take no more memory than this."""
+"""Vectors are read before a search needs them if they take no more memory than this."""
 
 TRIED = 1000
-"""Of a search with conditions so many of the nearest items are looked at one by one, before all items are looked through."""
+"""In a search with conditions, so many of the nearest items are checked one by one before all items are searched."""
 
 
 class Ranking(abc.ABC):
@@ -39,7 +39,7 @@ class Ranking(abc.ABC):
     async def _page(
         self, query: ItemQuery, now: int, offset: int, limit: int, *, unscored: int
     ) -> Sequence[tuple[int, Item]]:
-        """Living items in plain order with their ids, of those that may meet the conditions.
+        """Returns items that are not expired and may meet the conditions, in plain order, with their ids.
 
         Args:
             unscored: only items without a vector of that length; 0: all.
@@ -47,31 +47,33 @@ class Ranking(abc.ABC):
 
     @abc.abstractmethod
     async def _ids_after(self, query: ItemQuery, now: int, offset: int, *, unscored: int) -> Iterable[int]:
-        """The ids of all that would stand on later pages."""
+        """Returns the ids of all items on later pages."""
 
     @abc.abstractmethod
     async def _vector_ids(self, query: ItemQuery, dims: int, now: int, *, narrowed: bool) -> Ids:
-        """The ids of the vectors of that length of living items; `narrowed`: of those that may meet the conditions."""
+        """Returns the ids of the vectors of that length whose items are not expired. `narrowed`: only of items that may meet the
+        conditions.
+        """
 
     @abc.abstractmethod
     async def _stored_vectors(self, dims: int, ids: Ids) -> Fetched:
-        """Vectors by id. Others of that length may come along."""
+        """Returns vectors by id. The result may contain others of that length."""
 
     @abc.abstractmethod
     async def _stored_vector_ids(self, dims: int) -> Ids:
-        """The ids of all vectors of that length."""
+        """Returns the ids of all vectors of that length."""
 
     @abc.abstractmethod
     async def _values(self, ids: Sequence[int]) -> Mapping[int, bytes]:
-        """What items hold, by id."""
+        """Returns the values of items, by id."""
 
     @abc.abstractmethod
     async def _items(self, ids: Sequence[int]) -> Mapping[int, Item]:
-        """Items by id."""
+        """Returns items by id."""
 
     @abc.abstractmethod
     async def _computed(self, work: Callable[[], T], size: int) -> T:
-        """The result of work with so many numbers, which must not hold up others."""
+        """Returns the result of a computation on so many numbers, which must not block the event loop."""
 
     async def search(self, query: ItemQuery, now: int) -> list[Item]:
         if query.vector is None:
@@ -79,7 +81,7 @@ class Ranking(abc.ABC):
         end = query.offset + query.limit
         ranked = await self._ranked(query, query.vector, now, end, TRIED if query.conditions else None)
         if ranked is None:
-            # What fits is rare: it is looked for first, and what is found is ranked.
+            # Few items match: search for them first, then rank what is found.
             ranked = await self._ranked(query, query.vector, now, end, None)
             assert ranked is not None
         page = dict(ranked[query.offset :])
@@ -96,12 +98,12 @@ class Ranking(abc.ABC):
             await self._have(self._vectors, dims, ids)
 
     async def _plain(self, query: ItemQuery, now: int, offset: int, limit: int, *, unscored: int = 0) -> list[Item]:
-        """A page in plain order of items that meet the conditions."""
+        """Returns a page of items that meet the conditions, in plain order."""
         if not query.conditions:
             return [item for _, item in await self._page(query, now, offset, limit, unscored=unscored)]
         end = offset + limit
         fields = reader(query.conditions)
-        # What the database lets through rarely fails the exact check, so a first page mostly does.
+        # Rows that the database returns rarely fail the exact check, so the first page is mostly enough.
         first = await self._page(query, now, 0, end, unscored=unscored)
         found = [item for _, item in first if matches(query.conditions, fields(item.value_json))]
         if len(found) < end and len(first) == end:
@@ -114,13 +116,14 @@ class Ranking(abc.ABC):
     async def _ranked(
         self, query: ItemQuery, vector: bytes, now: int, end: int, tried: int | None
     ) -> list[tuple[int, float]] | None:
-        """The `end` nearest items that meet the conditions, with their likeness; fewer if there are no more.
+        """Returns the `end` nearest items that meet the conditions, with their similarity; fewer if there are no more.
 
         Args:
-            tried: how many of the nearest are looked at, each by itself. None: what meets the conditions is looked for first.
+            tried: how many of the nearest are checked, each by itself. None: the items that meet the conditions are searched
+                first.
 
         Returns:
-            None: not enough of those tried do, and there are others.
+            None: not enough of those checked meet the conditions, and there are others.
         """
         ids = await self._vector_ids(query, len(vector) // 4, now, narrowed=tried is None)
         owners, scores = await self._scores(vector, ids)
@@ -140,7 +143,7 @@ class Ranking(abc.ABC):
     async def _scores(self, vector: bytes, ids: Ids) -> Scored:
         dims = len(vector) // 4
         for cache in (self._vectors, self._vectors, VectorCache()):
-            # The shared cache holds vectors of one length: searches of another length may empty it again and again.
+            # The shared cache holds vectors of one length. Searches of another length could empty it again and again.
             await self._have(cache, dims, ids)
             scored = await self._computed(functools.partial(cache.score, vector, ids), len(ids) * dims)
             if scored is not None:
@@ -148,7 +151,7 @@ class Ranking(abc.ABC):
         raise AssertionError("a cache of one's own misses nothing")
 
     async def _have(self, cache: VectorCache, dims: int, ids: Ids) -> None:
-        """Has vectors in a cache, as far as nothing comes between."""
+        """Loads vectors into a cache. Another search may remove some of them meanwhile."""
         missing = cache.missing(dims, ids)
         for start in range(0, len(missing), PORTION):
             cache.add(dims, await self._stored_vectors(dims, missing[start : start + PORTION]))
@@ -156,7 +159,7 @@ class Ranking(abc.ABC):
             cache.compact(dims, await self._stored_vector_ids(dims))
 
     async def _passing(self, ids: Iterable[int], wanted: Sequence[Condition], count: int) -> list[int]:
-        """The first so many of the ids whose items meet the conditions, in the same order."""
+        """Returns the first `count` of the ids whose items meet the conditions, in the same order."""
         fields = reader(wanted)
         passing: list[int] = []
         rest, size = iter(ids), 64

@@ -1,8 +1,8 @@
-"""Records as rows: for each record one mapper, which both storages use.
+"""Records as rows: one mapper for each record, which both storages use.
 
-The columns follow from the record's fields, so what a statement selects and what is read from its rows cannot part. A
-`dict` or `list` is JSON text, a field `…_json` is a column without that ending, anything else stands as it is. What differs is
-told to the mapper. A new column of a record is a new field, and a column in the schema of each storage.
+The columns follow from the record's fields, so the selected columns and the fields read from them always agree. A `dict` or
+`list` is JSON text, a field `…_json` is a column without that ending, any other field is stored as it is. Exceptions are passed
+to the mapper. A new column of a record is a new field, and a column in the schema of each storage.
 """
 
 import types
@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from threadloom.codec import to_json
+from threadloom.generated import compiled
 from threadloom.large import read_json, write_json
 from threadloom.storage.items import decode, encode
 from threadloom.types import Assistant, Cron, Delivery, Event, ForkedFrom, Item, Outcome, Run, Thread, Ttl
@@ -20,30 +21,33 @@ from threadloom.types import Assistant, Cron, Delivery, Event, ForkedFrom, Item,
 R = TypeVar("R", bound=msgspec.Struct)
 
 _QUOTED = {"user", "values"}
-"""Columns whose names are words of SQL."""
+"""Columns whose names are reserved words of SQL."""
 
 
 class Column(msgspec.Struct, frozen=True):
-    """How a field stands in a row.
+    """How a field is stored in a row.
 
     Attributes:
         names: the columns.
-        read: makes the field of the values of the columns. None: the value is the field.
-        write: makes the value of the column of the field; of several columns a tuple of values. None: the field is the value.
+        read: returns the field from the values of the columns. None: the value is the field.
+        write: returns the value of the column from the field; for several columns a tuple of values. None: the field is the
+            value.
+        nullable: whether the field is None, without a call of `read`, where the (last) column is NULL.
     """
 
     names: tuple[str, ...]
     read: Callable[..., Any] | None = None
     write: Callable[[Any], Any] | None = None
+    nullable: bool = False
 
 
 class Mapper(Generic[R]):
-    """Makes rows of records and records of rows.
+    """Converts records to rows and rows to records.
 
     Args:
         record: the struct.
         without: fields that are not stored.
-        columns: how fields stand in rows, where that does not follow from their types.
+        columns: how fields are stored, where this does not follow from their types.
     """
 
     def __init__(self, record: type[R], *, without: Sequence[str] = (), **columns: Column) -> None:
@@ -54,62 +58,53 @@ class Mapper(Generic[R]):
         }
         self.names = tuple(name for column in fields.values() for name in column.names)
         self.read: Callable[[Sequence[Any]], R] = _reader(record, fields)
-        """A record of the values of the columns, in the order of `names`."""
+        """Returns a record from the values of the columns, in the order of `names`."""
         self.values: Callable[[R], tuple[Any, ...]] = _writer(fields, "({},)", "{value}", "*{value}")
-        """The values of the columns of a record, in the order of `names`."""
+        """Returns the values of the columns of a record, in the order of `names`."""
         self.row: Callable[[R], dict[str, Any]] = _writer(
             fields, "{{{}}}", "{names[0]!r}: {value}", "**dict(zip({names!r}, {value}))"
         )
-        """The values of the columns of a record, by name."""
+        """Returns the values of the columns of a record, by name."""
 
     def of(self, row: Mapping[str, Any]) -> R:
-        """The record of a row by name."""
+        """Returns the record of a row by name."""
         return self.read([row[name] for name in self.names])
 
     def columns(self, table: str = "", *, without: Iterable[str] = (), **instead: str) -> str:
-        """The columns, for a SELECT or an INSERT.
+        """Returns the columns, for a SELECT or an INSERT.
 
         Args:
-            table: what the table is called in the statement.
+            table: the alias of the table in the statement.
             without: columns to leave out.
-            instead: SQL that stands for a column.
+            instead: SQL that replaces a column.
         """
         prefix = table and table + "."
         return ", ".join(instead.get(name, prefix + quoted(name)) for name in self.names if name not in without)
 
     def parameters(self, *, without: Iterable[str] = (), **instead: str) -> str:
-        """The parameters of an INSERT, which bear the names of the columns. Arguments as of `columns`."""
+        """Returns the parameters of an INSERT. They have the names of the columns. Args as in `columns`."""
         return ", ".join(instead.get(name, f":{name}") for name in self.names if name not in without)
 
     def changes(self, *, without: Iterable[str]) -> str:
-        """What an UPDATE sets."""
+        """Returns the assignments of an UPDATE."""
         return ", ".join(f"{quoted(name)} = :{name}" for name in self.names if name not in without)
 
 
 def json_text(value: Any) -> str | None:
-    """A JSON text to be kept as it is; None stays None."""
+    """Returns a value as JSON text that is stored as it is; None stays None."""
     return None if value is None else to_json(value).decode()
 
 
-def json_value(text: str | bytes | None) -> Any:
-    """What a JSON text says; None stays None."""
-    return None if text is None else orjson.loads(text)
-
-
 def quoted(name: str) -> str:
-    """A column as it stands in SQL."""
+    """Returns a column name as it is written in SQL."""
     return f'"{name}"' if name in _QUOTED else name
 
 
 def _column(field: str, type_: Any) -> Column:
     kinds = get_args(type_) if get_origin(type_) in (Union, types.UnionType) else (type_,)
     if any(get_origin(kind) in (dict, list) for kind in kinds):
-        return Column((field,), json_value if type(None) in kinds else orjson.loads, json_text)
+        return Column((field,), orjson.loads, json_text, nullable=type(None) in kinds)
     return Column((field.removesuffix("_json"),), bool if type_ is bool else None)
-
-
-# Both are written out as code and compiled, as those of data classes are: rows are read by the thousand, and a loop over the
-# columns takes twice as long.
 
 
 def _reader(record: type[R], fields: Mapping[str, Column]) -> Callable[[Sequence[Any]], R]:
@@ -121,10 +116,9 @@ def _reader(record: type[R], fields: Mapping[str, Column]) -> Callable[[Sequence
         names += values
         if column.read is not None:
             known[f"read_{field}"] = column.read
-        arguments.append(
-            f"{field}={', '.join(values)}" if column.read is None else f"{field}=read_{field}({', '.join(values)})"
-        )
-    return _compiled("row", f"({', '.join(names)},) = row", f"record({', '.join(arguments)})", known)
+        made = values[0] if column.read is None else f"read_{field}({', '.join(values)})"
+        arguments.append(f"{field}=" + (f"None if {values[-1]} is None else {made}" if column.nullable else made))
+    return compiled("row", [f"({', '.join(names)},) = row", f"return record({', '.join(arguments)})"], known)
 
 
 def _writer(fields: Mapping[str, Column], form: str, one: str, several: str) -> Callable[[Any], Any]:
@@ -135,27 +129,21 @@ def _writer(fields: Mapping[str, Column], form: str, one: str, several: str) -> 
         )
         for field, column in fields.items()
     ]
-    return _compiled("record", "pass", form.format(", ".join(parts)), known)
-
-
-def _compiled(argument: str, first: str, result: str, known: dict[str, Any]) -> Callable[..., Any]:
-    exec(f"def made({argument}):\n    {first}\n    return {result}", known)
-    made: Callable[..., Any] = known["made"]
-    return made
+    return compiled("record", ["return " + form.format(", ".join(parts))], known)
 
 
 def ttl_of(minutes: Any, strategy: Any, expires_at: int | None) -> Ttl | None:
-    """The time to live that these columns of a thread hold."""
+    """Returns the time to live from these columns of a thread."""
     return None if expires_at is None else Ttl(minutes, strategy, expires_at)
 
 
 def ttl_columns(ttl: Ttl | None) -> tuple[float | None, str | None, int | None]:
-    """The columns of a thread's time to live."""
+    """Returns the columns of a thread's time to live."""
     return (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.expires_at)
 
 
-def _forked_from(text: str | None) -> ForkedFrom | None:
-    return None if text is None else ForkedFrom(**orjson.loads(text))
+def _forked_from(text: str) -> ForkedFrom:
+    return ForkedFrom(**orjson.loads(text))
 
 
 def _fork_text(fork: ForkedFrom | None) -> str | None:
@@ -168,8 +156,8 @@ def _text(stored: str | bytes) -> str:
 
 THREAD = Mapper(
     Thread,
-    ttl=Column(("ttl_minutes", "ttl_strategy", "expires_at"), ttl_of, ttl_columns),
-    forked_from=Column(("forked_from",), _forked_from, _fork_text),
+    ttl=Column(("ttl_minutes", "ttl_strategy", "expires_at"), Ttl, ttl_columns, nullable=True),
+    forked_from=Column(("forked_from",), _forked_from, _fork_text, nullable=True),
 )
 RUN = Mapper(
     Run,
@@ -189,10 +177,10 @@ WITH_STATE = THREAD.columns("t", values='s."values"', interrupts="s.interrupts")
 """The columns of a thread, from `threads t` and `states s`."""
 
 WITHOUT_STATE = THREAD.columns("t", values="NULL", interrupts="NULL")
-"""The columns of a thread whose state is not asked for, from `threads t`."""
+"""The columns of a thread without its state, from `threads t`."""
 
 WITHOUT_BODY = DELIVERY.columns(body="NULL")
-"""The columns of a delivery whose body is not asked for."""
+"""The columns of a delivery without its body."""
 
 _STATE = ("values", "interrupts")
 _GIVEN = ("seq", "fence")
@@ -235,4 +223,4 @@ LISTS: Mapping[str, str] = {
     "item": ITEM.columns(),
     "item_values": ITEM.parameters(),
 }
-"""What stands in the `.sql` files as `{name}`: columns, their parameters, and what an UPDATE sets."""
+"""The replacements of `{name}` in the `.sql` files: columns, their parameters, and the assignments of an UPDATE."""

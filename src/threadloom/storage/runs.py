@@ -14,8 +14,8 @@ class Runs(Protocol):
         """Stores a new run and returns it with its `order`, which grows with each run.
 
         Args:
-            claim: the worker that takes the run in the same transaction. Where another run of the thread is pending or
-                running, the caller must not pass one. The run returned is what `take` would return.
+            claim: a worker that claims the run in the same transaction. The caller must not pass one if another run of the thread
+                is pending or running. The run returned is what `take` would return.
         """
         ...
 
@@ -54,8 +54,8 @@ class Runs(Protocol):
         ...
 
     async def count_active_of_user(self, user_id: str, *, besides: str | None = None) -> int:
-        """Returns how many runs of a user are pending or running, those of the thread `besides` left out. In a writing
-        transaction others that count the same user wait until it ends, so a limit holds.
+        """Returns how many runs of a user are pending or running, without those of the thread `besides`. In a writing
+        transaction, others that count the same user wait until it ends, so a limit is enforced exactly.
         """
         ...
 
@@ -64,20 +64,19 @@ class Runs(Protocol):
     ) -> list[Run]:
         """Claims due pending runs for a worker, each of a thread on which no run is running.
 
-        The smallest priority comes first, and among equal ones the oldest. Of one thread only the oldest pending run
-        can be claimed. A run that was due once stays due, however clocks are set. On PostgreSQL threads that another
-        transaction has locked are skipped.
+        The smallest priority comes first, and among equal ones the oldest. Of one thread only the oldest pending run can be
+        claimed. A run that was due once stays due, even if the clock is set back. On PostgreSQL threads that another transaction
+        has locked are skipped.
 
         Args:
-            worker: the name of who claims.
+            worker: the name of the worker that claims.
             now: a run is due when its `due` is not after this moment (microseconds).
             lease: the moment at which the lease ends (microseconds).
             limit: at most so many runs.
-            attempts: (least, below): only runs that had at least `least` attempts, and fewer than `below` unless that
-                is None.
+            attempts: (least, below): only runs that had at least `least` attempts, and fewer than `below` unless that is None.
 
         Returns:
-            The runs as they are now: running, attempt + 1, a new fence.
+            The runs after the claim: running, attempt + 1, a new fence.
         """
         ...
 
@@ -88,8 +87,8 @@ class Runs(Protocol):
         ...
 
     async def recompute_delays(self, now: int, ahead: int) -> int:
-        """Starts the delay of pending runs anew whose delay was computed from a moment more than `ahead` microseconds
-        after `now`: the clock was set back since.
+        """Restarts the delay of pending runs whose delay was computed from a moment more than `ahead` microseconds after `now`:
+        the clock was set back since.
 
         Returns:
             How many were changed; 0 when there are none left. Call it again until then.
@@ -107,21 +106,21 @@ class Runs(Protocol):
         ...
 
     async def holds(self, run_id: str, fence: int) -> bool:
-        """Returns whether a run is running under this fence. In a writing transaction it stays so until the transaction
+        """Returns whether a run is running under this fence. In a writing transaction this cannot change until the transaction
         ends.
         """
         ...
 
     async def renew(self, held: Iterable[tuple[str, int]], lease: int) -> list[Renewal]:
-        """Extends the leases of runs that are still held under the given fences to `lease` (microseconds), by 1 at
-        least, however clocks are set.
+        """Extends the leases of runs that are still held under the given fences to `lease` (microseconds), by at least 1, even if
+        the clock was set back.
 
         Args:
             held: pairs of run id and fence.
 
         Returns:
-            One entry for each run that is still held. `extended` is false where the run was locked just then: renew it
-            again soon. Runs that are missing from the result are lost.
+            One entry for each run that is still held. `extended` is false where the run was locked at that moment: renew it again
+            soon. Runs that are missing from the result are lost.
         """
         ...
 
@@ -179,9 +178,7 @@ class Runs(Protocol):
         ...
 
     async def expire_outcomes(self, thread_id: str, at: int) -> None:
-        """Lets the outcomes of all runs of a thread expire at a moment (microseconds). They can be read until they are
-        removed.
-        """
+        """Sets when the outcomes of all runs of a thread expire (microseconds). They can be read until they are removed."""
         ...
 
     async def delete_outcome(self, run_id: str) -> None:

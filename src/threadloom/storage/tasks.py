@@ -1,4 +1,4 @@
-"""Tasks, as A2A sees runs: a run, and the later ones that went on with it after it had asked something."""
+"""Tasks: runs as A2A shows them. A task is a run and the later runs that resumed it after an interrupt."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -11,13 +11,14 @@ from threadloom.types import Run
 TaskState = Literal["submitted", "working", "completed", "input-required", "failed", "canceled"]
 
 TASK_ID_KEY = "a2a_task_id"
-"""Key of a run's metadata: the task (`<thread id>:<id of its first run>`) that the run goes on with."""
+"""Key in a run's metadata: the task (`<thread id>:<id of its first run>`) that the run continues."""
 
 
 class TaskQuery(msgspec.Struct, kw_only=True):
-    """Which tasks of an assistant. `since` is when they last changed at the earliest. Throw-away threads have none.
+    """The conditions and page of a search for the tasks of an assistant.
 
-    `where` is which threads the caller may see at all.
+    `since` is the earliest moment of their last change. Threads of stateless runs have no tasks. `where` is the caller's filter
+    on threads.
     """
 
     assistant_id: str
@@ -30,7 +31,7 @@ class TaskQuery(msgspec.Struct, kw_only=True):
 
 
 class Task(msgspec.Struct, frozen=True):
-    """A task: its id, and the newest of its runs, which is where it stands."""
+    """A task: its id, and the newest of its runs, which has the task's state."""
 
     task_id: str
     run: Run

@@ -12,13 +12,14 @@ from threadloom.types import Thread, ThreadStatus, Ttl
 SORTED_BY: Mapping[str, str] = {
     name: f"t.{name}" for name in ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
 }
-"""What each `sort_by` sorts by, of `threads t`. Ties keep the order of making."""
+"""The column of `threads t` for each `sort_by`. Ties keep the order of creation."""
 
 
 class ThreadQuery(msgspec.Struct, kw_only=True):
-    """Which threads, in which order. Filters are joined with and; `metadata` and `values` by containment.
+    """The conditions, page and order of a search for threads. All conditions must hold; `metadata` and `values` match by
+    containment.
 
-    `where` is what the caller may see at all.
+    `where` is the caller's filter.
     """
 
     where: Filter | None = None
@@ -34,36 +35,38 @@ class ThreadQuery(msgspec.Struct, kw_only=True):
 
 
 def search(query: ThreadQuery, where: str, page: str) -> str:
-    """The statement that finds threads; conditions and page (LIMIT, OFFSET) are as the database spells them, of `threads t`."""
+    """Returns the statement that finds threads. Conditions and page (LIMIT, OFFSET) are in the database's dialect, on `threads
+    t`.
+    """
     order = f"ORDER BY {SORTED_BY[query.sort_by]} {'DESC' if query.descending else 'ASC'}, t.seq"
     columns = WITH_STATE if query.with_state else WITHOUT_STATE
     state = "LEFT JOIN states s ON s.id = t.state_id" if query.with_state else ""
-    # Rows are chosen by number first, so that sorting moves no documents about.
+    # Rows are selected by number first, so that sorting does not move documents.
     chosen = f"SELECT t.seq AS seq FROM threads t {where} {order} {page}"
     return f"SELECT {columns} FROM ({chosen}) c JOIN threads t ON t.seq = c.seq {state} {order}"
 
 
 class Threads(Protocol):
-    """Thread records. Sorting ties keep the order of making."""
+    """Thread records. Ties in sorting keep the order of creation."""
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
         """Stores a new record, with its state if it has one.
 
         Args:
-            fresh: the id was made just now, so no other transaction can ask for the thread before the commit. It is not
-                locked then.
+            fresh: the id was created just now, so no other transaction can use it before the commit. The thread is not locked
+                then.
 
         Returns:
-            False when the id is taken; nothing was stored then.
+            False when the id is taken; then nothing was stored.
         """
         ...
 
     async def insert_copies(self, record: Thread, metadata: Mapping[str, Mapping[str, Any]], *, state_of: str) -> None:
-        """Stores copies of one thread, with a fixed number of statements whatever their number. Nobody else can ask for
+        """Stores copies of one thread, with a fixed number of statements whatever their number. No other transaction can know
         their ids before the commit, so they are not locked.
 
         Args:
-            record: what the copies have in common: all but id and metadata, with what they are forked from. Its
+            record: what the copies have in common: all fields but id and metadata, including what they are forked from. Its
                 `values_json` and `interrupts_json` are not stored.
             metadata: the metadata of each copy, by its id.
             state_of: the thread whose state the copies show. It is a reference: no payload is copied.
@@ -128,8 +131,8 @@ class Threads(Protocol):
         ...
 
     async def delete(self, thread_id: str) -> bool:
-        """Removes the record alone; history, runs, events and crons are removed by their own methods. Its forks stay
-        known as long as a thread descends from it.
+        """Removes the record alone; history, runs, events and crons are removed by their own methods. The record of its copies is
+        kept as long as a thread descends from it.
 
         Returns:
             False when there was none.

@@ -1,7 +1,7 @@
-"""Everything a storage keeps, in terms that all storages share: for moving it from one to another.
+"""All data of a storage in a form that all storages share, for moving it from one to another.
 
-A row is a tuple of integers, numbers, texts, bytes and None, the same whichever database it comes from. Rows keep all numbers
-that others refer to by (positions, segments, values, states), so that copies go on to share what they share.
+A row is a tuple of integers, numbers, texts, bytes and None, the same for every database. Rows keep all numbers that others refer
+to (positions, segments, values, states), so copies still share what they shared before.
 """
 
 import hashlib
@@ -41,22 +41,24 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "item_vectors": ("id", "item", "namespace", "dims", "expires_at", "vector"),
     "seals": ("name", "value"),
 }
-"""The tables and their columns, each after those that its rows refer to. `refs` and `small` of a checkpoint are JSON objects as
-texts, all other JSON documents texts or bytes as they are stored; `floors` are numbers up to which v2 events may be gone."""
+"""The tables and their columns. A table comes after those that its rows refer to.
+
+`refs` and `small` of a checkpoint are JSON objects as texts; all other JSON documents are texts or bytes as they are stored.
+`floors` are the numbers up to which v2 events may have been removed."""
 
 BATCH = 1000
-"""Rows on the way at once."""
+"""How many rows are processed at a time."""
 
 
 class SequenceNumbers(msgspec.Struct, frozen=True):
-    """The next position, and the next fence, that was never given."""
+    """The next position and the next fence that were never used."""
 
     position: int
     fence: int
 
 
 class Summary:
-    """How many rows there were, and a digest of them, whatever their order."""
+    """The number of rows, and a digest of them that does not depend on their order."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -74,7 +76,7 @@ class Summary:
 
 
 class Dump(Protocol):
-    """A storage that is read, at one moment."""
+    """A storage that is read as it is at one moment."""
 
     async def counts(self) -> Mapping[str, int]:
         """Returns how many rows each table has."""
@@ -92,36 +94,36 @@ class Dump(Protocol):
 
 
 class Fill(Protocol):
-    """An empty storage that is filled: all of it is there in the end, or nothing."""
+    """An empty storage that is filled, in one transaction."""
 
     async def put(self, table: str, rows: Sequence[Row]) -> None:
-        """Adds rows to a table. Nothing is visible to others before all is committed."""
+        """Adds rows to a table. They are not visible to others before the commit."""
         ...
 
     async def end(self, numbers: SequenceNumbers) -> None:
-        """Completes what follows from the rows (counters, sequences, indexes) once all were put."""
+        """Completes counters, sequences and indexes after all rows were put."""
         ...
 
     def rows(self, table: str) -> AsyncIterator[Sequence[Row]]:
-        """Yields the rows of a table as they are read back, in portions, for comparison."""
+        """Yields the rows of a table as they were stored, in portions, for comparison."""
         ...
 
 
 class TransferMismatch(Exception):
-    """What was read again is not what was put."""
+    """The rows that were read back differ from those that were put."""
 
 
 async def transfer(source: Dump, target: Fill, progress: Callable[[float], None]) -> Mapping[str, Summary]:
-    """Copies everything, reads it again, and compares.
+    """Copies all rows, reads them back, and compares.
 
     Args:
-        progress: is told which part is done.
+        progress: called with the part that is done, from 0 to 1.
 
     Returns:
-        what was copied, by table.
+        What was copied, by table.
 
     Raises:
-        Different: names the table.
+        TransferMismatch: names the table.
     """
     counts = await source.counts()
     total = 2 * sum(counts.values()) or 1

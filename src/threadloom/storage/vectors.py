@@ -1,8 +1,8 @@
-"""A cache of vectors for exact search: one matrix in memory, filled from what searches ask for.
+"""A cache of vectors for exact search: one matrix in memory, filled with what searches need.
 
-A stored vector never changes and its id is never used again, so what is cached is never wrong: which ids count is asked of
-the database each time, within the reader's own snapshot. That keeps it right beside writers, among several readers, and
-after a restart, without anybody telling it of a change.
+A stored vector never changes and its id is never reused, so the cache is never stale. The database is queried each time for the
+ids that are valid, within the reader's own snapshot. So the cache stays correct with concurrent writers and readers, and after a
+restart, without any notification of changes.
 """
 
 import itertools
@@ -18,13 +18,13 @@ Fetched = Iterable[tuple[int, int, bytes]]
 """Rows (vector id, item id, float32 bytes)."""
 
 Scored = tuple[Ids, NDArray[np.float32]]
-"""Owners of vectors, and how like the query each vector is."""
+"""Owners of vectors, and the similarity of each vector to the query."""
 
 COMPACT_ABOVE = 4096
-"""Rows from which on it is worth looking for vectors that are gone."""
+"""Number of rows from which it is worth looking for deleted vectors."""
 
 PORTION = 8192
-"""Rows that are read and put into the matrix at a time."""
+"""Number of rows that are read and put into the matrix at a time."""
 
 
 class VectorCache:
@@ -44,16 +44,16 @@ class VectorCache:
         self._matrix: NDArray[np.float32] = np.empty((0, dims), dtype=np.float32)
         self._owners: Ids = np.empty(0, dtype=np.int64)
         self._ids: Ids = np.empty(0, dtype=np.int64)  # sorted
-        self._rows: Ids = np.empty(0, dtype=np.int64)  # of the matrix, in the order of _ids
+        self._rows: Ids = np.empty(0, dtype=np.int64)  # rows of the matrix, in the order of _ids
 
     def __len__(self) -> int:
         return self._count
 
-    # Used in steps, for a database that is waited for in between. Another search may come between two steps: whoever finds
-    # something missing again begins again.
+    # Used in steps, because the database is awaited in between. Another search may run between two steps. A search that finds
+    # vectors missing again starts again.
 
     def missing(self, dims: int, ids: Ids) -> Ids:
-        """Those of the ids whose vectors, of length `dims`, are not cached."""
+        """Returns those of the ids whose vectors, of length `dims`, are not cached."""
         with self._lock:
             if dims != self._dims:
                 self._clear(dims)
@@ -62,25 +62,26 @@ class VectorCache:
             return missing
 
     def add(self, dims: int, fetched: Fetched) -> None:
-        """Caches vectors of length `dims`, if that is still the length asked for."""
+        """Caches vectors of length `dims`, if this is still the length of the cache."""
         with self._lock:
             if dims == self._dims:
                 self._add(fetched)
 
     @property
     def crowded(self) -> bool:
-        """Whether it is time to look which vectors are still stored."""
+        """Returns whether it is time to check which vectors still exist."""
         return self._count >= self._checked
 
     def compact(self, dims: int, living: Ids) -> None:
-        """Drops all but the vectors that are stored, if `dims` is still the length asked for."""
+        """Removes vectors that are not stored any more, if `dims` is still the length of the cache."""
         with self._lock:
             if dims == self._dims:
                 self._compact(living)
 
     def score(self, query: bytes, ids: Ids) -> Scored | None:
-        """The owners of the vectors `ids` and their likeness to `query` (float32, little-endian, of unit length), in the order
-        of `ids`. None when one of them is not cached."""
+        """Returns the owners of the vectors `ids` and their similarity to `query` (float32, little-endian, of unit length), in
+        the order of `ids`; None when one of them is not cached.
+        """
         wanted = np.frombuffer(query, dtype="<f4")
         with self._lock:
             if len(wanted) != self._dims or not self._known(ids).all():
@@ -89,8 +90,9 @@ class VectorCache:
         return _likeness(wanted, *view)
 
     def _view(self, ids: Ids) -> tuple[Ids, NDArray[np.float32], Ids]:
-        """Which rows the vectors are in, and the rows. Rows are only ever appended, to these arrays or to new ones: a view
-        stays as it is."""
+        """Returns in which rows the vectors are, and the rows. Rows are only ever appended, to these arrays or to new ones, so a
+        view never changes.
+        """
         return self._rows[np.searchsorted(self._ids, ids)], self._matrix[: self._count], self._owners
 
     def _known(self, ids: Ids) -> NDArray[np.bool_]:
@@ -101,7 +103,7 @@ class VectorCache:
         return found
 
     def _add(self, fetched: Fetched) -> None:
-        # In portions, so that what was read is not held a second time as a whole.
+        # In portions, so that the fetched rows are not all in memory a second time.
         rows = iter(fetched)
         while portion := list(itertools.islice(rows, PORTION)):
             ids = np.fromiter((row[0] for row in portion), dtype=np.int64, count=len(portion))
@@ -121,7 +123,7 @@ class VectorCache:
     def _grow(self, count: int) -> None:
         if count <= len(self._matrix):
             return
-        # With room to grow, for growing copies everything. Memory that was never written to is not taken from the system.
+        # With spare room, because growing copies everything. The system does not allocate memory that was never written to.
         size = max(count * 5 // 4, 2 * len(self._matrix))
         matrix = np.empty((size, self._dims), dtype=np.float32)
         owners = np.zeros(size, dtype=np.int64)
@@ -130,9 +132,9 @@ class VectorCache:
         self._matrix, self._owners = matrix, owners
 
     def _compact(self, living: Ids) -> None:
-        """Drops vectors that are no longer stored, once the cache has grown by half since the last look.
+        """Removes vectors that are no longer stored, once the cache has grown by half since the last check.
 
-        An older snapshot may still ask for one of them; then it is fetched again.
+        An older snapshot may still need one of them; then it is fetched again.
         """
         if self._count < self._checked:
             return
@@ -147,20 +149,22 @@ class VectorCache:
 
 
 def _likeness(wanted: NDArray[np.float32], rows: Ids, matrix: NDArray[np.float32], owners: Ids) -> Scored:
-    # Gathering rows copies them: above a third of all it is cheaper to score every row.
+    # Gathering rows copies them. Above a third of all rows it is cheaper to score every row.
     scores = (matrix @ wanted)[rows] if len(rows) * 3 > len(matrix) else matrix[rows] @ wanted
     return owners[rows], np.clip(scores, -1.0, 1.0)
 
 
 def nearest(owners: Ids, scores: NDArray[np.float32], wanted: int) -> Iterator[list[tuple[int, float]]]:
-    """The nearest owners with their scores, each once, nearest first: an owner is as near as its nearest vector, and equals
-    stand in the order of their ids. First about as many as are wanted, then, if that was not enough, more, in the end all.
+    """Yields the nearest owners with their scores, each once, nearest first, in portions.
+
+    The score of an owner is that of its nearest vector. Owners with equal scores are in the order of their ids. The first portion
+    has about as many owners as are wanted; further portions are larger, up to all.
     """
     size = 2 * wanted + 64
     while True:
         chosen = np.arange(len(scores))
         if size < len(scores):
-            # All that are as near as the last of the chosen are chosen too, so that equals do not come and go.
+            # All owners as near as the last chosen one are chosen too, so that the order of equal scores is stable.
             least = np.partition(scores, len(scores) - size)[len(scores) - size]
             chosen = np.flatnonzero(scores >= least)
         order = chosen[np.lexsort((owners[chosen], -scores[chosen]))]
@@ -173,7 +177,7 @@ def nearest(owners: Ids, scores: NDArray[np.float32], wanted: int) -> Iterator[l
 
 
 def parse_ids(text: Any) -> Ids:
-    """The ids of a comma-joined text (or None), sorted."""
+    """Returns the ids in a comma-separated text (or None), sorted."""
     if not text:
         return np.empty(0, dtype=np.int64)
     ids: Ids = np.fromstring(text, dtype=np.int64, sep=",")

@@ -1,7 +1,7 @@
-"""LangGraph's long-term store over our storage: what graphs, own routes and the API all use.
+"""The long-term store of LangGraph on the server's storage. Graphs, custom apps and the API use it.
 
-One batch of operations is one snapshot for its reads, then one transaction for its writes; texts are embedded before
-either, so that no transaction waits for a model.
+The reads of a batch use one snapshot; then its writes use one transaction. Texts are embedded before both, so that no transaction
+waits for a model.
 """
 
 import asyncio
@@ -43,25 +43,25 @@ __all__ = ["EmbeddingError", "Index", "Store"]
 log = logging.getLogger("threadloom.store")
 
 FOREVER = 2**63 - 1
-"""The latest moment there is: a time to live that ends after it ends here."""
+"""The latest moment that can be stored. A time to live that would end later ends here."""
 
 SWEEP = 1000
-"""Expired items removed in one transaction, so that no other write waits long."""
+"""Expired items that are removed in one transaction, so that other writes do not wait long."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ItemKey = tuple[tuple[str, ...], str]
 
 
 class Store(BaseStore):
-    """The one store of a server.
+    """The store of a server.
 
-    Sync methods may be called from any thread. From a thread of their own they run on the server's loop; on a loop's own
-    thread they hold that loop up, as a sync call does.
+    Sync methods may be called from any thread. From a thread without an event loop they run on the server's loop. On the thread
+    of a loop they block that loop, as any sync call does.
 
     Args:
-        index: makes items searchable by meaning; None: a query is ignored.
-        default_ttl: minutes that items live when a put does not say; None: forever.
-        refresh_on_read: whether reading restarts an item's clock when the reader does not say.
+        index: embeds items for semantic search; None: queries are ignored.
+        default_ttl: minutes that items live if a put does not say; None: forever.
+        refresh_on_read: whether a read restarts an item's time to live if the read does not say.
     """
 
     __slots__ = ("_clock", "_home", "_index", "_storage", "ttl_config")
@@ -88,7 +88,7 @@ class Store(BaseStore):
         }
 
     async def __aenter__(self) -> "Store":
-        """From now on sync calls of other threads run on this loop."""
+        """Runs sync calls of other threads on this loop from now on."""
         self._home = asyncio.get_running_loop()
         return self
 
@@ -96,7 +96,7 @@ class Store(BaseStore):
         self._home = None
 
     async def warm(self) -> None:
-        """Lets the storage read beforehand what searches by meaning need, so that the first is as quick as the others."""
+        """Lets the storage load what semantic searches need, so that the first search is as fast as the others."""
         if self._index is None:
             return
         dims, now = self._index.dims, self._clock.now()
@@ -119,13 +119,13 @@ class Store(BaseStore):
         return _apart(self, list(ops))
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Does all operations: reads first, as of before the writes; of several writes to one place the last.
+        """Executes all operations: reads first, on the state before the writes. Of several writes to one item the last applies.
 
         Raises:
-            InvalidNamespaceError: a label is empty, no text, or holds a period.
-            ValueError: a filter's operator, a page or a time to live cannot be; a value is no JSON object.
+            InvalidNamespaceError: a label is empty, is not a text, or holds a period.
+            ValueError: a filter's operator, a page or a time to live is not valid; a value is not a JSON object.
             EmbeddingError: the embedding function failed.
-            StorageError: the database refused. Nothing of the batch was kept.
+            StorageError: the database rejected the batch. Nothing of it was stored.
         """
         listed = list(ops)
         puts: dict[ItemKey, PutOp] = {}
@@ -173,7 +173,7 @@ class Store(BaseStore):
         return results
 
     async def sweep(self) -> int:
-        """Removes what has expired, in portions. Gives how many items went."""
+        """Removes the expired items, in several transactions. Returns how many items were removed."""
         removed = 0
         while True:
             now = self._clock.now()
@@ -187,9 +187,9 @@ class Store(BaseStore):
                 return removed
 
     async def sweep_forever(self, minutes: float) -> None:
-        """Sweeps each so many minutes until it is cancelled. What has expired is invisible before that already.
+        """Sweeps at an interval of `minutes` until it is cancelled. Expired items are invisible even before they are removed.
 
-        A database that refuses is told of in the log, and tried again the next time.
+        An error of the database is logged, and the next sweep tries again.
         """
         while True:
             await self._clock.sleep(minutes * MINUTE / SECOND)
@@ -204,7 +204,7 @@ class Store(BaseStore):
     async def _embed(
         self, puts: Mapping[ItemKey, PutOp], values: Mapping[ItemKey, bytes], queries: Mapping[int, "_Search"]
     ) -> dict[ItemKey, list[bytes]]:
-        """The vectors of what is put; those of queries are set in `queries`."""
+        """Returns the vectors of the values that are put. Sets the vectors of queries in `queries`."""
         if self._index is None:
             return {}
         texts: dict[ItemKey, list[str]] = {}
@@ -226,7 +226,7 @@ class Store(BaseStore):
         queries: Mapping[int, "_Search"],
         results: list[Result],
     ) -> list[ItemKey]:
-        """Fills in the results of reads. Gives the places whose clock is to start anew."""
+        """Fills in the results of reads. Returns the keys of the items whose time to live restarts."""
         now = self._clock.now()
         beginnings = {number: beginning(op) for number, op in reads if isinstance(op, ListNamespacesOp)}
 
@@ -263,7 +263,7 @@ class Store(BaseStore):
 
 
 def _apart(store: Store, ops: list[Op]) -> list[Result]:
-    """A batch on a thread and a loop of its own, because this thread's loop is the one that waits."""
+    """Executes a batch on a new thread with an event loop of its own, because the loop of this thread is blocked by the call."""
     results: list[list[Result]] = []
     failures: list[BaseException] = []
 
@@ -282,10 +282,10 @@ def _apart(store: Store, ops: list[Op]) -> list[Result]:
 
 
 def _encoded(value: Any) -> bytes:
-    """A value as JSON, as states show it, and exactly: integers of any length, floats as they are.
+    """Returns a value as JSON, with the same encoding as states, and exactly: integers of any length, floats unchanged.
 
     Raises:
-        ValueError: it is no mapping, or something in it has no JSON form.
+        ValueError: the value is not a mapping, or something in it has no JSON form.
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"value must be a mapping, got {type(value).__name__}")
@@ -296,7 +296,7 @@ def _encoded(value: Any) -> bytes:
 
 
 def _life(minutes: float | None) -> int | None:
-    """A time to live in microseconds.
+    """Converts a time to live from minutes to microseconds.
 
     Raises:
         ValueError: it is not above zero.
@@ -313,7 +313,7 @@ def _end(now: int, life: int | None) -> int | None:
 
 
 class _Search(msgspec.Struct):
-    """A search and the text, if any, whose vector it waits for."""
+    """A search, and the text to embed if it has a query."""
 
     query: ItemQuery
     text: str | None
@@ -322,7 +322,7 @@ class _Search(msgspec.Struct):
 def _search(op: SearchOp) -> _Search:
     if op.limit < 0 or op.offset < 0:
         raise ValueError(f"limit and offset must not be negative (got {op.limit} and {op.offset})")
-    # What is compared is JSON: tuples are lists, dates are texts, as in the stored values.
+    # The comparison is on JSON: tuples become lists and dates texts, as in the stored values.
     filter = msgspec.json.decode(_encoded(op.filter)) if op.filter else None
     prefix = tuple(op.namespace_prefix)
     query = ItemQuery(prefix=prefix, conditions=conditions(filter), limit=op.limit, offset=op.offset)

@@ -1,4 +1,4 @@
-"""Vectors of values and queries, by the embedding model of the configuration."""
+"""Embeds values and queries with the embedding model of the configuration."""
 
 import asyncio
 import logging
@@ -17,19 +17,19 @@ log = logging.getLogger("threadloom.store")
 
 
 class EmbeddingError(ApiError):
-    """The configured embedding function failed, or gave no usable vectors. Nothing was stored."""
+    """The configured embedding function failed, or returned unusable vectors. Nothing was stored."""
 
     status = 502
 
 
 class Index:
-    """Makes vectors of values and queries.
+    """Makes the vectors of values and queries.
 
     Args:
         embeddings: the model.
         dims: length of its vectors.
-        fields: JSON paths of a value that are embedded, each by itself; `$` is the whole value.
-        name: what the configuration calls the model, for errors.
+        fields: JSON paths of a value; each is embedded by itself. `$` is the whole value.
+        name: the model's name in the configuration, for error messages.
 
     Attributes:
         dims: as given.
@@ -42,16 +42,16 @@ class Index:
         self._paths = [_path(field) for field in fields]
 
     def texts(self, value: Mapping[str, Any], index: Sequence[str] | None) -> list[str]:
-        """The texts of a value to embed, each once; blank ones have no meaning to find. `index` overrides the fields."""
+        """Returns the texts of a value to embed, without duplicates and blank texts. `index` overrides the fields."""
         paths = self._paths if index is None else [_path(field) for field in index]
         found = (text for path in paths for text in get_text_at_path(value, path))
         return [text for text in dict.fromkeys(found) if text.strip()]
 
     async def documents(self, texts: Sequence[str]) -> dict[str, bytes]:
-        """The vector of each text.
+        """Returns the vector of each text.
 
         Raises:
-            EmbeddingError: see there.
+            EmbeddingError: the model failed.
         """
         if not texts:
             return {}
@@ -67,7 +67,7 @@ class Index:
         return {text: self._packed(vector) for text, vector in zip(texts, vectors, strict=True)}
 
     async def queries(self, texts: Sequence[str]) -> dict[str, bytes]:
-        """The vector of each text that is searched for. Raises as `documents`."""
+        """Returns the vector of each query text. Raises as `documents`."""
         try:
             with contained():
                 vectors = await asyncio.gather(*(self._embeddings.aembed_query(text) for text in texts))
@@ -76,7 +76,7 @@ class Index:
         return {text: self._packed(vector) for text, vector in zip(texts, vectors, strict=True)}
 
     def _packed(self, vector: Any) -> bytes:
-        """Of unit length, so that a likeness is one product; float32."""
+        """Returns a vector as float32, normalized to length 1, so that the cosine similarity is a single dot product."""
         try:
             numbers = np.asarray(vector, dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -90,7 +90,7 @@ class Index:
         return (numbers / length if length else numbers).astype("<f4").tobytes()
 
     def _failed(self, error: Exception) -> EmbeddingError:
-        # Only the kind is told: the text may hold what is between the server and its model.
+        # Only the class of the error is shown: its text may hold credentials for the model.
         log.error("The embedding function %s failed", self._name, exc_info=error)
         return EmbeddingError(f"The embedding function {self._name} failed: {error_payload(error)['error']}")
 

@@ -1,4 +1,4 @@
-"""Which namespaces a listing means."""
+"""Selects namespaces for a listing."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ Namespace = tuple[str, ...]
 
 
 def beginning(op: ListNamespacesOp) -> Namespace:
-    """The labels that every match surely begins with.
+    """Returns the labels that every matching namespace begins with.
 
     Raises:
-        ValueError: a condition is neither a prefix nor a suffix; depth or page cannot be.
+        ValueError: a condition is neither a prefix nor a suffix; depth or page is not valid.
     """
     if op.limit < 0 or op.offset < 0:
         raise ValueError(f"limit and offset must not be negative (got {op.limit} and {op.offset})")
@@ -28,10 +28,10 @@ def beginning(op: ListNamespacesOp) -> Namespace:
 
 
 def page(namespaces: Sequence[Namespace], op: ListNamespacesOp) -> list[Namespace]:
-    """Of sorted namespaces those that match, cut to the depth asked for, each once, of these a page."""
+    """Returns one page of the matching namespaces, truncated to the depth and without duplicates. `namespaces` must be sorted."""
     wanted = op.match_conditions or ()
     matching = (namespace for namespace in namespaces if all(_matches(one, namespace) for one in wanted))
-    # What is sorted stays so when cut.
+    # Truncating keeps the order.
     cut = dict.fromkeys(namespace[: op.max_depth] for namespace in matching)
     return list(cut)[op.offset : op.offset + op.limit]
 

@@ -1,1 +1,1 @@
-"""An app as an image: where its folders go, and the Dockerfile."""
+"""Images of apps: the layout of an app's folders, and the Dockerfile."""

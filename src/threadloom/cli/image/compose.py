@@ -1,4 +1,4 @@
-"""A compose file around an app's image: PostgreSQL, a process that serves, a process that executes runs."""
+"""The compose file for an app's image: PostgreSQL, a process that serves, a process that executes runs."""
 
 import json
 import secrets
@@ -9,7 +9,7 @@ DATABASE = "postgresql://threadloom:${POSTGRES_PASSWORD}@postgres:5432/threadloo
 
 
 def compose(*, context: str, dockerfile: str, env_file: str | None) -> str:
-    """The compose file.
+    """Returns the compose file.
 
     Args:
         context: the folder that the image is built from, relative to the compose file.
@@ -64,7 +64,7 @@ volumes:
 
 
 def env_text() -> str:
-    """A `.env` file with a password made for it."""
+    """Returns a `.env` file with a new random password."""
     return (
         f"{HEADER} Variables of docker-compose.yml and of the app; keep it out of version control.\n"
         f"POSTGRES_PASSWORD={secrets.token_hex(24)}\n"

@@ -18,7 +18,7 @@ from threadloom.errors import ConfigError
 HEADER = "# Written by `threadloom dockerfile`."
 EXTRAS = ("encryption", "otel", "postgres", "redis")
 THREADLOOM = f"threadloom[{','.join(EXTRAS)}]=={__version__}"
-"""What the image installs beside the app."""
+"""The requirement with which the image installs Threadloom."""
 
 GET_UV = "pip install --no-cache-dir 'uv>=0.5'"
 USER = 1000
@@ -43,11 +43,11 @@ IGNORED = (
     "**/Dockerfile",
     "**/docker-compose.yml",
 )
-"""What has no business in an image: history, environments, secrets, data."""
+"""Files that do not belong in an image: history, environments, secrets, data."""
 
 
 def base_image(settings: Settings) -> str:
-    """The image to begin from. A `base_image` with a tag or a digest counts as it is; else its tag names Python and distro."""
+    """Returns the base image. A `base_image` with a tag or a digest is used as it is; else its tag names Python and distro."""
     image = settings.image
     distro = "" if image.image_distro == "debian" else f"-{image.image_distro}"
     if image.base_image is None:
@@ -58,10 +58,10 @@ def base_image(settings: Settings) -> str:
 
 
 def check(settings: Settings) -> list[str]:
-    """What an app's user should hear of its image.
+    """Returns the warnings for an app's image.
 
     Raises:
-        ConfigError: no image can be made that does what the configuration says; the text lists why.
+        ConfigError: no image can follow the configuration; the message lists the reasons.
     """
     image = settings.image
     faults = []
@@ -101,7 +101,7 @@ def check(settings: Settings) -> list[str]:
 
 
 def dockerfile(settings: Settings, layout: Layout) -> str:
-    """The Dockerfile of an app that `check` found good."""
+    """Returns the Dockerfile of an app that `check` accepted."""
     return "\n".join(_lines(settings, layout)) + "\n"
 
 
@@ -144,7 +144,7 @@ def _lines(settings: Settings, layout: Layout) -> Iterator[str]:
 
 
 def _packages(settings: Settings, layout: Layout) -> Iterator[str]:
-    """Threadloom and what comes from an index first, for they change less often than the app."""
+    """Yields the steps that install Threadloom and packages of an index, then the app, which changes more often."""
     image = settings.image
     pip, get_pip = "pip install --no-cache-dir", ""
     if image.pip_installer == "uv":
@@ -169,7 +169,7 @@ def _packages(settings: Settings, layout: Layout) -> Iterator[str]:
             paths.append(place.target)
             if (place.folder / "requirements.txt").is_file():
                 wanted.append(f"-r {shlex.quote(place.target)}/requirements.txt")
-    # Threadloom once more, so that nothing it needs is replaced by what it cannot work with.
+    # Threadloom again, so that pip keeps versions of its dependencies that it works with.
     steps = [f"{pip} {shlex.quote(THREADLOOM)} {' '.join(wanted)}"] if wanted else []
     steps += [_on_path(paths)] if paths else []
     if steps:
@@ -177,7 +177,7 @@ def _packages(settings: Settings, layout: Layout) -> Iterator[str]:
 
 
 def _source(settings: Settings, layout: Layout) -> Iterator[str]:
-    """A uv project: what its lock file says, into the Python of the image, then Threadloom."""
+    """Yields the steps for a uv project: its locked packages into the image's Python, then Threadloom."""
     source = settings.image.source
     assert source is not None
     yield from _copies(layout)
@@ -197,17 +197,19 @@ def _copies(layout: Layout) -> Iterator[str]:
 
 
 def _on_path(folders: list[str]) -> str:
-    """Puts folders that are no package at the end of Python's path, as `threadloom dev` has them."""
+    """Adds folders that are not packages to the end of Python's path, as `threadloom dev` does."""
     packages = "$(python -c 'import site; print(site.getsitepackages()[0])')"
     return f"printf '%s\\n' {shlex.join(folders)} > \"{packages}/app.pth\""
 
 
 def quoted(block: Any) -> str:
-    """A block of the configuration as the value of an `ENV` line: JSON that neither Docker nor the shell looks into."""
+    """Returns a block of the configuration as the value of an `ENV` line: JSON in which neither Docker nor the shell expands
+    anything.
+    """
     return shlex.quote(json.dumps(block, ensure_ascii=False))
 
 
 def ignore_file(env_file: str | None) -> str:
-    """What a build passes over."""
+    """Returns the ignore file of a build."""
     more = (f"**/{Path(env_file).name}",) if env_file else ()
     return "\n".join([*IGNORED, *more]) + "\n"

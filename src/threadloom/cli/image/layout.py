@@ -1,4 +1,4 @@
-"""Where an app's folders lie in its image, and the paths of its configuration rewritten to match."""
+"""The layout of an app's folders in its image, and the configuration with its paths rewritten to match."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from threadloom.config.load import read_document, report
 from threadloom.errors import ConfigError
 
 TOP = "/deps"
-"""The folder of the image that all of an app lies in."""
+"""The folder of the image that contains the whole app."""
 
 SPECS = (
     ("http", "app"),
@@ -28,21 +28,21 @@ SPECS = (
 
 
 class ImageFolder(msgspec.Struct, frozen=True):
-    """A folder of the app and where it lies in the image."""
+    """A folder of the app and its path in the image."""
 
     folder: Path
     target: str
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """An app as it lies in its image.
+    """The layout of an app in its image.
 
     Attributes:
-        context: the folder that the image is built from; it holds all the app's folders.
-        places: what is copied.
-        installed: those of the app's dependencies that are installed, or put on Python's path.
+        context: the folder that the image is built from; it contains all the app's folders.
+        places: the folders that are copied.
+        installed: the app's dependencies that are installed, or added to Python's path.
         work: the folder that the server is started in.
-        blocks: the blocks of the configuration, with the paths that hold in the image.
+        blocks: the blocks of the configuration, with paths in the image.
     """
 
     context: Path
@@ -52,16 +52,16 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     blocks: dict[str, Any]
 
     def source(self, path: Path) -> str:
-        """A path of this machine as the Dockerfile names it: relative to the context."""
+        """Returns a path of this machine as the Dockerfile names it: relative to the context."""
         return os.path.relpath(path, self.context).replace(os.sep, "/")
 
 
 def plan(settings: Settings) -> Layout:
-    """How an app is laid out in its image.
+    """Plans the layout of an app in its image.
 
     Raises:
-        ConfigError: a file that the configuration names would not be in the image, or the app's folders have nothing in
-            common but the root of the file system.
+        ConfigError: a file that the configuration names would not be in the image, or the app's folders share only the root of
+            the file system.
     """
     assert settings.path is not None
     source = settings.image.source
@@ -112,7 +112,7 @@ def _free_target(folder: Path, taken: list[ImageFolder]) -> str:
 
 
 def _target(path: Path, places: list[ImageFolder]) -> str | None:
-    """Where a path of this machine lies in the image; None if nowhere."""
+    """Returns the path in the image of a path of this machine; None if it is not in the image."""
     for place in places:
         if path.is_relative_to(place.folder):
             inner = path.relative_to(place.folder).as_posix()
@@ -121,7 +121,7 @@ def _target(path: Path, places: list[ImageFolder]) -> str | None:
 
 
 class _Rewriting:
-    """Replaces paths of this machine by those of the image; what cannot be found there is noted as a fault."""
+    """Replaces paths of this machine by those of the image. Records an error for each path that is not in the image."""
 
     def __init__(self, root: Path, places: list[ImageFolder], faults: list[str]) -> None:
         self._root = root

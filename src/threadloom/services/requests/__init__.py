@@ -1,8 +1,8 @@
-"""What clients may ask for: one struct a request body, with the API's names, defaults and limits.
+"""Request bodies: one struct per body, with the API's names, defaults and limits.
 
-`UNSET` means the field was not in the body; where None is in the type, `null` is a value of its own. What can be told
-from the body alone is checked here, and ids are stored in canonical spelling, so that services need no second look.
-Errors raised: `msgspec.ValidationError` for a wrong shape, `errors.Invalid` (422) and a few 400s for the rest.
+`UNSET` means that the field was not in the body; where None is in the type, `null` is a value of its own. What can be checked
+from the body alone is checked here, and ids are converted to canonical spelling. Services need not check again. Errors raised:
+`msgspec.ValidationError` for a wrong type, `errors.Invalid` (422) and a few 400s for the rest.
 """
 
 from threadloom.services.requests.assistants import (

@@ -35,7 +35,7 @@ Version = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class AssistantCreate(Struct, kw_only=True):
-    """A new assistant. `name` missing or `""` is shown as `Untitled`."""
+    """A new assistant. A missing or empty `name` is shown as `Untitled`."""
 
     graph_id: str
     assistant_id: str | UnsetType = UNSET
@@ -54,7 +54,7 @@ class AssistantCreate(Struct, kw_only=True):
 
 
 class AssistantPatch(Struct, kw_only=True):
-    """Changes that make a new version; `metadata` is merged at the top level, `description: null` clears it."""
+    """Changes of an assistant, stored as a new version. `metadata` is merged at the top level, `description: null` clears it."""
 
     graph_id: str | UnsetType = UNSET
     config: Config | UnsetType = UNSET
@@ -69,7 +69,7 @@ class AssistantPatch(Struct, kw_only=True):
 
 
 class AssistantCount(Struct, kw_only=True):
-    """Which assistants to count. `name` is a part of the name, in any case."""
+    """Which assistants to count. `name` is a part of the name; case is ignored."""
 
     metadata: Filter | UnsetType = UNSET
     graph_id: str | UnsetType = UNSET
@@ -101,6 +101,6 @@ class AssistantVersions(Struct, kw_only=True):
 
 
 class AssistantLatest(Struct, kw_only=True):
-    """The version that is to be the current one."""
+    """The version to make the current one."""
 
     version: Version

@@ -1,8 +1,8 @@
-"""How much one request may ask for, so that answering it keeps nobody else waiting. `docs/limits.md` is this table in words.
+"""Limits of a single request, so that its execution does not delay others. `docs/limits.md` describes this table in words.
 
-A request costs what its parts multiply to: each condition of a filter is looked for in each record, each path is followed in
-each thread. Each part therefore has a bound. Lists and texts get theirs as `msgspec.Meta` of their types, so that the interface
-description shows them; what no type can say is checked by `check_count`, `check_size` and `check_filter`.
+The cost of a request is a product of its parts: each condition of a filter is compared with each record, each path is followed in
+each thread. Therefore each part has a limit. Limits of lists and texts are `msgspec.Meta` of their types, so that the interface
+description shows them. Other limits are checked by `check_count`, `check_size` and `check_filter`.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from threadloom.errors import Invalid
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """A limit. `most` is in what `unit` says; `fields` are those that it holds for, as requests name them."""
+    """A limit. `most` is in the unit `unit`; `fields` are the request fields that it applies to."""
 
     most: int
     unit: str
@@ -58,25 +58,25 @@ FOLLOWED = Bound(2000, "namespaces", "all subscriptions of one web socket togeth
 ANSWERS = Bound(1000, "entries", "`responses` of `input.respond`")
 
 TABLE: dict[str, Bound] = {name.lower(): bound for name, bound in list(globals().items()) if isinstance(bound, Bound)}
-"""All of them, by name."""
+"""All limits, by name."""
 
 
 def check_count(count: int, bound: Bound, field: str) -> None:
-    """Holds a count to a bound.
+    """Checks a count against a limit.
 
     Raises:
-        Invalid: it is more; the text names field and limit.
+        Invalid: the count is larger; the text names field and limit.
     """
     if count > bound.most:
         raise Invalid(f"{field}: {count} {bound.unit} are more than the limit of {bound.most}")
 
 
 def check_size(value: Any, bound: Bound, field: str, text: Bound | None = None) -> None:
-    """Holds the keys and list members of a JSON value to a bound, and its characters to another if there is one. Looks at no more
-    of it than these allow.
+    """Checks the number of keys and list members of a JSON value against a limit, and its characters against another if there is
+    one. Stops as soon as a limit is exceeded.
 
     Raises:
-        Invalid: there are more; the text names field and limit.
+        Invalid: a limit is exceeded; the text names field and limit.
     """
     count = characters = 0
     left: list[Any] = [value]
@@ -98,6 +98,6 @@ def check_size(value: Any, bound: Bound, field: str, text: Bound | None = None) 
 
 
 def check_filter(wanted: Any, field: str) -> None:
-    """Holds a filter, a JSON value, to `FILTER` and `FILTER_TEXT`. Raises as `check_size`."""
+    """Checks a filter, a JSON value, against `FILTER` and `FILTER_TEXT`. Raises as `check_size`."""
     if wanted:
         check_size(wanted, FILTER, field, FILTER_TEXT)

@@ -1,4 +1,4 @@
-"""What request bodies share: types with limits, and checks that a type cannot express."""
+"""Types with limits that several request bodies use, and checks that a type cannot express."""
 
 from typing import Annotated, Any, Literal
 
@@ -65,14 +65,14 @@ STATE_FIELDS = ("values", "next", "tasks", "checkpoint", "metadata", "created_at
 
 
 class BadLabel(Invalid):
-    """A namespace label that cannot be; its answer is plain text (docs/contract/assistants.md#store-items)."""
+    """A namespace label that is not valid. The response is plain text (docs/contract/assistants.md#store-items)."""
 
 
 def canonical(kind: str, text: str) -> str:
-    """An id in canonical spelling. `kind` is `thread`, `run`, `assistant`, `cron` or `delivery`.
+    """Returns an id in canonical spelling. `kind` is `thread`, `run`, `assistant`, `cron` or `delivery`.
 
     Raises:
-        Invalid: it is no UUID.
+        Invalid: the text is not a UUID.
     """
     found = parse_id(text)
     if found is None:
@@ -81,10 +81,10 @@ def canonical(kind: str, text: str) -> str:
 
 
 def state_fields(select: str | list[str]) -> list[str] | None:
-    """The `select` of a state as a list of names; None means everything.
+    """Returns the `select` of a state as a list of names; None means everything.
 
     Raises:
-        Invalid: a name is no field of a state.
+        Invalid: a name is not a field of a state.
     """
     parts = [select] if isinstance(select, str) else select
     names = [name.strip() for part in parts for name in part.split(",") if name.strip()]
@@ -96,11 +96,11 @@ def state_fields(select: str | list[str]) -> list[str] | None:
 
 
 def check_labels(labels: list[str]) -> None:
-    """Refuses namespace labels that are empty or hold a period.
+    """Checks that no namespace label is empty or holds a period.
 
     Raises:
         BadLabel: with the first such label in its text.
-        Invalid: there are too many.
+        Invalid: there are too many labels.
     """
     check_count(len(labels), bounds.LABELS, "namespace")
     for label in labels:
@@ -109,10 +109,10 @@ def check_labels(labels: list[str]) -> None:
 
 
 def check(value: Any, type_: Any, place: str) -> Any:
-    """`value` as `type_`; `place` names it in the error.
+    """Converts `value` to `type_`. `place` names the value in the error.
 
     Raises:
-        Invalid: it does not fit.
+        Invalid: the value does not match the type.
     """
     try:
         return msgspec.convert(value, type_)
@@ -121,7 +121,7 @@ def check(value: Any, type_: Any, place: str) -> Any:
 
 
 def check_metadata(metadata: Object | UnsetType, field: str = "metadata") -> None:
-    """Holds metadata to their bound: they are stored with a run several times, and searched in.
+    """Checks the size of metadata. They are stored several times with each run, and searched.
 
     Raises:
         Invalid: there are too many.
@@ -131,10 +131,10 @@ def check_metadata(metadata: Object | UnsetType, field: str = "metadata") -> Non
 
 
 def check_config(config: Object | UnsetType) -> None:
-    """Checks the known keys of a `config`. In place, `2.0` becomes 2, and inner keys go (see `is_inner`).
+    """Checks the known keys of a `config`. Changes it in place: `2.0` becomes 2, and inner keys are removed (see `is_inner`).
 
     Raises:
-        Invalid: a known key is of the wrong kind.
+        Invalid: a known key has a value of the wrong type.
     """
     if not config:
         return
@@ -156,11 +156,11 @@ def check_config(config: Object | UnsetType) -> None:
 
 
 def check_checkpoint(checkpoint: Object | UnsetType) -> None:
-    """Checks the members of a `checkpoint`: all are text, `checkpoint_map` is an object of texts or null, as the SDKs' types
-    have it.
+    """Checks the members of a `checkpoint`: texts, except `checkpoint_map`, which is an object of texts or null, as in the types
+    of the SDKs.
 
     Raises:
-        Invalid: one of them is not.
+        Invalid: a member has another type.
     """
     if not checkpoint:
         return
@@ -170,7 +170,7 @@ def check_checkpoint(checkpoint: Object | UnsetType) -> None:
 
 
 def _check_checkpoint_keys(place: Object, name: str, text: Any) -> None:
-    """Checks what names a checkpoint, where it is there. `text` is the type of its id and namespace."""
+    """Checks the keys that name a checkpoint, if present. `text` is the type of its id and namespace."""
     for key in ("checkpoint_id", "checkpoint_ns"):
         if key in place:
             check(place[key], text, f"{name}.{key}")
@@ -183,10 +183,11 @@ def _check_checkpoint_keys(place: Object, name: str, text: Any) -> None:
 
 
 def is_inner(key: str) -> bool:
-    """Whether an entry of `configurable` is one by which LangGraph steers itself (`__pregel_resuming`, `__pregel_send` ...) or
-    this server its checkpointer.
+    """Returns whether an entry of `configurable` is internal to LangGraph (`__pregel_resuming`, `__pregel_send` ...) or to this
+    server's checkpointer.
 
-    A caller's are dropped and not refused: `RemoteGraph` as a node sends the config of the graph around it, with these.
+    Internal entries of a caller are dropped and not refused: `RemoteGraph` as a node sends the config of the graph around it,
+    which has them.
     """
     return key.startswith("__pregel_") or key in INTERNAL_KEYS
 
@@ -195,7 +196,7 @@ def check_command(command: Object | None) -> None:
     """Checks `goto` and `update` of a command.
 
     Raises:
-        Invalid: one of them is of the wrong kind, or too long.
+        Invalid: one of them has the wrong type, or is too long.
     """
     if not command:
         return
@@ -218,7 +219,7 @@ def check_command(command: Object | None) -> None:
 
 
 class SendTo(Struct, kw_only=True):
-    """Starts one node with an input of its own."""
+    """Starts a node with its own input."""
 
     node: str
     input: Any

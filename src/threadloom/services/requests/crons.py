@@ -1,7 +1,7 @@
 """Bodies of the crons routes.
 
-A cron also keeps what it does not know, so `CronService.create(caller, thread_id, CronCreate, body)` and
-`CronService.patch(caller, cron_id, CronPatch, body)` get the body as it was sent (a dict) beside the struct.
+A cron also stores unknown fields. Therefore `CronService.create(caller, thread_id, CronCreate, body)` and
+`CronService.patch(caller, cron_id, CronPatch, body)` get the body as it was sent (a dict) as well as the struct.
 """
 
 from typing import Annotated, Any, Literal
@@ -83,7 +83,7 @@ class CronPatch(Struct, kw_only=True):
 
 
 class CronCreate(CronPatch, kw_only=True):
-    """A run to make again and again. Further fields are kept in `payload`."""
+    """A run to create on a schedule. Further fields are stored in `payload`."""
 
     assistant_id: Annotated[str, Meta(description="Id of an assistant, or the name of a graph.")]
     timezone: Timezone | UnsetType = UNSET

@@ -27,11 +27,11 @@ from threadloom.services.requests.common import (
 from threadloom.types import MultitaskStrategy
 
 CENTURY = 100 * 365 * 24 * 3600
-"""Seconds that a run may have to wait for its start at most. Moments far beyond cannot be written down."""
+"""The longest delay of a run's start, in seconds. Moments much later cannot be represented."""
 
 
 class RunCreate(Struct, kw_only=True):
-    """A run to make.
+    """A run to create.
 
     After parsing, `stream_mode` is a list without repetitions, never empty, and `checkpoint_id` an id or UNSET.
     """

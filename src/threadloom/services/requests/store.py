@@ -24,7 +24,7 @@ def _check_key(key: str) -> None:
 
 
 class ItemPut(Struct, kw_only=True):
-    """An item to store. `index` null follows the configuration, false keeps it out of semantic search."""
+    """An item to store. `index`: null as configured, false excludes it from semantic search."""
 
     namespace: Namespace
     key: str
@@ -38,7 +38,7 @@ class ItemPut(Struct, kw_only=True):
         if isinstance(self.index, list):
             self.index = list(dict.fromkeys(self.index))
             chosen = sum(1 + path.count(",") for path in self.index)
-            if chosen > 1:  # each may be all of the value
+            if chosen > 1:  # each may be the whole value
                 check_count(chosen * len(to_json(self.value)), bounds.INDEXED, "index")
         if not self.namespace:
             raise BadRequest("Namespace cannot be empty.")
@@ -84,7 +84,7 @@ class ItemSearch(Struct, kw_only=True):
 
 
 class ItemNamespaces(Struct, kw_only=True):
-    """Which namespaces to list; `*` in prefix or suffix stands for any one label."""
+    """Which namespaces to list. `*` in a prefix or suffix matches any one label."""
 
     prefix: Namespace = []
     suffix: Namespace = []
@@ -98,4 +98,4 @@ class ItemNamespaces(Struct, kw_only=True):
 
 
 EXACT = (ItemPut, ItemSearch)
-"""Bodies whose integers stay exact at any length."""
+"""Bodies whose integers are exact at any length."""

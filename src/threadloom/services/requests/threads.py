@@ -35,14 +35,14 @@ _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 class ThreadTtl(Struct, kw_only=True):
-    """How long a thread is to live, from now."""
+    """The time to live of a thread, from now."""
 
     ttl: Annotated[float, Meta(description="Minutes.")] | UnsetType = UNSET
     strategy: TtlStrategy = "delete"
 
 
 class NodeUpdate(Struct, kw_only=True):
-    """State as if a node had returned it. `command` wins over `values`."""
+    """A state update as if a node had returned it. `command` takes precedence over `values`."""
 
     as_node: str
     values: Object | UnsetType | None = UNSET
@@ -60,7 +60,7 @@ class Superstep(Struct, kw_only=True):
 
 
 class ThreadCreate(Struct, kw_only=True):
-    """A new thread. `thread_id` is never empty: `""` counts as not given."""
+    """A new thread. An empty `thread_id` counts as not given."""
 
     thread_id: str | UnsetType = UNSET
     metadata: Metadata = {}
@@ -98,7 +98,7 @@ class ThreadCount(Struct, kw_only=True):
 
 
 class ThreadSearch(ThreadCount, kw_only=True):
-    """Which threads to find, and what to show of them. Empty lists mean no filter, or all fields."""
+    """Which threads to find, and which fields to return. Empty lists mean no filter, or all fields."""
 
     ids: Annotated[list[str], Meta(max_length=bounds.IDS.most)] = field(default_factory=list)
     limit: Limit = 10
@@ -130,7 +130,7 @@ class ThreadSearch(ThreadCount, kw_only=True):
 
 
 class ThreadPrune(Struct, kw_only=True):
-    """Threads to delete, or whose older checkpoints are to go."""
+    """Threads to delete, or to prune to their latest state."""
 
     thread_ids: Annotated[list[str], Meta(extra_json_schema={"maxItems": bounds.PRUNE.most})]
     strategy: TtlStrategy = "delete"
@@ -141,7 +141,7 @@ class ThreadPrune(Struct, kw_only=True):
 
 
 class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options of a copy. Without any the whole thread is copied under a new id."""
+    """Options of a copy. Without options the whole thread is copied under a new id."""
 
     checkpoint_id: Annotated[str, Meta(description="The copy ends at this checkpoint.")] | UnsetType = UNSET
     thread_id: Annotated[str, Meta(description="Id of the copy.")] | UnsetType = UNSET
@@ -170,7 +170,7 @@ class StateAt(Struct, kw_only=True):
 
 
 class StateUpdate(Struct, kw_only=True):
-    """State to write as if `as_node` had returned it; `checkpoint_id` is the older form of `checkpoint`."""
+    """A state update as if `as_node` had returned it. `checkpoint_id` is the older form of `checkpoint`."""
 
     values: Object | list[Any] | UnsetType | None = UNSET
     as_node: str | UnsetType = UNSET

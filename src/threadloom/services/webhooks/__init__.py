@@ -1,5 +1,6 @@
-"""Webhooks: where they may go (`policy`), what they are told (`payload`), how (`post`), until they were (`delivery`), and
-what is known of that afterwards (`log`)."""
+"""Webhooks: the permitted URLs (`policy`), the body (`payload`), the HTTP request (`post`), the attempts (`delivery`), and the
+log of deliveries (`log`).
+"""
 
 from threadloom.services.webhooks.delivery import WebhookSender
 from threadloom.services.webhooks.log import DeliveryService

@@ -1,7 +1,7 @@
-"""Telling webhooks of the ends of runs, until they were told.
+"""Notifies webhooks of the ends of runs, with repeated attempts.
 
-A delivery is stored in the transaction that ends its run, so it outlives the process; one process at a time claims it and makes
-a try. A receiver may get the same delivery twice (the process died before it wrote down the answer), with the same id.
+A delivery is stored in the transaction that ends its run, so it survives the process. One process at a time claims it and makes
+an attempt. A receiver may get the same delivery twice, with the same id, if the process dies before it stores the response.
 """
 
 import asyncio
@@ -30,33 +30,33 @@ from threadloom.types import Delivery
 log = logging.getLogger("threadloom.webhooks")
 
 DELAYS = (1.3, 1.4, 10, 60, 300, 1800, 7200)
-"""Seconds from one try to the next; the last counts for all that follow."""
+"""Seconds between two attempts. The last value applies to all further attempts."""
 
 CLAIM_SECONDS = 3 * TIMEOUT
-"""How long a claim holds: a try and its note are long done by then, or their process is gone."""
+"""How long a claim holds. An attempt is finished and stored long before, or its process is dead."""
 
 MOST = 100
-"""Tries that a process makes at once; `shares` says how many of them at one host."""
+"""Attempts that a process makes at once. `shares` limits how many of them are for one host."""
 
 POLL_INTERVAL_SECONDS = 15.0
-"""How often is looked for deliveries that another process left."""
+"""How often deliveries of other processes are looked for."""
 
 CONTESTED_SECONDS = 0.1
-"""How soon is looked again when another process claims what is due."""
+"""How soon the query is repeated if another process claims the due deliveries."""
 
 CLOSE_SECONDS = 5.0
-"""Seconds that tries under way get when the server stops."""
+"""Seconds that current attempts get when the server stops."""
 
 KEPT_TRIES = 20
-"""Tries that a delivery tells of, the latest ones."""
+"""The latest attempts that a delivery's record keeps."""
 
 
 class WebhookSender:
-    """Makes deliveries and delivers them. A context manager: on leaving, tries under way get a few seconds.
+    """Creates deliveries and delivers them. A context manager: on exit, current attempts get a few seconds.
 
     Args:
-        alone: whether no other process delivers, so that all claims are void at start.
-        app: gives the server's own ASGI app, where relative URLs lead.
+        single_process: whether no other process delivers, so that all claims are void at start.
+        app: returns the server's own ASGI app, for relative URLs.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class WebhookSender:
         self._shares = HostShares(MOST)
 
     def apply_settings(self, settings: Settings) -> None:
-        """Follows these settings from the next delivery on."""
+        """Replaces the settings, from the next delivery on."""
         own = settings.threadloom
         self._poster.apply_settings(
             WebhookPolicy(settings.webhooks), settings.webhooks.headers, own.webhook_secrets, settings.http.mount_prefix
@@ -99,7 +99,7 @@ class WebhookSender:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.sleep(0)  # lets those start that runs on other loops have just asked for
+        await asyncio.sleep(0)  # lets attempts start that runs on other event loops have just requested
         if self._under_way:
             _, late = await asyncio.wait(self._under_way, timeout=CLOSE_SECONDS)
             for task in late:
@@ -111,9 +111,10 @@ class WebhookSender:
     # --- a run ends ---
 
     def made(self, finalized: FinalizedRun) -> Delivery | None:
-        """What a run that ends leads to, within the transaction of its end; None: it has no webhook.
+        """Returns the delivery for a run that ends, or None if the run has no webhook. Called within the transaction of the run's
+        end.
 
-        It is claimed at once while there is room, so that nothing need be looked for before the first try.
+        If there is capacity, the delivery is claimed at once, so that no query is needed before the first attempt.
         """
         url = finalized.run.kwargs.get("webhook")
         if not url or self._disabled:
@@ -137,7 +138,9 @@ class WebhookSender:
         )
 
     async def after_run(self, finalized: FinalizedRun) -> None:
-        """Begins the delivery of a run that has ended, if there is one, and does not wait for it. From any event loop."""
+        """Starts the delivery of a run that has ended, if there is one, without waiting for it. May be called from any event
+        loop.
+        """
         delivery = finalized.delivery
         if delivery is None or self._home is None:
             return
@@ -150,16 +153,16 @@ class WebhookSender:
     # --- what is due ---
 
     def wake(self) -> None:
-        """Says that a delivery may be due now."""
+        """Signals that a delivery may be due now."""
         self._woken.set()
 
     async def recompute_due(self, now: int, ahead: int) -> None:
-        """Makes due what was to be told at a moment that was reckoned more than `ahead` after now: the clock was set back."""
+        """Makes deliveries due now whose due time was computed more than `ahead` after now, because the clock was set back."""
         await self._storage.write(lambda tx: tx.deliveries.recompute_due(now, ahead, _claim_end(now)))
         self.wake()
 
     async def run(self) -> None:
-        """Delivers what comes due, for ever."""
+        """Delivers what becomes due, until it is cancelled."""
         while True:
             self._woken.clear()
             try:
@@ -170,7 +173,9 @@ class WebhookSender:
             await self._wait(seconds)
 
     async def _take_due(self) -> float:
-        """Begins what is due. Gives the seconds until it is worth looking again; the end of a try wakes sooner."""
+        """Starts the attempts that are due. Returns the seconds until the next query; the end of an attempt wakes the task
+        earlier.
+        """
         while (batch := self._shares.batch()) > 0:
             now, full = self._clock.now(), self._shares.saturated()
             due = await self._storage.read(lambda tx: tx.deliveries.next_due(full))  # noqa: B023
@@ -195,7 +200,7 @@ class WebhookSender:
             for wait in waits:
                 wait.cancel()
 
-    # --- one try ---
+    # --- one attempt ---
 
     def _begin(self, delivery: Delivery) -> None:
         task = asyncio.ensure_future(self._deliver(delivery))
@@ -211,7 +216,7 @@ class WebhookSender:
         self.wake()
 
     async def _deliver(self, delivery: Delivery) -> None:
-        """Makes one try and writes down how it went."""
+        """Makes one attempt and stores its result."""
         began = self._clock.now()
         outcome = await self._try(delivery)
         now = self._clock.now()
@@ -239,7 +244,8 @@ class WebhookSender:
         try:
             status = await self._poster.post(delivery.url, body, message=delivery.delivery_id, seconds=now // SECOND)
         except Invalid as refused:
-            # The name leads elsewhere than when the run was made; or there is no network: then another try may help.
+            # The name resolves to other addresses than when the run was created, or there is no network: then another attempt
+            # may succeed.
             return {"error": refused.detail}
         except TimeoutError:
             return {"error": f"no answer within {TIMEOUT:g} seconds"}
@@ -251,7 +257,7 @@ class WebhookSender:
 
 
 def shown(url: str) -> str:
-    """A URL without its query, which may hold a secret, and not longer than anybody reads."""
+    """Returns a URL without its query, which may hold a secret, truncated for logs."""
     return url.partition("?")[0].partition("#")[0][:200]
 
 
@@ -260,5 +266,5 @@ def _claim_end(now: int) -> int:
 
 
 def _delay(made: int) -> float:
-    """Seconds until the next try, after so many in a row."""
+    """Returns the seconds until the next attempt, after `made` attempts."""
     return DELAYS[min(made, len(DELAYS)) - 1]

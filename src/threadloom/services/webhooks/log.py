@@ -1,4 +1,4 @@
-"""The log of deliveries: what webhooks were told, when, and what they answered; and telling them again."""
+"""The log of deliveries: what was sent to webhooks, when, and the responses. Deliveries can be repeated."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,10 +14,10 @@ from threadloom.types import Caller, Delivery
 
 
 class DeliveryService:
-    """Deliveries, found and made again. Whoever may read a thread may know of its deliveries.
+    """Reads and repeats deliveries. A caller who may read a thread may read its deliveries.
 
     Args:
-        guard: what callers may do.
+        guard: authorizes callers.
     """
 
     def __init__(self, *, storage: Storage, guard: Guard, clock: Clock, webhooks: WebhookSender) -> None:
@@ -27,7 +27,9 @@ class DeliveryService:
         self._webhooks = webhooks
 
     async def search(self, caller: Caller, query: DeliveryQuery) -> tuple[Sequence[Delivery], int | None, int]:
-        """A page of deliveries without their bodies, the offset of the next page (None on the last), and how many there are."""
+        """Returns a page of deliveries without their bodies, the offset of the next page (None on the last), and the total
+        number.
+        """
         value: dict[str, Any] = {
             "thread_id": query.thread_id,
             "metadata": {},
@@ -44,10 +46,10 @@ class DeliveryService:
         return found, following if found and following < total else None, total
 
     async def get(self, caller: Caller, delivery_id: str) -> Delivery:
-        """One delivery, with its body.
+        """Returns one delivery, with its body.
 
         Raises:
-            NotFound: there is none, or not any more.
+            NotFound: there is no such delivery (any more).
         """
         found = await self._storage.read(lambda tx: tx.deliveries.get(delivery_id))
         if found is None or not await self._may(caller, found.thread_id, "read"):
@@ -55,11 +57,11 @@ class DeliveryService:
         return found
 
     async def redeliver(self, caller: Caller, delivery_id: str) -> Delivery:
-        """Makes a delivery again from its first try, under the same id, whatever became of it before.
+        """Restarts a delivery from its first attempt, under the same id, whatever its status was.
 
         Raises:
             NotFound: as `get`.
-            Conflict: a try is under way.
+            Conflict: an attempt is being made.
         """
         found = await self.get(caller, delivery_id)
         if not await self._may(caller, found.thread_id, "update"):
@@ -72,11 +74,13 @@ class DeliveryService:
         return delivery
 
     async def _may(self, caller: Caller, thread_id: str, action: Literal["read", "update"]) -> bool:
-        """Whether the caller may do something to a thread; to one that is gone, nobody may of whom more is asked than that."""
+        """Returns whether the caller has a permission on a thread. If the thread was deleted, a caller with a filter has no
+        permission.
+        """
         rule = await self._guard.ask(caller, "threads", action, {"thread_id": thread_id})
         return rule is None or await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule)) is not None
 
 
 def missing(delivery_id: str) -> NotFound:
-    """What is said of a delivery that is not there."""
+    """Returns the error for a delivery that does not exist."""
     return NotFound(f"Delivery with ID {delivery_id} not found")

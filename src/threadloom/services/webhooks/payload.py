@@ -1,4 +1,4 @@
-"""What a webhook is told of a run's end (docs/contract/runs.md#webhooks)."""
+"""The body of a webhook notification about a run's end (docs/contract/runs.md#webhooks)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,18 +12,18 @@ from threadloom.engine.finalize import FinalizedRun
 from threadloom.services.records import run_record
 
 HIDDEN = CREDENTIALS | {"langgraph_auth_user", "langgraph_auth_user_id", "langgraph_auth_permissions"}
-"""What a run may know of its caller, in its configuration, and no receiver is told. In lower case."""
+"""Entries of a run's configuration about its caller that are not sent to receivers. In lower case."""
 
 
 def payload(finalized: FinalizedRun, now: int) -> bytes:
-    """The body, a JSON object, but for `webhook_sent_at` (see `sent`). `now` stands for an end that nobody wrote down."""
+    """Returns the body, a JSON object, without `webhook_sent_at` (see `sent`). `now` is used if the run has no stored end."""
     run = finalized.run
     values: Any = None
     interrupts: list[Any] = []
     if finalized.values_json is not None:
         values = Fragment(finalized.values_json)
         if run.temporary:
-            # What `wait` answered: the values, and beside them what is told elsewhere here.
+            # The response of `wait`: the values, together with entries that are fields of their own in this body.
             values = msgspec.json.decode(finalized.values_json)
             if isinstance(values, dict):
                 interrupts = values.pop("__interrupt__", [])
@@ -46,12 +46,12 @@ def payload(finalized: FinalizedRun, now: int) -> bytes:
 
 
 def sent(body: bytes, now: int) -> bytes:
-    """The body as it is sent now."""
+    """Returns the body as it is sent now."""
     return b'%b,"webhook_sent_at":"%b"}' % (body[:-1], iso(now).encode())
 
 
 def _public(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What the run was started with, without what the server knows of its caller."""
+    """Returns the kwargs of the run without what the server knows of its caller."""
     config = kwargs.get("config") or {}
     shown = kwargs | {"config": config | {"configurable": _without_caller(config.get("configurable") or {})}}
     if isinstance(context := kwargs.get("context"), Mapping):

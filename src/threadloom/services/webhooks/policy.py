@@ -1,4 +1,4 @@
-"""Where webhooks may go (docs/contract/protocols.md#webhook-urls)."""
+"""The policy for webhook URLs (docs/contract/protocols.md#webhook-urls)."""
 
 import asyncio
 import contextlib
@@ -16,36 +16,40 @@ from threadloom.config.settings import WebhookSettings, WebhookUrlRules
 from threadloom.errors import Invalid
 
 RESOLVE_SECONDS = 10.0
-"""What the resolving of a name may take."""
+"""Timeout of name resolution."""
 
 LOOKUPS = 32
-"""Names that are looked up at once, each on a thread of its own. The event loop's own lookups share four threads with all
-clients in the process (models, tools): four names whose servers do not answer would stop these."""
+"""Names that are resolved at once, each on a thread of its own. The event loop's default resolver has four threads for all
+clients in the process (models, tools): four names whose servers do not respond would block these clients.
+"""
 
 INTERNAL = "http://localhost"
-"""Stands before a relative URL. The call does not leave the process, and is a stranger's: without credentials or trust."""
+"""The origin of relative URLs. Such a request does not leave the process. It has no credentials and is not trusted."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _USED = (IPv6Network("2000::/3"), IPv6Network("fc00::/7"))
-"""What IPv6 hosts have as addresses: global ones, and those of private networks. The rest of the space is reserved, or has
-forms of IPv4 addresses in it that are out of use (`::127.0.0.1`, `::ffff:0:127.0.0.1`)."""
+"""The address ranges that IPv6 hosts use: global addresses and those of private networks. The rest of the space is reserved, or
+has obsolete forms of IPv4 addresses (`::127.0.0.1`, `::ffff:0:127.0.0.1`).
+"""
 
 _ISATAP = 0x0000_5EFE
-"""The upper half of an interface's id that has an IPv4 address in its lower half; one bit may be set or not."""
+"""The upper half of an interface id whose lower half is an IPv4 address. One of its bits may be set or not."""
 
 _LOCAL_NAMES = ("localhost", ".localhost")
 Address = IPv4Address | IPv6Address
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a delivery goes: `url` as it was named, `addresses` those that may be connected to (none: our own app)."""
+    """The target of a delivery: `url` as it was given, `addresses` to which connections are allowed (empty: the server's own
+    app).
+    """
 
     url: httpx.URL
     addresses: tuple[str, ...]
 
 
 class WebhookPolicy:
-    """Decides where webhooks may go. Names are resolved on a thread, never on the event loop."""
+    """Decides to which URLs webhooks may be sent. Names are resolved on a thread, never on the event loop."""
 
     def __init__(self, settings: WebhookSettings) -> None:
         self._rules: WebhookUrlRules = settings.url
@@ -53,15 +57,15 @@ class WebhookPolicy:
         self._places = asyncio.Semaphore(LOOKUPS)
 
     async def check(self, url: str) -> None:
-        """Lets a URL pass.
+        """Checks a URL.
 
         Raises:
-            Invalid: says which rule it breaks.
+            Invalid: the URL breaks a rule; the text names the rule.
         """
         await self.resolve(url)
 
     async def resolve(self, url: str) -> Target:
-        """The place that a URL means now, if the rules let all of its addresses pass.
+        """Resolves a URL, if the rules permit all of its addresses.
 
         Raises:
             Invalid: as `check`.
@@ -81,8 +85,8 @@ class WebhookPolicy:
         return Target(parsed, tuple(dict.fromkeys(map(str, addresses))))
 
     async def _addresses(self, host: str, port: int) -> list[Address]:
-        """What a host's name means. Who asks for one that is being looked up waits for that answer: a name whose server does not
-        answer must not take all the threads that look names up.
+        """Resolves a host name. Concurrent calls for the same name share one lookup: a name whose server does not respond must
+        not take all the threads for lookups.
 
         Raises:
             Invalid: the name cannot be resolved.
@@ -108,7 +112,7 @@ class WebhookPolicy:
     def _forget(self, place: tuple[str, int], task: asyncio.Task[list[Address]]) -> None:
         del self._lookups[place]
         if not task.cancelled():
-            task.exception()  # everybody who waited for it may have gone
+            task.exception()  # marks the exception as retrieved: all waiters may have timed out
 
 
 def _parsed(url: str) -> httpx.URL:
@@ -119,7 +123,7 @@ def _parsed(url: str) -> httpx.URL:
 
 
 def _check_form(url: httpx.URL, rules: WebhookUrlRules) -> str:
-    """Checks all that can be seen without resolving. Gives the host."""
+    """Checks everything that needs no name resolution. Returns the host."""
     if url.scheme in ("http", "https", "") and not url.host:
         raise Invalid("Invalid webhook hostname ''")
     if rules.require_https and url.scheme != "https":
@@ -142,7 +146,7 @@ def _check_form(url: httpx.URL, rules: WebhookUrlRules) -> str:
 
 
 async def _looked_up(host: str, port: int) -> list[Address]:
-    """Raises OSError or UnicodeError when the name cannot be resolved."""
+    """Returns the addresses of a host. Raises OSError or UnicodeError if the name cannot be resolved."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
 
@@ -156,10 +160,10 @@ async def _looked_up(host: str, port: int) -> list[Address]:
             told = (answer.set_result, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             told = (answer.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the server has stopped meanwhile
+        with contextlib.suppress(RuntimeError):  # the event loop was closed meanwhile
             loop.call_soon_threadsafe(tell, *told)
 
-    threading.Thread(target=look, name="threadloom-names", daemon=True).start()  # no stop waits for a name's server
+    threading.Thread(target=look, name="threadloom-names", daemon=True).start()  # shutdown does not wait for it
     return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in await answer]
 
 
@@ -182,7 +186,7 @@ def _check_address(address: Address, rules: WebhookUrlRules) -> None:
 
 
 def _unwrapped(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, if it does."""
+    """Returns the IPv4 address that an IPv6 address stands for, else the address itself."""
     if isinstance(address, IPv6Address):
         if address in _NAT64:
             return _low(address)
@@ -191,7 +195,7 @@ def _unwrapped(address: Address) -> Address:
 
 
 def _carried(address: IPv6Address) -> list[IPv4Address]:
-    """The IPv4 addresses that packets to an IPv6 one may be sent to in a tunnel (Teredo, ISATAP)."""
+    """Returns the IPv4 addresses to which packets to an IPv6 address may be tunnelled (Teredo, ISATAP)."""
     carried = list(address.teredo or ())
     if int(address) >> 32 & 0xFDFF_FFFF == _ISATAP:
         carried.append(_low(address))

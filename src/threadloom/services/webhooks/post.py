@@ -1,4 +1,4 @@
-"""One POST to a webhook: checked, signed, to an address that was checked, without following redirects."""
+"""Sends one POST request to a webhook: signed, to an address that the policy permits, without following redirects."""
 
 import asyncio
 import base64
@@ -12,14 +12,14 @@ import httpx
 from threadloom.services.webhooks.policy import WebhookPolicy
 
 TIMEOUT = 10.0
-"""Seconds a receiver may take for one try."""
+"""Timeout of one attempt, in seconds."""
 
 
 class Poster:
-    """Posts JSON to webhooks, once it was told by which rules (`apply_settings`).
+    """Posts JSON to webhooks. Call `apply_settings` before the first request.
 
     Args:
-        app: gives the server's own ASGI app, where relative URLs lead; asked for at the first of these.
+        app: returns the server's own ASGI app, for relative URLs. Called at the first relative URL.
     """
 
     def __init__(self, app: Callable[[], Any] = lambda: None) -> None:
@@ -29,12 +29,12 @@ class Poster:
     def apply_settings(
         self, policy: WebhookPolicy, headers: Mapping[str, str], secrets: Sequence[str], prefix: str
     ) -> None:
-        """Sets the rules from the next request on.
+        """Replaces the settings, from the next request on.
 
         Args:
-            headers: put into every request.
+            headers: added to every request.
             secrets: each signs every request (standardwebhooks.com).
-            prefix: the mount prefix, which stands before relative URLs.
+            prefix: the mount prefix, which is put before relative URLs.
         """
         self._policy = policy
         self._headers = headers
@@ -47,11 +47,14 @@ class Poster:
         self._clients.clear()
 
     async def post(self, url: str, body: bytes, *, message: str, seconds: int) -> int:
-        """Posts once, at a moment in seconds since 1970. Gives the status of the answer.
+        """Posts once. Returns the status of the response.
+
+        Args:
+            seconds: the current time, in seconds since 1970.
 
         Raises:
-            Invalid: the rules do not let the URL pass, as it resolves now.
-            httpx.HTTPError, OSError, TimeoutError: there was no answer.
+            Invalid: the policy does not permit the URL, as it resolves now.
+            httpx.HTTPError, OSError, TimeoutError: there was no response.
         """
         async with asyncio.timeout(TIMEOUT):
             return await self._post(url, body, self._signed(body, message, seconds))
@@ -63,7 +66,7 @@ class Poster:
         if not target.addresses:
             place = target.url.copy_with(raw_path=self._prefix + target.url.raw_path)
             return (await self._client(inside=True).post(place, content=body, headers=headers)).status_code
-        # Connected is to an address that was checked, whatever the name means a moment later.
+        # Connects to an address that was checked, even if the name resolves to another one a moment later.
         headers["Host"] = target.url.netloc.decode()
         extensions = {"sni_hostname": target.url.raw_host.decode()}
         failure: httpx.ConnectError | None = None
@@ -79,7 +82,9 @@ class Poster:
         raise failure
 
     def _client(self, inside: bool) -> httpx.AsyncClient:
-        """Made when first needed: reading the certificates takes a while. Never follows a redirect, uses no proxy."""
+        """Returns the HTTP client. It is created on first use, because loading the certificates is slow. It follows no redirects
+        and uses no proxy.
+        """
         if inside not in self._clients:
             self._clients[inside] = (
                 httpx.AsyncClient(transport=httpx.ASGITransport(self._app(), raise_app_exceptions=False))
@@ -89,7 +94,7 @@ class Poster:
         return self._clients[inside]
 
     def _signed(self, body: bytes, message: str, seconds: int) -> dict[str, str]:
-        """What lets a receiver know a delivery again, and that it is ours."""
+        """Returns the headers with which a receiver recognizes a repeated delivery and verifies its origin."""
         headers = {"Webhook-Id": message, "Webhook-Timestamp": str(seconds)}
         if self._keys:
             content = f"{message}.{seconds}.".encode() + body
@@ -99,5 +104,5 @@ class Poster:
 
 
 def _key(secret: str) -> bytes:
-    """The key of a secret: base64 after `whsec_`, else the text itself."""
+    """Returns the key of a secret: the base64 text after `whsec_`, else the text itself."""
     return base64.b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()

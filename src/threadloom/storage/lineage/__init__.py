@@ -1,4 +1,4 @@
-"""Histories of threads: the protocol that every storage meets, and the operations that are the same on all of them."""
+"""Histories of threads: the protocol that every storage implements, and the operations that are the same on all of them."""
 
 from threadloom.storage.lineage.protocol import (
     Blob,

@@ -1,7 +1,7 @@
-"""A draft: checkpoints and pending writes that are read back as if stored, and stored later, all together or not at all.
+"""A draft: checkpoints and pending writes that can be read back at once and are stored later, all in one transaction.
 
-A state update is several puts, and reads in between, made by LangGraph. Over a draft they become part of one transaction
-with the thread's record.
+A state update consists of several puts, with reads in between, made by LangGraph. With a draft they become part of one
+transaction with the thread's record.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Pendi
 T = TypeVar("T")
 
 UNBORN = -1
-"""The era of a thread that will have its first checkpoint when the draft is stored."""
+"""The era of a thread whose first checkpoint is stored with the draft."""
 
 
 class Draft:
-    """A storage for one thread's checkpointer, over the real one. Only the lineage is drafted.
+    """A storage for one thread's checkpointer, on top of the real one. Only the lineage is drafted.
 
     Args:
-        storage: what lies below, and takes the draft in the end.
+        storage: the storage below, in which the draft is stored in the end.
         thread_id: the thread that is written to.
-        metadata: put into the metadata of each checkpoint, but for plain copies of others (`source: fork`).
-        bare: a root checkpoint that is to be read without its pending writes.
+        metadata: added to the metadata of each checkpoint, except plain copies of others (`source: fork`).
+        bare: a root checkpoint that is read without its pending writes.
     """
 
     def __init__(
@@ -37,17 +37,17 @@ class Draft:
         self._lineage = _DraftLineage(storage, thread_id, dict(metadata or {}), bare)
 
     async def rooted(self, tx: Tx) -> bool:
-        """Whether the checkpoints that the draft builds on are still there."""
+        """Returns whether the checkpoints that the draft builds on still exist."""
         for namespace, checkpoint_id in self._lineage.roots():
             if await tx.lineage.get(self._lineage.thread_id, namespace, checkpoint_id) is None:
                 return False
         return True
 
     async def store(self, tx: Tx) -> None:
-        """Stores all that was drafted, in its order, within a transaction.
+        """Stores the draft in its order, within a transaction.
 
         Raises:
-            StaleRefsError: something was taken out of the thread's history meanwhile; draft anew.
+            StaleRefsError: something was removed from the thread's history since. Make the draft again.
         """
         era = None
         for put in self._lineage.puts:
@@ -59,7 +59,7 @@ class Draft:
                 await tx.lineage.put_writes(put)
 
     async def write(self, work: Callable[[Any], Awaitable[T]], *, heavy: bool = False, single: bool = False) -> T:
-        await asyncio.sleep(0)  # a long draft waits for nothing else: others go on in between
+        await asyncio.sleep(0)  # a long draft never waits, so it lets other tasks run in between
         return await work(_DraftTx(self._lineage))
 
     async def read(self, work: Callable[[Any], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
@@ -70,13 +70,13 @@ class Draft:
 
 
 class _DraftTx(msgspec.Struct, frozen=True):
-    """All of a transaction that a checkpointer uses."""
+    """The part of a transaction that a checkpointer uses."""
 
     lineage: "_DraftLineage"
 
 
 class _DraftLineage:
-    """The part of `storage.lineage.Lineage` through which a checkpointer reads and writes."""
+    """The part of `storage.lineage.Lineage` that a checkpointer reads and writes through."""
 
     def __init__(self, storage: Storage, thread_id: str, metadata: dict[str, Any], bare: str | None) -> None:
         self._storage = storage
@@ -91,7 +91,7 @@ class _DraftLineage:
         self._blobs: dict[int, Blob] = {}
 
     def roots(self) -> list[tuple[str, str]]:
-        """Namespace and id of each stored checkpoint that a drafted one follows."""
+        """Returns namespace and id of each stored checkpoint that is the parent of a drafted one."""
         parents = {
             (put.namespace, put.parent): None for put in self.puts if isinstance(put, CheckpointPut) and put.parent
         }
@@ -118,7 +118,7 @@ class _DraftLineage:
             body_type=put.body_type,
             body=put.body,
             refs=dict(put.refs),
-            # What it inherits came with a row that LangGraph read before, or with an earlier put.
+            # The blobs that it inherits came with a row that LangGraph read before, or with an earlier put.
             blobs=with_bases(put.refs.values(), self._blobs),
             meta=meta,
             writes=[],

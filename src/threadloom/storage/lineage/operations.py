@@ -1,8 +1,8 @@
-"""Copying threads and taking things out of their view: written once, over what each storage gives.
+"""Copying threads and removing rows from their view: written once, on top of what each storage provides.
 
-Rows that another thread sees stay where they are: the thread goes on in a segment of its own that sees less, and what it is to
-keep beside that is stored anew. A row is freed when its segment is no head and no living child's edge reaches it. On SQLite none
-of these coroutines ever suspends (see `storage.drive`).
+Rows that another thread sees stay where they are. The thread gets a new head segment that sees less, and the other rows that it
+keeps are copied there. A row is freed when its segment is no head and no edge of an existing child reaches the row. On SQLite
+none of these coroutines ever suspends (see `storage.drive`).
 """
 
 import heapq
@@ -17,15 +17,16 @@ from threadloom.storage.lineage.protocol import ChannelUsage, CheckpointRow, Lin
 
 Positions = Collection[int]
 Ids = Collection[tuple[str, str]]
-"""Checkpoints by namespace and id."""
+"""Checkpoints as pairs of namespace and id."""
 
 WriteRow = tuple[tuple[str, str, str], int, int]
 """A stored write: `((namespace, checkpoint_id, task_id), idx, pos)`."""
 
 
 class Tip(NamedTuple):
-    """What a copy of a whole thread asks: its head segment up to the last position given, that one's edge, whether it has any
-    row, and the id of the newest root checkpoint that the thread sees."""
+    """What a copy of a whole thread needs: its head segment with the last position drawn, the edge of that segment, whether the
+    segment has any row, and the id of the newest root checkpoint that the thread sees.
+    """
 
     head: Edge
     inherited: Edge | None
@@ -34,7 +35,7 @@ class Tip(NamedTuple):
 
 
 class StoredRow(NamedTuple):
-    """Where a checkpoint, or a pending write of it, is stored."""
+    """The position of a stored checkpoint, or of a pending write of it."""
 
     pos: int
     namespace: str
@@ -43,78 +44,90 @@ class StoredRow(NamedTuple):
 
 
 class Segments(Protocol):
-    """What the operations ask of a storage. A bound is the largest position that counts; `chain` is what a thread sees."""
+    """What the operations need from a storage. A bound is the largest position that is included; `chain` is the chain of a
+    thread.
+    """
 
     async def lock(self, *thread_ids: str) -> None:
-        """Keeps everybody else out of the histories of these threads until the transaction ends."""
+        """Locks the histories of these threads exclusively until the transaction ends."""
 
     async def chain(self, thread_id: str) -> Chain:
-        """What a thread sees; empty if it has no history."""
+        """Returns the chain of a thread; empty if it has no history."""
 
     async def tip(self, thread_id: str) -> Tip | None:
-        """What a copy of a whole thread asks; None if it has no history."""
+        """Returns what a copy of a whole thread needs; None if it has no history."""
 
     async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
-        """Segment and position of a root checkpoint that a thread sees."""
+        """Returns segment and position of a root checkpoint that a thread sees."""
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
-        """How many checkpoints and pending writes a segment has at or below a bound, counted up to `most`."""
+        """Returns how many checkpoints and pending writes a segment has at or below a bound. Counting stops at `most`."""
 
     async def new_segment(self, edge: Edge | None) -> int:
-        """Makes a segment, and gives its id."""
+        """Creates a segment and returns its id."""
 
     async def begin(self, thread_ids: Sequence[str], edge: Edge) -> bool:
-        """Makes a segment for each thread as its head, in a fixed number of statements. False if one of them had a head."""
+        """Creates a segment for each thread as its head, in a fixed number of statements. Returns False if one of them had a
+        head.
+        """
 
     async def move_head(self, thread_id: str, segment: int) -> None:
-        """Sets a thread's head, which may be the one that it has, and begins a new era."""
+        """Sets a thread's head, which may be its current one, and starts a new era."""
 
     async def drop_head(self, thread_id: str) -> int | None:
-        """Takes a thread's head and runs away. Gives the segment that it was."""
+        """Removes a thread's head and its run spans. Returns the segment that was the head."""
 
     async def delete_above(self, segment: int, bound: int) -> bool:
-        """Deletes the rows of a segment above a position; nothing, and False, if a child sees one of them."""
+        """Deletes the rows of a segment above a position. If a child sees one of them, deletes nothing and returns False."""
 
     async def free(self, segment: int) -> None:
-        """Deletes what nobody sees of a segment that lost its head, and so on up the chain."""
+        """Deletes the rows of a former head segment that no thread sees any more, and then those of the segments above it."""
 
     async def drop_span(self, thread_id: str, run_id: str) -> int | None:
-        """Forgets that a run wrote on a thread. Gives the position of its first row."""
+        """Deletes the record that a run wrote on a thread. Returns the position of the run's first row."""
 
     async def spans(self, thread_id: str, first: int) -> Mapping[str, int]:
-        """The runs of a thread whose first row is at or after a position, with that."""
+        """Returns the runs of a thread whose first row is at or after a position, with the position of that row."""
 
     async def set_spans(self, thread_id: str, first: int, spans: Mapping[str, int]) -> None:
-        """Replaces what `spans` gives."""
+        """Replaces what `spans` returns."""
 
     async def newest(self, chain: Chain) -> Sequence[Node]:
-        """The newest checkpoint of each namespace."""
+        """Returns the newest checkpoint of each namespace."""
 
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
-        """The ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel."""
+        """Returns the ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel."""
 
     async def pending_writes(self, chain: Chain, ids: Ids) -> Sequence[WriteRow]:
-        """The stored writes under checkpoints, those of each in order of their positions."""
+        """Returns the stored writes under checkpoints, those of each checkpoint in order of their positions."""
 
     async def run_checkpoints(self, chain: Chain, run_id: str, first: int) -> Sequence[tuple[int, str, str]]:
-        """The checkpoints of a run that begins at `first`, but those put again later: `(pos, namespace, checkpoint_id)`,
-        where `pos` is the smallest position at which the chain shows the id."""
+        """Returns the checkpoints of a run that begins at `first`, except those that were put again later.
+
+        Each is `(pos, namespace, checkpoint_id)`, where `pos` is the smallest position at which the chain shows the id.
+        """
 
     async def rows_after(self, chain: Chain, bound: int) -> Sequence[StoredRow]:
-        """All that a chain shows above a position."""
+        """Returns all rows that a chain shows above a position."""
 
     async def store_anew(
         self, segment: int, lower: int, checkpoints: Positions, writes: Positions, orphans: Positions
     ) -> Mapping[int, int]:
-        """Stores the rows at these positions once more on another segment, in the same order; `orphans` get no parent. Values
-        above `lower`, and those they build on, are stored anew too, each once. Gives the new position of each old one."""
+        """Copies the rows at these positions to another segment, in the same order.
+
+        `orphans` are stored without a parent. Values above `lower`, and those that they build on, are copied too, each once.
+
+        Returns:
+            The new position of each old one.
+        """
 
     async def thread_ids(self) -> Sequence[str]:
-        """All threads that have a history."""
+        """Returns the ids of all threads that have a history."""
 
     async def usage_of(self, chain: Chain) -> tuple[Sequence[int], Sequence[int], Sequence[ChannelUsage]]:
-        """Number, bytes and inherited bytes of checkpoints, and of pending writes that count; what the
-        values of each channel take up."""
+        """Returns number, bytes and inherited bytes of checkpoints; the same of pending writes that are valid; and the usage of
+        each channel.
+        """
 
 
 class LineageOperations(Segments, Lineage):
@@ -187,7 +200,8 @@ class LineageOperations(Segments, Lineage):
             return
         doomed = await self.run_checkpoints(chain, run_id, first)
         ids = {(namespace, checkpoint_id) for _, namespace, checkpoint_id in doomed}
-        # Runs of a thread never overlap: pending writes before the next one's first row are this one's, on whatever checkpoint.
+        # Runs of a thread never overlap. So pending writes before the first row of the next run belong to this run, whatever
+        # checkpoint they are on.
         end = min((await self.spans(thread_id, first)).values(), default=UNBOUNDED)
         rows = await self.rows_after(chain, min([first, *(pos for pos, _, _ in doomed)]) - 1)
         gone = {
@@ -224,12 +238,12 @@ class LineageOperations(Segments, Lineage):
             await self._rewrite(thread_id, chain, None, [node.pos for node in kept], writes, orphans)
 
     async def _edge(self, chain: Chain, bound: int) -> Edge | None:
-        """The edge that sees all of a chain up to a position, None when there is nothing to see."""
+        """Returns the edge that sees all of a chain up to a position; None when there is nothing to see."""
         edge, inherited = edges_at(chain, bound)
         return edge if await self.count_rows(*edge, 1) else inherited
 
     async def _truncate(self, thread_id: str, chain: Chain, bound: int) -> None:
-        """Takes all above a position out of a thread's view."""
+        """Removes all rows above a position from a thread's view."""
         head = chain[0][0]
         edge = await self._edge(chain, bound)
         if edge is None:
@@ -250,7 +264,7 @@ class LineageOperations(Segments, Lineage):
         writes: Positions,
         orphans: Positions,
     ) -> None:
-        """Gives a thread a new head segment with an edge and, anew, the rows at these positions; nothing else."""
+        """Gives a thread a new head segment that has an edge and copies of the rows at these positions, and nothing else."""
         segment = await self.new_segment(edge)
         lower = edge[1] if edge else 0
         positions = await self.store_anew(segment, lower, checkpoints, writes, orphans)

@@ -1,4 +1,4 @@
-"""Histories of threads: what is stored of them, and the protocol that every storage meets for them."""
+"""Histories of threads: what is stored, and the protocol that every storage implements."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -7,14 +7,14 @@ import msgspec
 
 
 class Blob(msgspec.Struct, frozen=True):
-    """A version of a channel's value that is too big for its checkpoint's row.
+    """A version of a channel's value that is too large for its checkpoint's row.
 
     Attributes:
-        id: handed out by `Storage.new_blob_id`.
-        type: how the serializer made bytes of the value.
-        data: the bytes, or instructions that make them of the bytes of `base` (see `lineage.elements`).
-        base: id of an earlier version that whoever sees this one sees, too. None: `data` is whole.
-        number: which version it is in its chain of versions, from 1.
+        id: from `Storage.new_blob_id`.
+        type: the serializer's type of the value.
+        data: the bytes, or instructions that build them from the bytes of `base` (see `lineage.elements`).
+        base: id of an earlier version, which every thread that sees this one also sees. None: `data` is whole.
+        number: the number of this version in its chain of versions, from 1.
         size: the length of the whole value in bytes; by default that of `data`.
     """
 
@@ -31,12 +31,12 @@ class Blob(msgspec.Struct, frozen=True):
 
 
 def builds_on_others(refs: Mapping[str, int], blobs: Sequence[Blob]) -> bool:
-    """Whether a checkpoint that refers to `refs` and brings `blobs` needs blobs that were stored before it."""
+    """Returns whether a checkpoint that refers to `refs` and adds `blobs` needs blobs that were stored before it."""
     return len(blobs) < len(refs) or any(blob.base is not None for blob in blobs)
 
 
 def with_bases(ids: Iterable[int], blobs: Mapping[int, Blob]) -> dict[int, Blob]:
-    """The blobs with these ids, and all that they build on."""
+    """Returns the blobs with these ids, and all that they build on."""
     found: dict[int, Blob] = {}
     for id_ in ids:
         wanted: int | None = id_
@@ -47,13 +47,18 @@ def with_bases(ids: Iterable[int], blobs: Mapping[int, Blob]) -> dict[int, Blob]
 
 
 class CheckpointPut(msgspec.Struct, kw_only=True):
-    """A checkpoint to store. `refs` names the blob of each big channel, new (in `blobs`) or inherited.
+    """A checkpoint to store.
 
-    `small` are the channels whose value stands in `body`: the bytes of a value that is new with this checkpoint, 0 for one
-    that its parent had. `era` is the era (see `CheckpointRow`) in which the inherited refs, and what new blobs build on, were
-    read; None when there are none. `early`: rows that build on this root checkpoint were stored before it, namely pending
-    writes of its own and these checkpoints, as (namespace, id), of inner graphs; they are to stand after it. `run_id` is the
-    run that made it, `fence` what it must still hold (None: no run, nothing to check).
+    Attributes:
+        refs: the blob id of each large channel value. The blob is new (in `blobs`) or inherited.
+        small: the channels whose value is in `body`: the size in bytes of a value that is new with this checkpoint, 0 for one
+            that its parent had.
+        era: the era (see `CheckpointRow`) in which inherited refs, and the bases of new blobs, were read; None when there are
+            none.
+        early: checkpoints of subgraphs, as (namespace, id), that build on this root checkpoint but were stored before it. They,
+            and pending writes of this checkpoint that were stored before it, are moved to positions after it.
+        run_id: the run that created the checkpoint.
+        fence: the fence that the run must still hold. None: no run, no check.
     """
 
     thread_id: str
@@ -73,9 +78,9 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
 
 
 class PendingWrite(msgspec.Struct, frozen=True):
-    """One write of a task under a checkpoint. `idx` below 0 marks the special ones (error, interrupt, resume).
+    """One write of a task under a checkpoint. `idx` below 0 marks the special writes (error, interrupt, resume).
 
-    `pos` is where it is stored, 0 for one that is yet to be.
+    `pos` is its position, 0 for one that is not stored yet.
     """
 
     task_id: str
@@ -88,7 +93,7 @@ class PendingWrite(msgspec.Struct, frozen=True):
 
 
 class WritesPut(msgspec.Struct, kw_only=True):
-    """Pending writes to store under a checkpoint. For `idx` >= 0 the first put wins, below 0 the last."""
+    """Pending writes to store under a checkpoint. For `idx` >= 0 the first put is valid, below 0 the last."""
 
     thread_id: str
     namespace: str
@@ -101,7 +106,8 @@ class WritesPut(msgspec.Struct, kw_only=True):
 class CheckpointRow(msgspec.Struct, kw_only=True):
     """A checkpoint as a thread sees it: with its pending writes in replay order, the blobs it refers to, and those they build on.
 
-    `era` changes whenever something is taken out of the thread's view: as long as it stands, every blob once seen is there.
+    `era` changes whenever a row is removed from the thread's view. As long as it is the same, every blob that was once visible
+    exists.
     """
 
     pos: int
@@ -120,11 +126,11 @@ class CheckpointRow(msgspec.Struct, kw_only=True):
 
 
 ChannelUsage = tuple[str, int, int, int, int]
-"""Name of a channel, number of its values, their bytes, how many of these it inherited, and the bytes as they are stored."""
+"""Name of a channel, number of its values, their bytes, how many of these are inherited, and the stored bytes."""
 
 
 class Usage(msgspec.Struct, kw_only=True):
-    """What a thread reaches, in rows and bytes, and how many of the bytes it inherited."""
+    """How many rows and bytes a thread sees, and how many of the bytes are inherited."""
 
     checkpoints: tuple[int, int] = (0, 0)
     pending_writes: tuple[int, int] = (0, 0)
@@ -137,7 +143,7 @@ class Lineage(Protocol):
     """The histories of threads. See docs/architecture.md, "How a copy works", for segments and positions."""
 
     async def put(self, put: CheckpointPut) -> int:
-        """Stores a checkpoint on its thread's own segment. Gives the thread's era.
+        """Stores a checkpoint on its thread's own segment. Returns the thread's era.
 
         Raises:
             LostLeaseError: the run no longer holds the fence.
@@ -146,15 +152,15 @@ class Lineage(Protocol):
         ...
 
     async def put_writes(self, put: WritesPut) -> None:
-        """Stores pending writes on the thread's own segment, whoever made the checkpoint. Raises as `put`."""
+        """Stores pending writes on the thread's own segment, whichever thread stored the checkpoint. Raises as `put`."""
         ...
 
     async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
-        """The newest checkpoint of a namespace, by position."""
+        """Returns the newest checkpoint of a namespace, by position."""
         ...
 
     async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
-        """One checkpoint by id, if the thread sees it."""
+        """Returns one checkpoint by id, if the thread sees it."""
         ...
 
     async def history(
@@ -167,34 +173,43 @@ class Lineage(Protocol):
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> list[CheckpointRow]:
-        """Checkpoints newest first. `namespace` None is all namespaces; `before` a checkpoint id (exclusive, by position; one
-        that the thread never saw cuts by order of ids); `metadata` filters by containment before `limit` counts."""
+        """Returns checkpoints, the newest first.
+
+        Args:
+            namespace: None for all namespaces.
+            before: a checkpoint id (exclusive, by position). For an id that the thread never saw, ids are compared instead.
+            metadata: only checkpoints whose metadata contain this. Applied before `limit`.
+        """
         ...
 
     async def everything(
         self, *, before: str | None = None, limit: int | None = None, metadata: Mapping[str, Any] | None = None
     ) -> list[CheckpointRow]:
-        """Checkpoints of all threads, newest first (the checkpoint library's `list(None)`)."""
+        """Returns checkpoints of all threads, the newest first (the checkpoint library's `list(None)`)."""
         ...
 
     async def path(
         self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
     ) -> list[CheckpointRow]:
-        """The ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel.
+        """Returns the ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel.
 
-        The rows have the writes to these channels and, where one's search ends, its blob; nothing of other channels.
+        The rows contain the writes to these channels and, where the search for a channel ends, its blob. They contain nothing of
+        other channels.
         """
         ...
 
     async def exists(self, thread_id: str) -> bool:
-        """Whether the thread has any checkpoint."""
+        """Returns whether the thread has any checkpoint."""
         ...
 
     async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
-        """Makes `target`, which has no history yet, see all that `source` sees now.
+        """Makes `target`, which has no history yet, see everything that `source` sees now.
 
-        With `at`, everything put up to that root checkpoint and none of its own later pending writes. Constant cost:
-        no payload is read. Returns the id of the newest root checkpoint it took along, None if there was none.
+        With `at` it sees everything that was put up to that root checkpoint, without later pending writes of that checkpoint. The
+        cost is constant: no payload is read.
+
+        Returns:
+            The id of the newest root checkpoint that `target` sees, None if there is none.
 
         Raises:
             KeyError: `source` does not see a root checkpoint `at`.
@@ -203,33 +218,41 @@ class Lineage(Protocol):
         ...
 
     async def copy_many(self, source: str, targets: Sequence[str], *, at: str | None = None) -> str | None:
-        """The same for many threads whose ids nobody else knows yet: as many statements and locks as for one."""
+        """Does what `copy` does, for many threads whose ids are not known elsewhere yet, with as many statements and locks as for
+        one.
+        """
         ...
 
     async def delete(self, thread_id: str) -> None:
-        """Forgets the thread's history; what copies still see stays until they go too."""
+        """Deletes the thread's history. Rows that copies see stay until the copies are deleted too."""
         ...
 
     async def prune(self, thread_id: str) -> None:
-        """Keeps the newest checkpoint of each namespace with its pending writes (and what delta channels need to be
-        rebuilt), without parent; forgets the rest. Copies keep what they see."""
+        """Keeps the newest checkpoint of each namespace, without its parent, with its pending writes and the rows from which
+        delta channels are rebuilt. Deletes the rest. Copies keep what they see.
+        """
         ...
 
     async def rollback(self, thread_id: str, run_id: str) -> None:
-        """Takes back all that a run, the last one to write on the thread, has put: checkpoints and pending writes."""
+        """Removes everything that a run has put: checkpoints and pending writes. The run is the last one that wrote on the
+        thread.
+        """
         ...
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
-        """Removes all that a run put on the thread from its view, and from no copy's: its checkpoints (by the `run_id` in
-        their metadata) with whatever hangs on them, and the pending writes it put on others, such as an answer."""
+        """Removes everything that a run put on the thread from the thread's view. Views of copies do not change.
+
+        This is its checkpoints (by the `run_id` in their metadata) with their pending writes, and the pending writes that it put
+        on other checkpoints, such as an answer.
+        """
         ...
 
     async def threads_of_run(self, run_id: str) -> list[str]:
-        """The threads that a run wrote on. Copies of them are not among them."""
+        """Returns the threads that a run wrote on, without copies of them."""
         ...
 
     async def wrote(self, thread_id: str, run_id: str) -> bool:
-        """Whether the run has put a root checkpoint on the thread."""
+        """Returns whether the run has put a root checkpoint on the thread."""
         ...
 
     async def end_of_run(self, thread_id: str, run_id: str) -> int:
@@ -237,5 +260,5 @@ class Lineage(Protocol):
         ...
 
     async def usage(self, thread_id: str) -> Usage:
-        """Rows and bytes that the thread reaches, over all namespaces."""
+        """Returns how many rows and bytes the thread sees, over all namespaces."""
         ...

@@ -25,15 +25,17 @@ Work = Callable[[PostgresTx], Awaitable[T]]
 NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 BLOB_RANGE = 2**38
-"""Ids of blobs that each process gives by itself. A thousand a second last for eight years, and there are 2^25 such ranges."""
+"""How many blob ids each process draws at once and then assigns itself. At a thousand a second a range lasts eight years, and
+there are 2^25 ranges."""
 
 
 class PostgresStorage:
-    """Everything the server keeps, in the schema `threadloom` of a database.
+    """All data of the server, in the schema `threadloom` of a database.
 
     Args:
-        uri: where it is, `postgresql://…`.
-        connections: how many this process may open; worker threads and loops of their own together half as many more.
+        uri: the database, `postgresql://…`.
+        connections: how many connections the server's event loop may open. Worker threads and the event loops of runs share half
+            as many more.
     """
 
     def __init__(self, uri: str, *, connections: int = 10) -> None:
@@ -65,7 +67,7 @@ class PostgresStorage:
         return await self.database.write(lambda session: work(self._tx(session)), heavy=heavy)
 
     def defer(self, work: Work[None], failed: Callable[[Exception], None]) -> None:
-        """A transaction takes a connection of its own: nothing goes along with others."""
+        """Always None: a transaction has a connection of its own here, so it cannot share a commit with others."""
 
     async def read(self, work: Work[T], *, heavy: bool = False, deferred: bool = True) -> T:
         code = getattr(work, "__code__", None)
@@ -75,21 +77,21 @@ class PostgresStorage:
         await self.database.read(lambda session: session.fetchval(NOW), None)
 
     def write_now(self, work: Work[T], *, single: bool = False) -> T:
-        """The same as `write`, for a thread that runs no event loop: blocks until it is committed."""
+        """Does what `write` does, for a thread without a running event loop. Blocks until the commit."""
         if single:
             return drive(work, cast(PostgresTx, PutTx(self._puts, now=True)))
         return self.database.write_now(lambda session: work(self._tx(session)))
 
     def read_now(self, work: Work[T]) -> T:
-        """The same as `read`, for a thread that runs no event loop."""
+        """Does what `read` does, for a thread without a running event loop. Blocks."""
         code = getattr(work, "__code__", None)
         return self.database.read_now(lambda session: work(self._tx(session)), code)
 
     async def now(self) -> int:
-        """The database's own time, in microseconds since 1970 (UTC).
+        """Returns the database's time in microseconds since 1970 (UTC).
 
         Raises:
-            StorageError: it cannot be reached.
+            StorageError: the database cannot be reached.
         """
         moment: int = await self.database.read(lambda session: session.fetchval(NOW), None)
         return moment
@@ -97,13 +99,15 @@ class PostgresStorage:
     def new_blob_id(self) -> int:
         return next(self._blob_ids)
 
-    # --- freeing what was too much to be freed at once ---
+    # --- freeing segments that were too long to be freed at once ---
 
     def _collect_later(self) -> None:
         self.database.in_background(self._collect())
 
     async def _collect(self) -> None:
-        """Frees dead segments bit by bit, each in a transaction of its own. What is left over, the next process to start does."""
+        """Frees dead segments in portions, each in a transaction of its own. The next process that starts frees what is left
+        over.
+        """
         try:
             while not self.database.closing and await self.database.write(
                 lambda session: session.fetchval(CUTS["collect_dead"], AT_ONCE)

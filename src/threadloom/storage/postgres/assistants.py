@@ -18,7 +18,9 @@ ORDER = {**SORTED_BY, "name": "folded"}
 
 
 class PostgresAssistants:
-    """See `storage.assistants.Assistants`. What changes one first locks its row, so that changes happen one after the other."""
+    """See `storage.assistants.Assistants`. Methods that change an assistant first lock its row, so that changes happen one after
+    the other.
+    """
 
     def __init__(self, session: Session) -> None:
         self._db = session
@@ -84,7 +86,7 @@ def _row(assistant: Assistant) -> dict[str, Any]:
 
 
 def _where(query: AssistantQuery, arguments: Arguments) -> str:
-    """The filters of a query as SQL; their values are added to `arguments`."""
+    """Returns the filters of a query as SQL; their values are added to `arguments`."""
     conditions: list[str] = []
     if query.where is not None:
         conditions.append(condition(query.where, "search", arguments))

@@ -12,11 +12,11 @@ WITH made AS (
 SELECT count(*) = 1 FROM made;
 
 -- name: lock
--- Waits until nobody else is changing an assistant.
+-- Locks an assistant against changes by others.
 SELECT 1 FROM assistants WHERE assistant_id = $1 FOR UPDATE;
 
 -- name: add_version
--- A version after the highest there ever was, made at `updated_at`, as the current record too. `created_at` never moves.
+-- A version numbered highest ever + 1, created at `updated_at`, which becomes the current record. `created_at` never changes.
 WITH added AS (
     INSERT INTO assistant_versions ({new_version}, search)
     SELECT {next_version_values}, :search FROM assistant_versions WHERE assistant_id = :assistant_id
@@ -26,7 +26,7 @@ UPDATE assistants a SET {assistant_changes}, version = added.version, folded = :
 FROM added WHERE a.assistant_id = :assistant_id RETURNING {a.assistant};
 
 -- name: update
--- The current record. `created_at` never moves.
+-- Changes the current record. `created_at` never changes.
 UPDATE assistants SET {assistant_changes}, version = :version, folded = :folded, search = :search
 WHERE assistant_id = :assistant_id;
 
@@ -51,7 +51,7 @@ FROM assistant_versions
 WHERE assistant_id = $1 AND version = $2;
 
 -- name: restate
--- Another description, config and context for a version, and for the assistant, if that version is its current one.
+-- Replaces description, config and context of a version, and of the assistant if that version is its current one.
 WITH version AS (
     UPDATE assistant_versions SET description = :description, config = :config, context = :context
     WHERE assistant_id = :assistant_id AND version = :version
@@ -60,7 +60,7 @@ UPDATE assistants SET description = :description, config = :config, context = :c
 WHERE assistant_id = :assistant_id AND version = :version;
 
 -- name: delete
--- The assistant with all its versions. Tells whether it was there.
+-- Deletes an assistant with all its versions. Returns whether it existed.
 WITH versions AS (
     DELETE FROM assistant_versions WHERE assistant_id = $1
 )

@@ -1,4 +1,4 @@
-"""Sealed columns on PostgreSQL."""
+"""Encrypted columns on PostgreSQL."""
 
 from collections.abc import Sequence
 
@@ -25,21 +25,26 @@ BYTES: frozenset[Column] = frozenset(
         *("outcomes.output", "events.data", "deliveries.body", "items.value"),
     )
 )
-"""Columns of bytes; the others are texts."""
+"""Columns with bytes; the others have text."""
 
 SEARCHED: frozenset[Column] = frozenset(
     ("threads.metadata", "assistants.metadata", "assistant_versions.metadata", "crons.metadata")
 )
-"""Columns that stand in their rows twice: see `documents`."""
+"""Columns that are stored a second time in a searchable form: see `documents`."""
 
 _BEGINNINGS = tuple(f"substring({name} FROM 1 FOR {INDEXED})" for name in ("namespace", "key"))
 
 
 class _PostgresColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a column is.
+    """Where a column is stored.
 
-    `source` are the rows it is read from, `key` what they are found by, `order` what an index has of that. `type` is the column
-    of its type. It is `text`, or bytes; what is `searched` stands there twice.
+    Attributes:
+        source: the rows it is read from.
+        key: the columns of their key.
+        order: the part of the key that an index covers.
+        type: the column with the serializer's type.
+        text: whether it is text, not bytes.
+        searched: whether it is stored a second time in a searchable form.
     """
 
     table: str
@@ -131,7 +136,7 @@ class PostgresCiphertexts:
 
 
 def _found(column: Column, key: Key, arguments: Arguments) -> str:
-    """The condition that a row is the one with this key."""
+    """Returns the condition that a row has this key."""
     shape, inward = SHAPES[column], _inward(column, key)
     parts = [f"{name} = {arguments.put(part)}" for name, part in zip(shape.key, inward, strict=True)]
     parts += [f"{name} = {arguments.put(part[:INDEXED])}" for name, part in zip(shape.order, inward, strict=False)]
@@ -143,7 +148,7 @@ def _bytes(data: str | bytes) -> bytes:
 
 
 def _inward(column: Column, key: Key) -> Key:
-    """A key as PostgreSQL has it: namespaces and keys of items are bytes there."""
+    """Returns a key as PostgreSQL stores it: namespaces and keys of items are bytes."""
     return (encode(key[0]), key[1].encode()) if column == "items.value" else key
 
 

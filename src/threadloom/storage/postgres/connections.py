@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: how they are set up, and what their errors mean."""
+"""Connections to PostgreSQL: their settings, and the meaning of their errors."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable
@@ -12,22 +12,22 @@ except ModuleNotFoundError as error:
     raise MissingPackageError("PostgreSQL", "asyncpg", "threadloom[postgres]") from error
 
 SCHEMA = "threadloom"
-"""Where our tables are, apart from what else the database may hold."""
+"""The schema of the server's tables, apart from other tables of the database."""
 
 SERVER = "threadloom"
-"""By what the connections of servers are known in the database; those for care of it have another name."""
+"""The application name of servers' connections. Maintenance connections have another name."""
 
 SETTINGS = {
     "application_name": SERVER,
     "search_path": f"{SCHEMA},public",
-    # Plans. Ours are walks along indexes, and have to be so from the first row on: a table that was empty a minute ago has no
-    # statistics, and what is planned then as a scan of it stays one.
+    # Plans. All queries of the server walk along indexes, and must do so from the first row on. A table that was empty a minute
+    # ago has no statistics, and a plan that scans it would be kept.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",
-    # Who was stopped in the middle of a transaction must not keep others from its threads for longer than a lease.
+    # A process that is stopped in the middle of a transaction must not block the threads it has locked for longer than a lease.
     "idle_in_transaction_session_timeout": "10s",
     "lock_timeout": "30s",
 }
@@ -38,7 +38,7 @@ _ZERO, _MARK = "\0", "\ue000"
 
 
 class ConnectionLost(Exception):
-    """There is no connection to the database, or it broke off before a commit: nothing was kept."""
+    """There is no connection to the database, or it was lost before a commit: nothing was stored."""
 
 
 _GONE: tuple[type[Exception], ...] = (
@@ -50,12 +50,12 @@ _GONE: tuple[type[Exception], ...] = (
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
 )
-"""The connection is no good any more, or there was none. (Read-only: the server has become a stand-by.)"""
+"""The connection is lost, or there was none. (Read-only: the server has become a standby.)"""
 
 _UNREACHABLE: tuple[type[Exception], ...] = (OSError, *_GONE)
 
 AGAIN: tuple[type[Exception], ...] = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-"""Others were in the way: the same transaction can be made once more."""
+"""Conflicts with other transactions: the same transaction can be retried."""
 
 REFUSED: tuple[type[Exception], ...] = (
     *_GONE,
@@ -69,23 +69,25 @@ REFUSED: tuple[type[Exception], ...] = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
-"""What an operator has to look after, and not we."""
+"""Errors that an operator has to resolve; they are no errors of the server."""
 
 
 def escaped(text: str) -> str:
-    """A text as it is stored. PostgreSQL has none with U+0000: it stands as U+E000 and `0`, U+E000 itself with `1`."""
+    """Returns a text in its stored form. PostgreSQL cannot store U+0000: it is stored as U+E000 and `0`, and U+E000 itself as
+    U+E000 and `1`.
+    """
     if _ZERO in text or _MARK in text:
         return text.replace(_MARK, _MARK + "1").replace(_ZERO, _MARK + "0")
     return text
 
 
 def texts(several: Iterable[str]) -> list[str]:
-    """Texts for an array."""
+    """Returns texts in their stored form, for an array."""
     return [escaped(text) for text in several]
 
 
 def unescaped(text: str) -> str:
-    """The text that was stored."""
+    """Returns a text from its stored form."""
     return text.replace(_MARK + "0", _ZERO).replace(_MARK + "1", _MARK) if _MARK in text else text
 
 
@@ -98,7 +100,7 @@ def _decoded(stored: bytes) -> str:
 
 
 async def make_pool(uri: str, size: int) -> Any:
-    """Connections of the running event loop, up to `size`; the first is there at once."""
+    """Returns a pool of connections for the running event loop, up to `size`. The first one is opened at once."""
     return await asyncpg.create_pool(
         uri,
         min_size=1,
@@ -115,7 +117,7 @@ async def make_pool(uri: str, size: int) -> Any:
 
 @contextlib.asynccontextmanager
 async def connected(uri: str) -> AsyncIterator[Any]:
-    """One connection for a long work by itself, planned as the database sees fit.
+    """Opens one connection for a long operation, with the database's default planner settings.
 
     Raises:
         StorageError: the database cannot be reached.
@@ -131,35 +133,38 @@ async def connected(uri: str) -> AsyncIterator[Any]:
 
 
 async def _prepare(connection: Any) -> None:
-    # Of single texts. asyncpg does not ask it about those in arrays: who has arrays calls `escaped` and `unescaped`.
+    # For single texts only: asyncpg does not apply it to texts in arrays. Code with arrays calls `escaped` and `unescaped`.
     await connection.set_type_codec("text", schema="pg_catalog", encoder=_encoded, decoder=_decoded, format="binary")
 
 
 async def _leave(connection: Any) -> None:
-    """In place of a reset, which costs a round trip: transactions are ended by who began them, and nothing else lasts."""
+    """Replaces the reset of a connection, which costs a round trip. Transactions are ended by the code that began them, and no
+    other state is left on a connection.
+    """
 
 
 def is_gone(error: BaseException, connection: Any) -> bool:
-    """Whether a connection on which this happened is lost."""
+    """Returns whether a connection on which this error occurred is lost."""
     if isinstance(error, _GONE):
         return True
     try:
         return bool(connection.is_closed())
-    except asyncpg.InterfaceError:  # it was so long ago that the pool has let go of it
+    except asyncpg.InterfaceError:  # the pool has already removed it
         return True
 
 
 def discard(connection: Any) -> None:
-    """Ends a connection at once."""
+    """Closes a connection at once."""
     with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 
 @contextlib.asynccontextmanager
 async def connecting() -> AsyncIterator[None]:
-    """
+    """Converts errors within the block.
+
     Raises:
-        Lost: in place of errors that say that the database cannot be reached.
+        ConnectionLost: in place of errors that say that the database cannot be reached.
     """
     try:
         yield
@@ -169,9 +174,10 @@ async def connecting() -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def explained() -> AsyncIterator[None]:
-    """
+    """Converts errors within the block.
+
     Raises:
-        StorageError: in place of errors that an operator has to look after.
+        StorageError: in place of errors that an operator has to resolve.
     """
     try:
         yield

@@ -16,7 +16,8 @@ SQL = load(__package__, "crons.sql")
 class PostgresCrons:
     """See `storage.crons.Crons`.
 
-    A cron that belongs to a thread is changed under the thread's lock: it may go on to make a run there, or go with it.
+    A cron that belongs to a thread is changed under the thread's lock: the transaction may go on to create a run on the thread,
+    or delete both.
     """
 
     def __init__(self, session: Session) -> None:
@@ -89,7 +90,7 @@ def _row(cron: Cron) -> dict[str, Any]:
 
 
 def _where(query: CronQuery, arguments: Arguments) -> str:
-    """The filters of a query as SQL; their values are added to `arguments`."""
+    """Returns the filters of a query as SQL; their values are added to `arguments`."""
     conditions: list[str] = []
     if query.where is not None:
         conditions.append(condition(query.where, "search", arguments))

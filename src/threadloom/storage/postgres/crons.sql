@@ -9,7 +9,7 @@ INSERT INTO crons ({new_cron}, ends_at, search) VALUES ({new_cron_values}, :ends
 SELECT {cron} FROM crons WHERE cron_id = $1;
 
 -- name: get_to_change
--- One cron, which nobody else changes until this transaction ends.
+-- One cron, locked against changes by others until the transaction ends.
 SELECT {cron} FROM crons WHERE cron_id = $1 FOR NO KEY UPDATE;
 
 -- name: thread_of
@@ -17,38 +17,38 @@ SELECT {cron} FROM crons WHERE cron_id = $1 FOR NO KEY UPDATE;
 SELECT thread_id FROM crons WHERE cron_id = $1;
 
 -- name: update
--- What a caller can change.
+-- Changes the fields that a caller can change.
 UPDATE crons SET {cron_changes}, ends_at = :ends_at, search = :search WHERE cron_id = :cron_id;
 
 -- name: due
--- Enabled crons whose date has come.
+-- Enabled crons that are due.
 SELECT {cron} FROM crons WHERE enabled AND next_run_date IS NOT NULL AND next_run_date <= $1 ORDER BY next_run_date, seq LIMIT $2;
 
 -- name: scheduled_after
--- Enabled crons that were fired or changed after a moment and have a date, by id.
+-- Enabled crons with a next date that were fired or changed after a moment, by id.
 SELECT {cron} FROM crons
 WHERE enabled AND next_run_date IS NOT NULL AND (last_fired_at > $1 OR updated_at > $1) AND cron_id > $2
 ORDER BY cron_id LIMIT $3;
 
 -- name: advance
--- The next date, for the one who finds the old one still there.
+-- Sets the next date, if the current one is still the expected one.
 UPDATE crons
 SET next_run_date = $3, last_fired_at = coalesce($4, last_fired_at)
 WHERE cron_id = $1 AND next_run_date = $2 AND enabled
 RETURNING true;
 
 -- name: note
--- What the latest firing led to.
+-- Stores the result of the latest firing.
 UPDATE crons SET last_run_id = $2, last_error = $3 WHERE cron_id = $1;
 
 -- name: delete
--- One cron.
+-- Deletes one cron.
 DELETE FROM crons WHERE cron_id = $1 RETURNING true;
 
 -- name: delete_of_thread
--- All crons of a thread. Gives how many.
+-- Deletes all crons of a thread. Returns how many.
 WITH gone AS (DELETE FROM crons WHERE thread_id = $1 RETURNING 1) SELECT count(*) FROM gone;
 
 -- name: delete_of_assistant
--- All crons of an assistant. Gives how many.
+-- Deletes all crons of an assistant. Returns how many.
 WITH gone AS (DELETE FROM crons WHERE assistant_id = $1 RETURNING 1) SELECT count(*) FROM gone;

@@ -1,8 +1,8 @@
-"""One PostgreSQL database: transactions from any thread, whatever its event loop is doing.
+"""One PostgreSQL database: transactions from any thread, even while its event loop is blocked.
 
-Connections belong to the event loop they were made on. The server's own loop has most. But leases have to be renewed while a
-graph blocks that loop, runs may have loops of their own, and worker threads have none: for all of these there is a second
-loop, which runs nothing but transactions on a thread of its own.
+Connections belong to the event loop on which they were opened. Most are on the server's own loop. But leases must be renewed
+while a graph blocks that loop, runs may have event loops of their own, and worker threads have none. All of these use a second
+event loop, which runs only transactions, on a thread of its own.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ class PostgresDatabase:
     """Opens, reads and writes one database.
 
     Args:
-        uri: where it is, `postgresql://…`.
-        connections: how many the server's loop opens at most; all other threads together may open half as many.
+        uri: the database, `postgresql://…`.
+        connections: how many connections the server's loop opens at most; all other threads together may open half as many.
     """
 
     def __init__(self, uri: str, *, connections: int) -> None:
@@ -37,14 +37,14 @@ class PostgresDatabase:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self.closing = False
-        """Whether what goes on in the background should come to its end."""
+        """Whether background work should end."""
 
     async def open(self) -> None:
-        """Connects and migrates, on the event loop that most will be asked from.
+        """Connects and migrates. Called on the event loop that most transactions will come from.
 
         Raises:
-            StartError: the database is of a newer release, or of none.
-            StorageError: it cannot be reached.
+            StartError: the database was written by a newer release, or by a version that is no release.
+            StorageError: the database cannot be reached.
         """
         self._home_loop = asyncio.get_running_loop()
         self.closing = False
@@ -57,7 +57,7 @@ class PostgresDatabase:
             raise
 
     async def close(self) -> None:
-        """Waits for what is on its way, then closes every connection."""
+        """Waits for transactions in progress, then closes every connection."""
         with self._starting:
             self.closing = True
         if self._aside_loop is not None and self._thread is not None:
@@ -69,7 +69,7 @@ class PostgresDatabase:
 
     @property
     def loop_pool(self) -> LoopPool | None:
-        """The lane of the running event loop, None if that is neither of the two."""
+        """The connection pool of the running event loop; None if that is neither the server's loop nor the second one."""
         loop = asyncio.get_running_loop()
         if loop is self._home_loop:
             return self._home
@@ -90,25 +90,25 @@ class PostgresDatabase:
         return await asyncio.wrap_future(self.there(self._aside.read(operation, code, heavy=heavy)))
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Lets something run on the lane of the running event loop; `close` waits for it."""
+        """Starts background work on the pool of the running event loop; `close` waits for it."""
         lane = self.loop_pool
         assert lane is not None, "only what a lane runs has something to be done in the background"
         lane.start(work)
 
-    # --- from threads without one ---
+    # --- from threads without an event loop ---
 
     def write_now(self, operation: Operation[T]) -> T:
-        """See `LoopPool.write`; blocks until it is committed."""
+        """See `LoopPool.write`; blocks until the commit."""
         return self.there(self._aside.write(operation, heavy=True)).result()
 
     def read_now(self, operation: Operation[T], code: CodeType | None) -> T:
         """See `LoopPool.read`; blocks."""
         return self.there(self._aside.read(operation, code, heavy=True)).result()
 
-    # --- the loop aside ---
+    # --- the second event loop ---
 
     def there(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Lets something run on the loop aside, which is started when it is first needed."""
+        """Runs a coroutine on the second event loop, which is started at the first call."""
         try:
             loop = self._aside_loop or self._start()
         except BaseException:
@@ -117,7 +117,7 @@ class PostgresDatabase:
         return asyncio.run_coroutine_threadsafe(work, loop)
 
     def call_in_background(self, function: Callable[[], None]) -> None:
-        """Calls a function on the loop aside."""
+        """Calls a function on the second event loop."""
         (self._aside_loop or self._start()).call_soon_threadsafe(function)
 
     def _start(self) -> asyncio.AbstractEventLoop:

@@ -78,7 +78,7 @@ class PostgresDeliveries:
 
 
 def _where(query: DeliveryQuery, arguments: Arguments) -> str:
-    """The filters of a query as SQL; their values are added to `arguments`."""
+    """Returns the filters of a query as SQL; their values are added to `arguments`."""
     wanted = {"run_id": query.run_id, "thread_id": query.thread_id, "status": query.status}
     conditions = [f"{name} = {arguments.put(value)}" for name, value in wanted.items() if value is not None]
     if query.threads is not None:

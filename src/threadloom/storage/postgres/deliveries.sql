@@ -1,5 +1,5 @@
--- Deliveries: what webhooks are to be told, kept until they were.
--- Where rows are found by a key, `status || ''` keeps the planner from walking an index of all pending ones instead.
+-- Deliveries: the notifications of webhooks, kept until they are delivered. Where rows are found by a key, `status || ''` keeps
+-- the planner from scanning an index of all pending ones.
 
 -- name: insert
 -- A new delivery.
@@ -10,11 +10,11 @@ INSERT INTO deliveries ({delivery}) VALUES ({delivery_values});
 SELECT {delivery} FROM deliveries WHERE delivery_id = $1;
 
 -- name: next_due
--- When the first pending one is due.
+-- When the first pending delivery is due.
 SELECT min(due) FROM deliveries WHERE status = 'pending';
 
 -- name: claim
--- Pending ones that are due, for the one who claims them; what another process is claiming is passed over.
+-- Claims pending deliveries that are due. Rows that another process is claiming are skipped.
 WITH found AS (
     SELECT delivery_id, due FROM deliveries WHERE status = 'pending' AND due <= $2 ORDER BY due, seq LIMIT $4
     FOR NO KEY UPDATE SKIP LOCKED
@@ -25,7 +25,7 @@ WITH found AS (
 SELECT {delivery} FROM claimed ORDER BY was_due, seq;
 
 -- name: next_due_beside
--- When the first pending one is due, hosts in a list aside. Goes from host to host through the index.
+-- When the first pending delivery is due, without those to a list of hosts. Walks from host to host through the index.
 WITH RECURSIVE hosts (host) AS (
     (SELECT host FROM deliveries WHERE status = 'pending' AND host >= '' ORDER BY host LIMIT 1)
     UNION ALL
@@ -38,7 +38,7 @@ SELECT min(first.due) FROM hosts CROSS JOIN LATERAL (
 ) first WHERE hosts.host <> ALL ($1::text[]);
 
 -- name: claim_beside
--- As `claim`, hosts in a list aside.
+-- As `claim`, without deliveries to a list of hosts.
 WITH RECURSIVE hosts (host) AS (
     (SELECT host FROM deliveries WHERE status = 'pending' AND host >= '' ORDER BY host LIMIT 1)
     UNION ALL
@@ -61,7 +61,7 @@ WITH RECURSIVE hosts (host) AS (
 SELECT {delivery} FROM claimed ORDER BY was_due, seq;
 
 -- name: note
--- How a try went, from the one who holds the newest claim.
+-- Stores the result of a try, if the claim is still the newest.
 UPDATE deliveries
 SET status = :status, due = :due, worker = NULL, tries_left = :tries_left, tries = :tries, updated_at = :updated_at,
     expires_at = coalesce(expires_at, :expires_at)
@@ -69,7 +69,7 @@ WHERE delivery_id = :delivery_id AND claims = :claims AND status || '' = 'pendin
 RETURNING true;
 
 -- name: again
--- One made due once more. Of a pending one the end of its keeping stays: its thread or run is gone.
+-- Makes a delivery due again. A pending one keeps its expiry, because its thread or run was deleted.
 UPDATE deliveries
 SET expires_at = CASE status WHEN 'pending' THEN expires_at END, status = 'pending', due = $2, tries_left = $3,
     updated_at = $2
@@ -77,27 +77,27 @@ WHERE delivery_id = $1 AND worker IS NULL
 RETURNING {delivery};
 
 -- name: release
--- All claims, given up.
+-- Releases all claims.
 UPDATE deliveries SET worker = NULL, due = $1 WHERE worker IS NOT NULL AND status = 'pending';
 
 -- name: recompute_due
--- After the clock was set back: what was to be told later by then is told now, and claims end as if they were made now.
+-- After the clock was set back: later deliveries become due now, and claims end as if they were made now.
 UPDATE deliveries
 SET due = CASE WHEN worker IS NULL THEN $1::bigint ELSE $3::bigint END, updated_at = CASE WHEN worker IS NULL THEN $1::bigint ELSE updated_at END
 WHERE status = 'pending' AND ((worker IS NULL AND updated_at > $1::bigint + $2::bigint) OR (worker IS NOT NULL AND due > $3::bigint + $2::bigint));
 
 -- name: delete_of_run
--- Those of a run, but for pending ones, which go when they are made.
+-- Deletes the deliveries of a run, except pending ones, which are deleted after they were made.
 WITH gone AS (DELETE FROM deliveries WHERE run_id = $1 AND status <> 'pending')
 UPDATE deliveries SET expires_at = $2 WHERE run_id = $1 AND status || '' = 'pending';
 
 -- name: delete_of_thread
--- Those of a thread, but for pending ones, which go when they are made.
+-- Deletes the deliveries of a thread, except pending ones, which are deleted after they were made.
 WITH gone AS (DELETE FROM deliveries WHERE thread_id = $1 AND status <> 'pending')
 UPDATE deliveries SET expires_at = $2 WHERE thread_id = $1 AND status || '' = 'pending';
 
 -- name: delete_expired
--- Those whose keeping is over. Gives how many; one that another process is dropping is not waited for.
+-- Deletes expired deliveries. Returns how many. Rows that another process is deleting are skipped.
 WITH over AS (
     SELECT seq FROM deliveries WHERE expires_at <= $1 AND status <> 'pending' FOR UPDATE SKIP LOCKED
 ), gone AS (

@@ -1,9 +1,9 @@
-"""JSON documents in PostgreSQL: as they came, and as they are searched.
+"""JSON documents in PostgreSQL: as they were received, and in a searchable form.
 
-`jsonb` has no U+0000, and it compares numbers by their decimals where Python (and SQLite) compare values: a large float is
-not what its shortest spelling says. So what is searched is stored in a form of its own, in which the database's equality and
-containment are `storage.items.same` and `codec.contains`: whole floats are spelled as integers, and U+0000 is U+0001 and `0`,
-U+0001 itself U+0001 and `1`. What a caller looks for is put in the same form.
+`jsonb` cannot store U+0000. It compares numbers by their decimals, where Python (and SQLite) compare values: a large float does
+not equal the decimal number of its shortest spelling. So documents that are searched are stored in a form in which the database's
+equality and containment are the same as `storage.items.same` and `codec.contains`. In it, whole floats are spelled as integers,
+U+0000 is U+0001 and `0`, and U+0001 is U+0001 and `1`. Search values are converted to the same form.
 """
 
 import json
@@ -21,16 +21,16 @@ _FLOAT = re.compile(rb"[:,\[]-?\d+[.eE]")
 
 
 class NoDocument(ValueError):
-    """A value that no stored document can equal."""
+    """The search value equals no stored document."""
 
 
 def text(value: Any) -> str | None:
-    """A JSON text to be kept as it is; None stays None."""
+    """Returns a value as JSON text that is stored as it is; None stays None."""
     return None if value is None else to_json(value).decode()
 
 
 def searchable(value: Any) -> str:
-    """A document in the form that is searched, for a `jsonb` column or parameter."""
+    """Returns a document in the searchable form, for a `jsonb` column or parameter."""
     found = escaped(to_json(value))
     if _FLOAT.search(found):
         return dump(_whole(orjson.loads(found)))
@@ -38,15 +38,15 @@ def searchable(value: Any) -> str:
 
 
 def escaped(document: bytes) -> bytes:
-    """JSON without U+0000. The SQL function `tl_document` does the same."""
+    """Returns JSON without U+0000. The SQL function `tl_document` does the same."""
     return document.replace(b"\\u0001", b"\\u00011").replace(b"\\u0000", b"\\u00010")
 
 
 def operand(value: Any) -> Any:
-    """What a document's field is compared with, in the form that is searched.
+    """Returns a value with which a document's field is compared, in the searchable form.
 
     Raises:
-        NoDocument: it is not plain JSON, so nothing equals it.
+        NoDocument: the value is not plain JSON, so nothing equals it.
     """
     try:
         return json.loads(escaped(dump(_strict(value)).encode()))
@@ -55,7 +55,7 @@ def operand(value: Any) -> Any:
 
 
 def dump(value: Any) -> str:
-    """A value that is in the form that is searched, for a `jsonb` parameter."""
+    """Returns a value that is in the searchable form as text, for a `jsonb` parameter."""
     return json.dumps(value, ensure_ascii=False)
 
 

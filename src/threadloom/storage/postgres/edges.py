@@ -1,4 +1,4 @@
-"""The chain of a thread, from what the process knows of segments and from the database."""
+"""The chain of a thread, from the process's cache of edges and from the database."""
 
 from threadloom.lineage.segments import KEPT_EDGES, UNBOUNDED, Chain, Edge
 from threadloom.storage.named import load
@@ -8,17 +8,19 @@ _EDGES = load(__package__, "lineage.sql")["edges"]
 
 
 class PostgresEdges:
-    """Parent edges by segment, remembered: an edge never changes and a segment's id is never used again. For any thread."""
+    """A cache of parent edges by segment, for any thread. It is never stale: an edge never changes, and a segment id is never
+    reused.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, Edge | None] = {}
 
     async def chain(self, session: Session, head: int) -> Chain:
-        """All that a thread with this head sees."""
+        """Returns the chain of a thread with this head."""
         known = self._known
         if not session.writes and len(known) >= KEPT_EDGES:
             known.clear()
-        # What a transaction reads of its own making is nobody else's before it is committed, and may never be.
+        # Rows that a transaction wrote itself must not be cached for others before the commit, which may never come.
         learnt = {} if session.writes else known
         links: list[Edge] = [(head, UNBOUNDED)]
         segment = head

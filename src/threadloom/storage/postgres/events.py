@@ -1,7 +1,7 @@
-"""Stored events, one gapless log a thread, on PostgreSQL.
+"""Stored events on PostgreSQL: one log for each thread, numbered without gaps.
 
-A log is written to under the lock of its row of `event_logs`, which gives the numbers, and not under its thread's lock: events
-are stored while a run goes on, and nothing else on the thread rests on them.
+A writer of a log locks its row of `event_logs`, which assigns the numbers, and not the thread's lock: events are stored while a
+run executes, and no other record of the thread depends on them.
 """
 
 from collections.abc import Collection, Sequence

@@ -1,6 +1,6 @@
-"""What a caller may see, as SQL: the one place where a `storage.filters.Filter` becomes a condition on PostgreSQL.
+"""Filters as SQL: the one place where a `storage.filters.Filter` becomes a condition on PostgreSQL.
 
-Conditions are on the `search` column of a record (see `documents`), and use its index where they can.
+Conditions are on the `search` column of a record (see `documents`), and use its index where possible.
 """
 
 from typing import Any
@@ -10,25 +10,28 @@ from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.documents import NoDocument, dump, operand
 
 LARGEST = 40
-"""Parts of a filter, beyond which the function `tl_permits` reads it: the planner takes its time over long conditions."""
+"""Number of parts of a filter above which the function `tl_permits` evaluates it: planning long conditions takes long."""
 
 
 class Arguments(list[Any]):
     """The values of a query's numbered parameters."""
 
     def put(self, value: Any) -> str:
-        """What stands for a value."""
+        """Adds a value and returns its placeholder."""
         self.append(value)
         return f"${len(self)}"
 
     def json(self, document: str) -> str:
-        """What stands for a document in the form that is searched."""
+        """Adds a document in the searchable form and returns its placeholder."""
         return f"{self.put(document)}::jsonb"
 
 
 class Literals(Arguments):
-    """Values that stand in the query's text. So the planner sees them: what a search looks for may be rare, or all there is,
-    and a plan that is made for any value suits neither. It is made anew each time, which a search can afford."""
+    """Puts values into the query's text instead of parameters.
+
+    So the planner sees them. A value may match few rows or all, and a plan for any value suits neither case. The query is planned
+    each time, which is affordable for a search.
+    """
 
     def put(self, value: Any) -> str:
         match value:
@@ -54,7 +57,7 @@ def _quoted(text: str) -> str:
 
 
 def condition(filter: Filter, document: str, arguments: Arguments) -> str:
-    """The condition that a record may be seen; its values are added to `arguments`.
+    """Returns the condition that the filter permits a record; its values are added to `arguments`.
 
     Args:
         document: the column with the record's searchable metadata.
@@ -99,24 +102,26 @@ def _compile(filter: Filter, document: str, arguments: Arguments) -> str:
 
 
 def field_of(document: str, key: str, arguments: Arguments) -> str:
-    """The field of a document, whose name goes as JSON: a text parameter is stored in a form of its own."""
+    """Returns the SQL for a field of a document. The name of the field is passed as JSON, because a text parameter is escaped
+    differently.
+    """
     return f"({document} -> ({arguments.json(dump([key]))} ->> 0))"
 
 
 def _contains(document: str, wanted: Any, arguments: Arguments) -> str:
-    """Containment: equality for a plain value, and what an index can look up."""
+    """Returns the SQL for containment. It is equality for a plain value, in a form that an index supports."""
     return f"{document} @> {arguments.json(dump(wanted))}"
 
 
 def _holds(document: str, key: str, member: Any, arguments: Arguments) -> str:
-    """Whether a field is a list with a member that equals an object or a list."""
+    """Returns the SQL that a field is a list with a member that equals an object or a list."""
     found = field_of(document, key, arguments)
     elements = f"jsonb_array_elements(CASE jsonb_typeof({found}) WHEN 'array' THEN {found} ELSE '[]' END)"
     return f"EXISTS (SELECT 1 FROM {elements} AS e (held) WHERE held = {arguments.json(dump(member))})"
 
 
 def _tree(filter: Filter) -> list[Any]:
-    """A filter as `tl_permits` reads it."""
+    """Returns a filter as JSON for `tl_permits`."""
     match filter:
         case AllOf(parts):
             return ["all", [_tree(part) for part in parts]]

@@ -1,13 +1,14 @@
--- The functions of the database, all of them and in their newest text. The tables are in migrations/.
+-- All functions of the database in their current version. The tables are in migrations/.
 --
--- Applied whenever this file is not the one that was applied last (storage/postgres/migrate.py), after the migrations and in their
--- transaction. So a change is made here, in place; it needs no migration.
+-- This file is applied whenever it differs from the one that was applied last (storage/postgres/migrate.py), after the migrations
+-- and in their transaction. So a function is changed here, in place, without a migration.
 --
--- * Each is `CREATE OR REPLACE`, and its name begins with `tl_`; one name stands for one function. What is in the database and not
---   in here is dropped. A function that cannot be replaced, for its result or the names of its parameters changed, is dropped first.
--- * Processes of the release before may go on beside this one for a while, and call what they know. A function whose parameters
---   change gets a new name, and the old one stays until the release after.
--- * No migration, index or constraint calls one of these: the functions of then are not those of now.
+-- * Each is `CREATE OR REPLACE`, and its name begins with `tl_`; one name stands for one function. Functions of the database that
+--   are not in this file are dropped. A function that cannot be replaced, because its result or the names of its parameters
+--   changed, is dropped first.
+-- * Processes of the previous release may run beside this one for a while and call the functions that they know. A function whose
+--   parameters change gets a new name, and the old one stays until the next release.
+-- * No migration, index or constraint calls one of these functions, because a later version of them would apply to it.
 
 -- Locks of threads, by their ids.
 
@@ -21,23 +22,23 @@ $$;
 CREATE OR REPLACE FUNCTION tl_lineage_key(thread text) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 AS $$
-    -- The advisory lock of a thread's lineage. Who takes both takes that of the records first.
+    -- The advisory lock of a thread's lineage. A transaction that takes both locks takes that of the records first.
     SELECT hashtextextended(thread COLLATE "C", 1)
 $$;
 
--- JSON that is searched.
+-- Searchable JSON.
 
 CREATE OR REPLACE FUNCTION tl_document(source bytea) RETURNS jsonb
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 1000
 AS $$
-    -- JSON to be searched. `jsonb` has no U+0000: storage/postgres/documents.py tells how it is spelled.
+    -- Converts JSON to the searchable form. `jsonb` cannot store U+0000: see storage/postgres/documents.py for its spelling.
     SELECT replace(replace(convert_from(source, 'UTF8'), '\u0001', '\u00011'), '\u0000', '\u00010')::jsonb
 $$;
 
 CREATE OR REPLACE FUNCTION tl_permits(document jsonb, filter jsonb) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 AS $$
-    -- Whether a searchable document fits a filter as filters.py writes it: `storage.filters.permits` in here.
+    -- Whether a searchable document matches a filter as filters.py writes it. It means the same as `storage.filters.permits`.
 BEGIN
     CASE filter ->> 0
         WHEN 'equals' THEN
@@ -62,8 +63,9 @@ $$;
 CREATE OR REPLACE FUNCTION tl_own(thread text, run text, held bigint, known_era bigint, OUT seg bigint, OUT era bigint)
 LANGUAGE plpgsql
 AS $$
-    -- The segment that a thread writes to, made on first use, and its era; the lineage lock is held then, and until the
-    -- transaction ends whoever would end or take over the run has to wait. No segment: the era is not `known_era`.
+    -- Returns the segment that a thread writes to, created on first use, and its era. It takes the lineage lock, which is held
+    -- until the transaction ends. A transaction that ends or takes over the run has to wait until then. No segment: the era is
+    -- not `known_era`.
 DECLARE
     found_seg bigint;
 BEGIN
@@ -85,7 +87,7 @@ BEGIN
             era := 0;
             RETURN;
         END IF;
-        -- Another may do the same at this moment: the one who comes second finds the head of the first.
+        -- Another transaction may do the same at the same moment. The second one then finds the head of the first.
         found_seg := nextval('positions');
         INSERT INTO segments (id) VALUES (found_seg);
         INSERT INTO heads (thread_id, seg, era) VALUES (thread, found_seg, found_seg) ON CONFLICT DO NOTHING;
@@ -101,8 +103,8 @@ CREATE OR REPLACE FUNCTION tl_move_behind(
 ) RETURNS void
 LANGUAGE plpgsql
 AS $$
-    -- Gives what builds on a root checkpoint, but was stored before it, positions after it: its own pending writes, and
-    -- checkpoints of inner graphs with theirs. So a cut at the checkpoint takes none of it along.
+    -- Moves rows that build on a root checkpoint, but were stored before it, to positions after it: its own pending writes, and
+    -- checkpoints of subgraphs with theirs. So a cut at the checkpoint excludes all of them.
 DECLARE
     lower bigint := coalesce((SELECT max(upto) FROM segments WHERE parent = own), 0);
     moving record;
@@ -133,7 +135,8 @@ $$;
 CREATE OR REPLACE FUNCTION tl_put(put lineage_put) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
-    -- A checkpoint: minus the era, when that is not the put's. Or pending writes: nothing of an ordinary one that is there already.
+    -- Stores a checkpoint, or pending writes. Returns minus the era when the era is not the put's. An ordinary pending write that
+    -- exists is not stored again.
 DECLARE
     own record := tl_own(put.thread_id, put.run_id, put.fence, put.era);
     place bigint;
@@ -170,8 +173,8 @@ $$;
 CREATE OR REPLACE FUNCTION tl_put_many(puts lineage_put[]) RETURNS bigint[]
 LANGUAGE plpgsql
 AS $$
-    -- `tl_put` for many, one after the other. All that may have to be waited for is taken first and in one order, so that two such
-    -- batches cannot wait for each other.
+    -- `tl_put` for many, one after the other. All locks are taken first and in one order, so that two such batches cannot
+    -- deadlock.
 DECLARE
     put lineage_put;
     answers bigint[] := '{}';
@@ -194,7 +197,7 @@ CREATE OR REPLACE FUNCTION tl_path(segments bigint[], bounds bigint[], namespace
 RETURNS TABLE (place bigint, level integer, missing text[])
 LANGUAGE plpgsql STABLE
 AS $$
-    -- The ancestors of a checkpoint that a chain shows, nearest first, until each wanted channel was found: position, place of
+    -- The ancestors of a checkpoint that a chain shows, nearest first, until each wanted channel was found: position, index of
     -- the segment in the chain, and the channels that were not found before.
 DECLARE
     following text := id;
@@ -222,7 +225,7 @@ BEGIN
 END
 $$;
 
--- Freeing rows of the lineage. The caller holds the thread's lineage lock alone.
+-- Freeing rows of the lineage. The caller holds the thread's lineage lock exclusively.
 
 CREATE OR REPLACE FUNCTION tl_delete_above(segment bigint, bound bigint) RETURNS void
 LANGUAGE plpgsql
@@ -238,16 +241,17 @@ $$;
 CREATE OR REPLACE FUNCTION tl_collect(segment bigint, most integer) RETURNS boolean
 LANGUAGE plpgsql
 AS $$
-    -- Frees what nobody sees of a segment that lost its head or a child, and so on up the chain. True: there was more to free
-    -- than `most` rows; the segment was written down as dead, to be freed bit by bit.
+    -- Frees the rows of a segment that lost its head or a child, as far as no thread sees them, and then those of the segments
+    -- above it. Returns true if there were more than `most` rows to free: the segment was then recorded as dead, to be freed in
+    -- portions.
     --
-    -- Two children of one segment may go at the same moment, each seen by the other as still there. So the segment's row is
-    -- locked before its children are looked at: who comes second sees that the first is gone. The lock also keeps off copies,
-    -- which refer to that row.
+    -- Two children of one segment may be deleted at the same moment, and each transaction still sees the other child. So the
+    -- segment's row is locked before its children are read: the second transaction sees that the first child is deleted. The lock
+    -- also blocks copies, which refer to that row.
 DECLARE
     edge record;
     lower bigint;
-    freed bigint := 4611686018427387904;                -- up to where rows may have lost who saw them
+    freed bigint := 4611686018427387904;                -- up to this position rows may have become invisible
 BEGIN
     LOOP
         SELECT s.parent, s.upto INTO edge FROM segments s WHERE s.id = segment FOR UPDATE;
@@ -282,7 +286,7 @@ $$;
 CREATE OR REPLACE FUNCTION tl_collect_dead(most integer) RETURNS boolean
 LANGUAGE plpgsql
 AS $$
-    -- Frees up to `most` rows of a dead segment that nobody else is busy with. True: call it again.
+    -- Frees up to `most` rows of a dead segment that no other transaction has locked. True: call it again.
 DECLARE
     segment bigint;
     lower bigint;
@@ -317,12 +321,12 @@ CREATE OR REPLACE FUNCTION tl_store_anew(
     OUT old_places bigint[], OUT new_places bigint[]
 )
 LANGUAGE plpgsql
--- Few rows or very many: planned each time, for what there is.
+-- The number of rows varies widely, so the statement is planned each time.
 SET plan_cache_mode = force_custom_plan
 SET enable_hashjoin = on
 AS $$
-    -- The rows at these positions once more, on another segment and in the same order; orphans get no parent. Values that lie
-    -- above `lower`, and what they build on, are stored anew too, each once. Gives where each row went.
+    -- Copies the rows at these positions to another segment, in the same order; orphans get no parent. Values above `lower`, and
+    -- those they build on, are copied too, each once. Returns the new position of each row.
 DECLARE
     old_ids bigint[];
     new_ids bigint[];
@@ -373,8 +377,8 @@ $$;
 CREATE OR REPLACE FUNCTION tl_lock_state(thread text) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
-    -- The state row that a thread shows, locked: those who share it let go of it one after the other, so the last one knows
-    -- that it is the last. The caller holds the thread's lock.
+    -- Returns the state row that a thread shows, and locks it. Threads that share the row release it one after the other, so the
+    -- last one knows that it is the last. The caller holds the thread's lock.
 DECLARE
     shown bigint;
 BEGIN
@@ -411,10 +415,11 @@ $$;
 CREATE OR REPLACE FUNCTION tl_drop_forks(copy bigint) RETURNS void
 LANGUAGE plpgsql
 AS $$
-    -- Forgets where a deleted thread came from, unless copies of it are known; and so on up to what is still there or known.
+    -- Deletes the record of where a deleted thread was copied from, unless copies of it are recorded; then the same for its
+    -- ancestors, up to one that exists or has recorded copies.
     --
-    -- Two copies of one thread may go at the same moment, each seen by the other as still there. So a row is locked before the
-    -- copies of its thread are looked at: who comes second sees that the first is gone.
+    -- Two copies of one thread may be deleted at the same moment, and each transaction still sees the other copy. So a row is
+    -- locked before the copies of its thread are read: the second transaction sees that the first copy is deleted.
 DECLARE
     source bigint;
 BEGIN
@@ -451,8 +456,8 @@ $$;
 CREATE OR REPLACE FUNCTION tl_ready(thread text) RETURNS void
 LANGUAGE plpgsql
 AS $$
-    -- Marks the next run of a thread, after something of its queue has changed: the first made that waits for nothing but its
-    -- turn, while none runs. The caller holds the thread's lock.
+    -- Marks the next run of a thread after its queue changed: the oldest pending run that is not delayed, if no run of the thread
+    -- is running. The caller holds the thread's lock.
 DECLARE
     first bigint;
 BEGIN
@@ -470,7 +475,7 @@ $$;
 CREATE OR REPLACE FUNCTION tl_take(run text, fence_owner text, now bigint, lease_end bigint) RETURNS SETOF runs
 LANGUAGE plpgsql
 AS $$
-    -- Makes a pending run running, in the hands of a worker. The caller holds the thread's lock.
+    -- Makes a pending run running, claimed by a worker. The caller holds the thread's lock.
 DECLARE
     taken runs;
 BEGIN
@@ -532,8 +537,8 @@ $$;
 CREATE OR REPLACE FUNCTION tl_release(now bigint) RETURNS void
 LANGUAGE plpgsql
 AS $$
-    -- Takes up to 200 runs whose time has come into the queue, of threads that nobody is changing. From then on they wait for
-    -- their turn alone, whatever the clock says.
+    -- Adds up to 200 delayed runs that have become due to the queue, of threads that no other transaction has locked. From then
+    -- on they wait only for their turn, whatever the clock says.
 DECLARE
     candidate record;
 BEGIN
@@ -552,8 +557,8 @@ CREATE OR REPLACE FUNCTION tl_claim(
 ) RETURNS SETOF runs
 LANGUAGE plpgsql
 AS $$
-    -- Takes the runs that are next, the most urgent first, of threads that nobody is changing: who does is asked for nothing, and
-    -- waited for by nobody. What was found is looked at again once its thread is locked.
+    -- Claims the next runs, the most urgent first, of threads that no other transaction has locked; locked threads are skipped
+    -- without waiting. A run that was found is read again after its thread is locked.
 DECLARE
     candidate record;
     taken runs;
@@ -589,8 +594,8 @@ $$;
 CREATE OR REPLACE FUNCTION tl_still_held(run_ids text[], fences bigint[], leases bigint[]) RETURNS SETOF runs
 LANGUAGE plpgsql
 AS $$
-    -- Up to 200 of these runs, as far as their leases have not been renewed since and nobody is changing their threads. Those
-    -- threads are locked then, and the runs: who holds one cannot renew its lease meanwhile.
+    -- Returns up to 200 of these runs whose leases have not been renewed since and whose threads no other transaction has locked.
+    -- Locks those threads and the runs, so that the worker cannot renew its lease meanwhile.
 DECLARE
     candidate record;
     locked integer := 0;
@@ -619,8 +624,8 @@ CREATE OR REPLACE FUNCTION tl_append(
 ) RETURNS TABLE ("first seq" bigint, "ids" bigint[])
 LANGUAGE plpgsql
 AS $$
-    -- Events at the end of a thread's log. Ids grow within a thread although the clocks of processes differ: those that would
-    -- not are moved past the last one, and told in the answer.
+    -- Appends events to a thread's log. Ids grow within a thread although the clocks of processes differ: ids that would not grow
+    -- are moved past the last one and returned.
 DECLARE
     log event_logs;
     count bigint := array_length(runs, 1);

@@ -22,10 +22,10 @@ SQL = load(__package__, "items.sql")
 ORDER = "ORDER BY updated_at DESC, namespace, key"
 
 OFF_LOOP_FLOATS = 1_000_000
-"""Numbers to be multiplied, from which on that is done by a thread, so that the event loop goes on."""
+"""Number of multiplications from which they run on a thread, so that the event loop is not blocked."""
 
 INDEXED = 1000
-"""Bytes of a namespace that its index has."""
+"""How many bytes of a namespace its index contains."""
 
 
 class PostgresItems(Ranking):
@@ -80,7 +80,7 @@ class PostgresItems(Ranking):
     async def _ordered(
         self, columns: str, query: ItemQuery, now: int, offset: int, limit: int | None, unscored: int
     ) -> Sequence[Any]:
-        """Columns of living items in plain order."""
+        """Returns columns of items that are not expired, in plain order."""
         arguments = Arguments()
         where = _living(query.prefix, now, arguments) + _without_vector(unscored, arguments)
         where += _narrowed(query.conditions, arguments)
@@ -88,7 +88,7 @@ class PostgresItems(Ranking):
         return await self._db.fetch(f"SELECT {columns} FROM items WHERE {where} {ORDER} {page}", *arguments)
 
     async def _vector_ids(self, query: ItemQuery, dims: int, now: int, *, narrowed: bool) -> Ids:
-        """From one text: a hundred thousand rows would cost more."""
+        """The ids are fetched as one text: a hundred thousand rows would cost more."""
         arguments = Arguments()
         if query.conditions and narrowed:
             living = _living(query.prefix, now, arguments, "i.") + _narrowed(query.conditions, arguments, "i.")
@@ -116,12 +116,12 @@ class PostgresItems(Ranking):
 
 
 def key_of(namespace: bytes, key: str) -> bytes:
-    """What stands for namespace and key in a unique index, which takes no long ones."""
+    """Returns a digest of namespace and key for a unique index, which cannot contain long values."""
     return hashlib.sha256(len(namespace).to_bytes(8, "big") + namespace + key.encode()).digest()
 
 
 def _living(prefix: tuple[str, ...], now: int, arguments: Arguments, table: str = "") -> str:
-    """The condition that a row is of a namespace at or below `prefix`, and alive."""
+    """Returns the condition that a row is in a namespace at or below `prefix` and not expired."""
     living = f"({table}expires_at IS NULL OR {table}expires_at > {arguments.put(now)})"
     if not prefix:
         return living
@@ -141,8 +141,9 @@ def _without_vector(dims: int, arguments: Arguments) -> str:
 
 
 def _narrowed(wanted: Sequence[Condition], arguments: Arguments, table: str = "") -> str:
-    """SQL that lets every match through, and few others, where the database surely compares as we do: plain equality, and
-    numbers that a double holds."""
+    """Returns SQL that permits every match and few other rows. It covers only comparisons that the database makes exactly as
+    `matches` does: plain equality, and numbers that a double can represent.
+    """
     return "".join(
         f" AND {sql}" for one in wanted[:NARROWING] if (sql := _narrow(one, f"tl_document({table}value)", arguments))
     )

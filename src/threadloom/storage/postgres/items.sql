@@ -1,7 +1,7 @@
 -- Items of the long-term store.
 
 -- name: put
--- An item in place of what was there; one that is still alive keeps when it was made. Tells whether there was none.
+-- Stores an item in place of an earlier one; `created_at` of one that is not expired is kept. Returns whether there was none.
 INSERT INTO items ({item}, place) VALUES ({item_values}, :place)
 ON CONFLICT (place) DO UPDATE
 SET created_at = CASE WHEN items.expires_at <= :now THEN excluded.created_at ELSE items.created_at END,
@@ -12,18 +12,18 @@ SET created_at = CASE WHEN items.expires_at <= :now THEN excluded.created_at ELS
 RETURNING id, xmax = 0 AS fresh;
 
 -- name: put_vectors
--- The vectors of an item in place of those that were there.
+-- Replaces the vectors of an item.
 WITH gone AS (DELETE FROM item_vectors WHERE item = $1)
 INSERT INTO item_vectors (item, namespace, dims, expires_at, vector)
 SELECT $1, $2, length(vector) / 4, $3, vector FROM unnest($4::bytea[]) AS v (vector);
 
 -- name: get
--- One item that is alive.
+-- One item that is not expired.
 SELECT {item} FROM items
 WHERE place = $1 AND (expires_at IS NULL OR expires_at > $2);
 
 -- name: refresh
--- Restarts the clock of items that are alive and have one, and of their vectors. The sum is capped where 64 bits end.
+-- Restarts the time to live of items that have one and are not expired, and of their vectors. The sum is limited to 64 bits.
 WITH alive AS (
     SELECT id FROM items WHERE place = ANY($1::bytea[]) AND expires_at > $2 ORDER BY id FOR NO KEY UPDATE
 ), refreshed AS (
@@ -34,7 +34,7 @@ WITH alive AS (
 UPDATE item_vectors v SET expires_at = r.expires_at FROM refreshed r WHERE v.item = r.id;
 
 -- name: delete
--- One item, with its vectors.
+-- Deletes one item, with its vectors.
 DELETE FROM items WHERE place = $1;
 
 -- name: by_ids
@@ -50,11 +50,11 @@ SELECT id, value FROM items WHERE id = ANY($1::bigint[]);
 SELECT id, item, vector FROM item_vectors WHERE id = ANY($1::bigint[]);
 
 -- name: living_vectors
--- Every vector of one length that is stored.
+-- The ids of all stored vectors of one length.
 SELECT string_agg(id::text, ',') FROM item_vectors WHERE dims = $1;
 
 -- name: sweep
--- Removes items whose time is over, the longest overdue first; one that is just being changed stays for the next time.
+-- Deletes expired items, the longest overdue first. Items that another transaction is changing are skipped until the next call.
 WITH over AS (
     SELECT id FROM items WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ), gone AS (

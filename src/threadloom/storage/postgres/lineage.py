@@ -1,7 +1,7 @@
 """Histories on PostgreSQL: putting checkpoints and pending writes.
 
-The same rows as on SQLite, and the same rules: they are only ever added, and the newest counts. What a single writer gives there
-for nothing is asked for here: a lock on the thread's lineage, shared by those who add, alone for those who copy or take away.
+Rows and rules are the same as on SQLite: rows are only ever added, and the newest is valid. SQLite's single writer needs no
+locks. Here a lock on the thread's lineage is taken: shared for adding rows, exclusive for copying or removing them.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ class PostgresLineage(PostgresSegments):
 
 
 def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
-    """A put as the database's type `lineage_put`."""
+    """Returns a put as a value of the database's type `lineage_put`."""
     if isinstance(put, WritesPut):
         writes = [(write.task_id, write.idx, write.channel, write.type, write.data, write.path) for write in put.writes]
         return (put.thread_id, put.run_id, put.fence, None, put.namespace, put.checkpoint_id, *[None] * 11, writes)
@@ -57,7 +57,7 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
 
 
 def era_of(put: CheckpointPut | WritesPut, answer: int | None) -> int:
-    """The thread's era, as the database answered.
+    """Returns the thread's era from the database's response.
 
     Raises:
         LostLeaseError: the run no longer holds the fence.

@@ -1,11 +1,11 @@
--- A thread's chain is walked in the statement itself, and only as far as somebody asks for more of it.
+-- Statements walk a thread's chain themselves, and only as far as rows are needed.
 
 -- name: head
 -- A thread's head segment and era.
 SELECT seg, era FROM heads WHERE thread_id = $1;
 
 -- name: edges
--- A segment and all above it, each with its edge.
+-- A segment and all segments above it, each with its edge.
 WITH RECURSIVE up (id, parent, upto) AS (
     SELECT id, parent, upto FROM segments WHERE id = $1
     UNION ALL
@@ -14,7 +14,7 @@ WITH RECURSIVE up (id, parent, upto) AS (
 SELECT id, parent, upto FROM up;
 
 -- name: columns
--- Of a checkpoint `k`, and of its pending writes `w` as arrays.
+-- The columns of a checkpoint `k`, and of its pending writes `w` as arrays.
 k.pos, k.namespace, k.checkpoint_id, k.parent, k.body_type, k.body, k.channels, k.blobs, k.small_channels, k.small_bytes, k.meta,
     w.task_ids, w.idxs, w.write_channels, w.write_types, w.write_data, w.paths, w.positions;
 
@@ -40,7 +40,7 @@ found AS MATERIALIZED (
 {whole};
 
 -- name: by_id
--- One checkpoint by id, in full. The chain is left where it lies below all that have this id.
+-- One checkpoint by id, in full. The walk along the chain stops below all positions with this id.
 WITH RECURSIVE places AS MATERIALIZED (
     SELECT pos, seg FROM checkpoints WHERE checkpoint_id = $3 AND namespace = $2
 ),
@@ -60,7 +60,7 @@ found AS MATERIALIZED (
 {whole};
 
 -- name: whole
--- How `latest` and `by_id` end: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
+-- The end of `latest` and `by_id`: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
 SELECT f.era, {columns}, b.needed_blobs
 FROM found f
 JOIN checkpoints k ON k.pos = f.pos
@@ -83,7 +83,7 @@ CROSS JOIN LATERAL (
 ) w;
 
 -- name: history
--- A page of a thread's checkpoints, newest first, each with its pending writes. Not those that were put again later.
+-- A page of a thread's checkpoints, newest first, each with its pending writes. Rows that were put again later are left out.
 WITH RECURSIVE chain (seg, bound, era, depth) AS (
     SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
     UNION ALL
@@ -126,7 +126,7 @@ WITH RECURSIVE needed (id) AS (
 SELECT b.id, b.type, b.data, b.base, b.number, b.size FROM needed n JOIN blobs b ON b.id = n.id;
 
 -- name: path
--- The ancestors of a checkpoint as far as channels are to be looked for, each with what is still missing there and its pending
+-- The ancestors of a checkpoint as far as channels are searched, each with the channels still missing there and its pending
 -- writes to these. $1 and $2 are the chain.
 SELECT p.missing, {columns}
 FROM tl_path($1, $2, $3, $4, $5) p
@@ -142,7 +142,7 @@ CROSS JOIN LATERAL (
 ) w;
 
 -- name: heads
--- Every thread.
+-- The ids of all threads with a history.
 SELECT thread_id FROM heads;
 
 -- name: exists
@@ -184,7 +184,7 @@ FROM (
 ) seen;
 
 -- name: usage_writes
--- The same of the pending writes that count.
+-- Number, bytes and inherited bytes of the valid pending writes of a chain. Parameters as for `usage_checkpoints`.
 SELECT count(*), coalesce(sum(bytes), 0)::bigint, coalesce(sum(bytes) FILTER (WHERE pos <= $3), 0)::bigint
 FROM (
     SELECT DISTINCT ON (w.namespace, w.checkpoint_id, w.task_id, w.idx) w.pos, octet_length(w.data) AS bytes
@@ -193,7 +193,7 @@ FROM (
 ) seen;
 
 -- name: usage_channels
--- Of each channel the number of values, their bytes, the inherited bytes and the stored bytes: blobs, and the small ones in the rows.
+-- Of each channel the number of values, their bytes, the inherited bytes and the stored bytes: blobs, and inline values in rows.
 WITH seen AS MATERIALIZED (
     SELECT DISTINCT ON (k.namespace, k.checkpoint_id) k.pos, k.channels, k.blobs, k.small_channels, k.small_bytes
     FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound
@@ -212,19 +212,19 @@ SELECT channel, count(*), sum(bytes)::bigint, coalesce(sum(bytes) FILTER (WHERE 
 FROM stored GROUP BY channel;
 
 -- name: put
--- A checkpoint, or pending writes.
+-- Stores a checkpoint, or pending writes.
 SELECT tl_put($1);
 
 -- name: lock
--- Keeps everybody else out of the lineages of threads until the transaction ends.
+-- Locks the lineages of threads exclusively until the transaction ends.
 SELECT pg_advisory_xact_lock(key) FROM (SELECT DISTINCT tl_lineage_key(id) AS key FROM unnest($1::text[]) AS t (id) ORDER BY 1) k;
 
 -- name: put_many
--- Checkpoints and pending writes, one after the other.
+-- Stores checkpoints and pending writes, one after the other.
 SELECT tl_put_many($1);
 
 -- name: any_blob
--- Whether any of these values is there.
+-- Whether any of these blobs exists.
 SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ANY($1::bigint[]));
 
 -- name: eras

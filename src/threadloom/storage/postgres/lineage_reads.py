@@ -23,7 +23,7 @@ _LATEST = SQL["latest"].format(whole=_WHOLE)
 _BY_ID = SQL["by_id"].format(whole=_WHOLE)
 _PATH = SQL["path"].format(**_COLUMNS)
 
-# How a page of a history is found, by the spelling of the columns: along a namespace's positions, along all of a thread (see the
+# How a page of a history is found, by the spelling of the columns: along a namespace's positions, along all rows of a thread (see
 # `migrations/0001_initial.sql`), or by an id alone, which few rows have.
 _ALONG_ONE = {"seg": "seg", "pos": "pos + 0"}
 _ALONG_ALL = {"seg": "seg + 0", "pos": "pos + 0"}
@@ -37,7 +37,7 @@ class PostgresLineageReads:
 
     Args:
         session: a transaction or a snapshot.
-        edges: what the process knows of segments.
+        edges: the process's cache of edges.
     """
 
     def __init__(self, session: Session, edges: PostgresEdges) -> None:
@@ -45,7 +45,7 @@ class PostgresLineageReads:
         self._edges = edges
 
     async def _head(self, thread_id: str) -> tuple[int, int] | None:
-        """The thread's head segment and its era."""
+        """Returns the thread's head segment and its era."""
         head = await self._db.fetchrow(SQL["head"], thread_id)
         return None if head is None else (head[0], head[1])
 
@@ -125,18 +125,18 @@ class PostgresLineageReads:
 
 
 def _searched(wanted: Mapping[str, Any]) -> str:
-    """What metadata is to contain, spelled as `tl_document` spells it."""
+    """Returns the metadata of a filter in the spelling of `tl_document`."""
     text = to_json(wanted).decode()
     return text.replace("\\u0001", "\\u00011").replace("\\u0000", "\\u00010")
 
 
 def columns(chain: Chain) -> tuple[list[int], list[int]]:
-    """A chain as two arrays: segments, bounds."""
+    """Returns a chain as two arrays: segments, bounds."""
     return [segment for segment, _ in chain], [bound for _, bound in chain]
 
 
 def _whole(thread_id: str, row: Any) -> CheckpointRow | None:
-    """The checkpoint of a row that has its blobs with it."""
+    """Returns the checkpoint of a row that includes its blobs."""
     if row is None:
         return None
     blobs = {blob["id"]: Blob(*blob) for blob in row["needed_blobs"] or ()}
@@ -162,7 +162,7 @@ def _made(thread_id: str, row: Any, era: int, blobs: Blobs, wanted: Collection[i
 
 
 def _writes(row: Any) -> list[PendingWrite]:
-    """The pending writes of a checkpoint in replay order."""
+    """Returns the pending writes of a checkpoint in replay order."""
     if row["task_ids"] is None:
         return []
     tasks, channels, types, paths = (

@@ -1,7 +1,7 @@
-"""One at a time for each thread, across processes: advisory locks of PostgreSQL.
+"""One writer at a time for each thread, across processes: advisory locks of PostgreSQL.
 
-They spare those who write to the same state at once from finding each other out only when they commit. That they do find out
-makes it right, so a lock that was lost with its connection, or is held too long, does no harm.
+The locks avoid conflicts between writers of the same state that would be detected only at the commit. The commit still detects
+them, so a lock that was lost with its connection, or is held too long, does no harm.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import asyncpg
 
 SPACE = 0x746C
-"""First half of the keys: apart from the locks of transactions, which have keys of one number."""
+"""The first of the two numbers of a key. Locks of transactions have keys of one number, so the two kinds do not collide."""
 
 PATIENCE_SECONDS = 30.0
-"""How long a lock is waited for."""
+"""How many seconds a caller waits for a lock."""
 
 ANSWER_SECONDS = 10.0
 LONGEST_PAUSE = 0.05
@@ -26,18 +26,19 @@ class Locks(Protocol):
     """Locks of this process."""
 
     def hold(self, thread_id: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """Waits until nobody in this process holds the thread, and holds it until the block is left."""
+        """Waits until no other task of this process holds the thread, and holds it until the block is left."""
         ...
 
 
 class PostgresLocks:
     """Locks of all processes on one database.
 
-    One connection holds them all. It is asked, again and again, and never made to wait, for whoever waits on it stops the rest.
+    One connection holds all locks of a process. It only tries to take a lock, again and again, and never waits for one: a waiting
+    statement would block all others.
 
     Args:
         uri: the database.
-        local: locks of this process, taken first: so the connection holds each of its own but once.
+        local: locks of this process, taken first, so that the connection holds each lock at most once.
     """
 
     def __init__(self, uri: str, local: Locks) -> None:
@@ -48,7 +49,7 @@ class PostgresLocks:
         self._home: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
-        """Begins, on the event loop whose requests are served with locks; others have those of the process."""
+        """Starts the locks, on the event loop whose requests use them. Other event loops use the locks of the process."""
         self._home = asyncio.get_running_loop()
 
     async def close(self) -> None:
@@ -57,7 +58,7 @@ class PostgresLocks:
 
     @contextlib.asynccontextmanager
     async def hold(self, thread_id: str) -> AsyncIterator[None]:
-        """Waits for whoever holds the thread, then holds it until the block is left."""
+        """Waits until no other process holds the thread, then holds it until the block is left."""
         async with self._local.hold(thread_id):
             taken = asyncio.get_running_loop() is self._home and await self._take(thread_id)
             try:
@@ -78,7 +79,7 @@ class PostgresLocks:
         return True
 
     async def _ask(self, query: str, thread_id: str) -> bool | None:
-        """The answer to a question. None: the database cannot be reached, and its locks are gone."""
+        """Returns the result of a query; None if the database cannot be reached, so its locks are lost."""
         async with self._turn:
             try:
                 if self._connection is None or self._connection.is_closed():

@@ -24,21 +24,21 @@ T = TypeVar("T")
 Operation = Callable[[Session], Awaitable[T]]
 
 STATEMENT_SECONDS = 60.0
-"""How long a statement may take that is not part of something heavy."""
+"""How many seconds a statement may take that is not part of a heavy operation."""
 
 PATIENCE_SECONDS = 5.0
-"""How long a database that cannot be reached is tried again: about what a restart takes."""
+"""How many seconds a database that cannot be reached is retried: about the length of a restart."""
 
 TRIES = 20
-"""How often a transaction is made again that others were in the way of."""
+"""How often a transaction that conflicted with others is retried."""
 
 
 class LoopPool:
-    """Runs transactions on the event loop that it was opened on.
+    """Runs transactions on the event loop on which it was opened.
 
     Args:
         uri: the database.
-        size: connections at most.
+        size: maximum number of connections.
     """
 
     def __init__(self, uri: str, size: int) -> None:
@@ -49,7 +49,8 @@ class LoopPool:
         self._whole: set[CodeType] = set()
 
     async def open(self) -> None:
-        """
+        """Opens the pool.
+
         Raises:
             StorageError: the database cannot be reached.
         """
@@ -57,7 +58,7 @@ class LoopPool:
             self._pool = await make_pool(self._uri, self._size)
 
     async def close(self) -> None:
-        """Waits for what is on its way, then closes the connections."""
+        """Waits for transactions in progress, then closes the connections."""
         if self._pool is not None:
             while self._working:
                 await asyncio.wait(self._working)
@@ -66,10 +67,10 @@ class LoopPool:
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """A connection for the block.
+        """Provides a connection for the block.
 
         Raises:
-            Lost: there is none to be had.
+            ConnectionLost: no connection is available.
         """
         if self._pool is None:
             raise StorageError("the database is closed")
@@ -83,16 +84,16 @@ class LoopPool:
     # --- writing ---
 
     async def write(self, operation: Operation[T], *, heavy: bool = False) -> T:
-        """Runs a transaction and waits until it is committed; not undone by the caller's cancellation.
+        """Runs a transaction and waits until it is committed. Cancelling the caller does not undo it.
 
         Raises:
-            StorageError: the database refused, or cannot be reached. Nothing was kept. (Of a connection that was lost in the
-                very moment of the commit it cannot be told whether something was; the text says so.)
+            StorageError: the database refused, or cannot be reached. Nothing was stored. (If the connection was lost during the
+                commit, it is unknown whether it was stored; the error's text says so.)
         """
         return await asyncio.shield(self.start(self._write(operation, None if heavy else STATEMENT_SECONDS)))
 
     def start(self, work: Any) -> asyncio.Task[Any]:
-        """Lets something run to its end, which `close` waits for."""
+        """Starts background work as a task; `close` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
@@ -114,9 +115,9 @@ class LoopPool:
         return result
 
     async def write_statement(self, operation: Operation[T]) -> T:
-        """Runs an operation of which the one statement that writes is a transaction of its own.
+        """Runs an operation whose only writing statement is a transaction of its own.
 
-        The operation is made again when the connection was lost, so it has to find out by itself whether it was carried out.
+        The operation is retried when the connection was lost, so it has to check itself whether it was already carried out.
 
         Raises:
             StorageError: the database refused, or cannot be reached.
@@ -129,8 +130,8 @@ class LoopPool:
     async def read(self, operation: Operation[T], code: CodeType | None, *, heavy: bool = False) -> T:
         """Runs a reading operation on one snapshot.
 
-        Most are of one statement, which is a snapshot of its own. One that turns out to be more is begun again, within a
-        transaction; and so from the start the next time, known by its code.
+        Most have one statement, which is a snapshot of its own. An operation that turns out to have more is restarted within a
+        transaction. The next time it starts in one, recognized by its code.
 
         Raises:
             StorageError: the database refused, or cannot be reached.
@@ -153,11 +154,11 @@ class LoopPool:
                 try:
                     await connection.execute("COMMIT")
                 except Exception:
-                    discard(connection)  # what was read is read
+                    discard(connection)  # the result is already read
             return result
 
     async def _again(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Tries until it works: when others were in the way, or for as long as a database takes to come back."""
+        """Retries until it succeeds: after conflicts with other transactions, or while the database restarts."""
         patience = time.monotonic() + PATIENCE_SECONDS
         tries = 0
         while True:
@@ -176,10 +177,10 @@ class LoopPool:
 
 @contextlib.asynccontextmanager
 async def _undone_on_failure(connection: Any, session: Session) -> AsyncIterator[None]:
-    """Ends the transaction of a failed operation.
+    """Rolls back the transaction of a failed operation.
 
     Raises:
-        Lost: in place of any error that means that the connection is.
+        ConnectionLost: in place of any error that means that the connection is lost.
     """
     try:
         yield
@@ -196,9 +197,10 @@ async def _undone_on_failure(connection: Any, session: Session) -> AsyncIterator
 
 
 async def _commit(connection: Any) -> None:
-    """
+    """Commits the transaction.
+
     Raises:
-        StorageError: the connection was lost meanwhile, or the transaction had failed before, which somebody kept to himself.
+        StorageError: the connection was lost meanwhile, or the transaction had failed before and its error was suppressed.
     """
     try:
         tag = await connection.execute("COMMIT", timeout=STATEMENT_SECONDS)

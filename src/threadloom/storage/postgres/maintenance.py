@@ -1,4 +1,4 @@
-"""Care of a PostgreSQL database: bringing it up to date, looking for damage. Backups are the database's own affair."""
+"""Maintenance of a PostgreSQL database: migrations, checks. Backups are made with the database's own tools."""
 
 import asyncio
 import contextlib
@@ -19,14 +19,15 @@ FROM pg_stat_activity WHERE datname = current_database() AND application_name = 
 """
 
 LOOKS, PAUSE_SECONDS = 20, 0.25
-"""How long is waited for connections of servers that were just stopped."""
+"""How often, and with what pause, a check for connections of servers is repeated that were just stopped."""
 
 
 async def refuse_servers(uri: str) -> None:
-    """
+    """Checks that no server is connected.
+
     Raises:
         StartError: servers are connected to the database.
-        StorageError: it cannot be reached.
+        StorageError: the database cannot be reached.
     """
     async with explained(), connected(uri) as connection:
         for look in range(LOOKS):
@@ -39,11 +40,11 @@ async def refuse_servers(uri: str) -> None:
 
 
 async def bring_up_to_date(uri: str) -> tuple[int, int]:
-    """Brings the tables to this release, and gives the schema before (0: there were none) and now.
+    """Migrates the tables to this release. Returns the schema version before (0: no tables) and after.
 
     Raises:
         StorageError: the database cannot be reached, or refuses.
-        StartError: it is of a newer release.
+        StartError: a newer release wrote it.
     """
     async with explained(), connected(uri) as connection:
         before = await version(connection)
@@ -52,11 +53,12 @@ async def bring_up_to_date(uri: str) -> tuple[int, int]:
 
 
 async def check(uri: str) -> tuple[list[str], dict[str, int]]:
-    """Looks for damage, whoever uses the database: what is wrong, and how many there are of each kind.
+    """Looks for damage, even while servers use the database. Returns descriptions of the damage, and the number of records of
+    each kind.
 
     Raises:
-        StorageError: the database cannot be reached, or holds nothing of ours.
-        StartError: it is of another release.
+        StorageError: the database cannot be reached, or has no tables of the server.
+        StartError: another release wrote it.
     """
     async with explained(), connected(uri) as connection:
         found, newest = await version(connection), migrations()[-1].number
@@ -75,7 +77,7 @@ async def check(uri: str) -> tuple[list[str], dict[str, int]]:
 
 @contextlib.asynccontextmanager
 async def ciphertexts(uri: str) -> AsyncIterator[PostgresCiphertexts]:
-    """Sealed columns as they are at one moment, whoever uses the database. Only to be read.
+    """Provides read-only access to the encrypted columns on one snapshot, even while servers use the database.
 
     Raises:
         StorageError: the database cannot be reached.

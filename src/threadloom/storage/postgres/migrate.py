@@ -1,6 +1,7 @@
 """Applies migrations (`storage.migrations`) and `functions.sql` to a PostgreSQL database, all in one transaction.
 
-Every process of a deployment may start at the same moment: one applies, under a lock; the others wait, then find nothing to do.
+All processes of a deployment may start at the same moment. One applies them under a lock; the others wait, and then find nothing
+to apply.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from threadloom.storage.migrations import Migration, development_version, pendin
 from threadloom.storage.postgres.connections import SCHEMA
 
 LOCK = 0x7468726561646C6F
-"""Advisory lock of who migrates."""
+"""Advisory lock of the migrating process."""
 
 WHERE = f"The schema {SCHEMA} of the database"
 
@@ -49,27 +50,27 @@ FROM pg_proc WHERE pronamespace = '{SCHEMA}'::regnamespace AND proname LIKE 'tl\
 
 
 class Applied(NamedTuple):
-    """What a database has seen: the digests of migrations by number, and digest and release of the functions."""
+    """What was applied to a database: the digests of migrations by number, and digest and release of the functions."""
 
     migrations: Mapping[int, str]
     functions: tuple[str, str] | None
 
 
 def migrations() -> Sequence[Migration]:
-    """The migrations of this storage, in their order."""
+    """Returns the migrations of this storage, in order."""
     return read_migrations(__package__)
 
 
 def functions() -> str:
-    """The text of `functions.sql`."""
+    """Returns the text of `functions.sql`."""
     return resources.files(__package__).joinpath("functions.sql").read_text("utf-8")
 
 
 async def applied(connection: Any) -> Applied:
-    """What a database has seen.
+    """Returns what was applied to a database.
 
     Raises:
-        StartError: it was written by a development version from before the first release.
+        StartError: a development version from before the first release wrote it.
     """
     there, has_digests = await connection.fetchrow(THERE)
     if not there:
@@ -82,7 +83,7 @@ async def applied(connection: Any) -> Applied:
 
 
 async def version(connection: Any) -> int:
-    """The number of the newest migration that the database has seen, 0 before the first.
+    """Returns the number of the newest migration applied to the database, 0 before the first.
 
     Raises:
         StartError: the database was written by a newer release, or by a version that is no release.
@@ -93,7 +94,7 @@ async def version(connection: Any) -> int:
 
 
 async def migrate(connection: Any) -> None:
-    """Brings the database up to this release.
+    """Migrates the database to this release.
 
     Raises:
         StartError: the database was written by a newer release, or by a version that is no release. It was not changed.
@@ -101,7 +102,7 @@ async def migrate(connection: Any) -> None:
     known, text = migrations(), functions()
     if _up_to_date(await applied(connection), known, text):
         return
-    # The lock is taken before the transaction begins: one that has begun goes on with what it knew of the catalog.
+    # The lock is taken before the transaction begins, because a transaction keeps the view of the catalog from its beginning.
     await connection.execute("SELECT set_config('lock_timeout', '0', false), pg_advisory_lock($1)", LOCK)
     try:
         async with connection.transaction():
@@ -118,7 +119,9 @@ def _up_to_date(found: Applied, known: Sequence[Migration], text: str) -> bool:
 
 
 def _differ(found: tuple[str, str] | None, text: str) -> bool:
-    """Whether the functions are to be applied. Those of a newer release stay: its processes may be there, and need them."""
+    """Returns whether the functions are to be applied. Functions of a newer release stay, because its processes may be running
+    and need them.
+    """
     if found is None:
         return True
     digest, release = found
@@ -139,20 +142,20 @@ async def _apply(connection: Any, found: Applied, known: Sequence[Migration], te
 
 
 async def _replace_functions(connection: Any, text: str) -> None:
-    """Makes the functions of the database those of a text.
+    """Makes the functions of the database the same as those of a text.
 
-    They are replaced, not dropped and created anew, as far as that can be: whoever calls one at this moment goes on, while a
-    function that is dropped is missed by a statement that has just looked it up.
+    Functions are replaced where possible, not dropped and created. A statement that calls a function meanwhile then continues,
+    while a dropped function would be missing for a statement that has just looked it up.
     """
     before = await connection.fetch(FUNCTIONS)
     try:
         async with connection.transaction():
             await connection.execute(text)
-    except asyncpg.InvalidFunctionDefinitionError:  # another result, or other names of parameters
+    except asyncpg.InvalidFunctionDefinitionError:  # its result or the names of its parameters changed
         await _drop(connection, [signature for signature, _ in before])
         await connection.execute(text)
         return
-    # What was replaced is a new row of the catalog.
+    # A replaced function is a new row of the catalog.
     after = {tuple(function) for function in await connection.fetch(FUNCTIONS)}
     await _drop(connection, [signature for signature, row in before if (signature, row) in after])
 

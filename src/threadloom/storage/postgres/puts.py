@@ -1,8 +1,7 @@
-"""Checkpoints and pending writes on their way into the database: those that wait at the same moment go in together.
+"""Batches puts of checkpoints and pending writes: puts that wait at the same moment are stored together.
 
-One call stores what many runs have put and commits it, which is worth more than anything else that could be done about the speed
-of writing. For each thread it is first in, first out: LangGraph stores in the background, and a checkpoint must not come to
-stand after what builds on it.
+One call stores and commits what many runs have put. No other optimization gains as much write speed. For each thread the order is
+first in, first out: LangGraph stores in the background, and a checkpoint must not get a position after rows that build on it.
 """
 
 import asyncio
@@ -26,23 +25,23 @@ from threadloom.storage.postgres.session import Session
 SQL = load(__package__, "lineage.sql")
 
 BATCH = 64
-"""Puts that go in together at most: each takes a lock, and the table of locks is not endless."""
+"""Maximum number of puts in a batch: each takes a lock, and the table of locks is limited."""
 
 BATCH_BYTES = 256 * 1024
-"""About how much data they have together."""
+"""About how many bytes of data a batch may have."""
 
 SENDERS = 2
-"""Batches that an event loop has on their way at once."""
+"""How many batches an event loop sends at once."""
 
 OVERDUE_SECONDS = 1.0
-"""After so long, a put no longer waits for an earlier one on the same thread that another event loop has sent: that loop is
-blocked, the database has had it long since, and the one that blocks it may be waiting for us."""
+"""Seconds after which a put no longer waits for an earlier put on the same thread that another event loop has sent. That loop is
+blocked, the database has long stored the earlier put, and the code that blocks the loop may be waiting for this put."""
 
 Put = CheckpointPut | WritesPut
 
 
 class _Item:
-    """One put, and who waits for it: a task of an event loop, or a thread."""
+    """One put, and the future that its caller waits for: a task of an event loop, or a thread."""
 
     __slots__ = ("_future", "_loop", "put", "since", "size")
 
@@ -57,16 +56,16 @@ class _Item:
             self.size = sum(len(write.data) for write in put.writes)
 
     def resolve(self, answer: int | None = None, error: BaseException | None = None) -> None:
-        """Tells who waits. Called on the event loop that sent it."""
+        """Sets the result of the caller's future. Called on the event loop that sent the put."""
         if self._loop is None or self._loop is asyncio.get_running_loop():
             self._tell(answer, error)
         else:
-            with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits there any more
+            with contextlib.suppress(RuntimeError):  # that loop is closed: no task waits there any more
                 self._loop.call_soon_threadsafe(self._tell, answer, error)
 
     def _tell(self, answer: int | None, error: BaseException | None) -> None:
         if self._future.done():
-            return  # was cancelled: the put stands all the same
+            return  # the caller was cancelled; the put is stored all the same
         if error is None:
             self._future.set_result(answer)
         else:
@@ -74,7 +73,7 @@ class _Item:
 
 
 class PutBatcher:
-    """The way of puts into one database. For any thread."""
+    """Stores the puts of one database in batches. For any thread."""
 
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
@@ -84,7 +83,7 @@ class PutBatcher:
         self._senders: dict[LoopPool, int] = {}
 
     async def put(self, put: Put) -> int:
-        """Stores a checkpoint or pending writes; not undone by the caller's cancellation. Gives the thread's era.
+        """Stores a checkpoint or pending writes. Cancelling the caller does not undo it. Returns the thread's era.
 
         Raises:
             LostLeaseError, StaleRefsError: see `Lineage.put`.
@@ -101,7 +100,7 @@ class PutBatcher:
         return await future
 
     def put_now(self, put: Put) -> int:
-        """The same for a thread that runs no event loop."""
+        """Does what `put` does, for a thread without a running event loop."""
         future: Future[int] = Future()
         self._add(_Item(put, None, future))
         self._database.call_in_background(self._look)
@@ -112,7 +111,7 @@ class PutBatcher:
             self._waiting.append(item)
 
     def _look(self) -> None:
-        """On the loop aside: sees to what was handed in, and again later if it has to wait for another loop."""
+        """Sends waiting puts, on the second event loop. Runs again later if some have to wait for another loop."""
         loop_pool = self._database.loop_pool
         assert loop_pool is not None
         self._send_on(loop_pool)
@@ -131,7 +130,7 @@ class PutBatcher:
     # --- sending ---
 
     async def _send(self, loop_pool: LoopPool) -> None:
-        """Sends as long as there is something to be sent."""
+        """Sends batches as long as puts are waiting."""
         try:
             while batch := self._take(loop_pool):
                 try:
@@ -144,7 +143,7 @@ class PutBatcher:
             self._senders[loop_pool] -= 1
 
     def _take(self, loop_pool: LoopPool) -> list[_Item]:
-        """The next batch: the oldest first, but of no thread that another batch is on its way for."""
+        """Returns the next batch: the oldest puts first, without those of threads for which another batch is being sent."""
         batch: list[_Item] = []
         left: deque[_Item] = deque()
         held: set[str] = set()
@@ -167,7 +166,7 @@ class PutBatcher:
         return batch
 
     async def _store(self, loop_pool: LoopPool, batch: Sequence[_Item]) -> None:
-        """Stores a batch and tells those who wait. One that fails takes no other along."""
+        """Stores a batch and resolves the futures of its callers. A put that fails does not make others fail."""
         try:
             answers = await self._stored(loop_pool, [item.put for item in batch])
         except Exception as error:
@@ -187,8 +186,8 @@ class PutBatcher:
     async def _stored(self, loop_pool: LoopPool, puts: Sequence[Put]) -> Sequence[int | None]:
         """Stores puts in one transaction, which is one statement.
 
-        When the connection was lost on the way, it cannot be told whether it was carried out. So it is asked for: the ids of
-        blobs are given once. What has no blobs can be stored twice, and nobody sees it.
+        If the connection was lost meanwhile, it is unknown whether the statement was carried out. So the retry looks for the
+        blobs, whose ids are unique. Puts without blobs can be stored twice without a visible effect.
         """
         tried = False
 
@@ -207,7 +206,7 @@ class PutBatcher:
 
 
 async def _already(session: Session, puts: Sequence[Put]) -> Sequence[int] | None:
-    """The eras of the threads, if these puts are there; None if they are not, or it cannot be seen."""
+    """Returns the eras of the threads if these puts are stored; None if they are not, or if this cannot be determined."""
     blobs = [put.blobs[0].id for put in puts if isinstance(put, CheckpointPut) and put.blobs]
     if not await session.fetchval(SQL["any_blob"], blobs):
         return None
@@ -216,7 +215,7 @@ async def _already(session: Session, puts: Sequence[Put]) -> Sequence[int] | Non
 
 
 class PutTx:
-    """A transaction that is one put."""
+    """A transaction that consists of one put."""
 
     def __init__(self, puts: PutBatcher, *, now: bool = False) -> None:
         self._puts = puts

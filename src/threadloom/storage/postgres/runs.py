@@ -1,7 +1,7 @@
 """Runs, their queue and their outcomes, on PostgreSQL.
 
-Whatever changes a run that is still to end, or rests on what it reads of one, holds the lock of its thread until the
-transaction ends. So the rules on the runs of one thread happen one after the other, as they do on SQLite.
+A transaction that changes a pending or running run, or depends on what it reads of one, holds the lock of the run's thread until
+it ends. So the rules on the runs of one thread are applied one after the other, as on SQLite.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ class PostgresRuns:
     def __init__(self, session: Session) -> None:
         self._db = session
         self._locked: set[str] = set()
-        """Runs whose threads are known to be locked."""
+        """Ids of runs whose threads are known to be locked."""
 
     async def insert(self, run: Run, claim: Claim | None = None) -> Run:
         await self._db.lock_thread(run.thread_id)
@@ -114,7 +114,7 @@ class PostgresRuns:
         return [Lease(*row) for row in await self._db.fetch(SQL["leases"])]
 
     async def still_held(self, leases: Sequence[Lease]) -> list[Run]:
-        """Those whose threads are just being changed are passed over: the next look finds them."""
+        """Runs whose threads another transaction has locked are skipped: the next call finds them."""
         run_ids = [escaped(one.run_id) for one in leases]
         fences, ends = [one.fence for one in leases], [one.end for one in leases]
         found = [RUN.read(row) for row in await self._db.fetch(SQL["still_held"], run_ids, fences, ends)]
@@ -135,7 +135,7 @@ class PostgresRuns:
 
     async def delete(self, run_id: str) -> None:
         row = await self._db.fetchrow(SQL["get"], run_id)
-        # A run that ended is in nobody's way: many of them go at once, and their threads need not wait for that.
+        # A finished run conflicts with nothing. Many are deleted at once, and their threads need not be locked for that.
         if row is not None and row["status"] in ACTIVE:
             await self._db.lock_thread(row["thread_id"])
         await self._db.execute(SQL["delete"], run_id)
@@ -169,7 +169,7 @@ class PostgresRuns:
         return QueueStats(*await self._db.fetchrow(SQL["queue"], now))
 
     async def _lock(self, run_id: str) -> None:
-        """Locks the thread of a run, if there is such a run."""
+        """Locks the thread of a run, if the run exists."""
         if self._db.writes and run_id not in self._locked:
             thread_id = await self._db.fetchval(SQL["thread_of"], run_id)
             if thread_id is not None:
@@ -178,6 +178,6 @@ class PostgresRuns:
 
 
 def task_of(metadata: Mapping[str, Any]) -> str | None:
-    """The task that a run goes on with, as a column."""
+    """Returns the task that a run continues, for its column."""
     task = metadata.get(TASK_ID_KEY)
     return task if task is None or isinstance(task, str) else to_json(task).decode()

@@ -1,5 +1,5 @@
 -- name: insert
--- A new run, at the end of the queue. It is its thread's next when none runs or waits there. Gives its number.
+-- A new run at the end of the queue. It is its thread's next run if none is running or pending there. Returns its number.
 INSERT INTO runs ({new_run}, task_id, temporary, delayed_at, ready)
 VALUES ({new_run_values}, :task_id, :temporary, :delayed_at, CASE WHEN :status = 'pending' AND :delayed_at::bigint IS NULL
     AND NOT EXISTS (SELECT 1 FROM runs WHERE thread_id || '' = :thread_id AND status = 'running')
@@ -8,7 +8,7 @@ VALUES ({new_run_values}, :task_id, :temporary, :delayed_at, CASE WHEN :status =
 RETURNING seq;
 
 -- name: insert_claimed
--- A new run in a worker's hands. Gives its number and its fence.
+-- A new run that a worker claims. Returns its number and its fence.
 INSERT INTO runs ({new_run}, task_id, temporary, worker, fence)
 VALUES ({new_run_values}, :task_id, :temporary, :worker, nextval('fences'))
 RETURNING seq, fence;
@@ -26,42 +26,42 @@ SELECT thread_id FROM runs WHERE run_id = $1;
 SELECT {run} FROM runs WHERE thread_id = $1 AND ($2::text IS NULL OR status = $2) ORDER BY seq DESC LIMIT $3 OFFSET $4;
 
 -- name: running_of_thread
--- The run of a thread that is executed, found without those that wait.
+-- The running run of a thread, found without reading pending ones.
 SELECT {run} FROM runs WHERE thread_id || '' = $1 AND status = 'running' AND status = $2 LIMIT $3 OFFSET $4;
 
 -- name: active_of_thread
--- Runs of a thread that are still to end, oldest first.
+-- Pending and running runs of a thread, oldest first.
 SELECT {run} FROM runs WHERE thread_id = $1 AND seq > $2 AND status IN ('pending', 'running') ORDER BY seq LIMIT $3;
 
 -- name: has_active
--- Whether a run of a thread is still to end.
+-- Whether a run of a thread is pending or running.
 SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $1 AND status IN ('pending', 'running'));
 
 -- name: busy_threads
--- The threads with runs that are still to end, the one whose first run was made first at the beginning.
+-- The threads with pending or running runs, ordered by the creation of their first such run.
 SELECT thread_id FROM runs WHERE status IN ('pending', 'running') GROUP BY thread_id ORDER BY min(seq);
 
 -- name: lock_user
--- Whatever rests on how many runs a user has happens one after the other.
+-- Locks a user, so that transactions that depend on the number of the user's runs happen one after the other.
 SELECT pg_advisory_xact_lock(tl_key('user ' || $1));
 
 -- name: count_active_of_user
--- How many runs of a user are still to end, those of one thread left out.
+-- How many runs of a user are pending or running, without those of one thread.
 SELECT count(*) FROM runs WHERE status IN ('pending', 'running') AND user_id = $1 AND thread_id <> $2;
 
 -- name: claim
--- Makes due pending runs running, each of a thread that has none running and that nobody is changing.
+-- Claims due pending runs, each of a thread that has none running and that no other transaction has locked.
 SELECT {run} FROM tl_claim($1, $2, $3, $4, $5, $6);
 
 -- name: peek
--- Whether `claim` finds anything to do, and when the next run is due that waits for its time.
+-- Whether `claim` finds anything, and when the next delayed run becomes due.
 SELECT
     EXISTS (SELECT 1 FROM runs WHERE ready <= $1) OR EXISTS (SELECT 1 FROM runs WHERE delayed_at IS NOT NULL AND due <= $1),
     (SELECT min(due) FROM runs WHERE delayed_at IS NOT NULL AND due > $1);
 
 -- name: recompute_delays
--- The delays that were reckoned from moments that are yet to come begin again; those of runs that somebody is changing are left
--- to the next look. Gives how many.
+-- Restarts delays that were computed from a moment in the future. Runs of threads that another transaction has locked are left to
+-- the next call. Returns how many.
 WITH ahead AS (
     SELECT seq FROM runs WHERE delayed_at IS NOT NULL AND delayed_at > $1 + $2::bigint LIMIT 256 FOR NO KEY UPDATE SKIP LOCKED
 ), anew AS (
@@ -71,15 +71,15 @@ WITH ahead AS (
 SELECT count(*) FROM anew;
 
 -- name: take
--- Makes a pending run running, in the hands of a worker.
+-- Makes a pending run running, claimed by a worker.
 SELECT {run} FROM tl_take($1, $2, $3, $4);
 
 -- name: run_state
--- How a run stands.
+-- The state of a run.
 SELECT status, fence, cancel FROM runs WHERE run_id = $1;
 
 -- name: holds
--- Whether a run is running under a fence, which nobody ends before this transaction has.
+-- Whether a run is running under a fence; locks it, so that this cannot change before the transaction ends.
 SELECT true FROM runs WHERE run_id = $1 AND fence = $2 AND status = 'running' FOR SHARE;
 
 -- name: holds_now
@@ -87,8 +87,9 @@ SELECT true FROM runs WHERE run_id = $1 AND fence = $2 AND status = 'running' FO
 SELECT true FROM runs WHERE run_id = $1 AND fence = $2 AND status = 'running';
 
 -- name: renew
--- Extends leases that are still held; tells what was asked of the runs, and whether the lease was extended. A run that is just
--- being changed stays ours without that: whoever changes it must not hold up the others. However clocks are set, a lease grows.
+-- Extends leases that are still held. Returns the requested cancellation of each run, and whether the lease was extended. A run
+-- that is locked by another transaction stays held without an extension, so that others do not wait for that lock. A lease grows
+-- even if the clock was set back.
 WITH held AS (
     SELECT r.seq, r.run_id, r.fence, r.cancel
     FROM unnest($1::text[], $2::bigint[]) AS h (run_id, fence) JOIN runs r ON r.run_id = h.run_id AND r.fence = h.fence
@@ -109,19 +110,20 @@ SELECT run_id, cancel, false FROM held WHERE seq NOT IN (SELECT seq FROM free);
 SELECT run_id, fence, lease FROM runs WHERE status = 'running' ORDER BY seq;
 
 -- name: still_held
--- The runs of these leases that have not been renewed since, of threads that nobody else is changing; locks those threads.
+-- The runs of these leases that have not been renewed since, of threads that no other transaction has locked; locks those
+-- threads.
 SELECT {run} FROM tl_still_held($1, $2, $3);
 
 -- name: set_status
--- A new status; a run that is no longer running holds no lease and no fence.
+-- Sets the status; a run that is no longer running holds no lease and no fence.
 SELECT tl_set_run_status($1, $2, $3, $4);
 
 -- name: requeue
--- A running run goes back to its place in the queue.
+-- Returns a running run to its place in the queue.
 SELECT tl_requeue($1, $2);
 
 -- name: request_cancel
--- Asks a running run to stop; a rollback is never softened again.
+-- Requests the cancellation of a running run; a rollback is never replaced by an interrupt.
 UPDATE runs SET cancel = $2 WHERE run_id = $1 AND status = 'running' AND coalesce(cancel, '') <> 'rollback';
 
 -- name: delete
@@ -133,7 +135,7 @@ SELECT tl_delete_run($1);
 DELETE FROM runs WHERE thread_id = $1;
 
 -- name: put_outcome
--- Keeps how a run ended.
+-- Stores how a run ended.
 INSERT INTO outcomes ({outcome}) VALUES ({outcome_values})
 ON CONFLICT (run_id) DO UPDATE SET thread_id = excluded.thread_id, status = excluded.status, output = excluded.output,
     error = excluded.error, metadata = excluded.metadata, expires_at = NULL;
@@ -143,15 +145,15 @@ ON CONFLICT (run_id) DO UPDATE SET thread_id = excluded.thread_id, status = excl
 SELECT {outcome} FROM outcomes WHERE run_id = $1;
 
 -- name: expire_outcomes
--- The outcomes of a thread that goes are kept until a moment.
+-- Sets when the outcomes of a deleted thread expire.
 UPDATE outcomes SET expires_at = $2 WHERE thread_id = $1;
 
 -- name: delete_outcome
--- Forgets how a run ended.
+-- Deletes the outcome of a run.
 DELETE FROM outcomes WHERE run_id = $1;
 
 -- name: delete_expired_outcomes
--- Forgets the outcomes whose time is over. Gives how many; one that another process is dropping is not waited for.
+-- Deletes expired outcomes. Returns how many. Rows that another process is deleting are skipped.
 WITH over AS (
     SELECT run_id FROM outcomes WHERE expires_at < $1 FOR UPDATE SKIP LOCKED
 ), gone AS (
@@ -168,8 +170,8 @@ WHERE r.ended_at < $1 AND r.status NOT IN ('pending', 'running')
 ORDER BY r.ended_at LIMIT $2;
 
 -- name: queue
--- For the figures: how many wait and run, and since when those wait whose time has come: the first, the one in the middle, the
--- first that could begin.
+-- Statistics: how many runs are pending and running, and since when due runs wait: the first, the median, the first that could
+-- start.
 WITH due AS MATERIALIZED (SELECT due FROM runs WHERE status = 'pending' AND (delayed_at IS NULL OR due <= $1))
 SELECT
     (SELECT count(*) FROM runs WHERE status = 'pending'),

@@ -1,6 +1,6 @@
-"""The segments of histories on PostgreSQL: what `storage.lineage.operations` asks for.
+"""The segments of histories on PostgreSQL: what `storage.lineage.operations` needs.
 
-Others may do the same at the same moment: see `functions.sql` for who waits for whom.
+Other transactions may do the same at the same moment: see `functions.sql` for the locks.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,8 +20,8 @@ from threadloom.storage.postgres.session import Session
 CUTS = load(__package__, "segments.sql")
 
 AT_ONCE = 2000
-"""Rows that are freed within the transaction that made them superfluous. More are left to be freed bit by bit: segments above
-are locked meanwhile, and with them everybody who wants to copy from there."""
+"""How many rows are freed within the transaction that made them invisible. Further rows are freed later in portions, because the
+segments above are locked meanwhile, and every transaction that copies from them waits."""
 
 
 class PostgresSegments(PostgresLineageReads, LineageOperations):
@@ -29,8 +29,8 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
 
     Args:
         session: a transaction.
-        edges: what the process knows of segments.
-        collect_later: is called, once it is committed, when there is more to free than `AT_ONCE` rows.
+        edges: the process's cache of edges.
+        collect_later: called after the commit when there are more than `AT_ONCE` rows to free.
     """
 
     def __init__(self, session: Session, edges: PostgresEdges, collect_later: Callable[[], None]) -> None:

@@ -1,6 +1,6 @@
 -- name: tip
--- A thread's head segment with its edge, the position now, whether it has any row, and the id of the newest root checkpoint
--- that the thread sees.
+-- A thread's head segment with its edge, the current position, whether the segment has any row, and the id of the newest root
+-- checkpoint that the thread sees.
 WITH RECURSIVE chain (seg, bound) AS (
     SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
     UNION ALL
@@ -31,7 +31,7 @@ FROM chain c CROSS JOIN LATERAL (
 LIMIT 1;
 
 -- name: begin
--- New segments with one edge, as heads of those threads that have none. Gives how many.
+-- New segments with one edge, as heads of those threads that have none. Returns how many.
 WITH made AS MATERIALIZED (
     SELECT thread_id, nextval('positions') AS seg FROM unnest($1::text[]) AS t (thread_id)
 ),
@@ -44,12 +44,12 @@ heads AS (
 SELECT count(*) FROM heads;
 
 -- name: delete_head
--- A thread's head and runs. Gives the segment that it was.
+-- Deletes a thread's head and run spans. Returns the segment that was the head.
 WITH spans AS (DELETE FROM run_spans WHERE thread_id = $1)
 DELETE FROM heads WHERE thread_id = $1 RETURNING seg;
 
 -- name: delete_span
--- A run of a thread; gives where it began.
+-- Deletes the span of a run on a thread. Returns its first position.
 DELETE FROM run_spans WHERE run_id = $1 AND thread_id = $2 RETURNING first;
 
 -- name: checkpoints_of_run
@@ -64,7 +64,7 @@ WHERE tl_document(k.meta) ->> 'run_id' = $3
     WHERE n.pos <= ($2::bigint[])[array_position($1::bigint[], n.seg)]);
 
 -- name: rows_after
--- What a chain shows after position $3: checkpoints and pending writes.
+-- The checkpoints and pending writes that a chain shows after position $3.
 SELECT k.pos, k.namespace, k.checkpoint_id, true
 FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k
     ON k.seg + 0 = c.seg AND k.pos + 0 <= c.bound AND k.pos + 0 > $3
@@ -76,19 +76,19 @@ FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN writes w
 WHERE c.bound > $3;
 
 -- name: spans_of_thread
--- The runs that began to write on a thread at or after a position.
+-- The runs whose first row on a thread is at or after a position.
 SELECT run_id, first FROM run_spans WHERE thread_id = $1 AND first >= $2;
 
 -- name: delete_spans
--- The runs of a thread that begin at or after a position.
+-- Deletes the spans of runs whose first row on a thread is at or after a position.
 DELETE FROM run_spans WHERE thread_id = $1 AND first >= $2;
 
 -- name: insert_spans
--- Where runs begin on a thread.
+-- Stores the first positions of runs on a thread.
 INSERT INTO run_spans (run_id, thread_id, first) SELECT r.run_id, $1, r.first FROM unnest($2::text[], $3::bigint[]) AS r (run_id, first);
 
 -- name: move_head
--- Another head, or the same with something gone.
+-- Sets the head of a thread, or the same head with a new era after rows were removed.
 UPDATE heads SET seg = $2, era = nextval('positions') WHERE thread_id = $1;
 
 -- name: insert_segment
@@ -96,34 +96,35 @@ UPDATE heads SET seg = $2, era = nextval('positions') WHERE thread_id = $1;
 INSERT INTO segments (id, parent, upto) VALUES (nextval('positions'), $1, $2) RETURNING id;
 
 -- name: delete_above
--- Deletes the rows of a segment above a position. No row: a child sees one of them, and nothing is deleted.
+-- Deletes the rows of a segment above a position. No row returned: a child sees one of them, and nothing is deleted.
 SELECT tl_delete_above($1, $2) IS NOT NULL WHERE coalesce((SELECT max(upto) FROM segments WHERE parent = $1), 0) <= $2;
 
 -- name: collect
--- Frees what nobody sees of a segment that lost its head.
+-- Frees the rows of a former head segment that no thread sees.
 SELECT tl_collect($1, $2);
 
 -- name: collect_dead
--- Frees a part of what was too much to be freed at once.
+-- Frees a portion of the rows that were too many to be freed at once.
 SELECT tl_collect_dead($1);
 
 -- name: store_anew
--- Rows once more, on another segment.
+-- Copies rows to another segment.
 SELECT old_places, new_places FROM tl_store_anew($1, $2, $3, $4, $5);
 
 -- name: newest_of_namespaces
--- What a prune asks of the newest checkpoint of each namespace. $1, $2: the chain.
+-- The columns that a prune needs of the newest checkpoint of each namespace. $1, $2: the chain.
 SELECT DISTINCT ON (k.namespace) k.pos, k.namespace, k.checkpoint_id, k.parent, k.channels || k.small_channels, k.meta
 FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k ON k.seg = c.seg AND k.pos + 0 <= c.bound
 ORDER BY k.namespace, k.pos + 0 DESC;
 
 -- name: ancestors
--- The same of the ancestors of one, as far as channels are to be looked for.
+-- The same columns of the ancestors of a checkpoint, as far back as channels are searched.
 SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.channels || k.small_channels, k.meta
 FROM tl_path($1, $2, $3, $4, $5) p JOIN checkpoints k ON k.pos = p.place;
 
 -- name: writes_of
--- The pending writes of checkpoints ($3 namespaces, $4 ids) that a chain shows: whose, which, and where, by position.
+-- The pending writes of checkpoints ($3 namespaces, $4 ids) that a chain shows: checkpoint, task, index and position, by
+-- position.
 SELECT e.namespace, e.checkpoint_id, w.task_id, w.idx, w.pos
 FROM unnest($3::text[], $4::text[]) AS e (namespace, checkpoint_id)
 CROSS JOIN unnest($1::bigint[], $2::bigint[]) AS c (seg, bound)
@@ -131,7 +132,7 @@ JOIN writes w ON w.seg = c.seg AND w.checkpoint_id = e.checkpoint_id AND w.names
 ORDER BY w.pos;
 
 -- name: count_rows
--- How many checkpoints and pending writes a segment has up to a bound, counted up to $3.
+-- How many checkpoints and pending writes a segment has up to a bound. Counting stops at $3.
 SELECT count(*) FROM (
     (SELECT 1 FROM checkpoints WHERE seg + 0 = $1 AND pos + 0 <= $2 LIMIT $3)
     UNION ALL

@@ -1,4 +1,4 @@
-"""One transaction on PostgreSQL, as the tables see it."""
+"""One transaction on PostgreSQL, as the classes of the tables use it."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,29 +13,29 @@ EACH = ""
 
 _LOCK = "SELECT pg_advisory_xact_lock(tl_key($1))"
 _LITERAL = re.compile(r"[0-9A-Za-z_-]+")
-"""A thread id that can stand in a statement's text as it is. UUIDs are like that."""
+"""A thread id that can be put into a statement's text without quoting. UUIDs match."""
 
 
 def bound(statement: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A statement with named parameters as PostgreSQL takes it, and their values. See `storage.named.bound`."""
+    """Returns a statement with named parameters in PostgreSQL's form, and their values. See `storage.named.bound`."""
     text, values = named.bound(statement, row, "$")
     return (text, *values)
 
 
 class MoreThanOne(BaseException):
-    """A read that was to be a single statement turned out to be more: it is begun anew, on one snapshot.
+    """A read that was to be a single statement has more of them: it is restarted on one snapshot.
 
-    A BaseException, so that no `except Exception` on its way keeps it.
+    It is a BaseException, so that no `except Exception` on the way catches it.
     """
 
 
 class Session:
-    """A transaction that writes, or a snapshot that is only read from. It begins with its first statement.
+    """A transaction that writes, or a read-only snapshot. It begins with its first statement.
 
     Args:
-        connection: a connection of asyncpg's that nobody else uses meanwhile.
-        begin: how the transaction begins. None: with nothing, for it is a read of one statement, which needs none.
-        timeout: seconds that a statement may take; None is for ever.
+        connection: a connection of asyncpg that no other code uses meanwhile.
+        begin: the statement that begins the transaction. None: no transaction, for a read of one statement.
+        timeout: seconds that a statement may take; None for no limit.
     """
 
     def __init__(self, connection: Any, begin: str | None, *, timeout: float | None = None) -> None:
@@ -47,12 +47,12 @@ class Session:
         self._ready = begin == EACH
         self.writes = begin in (BEGIN, EACH)
         self.begun = False
-        """Whether there may be a transaction to be ended: its begin was sent."""
+        """Whether there may be a transaction to end: its begin was sent."""
         self.after: list[Callable[[], None]] = []
-        """What is to be done once it is committed."""
+        """Functions to call after the commit."""
 
     async def _start(self) -> None:
-        """Before the first statement, and before each of a read that is to have but one."""
+        """Called before the first statement, and before each statement of a read that may have only one."""
         if self._begin is None:
             if self._used:
                 raise MoreThanOne
@@ -63,40 +63,40 @@ class Session:
             self._ready = True
 
     async def execute(self, query: str, *values: Any) -> str:
-        """Runs a statement. Gives its tag: `UPDATE 1`."""
+        """Runs a statement. Returns its command tag, such as `UPDATE 1`."""
         if not self._ready:
             await self._start()
         tag: str = await self._connection.execute(query, *values, timeout=self._timeout)
         return tag
 
     async def fetch(self, query: str, *values: Any) -> list[Any]:
-        """All rows, as asyncpg's records: by place and by name."""
+        """Returns all rows as asyncpg's records, by index and by name."""
         if not self._ready:
             await self._start()
         rows: list[Any] = await self._connection.fetch(query, *values, timeout=self._timeout)
         return rows
 
     async def fetchrow(self, query: str, *values: Any) -> Any:
-        """The first row, or None."""
+        """Returns the first row, or None."""
         if not self._ready:
             await self._start()
         return await self._connection.fetchrow(query, *values, timeout=self._timeout)
 
     async def fetchval(self, query: str, *values: Any) -> Any:
-        """The first field of the first row, or None."""
+        """Returns the first field of the first row, or None."""
         if not self._ready:
             await self._start()
         return await self._connection.fetchval(query, *values, timeout=self._timeout)
 
     async def lock_thread(self, thread_id: str) -> bool:
-        """Makes everybody else who wants this lock wait until the transaction ends.
+        """Locks a thread, so that other transactions that need this lock wait until this one ends.
 
-        The rules of the server are written as if one wrote after the other. They do, for each thread: whatever reads or
-        changes a record of a thread in a transaction that writes takes the thread's lock first, and reads after that. It is
-        a statement of its own, for one that waited in the middle would go on with what it saw before.
+        The rules of the server assume that transactions on one thread happen one after the other. So a writing transaction that
+        reads or changes a record of a thread takes the thread's lock first, and reads after that. The lock is a statement of its
+        own, because a statement that waits in the middle continues with what it saw before.
 
         Returns:
-            False when it was held already, or nothing is written here.
+            False when the lock was held already, or this is no writing transaction.
         """
         if not self.writes or thread_id in self._held:
             return False
@@ -111,5 +111,5 @@ class Session:
         return True
 
     def holds(self, thread_ids: Iterable[str]) -> None:
-        """Notes locks that a statement took by itself."""
+        """Records locks that a statement has taken itself."""
         self._held.update(thread_ids)

@@ -1,4 +1,4 @@
-"""Tasks, read from the runs, on PostgreSQL."""
+"""Tasks on PostgreSQL, read from the runs."""
 
 from threadloom.storage.named import load
 from threadloom.storage.postgres.filters import Arguments, condition
@@ -29,7 +29,7 @@ class PostgresTasks:
 
 
 def _found(query: TaskQuery, arguments: Arguments) -> str:
-    """The tasks that a query means; the values of its parameters are added to `arguments`."""
+    """Returns SQL for the tasks that match a query; the values of its parameters are added to `arguments`."""
     arguments += [query.assistant_id, query.thread_id, query.state, query.since]
     if query.where is None:
         return SQL["search"]

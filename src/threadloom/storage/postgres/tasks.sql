@@ -1,7 +1,7 @@
--- Tasks: a run that goes on with no other's task, with the newest run that goes on with its own.
+-- Tasks: a run that continues no other run's task, with the newest run that continues its own.
 
 -- name: search
--- The tasks of an assistant with their newest runs; further conditions and the order are put behind it.
+-- The tasks of an assistant with their newest runs; further conditions and the order are appended.
 WITH tasks AS (
     SELECT r.thread_id || ':' || r.run_id AS task, r.seq AS first, coalesce((
         SELECT max(n.seq) FROM runs n

@@ -1,4 +1,4 @@
-"""Thread records in PostgreSQL. What a thread shows of its state is a row of `states`, which copies share until they part."""
+"""Thread records in PostgreSQL. The state of a thread is a row of `states`, which copies share until one of them changes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ class PostgresThreads:
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
         if fresh:
-            self._db.holds([thread.thread_id])  # from whom should it be kept? A batch makes very many
+            self._db.holds([thread.thread_id])  # no other transaction can know the new ids, and a batch creates many
         else:
             await self._db.lock_thread(thread.thread_id)
         more = {"search": searchable(thread.metadata)} | _source(thread)
@@ -131,7 +131,7 @@ class PostgresThreads:
 
 
 def _source(thread: Thread) -> dict[str, Any]:
-    """Where a thread comes from, as parameters."""
+    """Returns the parameters that say what a thread was copied from."""
     source = thread.forked_from or ForkedFrom(thread_id="", checkpoint_id=None, at=0)
     return {
         "source": source.thread_id,
@@ -142,7 +142,7 @@ def _source(thread: Thread) -> dict[str, Any]:
 
 
 def _where(query: ThreadQuery, arguments: Arguments) -> str:
-    """The filters of a query as SQL; their values are added to `arguments`."""
+    """Returns the filters of a query as SQL; their values are added to `arguments`."""
     conditions: list[str] = []
     if query.ids:
         conditions.append(f"t.thread_id = ANY({arguments.put(list(query.ids))}::text[])")
@@ -160,7 +160,7 @@ def _where(query: ThreadQuery, arguments: Arguments) -> str:
 
 
 def _shown(values: Mapping[str, Any], arguments: Arguments) -> str:
-    """Whether a state contains `values`: first whether its text can, then the document."""
+    """Returns SQL for whether a state contains `values`. It searches the text first, then the document."""
     likely = [f'position({arguments.put(part.encode())}::bytea IN s."values") > 0' for part in certain_texts(values)]
     wanted = arguments.json(escaped(to_json(values)).decode())
     return " AND ".join([*likely, f'tl_document(s."values") @> {wanted}'])

@@ -1,5 +1,5 @@
 -- name: insert
--- A new thread, unless its id is taken, with what it shows of its state, if that is anything, and where it comes from.
+-- A new thread, unless its id is taken, with the state that it shows, if any, and what it was copied from.
 WITH state AS (
     INSERT INTO states ("values", interrupts)
     SELECT :values, :interrupts
@@ -21,7 +21,7 @@ fork AS (
 SELECT true FROM made;
 
 -- name: insert_copies
--- New threads that show the state of one, and where they come from.
+-- New threads that show the state of one thread, and what they were copied from.
 WITH made AS (
     INSERT INTO threads ({new_thread}, search, state_id)
     SELECT {new_copy_values}, c.search, (SELECT state_id FROM threads WHERE thread_id = :state_of)
@@ -37,7 +37,7 @@ FROM made m JOIN threads p ON p.thread_id = :source LEFT JOIN forks f ON f.child
 SELECT max(updated_at) FROM threads WHERE updated_at > 0;
 
 -- name: get
--- One thread by id, with what it shows of its state.
+-- One thread by id, with the state that it shows.
 SELECT {thread_with_state} FROM threads t LEFT JOIN states s ON s.id = t.state_id WHERE t.thread_id = $1;
 
 -- name: get_plain
@@ -52,31 +52,32 @@ UPDATE threads SET updated_at = coalesce($2, updated_at), state_updated_at = coa
 WHERE thread_id = $1;
 
 -- name: set_state
--- What a thread shows of its state, on a row of its own.
+-- Sets the state that a thread shows, in a row of its own.
 SELECT tl_set_state($1, $2, $3, $4);
 
 -- name: set_error
--- What went wrong last, or NULL.
+-- Sets the last error, or NULL.
 UPDATE threads SET error = $2 WHERE thread_id = $1;
 
 -- name: set_priority
--- How urgent the thread's runs are.
+-- Sets the priority of the thread's runs.
 UPDATE threads SET priority = $2 WHERE thread_id = $1;
 
 -- name: set_ttl
--- When the thread is to go, and how.
+-- Sets when the thread expires, and the strategy.
 UPDATE threads SET ttl_minutes = $2, ttl_strategy = $3, expires_at = $4 WHERE thread_id = $1;
 
 -- name: delete
--- Removes a thread's row, the state it showed if no other shows it, and where it came from unless copies of it are known.
+-- Deletes a thread's row, its state unless another thread shows it, and the record of what it was copied from unless copies of
+-- the thread are recorded.
 SELECT tl_delete_thread($1);
 
 -- name: ttl
--- When a thread is to go, and how.
+-- When a thread expires, and the strategy.
 SELECT ttl_minutes, ttl_strategy, expires_at FROM threads WHERE thread_id = $1;
 
 -- name: copies
--- All that descend from a thread by copying.
+-- All threads that descend from a thread by copying.
 WITH RECURSIVE copies (seq) AS (
     SELECT f.child FROM threads t JOIN forks f ON f.parent = t.seq WHERE t.thread_id = $1
     UNION ALL SELECT f.child FROM copies c JOIN forks f ON f.parent = c.seq
@@ -84,5 +85,5 @@ WITH RECURSIVE copies (seq) AS (
 SELECT t.thread_id FROM copies c JOIN threads t ON t.seq = c.seq;
 
 -- name: expired
--- Threads whose time is over, longest overdue first. Busy ones wait, and must not stand in the others' way.
+-- Expired threads, longest overdue first. Busy ones are left out, so that they do not fill the page.
 SELECT {thread_without_state} FROM threads t WHERE expires_at IS NOT NULL AND expires_at <= $1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT $2;

@@ -26,10 +26,10 @@ READ = {
     ),
     "floors": "thread_id, floor",
 }
-"""Columns of tables that are read as other ones."""
+"""SQL of columns that a dump reads in another form."""
 
 FROM = {"floors": "event_logs WHERE floor > 0", "segments": "segments ORDER BY id"}
-"""Where rows come from, if not just from the table of that name. Parents of segments were made before their children."""
+"""The source of rows, where it is not just the table of that name. Parents of segments were created before their children."""
 
 DERIVED: Mapping[str, tuple[str, ...]] = {
     "threads": ("search",),
@@ -40,7 +40,7 @@ DERIVED: Mapping[str, tuple[str, ...]] = {
     "crons": ("search",),
     "items": ("place",),
 }
-"""Columns that follow from others, in the order in which `_derived` gives them."""
+"""Columns that are derived from others, in the order in which `_derived` returns them."""
 
 LOGS = """
 INSERT INTO event_logs AS l (thread_id, seq, ms, n)
@@ -58,7 +58,7 @@ WITH own AS (
 )
 DELETE FROM assistant_versions v USING own WHERE v.assistant_id = own.assistant_id
 """
-"""Takes out what a server that was only started has made."""
+"""Deletes what a server creates when it only starts."""
 
 IDENTITIES = (
     ("threads", "seq"),
@@ -73,7 +73,7 @@ IDENTITIES = (
 
 
 class PostgresDump:
-    """A database as it is at this moment. See `storage.transfer.Dump`."""
+    """A database as it is at one moment. See `storage.transfer.Dump`."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -130,7 +130,7 @@ class PostgresFill(PostgresDump):
         await execute("SELECT setval('blob_copies', $1, false)", min(lowest, 0) - 1)
 
 
-# --- rows as they are here, and everywhere ---
+# --- conversions between rows here and rows of the transfer ---
 
 
 def _checkpoint(row: Sequence[Any]) -> Row:
@@ -216,15 +216,15 @@ _STORED: Mapping[str, Callable[[Row], Row]] = {
 
 @contextlib.asynccontextmanager
 async def dumping(uri: str) -> AsyncIterator[PostgresDump]:
-    """Everything in a database, as it is now, whoever goes on to write there.
+    """Provides all data of a database as it is now, even while others write.
 
     Raises:
-        StorageError: it cannot be reached, or holds nothing of ours.
-        StartError: it is of a newer release, or of an older one.
+        StorageError: the database cannot be reached, or has no tables of the server.
+        StartError: a newer or an older release wrote it.
     """
     async with explained(), connected(uri) as connection:
         await _check(connection)
-        # What was deleted and is not yet freed would be garbage for ever where it is copied to.
+        # Deleted rows that are not freed yet would never be freed in the target.
         while await connection.fetchval(CUTS["collect_dead"], AT_ONCE):
             pass
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -233,11 +233,11 @@ async def dumping(uri: str) -> AsyncIterator[PostgresDump]:
 
 @contextlib.asynccontextmanager
 async def filling(uri: str) -> AsyncIterator[PostgresFill]:
-    """An empty database, in which everything is there when the block ends without an error. Others who write there wait.
+    """Provides an empty database. All rows are committed when the block ends without an error. Other writers wait.
 
     Raises:
-        StorageError: it cannot be reached, or holds something.
-        StartError: it is of a newer release.
+        StorageError: the database cannot be reached, or is not empty.
+        StartError: a newer release wrote it.
     """
     async with explained(), connected(uri) as connection:
         await migrate(connection)

@@ -1,4 +1,4 @@
-"""A transaction on PostgreSQL: the tables side by side on one session."""
+"""A transaction on PostgreSQL: the classes of all tables on one session."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -19,12 +19,12 @@ from threadloom.storage.vectors import VectorCache
 
 
 class PostgresTx:
-    """The tables as one transaction sees them, each made when it is first asked for.
+    """The tables as one transaction sees them, each created when it is first used.
 
     Args:
         session: the transaction.
-        edges: what the process knows of segments.
-        vectors: the vectors that the process has read.
+        edges: the process's cache of edges.
+        vectors: the process's cache of vectors.
         collect_later: see `PostgresSegments`.
     """
 

@@ -27,23 +27,23 @@ T = TypeVar("T")
 
 
 def _contains(document: str | bytes | None, wanted: str | bytes) -> bool:
-    """The SQL function `contains(document, wanted)`: JSON containment; NULL contains nothing."""
+    """The SQL function `contains(document, wanted)`: JSON containment. NULL contains nothing."""
     return document is not None and contains(orjson.loads(document), orjson.loads(wanted))
 
 
 PROBE = load(__package__, "maintenance.sql")["probe"]
 
 FUNCTIONS: Functions = {"contains": (2, _contains), "permitted": (2, permitted), "casefold": (1, str.casefold)}
-"""SQL functions of ours: JSON containment, what a caller may see, and text for case-blind comparison (SQLite's own know
-ASCII only)."""
+"""The SQL functions that the server defines: JSON containment, filters, and case folding (SQLite's own functions know only
+ASCII)."""
 
 
 class SqliteStorage:
-    """Everything the server keeps, in `folder/threadloom.db`.
+    """All data of the server, in `folder/threadloom.db`.
 
     Args:
-        folder: the data folder; made when it is not there.
-        synchronous: `normal` keeps what was acknowledged when the process dies, `full` also when the power goes.
+        folder: the data folder; created if it does not exist.
+        synchronous: with `normal`, committed data survive the end of the process; with `full`, also a power failure.
     """
 
     def __init__(self, folder: Path, *, synchronous: Literal["normal", "full"] = "normal") -> None:
@@ -52,7 +52,7 @@ class SqliteStorage:
         self.database = SqliteDatabase(folder / FILE, synchronous=synchronous, functions=FUNCTIONS)
         self._blob_ids = itertools.count(1)
         self._vectors = VectorCache()
-        # One SqliteTx a connection; a connection is used by one thread at a time.
+        # One SqliteTx for each connection; a connection is used by one thread at a time.
         self._transactions: dict[sqlite3.Connection, SqliteTx] = {}
 
     async def open(self) -> None:
@@ -103,11 +103,11 @@ class SqliteStorage:
             await self.database.write(lambda connection: connection.execute(PROBE) and None)
 
     def write_now(self, work: Callable[[SqliteTx], Awaitable[T]], *, single: bool = False) -> T:
-        """The same as `write`, for a thread that is no event loop: blocks until it is committed."""
+        """Does what `write` does, for a thread without a running event loop. Blocks until the commit."""
         return self.database.submit(lambda connection: drive(work, self._tx(connection))).result()
 
     def read_now(self, work: Callable[[SqliteTx], Awaitable[T]]) -> T:
-        """The same as `read`, for a thread that is no event loop."""
+        """Does what `read` does, for a thread without a running event loop."""
         return self.database.read(lambda connection: drive(work, self._tx(connection)))
 
     def new_blob_id(self) -> int:

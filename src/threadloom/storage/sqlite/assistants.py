@@ -33,7 +33,7 @@ class SqliteAssistants:
         return self._one("get", assistant_id)
 
     async def lock(self, assistant_id: str) -> None:
-        """Whoever writes is alone."""
+        """Does nothing: there is one writer."""
 
     async def add_version(self, assistant: Assistant) -> Assistant:
         row = ASSISTANT.row(assistant)
@@ -82,12 +82,12 @@ class SqliteAssistants:
 
 
 def _filter(metadata: Mapping[str, Any] | None) -> str | None:
-    """An empty filter lets everything through and need not be asked of each row."""
+    """Returns the filter as JSON, or None for an empty filter, which then need not be evaluated for each row."""
     return to_json(metadata).decode() if metadata else None
 
 
 def _filters(query: AssistantQuery) -> tuple[str, dict[str, Any]]:
-    """What the caller may see, as a further condition, and the values of all filters."""
+    """Returns the caller's filter as a further condition, and the values of all filters."""
     where, values = ("", {}) if query.where is None else condition(query.where, "metadata")
     return (where and f" AND {where}"), values | {
         "graphs": None if query.graphs is None else to_json(list(query.graphs)).decode(),

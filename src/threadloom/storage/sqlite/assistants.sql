@@ -6,15 +6,15 @@ INSERT INTO assistants ({assistant}) VALUES ({assistant_values})
 ON CONFLICT (assistant_id) DO NOTHING;
 
 -- name: insert_version
--- A version, made at `updated_at`.
+-- A version, created at `updated_at`.
 INSERT INTO assistant_versions ({new_version}) VALUES ({new_version_values});
 
 -- name: update
--- The current record. `created_at` never moves.
+-- Changes the current record. `created_at` never changes.
 UPDATE assistants SET {assistant_changes}, version = :version WHERE assistant_id = :assistant_id;
 
 -- name: add_version
--- A version after the highest there ever was, made at `updated_at`. Gives its number.
+-- A version numbered highest ever + 1, created at `updated_at`. Returns its number.
 INSERT INTO assistant_versions ({new_version})
 SELECT {next_version_values} FROM assistant_versions WHERE assistant_id = :assistant_id RETURNING version;
 
@@ -39,25 +39,25 @@ FROM assistant_versions
 WHERE assistant_id = ? AND version = ?;
 
 -- name: restate_version
--- Another description, config and context for a version.
+-- Replaces description, config and context of a version.
 UPDATE assistant_versions SET description = :description, config = :config, context = :context
 WHERE assistant_id = :assistant_id AND version = :version;
 
 -- name: restate_current
--- The same for the assistant, if that version is its current one.
+-- Replaces them for the assistant, if that version is its current one.
 UPDATE assistants SET description = :description, config = :config, context = :context
 WHERE assistant_id = :assistant_id AND version = :version;
 
 -- name: delete
--- The assistant alone.
+-- Deletes the assistant alone.
 DELETE FROM assistants WHERE assistant_id = ?;
 
 -- name: delete_versions
--- All its versions.
+-- Deletes all its versions.
 DELETE FROM assistant_versions WHERE assistant_id = ?;
 
 -- name: search
--- Assistants by filters; the order is put behind it.
+-- Assistants by filters; the order is appended.
 SELECT {assistant}
 FROM assistants
 WHERE (:graphs IS NULL OR graph_id IN (SELECT value FROM json_each(:graphs)))
@@ -66,7 +66,7 @@ WHERE (:graphs IS NULL OR graph_id IN (SELECT value FROM json_each(:graphs)))
     AND (:metadata IS NULL OR contains(metadata, :metadata));
 
 -- name: count
--- How many the same filters leave.
+-- How many assistants match the same filters.
 SELECT count(*)
 FROM assistants
 WHERE (:graphs IS NULL OR graph_id IN (SELECT value FROM json_each(:graphs)))

@@ -1,4 +1,4 @@
-"""Sealed columns on SQLite."""
+"""Encrypted columns on SQLite."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ from threadloom.storage.items import decode, encode
 
 
 class _SqliteColumn(msgspec.Struct, frozen=True):
-    """Where a column is: the rows it is read from, their key, the column, how it is replaced, and the column of its type."""
+    """Where a column is stored: its rows, their key, the column, the replacement statement, and the column with the serializer's
+    type.
+    """
 
     source: str
     key: tuple[str, ...]
@@ -84,7 +86,7 @@ def _bytes(data: str | bytes) -> bytes:
 
 
 def _inward(column: Column, key: Key) -> Key:
-    """A key as SQLite has it: namespaces of items are bytes there."""
+    """Returns a key as SQLite stores it: namespaces of items are bytes."""
     return (encode(key[0]), *key[1:]) if column == "items.value" else key
 
 

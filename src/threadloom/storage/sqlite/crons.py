@@ -65,7 +65,7 @@ class SqliteCrons:
 
 
 def _filters(query: CronQuery) -> tuple[str, dict[str, Any]]:
-    """What the caller may see, as further conditions, and the values of all filters."""
+    """Returns the caller's filters as further conditions, and the values of all filters."""
     where = ""
     values: dict[str, Any] = {}
     if query.where is not None:

@@ -11,11 +11,11 @@ FROM crons
 WHERE cron_id = ?;
 
 -- name: update
--- What a caller can change.
+-- Changes the fields that a caller can change.
 UPDATE crons SET {cron_changes}, ends_at = :ends_at WHERE cron_id = :cron_id;
 
 -- name: due
--- Enabled crons whose date has come.
+-- Enabled crons that are due.
 SELECT {cron}
 FROM crons
 WHERE enabled AND next_run_date <= :now
@@ -23,36 +23,36 @@ ORDER BY next_run_date, seq
 LIMIT :limit;
 
 -- name: scheduled_after
--- Enabled crons that were fired or changed after a moment and have a date, by id.
+-- Enabled crons with a next date that were fired or changed after a moment, by id.
 SELECT {cron}
 FROM crons
 WHERE enabled AND next_run_date IS NOT NULL AND (last_fired_at > :moment OR updated_at > :moment) AND cron_id > :beyond
 ORDER BY cron_id LIMIT :limit;
 
 -- name: advance
--- The next date, for the one who finds the old one still there.
+-- Sets the next date, if the current one is still the expected one.
 UPDATE crons
 SET next_run_date = :following, last_fired_at = coalesce(:fired_at, last_fired_at)
 WHERE cron_id = :cron_id AND next_run_date = :expected AND enabled;
 
 -- name: note
--- What the latest firing led to.
+-- Stores the result of the latest firing.
 UPDATE crons SET last_run_id = :run_id, last_error = :error WHERE cron_id = :cron_id;
 
 -- name: delete
--- One cron.
+-- Deletes one cron.
 DELETE FROM crons WHERE cron_id = ?;
 
 -- name: delete_of_thread
--- All crons of a thread.
+-- Deletes all crons of a thread.
 DELETE FROM crons WHERE thread_id = ?;
 
 -- name: delete_of_assistant
--- All crons of an assistant.
+-- Deletes all crons of an assistant.
 DELETE FROM crons WHERE assistant_id = ?;
 
 -- name: search
--- Crons by filters; the order is put behind it.
+-- Crons by filters; the order is appended.
 SELECT {cron}
 FROM crons
 WHERE (:assistant_id IS NULL OR assistant_id = :assistant_id)
@@ -61,7 +61,7 @@ WHERE (:assistant_id IS NULL OR assistant_id = :assistant_id)
     AND (:metadata IS NULL OR contains(metadata, :metadata));
 
 -- name: count
--- How many the same filters leave.
+-- How many crons match the same filters.
 SELECT count(*)
 FROM crons
 WHERE (:assistant_id IS NULL OR assistant_id = :assistant_id)

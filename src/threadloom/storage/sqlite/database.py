@@ -1,13 +1,13 @@
-"""One SQLite file: one writer that commits once for all that waited, and reads on the caller's own connection.
+"""One SQLite file: one writer that commits once for all waiting operations, and reads on the caller's own connection.
 
-Why one writer: SQLite takes one at a time anyway, and a commit shared by many waiting operations is worth more than any
-driver (docs/decisions/0003-the-writer-on-the-loop.md). Each operation runs in a savepoint of its own, so one that fails takes
-no other with it.
+Why one writer: SQLite allows only one at a time, and a commit shared by many waiting operations gains more than any driver
+(docs/decisions/0003-the-writer-on-the-loop.md). Each operation runs in a savepoint of its own, so one that fails does not undo
+others.
 
-The writer works in two places, never in both at once. What one turn of the server's event loop hands in is committed at the
-end of that turn, on the loop: no other thread has to be woken, which would cost more than the work. Heavy operations, those
-of other threads, and everything with `synchronous=full` (each commit waits for the disk) go to the writer's own thread; as
-long as that has anything to do, all else queues behind it, so operations are committed in the order they were handed in.
+The writer works in two places, never in both at once. Operations submitted in one turn of the server's event loop are committed
+at the end of that turn, on the loop: no other thread has to be woken, which would cost more than the commit. Heavy operations,
+those of other threads, and all operations with `synchronous=full` (each commit waits for the disk) go to the writer's own thread.
+While that thread is busy, all other operations queue behind it, so operations are committed in the order of submission.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ from threadloom.storage.sqlite.wal import URGENT_BYTES, WriteAheadLog
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 Functions = dict[str, tuple[int, Callable[..., Any]]]
-"""SQL functions of ours: name -> (number of arguments, function)."""
+"""SQL functions that the server defines: name -> (number of arguments, function)."""
 
 Answer = asyncio.Future[Any] | Future[Any]
 
 
 class Job(NamedTuple):
-    """An operation that is handed in, and who waits for it.
+    """A submitted operation, and the future that its caller waits for.
 
-    `exclusive`: it may change very much, and what undoes it beside others in the same commit would be as much again.
-    `failed` is told what went wrong, on whichever thread commits, before anything that was handed in later is executed; then the
-    answer tells nothing.
+    `exclusive`: it may change very much. In a shared commit its undo log would be as large again, so it is committed alone.
+    `failed` is called with the error, on the thread that commits, before operations that were submitted later are executed; the
+    future then carries no error.
     """
 
     operation: Operation[Any]
@@ -50,25 +50,25 @@ class Job(NamedTuple):
 Done = tuple[Job, Any, Exception | None]
 
 BATCH = 256
-"""Operations that share one commit at most on the writer's thread, so that none waits long for the others."""
+"""Maximum number of operations that share one commit on the writer's thread, so that none waits long for the others."""
 
 TURN = 64
-"""Operations that are committed at most in one turn of the event loop."""
+"""Maximum number of operations that are committed in one turn of the event loop."""
 
 PAGE_BYTES = 2048
-"""Size of a page of a new database. A commit writes each page it touches whole to the log, and a run touches some thirty: one of
-each table and index. An existing database keeps its size until `threadloom db vacuum`."""
+"""Page size in bytes of a new database. A commit writes each page that it touches to the log as a whole, and a run touches about
+thirty: one of each table and index. An existing database keeps its page size until `threadloom db vacuum`."""
 
 DEFERRED_SECONDS = 0.05
-"""How long an operation that nobody waits for may wait for a commit to go along with."""
+"""How many seconds a deferred operation may wait for another commit that includes it."""
 
 RECENT_SECONDS = 1.0
-"""Age of the newest commit up to which nobody needs to look whether the database takes writes."""
+"""Age in seconds of the newest commit up to which no test write is needed."""
 
 NEVER = float("-inf")
 
 IDLE_SECONDS = 0.5
-"""Without a commit for so long, the write-ahead log is brought into the file and emptied."""
+"""After so many seconds without a commit, the write-ahead log is moved into the file and emptied."""
 
 
 class SqliteDatabase:
@@ -76,7 +76,7 @@ class SqliteDatabase:
 
     Args:
         path: the file; its folder must exist.
-        synchronous: `normal` keeps what was acknowledged when the process dies, `full` also when the power goes.
+        synchronous: with `normal`, committed data survive the end of the process; with `full`, also a power failure.
         functions: deterministic SQL functions to define on every connection.
     """
 
@@ -91,28 +91,28 @@ class SqliteDatabase:
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="threadloom-read")
         self._writer: sqlite3.Connection | None = None
         self._writing = threading.Lock()
-        # The writer's own thread, and how many operations are on their way to or through it.
+        # The writer's own thread, and how many operations are queued for it or running on it.
         self._thread: threading.Thread | None = None
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._queued = 0
         self._handing = threading.Lock()
-        """Held while jobs change hands, so that they are committed in the order in which they were handed in."""
-        # What the event loop has handed in, of this turn or deferred, in its order.
+        """Held while jobs are moved between queues, so that they are committed in the order of submission."""
+        # The jobs that the event loop has submitted, in this turn or deferred, in order.
         self._home: asyncio.AbstractEventLoop | None = None
         self._turn: deque[Job] = deque()
         self._ending = False
-        """Whether the turn is going to be committed at its end: what was deferred may also wait."""
+        """Whether the turn will be committed at its end. Otherwise it has only deferred jobs, which may wait longer."""
         self._deferred = False
         self._deferred_since = 0.0
         self._deferred_watched = False
-        """Whether a timer runs that looks after what was deferred."""
+        """Whether a timer for the deferred jobs is running."""
         self._wrote_at = NEVER
-        """When the newest commit was made; NEVER when one was refused since."""
+        """The moment of the newest commit; NEVER when a commit was refused since."""
         self.log = WriteAheadLog(path, self._writing)
         self._idle_watch: int | None = None
 
     def connect(self) -> sqlite3.Connection:
-        """A new connection with our settings.
+        """Opens a new connection with the server's settings.
 
         Raises:
             StorageError: the file cannot be opened.
@@ -136,18 +136,18 @@ class SqliteDatabase:
         return connection
 
     def start(self) -> None:
-        """Starts to write. Called on the event loop that `write` is mostly called from, if there is one."""
+        """Starts the writer. Called on the event loop from which most writes will come, if there is one."""
         with contextlib.suppress(RuntimeError):
             self._home = asyncio.get_running_loop()
         self._writer = self.connect()
-        # What undoes one operation of a commit is kept in memory, not in a file made for each.
+        # The undo log of an operation is kept in memory, not in a file of its own.
         self._writer.execute("PRAGMA temp_store = MEMORY")
         self._writer.execute(f"PRAGMA journal_size_limit = {URGENT_BYTES}")
         self._thread = threading.Thread(target=self._write_forever, name="threadloom-writer", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Finishes what was handed in, then closes every connection. Blocks until then."""
+        """Commits all submitted operations, then closes every connection. Blocks until then."""
         if self._thread is not None:
             self._finish_turn()
             self._queue.put(None)
@@ -166,10 +166,10 @@ class SqliteDatabase:
     # --- writing ---
 
     def submit(self, operation: Operation[T], *, heavy: bool = False) -> "Future[T]":
-        """Hands an operation to the writer's thread, from any thread. The future is done once it is committed.
+        """Submits an operation to the writer's thread, from any thread. The future is done after the commit.
 
         Raises (through the future):
-            StorageError: the database refused; nothing of the operation was kept.
+            StorageError: the database refused; nothing of the operation was stored.
         """
         future: Future[T] = Future()
         with self._handing:
@@ -180,14 +180,14 @@ class SqliteDatabase:
         return future
 
     def wrote_recently(self) -> bool:
-        """Whether something was committed within a second, and nothing was refused since."""
+        """Returns whether there was a commit within a second, and none was refused since."""
         return time.monotonic() - self._wrote_at < RECENT_SECONDS
 
     async def write(self, operation: Operation[T], *, heavy: bool = False) -> T:
-        """Runs an operation on the writer and waits until it is committed; not undone by the caller's cancellation.
+        """Runs an operation on the writer and waits until it is committed. Cancelling the caller does not undo it.
 
         Args:
-            heavy: it may take long, and must not hold up the event loop.
+            heavy: it may take long, and must not block the event loop.
 
         Raises:
             StorageError: as `submit`.
@@ -206,15 +206,17 @@ class SqliteDatabase:
         return answer
 
     def defer(self, operation: Operation[None], failed: Callable[[Exception], None]) -> "asyncio.Future[None] | None":
-        """Hands in an operation that nobody waits for yet. It is committed after all that was handed in before, together with
-        whatever is committed next, at the latest after `DEFERRED_SECONDS`. Who reads sees it, but a read on the event loop does
-        not wait for the writer's thread while that is busy.
+        """Submits an operation without waiting for its commit.
+
+        It is committed after all operations submitted before it, together with the next commit, at the latest after
+        `DEFERRED_SECONDS`. Readers see it, but a read on the event loop does not wait for the writer's thread while that is busy.
 
         Args:
             failed: see `Job`.
 
-        Gives what is done when it is committed or has failed, or None where this cannot be had (on other event loops, and where
-        each commit waits for the disk anyway).
+        Returns:
+            A future that is done when the operation is committed or has failed; None where this is not available (on other event
+            loops, and where each commit waits for the disk anyway).
         """
         loop = asyncio.get_running_loop()
         if loop is not self._home or self._synchronous == "full":
@@ -234,7 +236,7 @@ class SqliteDatabase:
         return future
 
     def _look_at_deferred(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Commits what was deferred for as long as it may be. What came later than the timer was set waits for the next."""
+        """Commits deferred jobs that have waited long enough. Jobs deferred after the timer was set wait for the next timer."""
         self._deferred_watched = False
         if self._deferred:
             left = self._deferred_since + DEFERRED_SECONDS - loop.time()
@@ -250,13 +252,15 @@ class SqliteDatabase:
             loop.call_later(IDLE_SECONDS, self._look_whether_idle)
 
     def _end_turn(self) -> None:
-        """Commits what the loop has handed in: here when the thread is idle and the disk is not waited for, else there."""
+        """Commits the jobs of the turn: on the loop if the thread is idle and the commit does not wait for the disk, otherwise on
+        the thread.
+        """
         self._ending = False
         with self._handing:
             turn = self._take_turn()
             if not turn:
                 return
-            # A commit that begins the log anew waits for the disk: it is not for the event loop to make.
+            # A commit that restarts the log waits for the disk, so it must not run on the event loop.
             here = not (self.log.begins or self._queued) and self._writing.acquire(blocking=False)
             if not here:
                 self.log.begins = False
@@ -272,7 +276,7 @@ class SqliteDatabase:
             self._home.call_soon(self._end_turn)
 
     def _take_turn(self) -> list[Job]:
-        """What the loop has handed in, as far as one commit takes it. Holds `_handing`."""
+        """Returns the jobs that the loop has submitted, as many as one commit takes. The caller holds `_handing`."""
         turn = [self._turn.popleft() for _ in range(min(TURN, len(self._turn)))]
         self._deferred = self._deferred and bool(self._turn)
         return turn
@@ -282,7 +286,7 @@ class SqliteDatabase:
             self._end_turn()
 
     def _enqueue(self, jobs: Sequence[Job]) -> None:
-        """Hands jobs to the writer's thread. Holds `_handing`."""
+        """Moves jobs to the writer's thread. The caller holds `_handing`."""
         self._queued += len(jobs)
         for job in jobs:
             self._queue.put(job)
@@ -306,7 +310,7 @@ class SqliteDatabase:
             with self._handing:
                 self._queued -= len(batch)
             if self._home is not None and any(isinstance(job.answer, asyncio.Future) for job in batch):
-                # The loop may be closed already when the server stops: nobody waits there any more.
+                # The loop may already be closed when the server stops: no task waits there any more.
                 with contextlib.suppress(RuntimeError):
                     self._home.call_soon_threadsafe(
                         _resolve_futures, [one for one in done if isinstance(one[0].answer, asyncio.Future)]
@@ -316,7 +320,7 @@ class SqliteDatabase:
                 return
 
     def _commit(self, batch: Sequence[Job]) -> list[Done]:
-        """Runs operations in one transaction; gives what each gave or raised, once that is certain. Holds `_writing`."""
+        """Runs operations in one transaction. Returns the result or error of each after the commit. Caller holds `_writing`."""
         connection = self._writer
         assert connection is not None
         done: list[Done] = []
@@ -332,7 +336,7 @@ class SqliteDatabase:
                         done.append((job, job.operation(connection), None))
                     except Exception as error:
                         if not connection.in_transaction:
-                            raise  # SQLite gave up the whole transaction (disk full, I/O error)
+                            raise  # SQLite rolled back the whole transaction (disk full, I/O error)
                         execute("ROLLBACK TO operation")
                         done.append(_failed(job, error))
                     execute("RELEASE operation")
@@ -348,7 +352,7 @@ class SqliteDatabase:
         return done
 
     def _commit_deferred(self) -> None:
-        """Commits what was deferred, for somebody reads. The loop does not wait for that when the writer's thread is busy."""
+        """Commits deferred jobs before a read. The loop does not wait for that when the writer's thread is busy."""
         try:
             here = asyncio.get_running_loop() is self._home
         except RuntimeError:
@@ -356,11 +360,11 @@ class SqliteDatabase:
         if here:
             self._finish_turn()
         else:
-            with contextlib.suppress(Exception):  # what cannot be committed is told to those who handed it in
+            with contextlib.suppress(Exception):  # an error is passed to the callers that submitted the jobs
                 self.submit(_nothing).result()
 
     def _look_whether_idle(self) -> None:
-        """Looks again and again while there are commits; then empties the log, and sleeps until the next write."""
+        """Runs repeatedly while there are commits; then empties the log, and stops until the next write."""
         if self._idle_watch != self.log.commits and self._home is not None:
             self._idle_watch = self.log.commits
             self._home.call_later(IDLE_SECONDS, self._look_whether_idle)
@@ -374,7 +378,7 @@ class SqliteDatabase:
         """Runs a reading operation now, on this thread's own connection and in one snapshot.
 
         Args:
-            deferred: commit first what was deferred.
+            deferred: commit deferred jobs first.
         """
         connection: sqlite3.Connection | None = getattr(self._readers, "connection", None)
         if connection is None:
@@ -392,7 +396,7 @@ class SqliteDatabase:
             raise _explained(error) from error
 
     async def read_in_thread(self, operation: Operation[T]) -> T:
-        """Runs a reading operation that may take long on a thread of its own, so that the event loop goes on."""
+        """Runs a reading operation that may take long on a thread of its own, so that the event loop is not blocked."""
 
         def read() -> T:
             with self.log.long_read():
@@ -413,7 +417,7 @@ def _failed(job: Job, error: Exception) -> Done:
 
 
 def _resolve_futures(done: Sequence[Done]) -> None:
-    """Tells those who wait. One who no longer does was cancelled: the operation stands all the same."""
+    """Resolves the futures of the callers. The future of a cancelled caller is skipped; its operation is stored all the same."""
     for job, result, failure in done:
         if job.answer.done():
             continue
@@ -424,7 +428,7 @@ def _resolve_futures(done: Sequence[Done]) -> None:
 
 
 def _explained(error: sqlite3.Error) -> StorageError | sqlite3.Error:
-    """The same error in words for an operator, where it speaks of the disk and not of our own statements."""
+    """Returns an error with a message for an operator if its cause is the disk; otherwise the same error."""
     text = str(error)
     if isinstance(error, sqlite3.OperationalError) and any(
         word in text for word in ("full", "readonly", "disk I/O", "locked", "unable to open")

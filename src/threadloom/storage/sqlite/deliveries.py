@@ -77,7 +77,7 @@ class SqliteDeliveries:
 
 
 def _filters(query: DeliveryQuery) -> tuple[str, dict[str, Any]]:
-    """The filters that are given, as a clause and its values, so that an index can answer them."""
+    """Returns a clause for the filters that are set, and its values, so that an index can be used."""
     wanted = {"run_id": query.run_id, "thread_id": query.thread_id, "status": query.status}
     values: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     conditions = [f"{name} = :{name}" for name in values]

@@ -1,4 +1,4 @@
--- Deliveries: what webhooks are to be told, kept until they were.
+-- Deliveries: the notifications of webhooks, kept until they are delivered.
 
 -- name: insert
 -- A new delivery.
@@ -10,11 +10,11 @@ SELECT {delivery}
 FROM deliveries WHERE delivery_id = ?;
 
 -- name: next_due
--- When the first pending one is due.
+-- When the first pending delivery is due.
 SELECT min(due) FROM deliveries WHERE status = 'pending';
 
 -- name: next_due_beside
--- When the first pending one is due, hosts in a list aside. Goes from host to host through the index.
+-- When the first pending delivery is due, without those to a list of hosts. Walks from host to host through the index.
 WITH RECURSIVE hosts (host) AS (
     SELECT min(host) FROM deliveries INDEXED BY deliveries_host WHERE status = 'pending'
     UNION ALL
@@ -26,7 +26,7 @@ SELECT min((
 )) FROM hosts WHERE host IS NOT NULL AND host NOT IN (SELECT value FROM json_each(?));
 
 -- name: due_beside
--- Pending ones that are due, hosts in a list aside.
+-- Pending deliveries that are due, without those to a list of hosts.
 WITH RECURSIVE hosts (host) AS (
     SELECT min(host) FROM deliveries INDEXED BY deliveries_host WHERE status = 'pending'
     UNION ALL
@@ -43,23 +43,23 @@ WHERE hosts.host IS NOT NULL AND hosts.host NOT IN (SELECT value FROM json_each(
 ORDER BY d.due, d.seq LIMIT ?2;
 
 -- name: due
--- Pending ones that are due.
+-- Pending deliveries that are due.
 SELECT delivery_id FROM deliveries WHERE status = 'pending' AND due <= ? ORDER BY due, seq LIMIT ?;
 
 -- name: claim
--- One that is due, for the one who claims it.
+-- Claims a delivery that is due.
 UPDATE deliveries SET worker = ?2, due = ?3, claims = claims + 1 WHERE delivery_id = ?1
 RETURNING {delivery};
 
 -- name: note
--- How a try went, from the one who holds the newest claim.
+-- Stores the result of a try, if the claim is still the newest.
 UPDATE deliveries
 SET status = :status, due = :due, worker = NULL, tries_left = :tries_left, tries = :tries, updated_at = :updated_at,
     expires_at = coalesce(expires_at, :expires_at)
 WHERE delivery_id = :delivery_id AND claims = :claims AND status = 'pending';
 
 -- name: again
--- One made due once more. Of a pending one the end of its keeping stays: its thread or run is gone.
+-- Makes a delivery due again. A pending one keeps its expiry, because its thread or run was deleted.
 UPDATE deliveries
 SET expires_at = CASE status WHEN 'pending' THEN expires_at END, status = 'pending', due = ?2, tries_left = ?3,
     updated_at = ?2
@@ -67,40 +67,40 @@ WHERE delivery_id = ?1 AND worker IS NULL
 RETURNING {delivery};
 
 -- name: release
--- All claims, given up.
+-- Releases all claims.
 UPDATE deliveries INDEXED BY deliveries_due SET worker = NULL, due = ? WHERE worker IS NOT NULL AND status = 'pending';
 
 -- name: recompute_due
--- After the clock was set back: what was to be told later by then is told now, and claims end as if they were made now.
+-- After the clock was set back: later deliveries become due now, and claims end as if they were made now.
 UPDATE deliveries INDEXED BY deliveries_due
 SET due = CASE WHEN worker IS NULL THEN ?1 ELSE ?3 END, updated_at = CASE WHEN worker IS NULL THEN ?1 ELSE updated_at END
 WHERE status = 'pending' AND ((worker IS NULL AND updated_at > ?1 + ?2) OR (worker IS NOT NULL AND due > ?3 + ?2));
 
 -- name: delete_of_run
--- Those of a run, but for pending ones.
+-- Deletes the deliveries of a run, except pending ones.
 DELETE FROM deliveries WHERE run_id = ? AND status <> 'pending';
 
 -- name: expire_of_run
--- Those of a run that are left.
+-- Sets the expiry of the remaining deliveries of a run.
 UPDATE deliveries SET expires_at = ?2 WHERE run_id = ?1;
 
 -- name: delete_of_thread
--- Those of a thread, but for pending ones.
+-- Deletes the deliveries of a thread, except pending ones.
 DELETE FROM deliveries WHERE thread_id = ? AND status <> 'pending';
 
 -- name: expire_of_thread
--- Those of a thread that are left.
+-- Sets the expiry of the remaining deliveries of a thread.
 UPDATE deliveries SET expires_at = ?2 WHERE thread_id = ?1;
 
 -- name: delete_expired
--- Those whose keeping is over.
+-- Deletes expired deliveries.
 DELETE FROM deliveries WHERE expires_at <= ? AND status <> 'pending';
 
 -- name: search
--- Deliveries without their bodies; filters and order are put behind it.
+-- Deliveries without their bodies; filters and order are appended.
 SELECT {delivery_without_body}
 FROM deliveries;
 
 -- name: count
--- How many; the filters are put behind it.
+-- How many deliveries there are; the filters are appended.
 SELECT count(*) FROM deliveries;

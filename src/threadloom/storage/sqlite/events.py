@@ -1,4 +1,4 @@
-"""Stored events, one gapless log a thread, on SQLite."""
+"""Stored events on SQLite: one log for each thread, numbered without gaps."""
 
 import contextlib
 import json
@@ -95,10 +95,10 @@ class SqliteEvents:
 
 
 def _page(rows: sqlite3.Cursor, size: int | None) -> list[Event]:
-    """The first events of a query, up to a size. The rest is not read."""
+    """Returns the first events of a query, up to a size. The rest is not read."""
     events: list[Event] = []
     left = size
-    # A statement that is not read to its end would keep the connection at its snapshot for as long as anybody holds the cursor.
+    # A statement that is not read to its end would keep the connection at its snapshot as long as the cursor exists.
     with contextlib.closing(rows):
         for row in rows:
             event = EVENT.read(row)

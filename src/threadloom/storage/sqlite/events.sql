@@ -1,5 +1,5 @@
 -- name: last
--- The number of a thread's newest stored event, also if it is gone, and the id of the newest that is there.
+-- The number of a thread's newest stored event, even if it was removed, and the id of the newest existing one.
 SELECT max(
     coalesce((SELECT max(seq) FROM events WHERE thread_id = ?1), 0),
     coalesce((SELECT seq FROM event_floors WHERE thread_id = ?1), 0)
@@ -7,7 +7,7 @@ SELECT max(
 (SELECT n FROM events WHERE thread_id = ?1 ORDER BY seq DESC LIMIT 1);
 
 -- name: append
--- One event at its place in its thread's log.
+-- Appends one event to its thread's log.
 INSERT INTO events ({event}) VALUES ({event_values});
 
 -- name: of_run
@@ -32,39 +32,38 @@ WHERE thread_id = ?1 AND seq > ?2 AND seq <= ?3 AND mode = 'v2'
 ORDER BY seq LIMIT ?6;
 
 -- name: last_channel_seq
--- The number of a thread's newest v2 event, also if it is gone.
+-- The number of a thread's newest v2 event, even if it was removed.
 SELECT max(
     coalesce((SELECT seq FROM events WHERE thread_id = ?1 AND mode = 'v2' ORDER BY seq DESC LIMIT 1), 0),
     coalesce((SELECT seq FROM event_floors WHERE thread_id = ?1), 0)
 );
 
 -- name: floor
--- The number up to which v2 events of a thread may be gone.
+-- The number up to which v2 events of a thread may have been removed.
 SELECT coalesce((SELECT seq FROM event_floors WHERE thread_id = ?), 0);
 
 -- name: expire
--- The events of a run that ended are kept until a moment, but what a v2 run told of its course and its questions stays: who
--- comes later must learn of it.
+-- Sets when the events of a finished run expire. The lifecycle and input events of a v2 run are kept for later readers.
 UPDATE events SET expires_at = ?2 WHERE run_id = ?1 AND NOT (
     mode = 'v2' AND name IN ('lifecycle', 'input.requested', 'input.answered')
 );
 
 -- name: expire_log
--- The events of a thread that is gone are kept until a moment.
+-- Sets when the events of a deleted thread expire.
 UPDATE events SET expires_at = ?2 WHERE thread_id = ?1 AND expires_at IS NULL;
 
 -- name: raise_floor_of_run
--- Notes that the v2 events of a run are about to go.
+-- Stores up to which number the v2 events of a run are about to be removed.
 INSERT INTO event_floors (thread_id, seq)
 SELECT thread_id, max(seq) FROM events WHERE run_id = ? AND mode = 'v2' GROUP BY thread_id
 ON CONFLICT (thread_id) DO UPDATE SET seq = max(seq, excluded.seq);
 
 -- name: delete_of_run
--- Forgets the events of a run.
+-- Deletes the events of a run.
 DELETE FROM events WHERE run_id = ?;
 
 -- name: raise_floor_of_expired
--- Notes that v2 events whose time is over are about to go. Nobody asks for those of a thread that is gone.
+-- Stores up to which number expired v2 events are about to be removed. This is not needed for deleted threads.
 INSERT INTO event_floors (thread_id, seq)
 SELECT e.thread_id, max(e.seq) FROM events e INDEXED BY events_expiry
 WHERE e.expires_at < ? AND e.mode = 'v2' AND EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = e.thread_id)
@@ -72,11 +71,11 @@ GROUP BY e.thread_id
 ON CONFLICT (thread_id) DO UPDATE SET seq = max(seq, excluded.seq);
 
 -- name: delete_expired
--- Forgets the events whose time is over.
+-- Deletes expired events.
 DELETE FROM events WHERE expires_at < ?;
 
 -- name: raise_floor_of_trimmed
--- Notes that the oldest v2 events of a thread are about to go.
+-- Stores up to which number the oldest v2 events of a thread are about to be removed.
 INSERT INTO event_floors (thread_id, seq)
 SELECT thread_id, max(seq) FROM events
 WHERE thread_id = ?1 AND mode = 'v2' AND seq <= (SELECT max(seq) FROM events WHERE thread_id = ?1) - ?2
@@ -84,9 +83,9 @@ GROUP BY thread_id
 ON CONFLICT (thread_id) DO UPDATE SET seq = max(seq, excluded.seq);
 
 -- name: trim
--- Keeps the newest events of a thread.
+-- Deletes all but the newest events of a thread.
 DELETE FROM events WHERE thread_id = ?1 AND seq <= (SELECT max(seq) FROM events WHERE thread_id = ?1) - ?2;
 
 -- name: drop_floor
--- Forgets the numbers of a thread that is gone.
+-- Deletes the numbering of a deleted thread.
 DELETE FROM event_floors WHERE thread_id = ?;

@@ -1,7 +1,7 @@
-"""What a caller may see, as SQL: the one place where a `storage.filters.Filter` becomes a condition.
+"""Filters as SQL: the one place where a `storage.filters.Filter` becomes a condition on SQLite.
 
-A simple comparison is made by SQLite itself, after a search for its text, which is a hundred times cheaper than reading the
-document. Whatever SQLite might see otherwise than `permits` is asked of `permits`.
+SQLite itself evaluates a simple comparison, after a text search, which costs a hundredth of parsing the document. Any comparison
+for which SQLite might differ from `permits` is left to `permits`.
 """
 
 import functools
@@ -18,21 +18,21 @@ Condition = tuple[str, dict[str, Any]]
 """SQL, and the values of its named parameters."""
 
 LARGEST = 40
-"""Parts of a filter, beyond which it is asked of `permits` as a whole: SQLite takes no expression of any depth."""
+"""Number of parts of a filter above which `permits` evaluates it as a whole: SQLite limits the depth of an expression."""
 
 PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 """Names of fields that need no escaping in a JSON path."""
 
 EXACT = 2**53
-"""Whole numbers up to this are the same in every spelling."""
+"""Whole numbers up to this are equal in every spelling."""
 
 
 def condition(filter: Filter, document: str, name: str = "w") -> Condition:
-    """The condition that a record may be seen.
+    """Returns the condition that the filter permits a record.
 
     Args:
         document: the column with the record's metadata.
-        name: what the names of the parameters begin with.
+        name: a prefix for the names of the parameters.
     """
     compiler = _Compiler(document, name)
     sql = compiler.compile(filter) if _size(filter) <= LARGEST else compiler.asked(filter)
@@ -40,7 +40,7 @@ def condition(filter: Filter, document: str, name: str = "w") -> Condition:
 
 
 def permitted(document: str | bytes | None, filter: str) -> bool:
-    """The SQL function `permitted(document, filter)`: whether a document fits a filter written as JSON."""
+    """The SQL function `permitted(document, filter)`: whether a filter, written as JSON, permits a document."""
     return document is not None and permits(_filter(filter), orjson.loads(document))
 
 
@@ -83,7 +83,7 @@ class _Compiler:
         return f"permitted({self._document}, {self._put(msgspec.json.encode(filter).decode())})"
 
     def _equals(self, field: str, value: Any) -> str | None:
-        """The comparison, where SQLite sees it as `permits` does."""
+        """Returns the SQL for the comparison, if SQLite evaluates it as `permits` does; otherwise None."""
         path = f"'$.\"{field}\"'"
         kind = f"json_type({self._document}, {path})"
         found = f"json_extract({self._document}, {path})"
@@ -97,7 +97,9 @@ class _Compiler:
         return None
 
     def _has(self, text: str) -> str:
-        """Whether a text is in the document: it is, wherever the comparison holds, for our JSON is compact."""
+        """Returns the SQL for a text search in the document. The text is in every document that matches, because stored JSON is
+        compact.
+        """
         return f"instr({self._document}, {self._put(text)}) > 0"
 
     def _put(self, value: Any) -> str:

@@ -21,7 +21,7 @@ SQL = load(__package__, "items.sql")
 _PLAIN = re.compile(r"\w+", re.ASCII)
 
 DENSE = 4
-"""Missing vectors are read as one range of ids when at least one in so many of the range is missing."""
+"""Missing vectors are read as one range of ids if at least one in this many ids of the range is missing."""
 
 
 class SqliteItems(Ranking):
@@ -79,7 +79,9 @@ class SqliteItems(Ranking):
         return (row[0] for row in self._ordered(query, now, offset, -1, unscored))
 
     def _ordered(self, query: ItemQuery, now: int, offset: int, limit: int, unscored: int) -> sqlite3.Cursor:
-        """Ids in plain order. All items are walked by an index of it; below a namespace, `+` keeps SQLite from doing that."""
+        """Returns ids in plain order. A search of all items uses the index of that order; below a namespace, `+` keeps SQLite
+        from using it.
+        """
         narrowed, values = _narrowed(query.conditions)
         order = f" ORDER BY {'+' if query.prefix else ''}updated_at DESC, namespace, key LIMIT :limit OFFSET :offset"
         page = {"now": now, "limit": limit, "offset": offset, "dims": unscored}
@@ -111,7 +113,7 @@ class SqliteItems(Ranking):
         return {row[0]: ITEM.read(row[1:]) for row in rows}
 
     async def _computed(self, work: Callable[[], T], size: int) -> T:
-        return work()  # it is a thread of its own that reads
+        return work()  # the read already runs on a thread of its own
 
 
 def _list(ids: Sequence[int]) -> str:
@@ -119,15 +121,18 @@ def _list(ids: Sequence[int]) -> str:
 
 
 def _bounds(prefix: tuple[str, ...]) -> dict[str, Any]:
-    """From the prefix itself up to before the first that is not below it. No UTF-8 begins with 0xFF."""
+    """Returns the bounds of the namespaces at and below a prefix. The upper bound works because no UTF-8 text contains the byte
+    0xFF.
+    """
     start = encode(prefix)
     return {"from": start, "upto": start[:-1] + b"\x01" if start else b"\xff"}
 
 
 def _narrowed(wanted: Sequence[Condition]) -> tuple[str, dict[str, Any]]:
-    """SQL (with its values) that lets every match through, and few others: SQLite reads JSON faster than we do.
+    """Returns SQL (with its values) that permits every match and few other rows: SQLite reads JSON faster than Python does.
 
-    It knows only what SQLite surely compares as we do: plain names, texts without NUL, numbers that a double holds.
+    It covers only comparisons that SQLite makes exactly as `matches` does: plain names, texts without NUL, numbers that a double
+    can represent.
     """
     sql, values = "", {}
     for number, condition in enumerate(wanted[:NARROWING]):
@@ -138,7 +143,7 @@ def _narrowed(wanted: Sequence[Condition]) -> tuple[str, dict[str, Any]]:
         if exact or (isinstance(operand, str) and "\0" not in operand):
             sign = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}[condition.operator]
             if isinstance(operand, str) and sign in "<>":
-                sign += "="  # SQLite may cut a stored text off at a NUL, which makes it equal
+                sign += "="  # SQLite may truncate a stored text at a NUL, which makes it equal
             sql += f" AND json_extract(CAST(value AS TEXT), '$.\"{condition.field}\"') {sign} :operand{number}"
             values[f"operand{number}"] = operand
     return sql, values

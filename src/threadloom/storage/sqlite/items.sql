@@ -1,7 +1,7 @@
 -- Items of the long-term store. `:from` and `:upto` bound the namespaces at and below a prefix.
 
 -- name: put
--- An item in place of what was there; one that is still alive keeps when it was made.
+-- Stores an item in place of an earlier one; `created_at` of one that is not expired is kept.
 INSERT INTO items ({item}) VALUES ({item_values})
 ON CONFLICT (namespace, key) DO UPDATE
 SET created_at = CASE WHEN items.expires_at <= :now THEN excluded.created_at ELSE items.created_at END,
@@ -12,7 +12,7 @@ SET created_at = CASE WHEN items.expires_at <= :now THEN excluded.created_at ELS
 RETURNING id;
 
 -- name: drop_vectors
--- All vectors of an item.
+-- Deletes all vectors of an item.
 DELETE FROM item_vectors WHERE item = ?;
 
 -- name: put_vector
@@ -20,28 +20,28 @@ DELETE FROM item_vectors WHERE item = ?;
 INSERT INTO item_vectors (item, namespace, dims, expires_at, vector) VALUES (?, ?, ?, ?, ?);
 
 -- name: get
--- One item that is alive.
+-- One item that is not expired.
 SELECT {item}
 FROM items
 WHERE namespace = :namespace AND key = :key AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: refresh
--- Restarts the clock of an item that is alive and has one. The sum is capped where 64 bits end.
+-- Restarts the time to live of an item that has one and is not expired. The sum is limited to 64 bits.
 UPDATE items
 SET expires_at = CAST(min(:now + ttl_minutes * 60000000, 9.2e18) AS INTEGER)
 WHERE namespace = :namespace AND key = :key AND expires_at > :now
 RETURNING id, expires_at;
 
 -- name: refresh_vectors
--- The vectors of an item live as long as it does.
+-- The vectors of an item expire with it.
 UPDATE item_vectors SET expires_at = ? WHERE item = ?;
 
 -- name: delete
--- One item; its vectors go with it.
+-- Deletes one item; its vectors are deleted with it.
 DELETE FROM items WHERE namespace = ? AND key = ?;
 
 -- name: list_all
--- A page of everything, the last updated first, in the order of an index.
+-- A page of all items, the last updated first, in the order of an index.
 SELECT id, {item}
 FROM items
 WHERE expires_at IS NULL OR expires_at > :now
@@ -55,7 +55,7 @@ FROM items
 WHERE namespace >= :from AND namespace < :upto AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: unscored
--- As below, only items without a vector of this length.
+-- As `below`, only items without a vector of this length.
 SELECT id
 FROM items
 WHERE namespace >= :from AND namespace < :upto AND (expires_at IS NULL OR expires_at > :now)
@@ -72,13 +72,14 @@ WHERE id IN (SELECT value FROM json_each(?));
 SELECT id, value FROM items WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: vector_ids
--- The ids of all living vectors at and below a namespace, as one text: a hundred thousand rows would cost more.
+-- The ids of all vectors of items that are not expired, at and below a namespace, as one text: a hundred thousand rows would cost
+-- more.
 SELECT group_concat(id)
 FROM item_vectors
 WHERE dims = :dims AND namespace >= :from AND namespace < :upto AND (expires_at IS NULL OR expires_at > :now);
 
 -- name: vector_ids_of
--- As vector_ids, only of items that further conditions, which are appended, let through.
+-- As `vector_ids`, only of items that meet further conditions, which are appended.
 SELECT group_concat(item_vectors.id)
 FROM items
 CROSS JOIN item_vectors ON item_vectors.item = items.id AND item_vectors.dims = :dims
@@ -93,17 +94,17 @@ SELECT id, item, vector FROM item_vectors WHERE id IN (SELECT value FROM json_ea
 SELECT id, item, vector FROM item_vectors WHERE id BETWEEN ? AND ? AND dims = ?;
 
 -- name: living_vectors
--- Every vector of one length that is stored.
+-- The ids of all stored vectors of one length.
 SELECT group_concat(id) FROM item_vectors WHERE dims = ?;
 
 -- name: namespaces
--- Namespaces at and below one that hold living items.
+-- Namespaces at and below one that contain items that are not expired.
 SELECT DISTINCT namespace
 FROM items
 WHERE namespace >= :from AND namespace < :upto AND (expires_at IS NULL OR expires_at > :now)
 ORDER BY namespace;
 
 -- name: sweep
--- Removes items whose time is over, the longest overdue first.
+-- Deletes expired items, the longest overdue first.
 DELETE FROM items
 WHERE id IN (SELECT id FROM items WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit);

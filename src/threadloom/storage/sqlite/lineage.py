@@ -1,8 +1,8 @@
 """Histories on SQLite: putting checkpoints and pending writes.
 
-Rows are only ever added: a checkpoint put again, or a special write, is a new row, and the newest counts. So whatever was
-seen once can be seen again by cutting at a position, and no copy can notice what others do. (LangGraph never puts an id
-twice. If it is done, pending writes of an inherited checkpoint are not taken along.)
+Rows are only ever added. A checkpoint that is put again, or a special write, is a new row, and the newest is valid. So a cut at a
+position always shows what was visible at that position, and changes to one thread are never visible in a copy. (LangGraph never
+puts an id twice. If it is done, pending writes of an inherited checkpoint are not visible under the new row.)
 """
 
 import orjson
@@ -22,8 +22,8 @@ class SqliteLineage(SqliteSegments):
     """`Lineage` of the storage protocol.
 
     Args:
-        connection: the writer's, or a reader's for the reading half. There may be one writing instance only, for it holds
-            the sequence of positions in memory.
+        connection: the writer's, or a reader's for the reading half. There may be only one writing instance, because it keeps the
+            sequence of positions in memory.
     """
 
     async def put(self, put: CheckpointPut) -> int:
@@ -53,9 +53,9 @@ class SqliteLineage(SqliteSegments):
         seg, _ = self._own(put)
         first = self._take(len(put.writes))
         thread_id, namespace, checkpoint_id = put.thread_id, put.namespace, put.checkpoint_id
-        # The cursor must not outlive the call as a local: it holds the prepared statement, and who looks at this thread's frames
-        # (a watchdog, a profiler) may be the last to let go of it, on another thread, which resets the statement while the next
-        # put is being executed: "bad parameter or other API misuse".
+        # The cursor must not outlive the call as a local variable, because it holds the prepared statement. Code that reads this
+        # thread's frames (a watchdog, a profiler) may hold the last reference and release it on another thread. This resets the
+        # statement while the next put is being executed: "bad parameter or other API misuse".
         stored = self._db.executemany(
             _WRITE,
             [
@@ -78,7 +78,7 @@ class SqliteLineage(SqliteSegments):
             self._db.execute(_SPAN, (put.run_id, thread_id, first))
 
     def _own(self, put: CheckpointPut | WritesPut) -> tuple[int, int]:
-        """The segment to write on, made on first use, and the era; the run must hold its fence."""
+        """Returns the segment to write on, created on first use, and the era. The run must hold its fence."""
         if put.fence is None:
             head = self._db.execute(_HEAD, (put.thread_id,)).fetchone()
         else:
@@ -93,10 +93,10 @@ class SqliteLineage(SqliteSegments):
         return head[0], head[1]
 
     def _move_behind(self, seg: int, pos: int, put: CheckpointPut) -> None:
-        """Gives what builds on a root checkpoint, but was stored before it, positions after it.
+        """Moves rows that build on a root checkpoint, but were stored before it, to positions after it.
 
-        So a cut at the checkpoint takes none of it along. LangGraph stores in the background: a quick step's results, and
-        its inner graph's checkpoints, can be there before the checkpoint that the step started from.
+        So a cut at the checkpoint excludes all of them. LangGraph stores in the background: the results of a quick step, and the
+        checkpoints of its subgraph, can be stored before the checkpoint from which the step started.
         """
         lower = self._bound_of_children(seg)
         checkpoints = []

@@ -8,11 +8,11 @@ SELECT h.seg, h.era FROM runs r LEFT JOIN heads h ON h.thread_id = ?1
 WHERE r.run_id = ?2 AND r.status = 'running' AND r.fence = ?3;
 
 -- name: edge
--- A segment's parent and what is seen of it.
+-- A segment's parent and the bound up to which the parent is visible.
 SELECT parent, upto FROM segments WHERE id = ?;
 
 -- name: last_position
--- The largest number that was ever handed out and is still known.
+-- The largest number that was ever used and is still known.
 SELECT max(
     (SELECT max(next) - 1 FROM positions),
     (SELECT coalesce(max(pos), 0) FROM checkpoints),
@@ -39,16 +39,16 @@ INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, 
 INSERT INTO blobs (id, pos, type, data, base, number, size) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_write
--- A pending write; nothing if an ordinary one is there already.
+-- A pending write; an ordinary one that exists is not stored again.
 INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_span
--- Where a run begins on a thread: only its first row counts.
+-- Stores the first position of a run on a thread. Later rows of the run do not change it.
 INSERT INTO run_spans (run_id, thread_id, first) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: latest_of_head
--- Head, era and the newest own checkpoint of a namespace, NULLs when the head segment has none.
+-- Head, era and the newest checkpoint of a namespace in the head segment; NULLs when the head segment has none.
 SELECT h.seg, h.era, c.pos, c.seg, c.namespace, c.checkpoint_id, c.parent, c.body_type, c.body, c.refs, c.small, c.meta
 FROM heads h LEFT JOIN checkpoints c
   ON c.pos = (SELECT pos FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = h.seg AND namespace = ?2 ORDER BY pos DESC LIMIT 1)
@@ -60,19 +60,19 @@ SELECT pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small,
 FROM checkpoints c INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
 
 -- name: by_id
--- Head, era and all checkpoints with an id, whoever sees them, newest first.
+-- Head, era and all checkpoints with an id, whichever threads see them, newest first.
 SELECT h.seg, h.era, c.pos, c.seg, c.namespace, c.checkpoint_id, c.parent, c.body_type, c.body, c.refs, c.small, c.meta
 FROM heads h LEFT JOIN checkpoints c ON c.checkpoint_id = ?3 AND c.namespace = ?2
 WHERE h.thread_id = ?1 ORDER BY c.pos DESC;
 
 -- name: by_position
--- Whether there is a later checkpoint with the id of this one, and this one.
+-- A checkpoint by position, and whether there is a later one with the same id.
 SELECT EXISTS (SELECT 1 FROM checkpoints n INDEXED BY checkpoints_id WHERE n.checkpoint_id = c.checkpoint_id AND n.namespace = c.namespace AND n.pos > c.pos),
     pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta
 FROM checkpoints c WHERE pos = ?;
 
 -- name: places_of_id
--- Where the checkpoints with an id are, in any namespace, newest first.
+-- The positions of the checkpoints with an id, in any namespace, newest first.
 SELECT pos, seg, namespace FROM checkpoints WHERE checkpoint_id = ? ORDER BY pos DESC;
 
 -- name: writes_of
@@ -85,7 +85,7 @@ FROM writes INDEXED BY writes_id WHERE seg = ? AND checkpoint_id = ? AND namespa
 SELECT EXISTS (SELECT 1 FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos <= ?);
 
 -- name: span
--- Where a run begins on a thread.
+-- The first position of a run on a thread.
 SELECT first FROM run_spans WHERE run_id = ? AND thread_id = ?;
 
 -- name: threads_of_run
@@ -111,7 +111,7 @@ seen AS (
 SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0) FROM seen;
 
 -- name: usage_writes
--- The same of the pending writes that count.
+-- Number, bytes and inherited bytes of the valid pending writes of a chain. Parameters as for `usage_checkpoints`.
 WITH view (seg, bound) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
 seen AS (
     SELECT max(CASE WHEN w.idx < 0 THEN w.pos ELSE -w.pos END), w.pos AS pos, length(w.data) AS bytes
@@ -120,7 +120,7 @@ seen AS (
 SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE pos <= ?2), 0) FROM seen;
 
 -- name: usage_channels
--- Of each channel the number of values, their bytes, the inherited bytes and the stored bytes: blobs, and the small ones in the rows.
+-- Of each channel the number of values, their bytes, the inherited bytes and the stored bytes: blobs, and inline values in rows.
 WITH view (seg, bound) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
 seen AS MATERIALIZED (
     SELECT max(c.pos) AS pos, c.refs AS refs, c.small AS small

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 BLOBS = 200
-"""Blobs read with one statement at most."""
+"""Maximum number of blobs read with one statement."""
 
 _LATEST, _BY_ID, _BY_POSITION, _WRITES = SQL["latest_of_head"], SQL["by_id"], SQL["by_position"], SQL["writes_of"]
 
@@ -60,7 +60,7 @@ class SqliteLineageReads:
         return None if row is None or row[0] is None else (row[0], row[1])
 
     def _head(self, thread_id: str) -> tuple[int, int] | None:
-        """The thread's head segment and its era."""
+        """Returns the thread's head segment and its era."""
         head: tuple[int, int] | None = self._db.execute(SQL["head"], (thread_id,)).fetchone()
         return head
 
@@ -86,7 +86,7 @@ class SqliteLineageReads:
         return None if found is None else self._row(thread_id, *found)
 
     def _find(self, thread_id: str, namespace: str, checkpoint_id: str) -> tuple[int, Row, Chain] | None:
-        """Era, row, and the chain from the head to the row's segment, of a checkpoint that the thread sees."""
+        """Returns era, row, and the chain from the head to the row's segment, of a checkpoint that the thread sees."""
         for found in self._db.execute(_BY_ID, (thread_id, namespace, checkpoint_id)):
             if found[2] is None:
                 return None
@@ -150,7 +150,9 @@ class SqliteLineageReads:
         return [row[0] for row in self._db.execute(SQL["heads"])]
 
     def _places(self, chain: Chain, checkpoint_id: str, namespace: str | None = None) -> list[tuple[int, int]]:
-        """Position and segment of each row of a checkpoint that a chain shows, newest first; `namespace` None: of any."""
+        """Returns position and segment of each row of a checkpoint that a chain shows, newest first. `namespace` None: of any
+        namespace.
+        """
         return [
             (pos, seg)
             for pos, seg, where in self._db.execute(SQL["places_of_id"], (checkpoint_id,))
@@ -179,7 +181,7 @@ class SqliteLineageReads:
     def _row(
         self, thread_id: str, era: int, row: Row, part: Chain, known: dict[int, Blob] | None = None
     ) -> CheckpointRow:
-        """A checkpoint in full. `known` collects the blobs that neighbours share."""
+        """Returns a checkpoint in full. `known` caches the blobs that adjacent checkpoints share."""
         refs = orjson.loads(row.refs)
         return _made(thread_id, era, row, self._blobs(refs, known), self._writes(part, row), refs)
 
@@ -201,9 +203,11 @@ class SqliteLineageReads:
         return with_bases(refs.values(), known)
 
     def _writes(self, part: Chain, row: Row) -> list[PendingWrite]:
-        """Pending writes of a checkpoint in replay order. `part`: the chain from the head to the checkpoint's segment."""
+        """Returns the pending writes of a checkpoint in replay order. `part`: the chain from the head to the checkpoint's
+        segment.
+        """
         rows: list[tuple[Any, ...]] = []
-        for seg, bound in reversed(part):  # the deeper, the smaller the positions
+        for seg, bound in reversed(part):  # positions are smaller in segments further up
             rows.extend(self._db.execute(_WRITES, (seg, row.checkpoint_id, row.namespace, bound)))
         if not rows:
             return []

@@ -1,8 +1,8 @@
-"""Care of the data folder: backups, restoring, making small, checking, setting a copy aside.
+"""Maintenance of the data folder: backup, restore, vacuum, check, a copy before a migration.
 
-Whoever serves holds the folder's lock. What may only be done without a server is left in the folder (`restore.db`, `vacuum`)
-and done by the next one to take the lock, before it opens the database: `apply_requests`. Each step can be cut off and taken
-up again.
+The server holds the folder's lock. Tasks that can only be done without a server are left as requests in the folder (`restore.db`,
+`vacuum`). The next process that takes the lock carries them out with `apply_requests` before it opens the database. Each step can
+be interrupted and continued.
 """
 
 import contextlib
@@ -29,23 +29,23 @@ RESTORE = "restore.db"
 VACUUM = "vacuum"
 
 PAGES = 4096
-"""Pages copied at once; the progress is told after each such step."""
+"""How many pages are copied at once; progress is reported after each such step."""
 
 SQL = load(__package__, "maintenance.sql")
 
 Progress = Callable[[float], None]
-"""Is told which part of a work is done, from 0 to 1."""
+"""Called with the part of an operation that is done, from 0 to 1."""
 
 
 def silent(part: float) -> None:
-    """Tells nobody."""
+    """Reports no progress."""
 
 
 # --- the lock ---
 
 
 class FolderLocked(StartError):
-    """The folder is in use. `process` is the holder's id, None when it cannot be told."""
+    """The folder is in use. `process` is the holder's process id, None when it is unknown."""
 
     def __init__(self, folder: Path, process: int | None) -> None:
         super().__init__(f"The data folder {folder} is in use by another process (id {process or 'unknown'}).")
@@ -57,7 +57,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Holds the folder's lock within the block.
 
     Raises:
-        Held: another process holds it.
+        FolderLocked: another process holds it.
         StartError: the folder cannot be used.
     """
     try:
@@ -82,11 +82,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def backup(folder: Path, target: Path, progress: Progress = silent) -> None:
-    """Copies the database as it is at this moment, whether or not somebody serves it. `target` appears whole or not at all.
+    """Copies the database as it is at this moment, even while a server uses it. `target` is created complete or not at all.
 
     Raises:
         StorageError: there is no database, or the copy cannot be written.
-        StartError: it is of a development version.
+        StartError: a development version wrote the database.
     """
     source = folder / FILE
     if not source.is_file():
@@ -96,7 +96,7 @@ def backup(folder: Path, target: Path, progress: Progress = silent) -> None:
 
 
 def set_aside(connection: sqlite3.Connection, path: Path) -> Path:
-    """Copies the database before it is migrated; an older copy of the same schema is replaced. Gives the copy's place.
+    """Copies the database before it is migrated; an older copy of the same schema is replaced. Returns the path of the copy.
 
     Raises:
         StorageError: the copy cannot be written.
@@ -115,7 +115,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
     try:
         part.unlink(missing_ok=True)
         with _opened(source) as old, contextlib.closing(sqlite3.connect(part, isolation_level=None)) as new:
-            # One snapshot from beginning to end: without it, every commit of a server would make the copy begin anew.
+            # One snapshot from beginning to end. Without it, every commit of a server would restart the copy.
             old.execute("BEGIN")
             old.execute("SELECT count(*) FROM sqlite_master").fetchone()
             old.backup(new, pages=PAGES, progress=lambda _, left, total: progress(1 - left / max(total, 1)))
@@ -129,15 +129,15 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         raise StorageError(f"{source} cannot be copied to {target}: {error}") from error
 
 
-# --- what waits for the next to take the lock ---
+# --- requests for the next process that takes the lock ---
 
 
 def request_restore(folder: Path, source: Path, progress: Progress = silent) -> None:
-    """Lays a backup ready to take the database's place.
+    """Stores a backup in the folder, for the next start to replace the database with it.
 
     Raises:
-        StorageError: it is no whole database of ours.
-        StartError: it is of a newer release, or of a development version.
+        StorageError: the backup is not a complete database of the server.
+        StartError: a newer release, or a development version, wrote it.
     """
     examine(source)
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,25 +145,25 @@ def request_restore(folder: Path, source: Path, progress: Progress = silent) -> 
 
 
 def request_vacuum(folder: Path) -> None:
-    """Asks for the database to be made as small as it can be.
+    """Requests a vacuum of the database.
 
     Raises:
-        StartError: it is of a development version.
+        StartError: a development version wrote the database.
     """
     _refuse_development(folder / FILE)
     (folder / VACUUM).touch()
 
 
 def requests(folder: Path) -> list[str]:
-    """What still waits to be done."""
+    """Returns the requests that are not carried out yet."""
     return [name for name in (RESTORE, VACUUM) if (folder / name).exists()]
 
 
 def apply_requests(folder: Path) -> None:
-    """Does what waits to be done. Only for who holds the lock and has not opened the database.
+    """Carries out the requests. Only for a process that holds the lock and has not opened the database.
 
     Raises:
-        StorageError: a backup cannot be put in place. The old database is where it was, or beside.
+        StorageError: a backup cannot be put in place. The old database is at its place, or in a file next to it.
     """
     if (folder / RESTORE).exists():
         try:
@@ -180,14 +180,14 @@ def apply_requests(folder: Path) -> None:
 
 def _put_in_place(folder: Path) -> None:
     restored, current = folder / RESTORE, folder / FILE
-    # Named after the request, so that whoever takes this up again names it alike.
+    # Named after the request, so that the name is the same if this step is repeated.
     moment = datetime.fromtimestamp(restored.stat().st_mtime, UTC).strftime("%Y%m%d-%H%M%S")
     aside = folder / f"{FILE}.replaced-{moment}"
     if current.exists():
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(current)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    # The log, and the journal of a vacuum that was killed, first: left behind, they would be taken for those of the database that
-    # comes.
+    # The log, and the journal of a killed vacuum, come first: if they were left, SQLite would take them for those of the new
+    # database.
     for suffix in ("-wal", "-shm", "-journal", ""):
         if (folder / (FILE + suffix)).exists():
             (folder / (FILE + suffix)).replace(folder / (aside.name + suffix))
@@ -196,27 +196,27 @@ def _put_in_place(folder: Path) -> None:
 
 
 def vacuum(path: Path) -> None:
-    """Writes the database anew, without the room that deleted things left, in pages of the size that new databases have. Needs
-    that room once more on the disk meanwhile.
+    """Rewrites the database without the free space of deleted rows, with the page size of new databases. Needs that much disk
+    space once more meanwhile.
 
     Raises:
         sqlite3.Error: the disk is full, or the database is in use.
     """
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = DELETE")  # with a write-ahead log the size of pages stays
+        connection.execute("PRAGMA journal_mode = DELETE")  # with a write-ahead log the page size cannot change
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("VACUUM")
 
 
-# --- looking ---
+# --- checks ---
 
 
 def examine(path: Path) -> int:
-    """The schema of a database file of ours.
+    """Returns the schema version of a database file of the server.
 
     Raises:
-        StorageError: it cannot be read, is damaged, or is no database of ours.
-        StartError: it is of a newer release, or of a development version.
+        StorageError: the file cannot be read, is damaged, or is no database of the server.
+        StartError: a newer release, or a development version, wrote it.
     """
     if not path.is_file():
         raise StorageError(f"There is no file {path}")
@@ -235,12 +235,12 @@ def examine(path: Path) -> int:
 
 
 def recognise(path: Path) -> None:
-    """Looks at a file before it is opened for good, which would change it: whether it is a database that this server may use.
-    One that is not there yet, or is empty, is.
+    """Checks, before a file is opened for writing, that it is a database that this server may use. A missing or empty file
+    passes.
 
     Raises:
         StorageError: it is damaged, no database, or another application's. It was not changed.
-        StartError: it is of a development version. It was not changed.
+        StartError: a development version wrote it. It was not changed.
     """
     try:
         if not path.exists() or (path.is_file() and not path.stat().st_size):
@@ -259,11 +259,12 @@ def recognise(path: Path) -> None:
 
 
 def check(folder: Path) -> tuple[list[str], dict[str, int]]:
-    """Looks for damage, whether or not somebody serves the folder: what is wrong, and how many there are of each kind.
+    """Looks for damage, even while a server uses the folder. Returns descriptions of the damage, and the number of records of
+    each kind.
 
     Raises:
         StorageError: there is no database, or it cannot be read at all.
-        StartError: it is of a newer release, or of a development version.
+        StartError: a newer release, or a development version, wrote it.
     """
     path = folder / FILE
     if not path.is_file():
@@ -285,7 +286,7 @@ def check(folder: Path) -> tuple[list[str], dict[str, int]]:
 
 @contextlib.contextmanager
 def ciphertexts(folder: Path) -> Iterator[SqliteCiphertexts]:
-    """Sealed columns as they are at one moment, whether or not somebody serves the folder. Only to be read.
+    """Provides read-only access to the encrypted columns on one snapshot, even while a server uses the folder.
 
     Raises:
         sqlite3.Error: the database cannot be read.
@@ -296,7 +297,7 @@ def ciphertexts(folder: Path) -> Iterator[SqliteCiphertexts]:
 
 
 def _counted(connection: sqlite3.Connection, prefix: str) -> Iterator[tuple[str, int]]:
-    """What the counting queries find; one of a table that an older release did not have finds nothing."""
+    """Yields the results of the counting queries. A query of a table that an older release did not have yields nothing."""
     for name, query in SQL.items():
         if name.startswith(prefix):
             with contextlib.suppress(sqlite3.OperationalError):
@@ -304,14 +305,16 @@ def _counted(connection: sqlite3.Connection, prefix: str) -> Iterator[tuple[str,
 
 
 def _refuse_development(path: Path) -> None:
-    """Raises StartError for a database of a development version. What cannot be read is left to who reads it."""
+    """Raises StartError for a database of a development version. Does nothing if the file cannot be read; the caller's own read
+    then fails.
+    """
     with contextlib.suppress(sqlite3.Error), _opened(path) as connection:
         applied(connection)
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that reads. (Not opened read-only: a database with a log needs its index file.)"""
+    """Opens a connection for reading. (Not in read-only mode: a database with a log needs its index file.)"""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("PRAGMA query_only = ON")

@@ -1,11 +1,11 @@
--- What `threadloom db` asks of a database.
+-- Queries of `threadloom db`.
 
 -- name: probe
--- A write that changes nothing that counts: fences only have to grow.
+-- A write without effect: fences only have to grow.
 UPDATE fences SET next = next + 1;
 
 -- name: is_used
--- Whether there are tables of whatever application, or its number of a schema.
+-- Whether there are tables of any application, or a schema version set by one.
 SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table') OR (SELECT user_version FROM pragma_user_version) <> 0;
 
 -- name: lost_checkpoints_of_no_segment
@@ -17,19 +17,19 @@ SELECT count(*) FROM checkpoints c WHERE NOT EXISTS (SELECT 1 FROM segments s WH
 SELECT count(*) FROM writes w WHERE NOT EXISTS (SELECT 1 FROM segments s WHERE s.id = w.seg);
 
 -- name: lost_values_that_a_checkpoint_refers_to
--- Values of channels that are gone although a checkpoint needs them.
+-- Channel values that do not exist although a checkpoint needs them.
 SELECT count(*) FROM checkpoints c, json_each(CAST(c.refs AS TEXT)) r WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = r.value);
 
 -- name: lost_values_that_a_value_builds_on
--- Values of channels that are gone although a later version is stored as instructions over them.
+-- Channel values that do not exist although a later version is stored as instructions over them.
 SELECT count(*) FROM blobs v WHERE v.base IS NOT NULL AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = v.base);
 
 -- name: lost_runs_of_no_thread
--- Runs whose thread's record is gone.
+-- Runs whose thread record does not exist.
 SELECT count(*) FROM runs r WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = r.thread_id);
 
 -- name: lost_copies_of_no_thread_that_is_known
--- Copies that have no place in their tree.
+-- Copies that have no parent in their tree.
 SELECT count(*) FROM forks f WHERE f.parent <> f.root AND NOT EXISTS (SELECT 1 FROM forks p WHERE p.child = f.parent);
 
 -- name: count_threads

@@ -7,7 +7,8 @@ from threadloom import __version__
 from threadloom.storage.migrations import Migration, development_version, pending, read_migrations
 
 FIRST = {"threads", "runs", "outcomes"}
-"""Tables that every version of ours has had. One that has them and no table `migrations` is from before the first release."""
+"""Tables that every version of the server has had. A database with them and without a table `migrations` is from before the first
+release."""
 
 TABLE = """
 CREATE TABLE migrations (
@@ -27,15 +28,16 @@ RECORD = "INSERT INTO migrations (number, name, digest, release) VALUES (?, ?, ?
 
 
 def migrations() -> Sequence[Migration]:
-    """The migrations of this storage, in their order."""
+    """Returns the migrations of this storage, in order."""
     return read_migrations(__package__)
 
 
 def applied(connection: sqlite3.Connection) -> Mapping[int, str]:
-    """The digests of the migrations that a database has seen, by number. None of an empty database, or another application's.
+    """Returns the digests of the migrations applied to a database, by number. Empty for an empty database, or another
+    application's.
 
     Raises:
-        StartError: it was written by a development version from before the first release.
+        StartError: a development version from before the first release wrote it.
         sqlite3.Error: it cannot be read.
     """
     tables = {name for (name,) in connection.execute(TABLES)}
@@ -47,19 +49,19 @@ def applied(connection: sqlite3.Connection) -> Mapping[int, str]:
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """The number of the newest migration that the database has seen, 0 before the first. Raises as `applied`."""
+    """Returns the number of the newest migration applied to the database, 0 before the first. Raises as `applied`."""
     return max(applied(connection), default=0)
 
 
 def migrate(connection: sqlite3.Connection, before: Callable[[sqlite3.Connection], None] | None = None) -> None:
-    """Brings the database up to this release.
+    """Migrates the database to this release.
 
     Args:
         before: called when a database that has been in use is about to be changed.
 
     Raises:
         StartError: the database was written by a newer release, or by a version that is no release.
-        sqlite3.Error: it cannot be changed. Nothing was.
+        sqlite3.Error: the database cannot be changed. Nothing was changed.
     """
     known, where = migrations(), _where(connection)
     found = applied(connection)
@@ -69,7 +71,7 @@ def migrate(connection: sqlite3.Connection, before: Callable[[sqlite3.Connection
         before(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Another process may have done the same since.
+        # Another process may have migrated since.
         found = applied(connection)
         if not found:
             connection.execute(TABLE)
@@ -89,12 +91,12 @@ def _where(connection: sqlite3.Connection) -> str:
 
 
 def _statements(text: str) -> Iterator[str]:
-    """The statements of a script. (`executescript` would commit before the first.)"""
+    """Yields the statements of a script. (`executescript` would commit before the first.)"""
     statement = ""
     for part in text.split(";"):
         statement += part + ";"
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-    if statement:  # its last line is a comment
+    if statement:  # the last line is a comment
         yield statement

@@ -12,10 +12,10 @@ from threadloom.types import CancelAction, Outcome, Run, RunStatus
 SQL = load(__package__, "runs.sql")
 
 NO_LEVEL = -(2**15)
-"""More urgent than any run."""
+"""A number smaller than the priority of any run."""
 
 AT_ONCE = 256
-"""Delayed runs that are looked at in one go."""
+"""How many delayed runs are read at a time."""
 
 
 class SqliteRuns:
@@ -70,7 +70,7 @@ class SqliteRuns:
         return taken
 
     def _release(self, now: int) -> bool:
-        """Takes runs whose time has come into the queue. True: there may be more of them."""
+        """Adds delayed runs that have become due to the queue. True: there may be more of them."""
         due = self._db.execute(SQL["come_due"], (now, AT_ONCE)).fetchall()
         for (run_id,) in due:
             (thread_id,) = self._db.execute(SQL["release"], (run_id,)).fetchone()
@@ -101,14 +101,14 @@ class SqliteRuns:
         return run
 
     def _take(self, run_id: str, worker: str, now: int, lease: int) -> tuple[Any, ...] | None:
-        """Claims a run. If it was not its thread's next, another run is still taken for that."""
+        """Claims a run. If another run was marked as its thread's next, that mark is removed."""
         row: tuple[Any, ...] | None = self._db.execute(
             SQL["claim"], (run_id, self._next_fence(), worker, lease, now)
         ).fetchone()
         return row
 
     def _make_ready(self, thread_id: str) -> None:
-        """Marks the next run of a thread, after something of its queue has changed."""
+        """Marks the next run of a thread after its queue changed."""
         following = self._db.execute(SQL["next_of_thread"], (thread_id,)).fetchone()
         if following:
             self._db.execute(SQL["not_ready"], (thread_id, *following))
@@ -120,7 +120,9 @@ class SqliteRuns:
         return len(found)
 
     def _next_fence(self) -> int:
-        """Larger than every fence that a run may still hold. One connection writes, so it can count by itself."""
+        """Returns a fence larger than every fence that a run may still hold. Only one connection writes, so it can count in
+        memory.
+        """
         self._fence = self._fence or self._db.execute(SQL["last_fence"]).fetchone()[0]
         self._fence += 1
         return self._fence
@@ -154,7 +156,7 @@ class SqliteRuns:
         self._changed(self._db.execute(SQL["requeue"], (run_id, attempt)))
 
     def _changed(self, changed: sqlite3.Cursor) -> None:
-        """A run has left or entered its thread's queue; the cursor tells which thread."""
+        """Called after a run left or entered its thread's queue; the cursor returns the thread."""
         for (thread_id,) in changed.fetchall():
             self._make_ready(thread_id)
 

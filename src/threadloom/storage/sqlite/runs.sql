@@ -1,5 +1,6 @@
 -- name: insert
--- A new run, at the end of the queue or already in a worker's hands. It is its thread's next when none runs or waits there.
+-- A new run, at the end of the queue or already claimed by a worker. It is its thread's next run if none is running or pending
+-- there.
 INSERT INTO runs ({new_run}, fence, worker, delayed_at, ready)
 VALUES ({new_run_values}, :fence, :worker, :delayed_at,
     CASE WHEN :status = 'pending' AND :delayed_at IS NULL THEN
@@ -18,11 +19,11 @@ SELECT {run} FROM runs WHERE run_id = ?;
 SELECT {run} FROM runs WHERE thread_id = ?1 AND (?2 IS NULL OR status = ?2) ORDER BY seq DESC LIMIT ?3 OFFSET ?4;
 
 -- name: running_of_thread
--- The run of a thread that is executed, found without those that wait.
+-- The running run of a thread, found without reading pending ones.
 SELECT {run} FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND status = 'running' AND status = ?2 LIMIT ?3 OFFSET ?4;
 
 -- name: active_of_thread
--- Runs of a thread that are still to end, oldest first.
+-- Pending and running runs of a thread, oldest first.
 SELECT {run} FROM (
     SELECT * FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND seq > ?2 AND status = 'running'
     UNION ALL SELECT * FROM (
@@ -31,19 +32,19 @@ SELECT {run} FROM (
 ORDER BY seq LIMIT ?3;
 
 -- name: has_active
--- Whether a run of a thread is still to end.
+-- Whether a run of a thread is pending or running.
 SELECT EXISTS (SELECT 1 FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND status = 'running')
     OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_pending WHERE thread_id = ?1 AND status = 'pending');
 
 -- name: busy_threads
--- The threads with runs that are still to end, the one whose first run was made first at the beginning.
+-- The threads with pending or running runs, ordered by the creation of their first such run.
 SELECT thread_id FROM (
     SELECT thread_id, seq FROM runs INDEXED BY runs_one_running WHERE status = 'running'
     UNION ALL SELECT thread_id, seq FROM runs INDEXED BY runs_pending WHERE status = 'pending')
 GROUP BY thread_id ORDER BY min(seq);
 
 -- name: count_active_of_user
--- How many runs of a user are still to end, those of one thread left out.
+-- How many runs of a user are pending or running, without those of one thread.
 SELECT
     (SELECT count(*) FROM runs INDEXED BY runs_pending_of_user
      WHERE status = 'pending' AND user_id IS nullif(?1, '') AND thread_id <> ?2)
@@ -51,65 +52,65 @@ SELECT
        WHERE status = 'running' AND user_id IS nullif(?1, '') AND thread_id <> ?2);
 
 -- name: peek
--- Whether `claim` finds anything to do, and when the next run is due that waits for its time.
+-- Whether `claim` finds anything, and when the next delayed run becomes due.
 SELECT
     EXISTS (SELECT 1 FROM runs INDEXED BY runs_ready WHERE ready = 1)
     OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ?1),
     (SELECT min(due) FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due > ?1);
 
 -- name: next_level
--- The most urgent priority of runs that could begin and are less urgent than one.
+-- The most urgent priority of ready runs that are less urgent than a given one.
 SELECT min(priority) FROM runs INDEXED BY runs_ready WHERE ready = 1 AND priority > ?;
 
 -- name: to_claim
--- Runs of one priority that could begin, the first made first, with ?2 to below ?3 attempts behind them.
+-- Ready runs of one priority, the oldest first, with at least ?2 and fewer than ?3 attempts.
 SELECT run_id FROM runs INDEXED BY runs_ready
 WHERE ready = 1 AND priority = ?4 AND attempt >= ?2 AND (?3 IS NULL OR attempt < ?3)
 ORDER BY seq LIMIT ?1;
 
 -- name: come_due
--- Runs whose time has come, the longest due first.
+-- Delayed runs that have become due, the longest due first.
 SELECT run_id FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ? ORDER BY due, seq LIMIT ?;
 
 -- name: release
--- From now on a run waits for its turn alone, whatever the clock says.
+-- Ends the delay of a run: it waits only for its turn, whatever the clock says.
 UPDATE runs SET delayed_at = NULL WHERE run_id = ? RETURNING thread_id;
 
 -- name: reckoned_ahead
--- Runs whose delay was reckoned from a moment that is yet to come.
+-- Runs whose delay was computed from a moment in the future.
 SELECT run_id FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND delayed_at > ? LIMIT ?;
 
 -- name: recompute_delays
--- The delay of a run begins again.
+-- Restarts the delay of a run.
 UPDATE runs SET due = ?2 + (due - delayed_at), delayed_at = ?2 WHERE run_id = ?1 AND delayed_at > ?2;
 
 -- name: not_ready
--- No run of a thread is the next any more, unless it is one.
+-- Removes the mark of a thread's next run, unless it is the given run.
 UPDATE runs INDEXED BY runs_ready_of_thread SET ready = 0 WHERE thread_id = ?1 AND ready = 1 AND seq IS NOT ?2;
 
 -- name: next_of_thread
--- The first run of a thread that waits for its turn, while none runs there.
+-- The oldest run of a thread that waits for its turn, if none is running there.
 SELECT seq FROM runs INDEXED BY runs_waiting
 WHERE thread_id = ?1 AND status = 'pending' AND delayed_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM runs INDEXED BY runs_one_running WHERE thread_id = ?1 AND status = 'running')
 ORDER BY seq LIMIT 1;
 
 -- name: make_ready
--- It is its thread's next.
+-- Marks a run as its thread's next.
 UPDATE runs SET ready = 1 WHERE seq = ? AND ready = 0;
 
 -- name: last_fence
--- The largest fence that was ever given out and may still be held.
+-- The largest fence that was ever assigned and may still be held.
 SELECT max((SELECT max(next) FROM fences), (SELECT coalesce(max(fence), 0) FROM runs WHERE status = 'running'));
 
 -- name: claim
--- Makes a pending run running, in the hands of a worker.
+-- Makes a pending run running, claimed by a worker.
 UPDATE runs SET status = 'running', attempt = attempt + 1, fence = ?2, worker = ?3, lease = ?4,
     started_at = coalesce(started_at, ?5), updated_at = ?5, ready = 0, delayed_at = NULL
 WHERE run_id = ?1 AND status = 'pending' RETURNING {run};
 
 -- name: run_state
--- How a run stands.
+-- The state of a run.
 SELECT status, fence, cancel FROM runs WHERE run_id = ?;
 
 -- name: holds
@@ -117,7 +118,7 @@ SELECT status, fence, cancel FROM runs WHERE run_id = ?;
 SELECT 1 FROM runs WHERE run_id = ? AND fence = ? AND status = 'running';
 
 -- name: renew
--- Extends a lease that is still held; tells what was asked of the run. However clocks are set, it grows.
+-- Extends a lease that is still held. Returns the requested cancellation. The lease grows even if the clock was set back.
 UPDATE runs SET lease = max(lease + 1, ?3) WHERE run_id = ?1 AND fence = ?2 AND status = 'running' RETURNING cancel;
 
 -- name: leases
@@ -129,18 +130,18 @@ SELECT run_id, fence, lease FROM runs INDEXED BY runs_one_running WHERE status =
 SELECT {run} FROM runs WHERE run_id = ? AND fence = ? AND lease = ? AND status = 'running';
 
 -- name: set_status
--- A new status; a run that is no longer running holds no lease and no fence.
+-- Sets the status; a run that is no longer running holds no lease and no fence.
 UPDATE runs SET status = ?2, updated_at = ?3, ended_at = coalesce(?4, ended_at), ready = 0, delayed_at = NULL,
     lease = CASE WHEN ?2 = 'running' THEN lease END, worker = CASE WHEN ?2 = 'running' THEN worker END,
     fence = CASE WHEN ?2 = 'running' THEN fence ELSE 0 END
 WHERE run_id = ?1 RETURNING thread_id;
 
 -- name: requeue
--- A running run goes back to its place in the queue.
+-- Returns a running run to its place in the queue.
 UPDATE runs SET status = 'pending', attempt = ?2, lease = NULL, worker = NULL, fence = 0 WHERE run_id = ?1 RETURNING thread_id;
 
 -- name: request_cancel
--- Asks a running run to stop; a rollback is never softened again.
+-- Requests the cancellation of a running run; a rollback is never replaced by an interrupt.
 UPDATE runs SET cancel = ?2 WHERE run_id = ?1 AND status = 'running' AND coalesce(cancel, '') <> 'rollback';
 
 -- name: delete
@@ -152,7 +153,7 @@ DELETE FROM runs WHERE run_id = ? RETURNING thread_id;
 DELETE FROM runs WHERE thread_id = ?;
 
 -- name: put_outcome
--- Keeps how a run ended.
+-- Stores how a run ended.
 INSERT OR REPLACE INTO outcomes ({outcome}) VALUES ({outcome_values});
 
 -- name: outcome
@@ -160,15 +161,15 @@ INSERT OR REPLACE INTO outcomes ({outcome}) VALUES ({outcome_values});
 SELECT {outcome} FROM outcomes WHERE run_id = ?;
 
 -- name: expire_outcomes
--- The outcomes of a thread that goes are kept until a moment.
+-- Sets when the outcomes of a deleted thread expire.
 UPDATE outcomes SET expires_at = ?2 WHERE thread_id = ?1;
 
 -- name: delete_outcome
--- Forgets how a run ended.
+-- Deletes the outcome of a run.
 DELETE FROM outcomes WHERE run_id = ?;
 
 -- name: delete_expired_outcomes
--- Forgets the outcomes whose time is over.
+-- Deletes expired outcomes.
 DELETE FROM outcomes WHERE expires_at < ?;
 
 -- name: ended_before
@@ -180,8 +181,8 @@ WHERE r.ended_at < ?1 AND r.status NOT IN ('pending', 'running')
 ORDER BY r.ended_at LIMIT ?2;
 
 -- name: queue
--- For the figures: how many wait and run, and since when those wait whose time has come: the first, the one in the middle, the
--- first that could begin.
+-- Statistics: how many runs are pending and running, and since when due runs wait: the first, the median, the first that could
+-- start.
 WITH due AS (
     SELECT due FROM runs INDEXED BY runs_waiting WHERE status = 'pending' AND delayed_at IS NULL
     UNION ALL SELECT due FROM runs INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ?1

@@ -1,4 +1,4 @@
-"""The segments of histories on SQLite: what `storage.lineage.operations` asks for, and the writer's sequence of positions."""
+"""The segments of histories on SQLite: what `storage.lineage.operations` needs, and the writer's sequence of positions."""
 
 import itertools
 import sqlite3
@@ -18,7 +18,7 @@ CUTS = load(__package__, "segments.sql")
 
 
 class SqliteSegments(SqliteLineageReads, LineageOperations):
-    """See `storage.lineage.operations.Segments`. There is one writer, so nobody has to be kept out."""
+    """See `storage.lineage.operations.Segments`. There is one writer, so no locks are needed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
@@ -26,13 +26,13 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
         self._lowest_blob: int | None = None
 
     def _last(self) -> int:
-        """The largest position handed out so far."""
+        """The largest position used so far."""
         if self._next is None:
             self._next = self._db.execute(SQL["last_position"]).fetchone()[0] + 1
         return self._next - 1
 
     def _take(self, count: int = 1) -> int:
-        """The first of `count` new positions. Not given back by a rollback, so that none is ever handed out twice."""
+        """Returns the first of `count` new positions. A rollback does not return them, so no position is ever used twice."""
         first = self._last() + 1
         self._next = first + count
         return first
@@ -46,7 +46,7 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
         return self._lowest_blob
 
     def _one(self, query: str, *values: Any) -> Any:
-        """The first field of what a query gives, None if it gives nothing."""
+        """Returns the first field of a query's first row, None if there is no row."""
         row = self._db.execute(CUTS[query], values).fetchone()
         return None if row is None else row[0]
 
@@ -155,7 +155,7 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
             ((namespace, checkpoint_id, task_id), idx, pos)
             for (namespace, checkpoint_id), (seg, bound) in itertools.product(
                 ids, reversed(chain)
-            )  # the deeper, the smaller the positions
+            )  # positions are smaller in segments further up
             for task_id, idx, pos in self._db.execute(CUTS["write_places"], (seg, checkpoint_id, namespace, bound))
         ]
 
@@ -189,12 +189,12 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
         return positions
 
     def _refs_anew(self, pos: int, new: int, lower: int, blobs: dict[int, int]) -> str:
-        """The refs of a checkpoint stored anew, of which `blobs` knows those that others have too."""
+        """Returns the refs of a copied checkpoint. `blobs` maps the blobs that were already copied for other checkpoints."""
         refs: dict[str, int] = orjson.loads(self._one("refs_at", pos))
         return to_json({channel: self._blob_anew(blob, new, lower, blobs) for channel, blob in refs.items()}).decode()
 
     def _blob_anew(self, blob: int, new: int, lower: int, blobs: dict[int, int]) -> int:
-        """The value that a checkpoint stored anew refers to: the same, or a copy on copies of those that it builds on."""
+        """Returns the blob for a copied checkpoint: the same one, or a copy that builds on copies of its bases."""
         if blob not in blobs:
             place, base = self._db.execute(CUTS["blob_place"], (blob,)).fetchone()
             blobs[blob] = blob

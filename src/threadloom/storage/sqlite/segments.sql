@@ -15,11 +15,11 @@ SELECT checkpoint_id FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? A
 INSERT INTO segments (id, parent, upto) SELECT ?1 + key, ?2, ?3 FROM json_each(?4);
 
 -- name: insert_heads
--- They become the heads of those threads that have none.
+-- Makes them the heads of those threads that have none.
 INSERT INTO heads (thread_id, seg, era) SELECT value, ?1 + key, ?1 + key FROM json_each(?2) WHERE true ON CONFLICT DO NOTHING;
 
 -- name: delete_head
--- The thread is forgotten.
+-- Deletes the head of a thread. Returns its segment.
 DELETE FROM heads WHERE thread_id = ? RETURNING seg;
 
 -- name: bound_of_children
@@ -27,15 +27,15 @@ DELETE FROM heads WHERE thread_id = ? RETURNING seg;
 SELECT coalesce(max(upto), 0) FROM segments WHERE parent = ?;
 
 -- name: delete_span
--- A run of a thread; gives where it began.
+-- Deletes the span of a run on a thread. Returns its first position.
 DELETE FROM run_spans WHERE run_id = ? AND thread_id = ? RETURNING first;
 
 -- name: node
--- What a prune asks of a checkpoint.
+-- The columns that a prune needs of a checkpoint.
 SELECT pos, namespace, checkpoint_id, parent, refs, small, meta FROM checkpoints WHERE pos = ?;
 
 -- name: checkpoints_of_run
--- A segment's checkpoints by a run between two positions.
+-- A segment's checkpoints of a run between two positions.
 SELECT pos, namespace, checkpoint_id FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos BETWEEN ? AND ? AND meta ->> 'run_id' = ?;
 
 -- name: rows_between
@@ -44,23 +44,23 @@ SELECT pos, namespace, checkpoint_id, true FROM checkpoints INDEXED BY cks_pos W
 UNION ALL SELECT pos, namespace, checkpoint_id, false FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos > ?2 AND pos <= ?3;
 
 -- name: count_rows
--- How many checkpoints and pending writes a segment has up to a bound, counted up to ?3.
+-- How many checkpoints and pending writes a segment has up to a bound. Counting stops at ?3.
 SELECT count(*) FROM (
     SELECT 1 FROM checkpoints INDEXED BY cks_pos WHERE seg = ?1 AND pos <= ?2
     UNION ALL SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = ?1 AND pos <= ?2
     LIMIT ?3);
 
 -- name: copy_checkpoint
--- A checkpoint once more: position, segment and refs are new, and its parent is left out if so told.
+-- Copies a checkpoint: position, segment and refs are new, and its parent is left out on request.
 INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta)
 SELECT ?1, ?2, namespace, checkpoint_id, CASE WHEN ?5 THEN NULL ELSE parent END, body_type, body, ?3, small, meta FROM checkpoints WHERE pos = ?4;
 
 -- name: note_position
--- Rows are about to go: remembers that positions below are not free.
+-- Before rows are deleted: records that positions below are used.
 UPDATE positions SET next = max(next, ?);
 
 -- name: move_head
--- Another head, or the same with something gone.
+-- Sets the head of a thread, or the same head with a new era after rows were removed.
 UPDATE heads SET seg = ?2, era = ?3 WHERE thread_id = ?1;
 
 -- name: newest_of_namespaces
@@ -68,7 +68,7 @@ UPDATE heads SET seg = ?2, era = ?3 WHERE thread_id = ?1;
 SELECT namespace, max(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND pos <= ? GROUP BY namespace;
 
 -- name: spans_of_thread
--- The runs that began to write on a thread at or after a position.
+-- The runs whose first row on a thread is at or after a position.
 SELECT run_id, first FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first >= ?;
 
 -- name: is_head
@@ -76,31 +76,31 @@ SELECT run_id, first FROM run_spans INDEXED BY run_spans_thread WHERE thread_id 
 SELECT EXISTS (SELECT 1 FROM heads WHERE seg = ?);
 
 -- name: delete_blobs_above
--- The values stored by a segment's checkpoints above a position.
+-- Deletes the values stored by a segment's checkpoints above a position.
 DELETE FROM blobs WHERE pos IN (SELECT pos FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos > ?);
 
 -- name: delete_checkpoints_above
--- A segment's checkpoints above a position.
+-- Deletes a segment's checkpoints above a position.
 DELETE FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos > ?;
 
 -- name: delete_writes_above
--- A segment's pending writes above a position.
+-- Deletes a segment's pending writes above a position.
 DELETE FROM writes INDEXED BY writes_pos WHERE seg = ? AND pos > ?;
 
 -- name: delete_segment
--- A segment that nobody sees.
+-- Deletes a segment that no thread sees.
 DELETE FROM segments WHERE id = ?;
 
 -- name: delete_spans
--- The runs of a thread that begin at or after a position.
+-- Deletes the spans of runs whose first row on a thread is at or after a position.
 DELETE FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first >= ?;
 
 -- name: write_places
--- Where the pending writes of a checkpoint in one segment are, in order of position.
+-- The positions of the pending writes of a checkpoint in one segment, in order.
 SELECT task_id, idx, pos FROM writes INDEXED BY writes_id WHERE seg = ? AND checkpoint_id = ? AND namespace = ? AND pos <= ? ORDER BY pos;
 
 -- name: refs_at
--- What a checkpoint refers to.
+-- The refs of a checkpoint.
 SELECT refs FROM checkpoints WHERE pos = ?;
 
 -- name: blob_place
@@ -112,23 +112,23 @@ SELECT pos, base FROM blobs WHERE id = ?;
 SELECT min(0, coalesce(min(id), 0)) FROM blobs;
 
 -- name: copy_blob
--- A value once more, for another checkpoint, on another base.
+-- Copies a value for another checkpoint, on another base.
 INSERT INTO blobs (id, pos, type, base, number, size, data) SELECT ?, ?, type, ?, number, size, data FROM blobs WHERE id = ?;
 
 -- name: copy_write
--- A pending write once more.
+-- Copies a pending write.
 INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path)
 SELECT ?1, ?2, namespace, checkpoint_id, task_id, idx, channel, type, data, path FROM writes WHERE pos = ?3
 ON CONFLICT DO NOTHING;
 
 -- name: shift_checkpoint
--- Another position for a checkpoint.
+-- Sets the position of a checkpoint.
 UPDATE checkpoints SET pos = ?2 WHERE pos = ?1;
 
 -- name: shift_blobs
--- The values of a checkpoint that has another position.
+-- Sets the position of the values of a checkpoint.
 UPDATE blobs SET pos = ?2 WHERE pos = ?1;
 
 -- name: shift_write
--- Another position for a pending write.
+-- Sets the position of a pending write.
 UPDATE writes SET pos = ?2 WHERE pos = ?1;

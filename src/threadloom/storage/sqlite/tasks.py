@@ -1,4 +1,4 @@
-"""Tasks, read from the runs, on SQLite."""
+"""Tasks on SQLite, read from the runs."""
 
 import sqlite3
 from typing import Any
@@ -30,7 +30,7 @@ class SqliteTasks:
 
 
 def _found(query: TaskQuery) -> tuple[str, dict[str, Any]]:
-    """The tasks that a query means, and the values of its parameters."""
+    """Returns SQL for the tasks that match a query, and the values of its parameters."""
     sql = SQL["search"]
     values: dict[str, Any] = {
         "assistant_id": query.assistant_id,

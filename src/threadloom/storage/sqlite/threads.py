@@ -1,4 +1,4 @@
-"""Thread records in SQLite. What a thread shows of its state is a row of `states`, which copies share until they part."""
+"""Thread records in SQLite. The state of a thread is a row of `states`, which copies share until one of them changes."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ class SqliteThreads:
             "status = ?": status,
             "config = ?": json_text(config),
         }
-        # Only what is given: SQLite writes the index of every column that is named, changed or not.
+        # Only the given fields: SQLite writes the index of every column that is named, changed or not.
         changed = {column: value for column, value in given.items() if value is not None}
         if changed:
             sql = f"UPDATE threads SET {', '.join(changed)} WHERE thread_id = ?"
@@ -146,7 +146,9 @@ class SqliteThreads:
 
 
 def _where(query: ThreadQuery) -> tuple[str, dict[str, Any]]:
-    """The filters of a query as SQL and its arguments: what an index answers first, what reads documents last."""
+    """Returns the filters of a query as SQL and its arguments: first the conditions that use an index, last those that read
+    documents.
+    """
     conditions: list[str] = []
     arguments: dict[str, Any] = {}
     if query.ids:

@@ -12,7 +12,7 @@ from threadloom.storage.sqlite.migrate import migrate, migrations
 from threadloom.storage.transfer import BATCH, TABLES, Row, SequenceNumbers
 
 NAMES = {"floors": "event_floors"}
-"""Tables that have another name in here."""
+"""Tables that have another name on SQLite."""
 
 TEXTS = {"metadata", "kwargs", "config", "error", "refs", "small", "meta", "tries", "context", "payload", "key", "user"}
 """Columns with texts that may be stored as bytes."""
@@ -37,7 +37,7 @@ WHERE seq IN (SELECT min(seq) FROM runs WHERE status = 'pending' AND delayed_at 
 
 
 class SqliteDump:
-    """A file as it is at this moment. See `storage.transfer.Dump`."""
+    """A file as it is at one moment. See `storage.transfer.Dump`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -80,7 +80,7 @@ class SqliteFill:
 
 def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Sequence[Row]]:
     columns = ", ".join(_read(table, column) for column in TABLES[table])
-    # Parents of segments were made before their children.
+    # Parents of segments were created before their children.
     order = "ORDER BY id" if table == "segments" else ""
     cursor = connection.execute(f"SELECT {columns} FROM {NAMES.get(table, table)} {order}")
     while rows := cursor.fetchmany(BATCH):
@@ -95,12 +95,12 @@ def _read(table: str, column: str) -> str:
 
 @contextlib.contextmanager
 def dumping(place: Path) -> Iterator[SqliteDump]:
-    """Everything in a data folder that nobody serves, or in a backup.
+    """Provides all data of a data folder that no server uses, or of a backup.
 
     Raises:
-        Held: a server uses the folder.
-        StorageError: there is no database of ours, or it is damaged.
-        StartError: it is of a newer release, or of an older one.
+        FolderLocked: a server uses the folder.
+        StorageError: there is no database of the server, or it is damaged.
+        StartError: a newer or an older release wrote it.
     """
     with contextlib.ExitStack() as stack:
         if place.is_dir():
@@ -119,10 +119,10 @@ def dumping(place: Path) -> Iterator[SqliteDump]:
 
 @contextlib.contextmanager
 def filling(folder: Path) -> Iterator[SqliteFill]:
-    """A new database in a data folder, which is there when the block ends without an error.
+    """Provides a new database in a data folder. It appears there when the block ends without an error.
 
     Raises:
-        Held: a server uses the folder.
+        FolderLocked: a server uses the folder.
         StorageError: there is a database already, or it cannot be written.
     """
     with locked(folder):

@@ -1,4 +1,4 @@
-"""A transaction on SQLite: the tables side by side on one connection."""
+"""A transaction on SQLite: the classes of all tables on one connection."""
 
 import sqlite3
 

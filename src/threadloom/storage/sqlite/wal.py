@@ -1,9 +1,9 @@
-"""Keeps the write-ahead log of a database small while commits never pause.
+"""Keeps the write-ahead log of a database small while there are always commits.
 
-SQLite begins its log anew only if every frame is in the database file at the moment a commit begins, and no reader still uses
-one. A passive checkpoint beside a busy writer never gets there: while it waits for the disk, further frames are appended. So
-the log is brought into the file beside the writer first, round by round, until few frames are left; those are moved while no
-commit can begin, which takes a few milliseconds, and the next commit begins at the start of the log.
+SQLite restarts its log only if every frame is in the database file at the moment a commit begins, and no reader still uses one. A
+passive checkpoint beside a busy writer never reaches that state: while it waits for the disk, further frames are appended. So the
+log is first moved into the file beside the writer, round by round, until few frames are left. Those are moved while commits are
+blocked, which takes a few milliseconds, and the next commit begins at the start of the log.
 """
 
 import bisect
@@ -12,48 +12,49 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 LOG_BYTES = 24 * 1024 * 1024
-"""Size of the log past which it is to begin anew."""
+"""Size in bytes of the log above which it is restarted."""
 
 URGENT_BYTES = 52 * 1024 * 1024
-"""Size past which commits wait for that, however much is left to be moved. Where the file of a log that begins anew is larger, it
-is cut to this. To cut off tens of megabytes takes a file system tens of milliseconds, so a smaller one stays as it is."""
+"""Size in bytes above which commits wait for the restart, however many frames are left to be moved. The file of a log that was
+restarted is truncated to this size. To truncate tens of megabytes takes a file system tens of milliseconds, so a smaller file
+keeps its size."""
 
 LOOK_AGAIN_SECONDS = 0.01
-"""How often is looked how far the log has come."""
+"""Seconds between two checks of the length of the log."""
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
-"""Of SQLite's format of the log."""
+"""Bytes of a frame's header in SQLite's log format."""
 
 TAIL_FRAMES = 512
-"""Frames that may be left to be moved while commits wait."""
+"""How many frames may be left to be moved while commits wait."""
 
 READER_MS = 20
-"""Milliseconds that commits wait, at most, for readers of older frames to end, and once more for those of the newest."""
+"""How many milliseconds commits wait, at most, for readers of older frames, and once more for those of the newest."""
 
 NEXT_READER_SECONDS = 0.06
-"""How long a long read waits, at most, before it begins, so that those under way end and the log can begin anew."""
+"""How many seconds a long read waits, at most, before it begins, so that those in progress end and the log can be restarted."""
 
 POLL_INTERVAL_SECONDS = 0.001
-"""How often is looked whether they have."""
+"""How often the end of those reads is checked, in seconds."""
 
 PAUSE_SECONDS = 0.02
-"""Between two rounds when a reader was in the way; twice as long after each, up to `LONGEST_PAUSE_SECONDS`."""
+"""Pause in seconds between two rounds when a reader was in the way; doubled after each, up to `LONGEST_PAUSE_SECONDS`."""
 
 LONGEST_PAUSE_SECONDS = 0.5
 
 
 class WriteAheadLog:
-    """The log of one database, and the thread that works on it.
+    """The log of one database, and the thread that shortens it.
 
     Args:
         path: the database file.
-        writing: held by whoever commits.
+        writing: a lock that is held during each commit.
     """
 
     def __init__(self, path: Path, writing: threading.Lock) -> None:
@@ -68,22 +69,38 @@ class WriteAheadLog:
         self._may_read = True
         self._looked_at = 0.0
         self._file: int | None = None
-        """The database file, to bring it to the disk."""
+        """The database file, for syncing it to the disk."""
         self.commits = 0
-        """How many there were."""
+        """The number of commits so far."""
         self.begins = False
-        """Whether the next commit begins the log anew. It waits for the disk."""
+        """Whether the next commit restarts the log. Such a commit waits for the disk."""
 
     def size(self) -> int:
-        """Bytes of the log, 0 without one. What is left in its file of an earlier log does not count."""
+        """Returns the size of the log in bytes, 0 without one. Remains of an earlier log in the file are not counted."""
         try:
             size = self._log.stat().st_size
-            return size if size <= LOG_BYTES else self._reached(size)
+            if size <= LOG_BYTES:
+                return size
+            with self._frames() as (frame, is_older):
+                frames = bisect.bisect_left(range((size - HEADER_BYTES) // frame), True, key=is_older)
+                return HEADER_BYTES + frames * frame
         except OSError:
             return 0
 
-    def _reached(self, size: int) -> int:
-        """How far the log has come in its file of `size` bytes. Each frame tells by its salt whether it belongs to the log."""
+    def is_long(self) -> bool:
+        """Returns whether `size()` exceeds `LOG_BYTES`. Reads one frame only: the file stays large after the log restarts."""
+        try:
+            if self._log.stat().st_size <= LOG_BYTES:
+                return False
+            with self._frames() as (frame, is_older):
+                return not is_older((LOG_BYTES - HEADER_BYTES) // frame)
+        except OSError:
+            return False
+
+    @contextlib.contextmanager
+    def _frames(self) -> Iterator[tuple[int, Callable[[int], bool]]]:
+        """Yields the size of a frame in bytes, and a function that returns whether the frame of a number (from 0) belongs to an
+        earlier log. The salt of each frame shows that."""
         with self._log.open("rb", buffering=0) as file:
             header = file.read(HEADER_BYTES)
             salt, frame = header[16:24], FRAME_HEADER_BYTES + int.from_bytes(header[8:12], "big")
@@ -92,28 +109,30 @@ class WriteAheadLog:
                 file.seek(HEADER_BYTES + number * frame + 8)
                 return file.read(8) != salt
 
-            frames = bisect.bisect_left(range((size - HEADER_BYTES) // frame), True, key=is_older)
-        return HEADER_BYTES + frames * frame
+            yield frame, is_older
 
     def look(self) -> None:
-        """Called after each commit: lets the log be shortened, on a thread of its own, once it is long."""
+        """Called after each commit. Starts shortening the log, on a thread of its own, once it is long."""
         self.commits += 1
         if (now := time.monotonic()) < self._looked_at + LOOK_AGAIN_SECONDS:
             return
         self._looked_at = now
-        if self.size() > LOG_BYTES and (self._work is None or self._work.done()):
-            with contextlib.suppress(RuntimeError):  # it is closed
+        if (self._work is None or self._work.done()) and self.is_long():
+            with contextlib.suppress(RuntimeError):  # the executor is closed
                 self._work = self._thread.submit(self.shorten)
 
     def look_idle(self) -> None:
-        """Called when there were no commits for a while: lets the log give its room back."""
+        """Called when there were no commits for a while. Releases the disk space of the log."""
         with contextlib.suppress(RuntimeError):
             self._thread.submit(self.move, empty=True)
 
     @contextlib.contextmanager
     def long_read(self) -> Iterator[None]:
-        """A read that may take long, on a thread of its own. Where such reads follow each other without a gap, there would never
-        be a moment to begin the log anew: then it waits for the next such moment, but not for long."""
+        """Wraps a read that may take long, on a thread of its own.
+
+        If such reads always overlapped, the log could never be restarted. Then a read waits for the next restart, but not for
+        long.
+        """
         with self._reading:
             if not self._may_read:
                 self._reading.wait_for(lambda: self._may_read, NEXT_READER_SECONDS)
@@ -128,8 +147,9 @@ class WriteAheadLog:
 
     @contextlib.contextmanager
     def _between_reads(self) -> Iterator[bool]:
-        """Lets the long reads that are under way end, if they do so soon; tells whether all have. No other begins until the block
-        is left, or for long."""
+        """Waits for a short time until the long reads in progress end. Yields whether all have. No other long read begins until
+        the block is left, or a short time is over.
+        """
         with self._reading:
             self._may_read = False
             ended = self._reading.wait_for(lambda: not self._readers, NEXT_READER_SECONDS)
@@ -146,31 +166,31 @@ class WriteAheadLog:
         self._thread.shutdown()
 
     def shorten(self) -> None:
-        """Lets the log begin anew with the next commit. Tries again as long as readers are in the way."""
+        """Makes the next commit restart the log. Retries as long as readers are in the way."""
         pause = PAUSE_SECONDS
         before = 0
         with contextlib.suppress(sqlite3.Error), self._connection() as connection:
             while not self._closed.is_set() and (size := self.size()) > LOG_BYTES:
                 frames, moved = _checkpoint(connection, "PASSIVE")
                 self._sync()
-                # What came while this round was made is about as much as the round itself has moved.
+                # About as many frames were added during this round as the round itself has moved.
                 left = frames - moved + abs(moved - before)
                 if left <= TAIL_FRAMES or size > URGENT_BYTES:
                     if self._restart(connection):
                         return
                 elif moved != before:
                     before = moved
-                    continue  # the next round has less to do
+                    continue  # the next round has fewer frames to move
                 before = moved
                 self._closed.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def move(self, *, empty: bool = False) -> None:
-        """Brings the log into the file, beside readers and the writer.
+        """Moves the log into the file, beside readers and the writer.
 
         Args:
-            empty: give its space back too, unless there were commits meanwhile: that holds up a writer until all is moved and on
-                the disk, which is not for long where nothing is left to be moved.
+            empty: also truncate the log, unless there were commits meanwhile. This blocks a writer until all frames are moved and
+                synced, which does not take long if none are left to be moved.
         """
         commits = self.commits
         with contextlib.suppress(sqlite3.Error), self._connection() as connection:
@@ -180,8 +200,9 @@ class WriteAheadLog:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _sync(self) -> None:
-        """Brings the log and the database file to the disk. SQLite itself leaves that to the round after which no frame is left,
-        and that is the one for which commits wait."""
+        """Syncs the log and the database file to the disk. SQLite itself does that only in the round after which no frame is
+        left, and commits wait for that round.
+        """
         with contextlib.suppress(OSError), self._log.open("rb+") as log:
             os.fsync(log.fileno())
         with contextlib.suppress(OSError):
@@ -190,21 +211,22 @@ class WriteAheadLog:
             os.fsync(self._file)
 
     def release(self) -> None:
-        """To be called when every connection to the database is closed: closing its file once drops every lock that this process
-        has on it, those of SQLite's connections among them."""
+        """Closes the file. Called after every connection to the database is closed: closing the file drops every lock that this
+        process has on it, including those of SQLite's connections.
+        """
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def _restart(self, connection: sqlite3.Connection) -> bool:
-        """Moves what is left while no commit can begin. False: a reader was in the way."""
+        """Moves the remaining frames while commits are blocked. False: a reader was in the way."""
         with self._between_reads() as alone:
             return alone and self._restart_alone(connection)
 
     def _restart_alone(self, connection: sqlite3.Connection) -> bool:
         with self._writing:
-            # Readers of older frames are waited for: who comes now reads the newest ones, and is in the way of none of them. With
-            # many short reads there is never a moment without a reader that began before the last commit.
+            # Waits for readers of older frames. New readers read the newest frames and block none of the older ones. With many
+            # short reads there is always some reader that began before the last commit.
             over = time.monotonic() + READER_MS / 1000
             while _left(connection, "PASSIVE"):
                 if time.monotonic() >= over or self._closed.wait(POLL_INTERVAL_SECONDS):
@@ -221,12 +243,12 @@ class WriteAheadLog:
 
 
 def _checkpoint(connection: sqlite3.Connection, mode: str) -> tuple[int, int]:
-    """Moves frames; gives how many there were when it began, and how many of them are in the database file now."""
+    """Moves frames. Returns how many there were when it began, and how many of them are in the database file now."""
     _, frames, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
     return frames, moved
 
 
 def _left(connection: sqlite3.Connection, mode: str) -> int:
-    """Moves frames; gives how many of those that there were when it began are left to be moved."""
+    """Moves frames. Returns how many of those that existed at the beginning are left to be moved."""
     frames, moved = _checkpoint(connection, mode)
     return frames - moved

@@ -1,40 +1,40 @@
 -- The tables of release 0.1. Moments are microseconds since 1970 (UTC); JSON is text.
 
--- The lineage: segments, heads, checkpoints, pending writes, blobs (docs/architecture.md, "How a copy works").
--- Positions, segment ids and eras come from one sequence, which the writer keeps: one above the largest ever stored.
+-- The lineage: segments, heads, checkpoints, pending writes, blobs (docs/architecture.md, "How a copy works"). Positions, segment
+-- ids and eras come from one sequence, which the writer keeps in memory: one above the largest ever stored.
 
-CREATE TABLE positions (next INTEGER NOT NULL);     -- one row: no position below was free when something was last deleted
+CREATE TABLE positions (next INTEGER NOT NULL);     -- one row: all positions below were used when rows were last deleted
 INSERT INTO positions VALUES (1);
 
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY,                         -- never reused: edges are cached by id
     parent INTEGER REFERENCES segments,
-    upto INTEGER                                    -- of the parent, only positions <= upto are visible
+    upto INTEGER                                    -- only positions <= upto of the parent are visible
 );
 CREATE INDEX segments_parent ON segments (parent, upto) WHERE parent IS NOT NULL;       -- most segments have none
 
 CREATE TABLE heads (
     thread_id TEXT PRIMARY KEY,
-    seg INTEGER NOT NULL REFERENCES segments,           -- what the thread writes to
-    era INTEGER NOT NULL                            -- new whenever something is taken out of the thread's view
+    seg INTEGER NOT NULL REFERENCES segments,           -- the segment that the thread writes to
+    era INTEGER NOT NULL                            -- changes whenever a row is removed from the thread's view
 ) WITHOUT ROWID;
 CREATE INDEX heads_seg ON heads (seg);
 
 CREATE TABLE checkpoints (
     pos INTEGER PRIMARY KEY,
     seg INTEGER NOT NULL,
-    namespace TEXT NOT NULL,                               -- checkpoint namespace, '' of the root graph
+    namespace TEXT NOT NULL,                               -- checkpoint namespace, '' for the root graph
     checkpoint_id TEXT NOT NULL,                              -- checkpoint id
     parent TEXT,                                    -- checkpoint id
     body_type TEXT NOT NULL,                            -- serializer's type of body
-    body BLOB NOT NULL,                             -- the checkpoint without its big channel values
+    body BLOB NOT NULL,                             -- the checkpoint without its large channel values
     refs TEXT NOT NULL,                             -- {channel: blob id}
     small TEXT NOT NULL,                            -- {channel: bytes} of the values in body, 0 where the parent had it
     meta TEXT NOT NULL                              -- checkpoint metadata as JSON, for filters
 );
-CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);     -- not unique: a checkpoint put again is one row more, the newest counts
-CREATE INDEX checkpoints_seg ON checkpoints (seg, namespace, pos);         -- the latest, the history
-CREATE INDEX cks_pos ON checkpoints (seg, pos);             -- what was stored after a position, in any namespace
+CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);     -- not unique: a checkpoint put again is a new row, the newest is valid
+CREATE INDEX checkpoints_seg ON checkpoints (seg, namespace, pos);         -- for the newest checkpoint and the history
+CREATE INDEX cks_pos ON checkpoints (seg, pos);             -- for rows stored after a position, in any namespace
 
 CREATE TABLE writes (
     pos INTEGER PRIMARY KEY,
@@ -42,22 +42,22 @@ CREATE TABLE writes (
     namespace TEXT NOT NULL,
     checkpoint_id TEXT NOT NULL,                              -- id of the checkpoint that the write is pending on
     task_id TEXT NOT NULL,
-    idx INTEGER NOT NULL,                           -- place within the task's writes, negative of special channels
+    idx INTEGER NOT NULL,                           -- index within the task's writes, negative for special channels
     channel TEXT NOT NULL,
     type TEXT NOT NULL,                             -- serializer's type of data
     data BLOB NOT NULL,
     path TEXT NOT NULL                              -- task path
 );
--- An ordinary write is stored once; a special one (idx < 0) again and again, the newest counts.
+-- An ordinary write is stored once. A special one (idx < 0) can be stored again; the newest is valid.
 CREATE UNIQUE INDEX writes_id ON writes (seg, checkpoint_id, namespace, task_id, idx, (CASE WHEN idx < 0 THEN pos ELSE 0 END));
 CREATE INDEX writes_pos ON writes (seg, pos);
 
 CREATE TABLE blobs (
     id INTEGER PRIMARY KEY,
-    pos INTEGER NOT NULL,                           -- of the checkpoint that stored it and owns it
+    pos INTEGER NOT NULL,                           -- position of the checkpoint that stored and owns the blob
     type TEXT NOT NULL,                             -- serializer's type of the value
-    base INTEGER,                                   -- blob that data are instructions over; NULL: data is the whole value
-    number INTEGER NOT NULL,                        -- of this version in its chain of versions, from 1
+    base INTEGER,                                   -- the blob that data are instructions over; NULL: data is the whole value
+    number INTEGER NOT NULL,                        -- number of this version in its chain of versions, from 1
     size INTEGER NOT NULL,                          -- bytes of the whole value
     data BLOB NOT NULL
 );
@@ -71,7 +71,7 @@ CREATE TABLE run_spans (
 ) WITHOUT ROWID;
 CREATE INDEX run_spans_thread ON run_spans (thread_id, first);
 
--- Threads. What a thread's state looked like at the end of its last run is one row of `states`, which copies share.
+-- Threads. The state of a thread at the end of its last run is one row of `states`, which copies share.
 
 CREATE TABLE states (
     id INTEGER PRIMARY KEY,
@@ -94,9 +94,9 @@ CREATE TABLE threads (
     ttl_strategy TEXT,
     expires_at INTEGER,
     forked_from TEXT,                               -- JSON {thread_id, checkpoint_id, at, user_id}
-    priority INTEGER                                -- of its runs, the smallest first; NULL: not decided yet
+    priority INTEGER                                -- of its runs, the smallest first; NULL: not set yet
 );
--- A page of threads in each order that can be asked for, without sorting all of them.
+-- For a page of threads in each order, without sorting all of them.
 CREATE INDEX threads_created ON threads (created_at, seq);
 CREATE INDEX threads_updated ON threads (updated_at, seq);
 CREATE INDEX threads_state_updated ON threads (state_updated_at, seq);
@@ -104,24 +104,24 @@ CREATE INDEX threads_status_updated ON threads (status, updated_at, seq);
 CREATE INDEX threads_state ON threads (state_id) WHERE state_id IS NOT NULL;
 CREATE INDEX threads_expiry ON threads (expires_at) WHERE expires_at IS NOT NULL;
 
--- Copies, and what they were made of: a tree, which outlives the threads in it. A row goes when neither the copy nor any thread
--- that descends from it is there.
+-- Copies and what they were copied from: a tree, which is kept when threads in it are deleted. A row is deleted when neither the
+-- copy nor any thread that descends from it exists.
 
 CREATE TABLE forks (
-    child INTEGER PRIMARY KEY,                      -- `threads.seq` of a copy: never given again, as its id may be
+    child INTEGER PRIMARY KEY,                      -- `threads.seq` of a copy: never reused, unlike its id
     thread_id TEXT NOT NULL,                        -- the id of the copy
-    parent INTEGER NOT NULL,                        -- `threads.seq` of what it is a copy of
-    root INTEGER NOT NULL,                          -- and of what all above it descend from,
-    root_id TEXT NOT NULL,                          -- with its id
-    checkpoint_id TEXT,                             -- the newest root checkpoint it took along, NULL: there was none
+    parent INTEGER NOT NULL,                        -- `threads.seq` of the thread it is a copy of
+    root INTEGER NOT NULL,                          -- `threads.seq` of the root of the tree,
+    root_id TEXT NOT NULL,                          -- and its id
+    checkpoint_id TEXT,                             -- the newest root checkpoint that was copied, NULL: none
     at INTEGER NOT NULL,
-    user_id TEXT                                    -- who made it, NULL where users are not told apart
+    user_id TEXT                                    -- who created it, NULL where users are not distinguished
 );
 CREATE INDEX forks_parent ON forks (parent);
 
 -- Runs: a run's row is its queue entry.
 
-CREATE TABLE fences (next INTEGER NOT NULL);        -- one row: the fence that the next claim gets
+CREATE TABLE fences (next INTEGER NOT NULL);        -- one row: the fence of the next claim
 INSERT INTO fences VALUES (1);
 
 CREATE TABLE runs (
@@ -133,20 +133,20 @@ CREATE TABLE runs (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     metadata TEXT NOT NULL,                         -- JSON
-    kwargs TEXT NOT NULL,                           -- JSON: what the run was asked to do
+    kwargs TEXT NOT NULL,                           -- JSON: the parameters of the run
     multitask_strategy TEXT NOT NULL,
     due INTEGER NOT NULL,                           -- moment before which it does not start
     attempt INTEGER NOT NULL DEFAULT 0,
-    fence INTEGER NOT NULL DEFAULT 0,               -- of the attempt that is running, 0 of none
-    worker TEXT,                                    -- who holds the lease
-    lease INTEGER,                                  -- moment until which it was renewed
-    cancel TEXT,                                    -- interrupt or rollback: asked for while it runs
+    fence INTEGER NOT NULL DEFAULT 0,               -- of the running attempt, 0 for none
+    worker TEXT,                                    -- the holder of the lease
+    lease INTEGER,                                  -- moment at which the lease ends
+    cancel TEXT,                                    -- interrupt or rollback: requested while it runs
     started_at INTEGER,                             -- of the first attempt
     ended_at INTEGER,
-    user_id TEXT,                                   -- who started it; NULL where users are not told apart
+    user_id TEXT,                                   -- who started it; NULL where users are not distinguished
     priority INTEGER NOT NULL DEFAULT 0,            -- the smallest first
-    delayed_at INTEGER,                             -- of a pending run that waits until `due`: when that was computed
-    ready INTEGER NOT NULL DEFAULT 0                -- 1: the next run of its thread, while nothing of the thread runs
+    delayed_at INTEGER,                             -- for a run that is delayed until `due`: when the delay was computed
+    ready INTEGER NOT NULL DEFAULT 0                -- 1: the next run of its thread, while no run of the thread is running
 );
 CREATE UNIQUE INDEX runs_one_running ON runs (thread_id) WHERE status = 'running';
 CREATE UNIQUE INDEX runs_ready_of_thread ON runs (thread_id) WHERE ready = 1;
@@ -162,11 +162,11 @@ CREATE TABLE outcomes (
     run_id TEXT PRIMARY KEY NOT NULL,
     thread_id TEXT NOT NULL,
     status TEXT NOT NULL,
-    output BLOB NOT NULL,                           -- JSON: the response of join, or what it has beside values
-    checkpoint_id TEXT,                             -- whose state has the values; NULL: the output is whole
+    output BLOB NOT NULL,                           -- JSON: the response of join, or its parts other than the state's values
+    checkpoint_id TEXT,                             -- the checkpoint whose state has these values; NULL: the output is whole
     error TEXT,                                     -- JSON
     metadata TEXT NOT NULL,                         -- JSON
-    expires_at INTEGER                              -- set when the run's own row is gone
+    expires_at INTEGER                              -- set when the run's own row is deleted
 );
 CREATE INDEX outcomes_thread ON outcomes (thread_id);
 CREATE INDEX outcomes_expiry ON outcomes (expires_at) WHERE expires_at IS NOT NULL;
@@ -189,10 +189,10 @@ CREATE TABLE events (
 CREATE INDEX events_run ON events (run_id, ms, n);
 CREATE INDEX events_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
 
--- Numbers of events that are gone are not given again, and who asks for what came after an earlier one is told so.
+-- Numbers of removed events are never reused, and a reader that asks for events after an earlier number is informed of the gap.
 CREATE TABLE event_floors (
     thread_id TEXT PRIMARY KEY,
-    seq INTEGER NOT NULL                            -- up to which stored v2 events of the thread may be gone
+    seq INTEGER NOT NULL                            -- up to this number stored v2 events of the thread may have been removed
 ) WITHOUT ROWID;
 
 -- Deliveries of webhooks, and their tries.
@@ -205,15 +205,15 @@ CREATE TABLE deliveries (
     url TEXT NOT NULL,
     body BLOB NOT NULL,                             -- JSON
     status TEXT NOT NULL,
-    due INTEGER NOT NULL,                           -- of a claimed one: when the claim is over
-    worker TEXT,                                    -- who claimed it
+    due INTEGER NOT NULL,                           -- for a claimed one: when the claim ends
+    worker TEXT,                                    -- the holder of the claim
     claims INTEGER NOT NULL,                        -- how often it was claimed
     tries_left INTEGER NOT NULL,
     tries TEXT NOT NULL,                            -- JSON: a record of each try
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     expires_at INTEGER,                             -- when it may be deleted, once it is not pending
-    host TEXT NOT NULL DEFAULT ''                   -- of url: what waits for a host that does not respond is passed over
+    host TEXT NOT NULL DEFAULT ''                   -- host of the URL: deliveries to a host that does not respond are skipped
 );
 CREATE INDEX deliveries_due ON deliveries (due) WHERE status = 'pending';
 CREATE INDEX deliveries_host ON deliveries (host, due, seq) WHERE status = 'pending';
@@ -227,7 +227,7 @@ CREATE TABLE assistants (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,          -- order of creation
     assistant_id TEXT NOT NULL UNIQUE,
     graph_id TEXT NOT NULL,
-    version INTEGER NOT NULL,                       -- the one in use; the columns below repeat it
+    version INTEGER NOT NULL,                       -- the current version; the columns below repeat it
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     name TEXT NOT NULL,
@@ -261,8 +261,8 @@ CREATE TABLE crons (
     schedule TEXT NOT NULL,                         -- cron expression
     timezone TEXT,
     end_time TEXT,                                  -- as the caller wrote it
-    ends_at INTEGER,                                -- the moment that is
-    payload TEXT NOT NULL,                          -- JSON: the request of each run
+    ends_at INTEGER,                                -- end_time as a moment
+    payload TEXT NOT NULL,                          -- JSON: the request for each run
     next_run_date INTEGER,                          -- NULL: never again
     metadata TEXT NOT NULL,                         -- JSON
     on_run_completed TEXT,
@@ -288,7 +288,7 @@ CREATE TABLE items (
     updated_at INTEGER NOT NULL,
     ttl_minutes REAL,
     expires_at INTEGER,
-    value BLOB NOT NULL                             -- JSON as in the response; last, so the rest is read without it
+    value BLOB NOT NULL                             -- JSON as in the response; last, so that the others are read without it
 );
 CREATE UNIQUE INDEX items_place ON items (namespace, key);
 CREATE INDEX items_below ON items (namespace, updated_at, key, expires_at);
@@ -306,7 +306,7 @@ CREATE TABLE item_vectors (
 CREATE INDEX item_vectors_item ON item_vectors (item, dims);
 CREATE INDEX item_vectors_below ON item_vectors (dims, namespace, expires_at);
 
--- How the content is encrypted: the check values of keys (docs/encryption.md). Never a key itself.
+-- Check values of encryption keys (docs/encryption.md). Keys are never stored.
 
 CREATE TABLE seals (
     name TEXT PRIMARY KEY,
