@@ -8,6 +8,7 @@ from tests.storages import kind_of, opened
 from threadloom.clock import SECOND
 from threadloom.engine.admission import NoStarter, admit
 from threadloom.engine.finalize import RunFinalizer
+from threadloom.engine.outputs import RecentOutputs
 from threadloom.storage.drive import drive
 from threadloom.types import Thread
 
@@ -95,7 +96,9 @@ async def costs(storage, waiting, where):
         one = found["claimed"]
         await tx.runs.set_status(one.run_id, "success", updated_at=NOW, ended_at=NOW)
         thread = await tx.threads.get(one.thread_id, with_state=False)
-        await RunFinalizer(storage=storage, clock=None, keep=1)._show(tx, one, thread, None, None, NOW)
+        await RunFinalizer(storage=storage, clock=None, keep=1, outputs=RecentOutputs())._show(
+            tx, one, thread, None, None, NOW
+        )
 
     async def back(tx):
         await tx.runs.requeue(found["claimed"].run_id, attempt=0)
