@@ -29,6 +29,7 @@ class SealedLineage(Table):
         "delete_run",
         "threads_of_run",
         "wrote",
+        "end_of_run",
         "usage",
     )
 
