@@ -17,8 +17,8 @@ from starlette.websockets import WebSocket
 
 from threadloom.api.dispatch import route_path
 from threadloom.api.encryption_context import EncryptionContextMiddleware
-from threadloom.api.errors import EXPECTED, response_to
-from threadloom.api.http import RequestContext, deny, loaded
+from threadloom.api.errors import EXPECTED, refuse
+from threadloom.api.http import RequestContext, loaded
 from threadloom.auth.user import studio_user, user_id
 from threadloom.config.host_names import is_loopback
 from threadloom.config.settings import CREDENTIALS
@@ -96,11 +96,7 @@ class AuthMiddleware:
             try:
                 await self._enter(scope, connection)
             except EXPECTED as error:
-                response = response_to(error)
-                if scope["type"] == "http":
-                    await response(scope, receive, send)
-                else:
-                    await deny(response, scope, receive, send)
+                await refuse(error, scope, receive, send)
                 return
             await inner(scope, connection.replay, send)
 

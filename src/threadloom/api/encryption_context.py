@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from starlette.authentication import UnauthenticatedUser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from threadloom.api.errors import EXPECTED, response_to
-from threadloom.api.http import RequestContext, deny
+from threadloom.api.errors import EXPECTED, refuse
+from threadloom.api.http import RequestContext
 from threadloom.codec import from_json
 from threadloom.encryption.context import current, encryption_context
 from threadloom.errors import Invalid
@@ -52,11 +52,7 @@ class EncryptionContextMiddleware:
             try:
                 made = await self._context_of(scope)
             except EXPECTED as error:
-                response = response_to(error)
-                if scope["type"] == "http":
-                    await response(scope, receive, send)
-                else:
-                    await deny(response, scope, receive, send)
+                await refuse(error, scope, receive, send)
                 return
             with encryption_context(made):
                 await app(scope, receive, send)

@@ -6,9 +6,9 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response as StarletteResponse
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
-from threadloom.api.http import RequestContext, Response, error_body
+from threadloom.api.http import RequestContext, Response, deny, error_body
 from threadloom.codec import to_json
 from threadloom.errors import ApiError, Denied, StorageError, TooMany
 from threadloom.services.requests import BadLabel
@@ -90,3 +90,12 @@ async def on_exception(request: Request, error: Exception) -> StarletteResponse:
     """Exception handler for unexpected exceptions, for custom apps without one."""
     response = response_to_bug(request.scope["threadloom"].request_id)
     return StarletteResponse(response.body, response.status, media_type="application/json")
+
+
+async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends the response to an expected error in place of the app's, to a request or to a web socket handshake."""
+    response = response_to(error)
+    if scope["type"] == "http":
+        await response(scope, receive, send)
+    else:
+        await deny(response, scope, receive, send)

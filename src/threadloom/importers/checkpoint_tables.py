@@ -132,8 +132,8 @@ class _Reading:
         self._blobs = blobs
         self._writes = writes
         self._stored: dict[tuple[str, str, str], int] = {}
-        self._encoder = Versions()
         """The blob ids of the values that were converted already, by namespace, channel and version."""
+        self._encoder = Versions()
         self._versions: dict[tuple[str, str], Mapping[str, Any]] = {}
         """The channel versions of the checkpoints that were read, by namespace and id."""
 

@@ -11,7 +11,7 @@ from threadloom.storage.postgres.connections import SERVER, connected, explained
 from threadloom.storage.postgres.migrate import migrate, migrations, version
 from threadloom.storage.postgres.session import SNAPSHOT, Session
 
-SQL = load(__package__, "maintenance.sql")
+SQL = load(__package__, "maintenance.sql") | load("threadloom.storage", "maintenance.sql")
 
 SERVERS = """
 SELECT count(*), string_agg(DISTINCT coalesce(host(client_addr), 'this machine'), ', ')

@@ -31,7 +31,7 @@ VACUUM = "vacuum"
 PAGES = 4096
 """How many pages are copied at once; progress is reported after each such step."""
 
-SQL = load(__package__, "maintenance.sql")
+SQL = load(__package__, "maintenance.sql") | load("threadloom.storage", "maintenance.sql")
 
 Progress = Callable[[float], None]
 """Called with the part of an operation that is done, from 0 to 1."""
