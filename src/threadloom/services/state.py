@@ -32,6 +32,9 @@ CHECKPOINT_FIELDS = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_
 PAGE = 100
 """The largest number of states that is read at once, so that a long history is never in memory as a whole."""
 
+LONGEST_STRETCH = 0.005
+"""Seconds after which the preparation of a history's states, which does not await, lets other tasks run."""
+
 
 class StateService:
     """Reads states. `state_update` writes them.
@@ -214,13 +217,17 @@ async def _pages(
     more.
     """
     page = min(limit, PAGE)
+    time = asyncio.get_running_loop().time
+    resumed_at = time()
     while True:
         found = 0
         async for snapshot in read_history(graph, shown(config), filter=wanted or None, before=before, limit=page):
             yield snapshot
             found += 1
             before = snapshot.config["configurable"]["checkpoint_id"]
-            await asyncio.sleep(0)  # preparing a state takes time without awaiting: lets other tasks run
+            if time() - resumed_at > LONGEST_STRETCH:
+                await asyncio.sleep(0)
+                resumed_at = time()
         if found < page or "checkpoint_id" in config["configurable"]:
             return
 
