@@ -58,6 +58,7 @@ from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
 from threadloom.services.protocol_commands import CommandService
+from threadloom.services.queue import QueueService
 from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
@@ -344,6 +345,7 @@ class Server:
                 limits=self.limits,
                 end_event=settings.threadloom.end_event,
             ),
+            queue=QueueService(storage=storage, guard=guard, clock=clock, attempts=settings.vars.bg_job_max_retries),
             assistants=assistants,
             items=ItemService(self.store, guard),
             crons=CronService(storage, guard, clock, starts, assistants),

@@ -183,6 +183,24 @@ class RunResponse(ResponseBody):
     langsmith_session_name: str | None
 
 
+class QueuedRunResponse(ResponseBody):
+    """A pending or running run: who executes it, or what it waits for. `ahead` is how many runs start before it, null while
+    another run of its thread is before it."""
+
+    run_id: Id
+    thread_id: Id
+    assistant_id: Id
+    status: RunStatus
+    created_at: Moment
+    starts_at: Moment | None
+    attempt: int
+    max_attempts: int
+    worker: str | None
+    lease_seconds: float | None
+    ahead: int | None
+    reason: str
+
+
 class AssistantVersionResponse(ResponseBody):
     """A version of an assistant."""
 
