@@ -339,3 +339,19 @@ class InfoResponse(ResponseBody):
     flags: Object
     host: Object
     reload: Object | UnsetType = UNSET
+
+
+class ServerResponse(ResponseBody):
+    """What the server is made of: `versions` of packages, its data in `storage`, its `graphs`, `configuration` and `environment`
+    without secrets, runs in the `queue`, places for runs as `workers`, and the newest warnings and errors of the log of this
+    process as `failures`, the newest first."""
+
+    started_at: Moment
+    versions: Object
+    storage: Object
+    graphs: list[Object]
+    configuration: Object | None
+    environment: Object
+    queue: Object
+    workers: Object
+    failures: list[Object]

@@ -22,6 +22,7 @@ log = logging.getLogger("threadloom.storage")
 T = TypeVar("T")
 Work = Callable[[PostgresTx], Awaitable[T]]
 
+SIZE = "SELECT pg_database_size(current_database())"
 NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 BLOB_RANGE = 2**38
@@ -72,6 +73,10 @@ class PostgresStorage:
     async def read(self, work: Work[T], *, heavy: bool = False, deferred: bool = True) -> T:
         code = getattr(work, "__code__", None)
         return await self.database.read(lambda session: work(self._tx(session)), code, heavy=heavy)
+
+    async def size(self) -> int:
+        size: int = await self.database.read(lambda session: session.fetchval(SIZE), None)
+        return size
 
     async def probe(self) -> None:
         await self.database.read(lambda session: session.fetchval(NOW), None)

@@ -98,6 +98,15 @@ class SqliteStorage:
             return await self.database.read_in_thread(lambda connection: drive(work, self._tx(connection)))
         return self.database.read(lambda connection: drive(work, self._tx(connection)), deferred=deferred)
 
+    async def size(self) -> int:
+        path = self.database.path
+
+        def measure() -> int:
+            files = (path, path.with_name(path.name + "-wal"))
+            return sum(file.stat().st_size for file in files if file.exists())
+
+        return await asyncio.to_thread(measure)
+
     async def probe(self) -> None:
         if not self.database.wrote_recently():
             await self.database.write(lambda connection: connection.execute(PROBE) and None)
