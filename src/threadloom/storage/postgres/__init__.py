@@ -13,7 +13,7 @@ from threadloom.storage.postgres.puts import PutBatcher, PutTx
 from threadloom.storage.postgres.segments import AT_ONCE, CUTS
 from threadloom.storage.postgres.session import Session
 from threadloom.storage.postgres.tx import PostgresTx
-from threadloom.storage.vectors import VectorCache
+from threadloom.storage.ranking import SharedVectors
 
 __all__ = ["PostgresStorage"]
 
@@ -43,7 +43,7 @@ class PostgresStorage:
         self.database = PostgresDatabase(uri, connections=connections)
         self._puts = PutBatcher(self.database)
         self._edges = PostgresEdges()
-        self._vectors = VectorCache()
+        self._vectors = SharedVectors()
         self._blob_ids = itertools.count(1)
 
     async def open(self) -> None:
