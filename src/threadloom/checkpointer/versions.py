@@ -19,16 +19,24 @@ KEPT_BYTES = 64 * 1024 * 1024
 not cached is stored complete."""
 
 SPLIT_TYPE = "msgpack"
-"""The type of values that have elements."""
+"""The type of values of channels that have elements."""
+
+JSON_TYPE = "json"
+"""The type of values that are JSON texts of objects or lists."""
 
 Loads = Callable[[tuple[str, bytes]], Any]
 """Deserializes a value from its type and bytes."""
 
 
 class Versions:
-    """The newest versions of the values of active threads, and the versions that these build on. Thread-safe."""
+    """The newest versions of the values of active threads, and the versions that these build on. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        types: the types of values that have elements.
+    """
+
+    def __init__(self, *types: str) -> None:
+        self._types = types or (SPLIT_TYPE,)
         self._held: OrderedDict[int, _Version] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -42,7 +50,7 @@ class Versions:
             data: its bytes.
             before: the blob of the previous version, None for none.
         """
-        if type_ != SPLIT_TYPE or len(data) < elements.SMALLEST:
+        if type_ not in self._types or len(data) < elements.SMALLEST:
             return Blob(id_, type_, data)
         previous = None if before is None else self._get(before)
         version = _Version(data, 1, None)
@@ -79,7 +87,7 @@ class Versions:
             next_id: int | None = id_
             while next_id is not None:
                 blob = blobs[next_id]
-                if blob.type == SPLIT_TYPE and blob.size >= elements.SMALLEST:
+                if blob.type in self._types and blob.size >= elements.SMALLEST:
                     self._hold(next_id, _Version(whole[next_id], blob.number, blob.base))
                 next_id = blob.base
 
