@@ -8,7 +8,6 @@ import contextlib
 import copy
 import functools
 import inspect
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -26,6 +25,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from threadloom.checkpointer.body import dumps_body, loads_body, next_version
 from threadloom.checkpointer.cache import BIG_STATE, NOT_STORED, KnownRefs, SaverCache, known_refs
 from threadloom.checkpointer.deferred_puts import DeferredPuts
 from threadloom.checkpointer.delta_channels import delta_history
@@ -218,7 +218,7 @@ class Saver(BaseCheckpointSaver[str]):
                 blob = self._cache.versions.blob(self._storage.new_blob_id(), type_, data, ref[1] if ref else None)
                 refs[channel] = blob.id
                 blobs.append(blob)
-        body_type, body = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
+        body_type, body = dumps_body(self.serde, checkpoint, inline)
         return body_type, body, refs, blobs, small
 
     def _with_all_values(
@@ -386,7 +386,7 @@ class Saver(BaseCheckpointSaver[str]):
             builds_on: whether the next checkpoint is likely to follow this one.
         """
         loads = self.serde.loads_typed
-        checkpoint: Checkpoint = loads((row.body_type, row.body))
+        checkpoint = loads_body(loads, row)
         values = checkpoint["channel_values"]
         versions = checkpoint["channel_versions"]
         size = 0
@@ -489,9 +489,8 @@ class Saver(BaseCheckpointSaver[str]):
             self._storage.write_now(work)
 
     def get_next_version(self, current: str | int | float | None, channel: None) -> str:
-        """Returns the next version: a growing number, and a random part that distinguishes branches."""
-        number = int(str(current).split(".")[0]) if current is not None else 0
-        return f"{number + 1:032}.{random.random():016}"
+        """Returns the next version, as `next_version`."""
+        return next_version(current)
 
 
 # LangGraph reads these signatures at each run. Storing them avoids computing them each time.
