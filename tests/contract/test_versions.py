@@ -53,6 +53,7 @@ async def test_two_processes_in_turns_whatever_is_taken_away_beneath_them(
     monkeypatch.setattr(versions, "KEPT_BYTES", remembered)
     rng = random.Random(remembered)
     savers = [Saver(storage), Saver(storage)]
+    written = {}  # by checkpoint
     threads = {"0": []}  # each with its checkpoints, oldest first: (id, namespace, values, versions, run)
     numbers = itertools.count(1)
 
@@ -79,8 +80,13 @@ async def test_two_processes_in_turns_whatever_is_taken_away_beneath_them(
         checkpoint["id"] = f"{next(numbers):06}"
         checkpoint["channel_values"] = {channel: copy.copy(value) for channel, value in values.items()}
         checkpoint["channel_versions"] = {**before, **new}
-        await saver.aput(config, checkpoint, {"run_id": run}, new)
+        config = await saver.aput(config, checkpoint, {"run_id": run}, new)
         seen.append((checkpoint["id"], namespace, values, checkpoint["channel_versions"], run))
+        if rng.random() < 0.5:  # a node gives its channels as a whole, changed
+            config["configurable"]["run_id"] = run
+            given = [*texts[rng.randrange(2) :], rng.choice("abcdefgh") * 400]
+            written[checkpoint["id"]] = [("task", "texts", given), ("task", "pairs", {**pairs, "new": 1})]
+            await rng.choice(savers).aput_writes(config, [write[1:] for write in written[checkpoint["id"]]], "task")
 
     for step in range(200):
         saver, thread = rng.choice(savers), rng.choice(list(threads))
@@ -105,7 +111,10 @@ async def test_two_processes_in_turns_whatever_is_taken_away_beneath_them(
             del threads[thread]
     for thread, seen in threads.items():
         found = Saver(storage).alist({"configurable": {"thread_id": thread}})
-        values = {each.checkpoint["id"]: each.checkpoint["channel_values"] async for each in found}
-        assert values == {checkpoint[0]: checkpoint[2] for checkpoint in seen}
+        values = {
+            each.checkpoint["id"]: (each.checkpoint["channel_values"], each.pending_writes) async for each in found
+        }
+        assert values == {checkpoint[0]: (checkpoint[2], written.get(checkpoint[0], [])) for checkpoint in seen}
     lineage_tables.check()
+    assert rows_of(storage, "SELECT count(*) FROM writes WHERE type LIKE 'msgpack+over%'")[0][0] > 0
     assert rows_of(storage, "SELECT count(*) FROM blobs WHERE base IS NOT NULL")[0][0] > 0

@@ -6,7 +6,6 @@ later checkpoints refer to until the channel changes.
 
 import contextlib
 import copy
-import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -48,7 +47,7 @@ from threadloom.checkpointer.transactions import (
     walking,
     with_kept_input,
 )
-from threadloom.checkpointer.versions import Page
+from threadloom.checkpointer.versions import Page, write_of
 from threadloom.checkpointer.visible import is_shared, is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
@@ -264,12 +263,13 @@ class Saver(BaseCheckpointSaver[str]):
         namespace: str = configurable.get("checkpoint_ns") or ""
         checkpoint_id: str = configurable["checkpoint_id"]
         self._cache.writes_begin(thread_id, namespace, checkpoint_id)
+        dumps = self._cache.dumps_of_writes((thread_id, namespace, checkpoint_id), self.serde)
         run_id = configurable.get(RUN_ID)
         return WritesPut(
             thread_id=thread_id,
             namespace=namespace,
             checkpoint_id=checkpoint_id,
-            writes=kept_writes(writes, task_id, task_path, functools.partial(dumps_channel, self.serde)),
+            writes=kept_writes(writes, task_id, task_path, dumps),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
         )
@@ -406,7 +406,7 @@ class Saver(BaseCheckpointSaver[str]):
             checkpoint=checkpoint,
             metadata=metadata,
             parent_config=None if row.parent is None else config_of(row.thread_id, row.namespace, row.parent),
-            pending_writes=opened_writes(row.writes, loads),
+            pending_writes=opened_writes(row.writes, lambda write: loads(write_of(write, row, page.bytes))),
         )
 
     async def aget_delta_channel_history(
