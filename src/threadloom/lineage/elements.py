@@ -4,12 +4,16 @@ A value is msgpack. A top-level list is split into its elements, a top-level map
 them. Elements that both versions have are copied from the earlier one; the others are inserted. So a list that grows by one
 element costs one element. The same holds for a list that is changed in the middle or trimmed at its start.
 
+A value may also be the JSON text of an object or a list (of an event). It is split where objects in lists begin, at any depth.
+Texts that only look like such a place are split too: instructions name bytes, so any place will do that is the same in both
+versions.
+
 Version `n` of a channel builds on version `base_number(n)`. A chain of bases then has at most log2(n) links, and the n versions
 of a growing list cost about n * log2(n) / 2 elements together.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import msgpack  # type: ignore[import-untyped]
@@ -37,6 +41,15 @@ OFFSET = 40
 _LENGTHS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 """First byte of a long list or map: how many bytes its element count has, which follows the first byte."""
 
+_JSON_MARKS = ((b",{", 0), (b"[{", 1), (b"}]", 1))
+"""Where JSON text is split: at each of these marks, so many bytes after its start."""
+
+_JSON_TEXTS = b'","'
+"""Where JSON text is split that has few objects."""
+
+_JSON_SPARSE = 4096
+"""Average size in bytes of an element above which JSON text has few objects."""
+
 _decode = msgspec.msgpack.Decoder(list[int | bytes]).decode
 
 
@@ -56,11 +69,14 @@ class Value:
         """Splits a value into its elements.
 
         Args:
-            data: the value as msgpack.
+            data: the value as msgpack or JSON text.
             before: another version that may begin with the same elements. Those elements are not parsed again.
         """
         self.data = data
         self.is_map, _, width = _header(data)
+        if _is_json(data):
+            self.starts = _json_starts(data) if count_of(data) else []
+            return
         count = count_of(data)
         try:
             self.starts = [] if count == 0 else self._split(count, width, before)
@@ -88,8 +104,8 @@ class Value:
 
 
 def count_of(data: bytes) -> int:
-    """Returns how many elements a value is split into."""
-    count = _header(data)[1]
+    """Returns how many elements a value is split into; for JSON text, at least how many. 0: it is not split."""
+    count = data.count(b",{") or data.count(_JSON_TEXTS) if _is_json(data) else _header(data)[1]
     return 0 if count > MOST_SHORT and len(data) < count * SHORT else count
 
 
@@ -190,6 +206,30 @@ def _header(data: bytes) -> tuple[bool, int, int]:
     if kind & 0xE0 == 0x80:
         return kind < 0x90, kind & 0x0F, 1
     return False, 0, 0
+
+
+def _is_json(data: bytes) -> bool:
+    """Returns whether a value is JSON text: in msgpack these first bytes are numbers, of which nothing follows."""
+    return len(data) > 1 and data[0] in b"{["
+
+
+def _json_starts(data: bytes) -> list[int]:
+    """Returns the offsets at which JSON text is split, and its length."""
+    starts = {0, len(data)}
+    for mark, offset in _JSON_MARKS:
+        starts.update(_marked(data, mark, offset))
+    if len(starts) * _JSON_SPARSE < len(data):
+        starts.update(_marked(data, _JSON_TEXTS, 1))
+    return sorted(starts)
+
+
+def _marked(data: bytes, mark: bytes, offset: int) -> Iterator[int]:
+    """Yields the places that are `offset` bytes after the start of a mark."""
+    end = 0
+    for part in data.split(mark)[:-1]:
+        end += len(part)
+        yield end + offset
+        end += len(mark)
 
 
 def _common_start(data: bytes, offset: int, base: Value, count: int) -> int:
