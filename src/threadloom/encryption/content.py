@@ -30,6 +30,7 @@ class SealedLineage(Table):
         "delete_run",
         "threads_of_run",
         "wrote",
+        "view",
         "end_of_run",
         "usage",
     )

@@ -19,7 +19,7 @@ Row = int
 """The index of a checkpoint in the list of rows."""
 
 
-class RootCheckpoint(msgspec.Struct, frozen=True):
+class RootCheckpoint(msgspec.Struct, frozen=True, gc=False):
     """What the map needs of a checkpoint of the root graph.
 
     Attributes:
@@ -37,51 +37,23 @@ class RootCheckpoint(msgspec.Struct, frozen=True):
     messages: bytes | None
 
 
-class Turn(msgspec.Struct):
+class Turn(msgspec.Struct, gc=False):
     """A message, or the input of a thread without messages.
 
     Attributes:
         id, role, digest: of the message; the id is None for an input.
-        calls: ids of the tool calls that it makes.
-        answers: the id of the tool call that it answers.
+        calls: ids of the tool calls that it makes, or the id of the tool call that it answers.
         before: the index of the turn before it.
-        rows: the checkpoints that first have it, one of each branch that does. The first one is the oldest.
-        siblings: the indices of the alternatives at this point, oldest first, with its own.
+        row: the oldest checkpoint that has it.
     """
 
     id: str | None
     role: str | None
     digest: str
-    calls: Sequence[str]
-    answers: str | None
+    calls: Sequence[str] | str
     before: int | None
-    rows: list[Row]
-    siblings: Sequence[int] = ()
+    row: Row
 
-
-class _Shown:
-    """The turns that a checkpoint shows: the first `length` of `turns`, a list that its descendants share and extend. -1 stands
-    for an element without an id.
-    """
-
-    __slots__ = ("length", "turns")
-
-    def __init__(self, turns: list[int], length: int) -> None:
-        self.turns = turns
-        self.length = length
-
-    def all(self) -> list[int]:
-        return self.turns[: self.length]
-
-    def last(self) -> int | None:
-        turns = self.turns
-        for place in range(self.length - 1, -1, -1):
-            if turns[place] >= 0:
-                return turns[place]
-        return None
-
-
-_NOTHING = _Shown([], 0)
 
 _parts = msgspec.json.Decoder(list[list[Any]]).decode
 
@@ -99,134 +71,147 @@ class Turns:
     def __init__(self, rows: Sequence[RootCheckpoint]) -> None:
         self.rows = rows
         self.turns: list[Turn] = []
-        self._places: dict[str, Row] = {}
-        self._parents: list[Row | None] = []
-        self._shown: list[_Shown] = []
+        self._places: dict[str | None, Row] = {}
+        self._parents: list[Row] = []
+        # What a checkpoint shows are the first `_lengths` of a list of turns, which its descendants share and extend. -1 stands
+        # for an element without an id.
+        self._lists: list[list[int]] = []
+        self._lengths: list[int] = []
         self._known: dict[tuple[int | None, str, str], int] = {}
+        self._again: dict[int, list[Row]] = {}
+        self._siblings: dict[int, Sequence[int]] = {}
+        places, parents, lists, lengths = self._places, self._parents, self._lists, self._lengths
         for row, checkpoint in enumerate(rows):
-            parent = None if checkpoint.parent is None else self._places.get(checkpoint.parent)
-            self._parents.append(parent)
-            above = _NOTHING if parent is None else self._shown[parent]
-            record = checkpoint.messages
-            self._shown.append(above if record is None else self._read(row, above, _parts(record)))
-            self._places[checkpoint.checkpoint_id] = row
+            parent = places.get(checkpoint.parent, -1)
+            turns, length = ([], 0) if parent < 0 else (lists[parent], lengths[parent])
+            if checkpoint.messages is not None:
+                turns, length = self._read(row, turns, length, _parts(checkpoint.messages))
+            parents.append(parent)
+            lists.append(turns)
+            lengths.append(length)
+            places[checkpoint.checkpoint_id] = row
         if not self.turns:
             self._take_inputs()
         self._find_siblings()
 
     # --- building ---
 
-    def _read(self, row: Row, above: _Shown, parts: list[list[Any]]) -> _Shown:
+    def _read(self, row: Row, turns: list[int], length: int, parts: list[list[Any]]) -> tuple[list[int], int]:
         """Returns what a checkpoint shows, given what its parent shows."""
-        first = parts[0] if parts else None
-        if first is not None and len(first) == 2 and first[0] == 0 and first[1] == above.length:
-            turns = above.turns if len(above.turns) == above.length else above.all()
-            shown = _Shown(turns, above.length)
-            before = shown.last()
-            for part in parts[1:]:
-                number = self._turn(row, before, part)
-                turns.append(number)
-                before = number if number >= 0 else before
-            shown.length = len(turns)
-            return shown
-        return self._mixed(row, above, parts)
+        first = parts[0] if parts else ()
+        if len(first) != 2 or first[0] != 0 or first[1] != length:
+            return self._mixed(row, turns[:length], parts)
+        if len(turns) > length:
+            turns = turns[:length]
+        before = _last(turns, length)
+        for entry in parts[1:]:
+            number = self._turn(row, before, entry)
+            turns.append(number)
+            if number >= 0:
+                before = number
+        return turns, len(turns)
 
-    def _mixed(self, row: Row, above: _Shown, parts: list[list[Any]]) -> _Shown:
+    def _mixed(self, row: Row, inherited: list[int], parts: list[list[Any]]) -> tuple[list[int], int]:
         """The same for a list that is not its parent's with more messages at its end."""
-        inherited = above.all()
         there = {(self.turns[number].id, self.turns[number].digest): number for number in inherited if number >= 0}
         turns: list[int] = []
         before: int | None = None
         for part in parts:
             if len(part) == 2:
                 turns += inherited[part[0] : part[1]]
-                before = next((number for number in reversed(turns) if number >= 0), None)
+                before = _last(turns, len(turns))
             else:
                 kept = there.get((part[0], part[2]))
                 number = self._turn(row, before, part) if kept is None else kept
                 turns.append(number)
                 before = number if number >= 0 else before
-        return _Shown(turns, len(turns))
+        return turns, len(turns)
 
     def _turn(self, row: Row, before: int | None, entry: Sequence[Any]) -> int:
         """Returns the turn of a message that a checkpoint's parent does not have; -1 for one without an id."""
-        id_, role, digest, *more = entry
+        id_ = entry[0]
         if id_ is None:
             return -1
-        number = self._known.setdefault((before, id_, digest), len(self.turns))
-        if number < len(self.turns):
-            self.turns[number].rows.append(row)
-            return number
-        last = more[0] if more else ()
-        calls, answers = ((), last) if isinstance(last, str) else (last, None)
-        self.turns.append(Turn(id_, role, digest, calls, answers, before, [row]))
+        new = len(self.turns)
+        number = self._known.setdefault((before, id_, entry[2]), new)
+        if number == new:
+            self.turns.append(Turn(id_, entry[1], entry[2], entry[3] if len(entry) > 3 else (), before, row))
+        else:
+            self._again.setdefault(number, []).append(row)
         return number
 
     def _take_inputs(self) -> None:
-        """Makes a turn of each checkpoint with an input."""
+        """Makes a turn of each checkpoint with an input. A checkpoint then shows the last one on its path."""
         for row, checkpoint in enumerate(self.rows):
             parent = self._parents[row]
-            above = _NOTHING if parent is None else self._shown[parent]
+            shown = [] if parent < 0 else self._lists[parent]
             if checkpoint.source == "input":
-                self.turns.append(Turn(None, None, "", (), None, above.last(), [row]))
-                above = _Shown([*above.all()[-1:], len(self.turns) - 1], len(above.all()[-1:]) + 1)
-            self._shown[row] = above
+                self.turns.append(Turn(None, None, "", (), shown[0] if shown else None, row))
+                shown = [len(self.turns) - 1]
+            self._lists[row], self._lengths[row] = shown, len(shown)
 
     def _find_siblings(self) -> None:
         groups: dict[int | None, list[int]] = {}
+        firsts: dict[int | None, int] = {}
         for number, turn in enumerate(self.turns):
-            groups.setdefault(turn.before, []).append(number)
-            turn.siblings = (number,)
-        if len(groups) < len(self.turns):
+            before = turn.before
+            first = firsts.setdefault(before, number)
+            if first != number:
+                groups.setdefault(before, [first]).append(number)
+        if groups:
             spans = self._spans()
             for group in groups.values():
-                if len(group) > 1:
-                    self._part(group, spans)
+                self._part(group, spans)
 
     def _part(self, group: Sequence[int], spans: Sequence[tuple[int, int]]) -> None:
         """Finds the alternatives among turns that have the same turn before them: those with the same nearest one of these turns
         on the path above them, or with the same id.
         """
-        classes: dict[Any, int] = {}
         same: dict[int, int] = {}
+        classes: dict[int | str | None, int] = {}
 
         def root(number: int) -> int:
-            while same.get(number, number) != number:
+            while number in same:
                 number = same[number]
             return number
 
-        def join(key: Any, number: int) -> None:
+        def join(key: int | str | None, number: int) -> None:
             one, other = root(classes.setdefault(key, number)), root(number)
-            same[max(one, other)] = min(one, other)
+            if one != other:
+                same[max(one, other)] = min(one, other)
 
         above: list[tuple[int, int]] = []
-        places = sorted((spans[row], number) for number in group for row in self.turns[number].rows)
-        for (begin, end), member in places:
+        places = sorted((spans[row], member) for member in group for row in self._rows_of(member))
+        for (begin, end), number in places:
             while above and above[-1][0] <= begin:
                 above.pop()
-            join(above[-1][1] if above else None, member)
-            above.append((end, member))
+            join(above[-1][1] if above else None, number)
+            above.append((end, number))
         found: dict[int, list[int]] = {}
-        for number in group:
-            if (id_ := self.turns[number].id) is not None:
-                join((id_,), number)
-        for number in group:
-            found.setdefault(root(number), []).append(number)
-        for numbers in found.values():
-            for number in numbers:
-                self.turns[number].siblings = numbers
+        for member in group:
+            if (id_ := self.turns[member].id) is not None:
+                join(id_, member)
+        for member in group:
+            found.setdefault(root(member), []).append(member)
+        for members in found.values():
+            self._siblings.update(dict.fromkeys(members, members))
+
+    def _rows_of(self, number: int) -> Sequence[Row]:
+        """Returns the checkpoints that first have a turn, one of each branch that does."""
+        return [self.turns[number].row, *self._again.get(number, ())]
 
     def _spans(self) -> list[tuple[int, int]]:
         """Returns for each checkpoint a range of numbers that contains the ranges of its descendants, and no others."""
-        sizes = [1] * len(self.rows)
-        for row in range(len(self.rows) - 1, -1, -1):
-            if (parent := self._parents[row]) is not None:
-                sizes[parent] += sizes[row]
+        parents = self._parents
+        sizes = [1] * len(parents)
+        for row in range(len(parents) - 1, -1, -1):
+            if parents[row] >= 0:
+                sizes[parents[row]] += sizes[row]
         spans: list[tuple[int, int]] = []
         free: list[int] = []
         next_root = 0
-        for row, parent in enumerate(self._parents):
-            if parent is None:
+        for row, parent in enumerate(parents):
+            if parent < 0:
                 begin = next_root
                 next_root += sizes[row]
             else:
@@ -238,27 +223,27 @@ class Turns:
 
     # --- reading ---
 
-    @property
-    def head(self) -> Row | None:
-        """The newest checkpoint."""
-        return len(self.rows) - 1 if self.rows else None
+    def siblings(self, number: int) -> Sequence[int]:
+        """Returns the alternatives at the point of a turn, oldest first, with the turn itself."""
+        return self._siblings.get(number) or (number,)
 
     def active(self) -> set[int]:
         """Returns the turns that the newest checkpoint shows; of a thread without messages, the inputs on its path."""
-        if not self.rows:
-            return set()
-        found = set(self._shown[-1].all())
+        found = set(self._shown(len(self.rows) - 1)) if self.rows else set()
         if self.turns and self.turns[0].id is None:
             for number in list(found):
                 before = self.turns[number].before
                 while before is not None:
                     found.add(before)
                     before = self.turns[before].before
-        return found - {-1}
+        return found
+
+    def _shown(self, row: Row) -> list[int]:
+        return [number for number in self._lists[row][: self._lengths[row]] if number >= 0]
 
     def after(self, turn: Turn) -> str:
         """Returns the id of the oldest checkpoint that has a turn."""
-        return self.rows[turn.rows[0]].checkpoint_id
+        return self.rows[turn.row].checkpoint_id
 
     def before(self, turn: Turn) -> str | None:
         """Returns the id of the checkpoint to fork from so that a turn is replaced. None: the thread begins with the turn.
@@ -266,19 +251,19 @@ class Turns:
         A message that came as input is replaced by another input at the checkpoint before; the checkpoint that LangGraph put with
         the input itself is passed over. Any other message is made again by the step that began with its checkpoint's parent.
         """
-        row = turn.rows[0]
+        rows, parents = self.rows, self._parents
+        row = turn.row
         if turn.id is not None:
-            above = self._parents[row]
-            if above is None:
+            above = parents[row]
+            if above < 0:
                 return None
-            if self.rows[above].source != "input":
-                return self.rows[above].checkpoint_id
+            if rows[above].source != "input":
+                return rows[above].checkpoint_id
             row = above
-        parent = self._parents[row]
-        if parent is not None:
-            return self.rows[parent].checkpoint_id
+        if parents[row] >= 0:
+            return rows[parents[row]].checkpoint_id
         # The checkpoint before the input was removed: at the input, another one takes its place too.
-        return None if self.rows[row].parent is None else self.rows[row].checkpoint_id
+        return None if rows[row].parent is None else rows[row].checkpoint_id
 
     def last_at(self, checkpoint_id: str) -> int | None:
         """Returns the last turn that a checkpoint shows; None if it shows none.
@@ -286,7 +271,8 @@ class Turns:
         Raises:
             KeyError: there is no such checkpoint.
         """
-        return self._shown[self._places[checkpoint_id]].last()
+        row = self._places[checkpoint_id]
+        return _last(self._lists[row], self._lengths[row])
 
     def find(self, message_id: str) -> int | None:
         """Returns the turn of a message: that of the newest state, or else the newest with this id; None if there is none."""
@@ -294,22 +280,28 @@ class Turns:
         active = self.active()
         return max(found, key=lambda number: (number in active, number), default=None)
 
-    def opens_tool_calls(self, checkpoint_id: str) -> int | None:
+    def open_calls(self, checkpoint_id: str) -> int | None:
         """Returns the assistant message with tool calls of which a checkpoint does not show all results, though a later one
         does; None if there is none.
         """
-        shown = self._shown[self._places[checkpoint_id]].all()
-        answered: set[str | None] = set()
-        for number in reversed(shown):
-            if number < 0:
-                continue
-            turn = self.turns[number]
-            if turn.calls:
-                missing = set(turn.calls) - answered
-                results = (other.answers for other in self.turns[number:])
-                return number if missing and any(answer in missing for answer in results) else None
-            answered.add(turn.answers)
+        answered: set[str] = set()
+        for number in reversed(self._shown(self._places[checkpoint_id])):
+            calls = self.turns[number].calls
+            if isinstance(calls, str):
+                answered.add(calls)
+            elif calls:
+                missing = set(calls) - answered
+                results = (turn.calls for turn in self.turns[number:])
+                return number if any(isinstance(call, str) and call in missing for call in results) else None
         return None
+
+
+def _last(turns: list[int], length: int) -> int | None:
+    """Returns the last turn among the first of a list."""
+    for place in range(length - 1, -1, -1):
+        if turns[place] >= 0:
+            return turns[place]
+    return None
 
 
 def unread(rows: Sequence[RootCheckpoint]) -> list[Row]:
@@ -369,7 +361,7 @@ def cut(turns: Turns, message_id: str, at: str | None) -> Cut | None:
     shown_at = turns.after(turn)
     place = turns.before(turn) if at == "before" else shown_at
     group: Turn | None = None
-    while place is not None and (open_ := turns.opens_tool_calls(place)) is not None:
+    while place is not None and (open_ := turns.open_calls(place)) is not None:
         group = turns.turns[open_]
         place = turns.before(group)
     return Cut(place, "", group is not None, turn.role, at, shown_at, None if group is None else group.id)

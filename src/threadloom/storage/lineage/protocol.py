@@ -81,7 +81,7 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
     fence: int | None = None
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, gc=False):
     """The metadata of a checkpoint that the map of a thread needs. They are not encrypted."""
 
     source: Any = None
@@ -226,6 +226,12 @@ class Lineage(Protocol):
 
         The rows contain the writes to these channels and, where the search for a channel ends, its blob. They contain nothing of
         other channels.
+        """
+        ...
+
+    async def view(self, thread_id: str) -> tuple[int, int, int] | None:
+        """Returns the head and the era of a thread, and the position of the newest root checkpoint that it has itself (0: none).
+        As long as they are the same, it sees the same root checkpoints. None: it has no history.
         """
         ...
 

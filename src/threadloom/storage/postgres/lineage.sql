@@ -141,6 +141,12 @@ CROSS JOIN LATERAL (
     ) w
 ) w;
 
+-- name: view
+-- Head and era of a thread, and the position of the newest root checkpoint in its head segment.
+SELECT h.seg, h.era, coalesce(
+    (SELECT pos FROM checkpoints WHERE seg = h.seg AND namespace = '' ORDER BY pos + 0 DESC LIMIT 1), 0)
+FROM heads h WHERE h.thread_id = $1;
+
 -- name: roots
 -- What the map of a thread needs of its root checkpoints, newest first.
 WITH RECURSIVE chain (seg, bound, depth) AS (

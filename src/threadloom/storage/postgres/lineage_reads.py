@@ -109,6 +109,10 @@ class PostgresLineageReads:
         blobs = await self._blobs({blob for end in ends for blob in end})
         return [_made(thread_id, row, head[1], blobs, end) for row, end in zip(rows, ends, strict=True)]
 
+    async def view(self, thread_id: str) -> tuple[int, int, int] | None:
+        found = await self._db.fetchrow(SQL["view"], thread_id)
+        return None if found is None else (found[0], found[1], found[2])
+
     async def root_checkpoints(self, thread_id: str, most: int) -> list[RootCheckpoint]:
         return root_checkpoints(await self._db.fetch(SQL["roots"], thread_id, most))
 

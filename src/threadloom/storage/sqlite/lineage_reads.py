@@ -216,6 +216,10 @@ class SqliteLineageReads:
         rows.sort(key=lambda row: (row[5], row[0], row[1]))
         return [PendingWrite(*row) for row in rows]
 
+    async def view(self, thread_id: str) -> tuple[int, int, int] | None:
+        found: tuple[int, int, int] | None = self._db.execute(SQL["view"], (thread_id,)).fetchone()
+        return found
+
     async def root_checkpoints(self, thread_id: str, most: int) -> list[RootCheckpoint]:
         found: list[Any] = []
         head = self._head(thread_id)
