@@ -246,10 +246,11 @@ class Turns:
         return self.rows[turn.row].checkpoint_id
 
     def before(self, turn: Turn) -> str | None:
-        """Returns the id of the checkpoint to fork from so that a turn is replaced. None: the thread begins with the turn.
+        """Returns the id of the checkpoint to fork from so that a turn is replaced. None: no checkpoint is before it.
 
-        A message that came as input is replaced by another input at the checkpoint before; the checkpoint that LangGraph put with
-        the input itself is passed over. Any other message is made again by the step that began with its checkpoint's parent.
+        A message that came as input is replaced by another input at the checkpoint before. The checkpoint that LangGraph put with
+        the input itself is passed over, unless it is the thread's first one, where another input takes its place too. Any other
+        message is made again by the step that began with its checkpoint's parent.
         """
         rows, parents = self.rows, self._parents
         row = turn.row
@@ -260,10 +261,12 @@ class Turns:
             if rows[above].source != "input":
                 return rows[above].checkpoint_id
             row = above
-        if parents[row] >= 0:
-            return rows[parents[row]].checkpoint_id
-        # The checkpoint before the input was removed: at the input, another one takes its place too.
-        return None if rows[row].parent is None else rows[row].checkpoint_id
+        return rows[parents[row] if parents[row] >= 0 else row].checkpoint_id
+
+    def is_first(self, checkpoint_id: str) -> bool:
+        """Returns whether a checkpoint is the one with the first input of the thread: nothing is before that."""
+        row = self._places[checkpoint_id]
+        return self.rows[row].parent is None and self.rows[row].source == "input" and not self._lengths[row]
 
     def last_at(self, checkpoint_id: str) -> int | None:
         """Returns the last turn that a checkpoint shows; None if it shows none.
@@ -364,6 +367,8 @@ def cut(turns: Turns, message_id: str, at: str | None) -> Cut | None:
     while place is not None and (open_ := turns.open_calls(place)) is not None:
         group = turns.turns[open_]
         place = turns.before(group)
+    if place is not None and turns.is_first(place):
+        place = None
     return Cut(place, "", group is not None, turn.role, at, shown_at, None if group is None else group.id)
 
 

@@ -171,7 +171,7 @@ class ThreadStorageResponse(ResponseBody):
 class TurnResponse(ResponseBody):
     """A message of a thread, on any of its branches; of a thread without messages, an input.
 
-    `before` is the root checkpoint to fork from so that the message is replaced (null: the start of the thread), `after` the
+    `before` is the root checkpoint to fork from so that the message is replaced (null: there is none before it), `after` the
     first one that has it. `parent` and `siblings` are indices of turns: the message before it, and the alternatives at this
     point, oldest first, itself included. `active`: the newest state shows it. `copies` left at a checkpoint from this message up
     to the next one."""
