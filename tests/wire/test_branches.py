@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.turns_model import naive_turns
 from tests.server import running
+from tests.wire.maps import history_of, mapped, right
 
 pytestmark = pytest.mark.anyio
 
@@ -29,50 +29,6 @@ async def talked(client, *texts):
     for text in texts:
         await client.runs.wait(thread, "talk", input=human(text))
     return thread
-
-
-async def history_of(client, thread):
-    """All states, oldest first."""
-    found = []
-    while page := await client.threads.get_history(
-        thread, limit=100, before=found[-1]["checkpoint"] if found else None
-    ):
-        found += page
-    return found[::-1]
-
-
-def told(message):
-    return message["id"], json.dumps([message["type"], message["content"], message.get("tool_calls") or []])
-
-
-async def mapped(http, thread):
-    answer = await http.get(f"/threads/{thread}/branches")
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-async def right(client, http, thread):
-    """The map of a thread, compared with what all its values say."""
-    found = await mapped(http, thread)
-    states = await history_of(client, thread)
-    rows = [
-        (
-            state["checkpoint"]["checkpoint_id"],
-            (state["parent_checkpoint"] or {}).get("checkpoint_id"),
-            [told(message) for message in state["values"].get("messages", [])],
-        )
-        for state in states
-    ]
-    expected, shown = naive_turns(rows)
-    assert found["checkpoints"] == len(states)
-    assert found["head"] == rows[-1][0]
-    assert [(turn["message_id"], turn["parent"], turn["after"], turn["siblings"]) for turn in found["turns"]] == [
-        (id_, before, after, siblings) for id_, _, before, after, siblings in expected
-    ]
-    assert {number for number, turn in enumerate(found["turns"]) if turn["active"]} == set(shown[-1])
-    places = {state["checkpoint"]["checkpoint_id"] for state in states}
-    assert all(turn["before"] is None or turn["before"] in places for turn in found["turns"])
-    return found["turns"]
 
 
 def lines(turns):
@@ -317,6 +273,21 @@ async def test_a_pruned_thread_still_tells_its_messages(client, http):
     turns = await right(client, http, thread)
     assert len(turns) == 8 and turns[6]["before"] == turns[5]["after"]
     assert await right(client, http, copy) == before
+
+
+async def test_turns_after_a_deleted_run_stay(client, http):
+    """What is recorded of them refers to checkpoints that are gone."""
+    thread = await talked(client, *(f"{word} {'x' * 500}" for word in ("one", "two", "three", "four")))
+    before = await right(client, http, thread)
+    runs = sorted(await client.runs.list(thread), key=lambda run: run["created_at"])
+    await client.runs.delete(thread, runs[1]["run_id"])
+    turns = await right(client, http, thread)
+    assert [turn["message_id"] for turn in turns] == [turn["message_id"] for turn in before]
+    assert turns[2]["after"] == turns[3]["after"] != before[2]["after"]
+    assert turns[2]["before"] == turns[1]["after"]
+    await edited(client, thread, turns[6], "FOUR")
+    turns = await right(client, http, thread)
+    assert turns[6]["siblings"] == [6, 8]
 
 
 # --- threads without messages ---

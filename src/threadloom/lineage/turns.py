@@ -257,7 +257,9 @@ class Turns:
         if turn.id is not None:
             above = parents[row]
             if above < 0:
-                return None
+                # The parent was removed, but another checkpoint may end with the message before.
+                last = None if turn.before is None else self.turns[turn.before].row
+                return None if last is None or last == row else rows[last].checkpoint_id
             if rows[above].source != "input":
                 return rows[above].checkpoint_id
             row = above
