@@ -13,6 +13,7 @@ from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
 from threadloom.lineage.elements import Value
 from threadloom.lineage.messages import NO_MESSAGES, recorded
+from threadloom.lineage.turns import Turns
 from threadloom.services.branches import load_turns
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
 
@@ -299,6 +300,12 @@ class Pair:
         expected, shown = naive_turns(told)
         turns, truncated = await self.storage.read(lambda tx: load_turns(tx, thread))
         assert not truncated
+        middle = len(turns.rows) // 2
+        extended = Turns(turns.rows, Turns(turns.rows[:middle]))
+        assert extended.turns == turns.turns
+        assert [extended.siblings(n) for n in range(len(turns.turns))] == [
+            turns.siblings(n) for n in range(len(turns.turns))
+        ]
         if not expected:
             return
         found = [
