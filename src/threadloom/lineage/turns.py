@@ -112,12 +112,11 @@ class Turns:
 
     def _read(self, row: Row, turns: list[int], length: int, parts: list[list[Any]]) -> tuple[list[int], int]:
         """Returns what a checkpoint shows, given what its parent shows."""
-        first = parts[0] if parts else ()
-        if len(first) != 2 or first[0] != 0 or first[1] != length:
+        if not parts or parts[0] != [0, length]:
             return self._mixed(row, turns[:length], parts)
         if len(turns) > length:
             turns = turns[:length]
-        before = _last(turns, length)
+        before = turns[-1] if turns[-1] >= 0 else _last(turns, length)
         for entry in parts[1:]:
             number = self._turn(row, before, entry)
             turns.append(number)
@@ -143,13 +142,14 @@ class Turns:
 
     def _turn(self, row: Row, before: int | None, entry: Sequence[Any]) -> int:
         """Returns the turn of a message that a checkpoint's parent does not have; -1 for one without an id."""
-        id_ = entry[0]
+        id_, role, digest, *calls = entry
         if id_ is None:
             return -1
-        new = len(self.turns)
-        number = self._known.setdefault((before, id_, entry[2]), new)
+        turns = self.turns
+        new = len(turns)
+        number = self._known.setdefault((before, id_, digest), new)
         if number == new:
-            self.turns.append(Turn(id_, entry[1], entry[2], entry[3] if len(entry) > 3 else (), before, row))
+            turns.append(Turn(id_, role, digest, calls[0] if calls else (), before, row))
         else:
             self._again.setdefault(number, []).append(row)
         return number

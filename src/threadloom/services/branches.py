@@ -16,7 +16,6 @@ from threadloom.clock import iso
 from threadloom.errors import NotFound
 from threadloom.ids import moment_of
 from threadloom.large import aside
-from threadloom.lineage.elements import Value
 from threadloom.lineage.messages import CHANNEL, NO_MESSAGES, recorded
 from threadloom.lineage.turns import Cut, RootCheckpoint, Turn, Turns, copies_by_turn, cut, unread
 from threadloom.services.permission import known_thread
@@ -229,4 +228,4 @@ async def _read(tx: Tx, thread_id: str, checkpoint_id: str) -> bytes:
     if row is None or CHANNEL not in row.refs:
         return NO_MESSAGES
     type_, data = value_of(row.refs[CHANNEL], row.blobs, {})
-    return recorded(Value(data), None) if type_ == SPLIT_TYPE else NO_MESSAGES
+    return recorded(data) if type_ == SPLIT_TYPE else NO_MESSAGES
