@@ -40,10 +40,12 @@ class EventValues:
         return [self._value(event) for event in events]
 
     def _value(self, event: Event) -> EventValue | None:
-        if len(event.data) < elements.SMALLEST or not elements.count_of(event.data):
+        data = event.data
+        # Text with neither objects in it nor a list of texts has no elements.
+        if len(data) < elements.SMALLEST or data[0] not in b"{[" or (data.find(b"{", 1) < 0 and b'","' not in data):
             return None
         kind = _kind(event)
-        blob = self._versions.blob(self._new_id(), JSON_TYPE, event.data, self._newest.get(kind))
+        blob = self._versions.blob(self._new_id(), JSON_TYPE, data, self._newest.get(kind))
         self._newest.put(kind, blob.id)
         return EventValue(blob.id, blob.base, blob.data)
 
