@@ -10,6 +10,7 @@ from threadloom.api.describe import markdown
 from threadloom.api.metrics import Metrics
 from threadloom.api.process_info import ProcessInfo
 from threadloom.api.routing import Operation
+from threadloom.api.studio import StudioRoutes
 from threadloom.api.system import SystemRoutes
 from threadloom.api.ui import UiRoutes
 from threadloom.config.settings import Settings
@@ -20,7 +21,8 @@ def all_operations() -> list[Operation]:
     """Returns every route of a server with default settings. Their handlers cannot be called: there are no services."""
     settings = Settings(root=Path(), graphs={}, data=Path())
     system = SystemRoutes(settings, ProcessInfo(), Metrics(), dict)
-    return [*system.operations(), *api_operations(cast(Services, None)), *UiRoutes({}, "").operations()]
+    pages = (*UiRoutes({}, "").operations(), *StudioRoutes().operations())
+    return [*system.operations(), *api_operations(cast(Services, None)), *pages]
 
 
 def document() -> dict[str, Any]:

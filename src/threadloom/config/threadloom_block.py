@@ -38,6 +38,7 @@ def read_threadloom_block(section: Section | None, env: Mapping[str, str]) -> Th
         drain_seconds=ThreadloomSettings().drain_seconds if drain is None else drain,
         keep_alive_seconds=section.integer("keep_alive_seconds", least=1) or ThreadloomSettings().keep_alive_seconds,
         auth=_auth(section.section("auth")),
+        studio=section.flag("studio") if section.has("studio") else None,
     )
     section.done()
     return own
