@@ -31,10 +31,14 @@ export default defineConfig(({ command }) => ({
     target: "es2022",
     chunkSizeWarningLimit: 700,
   },
+  resolve: {
+    alias: { "@langchain/core/messages": join(import.meta.dirname, "src/api/core-messages.ts") },
+  },
   server: {
     proxy: { "^/(?!studio/)": process.env.THREADLOOM_URL ?? "http://127.0.0.1:2024" },
   },
   esbuild: { jsx: "automatic" },
+  logLevel: command === "build" ? "error" : "info",
   plugins: [compressed()],
   worker: { format: "es" },
 }));

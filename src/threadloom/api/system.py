@@ -61,6 +61,7 @@ class SystemRoutes:
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
                 "delete_copies": not self.settings.http.disable_threads,
+                "select_forked_from": not self.settings.http.disable_threads,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,
                 "crons": not self.settings.http.disable_runs and self.settings.vars.ff_crons_enabled,
                 "langsmith": self.settings.vars.langsmith_tracing,
