@@ -113,7 +113,7 @@ function Help({ onClose }: { onClose: () => void }) {
         ))}
       </dl>
       <div className="acts">
-        <button type="button" className="btn" onClick={onClose} autoFocus>
+        <button type="button" className="btn" onClick={onClose} data-first="">
           Close
         </button>
       </div>

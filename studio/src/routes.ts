@@ -33,6 +33,17 @@ export function withQuery(changes: Record<string, string | null>): string {
   return href(path, { ...Object.fromEntries(query), ...changes });
 }
 
+let listAddress = href(["threads"]);
+
+/** Notes the address of the list of threads, with its filters, for the way back from a thread. */
+export function noteList(): void {
+  listAddress = location.hash || listAddress;
+}
+
+export function lastList(): string {
+  return listAddress;
+}
+
 export function useRoute(): Route {
   return parseRoute(useSyncExternalStore(subscribe, () => location.hash));
 }

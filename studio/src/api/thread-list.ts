@@ -12,6 +12,7 @@ import type { ForkedFrom } from "./extras";
 const PAGE = 100;
 const SCANNED = 500;
 const REFRESH_MS = 5_000;
+const LEAST_OF_ID = 6;
 
 export interface ThreadRow {
   id: string;
@@ -70,11 +71,12 @@ export function rowOf(thread: Partial<Thread> & { thread_id: string; forked_from
   };
 }
 
-/** Whether all words are found in a row's title, id, graph or metadata. */
+/** Whether all words are found in a row's title, graph or metadata, or (words as long as the end of an id) in its id. */
 export function matches(row: ThreadRow, words: string[]): boolean {
   if (words.length === 0) return true;
-  const text = `${row.title}\n${row.id}\n${row.graph}\n${JSON.stringify(row.metadata)}`.toLowerCase();
-  return words.every((word) => text.includes(word));
+  const { assistant_id, ...metadata } = row.metadata ?? {};
+  const text = `${row.title}\n${row.graph}\n${JSON.stringify(metadata)}`.toLowerCase();
+  return words.every((word) => text.includes(word) || (word.length >= LEAST_OF_ID && row.id.includes(word)));
 }
 
 interface Loaded {
@@ -120,49 +122,49 @@ export function useThreadList(filter: ThreadFilter, withForks: boolean): ThreadL
     return threads.map(rowOf);
   }, []);
 
+  /** Fetches the pages in view that were not asked for yet. */
   const fetchPages = useCallback(
-    async (into: Loaded, again: boolean): Promise<void> => {
-      const [first, last] = into.view;
-      const pages: number[] = [];
-      for (let page = Math.floor(first / PAGE); page <= Math.floor(last / PAGE); page++) {
-        if (into.asked.has(page) && !again) continue;
-        into.asked.add(page);
-        pages.push(page);
-      }
+    async (into: Loaded): Promise<void> => {
       await Promise.all(
-        pages.map(async (page) => {
-          try {
-            const rows = await search(PAGE, page * PAGE);
-            rows.forEach((row, index) => (into.rows[page * PAGE + index] = row));
-            delete into.error;
-          } catch (error) {
-            into.asked.delete(page);
-            into.error = error;
-          }
-          changed();
-        }),
+        pagesOf(into.view)
+          .filter((page) => !into.asked.has(page))
+          .map(async (page) => {
+            into.asked.add(page);
+            try {
+              const rows = await search(PAGE, page * PAGE);
+              rows.forEach((row, index) => (into.rows[page * PAGE + index] = row));
+              delete into.error;
+            } catch (error) {
+              into.asked.delete(page);
+              into.error = error;
+            }
+            changed();
+          }),
       );
     },
     [search],
   );
 
+  /** Counts again and reads again what is in view. Rows elsewhere are forgotten, for they may have moved. */
   const refresh = useCallback(async (): Promise<void> => {
     const into = current.current;
     const { filter, metadata } = latest.current;
     try {
-      const total = await client.threads.count(query(filter, metadata));
-      if (total !== into.total) {
-        into.total = total;
-        into.rows.length = Math.min(into.rows.length, total);
-        into.asked.clear(); // rows have moved
-      }
+      const pages = pagesOf(into.view);
+      const [total, ...read] = await Promise.all([client.threads.count(query(filter, metadata)), ...pages.map((page) => search(PAGE, page * PAGE))]);
+      const rows: (ThreadRow | undefined)[] = total === into.total ? into.rows : [];
+      pages.forEach((page, place) => read[place]?.forEach((row, index) => (rows[page * PAGE + index] = row)));
+      if (rows !== into.rows) into.asked = new Set();
+      for (const page of pages) into.asked.add(page);
+      into.rows = rows;
+      into.total = total;
       delete into.error;
     } catch (error) {
       into.error = error;
     }
     changed();
-    await fetchPages(into, true);
-  }, [fetchPages]);
+    await fetchPages(into);
+  }, [fetchPages, search]);
 
   const scan = useCallback(
     async (signal: AbortSignal): Promise<void> => {
@@ -217,12 +219,17 @@ export function useThreadList(filter: ThreadFilter, withForks: boolean): ThreadL
     row: (index) => loaded.rows[index],
     show: (first, last) => {
       loaded.view = [first, last];
-      if (!scans) void fetchPages(loaded, false);
+      if (!scans && loaded.total !== undefined) void fetchPages(loaded);
     },
     error: loaded.error,
     read: loaded.read,
     reload: () => void (scans ? scan(new AbortController().signal) : refresh()),
   };
+}
+
+function pagesOf([first, last]: [number, number]): number[] {
+  const from = Math.floor(first / PAGE);
+  return Array.from({ length: Math.floor(last / PAGE) - from + 1 }, (_, index) => from + index);
 }
 
 function query(filter: ThreadFilter, metadata: Record<string, unknown>) {

@@ -13,7 +13,7 @@ import { useKeys } from "../parts/keys";
 import { Bones, Empty, Failure } from "../parts/notices";
 import { Status } from "../parts/status";
 import { Top } from "../parts/top";
-import { go, href, useRoute, withQuery } from "../routes";
+import { go, href, noteList, useRoute, withQuery } from "../routes";
 
 const STATUSES = { idle: "idle", busy: "busy", interrupted: "waits", error: "error" };
 const TIMES = { 1: "last hour", 24: "last day", 168: "last week", 720: "last 30 days" };
@@ -34,7 +34,12 @@ export function ThreadsPage() {
   const [asking, setAsking] = useState(false);
   const [problem, setProblem] = useState("");
   const field = useRef<HTMLInputElement>(null);
+  useEffect(noteList, [query.toString()]);
   const filtered = Boolean(filter.status || filter.graph || filter.text || filter.hours);
+
+  useEffect(() => {
+    if (list.total !== undefined) setCursor((now) => Math.max(0, Math.min(now, list.total! - 1)));
+  }, [list.total]);
 
   const move = (by: number) => setCursor((now) => Math.max(0, Math.min((list.total ?? 1) - 1, now + by)));
   const toggle = (row: ThreadRow | undefined) => row && setChosen((before) => toggled(before, row.id));

@@ -7,7 +7,9 @@ export function Dialog({ title, children, onClose }: { title: string; children: 
   const id = useId();
   useEffect(() => {
     const dialog = element.current;
-    if (dialog !== null && !dialog.open) dialog.showModal();
+    if (dialog === null || dialog.open) return;
+    dialog.showModal();
+    dialog.querySelector<HTMLElement>("[data-first]")?.focus();
   }, []);
   return (
     <dialog ref={element} aria-labelledby={id} onClose={onClose} onClick={(event) => event.target === element.current && onClose()}>
@@ -31,7 +33,7 @@ export function Confirm(props: { title: string; children: ReactNode; yes: string
           <button type="button" className="btn" onClick={props.onClose}>
             Cancel
           </button>
-          <button type="submit" className="btn danger" autoFocus>
+          <button type="submit" className="btn danger" data-first="">
             {props.yes}
           </button>
         </div>

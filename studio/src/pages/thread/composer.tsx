@@ -1,7 +1,7 @@
 /** What is given to the graph: a message, its whole input as JSON, or the answer that it waits for. */
 
 import type { Assistant } from "@langchain/langgraph-sdk";
-import { type KeyboardEvent, useRef, useState } from "react";
+import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import { client } from "../../api/client";
 import { useQuery } from "../../api/query";
 import type { Interrupted } from "../../live/reducer";
@@ -25,6 +25,8 @@ export function Composer({ assistants, assistantId, onAssistant, interrupts, run
   const [written, write] = useState("");
   const [asJson, setAsJson] = useState<boolean | undefined>(undefined);
   const [sending, setSending] = useState(false);
+  /** Sent before the assistants were read: goes out when they are. */
+  const [early, setEarly] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
   const answers = interrupts.length > 0;
   const raw = asJson ?? (!answers && schema !== undefined && schema !== null && !takesMessages(schema));
@@ -38,7 +40,11 @@ export function Composer({ assistants, assistantId, onAssistant, interrupts, run
     field.current?.focus();
   };
   const send = async () => {
-    if (!ready) return;
+    if (!ready) {
+      setEarly(assistantId === undefined);
+      return;
+    }
+    setEarly(false);
     setSending(true);
     try {
       await onSend(sentOf(raw ? parsed?.value : written, raw, interrupts));
@@ -49,6 +55,9 @@ export function Composer({ assistants, assistantId, onAssistant, interrupts, run
     setSending(false);
     field.current?.focus();
   };
+  useEffect(() => {
+    if (early && ready) void send();
+  }, [early, ready]);
   const press = (event: KeyboardEvent) => {
     if (event.key === "/" && written === "" && !raw) {
       event.preventDefault();
@@ -80,7 +89,10 @@ export function Composer({ assistants, assistantId, onAssistant, interrupts, run
         aria-label={what}
         aria-invalid={wrong}
         rows={2}
-        onChange={(event) => write(event.target.value)}
+        onChange={(event) => {
+          setAsJson(raw); // what is being written stays what it is when the schema comes
+          write(event.target.value);
+        }}
         onKeyDown={press}
       />
       <div className="row">

@@ -1,5 +1,6 @@
 /** One thread: its graph, its history in three densities, and its state. */
 
+import type { Assistant } from "@langchain/langgraph-sdk";
 import { type ReactNode, useMemo, useState } from "react";
 import { client, messageOf, statusOf } from "../../api/client";
 import { type ForkedFrom } from "../../api/extras";
@@ -15,7 +16,7 @@ import { useKeys } from "../../parts/keys";
 import { Bones, Empty, Failure } from "../../parts/notices";
 import { Status } from "../../parts/status";
 import { Top } from "../../parts/top";
-import { go, href, useRoute, withQuery } from "../../routes";
+import { go, href, lastList, useRoute, withQuery } from "../../routes";
 import { Composer, type Sent } from "./composer";
 import { Conversation } from "./conversation";
 import { StatePane } from "./state";
@@ -25,6 +26,7 @@ import { interruptsOf } from "./problems";
 const DENSITIES = { conversation: "Conversation", steps: "Steps", everything: "Everything" };
 /** On a narrow screen the panes beside the history are views too. */
 const NARROW_VIEWS = { ...DENSITIES, state: "State", graph: "Graph" };
+const LAST_USED = "threadloom-studio-assistant";
 type View = keyof typeof NARROW_VIEWS;
 
 export function ThreadPage({ threadId }: { threadId: string | null }) {
@@ -38,10 +40,10 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
   const view = (query.get("view") ?? "conversation") as View;
   const checkpoint = query.get("cp");
   const node = query.get("node");
-  const known = assistants.data ?? [];
+  const known = useMemo(() => (assistants.data ?? []).toSorted((a, b) => nameOf(a).localeCompare(nameOf(b))), [assistants.data]);
   const graph = query.get("graph");
   const assistantId =
-    chosen || text(thread?.metadata?.["assistant_id"]) || (known.find((one) => one.graph_id === (text(thread?.metadata?.["graph_id"]) || graph)) ?? known[0])?.assistant_id;
+    chosen || text(thread?.metadata?.["assistant_id"]) || (known.find((one) => one.graph_id === (text(thread?.metadata?.["graph_id"]) || graph)) ?? known.find((one) => one.assistant_id === lastUsed()) ?? known[0])?.assistant_id;
   const assistant = known.find((one) => one.assistant_id === assistantId);
   const title = threadId === null ? "New thread" : titleOf(thread?.metadata, messagesOf(state?.values)[0]?.content) || shortId(threadId);
   const isRunning = run?.phase === "running" || run?.phase === "pending";
@@ -68,6 +70,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
         streamResumable: true,
         multitaskStrategy: "enqueue",
       });
+      localStorage.setItem(LAST_USED, assistantId);
       if (threadId === null) go(href(["threads", id]), true);
       else if (!isRunning) void follower?.join(started.run_id, started.status === "pending");
       else await follower?.refresh();
@@ -85,7 +88,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
     { key: "v", label: "Conversation, steps, everything", run: () => go(withQuery({ view: following(view) }), true) },
     { key: "c", label: "Copy this thread", run: () => void copy() },
     { key: "i", label: "Write", run: () => document.querySelector<HTMLTextAreaElement>(".composer textarea")?.focus() },
-    { key: "Escape", label: isRunning ? "Stop the run" : "Back to the threads", run: () => (isRunning ? void stop() : go(href(["threads"]))) },
+    { key: "Escape", label: isRunning ? "Stop the run" : "Back to the threads", run: () => (isRunning ? void stop() : go(lastList())) },
   ]);
 
   if (threadId !== null && thread === undefined) {
@@ -119,7 +122,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
 
   let middle: ReactNode;
   if (view === "conversation" || threadId === null) {
-    middle = <Conversation followed={followed} name={assistant?.name || assistant?.graph_id || "graph"} isNew={threadId === null} />;
+    middle = <Conversation followed={followed} name={assistant ? nameOf(assistant) : "graph"} isNew={threadId === null} />;
   } else if (view === "state") {
     middle = statePane;
   } else if (view === "graph") {
@@ -217,6 +220,15 @@ function Origin({ thread }: { thread: object | undefined }) {
       <Icon name="copies" small /> copy of {shortId(from.thread_id)}
     </a>
   );
+}
+
+function nameOf(assistant: Assistant): string {
+  return assistant.name || assistant.graph_id;
+}
+
+/** The assistant that was run last in this browser. */
+function lastUsed(): string | null {
+  return localStorage.getItem(LAST_USED);
 }
 
 function following(view: View): View {
