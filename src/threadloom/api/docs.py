@@ -10,7 +10,6 @@ from threadloom.api.describe import markdown
 from threadloom.api.metrics import Metrics
 from threadloom.api.process_info import ProcessInfo
 from threadloom.api.routing import Operation
-from threadloom.api.studio import StudioRoutes
 from threadloom.api.system import SystemRoutes
 from threadloom.api.ui import UiRoutes
 from threadloom.config.settings import Settings
@@ -21,8 +20,7 @@ def all_operations() -> list[Operation]:
     """Returns every route of a server with default settings. Their handlers cannot be called: there are no services."""
     settings = Settings(root=Path(), graphs={}, data=Path())
     system = SystemRoutes(settings, ProcessInfo(), Metrics(), dict)
-    pages = (*UiRoutes({}, "").operations(), *StudioRoutes().operations())
-    return [*system.operations(), *api_operations(cast(Services, None)), *pages]
+    return [*system.operations(), *api_operations(cast(Services, None)), *UiRoutes({}, "").operations()]
 
 
 def document() -> dict[str, Any]:

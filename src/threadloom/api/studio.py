@@ -66,11 +66,11 @@ class StudioRoutes:
     """Request handlers of Studio.
 
     Args:
-        folder: the built files. They are read at the first request.
+        folder: the built files; None: the package's own. They are read at the first request.
     """
 
-    def __init__(self, folder: Path = DIST) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or DIST
         self._files: dict[str, StudioFile] | None = None
         self._reading = asyncio.Lock()
 
