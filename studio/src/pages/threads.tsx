@@ -95,10 +95,10 @@ export function ThreadsPage() {
 
   return (
     <>
-      <Top title="Threads">
+      <Top title="Threads" whole>
         <span className="faint num hide">{list.total === undefined ? "" : number(list.total)}</span>
         <span className="space" />
-        <label className="field" style={{ flex: "0 20 280px" }}>
+        <label className="field" style={{ flex: "0 1 280px" }}>
           <Icon name="search" small />
           <span className="unseen">Search</span>
           <input

@@ -10,11 +10,12 @@ const WORDS = {
   denied: "The server wants a token",
 };
 
-export function Top({ title, children }: { title: ReactNode; children?: ReactNode }) {
+/** @param whole whether the title is never cut short, however narrow the screen. */
+export function Top({ title, whole, children }: { title: ReactNode; whole?: boolean; children?: ReactNode }) {
   const connection = useConnection();
   return (
     <header className="top">
-      <h1>{title}</h1>
+      <h1 style={whole ? { flex: "none" } : undefined}>{title}</h1>
       {children ?? <span className="space" />}
       <span className={`link ${connection}`} role="status" title={WORDS[connection]} aria-label={WORDS[connection]} />
     </header>

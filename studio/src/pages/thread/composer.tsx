@@ -89,6 +89,9 @@ export function Composer({ assistants, assistantId, onAssistant, interrupts, run
         aria-label={what}
         aria-invalid={wrong}
         rows={2}
+        onFocus={() => {
+          if (raw && written === "" && !answers && schema) write(JSON.stringify(skeletonOf(schema), null, 2));
+        }}
         onChange={(event) => {
           setAsJson(raw); // what is being written stays what it is when the schema comes
           write(event.target.value);

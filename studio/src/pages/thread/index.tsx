@@ -8,7 +8,6 @@ import { useQuery } from "../../api/query";
 import { GraphPicture } from "../../draw/graph";
 import { STREAM_MODES } from "../../live/follow";
 import { messagesOf } from "../../live/messages";
-import { nodeStates } from "../../live/reducer";
 import { useThread } from "../../live/use-thread";
 import { shortId, titleOf } from "../../parts/format";
 import { Icon } from "../../parts/icons";
@@ -21,7 +20,7 @@ import { Composer, type Sent } from "./composer";
 import { Conversation } from "./conversation";
 import { StatePane } from "./state";
 import { Steps } from "./steps";
-import { interruptsOf } from "./problems";
+import { interruptsOf, shownNodes } from "./problems";
 
 const DENSITIES = { conversation: "Conversation", steps: "Steps", everything: "Everything" };
 /** On a narrow screen the panes beside the history are views too. */
@@ -48,7 +47,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
   const title = threadId === null ? "New thread" : titleOf(thread?.metadata, messagesOf(state?.values)[0]?.content) || shortId(threadId);
   const isRunning = run?.phase === "running" || run?.phase === "pending";
   const status = isRunning ? "busy" : thread?.status;
-  const states = useMemo(() => nodeStates(run), [run]);
+  const states = useMemo(() => shownNodes(run, state), [run, state]);
 
   const attempt = async (work: () => Promise<unknown>) => {
     setProblem("");

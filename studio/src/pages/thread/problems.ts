@@ -1,7 +1,7 @@
 /** What went wrong on a thread and what it waits for, from whatever tells it. Pure. */
 
 import type { Thread, ThreadState } from "@langchain/langgraph-sdk";
-import type { Interrupted, RunView } from "../../live/reducer";
+import { type Interrupted, type NodeState, type RunView, nodeStates } from "../../live/reducer";
 
 export interface Problem {
   name: string;
@@ -14,6 +14,13 @@ export function interruptsOf(state: ThreadState | undefined, thread: Thread | un
   if (thread !== undefined && thread.status !== "interrupted") return [];
   const ofTasks = (state?.tasks ?? []).flatMap((task) => (task.interrupts ?? []) as Interrupted[]);
   return ofTasks.length > 0 ? ofTasks : (Object.values(thread?.interrupts ?? {}).flat() as Interrupted[]);
+}
+
+/** What the nodes are doing or, without a run in view, where the last one stopped. */
+export function shownNodes(run: RunView | undefined, state: ThreadState | undefined): Map<string, NodeState> {
+  if (run !== undefined) return nodeStates(run);
+  const stopped = (state?.tasks ?? []).filter((task) => task.error || (task.interrupts ?? []).length > 0);
+  return new Map(stopped.map((task) => [task.name, { running: 0, done: 0, failed: Boolean(task.error), waits: !task.error, since: undefined }]));
 }
 
 /** The failure of the run that is shown, or else of the last one, with the node that raised it. */

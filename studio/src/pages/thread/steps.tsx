@@ -115,7 +115,7 @@ function StepRow({ step, detailed, on }: { step: Step; detailed: boolean; on: bo
         <span className="muted">{step.source}</span>
         <span className="what">
           {step.nodes.map((name) => (
-            <code key={name}>{name}</code>
+            <code key={name}>{name === "__start__" ? "start" : name}</code>
           ))}
           {step.changed.length > 0 && <span className="faint cut">{step.changed.join(", ")}</span>}
           {step.errors.length > 0 && <span className="state error">{step.errors.join(", ")} failed</span>}
