@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { changedKeys, same } from "../src/diff/state";
 import { type GraphEdge, type GraphNode, layout } from "../src/draw/layout";
 import { skeletonOf, takesMessages } from "../src/pages/thread/schema";
-import { ago, span, titleOf } from "../src/parts/format";
+import { ago, size, span, titleOf } from "../src/parts/format";
 import { href, parseRoute } from "../src/routes";
 
 test("an address says what it was made from", () => {
@@ -19,6 +19,7 @@ test("times are told as people tell them", () => {
     "now", "2 min", "5 h", "yesterday", "Fri", "21 Oct",
   ]);
   expect([87, 3_100, 125_000, 3_720_000].map(span)).toEqual(["87 ms", "3.1 s", "2 min 5 s", "1 h 2 min"]);
+  expect([0, 999, 1_500, 12_300, 1_100_000, 25e9].map(size)).toEqual(["0 B", "999 B", "1.5 kB", "12 kB", "1.1 MB", "25 GB"]);
 });
 
 test("a title is the given one, or the first message on one line", () => {

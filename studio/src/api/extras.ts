@@ -29,6 +29,8 @@ export interface Features {
   promote: boolean;
   tags: boolean;
   append: boolean;
+  queue: boolean;
+  server: boolean;
 }
 
 /** Features from an answer of `/info`. A feature that is not announced is off. */
@@ -44,6 +46,8 @@ export function featuresOf(info: Info | undefined): Features {
     promote: on("promote"),
     tags: on("tags"),
     append: on("append"),
+    queue: on("queue"),
+    server: on("server"),
   };
 }
 
@@ -139,6 +143,36 @@ export interface Tag {
   checkpoint_id: string;
 }
 
+/** A pending or running run, and what it waits for in words. */
+export interface QueuedRun {
+  run_id: string;
+  thread_id: string;
+  assistant_id: string;
+  status: "pending" | "running";
+  created_at: string;
+  starts_at: string | null;
+  attempt: number;
+  max_attempts: number;
+  worker: string | null;
+  lease_seconds: number | null;
+  /** How many runs start before it; null while another run of its thread is before it. */
+  ahead: number | null;
+  reason: string;
+}
+
+export interface ServerDetails {
+  started_at: string;
+  versions: Record<string, string>;
+  storage: Record<string, unknown>;
+  graphs: { graph_id: string; path: string }[];
+  configuration: Record<string, unknown> | null;
+  environment: Record<string, unknown>;
+  queue: Record<string, number | null>;
+  workers: { max: number; active: number };
+  /** Warnings and errors of the log, the newest first. */
+  failures: { timestamp?: string; level?: string; event?: string; exception?: string; thread_id?: string }[];
+}
+
 /** Where and how to copy; at most one of `checkpoint_id`, `checkpoint` and `message_id`. */
 export interface CopyOptions {
   checkpoint_id?: string;
@@ -198,6 +232,15 @@ export function resetThread(
 
 export function promoteThread(threadId: string, otherId: string): Promise<CopiedThread> {
   return request("POST", thread(threadId, "/promote"), { thread_id: otherId });
+}
+
+/** Pending and running runs in the order in which they start, of one thread or of all. */
+export function getQueue(threadId?: string): Promise<QueuedRun[]> {
+  return request("GET", `/queue${threadId === undefined ? "" : `?thread_id=${encodeURIComponent(threadId)}`}`);
+}
+
+export function getServer(): Promise<ServerDetails> {
+  return request("GET", "/server");
 }
 
 export function listTags(threadId: string): Promise<Tag[]> {

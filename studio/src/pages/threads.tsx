@@ -1,7 +1,7 @@
 /** All threads: search, filters, rows that are drawn only while they are in view, and what is done with several at once. */
 
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { type ReactNode, memo, useCallback, useEffect, useRef, useState } from "react";
 import { client, messageOf } from "../api/client";
 import { useFeatures } from "../api/extras";
 import { useQuery } from "../api/query";
@@ -42,7 +42,7 @@ export function ThreadsPage() {
   }, [list.total]);
 
   const move = (by: number) => setCursor((now) => Math.max(0, Math.min((list.total ?? 1) - 1, now + by)));
-  const toggle = (row: ThreadRow | undefined) => row && setChosen((before) => toggled(before, row.id));
+  const toggle = useCallback((row: ThreadRow | undefined) => row && setChosen((before) => toggled(before, row.id)), []);
   const picked = () => (chosen.size > 0 ? [...chosen] : [list.row(cursor)?.id].filter((id) => id !== undefined));
   const attempt = async (work: () => Promise<unknown>) => {
     setProblem("");
@@ -220,7 +220,7 @@ function Rows({ list, cursor, onCursor, chosen, onToggle }: RowsProps) {
                   if (row !== undefined && !(event.target instanceof HTMLInputElement)) open(row, event.ctrlKey || event.metaKey);
                 }}
               >
-                {row === undefined ? <Waiting index={index} /> : <Cells row={row} chosen={chosen.has(row.id)} onToggle={() => onToggle(row)} />}
+                {row === undefined ? <Waiting index={index} /> : <Cells row={row} chosen={chosen.has(row.id)} onToggle={onToggle} />}
               </div>
             );
           })}
@@ -230,11 +230,12 @@ function Rows({ list, cursor, onCursor, chosen, onToggle }: RowsProps) {
   );
 }
 
-function Cells({ row, chosen, onToggle }: { row: ThreadRow; chosen: boolean; onToggle: () => void }) {
+/** Kept as they are while the list scrolls. */
+const Cells = memo(function Cells({ row, chosen, onToggle }: { row: ThreadRow; chosen: boolean; onToggle: (row: ThreadRow) => void }) {
   return (
     <>
       <span role="gridcell" className="choose">
-        <input type="checkbox" className="tick" tabIndex={-1} checked={chosen} onChange={onToggle} aria-label={`Select ${row.title || row.id}`} />
+        <input type="checkbox" className="tick" tabIndex={-1} checked={chosen} onChange={() => onToggle(row)} aria-label={`Select ${row.title || row.id}`} />
       </span>
       <span role="gridcell">
         <Status of={row.status} />
@@ -260,7 +261,7 @@ function Cells({ row, chosen, onToggle }: { row: ThreadRow; chosen: boolean; onT
       </span>
     </>
   );
-}
+});
 
 function Waiting({ index }: { index: number }) {
   return (

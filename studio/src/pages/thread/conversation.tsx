@@ -13,7 +13,15 @@ import { interruptsOf, problemOf } from "./problems";
 const NAMES: Record<string, string> = { human: "You", system: "System" };
 const NEAR_END = 80;
 
-export function Conversation({ followed, name, isNew }: { followed: Followed; name: string; isNew: boolean }) {
+interface Props {
+  followed: Followed;
+  name: string;
+  isNew: boolean;
+  /** What a queued run waits for, in the server's words. */
+  reason: string | undefined;
+}
+
+export function Conversation({ followed, name, isNew, reason }: Props) {
   const { thread, state, run } = followed;
   const { messages, writing, nested } = shownMessages(messagesOf(state?.values), run);
   const turns = turnsOf(messages);
@@ -23,7 +31,7 @@ export function Conversation({ followed, name, isNew }: { followed: Followed; na
   const running = [...(run?.tasks.values() ?? [])].filter((task) => task.ended === undefined && !task.namespace).map((task) => task.name);
 
   let progress: string | undefined;
-  if (run?.phase === "pending") progress = "queued, waits for a worker";
+  if (run?.phase === "pending") progress = `queued: ${reason ?? "waits for a worker"}`;
   else if (run?.phase === "running") {
     const attempt = run.attempt > 1 ? `, attempt ${run.attempt}` : "";
     progress = `${running.length > 0 ? `running ${[...new Set(running)].join(", ")}` : "running"}${attempt}`;

@@ -3,7 +3,7 @@
 import type { Assistant } from "@langchain/langgraph-sdk";
 import { type ReactNode, useMemo, useState } from "react";
 import { client, messageOf, statusOf } from "../../api/client";
-import { type ForkedFrom } from "../../api/extras";
+import { type ForkedFrom, getQueue, useFeatures } from "../../api/extras";
 import { useQuery } from "../../api/query";
 import { GraphPicture } from "../../draw/graph";
 import { STREAM_MODES } from "../../live/follow";
@@ -48,6 +48,10 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
   const isRunning = run?.phase === "running" || run?.phase === "pending";
   const status = isRunning ? "busy" : thread?.status;
   const states = useMemo(() => shownNodes(run, state), [run, state]);
+
+  const waits = useFeatures().queue && threadId !== null && run?.phase === "pending";
+  const queue = useQuery(waits ? `queue ${threadId}` : null, () => getQueue(threadId ?? undefined), 1_000).data;
+  const place = waits ? queue?.find((one) => one.run_id === run.runId) : undefined;
 
   const attempt = async (work: () => Promise<unknown>) => {
     setProblem("");
@@ -121,7 +125,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
 
   let middle: ReactNode;
   if (view === "conversation" || threadId === null) {
-    middle = <Conversation followed={followed} name={assistant ? nameOf(assistant) : "graph"} isNew={threadId === null} />;
+    middle = <Conversation followed={followed} name={assistant ? nameOf(assistant) : "graph"} isNew={threadId === null} reason={place?.reason} />;
   } else if (view === "state") {
     middle = statePane;
   } else if (view === "graph") {
