@@ -23,7 +23,7 @@ export function href(path: string[], query: Record<string, string | null | undef
 export function go(address: string, replace = false): void {
   if (replace) {
     history.replaceState(null, "", address);
-    window.dispatchEvent(new HashChangeEvent("hashchange"));
+    tellAll();
   } else location.hash = address;
 }
 
@@ -48,9 +48,20 @@ export function useRoute(): Route {
   return parseRoute(useSyncExternalStore(subscribe, () => location.hash));
 }
 
+// One listener for all components: those of the page before would otherwise be drawn once more with the address of the next.
+const listeners = new Set<() => void>();
+
+function tellAll(): void {
+  for (const listener of listeners) listener();
+}
+
 function subscribe(changed: () => void): () => void {
-  window.addEventListener("hashchange", changed);
-  return () => window.removeEventListener("hashchange", changed);
+  if (listeners.size === 0) window.addEventListener("hashchange", tellAll);
+  listeners.add(changed);
+  return () => {
+    listeners.delete(changed);
+    if (listeners.size === 0) window.removeEventListener("hashchange", tellAll);
+  };
 }
 
 function decodeSafely(text: string): string {

@@ -225,6 +225,7 @@ def test_threads_are_opened_copied_and_deleted_by_keys(visit, threads):
     keys.press("?")
     expect(studio.page.get_by_role("dialog", name="Keys")).to_contain_text("Copy this thread")
     keys.press("Escape")
+    expect(studio.page.get_by_role("dialog")).to_have_count(0)
     keys.press("Escape")
     expect(studio.rows).to_have_count(2)
 
@@ -232,8 +233,7 @@ def test_threads_are_opened_copied_and_deleted_by_keys(visit, threads):
 # --- everywhere ---
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1440, 900), (360, 740)], ids=["wide", "narrow"])
+@pytest.mark.parametrize(("scheme", "size"), [("light", (1440, 900)), ("dark", (360, 740))], ids=["wide", "narrow"])
 def test_pages_are_accessible_and_do_not_scroll_sideways(visit, threads, size, scheme):
     thread_id = threads.make("lookup my lamp")
     studio = visit("threads", size=size, scheme=scheme)

@@ -80,7 +80,7 @@ function Details({ info, details }: { info: Info; details: ServerDetails | undef
             {details.failures.map((failure, index) => (
               <details className="fold" key={index} style={{ margin: "8px 12px" }}>
                 <summary>
-                  <Status of={failure.level === "error" ? "error" : "pending"} className="unworded" />
+                  <Status of="error" className="unworded" />
                   <span className="cut">{failure.event ?? failure.level}</span>
                   <span className="space" />
                   <span className="faint num">{failure.timestamp ? ago(failure.timestamp) : ""}</span>
