@@ -85,7 +85,9 @@ class Threads:
     def begin(self, thread_id: str, text: str) -> str:
         """Starts a run as another client would; returns its id."""
         run = {"assistant_id": "support", "input": said(text), "stream_resumable": True, "stream_mode": MODES}
-        run_id: str = httpx.post(f"{self.server}/threads/{thread_id}/runs", json=run).raise_for_status().json()["run_id"]
+        run_id: str = (
+            httpx.post(f"{self.server}/threads/{thread_id}/runs", json=run).raise_for_status().json()["run_id"]
+        )
         return run_id
 
     def permit(self, thread_id: str, words: int) -> None:

@@ -1,5 +1,6 @@
-"""Studio in a real browser against a real server with scripted graphs: it shows what the server has, live, and asks nobody else."""
+"""Studio in a real browser, on a real server with scripted graphs: it shows what the server has, live, and asks nobody else."""
 
+import json
 import re
 from pathlib import Path
 
@@ -176,7 +177,9 @@ def many(threads):
 def test_rows_are_fetched_as_they_come_into_view_and_without_values(visit, many):
     studio = visit("threads?q=owner%3Dbob")
     asked = []
-    studio.page.on("request", lambda one: asked.append(one.post_data_json) if one.url.endswith("/threads/search") else None)
+    studio.page.on(
+        "request", lambda one: asked.append(one.post_data_json) if one.url.endswith("/threads/search") else None
+    )
     expect(studio.row("Errand 249")).to_be_visible()
     assert studio.rows.count() < 80
     expect(studio.page.get_by_text("250", exact=True)).to_be_visible()
@@ -228,6 +231,56 @@ def test_threads_are_opened_copied_and_deleted_by_keys(visit, threads):
     expect(studio.page.get_by_role("dialog")).to_have_count(0)
     keys.press("Escape")
     expect(studio.rows).to_have_count(2)
+
+
+# --- a server that asks who one is ---
+
+LOCKED = """
+from langgraph.graph import StateGraph
+from langgraph_sdk import Auth
+
+auth = Auth()
+
+@auth.authenticate
+async def authenticate(authorization):
+    if authorization not in ("Bearer ann-secret", "Bearer bob-secret"):
+        raise Auth.exceptions.HTTPException(status_code=401, detail="who are you?")
+    return authorization.split()[1]
+
+@auth.on.threads
+async def own(ctx, value):
+    value.setdefault("metadata", {})["owner"] = ctx.user.identity
+    return {"owner": ctx.user.identity}
+
+graph = StateGraph(dict).add_node("a", lambda state: state).set_entry_point("a").compile()
+"""
+
+
+def test_a_token_is_typed_in_and_shows_what_it_may_see(tmp_path, browser):
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "app.py").write_text(LOCKED)
+    config = {"dependencies": ["."], "graphs": {"a": "./app.py:graph"}, "auth": {"path": "./app.py:auth"}}
+    (app / "langgraph.json").write_text(json.dumps(config))
+    build()
+    with running(app, tmp_path / "data") as server:
+        for who in ("ann", "bob"):
+            headers = {"authorization": f"Bearer {who}-secret"}
+            body = {"metadata": {"title": f"Errand of {who}"}}
+            httpx.post(f"{server.url}/threads", json=body, headers=headers).raise_for_status()
+        page = browser.new_context().new_page()
+        studio = Studio(page, server.url)
+        for token in ("wrong", "ann-secret"):
+            page.get_by_role("textbox", name="Token").fill(token)
+            studio.button("Continue").click()
+            if token == "wrong":
+                expect(page.get_by_text("The server refused this token")).to_be_visible()
+        expect(studio.rows).to_have_count(1)
+        expect(studio.rows).to_contain_text("Errand of ann")
+        assert "secret" not in page.url
+        page.reload()
+        expect(studio.rows).to_contain_text("Errand of ann")
+        page.context.close()
 
 
 # --- everywhere ---

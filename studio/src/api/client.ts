@@ -52,6 +52,11 @@ function newClient(): Client {
 /** The SDK client. Read it when it is used: another token makes another client. */
 export let client = newClient();
 
+/** Whether a token was typed in. */
+export function hasToken(): boolean {
+  return sessionStorage.getItem(TOKEN) !== null;
+}
+
 /** Keeps a token until the tab is closed. An empty one is forgotten. A token with a space is the whole header. */
 export function setToken(token: string, header: TokenHeader): void {
   if (token) sessionStorage.setItem(TOKEN, token);

@@ -1,7 +1,7 @@
 /** Asks for the token that the server wants. It is kept until the tab is closed, and never put into an address. */
 
 import { type FormEvent, useState } from "react";
-import { type TokenHeader, setToken } from "../api/client";
+import { type TokenHeader, hasToken, setToken } from "../api/client";
 import { forgetAll } from "../api/query";
 import { Icon } from "../parts/icons";
 import { Top } from "../parts/top";
@@ -21,6 +21,11 @@ export function SignIn() {
         <form className="empty" onSubmit={submit}>
           <Icon name="lock" />
           <h2>This server asks who you are</h2>
+          {hasToken() && (
+            <p role="alert" style={{ color: "var(--bad)" }}>
+              The server refused this token.
+            </p>
+          )}
           <p>The token is sent with each request and forgotten when this tab is closed. Studio shows what the token may see.</p>
           <div className="acts" style={{ flexWrap: "wrap", justifyContent: "center" }}>
             <label className="field" style={{ width: 280 }}>

@@ -1,7 +1,7 @@
 """Scripted graphs for Studio: always the same answers, no network, no keys.
 
-`support` answers messages. A message that says `lookup` makes it call a tool, `fail` makes a node raise, `ask` makes it ask back, and
-of a message that begins with `slowly` each word of the answer waits until the test permits it. `ledger` has no messages.
+`support` answers messages. A message that says `lookup` makes it call a tool, `fail` makes a node raise, `ask` makes it ask back.
+When a message begins with `slowly`, each word of the answer waits until the test permits it. `ledger` has no messages.
 """
 
 import asyncio
