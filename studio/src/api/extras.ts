@@ -38,10 +38,10 @@ export function featuresOf(info: Info | undefined): Features {
   const on = (name: string) => info?.flags?.[name] === true || info?.features?.[name] === true;
   return {
     forkedFrom: on("select_forked_from"),
-    copyOptions: on("copy_options"),
+    copyOptions: on("copy_anywhere"),
     branches: on("branches"),
-    lineage: on("lineage"),
-    compare: on("compare"),
+    lineage: on("thread_lineage"),
+    compare: on("thread_compare"),
     reset: on("reset"),
     promote: on("promote"),
     tags: on("tags"),
@@ -88,7 +88,7 @@ export interface Turn {
   before: string | null;
   after: string;
   run_id: string | null;
-  created_at: string;
+  created_at: string | null;
   parent: number | null;
   siblings: number[];
   active: boolean;
@@ -99,6 +99,8 @@ export interface Branches {
   thread_id: string;
   head: string | null;
   turns: Turn[];
+  /** Copies that left before the first turn, or at a checkpoint that was removed since. */
+  copies: string[];
   checkpoints: number;
   truncated: boolean;
 }
@@ -117,7 +119,7 @@ export interface LineageThread {
 }
 
 export interface Lineage {
-  root_thread_id: string;
+  root_thread_id: string | null;
   threads: LineageThread[];
   truncated: boolean;
 }
@@ -141,6 +143,8 @@ export interface Comparison {
 export interface Tag {
   name: string;
   checkpoint_id: string;
+  created_at: string;
+  updated_at: string;
 }
 
 /** A pending or running run, and what it waits for in words. */
