@@ -78,9 +78,9 @@ newest:
 packages: $(VENV)/.dev $(STUDIO_BUILT)
 	rm -rf dist
 	$(BIN)/python -m hatchling build
-	$(BIN)/python -m zipfile -l dist/*.whl | grep -q threadloom/cli/__init__.py
-	$(BIN)/python -m zipfile -l dist/*.whl | grep -q 'threadloom/studio/dist/assets/index-.*\.js '
-	tar -tzf dist/*.tar.gz | grep -q threadloom/studio/dist/index.html
+	$(BIN)/python -m zipfile -l dist/*.whl | grep threadloom/cli/__init__.py > /dev/null
+	$(BIN)/python -m zipfile -l dist/*.whl | grep 'threadloom/studio/dist/assets/index-.*\.js ' > /dev/null
+	tar -tzf dist/*.tar.gz | grep threadloom/studio/dist/index.html > /dev/null
 
 clean:
 	rm -rf $(VENV) .venv-newest $(JS)/node_modules $(PAGE)/node_modules $(PAGE)/dist $(STUDIO)/node_modules $(dir $(STUDIO_BUILT)) build dist

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat_page import FAILED, chromium
+from tests.browser.chat_page import chromium, close
 from tests.browser.studio_page import ROOT, Studio, Threads, build
 from tests.server import running
 
@@ -56,12 +56,7 @@ def visit(server, browser, request, tmp_path):
         return Studio(page, server.url, at)
 
     yield opened
-    for number, page in enumerate(pages):
-        if request.node.stash.get(FAILED, False):
-            picture = tmp_path / f"page-{number}.png"
-            page.screenshot(path=picture)
-            print(f"The page is pictured in {picture}")
-        page.context.close()
+    close(pages, request, tmp_path)
     assert outside == []
     assert broken == []
 

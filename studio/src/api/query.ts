@@ -17,14 +17,24 @@ export interface Answer<T> {
 }
 
 const entries = new Map<string, Entry>();
+/** Beyond this many, the oldest answers that nobody shows are forgotten. */
+const MOST = 200;
 
 function entryOf(key: string): Entry {
   let entry = entries.get(key);
   if (entry === undefined) {
     entry = { loading: false, listeners: new Set() };
     entries.set(key, entry);
+    if (entries.size > MOST) forgetOldest();
   }
   return entry;
+}
+
+function forgetOldest(): void {
+  for (const [key, entry] of entries) {
+    if (entries.size <= MOST / 2) break;
+    if (entry.listeners.size === 0 && !entry.loading) entries.delete(key);
+  }
 }
 
 async function load(entry: Entry, ask: () => Promise<unknown>): Promise<void> {
