@@ -58,6 +58,7 @@ class SealedThreads(Table):
         "set_priority",
         "delete",
         "copies",
+        "direct_copies",
     )
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:

@@ -122,10 +122,16 @@ class Emitter:
         if self._is_wanted():
             self._emit(name, to_json(value), mode)
 
-    async def emit_large(self, name: str, value: Any, mode: str = "") -> None:
-        """Emits an event with a large value, as `emit`. The value must not change until this returns."""
-        if self._is_wanted():
-            self._emit(name, await dump_json(value, to_json), mode)
+    async def emit_large(self, name: str, value: Any, mode: str = "") -> bytes | None:
+        """Emits an event with a value that may be large, as `emit`. The value must not change until this returns.
+
+        Returns the value as JSON; None if nobody reads the event.
+        """
+        if not self._is_wanted():
+            return None
+        data = await dump_json(value, to_json)
+        self._emit(name, data, mode)
+        return data
 
     def _is_wanted(self) -> bool:
         return self._stored or self._broker.watched(self._run.thread_id)
