@@ -260,11 +260,4 @@ def value_of(id_: int, blobs: Mapping[int, Blob], known: dict[int, bytes]) -> tu
         blobs: this blob and all that it builds on.
         known: the bytes of versions that were rebuilt before; those rebuilt here are added.
     """
-    chain = []
-    next_id: int | None = id_
-    while next_id is not None and next_id not in known:
-        chain.append(blobs[next_id])
-        next_id = chain[-1].base
-    for blob in reversed(chain):
-        known[blob.id] = blob.data if blob.base is None else elements.apply(blob.data, known[blob.base])
-    return blobs[id_].type, known[id_]
+    return blobs[id_].type, elements.whole(id_, blobs, known)

@@ -13,8 +13,9 @@ of a growing list cost about n * log2(n) / 2 elements together.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import msgpack  # type: ignore[import-untyped]
 import msgspec
@@ -168,6 +169,37 @@ def restore(chain: Sequence[bytes]) -> bytes:
     for instructions in chain[1:]:
         data = apply(instructions, data)
     return data
+
+
+class StoredValue(Protocol):
+    """A version as it is stored: whole, or as instructions over the one with the id `base`."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def base(self) -> int | None: ...
+
+    @property
+    def data(self) -> bytes: ...
+
+
+def whole(id_: int, stored: Mapping[int, StoredValue], known: dict[int, bytes]) -> bytes:
+    """Returns a version as a whole.
+
+    Args:
+        id_: its id.
+        stored: this version and all that it builds on, by their ids.
+        known: versions that were restored before; those restored here are added.
+    """
+    chain: list[StoredValue] = []
+    next_id: int | None = id_
+    while next_id is not None and next_id not in known:
+        chain.append(stored[next_id])
+        next_id = chain[-1].base
+    for version in reversed(chain):
+        known[version.id] = version.data if version.base is None else apply(version.data, known[version.base])
+    return known[id_]
 
 
 class _Parts:

@@ -7,7 +7,7 @@ every stored event can be read, whatever was removed before it.
 The storage knows only that a value has a base: who appends events makes the instructions. Reading restores the data.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -209,22 +209,10 @@ class StoredEvents:
                 # An event that was removed since its row was read is not among the values any more.
                 if id_ not in stored:
                     continue
-                event.data = _whole(id_, stored, whole)
+                event.data = elements.whole(id_, stored, whole)
             restored.append(event)
         return restored
 
 
 NEWEST = 2**63 - 1
 """A number that no event has reached."""
-
-
-def _whole(id_: int, stored: Mapping[int, EventValue], known: dict[int, bytes]) -> bytes:
-    """Returns the whole data of a value. `known` are those of values restored before; they are added to."""
-    chain: list[EventValue] = []
-    next_id: int | None = id_
-    while next_id is not None and next_id not in known:
-        chain.append(stored[next_id])
-        next_id = chain[-1].base
-    for value in reversed(chain):
-        known[value.id] = value.data if value.base is None else elements.apply(value.data, known[value.base])
-    return known[id_]
