@@ -60,6 +60,7 @@ class SystemRoutes:
             "langgraph_py_version": importlib.metadata.version("langgraph"),
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
+                "branches": not self.settings.http.disable_threads,
                 "delete_copies": not self.settings.http.disable_threads,
                 "select_forked_from": not self.settings.http.disable_threads,
                 "server": self.process_info.details is not None and not self.settings.http.disable_meta,
