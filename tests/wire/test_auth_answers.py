@@ -12,7 +12,7 @@ import pytest
 import websockets
 
 from tests.server import running
-from tests.users import User, token
+from tests.users import token
 
 pytestmark = pytest.mark.anyio
 
@@ -219,31 +219,3 @@ async def test_filters_mean_what_they_say(people, filter, visible):
     assert (len(found.json()), found.headers["x-pagination-total"]) == ((1, "1") if visible else (0, "0"))
     changed = await eve.http.patch(f"/threads/{thread}", json={"metadata": {"team": "blue"}})
     assert changed.status_code == (200 if visible else 404)
-
-
-# --- maps ---
-
-
-async def test_a_map_names_no_copies_that_the_caller_may_not_read(server):
-    """Neither those of others, nor those that the handler refuses."""
-    ann = User(server.url, "ann")
-    thread = await ann.thread()
-    await ann.run(thread)
-    own = (await ann.http.post(f"/threads/{thread}/copy")).json()["thread_id"]
-    eve = User(server.url, "eve", rules={"threads.read": {"give": None}})
-    others = (await eve.http.post(f"/threads/{thread}/copy")).json()["thread_id"]
-
-    async def copies(user):
-        answer = await user.http.get(f"/threads/{thread}/branches")
-        assert answer.status_code == 200, answer.text
-        return [copy for turn in answer.json()["turns"] for copy in turn["copies"]] + answer.json()["copies"]
-
-    assert await copies(ann) == [own]
-    assert await copies(eve) == [own, others]
-    bob = User(server.url, "bob")
-    assert (await bob.http.get(f"/threads/{thread}/branches")).status_code == 404
-    await ann.asked()
-    await copies(ann)
-    assert [one["of"] for one in await ann.asked()] == ["threads.read"] * 3
-    for user in (ann, eve, bob):
-        await user.close()
