@@ -26,7 +26,8 @@ _OBJECT_CODES = (2, 4, 5)
 _USUAL = frozenset({"human", "ai", "tool", "system"})
 _ROLES = {"user": "human", "assistant": "ai", "function": "tool", "developer": "system"}
 
-_ERRORS = (msgspec.DecodeError, ValueError, TypeError, RecursionError)
+_ERRORS = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
+"""What decoding, or encoding again, may raise for a value of any kind. Nothing is recorded of such messages."""
 
 _encode_json = msgspec.json.encode
 _pack = msgspec.msgpack.encode
@@ -36,9 +37,9 @@ def recorded(data: bytes) -> bytes:
     """Returns the record of a list of messages that stands alone, given as msgpack."""
     try:
         found = _unpack(data)
+        return _encode_json([_entry(message) for message in found]) if isinstance(found, list) else NO_MESSAGES
     except _ERRORS:
         return NO_MESSAGES
-    return _encode_json([_entry(message) for message in found]) if isinstance(found, list) else NO_MESSAGES
 
 
 def recorded_change(value: Value, before: Value) -> bytes:
