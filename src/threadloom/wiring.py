@@ -57,6 +57,7 @@ from threadloom.services.crons import CronService, fire_forever
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
+from threadloom.services.lineage import LineageService
 from threadloom.services.protocol_commands import CommandService
 from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
@@ -330,6 +331,7 @@ class Server:
             cascade_delete=CascadeDeleteService(
                 storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone
             ),
+            lineage=LineageService(storage=storage, guard=guard, state=state),
             state=state,
             runs=runs,
             starts=starts,

@@ -54,12 +54,15 @@ class SystemRoutes:
         self._info = orjson.dumps(self._facts())
 
     def _facts(self) -> dict[str, Any]:
+        threads = not self.settings.http.disable_threads
         return {
             "version": threadloom.__version__,
             "langgraph_py_version": importlib.metadata.version("langgraph"),
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
-                "delete_copies": not self.settings.http.disable_threads,
+                "delete_copies": threads,
+                "thread_lineage": threads,
+                "thread_compare": threads,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,
                 "crons": not self.settings.http.disable_runs and self.settings.vars.ff_crons_enabled,
                 "langsmith": self.settings.vars.langsmith_tracing,

@@ -31,6 +31,9 @@ class SealedLineage(Table):
         "wrote",
         "end_of_run",
         "usage",
+        "steps",
+        "place",
+        "pending_of",
     )
 
     async def put(self, put: CheckpointPut) -> int:

@@ -14,6 +14,7 @@ from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, Cipher, Location, UndecipherableError
 from threadloom.storage.ciphertexts import Column, Key
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
+from threadloom.storage.threads import Relative
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
 
 replace = msgspec.structs.replace
@@ -67,6 +68,11 @@ class Sealer:
                     Location("thread", "interrupts", "states.interrupts", key), thread.interrupts_json
                 ),
             )
+
+    def opened_relative(self, relative: Relative) -> Relative:
+        at = Location("thread", "metadata", "threads.metadata", (relative.thread_id,))
+        with _named(f"Thread {relative.thread_id}"):
+            return replace(relative, metadata=self.cipher.open_metadata(at, relative.metadata))
 
     # --- runs ---
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from threadloom.services.crons import CronService
     from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
+    from threadloom.services.lineage import LineageService
     from threadloom.services.protocol_commands import CommandService
     from threadloom.services.run_start import RunStartService
     from threadloom.services.run_streams import RunStreamService
@@ -28,6 +29,7 @@ class Services:
     threads: "ThreadService"
     copying: "CopyService"
     cascade_delete: "CascadeDeleteService"
+    lineage: "LineageService"
     state: "StateService"
     runs: "RunService"
     starts: "RunStartService"

@@ -45,6 +45,7 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         forked_from=UNSET
         if fork is None
         else ForkedFromResponse(thread_id=fork.thread_id, checkpoint_id=fork.checkpoint_id, at=iso(fork.at)),
+        root_thread_id=UNSET if fork is None else thread.root_thread_id,
         ttl=UNSET if thread.ttl is None or not with_ttl else _ttl_record(thread.ttl),
         extracted=UNSET if extracted is None else extracted,
     )
@@ -125,7 +126,10 @@ def select_fields(record: ResponseBody, fields: Sequence[str]) -> ResponseBody |
     Args:
         fields: validated names of fields.
     """
-    return {name: getattr(record, name) for name in dict.fromkeys(fields)} if fields else record
+    if not fields:
+        return record
+    chosen = {name: getattr(record, name) for name in dict.fromkeys(fields)}
+    return {name: value for name, value in chosen.items() if value is not UNSET}
 
 
 def _ttl_record(ttl: Ttl) -> TtlResponse:

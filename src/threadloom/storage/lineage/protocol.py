@@ -1,7 +1,7 @@
 """Histories of threads: what is stored, and the protocol that every storage implements."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -103,6 +103,14 @@ class WritesPut(msgspec.Struct, kw_only=True):
     fence: int | None = None
 
 
+class Step(NamedTuple):
+    """A stored root checkpoint: its position, its id and the id of its parent."""
+
+    pos: int
+    checkpoint_id: str
+    parent: str | None
+
+
 class CheckpointRow(msgspec.Struct, kw_only=True):
     """A checkpoint as a thread sees it: with its pending writes in replay order, the blobs it refers to, and those they build on.
 
@@ -196,6 +204,20 @@ class Lineage(Protocol):
         The rows contain the writes to these channels and, where the search for a channel ends, its blob. They contain nothing of
         other channels.
         """
+        ...
+
+    async def steps(self, thread_id: str, upto: int, limit: int) -> Sequence[Step]:
+        """Returns the root checkpoints that a thread sees at or below a position, newest first, without their content. One that
+        was put again is returned for each time.
+        """
+        ...
+
+    async def place(self, thread_id: str, checkpoint_id: str) -> tuple[int, int] | None:
+        """Returns segment and position of a root checkpoint; None if the thread does not see it."""
+        ...
+
+    async def pending_of(self, thread_id: str, checkpoint_id: str) -> Collection[tuple[str, int]]:
+        """Returns task and index of each pending write of a root checkpoint."""
         ...
 
     async def exists(self, thread_id: str) -> bool:

@@ -116,6 +116,20 @@ CROSS JOIN LATERAL (
     ) w
 ) w;
 
+-- name: steps
+-- The root checkpoints that a thread sees up to a position, newest first, without their content.
+WITH RECURSIVE chain (seg, bound) AS (
+    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT k.pos, k.checkpoint_id, k.parent
+FROM chain c CROSS JOIN LATERAL (
+    SELECT pos, checkpoint_id, parent FROM checkpoints
+    WHERE seg = c.seg AND namespace = '' AND pos + 0 <= least(c.bound, $2) ORDER BY pos + 0 DESC LIMIT $3
+) k
+LIMIT $3;
+
 -- name: blobs
 -- Values by id, and those that they build on.
 WITH RECURSIVE needed (id) AS (

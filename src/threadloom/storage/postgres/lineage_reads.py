@@ -8,7 +8,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
-from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, Step, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
@@ -107,6 +107,9 @@ class PostgresLineageReads:
         ]
         blobs = await self._blobs({blob for end in ends for blob in end})
         return [_made(thread_id, row, head[1], blobs, end) for row, end in zip(rows, ends, strict=True)]
+
+    async def steps(self, thread_id: str, upto: int, limit: int) -> Sequence[Step]:
+        return [Step._make(row) for row in await self._db.fetch(SQL["steps"], thread_id, upto, limit)]
 
     async def exists(self, thread_id: str) -> bool:
         return bool(await self._db.fetchval(SQL["exists"], thread_id))

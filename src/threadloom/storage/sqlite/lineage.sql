@@ -75,6 +75,11 @@ FROM checkpoints c WHERE pos = ?;
 -- The positions of the checkpoints with an id, in any namespace, newest first.
 SELECT pos, seg, namespace FROM checkpoints WHERE checkpoint_id = ? ORDER BY pos DESC;
 
+-- name: steps_of_segment
+-- The root checkpoints that a segment has up to a bound, newest first, without their content.
+SELECT pos, checkpoint_id, parent
+FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = '' AND pos <= ? ORDER BY pos DESC LIMIT ?;
+
 -- name: writes_of
 -- Pending writes of a checkpoint in one segment, in order of position.
 SELECT task_id, idx, channel, type, data, path, pos

@@ -9,7 +9,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
-from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, Step, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 
@@ -214,6 +214,16 @@ class SqliteLineageReads:
         rows = pending.counting(rows)
         rows.sort(key=lambda row: (row[5], row[0], row[1]))
         return [PendingWrite(*row) for row in rows]
+
+    async def steps(self, thread_id: str, upto: int, limit: int) -> Sequence[Step]:
+        head = self._head(thread_id)
+        found: list[Step] = []
+        for seg, bound in () if head is None else self._chain(head[0]):
+            if len(found) >= limit:
+                break
+            rows = self._db.execute(SQL["steps_of_segment"], (seg, min(bound, upto), limit - len(found)))
+            found.extend(map(Step._make, rows))
+        return found
 
     async def exists(self, thread_id: str) -> bool:
         head = self._head(thread_id)

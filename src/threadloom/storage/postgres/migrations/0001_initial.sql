@@ -168,6 +168,9 @@ CREATE TABLE forks (
     user_id text COLLATE "C"                            -- who created it, NULL where users are not distinguished
 );
 CREATE INDEX forks_parent ON forks (parent);
+-- For the copies of a deleted thread, which only its copies know.
+CREATE INDEX forks_thread ON forks (thread_id, child);
+CREATE INDEX forks_root ON forks (root_id, root);
 
 -- Runs: a run's row is its queue entry. A transaction that changes a pending or running run holds its thread's lock.
 
