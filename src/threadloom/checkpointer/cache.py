@@ -11,9 +11,13 @@ from langgraph.checkpoint.base import Checkpoint
 from threadloom.checkpointer.versions import Versions
 from threadloom.checkpointer.visible import SENDS
 from threadloom.storage.lineage import CheckpointPut
+from threadloom.storage.lineage.digests import value_digest
 
 KEPT_CHECKPOINTS = 4096
 """Checkpoints whose blob references a process caches. About 1 kB each."""
+
+KEPT_DIGESTS = 4 * KEPT_CHECKPOINTS
+"""Values whose digest a process caches, by blob. About 200 bytes each."""
 
 BIG_STATE = 64 * 1024
 """Bytes of a state above which a thread's reads leave the event loop."""
@@ -74,10 +78,17 @@ class SaverCache:
     def __init__(self) -> None:
         self.refs: Lru[CheckpointKey, KnownRefs] = Lru(KEPT_CHECKPOINTS)
         self.versions = Versions()
+        self.digests: Lru[int, str] = Lru(KEPT_DIGESTS)
         self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
         self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
         self.newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
         self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
+
+    def note_digest(self, blob: int, type_: str, data: bytes) -> str:
+        """Caches the digest of a value and returns it."""
+        digest = value_digest(type_, data)
+        self.digests.put(blob, digest)
+        return digest
 
     def put_begins(
         self,

@@ -10,7 +10,7 @@ from threadloom.codec import contains
 from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
 from threadloom.storage.items import ItemQuery, matches
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, WritesPut
 from threadloom.types import Item
 
 replace = msgspec.structs.replace
@@ -41,7 +41,7 @@ class SealedLineage(Table):
         return era
 
     async def put_writes(self, put: WritesPut) -> None:
-        writes = [self._sealer.write(write) for write in put.writes]
+        writes = [self._sealer.write(put, write) for write in put.writes]
         await self._inner.put_writes(replace(put, writes=writes))
 
     async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
@@ -92,6 +92,12 @@ class SealedLineage(Table):
         self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
     ) -> list[CheckpointRow]:
         return self._opened(await self._inner.path(thread_id, namespace, checkpoint_id, channels))
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        found = await self._inner.digests(thread_id, before=before, limit=limit)
+        opened = [self._sealer.opened_digests(one) for one in found]
+        self._ready()
+        return opened
 
     def _one(self, row: CheckpointRow | None) -> CheckpointRow | None:
         return None if row is None else self._opened([row])[0]

@@ -13,7 +13,8 @@ import msgspec
 from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, Cipher, Location, UndecipherableError
 from threadloom.storage.ciphertexts import Column, Key
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, PendingWrite, WritesPut
+from threadloom.storage.lineage.digests import checkpoint_digests, write_digest
 from threadloom.storage.threads import Relative
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
 
@@ -267,7 +268,20 @@ class Sealer:
             body=body,
             blobs=[_blob(blob, self.cipher.seal_blob(at, blob.type, blob.data)) for blob in put.blobs],
             meta=self.checkpoint_metadata(put.meta),
+            digests=self._digest(checkpoint_digests(put)),
         )
+
+    def _digest(self, recorded: bytes) -> bytes:
+        return recorded and self.cipher.seal_text(Location("checkpoint", "digest"), recorded)
+
+    def opened_digests(self, digests: Digests) -> Digests:
+        at = Location("checkpoint", "digest")
+        with _named(f"Checkpoint {digests.checkpoint_id}"):
+            return replace(
+                digests,
+                recorded=self.cipher.open_text(at, digests.recorded),
+                writes=[(task_id, idx, self.cipher.open_text(at, digest)) for task_id, idx, digest in digests.writes],
+            )
 
     def checkpoint_metadata(self, meta: bytes) -> bytes:
         return to_json(self.cipher.seal_document(Location("checkpoint", "metadata"), from_json(meta), CHECKPOINT))
@@ -295,9 +309,10 @@ class Sealer:
             writes=[self.opened_write(write) for write in row.writes],
         )
 
-    def write(self, write: PendingWrite) -> PendingWrite:
+    def write(self, put: WritesPut, write: PendingWrite) -> PendingWrite:
         type_, data = self.cipher.seal_blob(Location("checkpoint", "write"), write.type, write.data)
-        return replace(write, type=type_, data=data)
+        digest = self._digest(write_digest(put.namespace, put.checkpoint_id, write))
+        return replace(write, type=type_, data=data, digest=digest)
 
     def opened_write(self, write: PendingWrite) -> PendingWrite:
         at = Location("checkpoint", "write", "writes.data", (write.pos,))

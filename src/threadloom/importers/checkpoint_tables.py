@@ -21,6 +21,7 @@ from threadloom.errors import MissingPackageError, StorageError
 from threadloom.ids import default_assistant_id
 from threadloom.importers.history import ORIGIN, History, own_id
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
+from threadloom.storage.lineage.digests import value_digest
 from threadloom.storage.named import load
 from threadloom.types import Thread
 
@@ -132,6 +133,7 @@ class _Reading:
         self._blobs = blobs
         self._writes = writes
         self._stored: dict[tuple[str, str, str], int] = {}
+        self._digests: dict[int, str] = {}
         """The blob ids of the values that were converted already, by namespace, channel and version."""
         self._encoder = Versions()
         self._versions: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -196,6 +198,7 @@ class _Reading:
                         continue  # the channel was empty
                     found = self._serde.dumps_typed(inline[channel])
                 id_ = self._stored[place] = self._new_blob_id()
+                self._digests[id_] = value_digest(*found)
                 earlier = self._stored.get((namespace, channel, str(before.get(channel))))
                 blobs.append(self._encoder.blob(id_, *found, earlier))
             refs[channel] = self._stored[place]
@@ -212,6 +215,7 @@ class _Reading:
             blobs=blobs,
             meta=to_json({key: value for key, value in metadata.items() if key not in INTERNAL}),
             small=small,
+            values={channel: self._digests[blob] for channel, blob in refs.items()},
         )
 
     def _take_sends(self, namespace: str, parent: str, checkpoint: dict[str, Any]) -> None:

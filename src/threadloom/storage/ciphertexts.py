@@ -14,8 +14,10 @@ from threadloom.storage.rows import quoted
 Column = Literal[
     "checkpoints.body",
     "checkpoints.metadata",
+    "checkpoints.digests",
     "blobs.data",
     "writes.data",
+    "writes.digest",
     "states.values",
     "states.interrupts",
     "threads.metadata",

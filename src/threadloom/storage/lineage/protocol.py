@@ -57,6 +57,8 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
             none.
         early: checkpoints of subgraphs, as (namespace, id), that build on this root checkpoint but were stored before it. They,
             and pending writes of this checkpoint that were stored before it, are moved to positions after it.
+        values: the digest of the value of each channel in `refs`, as far as it is known (see `lineage.digests`).
+        digests: the digests to record, encrypted. None: they are computed from the put.
         run_id: the run that created the checkpoint.
         fence: the fence that the run must still hold. None: no run, no check.
     """
@@ -73,6 +75,8 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
     small: Mapping[str, int] = {}
     era: int | None = None
     early: Sequence[tuple[str, str]] | None = None
+    values: Mapping[str, str] = {}
+    digests: bytes | None = None
     run_id: str | None = None
     fence: int | None = None
 
@@ -80,7 +84,7 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
 class PendingWrite(msgspec.Struct, frozen=True):
     """One write of a task under a checkpoint. `idx` below 0 marks the special writes (error, interrupt, resume).
 
-    `pos` is its position, 0 for one that is not stored yet.
+    `pos` is its position, 0 for one that is not stored yet. `digest` is the digest to record, encrypted; None: it is computed.
     """
 
     task_id: str
@@ -90,6 +94,7 @@ class PendingWrite(msgspec.Struct, frozen=True):
     data: bytes
     path: str
     pos: int = 0
+    digest: bytes | None = None
 
 
 class WritesPut(msgspec.Struct, kw_only=True):
@@ -101,6 +106,20 @@ class WritesPut(msgspec.Struct, kw_only=True):
     writes: Sequence[PendingWrite]
     run_id: str | None = None
     fence: int | None = None
+
+
+class Digests(msgspec.Struct, frozen=True):
+    """What was recorded of a checkpoint and its pending writes, in replay order (see `lineage.digests`). Empty: nothing.
+
+    `writes` are `(task_id, idx, digest)`.
+    """
+
+    pos: int
+    namespace: str
+    checkpoint_id: str
+    parent: str | None
+    recorded: bytes
+    writes: Sequence[tuple[str, int, bytes]]
 
 
 class Step(NamedTuple):
@@ -218,6 +237,14 @@ class Lineage(Protocol):
 
     async def pending_of(self, thread_id: str, checkpoint_id: str) -> Collection[tuple[str, int]]:
         """Returns task and index of each pending write of a root checkpoint."""
+        ...
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        """Returns the recorded digests of a thread's checkpoints, the newest first. No content is read.
+
+        Args:
+            before: only checkpoints with smaller positions than this one (of any namespace); none if the thread does not see it.
+        """
         ...
 
     async def exists(self, thread_id: str) -> bool:

@@ -8,7 +8,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
-from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, Step, with_bases
+from threadloom.storage.lineage import Blob, CheckpointRow, Digests, PendingWrite, Step, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
@@ -110,6 +110,17 @@ class PostgresLineageReads:
 
     async def steps(self, thread_id: str, upto: int, limit: int) -> Sequence[Step]:
         return [Step._make(row) for row in await self._db.fetch(SQL["steps"], thread_id, upto, limit)]
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        found: list[Digests] = []
+        for row in await self._db.fetch(SQL["digests"], thread_id, limit, before):
+            pos, namespace, checkpoint_id, parent, recorded, tasks, idxs, written, paths = row
+            writes = zip(
+                map(unescaped, tasks or ()), idxs or (), written or (), map(unescaped, paths or ()), strict=True
+            )
+            ordered = pending.digests_in_order(writes)
+            found.append(Digests(pos, namespace, checkpoint_id, parent, recorded or b"", ordered))
+        return found
 
     async def exists(self, thread_id: str) -> bool:
         return bool(await self._db.fetchval(SQL["exists"], thread_id))

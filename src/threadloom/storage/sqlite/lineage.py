@@ -9,6 +9,7 @@ import orjson
 
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.storage.lineage import CheckpointPut, WritesPut
+from threadloom.storage.lineage.digests import checkpoint_digests, write_digest
 from threadloom.storage.sqlite.lineage_reads import SQL
 from threadloom.storage.sqlite.segments import CUTS, SqliteSegments
 
@@ -39,7 +40,19 @@ class SqliteLineage(SqliteSegments):
         meta = put.meta.decode()
         execute(
             _CHECKPOINT,
-            (pos, seg, put.namespace, put.checkpoint_id, put.parent, put.body_type, put.body, refs, small, meta),
+            (
+                pos,
+                seg,
+                put.namespace,
+                put.checkpoint_id,
+                put.parent,
+                checkpoint_digests(put) or None,
+                put.body_type,
+                put.body,
+                refs,
+                small,
+                meta,
+            ),
         )
         if put.run_id is not None:
             execute(_SPAN, (put.run_id, put.thread_id, pos))
@@ -70,6 +83,7 @@ class SqliteLineage(SqliteSegments):
                     write.type,
                     write.data,
                     write.path,
+                    write_digest(namespace, checkpoint_id, write),
                 )
                 for pos, write in enumerate(put.writes, first)
             ],

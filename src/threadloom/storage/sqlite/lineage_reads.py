@@ -9,7 +9,7 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
-from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, Step, with_bases
+from threadloom.storage.lineage import Blob, CheckpointRow, Digests, PendingWrite, Step, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 
@@ -223,6 +223,35 @@ class SqliteLineageReads:
                 break
             rows = self._db.execute(SQL["steps_of_segment"], (seg, min(bound, upto), limit - len(found)))
             found.extend(map(Step._make, rows))
+        return found
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        head = self._head(thread_id)
+        if head is None:
+            return []
+        chain = self._chain(head[0])
+        last = UNBOUNDED
+        if before is not None:
+            places = self._places(chain, before)
+            last = places[0][0] - 1 if places else 0
+        positions = (
+            (pos, level)
+            for level, (seg, bound) in enumerate(chain, 1)
+            for (pos,) in self._db.execute(SQL["rows_of_segment"], (seg, min(bound, last)))
+        )
+        found: list[Digests] = []
+        for pos, level in positions:
+            if len(found) >= limit:
+                break
+            later, namespace, checkpoint_id, parent, recorded = self._db.execute(SQL["digests_at"], (pos,)).fetchone()
+            if later and self._places(chain, checkpoint_id, namespace)[0][0] != pos:
+                continue
+            rows: list[tuple[Any, ...]] = []
+            for seg, bound in reversed(chain[:level]):
+                rows.extend(self._db.execute(SQL["write_digests"], (seg, checkpoint_id, namespace, bound)))
+            found.append(
+                Digests(pos, namespace, checkpoint_id, parent, recorded or b"", pending.digests_in_order(rows))
+            )
         return found
 
     async def exists(self, thread_id: str) -> bool:

@@ -26,6 +26,7 @@ CREATE TABLE checkpoints (
     namespace TEXT NOT NULL,                               -- checkpoint namespace, '' for the root graph
     checkpoint_id TEXT NOT NULL,                              -- checkpoint id
     parent TEXT,                                    -- checkpoint id
+    digests BLOB,                                   -- JSON text: digests of the checkpoint and of its large values
     body_type TEXT NOT NULL,                            -- serializer's type of body
     body BLOB NOT NULL,                             -- the checkpoint without its large channel values
     refs TEXT NOT NULL,                             -- {channel: blob id}
@@ -44,6 +45,7 @@ CREATE TABLE writes (
     task_id TEXT NOT NULL,
     idx INTEGER NOT NULL,                           -- index within the task's writes, negative for special channels
     channel TEXT NOT NULL,
+    digest BLOB,                                    -- JSON text: digest of the write
     type TEXT NOT NULL,                             -- serializer's type of data
     data BLOB NOT NULL,
     path TEXT NOT NULL                              -- task path
