@@ -68,6 +68,7 @@ from threadloom.services.state_update import StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import ThreadService, configured_ttl
 from threadloom.services.ttl import ThreadSweeper
+from threadloom.services.verification import VerificationService
 from threadloom.services.webhooks import DeliveryService, WebhookPolicy, WebhookSender
 from threadloom.storage.base import Storage
 from threadloom.store import Store
@@ -332,6 +333,7 @@ class Server:
                 storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone
             ),
             lineage=LineageService(storage=storage, guard=guard, state=state),
+            verification=VerificationService(storage=storage, guard=guard),
             state=state,
             runs=runs,
             starts=starts,

@@ -4,18 +4,24 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from threadloom.api.http import Request, answer_aside
+from threadloom.api.http import Request, answer_aside, json_response
 from threadloom.api.routing import Operation, Param
+from threadloom.errors import Invalid
 from threadloom.services import Services
 from threadloom.services.lineage import Side
 from threadloom.services.requests.common import canonical
-from threadloom.services.responses import ComparisonResponse, LineageResponse
+from threadloom.services.responses import ComparisonResponse, DigestsResponse, LineageResponse
+from threadloom.services.verification import MOST_CHECKPOINTS
 
 STATE = Param("state", {"type": "boolean"}, "Whether the states are compared too, by channel and by message.")
 CHECKPOINTS = tuple(
     Param(f"{side}_checkpoint", {"type": "string"}, f"The root checkpoint at which `{side}` is compared; the newest.")
     for side in ("a", "b")
 )
+BYTES = Param("bytes", {"type": "boolean"}, "Whether to read the content and tell what differs from what was recorded.")
+DEFAULT_LIMIT = 100
+LIMIT = Param("limit", {"type": "integer", "minimum": 1, "maximum": MOST_CHECKPOINTS, "default": DEFAULT_LIMIT})
+BEFORE = Param("before", {"type": "string"}, "Only checkpoints before this one: `next` of the page before.")
 
 
 class LineageRoutes:
@@ -34,6 +40,20 @@ class LineageRoutes:
         with_state = request.flag("state")
         answer = await self.services.lineage.compare(request.caller, a, b, with_state=with_state)
         return await answer_aside(answer.fields())
+
+    async def digests(self, request: Request) -> ASGIApp:
+        limit = request.integer("limit", DEFAULT_LIMIT, least=1)
+        if limit > MOST_CHECKPOINTS:
+            raise Invalid(f"limit: must be at most {MOST_CHECKPOINTS}")
+        return json_response(
+            await self.services.verification.digests(
+                request.caller,
+                request.id("thread"),
+                before=request.text("before") or None,
+                limit=limit,
+                recompute=request.flag("bytes"),
+            )
+        )
 
     def operations(self) -> list[Operation]:
         """Returns the routes, for the router and the OpenAPI description."""
@@ -58,6 +78,14 @@ class LineageRoutes:
                 "Tell where two histories part, and how their states differ",
                 query=(STATE, *CHECKPOINTS),
                 result=ComparisonResponse,
+                errors=(404,),
+            ),
+            threads(
+                one + "/digests",
+                self.digests,
+                "Show the digests of a history, and check its bytes against them",
+                query=(BYTES, LIMIT, BEFORE),
+                result=DigestsResponse,
                 errors=(404,),
             ),
         ]

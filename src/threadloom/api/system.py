@@ -63,6 +63,7 @@ class SystemRoutes:
                 "delete_copies": threads,
                 "thread_lineage": threads,
                 "thread_compare": threads,
+                "thread_digests": threads,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,
                 "crons": not self.settings.http.disable_runs and self.settings.vars.ff_crons_enabled,
                 "langsmith": self.settings.vars.langsmith_tracing,

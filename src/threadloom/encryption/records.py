@@ -23,6 +23,9 @@ replace = msgspec.structs.replace
 VALUE = "__value__"
 """Key under which a value that is no document is encrypted as a document."""
 
+UNREADABLE_DIGEST = b'"?"'
+"""Stands for recorded digests that cannot be decrypted."""
+
 RUN_INPUTS = ("input", "command", "context")
 CRON_INPUTS = ("input", "context", "command")
 
@@ -275,13 +278,15 @@ class Sealer:
         return recorded and self.cipher.seal_text(Location("checkpoint", "digest"), recorded)
 
     def opened_digests(self, digests: Digests) -> Digests:
-        at = Location("checkpoint", "digest")
-        with _named(f"Checkpoint {digests.checkpoint_id}"):
-            return replace(
-                digests,
-                recorded=self.cipher.open_text(at, digests.recorded),
-                writes=[(task_id, idx, self.cipher.open_text(at, digest)) for task_id, idx, digest in digests.writes],
-            )
+        """Returns recorded digests, decrypted. One that cannot be decrypted is `UNREADABLE_DIGEST`."""
+        writes = [(task_id, idx, self._opened_digest(digest)) for task_id, idx, digest in digests.writes]
+        return replace(digests, recorded=self._opened_digest(digests.recorded), writes=writes)
+
+    def _opened_digest(self, recorded: bytes) -> bytes:
+        try:
+            return self.cipher.open_text(Location("checkpoint", "digest"), recorded)
+        except UndecipherableError:
+            return UNREADABLE_DIGEST
 
     def checkpoint_metadata(self, meta: bytes) -> bytes:
         return to_json(self.cipher.seal_document(Location("checkpoint", "metadata"), from_json(meta), CHECKPOINT))

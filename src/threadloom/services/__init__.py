@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from threadloom.services.runs import RunService
     from threadloom.services.state import StateService
     from threadloom.services.threads import ThreadService
+    from threadloom.services.verification import VerificationService
     from threadloom.services.webhooks import DeliveryService
 
 
@@ -30,6 +31,7 @@ class Services:
     copying: "CopyService"
     cascade_delete: "CascadeDeleteService"
     lineage: "LineageService"
+    verification: "VerificationService"
     state: "StateService"
     runs: "RunService"
     starts: "RunStartService"

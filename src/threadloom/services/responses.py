@@ -194,6 +194,24 @@ class ComparisonResponse(ResponseBody):
     messages: list[Object] | UnsetType = UNSET
 
 
+class CheckpointDigestResponse(ResponseBody):
+    """The digest of a checkpoint with its parent and its pending writes: `null` if none was recorded, or if it cannot be read.
+    `damage` says what differs from what was recorded, if the content was read."""
+
+    checkpoint_ns: str
+    checkpoint_id: str
+    digest: str | None
+    damage: list[str]
+
+
+class DigestsResponse(ResponseBody):
+    """A page of the digests of a history, newest first. `next` is the `before` of the next page, `null` on the last one."""
+
+    thread_id: Id
+    checkpoints: list[CheckpointDigestResponse]
+    next: str | None
+
+
 class SizeResponse(ResponseBody):
     """A number of records, and their size in bytes."""
 

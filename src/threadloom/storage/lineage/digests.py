@@ -69,8 +69,10 @@ def write_digest(namespace: str, checkpoint_id: str, write: PendingWrite) -> byt
 
 
 def split(recorded: bytes) -> list[str]:
-    """Returns the digests of a JSON text. Empty for one that was damaged, or if nothing was recorded."""
+    """Returns the digests of a JSON text. Empty if nothing was recorded, or if the text is no record of digests."""
     text = recorded[1:-1].decode("ascii", "replace")
+    if len(text) % LENGTH or recorded[:1] + recorded[-1:] != b'""':
+        return []
     return [text[start : start + LENGTH] for start in range(0, len(text), LENGTH)]
 
 
