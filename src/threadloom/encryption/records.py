@@ -285,7 +285,7 @@ class Sealer:
     def _opened_digest(self, recorded: bytes) -> bytes:
         try:
             return self.cipher.open_text(Location("checkpoint", "digest"), recorded)
-        except UndecipherableError:
+        except (UndecipherableError, ValueError):
             return UNREADABLE_DIGEST
 
     def checkpoint_metadata(self, meta: bytes) -> bytes:
