@@ -309,7 +309,7 @@ class Pair:
         """Two histories part where the model's do, from their newest checkpoints and from others."""
         for (one, a), (other, b) in itertools.product(self.threads.items(), repeat=2):
             ids = [
-                [None] + [event.checkpoint_id for event in history.checkpoints() if not event.namespace][:7:3]
+                [None, *[event.checkpoint_id for event in history.checkpoints() if not event.namespace][:7:3]]
                 for history in (a, b)
             ]
             for at in zip(*ids, strict=False):
