@@ -3,7 +3,7 @@
 A history is a checkpoint with its ancestors. It is read page by page, newest first, and only as far as the two differ.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import NamedTuple
 
 from threadloom.lineage.segments import UNBOUNDED
@@ -25,54 +25,67 @@ class Path:
 
     Attributes:
         ids: each checkpoint that was walked, with the number of those walked before it.
+        current: the checkpoint that was walked to last; None past the first one.
+        position: its position; -1 past the first one.
     """
 
     def __init__(self, read: Read) -> None:
         self.ids: dict[str, int] = {}
+        self.current: str | None = None
+        self.position = -1
         self._read = read
-        self._next: int | None = UNBOUNDED
+        self._below: int | None = UNBOUNDED
         self._page = FIRST_PAGE
-        self._known: dict[str, tuple[int, str | None]] = {}
-        self._current: str | None = None
+        self._known: dict[str, tuple[int, str, str | None]] = {}
 
     async def start(self, head: str | None, pos: int = UNBOUNDED) -> None:
         """Begins at a checkpoint and its position; None: at the newest one."""
-        self._next = pos
+        self._below = pos
         if head is None:
             await self._more()
             head = next(iter(self._known), None)
         await self._move(head)
 
-    @property
-    def current(self) -> str | None:
-        """The checkpoint that was walked to last; None past the first one."""
-        return self._current
-
-    @property
-    def position(self) -> int:
-        """The position of the current checkpoint; -1 past the first one."""
-        return -1 if self._current is None else self._known[self._current][0]
-
-    async def step(self) -> None:
-        """Walks to the parent of the current checkpoint."""
-        if self._current is not None:
-            await self._move(self._known[self._current][1])
+    async def walk(self, floor: int, known: Container[str]) -> str | None:
+        """Walks at least one step, on to the first checkpoint that is in `known` or has a smaller position than `floor`. Returns it
+        if it is in `known`.
+        """
+        rows, ids, current = self._known, self.ids, self.current
+        if current is None:
+            return None
+        while True:
+            parent = rows[current][2]
+            row = None if parent is None else rows.get(parent)
+            if row is None or parent is None or parent in ids:
+                self.current = current
+                await self._move(parent)
+                parent = self.current
+            else:
+                ids[parent] = len(ids)
+                self.current, self.position = parent, row[0]
+            if parent is None:
+                return None
+            if parent in known:
+                return parent
+            if self.position < floor:
+                return None
+            current = parent
 
     async def _move(self, checkpoint_id: str | None) -> None:
-        while checkpoint_id is not None and checkpoint_id not in self._known and self._next is not None:
+        while checkpoint_id is not None and checkpoint_id not in self._known and self._below is not None:
             await self._more()
         if checkpoint_id is None or checkpoint_id in self.ids or checkpoint_id not in self._known:
-            self._current = None
+            self.current, self.position = None, -1
             return
-        self._current = checkpoint_id
+        self.current, self.position = checkpoint_id, self._known[checkpoint_id][0]
         self.ids[checkpoint_id] = len(self.ids)
 
     async def _more(self) -> None:
-        assert self._next is not None
-        rows = await self._read(self._next, self._page)
-        for pos, checkpoint_id, parent in rows:
-            self._known.setdefault(checkpoint_id, (pos, parent))
-        self._next = rows[-1][0] - 1 if len(rows) == self._page else None
+        assert self._below is not None
+        rows = await self._read(self._below, self._page)
+        for row in rows:
+            self._known.setdefault(row[1], row)  # of a checkpoint that was put again the newest row counts
+        self._below = rows[-1][0] - 1 if len(rows) == self._page else None
         self._page = min(2 * self._page, LAST_PAGE)
 
 
@@ -98,8 +111,7 @@ async def divergence(a: Path, b: Path) -> Divergence:
     common = _met(a, b) or _met(b, a)
     while common is None and (a.current is not None or b.current is not None):
         walked, other = (a, b) if a.position >= b.position else (b, a)
-        await walked.step()
-        common = _met(walked, other)
+        common = await walked.walk(other.position, other.ids)
     ahead, behind = (len(path.ids) if common is None else path.ids[common] for path in (a, b))
     return Divergence(common, ahead, behind, _at(a, ahead - 1), _at(b, behind - 1))
 

@@ -1,7 +1,7 @@
 """Histories of threads: what is stored, and the protocol that every storage implements."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -122,12 +122,8 @@ class Digests(msgspec.Struct, frozen=True):
     writes: Sequence[tuple[str, int, bytes]]
 
 
-class Step(NamedTuple):
-    """A stored root checkpoint: its position, its id and the id of its parent."""
-
-    pos: int
-    checkpoint_id: str
-    parent: str | None
+Step = tuple[int, str, str | None]
+"""A stored root checkpoint: its position, its id and the id of its parent."""
 
 
 class CheckpointRow(msgspec.Struct, kw_only=True):

@@ -109,7 +109,7 @@ class PostgresLineageReads:
         return [_made(thread_id, row, head[1], blobs, end) for row, end in zip(rows, ends, strict=True)]
 
     async def steps(self, thread_id: str, upto: int, limit: int) -> Sequence[Step]:
-        return [Step._make(row) for row in await self._db.fetch(SQL["steps"], thread_id, upto, limit)]
+        return [(row[0], row[1], row[2]) for row in await self._db.fetch(SQL["steps"], thread_id, upto, limit)]
 
     async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
         found: list[Digests] = []

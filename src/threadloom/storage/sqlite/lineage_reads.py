@@ -222,7 +222,7 @@ class SqliteLineageReads:
             if len(found) >= limit:
                 break
             rows = self._db.execute(SQL["steps_of_segment"], (seg, min(bound, upto), limit - len(found)))
-            found.extend(map(Step._make, rows))
+            found.extend(rows)
         return found
 
     async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
