@@ -291,9 +291,9 @@ class Pair:
         for event in events:
             values = {channel: value_digest("t", value) for channel, value in event.values.items()}
             body = event.checkpoint_id.encode()
-            own = checkpoint_digest(event.namespace, event.checkpoint_id, "t", body, event.meta, values)
+            own = checkpoint_digest("t", body, event.meta, values)
             writes = [
-                (write.task_id, write.idx, write_digest(*event.key, stored_write(write.task_id, write.idx, write.data)))
+                (write.task_id, write.idx, write_digest(stored_write(write.task_id, write.idx, write.data)))
                 for write in history.writes(event.key)
             ]
             recorded = f'"{own}{"".join(values[channel] for channel in sorted(values))}"'.encode()

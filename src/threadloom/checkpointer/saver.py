@@ -206,8 +206,8 @@ class Saver(BaseCheckpointSaver[str]):
                 small[channel] = size if channel in new_versions else 0
                 continue
             ref = inherited.get(channel)
-            digest = None if ref is None else self._cache.digests.get(ref[1])
-            if ref and digest and channel not in new_versions and ref[0] == versions.get(channel):
+            kept = ref is not None and channel not in new_versions and ref[0] == versions.get(channel)
+            if kept and ref and (digest := self._cache.digests.get(ref[1])):
                 refs[channel], digests[channel] = ref[1], digest
             else:
                 type_, data = dumps_channel(self.serde, channel, value)

@@ -41,7 +41,7 @@ class SealedLineage(Table):
         return era
 
     async def put_writes(self, put: WritesPut) -> None:
-        writes = [self._sealer.write(put, write) for write in put.writes]
+        writes = [self._sealer.write(write) for write in put.writes]
         await self._inner.put_writes(replace(put, writes=writes))
 
     async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:

@@ -13,7 +13,7 @@ import msgspec
 from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, Cipher, Location, UndecipherableError
 from threadloom.storage.ciphertexts import Column, Key
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, PendingWrite, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, PendingWrite
 from threadloom.storage.lineage.digests import checkpoint_digests, write_digest
 from threadloom.storage.threads import Relative
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
@@ -314,9 +314,9 @@ class Sealer:
             writes=[self.opened_write(write) for write in row.writes],
         )
 
-    def write(self, put: WritesPut, write: PendingWrite) -> PendingWrite:
+    def write(self, write: PendingWrite) -> PendingWrite:
         type_, data = self.cipher.seal_blob(Location("checkpoint", "write"), write.type, write.data)
-        digest = self._digest(write_digest(put.namespace, put.checkpoint_id, write))
+        digest = self._digest(write_digest(write))
         return replace(write, type=type_, data=data, digest=digest)
 
     def opened_write(self, write: PendingWrite) -> PendingWrite:

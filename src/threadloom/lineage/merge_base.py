@@ -47,8 +47,8 @@ class Path:
         await self._move(head)
 
     async def walk(self, floor: int, known: Container[str]) -> str | None:
-        """Walks at least one step, on to the first checkpoint that is in `known` or has a smaller position than `floor`. Returns it
-        if it is in `known`.
+        """Walks one step or more, up to the first checkpoint that is in `known` or whose position is smaller than `floor`.
+        Returns it if it is in `known`.
         """
         rows, ids, current = self._known, self.ids, self.current
         if current is None:

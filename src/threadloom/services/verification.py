@@ -108,14 +108,14 @@ class _Check:
                 damage += [f"the value of channel {name!r}" for name in sorted(values) if values[name] != before[name]]
                 if recorded[0] != self._own(row, before):
                     damage.append("the checkpoint or its metadata")
-        writes = {(write.task_id, write.idx): _write(row, write) for write in row.writes}
+        writes = {(write.task_id, write.idx): _write(write) for write in row.writes}
         for task_id, idx, text in listed.writes:
             actual = writes.get((task_id, idx))
             if text and actual is not None and split(text) != [actual]:
                 damage.append(f"the pending write {idx} of task {task_id}")
         parts = [
             self._own(row, values),
-            *_writes((write.task_id, write.idx, _write(row, write)) for write in row.writes),
+            *_writes((write.task_id, write.idx, _write(write)) for write in row.writes),
         ]
         return _answer(listed, parts, damage)
 
@@ -126,12 +126,12 @@ class _Check:
 
     @staticmethod
     def _own(row: CheckpointRow, values: Mapping[str, str]) -> str:
-        return checkpoint_digest(row.namespace, row.checkpoint_id, row.body_type, row.body, row.meta, values)
+        return checkpoint_digest(row.body_type, row.body, row.meta, values)
 
 
-def _write(row: CheckpointRow, write: PendingWrite) -> str:
+def _write(write: PendingWrite) -> str:
     plain = msgspec.structs.replace(write, digest=None)
-    return "".join(split(write_digest(row.namespace, row.checkpoint_id, plain)))
+    return "".join(split(write_digest(plain)))
 
 
 def _writes(writes: Any) -> list[str]:
@@ -151,7 +151,7 @@ def _answer(row: Digests, parts: Sequence[str] | None, damage: Sequence[str] = (
     return CheckpointDigestResponse(
         checkpoint_ns=row.namespace,
         checkpoint_id=row.checkpoint_id,
-        digest=None if parts is None else combined([row.parent or "", *parts]),
+        digest=None if parts is None else combined([row.namespace, row.checkpoint_id, row.parent or "", *parts]),
         damage=list(damage),
     )
 

@@ -20,7 +20,9 @@ LENGTH = 32
 
 def value_digest(type_: str, data: bytes) -> str:
     """Returns the digest of a value, given its serializer's type and its whole bytes."""
-    return _digest((type_,), data)
+    hasher = xxhash.xxh3_128(data)
+    hasher.update(type_.encode("utf-8", "surrogatepass"))
+    return hasher.hexdigest()
 
 
 def checkpoint_digests(put: CheckpointPut) -> bytes:
@@ -29,43 +31,43 @@ def checkpoint_digests(put: CheckpointPut) -> bytes:
     """
     if put.digests is not None:
         return put.digests
-    new = {blob.id: blob for blob in put.blobs}
-    values: dict[str, str] = {}
-    for channel, id_ in put.refs.items():
-        known = put.values.get(channel)
-        if known is None:
-            blob = new.get(id_)
-            if blob is None or blob.base is not None:
-                return b""
-            known = value_digest(blob.type, blob.data)
-        values[channel] = known
-    own = checkpoint_digest(put.namespace, put.checkpoint_id, put.body_type, put.body, orjson.loads(put.meta), values)
-    return _text([own, *(values[channel] for channel in sorted(values))])
+    values = put.values
+    if values.keys() != put.refs.keys():
+        values = {channel: values.get(channel) or _of_new(put, blob) for channel, blob in put.refs.items()}
+        if not all(values.values()):
+            return b""
+    own = checkpoint_digest(put.body_type, put.body, orjson.loads(put.meta), values)
+    return f'"{own}{_in_order(values)}"'.encode()
 
 
-def checkpoint_digest(
-    namespace: str,
-    checkpoint_id: str,
-    body_type: str,
-    body: bytes,
-    meta: Mapping[str, Any],
-    values: Mapping[str, str],
-) -> str:
-    """Returns the digest of a checkpoint without its parent, which a prune may remove.
+def _of_new(put: CheckpointPut, id_: int) -> str:
+    """Returns the digest of a value that is stored whole with a put; empty if it is not."""
+    whole = (value_digest(blob.type, blob.data) for blob in put.blobs if blob.id == id_ and blob.base is None)
+    return next(whole, "")
+
+
+def checkpoint_digest(body_type: str, body: bytes, meta: Mapping[str, Any], values: Mapping[str, str]) -> str:
+    """Returns the digest of a checkpoint. It does not cover the ids of checkpoint and parent: a prune may remove the parent.
 
     Args:
         values: the digests of the channel values that are stored apart.
     """
-    parts = (part for channel in sorted(values) for part in (channel, values[channel]))
-    return _digest((namespace, checkpoint_id, body_type, _canonical(meta), *parts), body)
+    metadata = _canonical(meta)
+    # The lengths tell where one part ends and the next one begins.
+    names = " ".join(sorted(values))
+    head = f"{len(body)} {len(metadata)} {body_type} {len(names)} {names}{_in_order(values)}"
+    return xxhash.xxh3_128_hexdigest(b"".join((head.encode("utf-8", "surrogatepass"), body, metadata)))
 
 
-def write_digest(namespace: str, checkpoint_id: str, write: PendingWrite) -> bytes:
-    """Returns the digest that is stored with a pending write of a checkpoint, as a JSON text."""
+def _in_order(values: Mapping[str, str]) -> str:
+    return "".join([values[channel] for channel in sorted(values)])
+
+
+def write_digest(write: PendingWrite) -> bytes:
+    """Returns the digest that is stored with a pending write, as a JSON text. It covers the channel and the value."""
     if write.digest is not None:
         return write.digest
-    place = (namespace, checkpoint_id, write.task_id, str(write.idx), write.channel, write.path, write.type)
-    return _text([_digest(place, write.data)])
+    return b'"%b"' % value_digest(f"{write.type} {write.channel}", write.data).encode()
 
 
 def split(recorded: bytes) -> list[str]:
@@ -78,24 +80,12 @@ def split(recorded: bytes) -> list[str]:
 
 def combined(parts: Iterable[str]) -> str:
     """Returns one digest for several texts, in their order."""
-    return _digest(parts, b"")
+    text = "".join([f"{len(part)} {part}" for part in parts])
+    return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
 
 
-def _text(digests: Iterable[str]) -> bytes:
-    return b'"' + "".join(digests).encode() + b'"'
-
-
-def _digest(texts: Iterable[str], data: bytes) -> str:
-    hasher = xxhash.xxh3_128()
-    for text in texts:
-        part = text.encode("utf-8", "surrogatepass")
-        hasher.update(b"%d:" % len(part) + part)
-    hasher.update(data)
-    return hasher.hexdigest()
-
-
-def _canonical(meta: Mapping[str, Any]) -> str:
+def _canonical(meta: Mapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps(meta, option=orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(meta, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # texts that are not Unicode, or numbers beyond 64 bits
-        return json.dumps(meta, sort_keys=True)
+        return json.dumps(meta, sort_keys=True).encode()

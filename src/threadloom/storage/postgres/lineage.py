@@ -41,7 +41,7 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
                 write.type,
                 write.data,
                 write.path,
-                write_digest(namespace, checkpoint_id, write),
+                write_digest(write),
             )
             for write in put.writes
         ]

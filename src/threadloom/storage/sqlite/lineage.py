@@ -83,7 +83,7 @@ class SqliteLineage(SqliteSegments):
                     write.type,
                     write.data,
                     write.path,
-                    write_digest(namespace, checkpoint_id, write),
+                    write_digest(write),
                 )
                 for pos, write in enumerate(put.writes, first)
             ],
