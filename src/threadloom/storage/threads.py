@@ -7,8 +7,14 @@ import msgspec
 import orjson
 
 from threadloom.storage.filters import Filter
+from threadloom.storage.named import load
 from threadloom.storage.rows import WITH_STATE, WITHOUT_STATE
 from threadloom.types import Thread, ThreadStatus, Ttl
+
+RELATIVES = load(__package__, "relatives.sql")
+
+MOST_ANCESTORS = 10_000
+"""How many generations of copies are looked through for the thread that two threads descend from."""
 
 SORTED_BY: Mapping[str, str] = {
     name: f"t.{name}" for name in ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
@@ -210,8 +216,8 @@ class Threads(Protocol):
         ...
 
     async def ancestors(self, thread_id: str) -> list[Relative]:
-        """Returns a thread and the threads that it descends from by copying, nearest first, deleted ones too. Empty if there is
-        no such thread.
+        """Returns a thread and the threads that it descends from by copying, nearest first, deleted ones too; at most
+        `MOST_ANCESTORS`. Empty if there is no such thread.
         """
         ...
 

@@ -12,7 +12,16 @@ from threadloom.storage.postgres.documents import escaped, searchable
 from threadloom.storage.postgres.filters import Arguments, Literals, condition
 from threadloom.storage.postgres.session import Session, bound
 from threadloom.storage.rows import THREAD, json_text, ttl_columns, ttl_of
-from threadloom.storage.threads import Relative, ThreadQuery, direct_copies, relative, search, tree
+from threadloom.storage.threads import (
+    MOST_ANCESTORS,
+    RELATIVES,
+    Relative,
+    ThreadQuery,
+    direct_copies,
+    relative,
+    search,
+    tree,
+)
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
 SQL = load(__package__, "threads.sql")
@@ -111,10 +120,13 @@ class PostgresThreads:
         return [row[0] for row in await self._db.fetch(SQL["copies"], thread_id)]
 
     async def ancestors(self, thread_id: str) -> list[Relative]:
-        return [relative(row) for row in await self._db.fetch(SQL["ancestors"], thread_id)]
+        return await self._relatives("ancestors", thread_id, MOST_ANCESTORS)
 
     async def family(self, thread_id: str, limit: int) -> list[Relative]:
-        rows = await self._db.fetch(*bound(SQL["family"], {"thread_id": thread_id, "most": limit}))
+        return await self._relatives("family", thread_id, limit)
+
+    async def _relatives(self, query: str, thread_id: str, limit: int) -> list[Relative]:
+        rows = await self._db.fetch(*bound(RELATIVES[query], {"thread_id": thread_id, "most": limit}))
         return [relative(row) for row in rows]
 
     async def search(self, query: ThreadQuery) -> list[Thread]:

@@ -9,7 +9,16 @@ from threadloom.storage.filters import Filter
 from threadloom.storage.named import bound, load
 from threadloom.storage.rows import THREAD, json_text, ttl_columns, ttl_of
 from threadloom.storage.sqlite.filters import condition
-from threadloom.storage.threads import Relative, ThreadQuery, direct_copies, relative, search, tree
+from threadloom.storage.threads import (
+    MOST_ANCESTORS,
+    RELATIVES,
+    Relative,
+    ThreadQuery,
+    direct_copies,
+    relative,
+    search,
+    tree,
+)
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
 SQL = load(__package__, "threads.sql")
@@ -121,10 +130,13 @@ class SqliteThreads:
         return [copy for (copy,) in self._connection.execute(SQL["copies"], (thread_id,))]
 
     async def ancestors(self, thread_id: str) -> list[Relative]:
-        return [relative(row) for row in self._connection.execute(SQL["ancestors"], (thread_id,))]
+        return self._relatives("ancestors", thread_id, MOST_ANCESTORS)
 
     async def family(self, thread_id: str, limit: int) -> list[Relative]:
-        rows = self._connection.execute(*bound(SQL["family"], {"thread_id": thread_id, "most": limit}))
+        return self._relatives("family", thread_id, limit)
+
+    def _relatives(self, query: str, thread_id: str, limit: int) -> list[Relative]:
+        rows = self._connection.execute(*bound(RELATIVES[query], {"thread_id": thread_id, "most": limit}))
         return [relative(row) for row in rows]
 
     async def search(self, query: ThreadQuery) -> list[Thread]:
