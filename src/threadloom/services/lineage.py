@@ -34,6 +34,9 @@ from threadloom.types import Caller
 MOST_RELATIVES = 10_000
 """The largest number of threads in the answer of a lineage."""
 
+FEW_RELATIVES = 1000
+"""Threads of which an answer is made on the event loop. More take longer than others may wait."""
+
 MOST_TITLE = 200
 """Characters of a title that a lineage shows."""
 
@@ -80,14 +83,8 @@ class LineageService:
         found = await self._storage.read(work, heavy=True)
         relatives = {one.seq: one for one in found[:MOST_RELATIVES]}
         readable = await self._readable(caller, list(relatives.values()))
-        tree = shown_tree({seq: one.parent for seq, one in relatives.items()}, readable)
-        hidden = {one.seq for one in tree if one.hidden}
-        root = found[0]
-        return LineageResponse(
-            root_thread_id=root.thread_id if root.seq in readable else None,
-            threads=[_shown(one, relatives, hidden) for one in tree],
-            truncated=len(found) > MOST_RELATIVES,
-        )
+        given = relatives, readable, len(found) > MOST_RELATIVES
+        return await aside(_tree, *given) if len(relatives) > FEW_RELATIVES else _tree(*given)
 
     async def compare(self, caller: Caller, a: Side, b: Side, *, with_state: bool) -> ComparisonResponse:
         """Returns how two histories differ, and with `with_state` how their states differ.
@@ -198,6 +195,18 @@ def _changes(a: Any, b: Any) -> tuple[dict[str, dict[str, Any]], list[dict[str, 
     left, right = (from_json(to_json(values)) for values in (a, b))
     left, right = (values if isinstance(values, Mapping) else {} for values in (left, right))
     return channel_changes(left, right), message_changes(left.get(MESSAGES), right.get(MESSAGES))
+
+
+def _tree(relatives: Mapping[int, Relative], readable: Collection[int], truncated: bool) -> LineageResponse:
+    """Converts a tree to a response. The first of the relatives is the root."""
+    tree = shown_tree({seq: one.parent for seq, one in relatives.items()}, readable)
+    hidden = {one.seq for one in tree if one.hidden}
+    root = next(iter(relatives.values()))
+    return LineageResponse(
+        root_thread_id=root.thread_id if root.seq in readable else None,
+        threads=[_shown(one, relatives, hidden) for one in tree],
+        truncated=truncated,
+    )
 
 
 def _shown(one: Shown, relatives: Mapping[int, Relative], hidden: Collection[int]) -> RelativeResponse:
