@@ -77,10 +77,12 @@ JSON: dict[Column, tuple[str, str, tuple[Change, Change]]] = {
 TEXTS: dict[Column, tuple[str, str]] = {
     "checkpoints.digests": ("checkpoint", "digest"),
     "writes.digest": ("checkpoint", "digest"),
+    "checkpoints.messages": ("checkpoint", "messages"),
     "states.values": ("thread", "values"),
     "states.interrupts": ("thread", "interrupts"),
     "outcomes.output": ("run", "output"),
     "events.data": ("run", "event"),
+    "event_values.data": ("run", "event"),
     "deliveries.body": ("run", "delivery"),
 }
 BLOBS: dict[Column, tuple[str, str]] = {

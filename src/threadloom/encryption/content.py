@@ -9,6 +9,7 @@ import msgspec
 from threadloom.codec import contains
 from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
+from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.items import ItemQuery, matches
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, WritesPut
 from threadloom.types import Item
@@ -29,6 +30,7 @@ class SealedLineage(Table):
         "delete_run",
         "threads_of_run",
         "wrote",
+        "view",
         "end_of_run",
         "usage",
         "steps",
@@ -96,6 +98,12 @@ class SealedLineage(Table):
     async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
         found = await self._inner.digests(thread_id, before=before, limit=limit)
         opened = [self._sealer.opened_digests(one) for one in found]
+        self._ready()
+        return opened
+
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        rows = await self._inner.root_checkpoints(thread_id, most, after=after)
+        opened = [row if row.messages is None else self._sealer.opened_root(row) for row in rows]
         self._ready()
         return opened
 

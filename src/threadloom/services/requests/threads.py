@@ -36,6 +36,7 @@ ThreadField = Literal[
     "status",
     "values",
     "interrupts",
+    "error",
     "forked_from",
     "root_thread_id",
 ]

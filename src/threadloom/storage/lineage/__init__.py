@@ -10,6 +10,7 @@ from threadloom.storage.lineage.protocol import (
     Step,
     WritesPut,
     builds_on_others,
+    root_checkpoints,
     with_bases,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "Step",
     "WritesPut",
     "builds_on_others",
+    "root_checkpoints",
     "with_bases",
 ]

@@ -45,7 +45,7 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
             )
             for write in put.writes
         ]
-        return (put.thread_id, put.run_id, put.fence, None, namespace, checkpoint_id, *[None] * 12, writes)
+        return (put.thread_id, put.run_id, put.fence, None, namespace, checkpoint_id, *[None] * 13, writes)
     early = put.early
     return (
         put.thread_id,
@@ -62,6 +62,7 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
         texts(put.small),
         list(put.small.values()),
         put.meta,
+        put.messages,
         [msgspec.structs.astuple(blob) for blob in put.blobs],
         None if early is None else texts(namespace for namespace, _ in early),
         None if early is None else texts(checkpoint_id for _, checkpoint_id in early),

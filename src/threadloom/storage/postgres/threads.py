@@ -129,6 +129,9 @@ class PostgresThreads:
         rows = await self._db.fetch(*bound(RELATIVES[query], {"thread_id": thread_id, "most": limit}))
         return [relative(row) for row in rows]
 
+    async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
+        return [(row[0], row[1]) for row in await self._db.fetch(SQL["direct_copies"], thread_id, limit)]
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         literals = Literals()
         where = _where(query, literals)

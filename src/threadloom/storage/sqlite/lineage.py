@@ -41,17 +41,8 @@ class SqliteLineage(SqliteSegments):
         execute(
             _CHECKPOINT,
             (
-                pos,
-                seg,
-                put.namespace,
-                put.checkpoint_id,
-                put.parent,
-                checkpoint_digests(put) or None,
-                put.body_type,
-                put.body,
-                refs,
-                small,
-                meta,
+                *(pos, seg, put.namespace, put.checkpoint_id, put.parent, checkpoint_digests(put) or None),
+                *(put.body_type, put.body, refs, small, meta, put.messages),
             ),
         )
         if put.run_id is not None:

@@ -139,6 +139,9 @@ class SqliteThreads:
         rows = self._connection.execute(*bound(RELATIVES[query], {"thread_id": thread_id, "most": limit}))
         return [relative(row) for row in rows]
 
+    async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
+        return self._connection.execute(SQL["direct_copies"], (thread_id, limit)).fetchall()
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         where, arguments = _where(query)
         arguments |= {"limit": query.limit, "offset": query.offset}
