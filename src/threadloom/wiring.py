@@ -55,6 +55,7 @@ from threadloom.services.crons import CronService, fire_forever
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
+from threadloom.services.lineage import LineageService
 from threadloom.services.protocol_commands import CommandService
 from threadloom.services.queue import QueueService
 from threadloom.services.run_outputs import RunOutputs
@@ -66,6 +67,7 @@ from threadloom.services.state_update import StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import ThreadService, configured_ttl
 from threadloom.services.ttl import ThreadSweeper
+from threadloom.services.verification import VerificationService
 from threadloom.services.webhooks import DeliveryService, WebhookPolicy, WebhookSender
 from threadloom.storage.base import Storage
 from threadloom.store import Store
@@ -338,6 +340,8 @@ class Server:
             cascade_delete=CascadeDeleteService(
                 storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone
             ),
+            lineage=LineageService(storage=storage, guard=guard, state=state),
+            verification=VerificationService(storage=storage, guard=guard),
             state=state,
             runs=runs,
             starts=starts,

@@ -143,6 +143,23 @@ class History:
         self.events = events
         self._tidy()
 
+    def ancestors(self, checkpoint_id):
+        """A root checkpoint and its ancestors, nearest first; the newest one for None."""
+        roots = [event for event in self.checkpoints() if event.namespace == ""]
+        node = self.find("", checkpoint_id) if checkpoint_id else next(iter(roots), None)
+        ids = []
+        while node is not None:
+            ids.append(node.checkpoint_id)
+            node = self.find("", node.parent) if node.parent else None
+        return ids
+
+    def parts_from(self, checkpoint_id, other, other_id):
+        """How two histories differ: common checkpoint, how many each has since, and the first of these."""
+        a, b = self.ancestors(checkpoint_id), other.ancestors(other_id)
+        common = next((one for one in a if one in b), None)
+        ahead, behind = (path.index(common) if common else len(path) for path in (a, b))
+        return common, ahead, behind, a[ahead - 1] if ahead else None, b[behind - 1] if behind else None
+
     def path(self, namespace, checkpoint_id, channel):
         """Ids of the ancestors to read for a channel, and the value found."""
         node, ids = self.find(namespace, checkpoint_id), []

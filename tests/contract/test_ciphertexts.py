@@ -120,7 +120,8 @@ async def test_a_column_is_walked_through_read_and_replaced(storage, column):
     await filled(storage)
     found = await all_of(storage, column, limit=2)
     assert found
-    assert b"clear" in b"".join(stored.data for stored in found)
+    marks = (b"clear",) if not column.endswith(("digest", "digests")) else (b'"',)
+    assert all(mark in b"".join(stored.data for stored in found) for mark in marks)
     assert len({stored.key for stored in found}) == len(found)
     assert found == await all_of(storage, column)
     first = found[0]

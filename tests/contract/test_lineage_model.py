@@ -1,5 +1,6 @@
 """Random operations in any order, on a storage and on a model that really copies: from outside they are the same."""
 
+import functools
 import itertools
 
 import msgspec
@@ -11,11 +12,15 @@ from tests.contract.lineage_model import Begin, Checkpoint, History, Write
 from tests.contract.turns_model import naive_turns
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
+from threadloom.lineage import merge_base
 from threadloom.lineage.elements import Value
+from threadloom.lineage.merge_base import Path, divergence
 from threadloom.lineage.messages import NO_MESSAGES, recorded, recorded_change
+from threadloom.lineage.segments import UNBOUNDED
 from threadloom.lineage.turns import Turns
 from threadloom.services.branches import load_turns
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
+from threadloom.storage.lineage.digests import checkpoint_digest, value_digest, write_digest
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +32,14 @@ SMALL = 12
 
 numbers = st.integers(0, 10_000)
 operations = st.lists(st.tuples(st.sampled_from(COMMON + RARE), numbers, numbers, numbers), min_size=10, max_size=60)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_pages():
+    """Histories are read in pages, and the first one is short."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merge_base, "FIRST_PAGE", 2)
+        yield
 
 
 class Pair:
@@ -112,6 +125,7 @@ class Pair:
                 meta=to_json(meta),
                 messages=messages,
                 era=known[0] if inherited else None,
+                values={channel: value_digest("t", value) for channel, value in values.items()},
                 early=early,
                 run_id=self.run,
             ),
@@ -169,7 +183,7 @@ class Pair:
             thread_id=thread,
             namespace=namespace,
             checkpoint_id=checkpoint_id,
-            writes=[PendingWrite(task, idx, "x", "t", data, "") for task, idx, data in writes],
+            writes=[stored_write(*write) for write in writes],
             run_id=self.run,
         )
 
@@ -333,6 +347,49 @@ class Pair:
                 await self.compare_path(thread, history, namespace)
             await self.compare_usage(thread, history, events)
             await self.compare_turns(thread, history)
+            await self.compare_digests(thread, history, events)
+        await self.compare_pairs()
+
+    async def compare_digests(self, thread, history, events):
+        """What was recorded at the put is there, whatever moved or copied the rows."""
+        expected = []
+        for event in events:
+            values = {channel: value_digest("t", value) for channel, value in event.values.items()}
+            body = event.checkpoint_id.encode()
+            own = checkpoint_digest("t", body, event.meta, values)
+            writes = [
+                (write.task_id, write.idx, write_digest(stored_write(write.task_id, write.idx, write.data)))
+                for write in history.writes(event.key)
+            ]
+            recorded = f'"{own}{"".join(values[channel] for channel in sorted(values))}"'.encode()
+            expected.append((event.namespace, event.checkpoint_id, event.parent, recorded, writes))
+        rows = await self.read("digests", thread, before=None, limit=1000)
+        found = [(row.namespace, row.checkpoint_id, row.parent, row.recorded, list(row.writes)) for row in rows]
+        assert found == expected
+        if len(events) > 2:
+            rows = await self.read("digests", thread, before=events[1].checkpoint_id, limit=2)
+            assert [row.checkpoint_id for row in rows] == [event.checkpoint_id for event in events[2:4]]
+
+    async def compare_pairs(self):
+        """Two histories part where the model's do, from their newest checkpoints and from others."""
+        for (one, a), (other, b) in itertools.product(self.threads.items(), repeat=2):
+            ids = [
+                [None, *[event.checkpoint_id for event in history.checkpoints() if not event.namespace][:7:3]]
+                for history in (a, b)
+            ]
+            for at in zip(*ids, strict=False):
+                assert await self.divergence((one, at[0]), (other, at[1])) == a.parts_from(at[0], b, at[1])
+
+    async def divergence(self, *sides):
+        async def work(tx):
+            paths = []
+            for thread, checkpoint_id in sides:
+                paths.append(Path(functools.partial(tx.lineage.steps, thread)))
+                place = checkpoint_id and await tx.lineage.place(thread, checkpoint_id)
+                await paths[-1].start(checkpoint_id, place[1] if place else UNBOUNDED)
+            return await divergence(*paths)
+
+        return await self.storage.read(work)
 
     async def compare_pages(self, thread, namespace, part):
         for index in range(0, len(part), 3):
@@ -371,6 +428,10 @@ class Pair:
             count, size = sizes.get(channel, (0, 0))
             sizes[channel] = (count + 1, size + len(value))
         assert usage.channels == sizes
+
+
+def stored_write(task_id, idx, data):
+    return PendingWrite(task_id, idx, "x", "t", data, "")
 
 
 def whole(row, id_):

@@ -383,7 +383,13 @@ def test_copy_and_verify(url, http):
     http.post(f"/threads/{copy_id}/runs/wait", json=HELLO).raise_for_status()
     status, out, _ = threadloom_command("threads", "verify", thread_id, copy_id, "--url", url)
     assert status == 1
-    assert "The histories differ in state 1" in out
+    assert "The histories differ in checkpoint 1" in out
+    status, out, _ = threadloom_command("threads", "verify", thread_id, copy_id, "--json", "--url", url)
+    told = json.loads(out)
+    assert (status, told["good"], told["equal"], told["damage"]) == (1, False, False, [])
+    assert threadloom_command("threads", "verify", thread_id, "--url", url)[0] == 2
+    status, out, _ = threadloom_command("threads", "verify", thread_id, "--bytes", "--url", url)
+    assert (status, "Nothing is damaged" in out) == (0, True)
 
 
 def test_verify_reads_histories_longer_than_a_page(url, http):
@@ -392,12 +398,13 @@ def test_verify_reads_histories_longer_than_a_page(url, http):
         values = {"messages": [{"role": "user", "content": str(number)}]}
         http.post(f"/threads/{thread_id}/state", json={"values": values, "as_node": "chat"}).raise_for_status()
     copy_id = threadloom_command("threads", "copy", thread_id, "--url", url)[1].strip()
-    assert threadloom_command("threads", "verify", thread_id, copy_id, "--url", url)[0] == 0
+    for more in ((), ("--bytes",)):
+        assert threadloom_command("threads", "verify", thread_id, copy_id, *more, "--url", url)[0] == 0
     oldest = http.post(f"/threads/{thread_id}/history", json={"limit": 1000}).json()[-1]["checkpoint"]["checkpoint_id"]
     cut = threadloom_command("threads", "copy", thread_id, "--at", oldest, "--url", url)[1].strip()
     status, out, _ = threadloom_command("threads", "verify", thread_id, cut, "--url", url)
     assert status == 1
-    assert "state 1" in out
+    assert "checkpoint 1" in out
 
 
 def test_a_copy_may_get_a_given_id(url, http):

@@ -52,7 +52,7 @@ async def test_migrating_says_what_it_did(uri):
 
 async def test_damage_is_found(uri):
     db("migrate", uri=uri)
-    await spoil(uri, "INSERT INTO threadloom.writes VALUES (1, 99, '', 'c', 't', 0, 'x', 'json', '', '')")
+    await spoil(uri, "INSERT INTO threadloom.writes VALUES (1, 99, '', 'c', 't', 0, 'x', NULL, 'json', '', '')")
     assert "1 pending writes of no segment" in db("check", uri=uri, status=1)
 
 

@@ -28,6 +28,7 @@ from threadloom.api.encryption_context import EncryptionContextMiddleware
 from threadloom.api.errors import log_bug, response_to_bug
 from threadloom.api.http import ClientDisconnected, RequestContext, Response, Span, deny, error_body
 from threadloom.api.layers import face, layered, outside
+from threadloom.api.lineage import LineageRoutes
 from threadloom.api.loopback import TRUSTED
 from threadloom.api.mcp import McpRoutes
 from threadloom.api.metrics import Metrics
@@ -67,6 +68,7 @@ def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> 
     return [
         *AssistantRoutes(services).operations(),
         *ThreadRoutes(services).operations(),
+        *LineageRoutes(services).operations(),
         *StateRoutes(services).operations(),
         *RunRoutes(services, heartbeat).operations(),
         *StatelessRunRoutes(services, heartbeat).operations(),

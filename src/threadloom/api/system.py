@@ -55,14 +55,18 @@ class SystemRoutes:
         self._info = orjson.dumps(self._facts())
 
     def _facts(self) -> dict[str, Any]:
+        threads = not self.settings.http.disable_threads
         return {
             "version": threadloom.__version__,
             "langgraph_py_version": importlib.metadata.version("langgraph"),
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
-                "branches": not self.settings.http.disable_threads,
-                "delete_copies": not self.settings.http.disable_threads,
-                "select_forked_from": not self.settings.http.disable_threads,
+                "delete_copies": threads,
+                "thread_lineage": threads,
+                "thread_compare": threads,
+                "thread_digests": threads,
+                "branches": threads,
+                "select_forked_from": threads,
                 "server": self.process_info.details is not None and not self.settings.http.disable_meta,
                 "queue": not self.settings.http.disable_runs,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,

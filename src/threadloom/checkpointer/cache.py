@@ -13,9 +13,13 @@ from threadloom.checkpointer.serde import dumps_channel
 from threadloom.checkpointer.versions import Versions
 from threadloom.checkpointer.visible import SENDS
 from threadloom.storage.lineage import CheckpointPut
+from threadloom.storage.lineage.digests import value_digest
 
 KEPT_CHECKPOINTS = 4096
 """Checkpoints whose blob references a process caches. About 1 kB each."""
+
+KEPT_DIGESTS = 4 * KEPT_CHECKPOINTS
+"""Values whose digest a process caches, by blob. About 200 bytes each."""
 
 BIG_STATE = 64 * 1024
 """Bytes of a state above which a thread's reads leave the event loop."""
@@ -76,10 +80,17 @@ class SaverCache:
     def __init__(self) -> None:
         self.refs: Lru[CheckpointKey, KnownRefs] = Lru(KEPT_CHECKPOINTS)
         self.versions = Versions()
+        self.digests: Lru[int, str] = Lru(KEPT_DIGESTS)
         self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
         self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
         self.newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
         self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
+
+    def note_digest(self, blob: int, type_: str, data: bytes) -> str:
+        """Caches the digest of a value and returns it."""
+        digest = value_digest(type_, data)
+        self.digests.put(blob, digest)
+        return digest
 
     def dumps_of_writes(self, key: CheckpointKey, serde: SerializerProtocol) -> Callable[[str, Any], tuple[str, bytes]]:
         """Returns a function that serializes what is written to a channel under a checkpoint, in the form to be stored."""

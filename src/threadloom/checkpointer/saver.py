@@ -173,18 +173,14 @@ class Saver(BaseCheckpointSaver[str]):
         if configurable.get(UNNAMED):
             meta.pop(RUN_ID, None)
         known = None if parent is None else self._cache.refs.get((thread_id, namespace, parent))
-        body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, known)
+        encoded = self._encode(checkpoint, new_versions, known)
+        refs, blobs = encoded["refs"], encoded["blobs"]
         return CheckpointPut(
             thread_id=thread_id,
             namespace=namespace,
             checkpoint_id=checkpoint_id,
             parent=parent,
-            body_type=body_type,
-            body=body,
-            refs=refs,
-            blobs=blobs,
             meta=to_json(meta),
-            small=small,
             messages=None if namespace else self._cache.versions.messages(refs, blobs, known.refs if known else {}),
             era=known.era if known is not None and builds_on_others(refs, blobs) else None,
             early=self._cache.put_begins(
@@ -192,16 +188,16 @@ class Saver(BaseCheckpointSaver[str]):
             ),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
+            **encoded,
         )
 
-    def _encode(
-        self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: KnownRefs | None
-    ) -> tuple[str, bytes, dict[str, int], list[Blob], dict[str, int]]:
-        """Returns body type, body, references, new blobs and inline sizes of a checkpoint. `known`: its parent's."""
+    def _encode(self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: KnownRefs | None) -> dict[str, Any]:
+        """Returns the fields of a put that hold a checkpoint's values. `known`: its parent's."""
         inline: dict[str, Any] = {}
         small: dict[str, int] = {}
         refs: dict[str, int] = {}
         blobs: list[Blob] = []
+        digests: dict[str, str] = {}
         versions = checkpoint["channel_versions"]
         inherited = {} if known is None else known.refs
         for channel, value in checkpoint["channel_values"].items():
@@ -211,24 +207,22 @@ class Saver(BaseCheckpointSaver[str]):
                 small[channel] = size if channel in new_versions else 0
                 continue
             ref = inherited.get(channel)
-            if ref is not None and channel not in new_versions and ref[0] == versions.get(channel):
-                refs[channel] = ref[1]
+            kept = ref is not None and channel not in new_versions and ref[0] == versions.get(channel)
+            if kept and ref and (digest := self._cache.digests.get(ref[1])):
+                refs[channel], digests[channel] = ref[1], digest
             else:
                 type_, data = dumps_channel(self.serde, channel, value)
                 blob = self._cache.versions.blob(self._storage.new_blob_id(), type_, data, ref[1] if ref else None)
-                refs[channel] = blob.id
+                refs[channel], digests[channel] = blob.id, self._cache.note_digest(blob.id, type_, data)
                 blobs.append(blob)
-        body_type, body = dumps_body(self.serde, checkpoint, inline)
-        return body_type, body, refs, blobs, small
+        type_, body = dumps_body(self.serde, checkpoint, inline)
+        return {"body_type": type_, "body": body, "refs": refs, "blobs": blobs, "small": small, "values": digests}
 
     def _with_all_values(
         self, put: CheckpointPut, checkpoint: Checkpoint, new_versions: ChannelVersions
     ) -> CheckpointPut:
         """Returns the put with all values and no inherited ones: the thread has lost checkpoints since they were read."""
-        body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, None)
-        return msgspec.structs.replace(
-            put, body_type=body_type, body=body, refs=refs, blobs=blobs, small=small, era=None
-        )
+        return msgspec.structs.replace(put, era=None, **self._encode(checkpoint, new_versions, None))
 
     def _remember(self, put: CheckpointPut, known: KnownRefs) -> RunnableConfig:
         self._cache.refs.put((put.thread_id, put.namespace, put.checkpoint_id), known)
@@ -396,6 +390,8 @@ class Saver(BaseCheckpointSaver[str]):
             values[channel] = page.value(blob, row, loads)
             size += row.blobs[blob].size
             refs[channel] = (versions.get(channel), blob)
+            if self._cache.digests.get(blob) is None:
+                self._cache.note_digest(blob, row.blobs[blob].type, page.bytes[blob])
         self._cache.refs.put((row.thread_id, row.namespace, row.checkpoint_id), KnownRefs(row.era, refs))
         if builds_on:
             self._cache.versions.learn(row.refs.values(), row.blobs, page.bytes)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -10,6 +11,9 @@ from threadloom.errors import ThreadloomError
 
 PAGE = 100
 """States requested at once when a history is read."""
+
+LONG_PAGE = 1000
+"""Digests requested at once."""
 
 
 class ServerRefusal(ThreadloomError):
@@ -53,6 +57,17 @@ class Client:
             if len(page) < PAGE:
                 return
             body["before"] = {"checkpoint_id": page[-1]["checkpoint"]["checkpoint_id"]}
+
+    def digests(self, thread_id: str, *, read_bytes: bool) -> Iterator[dict[str, Any]]:
+        """Yields the digests of a thread's checkpoints, newest first, read page by page. Raises ServerRefusal."""
+        page = f"/threads/{thread_id}/digests?limit={PAGE if read_bytes else LONG_PAGE}&bytes={str(read_bytes).lower()}"
+        before = ""
+        while True:
+            found = self.get(page + before)
+            yield from found["checkpoints"]
+            if found["next"] is None:
+                return
+            before = f"&before={quote(found['next'], safe='')}"
 
     def _ask(self, method: str, path: str, body: Any) -> Any:
         try:

@@ -11,7 +11,7 @@ from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
 from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.items import ItemQuery, matches
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, WritesPut
 from threadloom.types import Item
 
 replace = msgspec.structs.replace
@@ -33,6 +33,9 @@ class SealedLineage(Table):
         "view",
         "end_of_run",
         "usage",
+        "steps",
+        "place",
+        "pending_of",
     )
 
     async def put(self, put: CheckpointPut) -> int:
@@ -91,6 +94,12 @@ class SealedLineage(Table):
         self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
     ) -> list[CheckpointRow]:
         return self._opened(await self._inner.path(thread_id, namespace, checkpoint_id, channels))
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        found = await self._inner.digests(thread_id, before=before, limit=limit)
+        opened = [self._sealer.opened_digests(one) for one in found]
+        self._ready()
+        return opened
 
     async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
         rows = await self._inner.root_checkpoints(thread_id, most, after=after)

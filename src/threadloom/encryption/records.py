@@ -15,13 +15,18 @@ from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, C
 from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.ciphertexts import Column, Key
 from threadloom.storage.events import EventValue
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, PendingWrite
+from threadloom.storage.lineage.digests import checkpoint_digests, write_digest
+from threadloom.storage.threads import Relative
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
 
 replace = msgspec.structs.replace
 
 VALUE = "__value__"
 """Key under which a value that is no document is encrypted as a document."""
+
+UNREADABLE_DIGEST = b'"?"'
+"""Stands for recorded digests that cannot be decrypted."""
 
 RUN_INPUTS = ("input", "command", "context")
 CRON_INPUTS = ("input", "context", "command")
@@ -69,6 +74,11 @@ class Sealer:
                     Location("thread", "interrupts", "states.interrupts", key), thread.interrupts_json
                 ),
             )
+
+    def opened_relative(self, relative: Relative) -> Relative:
+        at = Location("thread", "metadata", "threads.metadata", (relative.thread_id,))
+        with _named(f"Thread {relative.thread_id}"):
+            return replace(relative, metadata=self.cipher.open_metadata(at, relative.metadata))
 
     # --- runs ---
 
@@ -274,8 +284,23 @@ class Sealer:
             body=body,
             blobs=[_blob(blob, self.cipher.seal_blob(at, blob.type, blob.data)) for blob in put.blobs],
             meta=self.checkpoint_metadata(put.meta),
+            digests=self._digest(checkpoint_digests(put)),
             messages=self.text("checkpoint", "messages", put.messages),
         )
+
+    def _digest(self, recorded: bytes) -> bytes:
+        return recorded and self.cipher.seal_text(Location("checkpoint", "digest"), recorded)
+
+    def opened_digests(self, digests: Digests) -> Digests:
+        """Returns recorded digests, decrypted. One that cannot be decrypted is `UNREADABLE_DIGEST`."""
+        writes = [(task_id, idx, self._opened_digest(digest)) for task_id, idx, digest in digests.writes]
+        return replace(digests, recorded=self._opened_digest(digests.recorded), writes=writes)
+
+    def _opened_digest(self, recorded: bytes) -> bytes:
+        try:
+            return self.cipher.open_text(Location("checkpoint", "digest"), recorded)
+        except (UndecipherableError, ValueError):
+            return UNREADABLE_DIGEST
 
     def opened_root(self, checkpoint: RootCheckpoint) -> RootCheckpoint:
         at = Location("checkpoint", "messages", "checkpoints.messages", (checkpoint.pos,))
@@ -310,7 +335,8 @@ class Sealer:
 
     def write(self, write: PendingWrite) -> PendingWrite:
         type_, data = self.cipher.seal_blob(Location("checkpoint", "write"), write.type, write.data)
-        return replace(write, type=type_, data=data)
+        digest = self._digest(write_digest(write))
+        return replace(write, type=type_, data=data, digest=digest)
 
     def opened_write(self, write: PendingWrite) -> PendingWrite:
         at = Location("checkpoint", "write", "writes.data", (write.pos,))

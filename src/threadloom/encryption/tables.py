@@ -17,7 +17,7 @@ from threadloom.storage.crons import CronQuery
 from threadloom.storage.events import EventValue, Page, StoredEvents
 from threadloom.storage.queue import Claim, Lease
 from threadloom.storage.tasks import Task, TaskQuery
-from threadloom.storage.threads import ThreadQuery
+from threadloom.storage.threads import Relative, ThreadQuery
 from threadloom.types import Assistant, Cron, Delivery, Event, Outcome, Run, RunStatus, Thread, ThreadStatus
 
 replace = msgspec.structs.replace
@@ -116,6 +116,12 @@ class SealedThreads(Table):
         error = self._sealer.document("thread", "error", error)
         await self._inner.set_error(thread_id, error)
 
+    async def ancestors(self, thread_id: str) -> list[Relative]:
+        return self._opened_relatives(await self._inner.ancestors(thread_id))
+
+    async def family(self, thread_id: str, limit: int) -> list[Relative]:
+        return self._opened_relatives(await self._inner.family(thread_id, limit))
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         if not query.values:
             return self._opened(await self._inner.search(query))
@@ -135,6 +141,11 @@ class SealedThreads(Table):
             count: int = await self._inner.count(query)
             return count
         return len([None async for _ in self._fitting(query)])
+
+    def _opened_relatives(self, relatives: Sequence[Relative]) -> list[Relative]:
+        opened = [self._sealer.opened_relative(one) for one in relatives]
+        self._ready()
+        return opened
 
     async def _fitting(self, query: ThreadQuery) -> AsyncIterator[Thread]:
         """Yields threads whose values match. Their values have to be decrypted for the comparison."""

@@ -23,6 +23,7 @@ from threadloom.ids import default_assistant_id
 from threadloom.importers.history import ORIGIN, History, own_id
 from threadloom.lineage.messages import CHANNEL, NO_MESSAGES, recorded
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
+from threadloom.storage.lineage.digests import value_digest
 from threadloom.storage.named import load
 from threadloom.types import Thread
 
@@ -134,6 +135,7 @@ class _Reading:
         self._blobs = blobs
         self._writes = writes
         self._stored: dict[tuple[str, str, str], int] = {}
+        self._digests: dict[int, str] = {}
         """The blob ids of the values that were converted already, by namespace, channel and version."""
         self._encoder = Versions()
         self._versions: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -198,6 +200,7 @@ class _Reading:
                         continue  # the channel was empty
                     found = self._serde.dumps_typed(inline[channel])
                 id_ = self._stored[place] = self._new_blob_id()
+                self._digests[id_] = value_digest(*found)
                 earlier = self._stored.get((namespace, channel, str(before.get(channel))))
                 blobs.append(self._encoder.blob(id_, *found, earlier))
             refs[channel] = self._stored[place]
@@ -214,6 +217,7 @@ class _Reading:
             blobs=blobs,
             meta=to_json({key: value for key, value in metadata.items() if key not in INTERNAL}),
             small=small,
+            values={channel: self._digests[blob] for channel, blob in refs.items()},
             messages=None if namespace else self._messages(versions, before, refs, blobs),
         )
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from threadloom.services.crons import CronService
     from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
+    from threadloom.services.lineage import LineageService
     from threadloom.services.protocol_commands import CommandService
     from threadloom.services.queue import QueueService
     from threadloom.services.run_start import RunStartService
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from threadloom.services.runs import RunService
     from threadloom.services.state import StateService
     from threadloom.services.threads import ThreadService
+    from threadloom.services.verification import VerificationService
     from threadloom.services.webhooks import DeliveryService
 
 
@@ -31,6 +33,8 @@ class Services:
     copying: "CopyService"
     branches: "BranchService"
     cascade_delete: "CascadeDeleteService"
+    lineage: "LineageService"
+    verification: "VerificationService"
     state: "StateService"
     runs: "RunService"
     starts: "RunStartService"

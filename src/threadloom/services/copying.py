@@ -187,7 +187,13 @@ class CopyService:
             metadata={},
             config=source.config,
             ttl=source.ttl and new_ttl(source.ttl.minutes, source.ttl.strategy, now),
-            forked_from=ForkedFrom(thread_id=source.thread_id, checkpoint_id=newest, at=now, user_id=order.user_id),
+            forked_from=ForkedFrom(
+                thread_id=source.thread_id,
+                checkpoint_id=newest,
+                at=now,
+                user_id=order.user_id,
+                root_thread_id=source.root_thread_id or source.thread_id,
+            ),
         )
         if order.shown is not None:
             thread.status = thread_status(active=0, has_next=order.shown.has_next)

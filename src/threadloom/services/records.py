@@ -45,6 +45,7 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         forked_from=UNSET
         if fork is None
         else ForkedFromResponse(thread_id=fork.thread_id, checkpoint_id=fork.checkpoint_id, at=iso(fork.at)),
+        root_thread_id=UNSET if fork is None else thread.root_thread_id,
         ttl=UNSET if thread.ttl is None or not with_ttl else _ttl_record(thread.ttl),
         extracted=UNSET if extracted is None else extracted,
     )

@@ -81,6 +81,7 @@ class ThreadResponse(ResponseBody):
     interrupts: Object
     error: Object | None
     forked_from: ForkedFromResponse | UnsetType = UNSET
+    root_thread_id: Id | UnsetType | None = UNSET
     ttl: TtlResponse | UnsetType = UNSET
     extracted: Object | UnsetType = UNSET
 
@@ -131,6 +132,84 @@ class DeletedThreadsResponse(ResponseBody):
     """The ids of the deleted threads, if the request had `cascade`."""
 
     thread_ids: Sequence[Id]
+
+
+class RelativeResponse(ResponseBody):
+    """A thread of a tree of copies. `parent` is the thread that it is a copy of, if the caller may read it. Of a `hidden` thread
+    nothing else is shown."""
+
+    thread_id: Id | None
+    parent: Id | None
+    depth: int
+    checkpoint_id: str | None = None
+    at: Moment | None = None
+    deleted: bool = False
+    hidden: bool = False
+    status: ThreadStatus | None = None
+    updated_at: Moment | None = None
+    metadata: Object = field(default_factory=dict)
+
+
+class LineageResponse(ResponseBody):
+    """A tree of copies in preorder: each thread follows the one that it is a copy of. `root_thread_id` is `null` if the caller
+    may not read the root."""
+
+    root_thread_id: Id | None
+    threads: list[RelativeResponse]
+    truncated: bool
+
+
+class ComparedResponse(ResponseBody):
+    """One side of a comparison: `ahead` checkpoints up to `head` are not in the other history."""
+
+    thread_id: Id
+    head: str | None
+    ahead: int
+
+
+class CommonResponse(ResponseBody):
+    """The newest checkpoint that both histories have. `thread_id` is the nearest thread that both descend from, if the caller may
+    read it."""
+
+    checkpoint_id: str
+    thread_id: Id | None
+
+
+class FirstDifferenceResponse(ResponseBody):
+    """The first checkpoint of each side after the common one."""
+
+    a: str | None
+    b: str | None
+
+
+class ComparisonResponse(ResponseBody):
+    """How two histories differ. `channels` and `messages` say how the states differ, from `a` to `b`; only if asked for."""
+
+    a: ComparedResponse
+    b: ComparedResponse
+    common: CommonResponse | None
+    first_difference: FirstDifferenceResponse | None
+    equal: bool
+    channels: dict[str, Object] | UnsetType = UNSET
+    messages: list[Object] | UnsetType = UNSET
+
+
+class CheckpointDigestResponse(ResponseBody):
+    """The digest of a checkpoint with its parent and its pending writes: `null` if none was recorded, or if it cannot be read.
+    `damage` says what differs from what was recorded, if the content was read."""
+
+    checkpoint_ns: str
+    checkpoint_id: str
+    digest: str | None
+    damage: list[str]
+
+
+class DigestsResponse(ResponseBody):
+    """A page of the digests of a history, newest first. `next` is the `before` of the next page, `null` on the last one."""
+
+    thread_id: Id
+    checkpoints: list[CheckpointDigestResponse]
+    next: str | None
 
 
 class SizeResponse(ResponseBody):

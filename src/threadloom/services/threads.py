@@ -319,7 +319,14 @@ class ThreadService:
         }
         where = await self._guard.ask(caller, "threads", "search", value)
         metadata = handler_metadata(caller, value)
-        return ThreadQuery(where=where, metadata=metadata or None, values=value["values"] or None, status=status)
+        return ThreadQuery(
+            where=where,
+            metadata=metadata or None,
+            values=value["values"] or None,
+            status=status,
+            forked_from=None if request.forked_from is UNSET else request.forked_from,
+            tree_of=None if request.root_thread_id is UNSET else request.root_thread_id,
+        )
 
     def _new_ttl(self, asked: Any, now: int) -> Ttl | None:
         """Returns the time to live of a new thread: that of the request, else that of the settings."""

@@ -14,9 +14,11 @@ from threadloom.storage.rows import quoted
 Column = Literal[
     "checkpoints.body",
     "checkpoints.metadata",
+    "checkpoints.digests",
     "checkpoints.messages",
     "blobs.data",
     "writes.data",
+    "writes.digest",
     "states.values",
     "states.interrupts",
     "threads.metadata",

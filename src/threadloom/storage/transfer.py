@@ -23,10 +23,13 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "segments": ("id", "parent", "upto"),
     "heads": ("thread_id", "seg", "era"),
     "checkpoints": (
-        *("pos", "seg", "namespace", "checkpoint_id", "parent", "messages", "body_type", "body"),
-        *("refs", "small", "meta"),
+        *("pos", "seg", "namespace", "checkpoint_id", "parent", "digests", "messages"),
+        *("body_type", "body", "refs", "small", "meta"),
     ),
-    "writes": ("pos", "seg", "namespace", "checkpoint_id", "task_id", "idx", "channel", "type", "data", "path"),
+    "writes": (
+        *("pos", "seg", "namespace", "checkpoint_id", "task_id", "idx"),
+        *("channel", "digest", "type", "data", "path"),
+    ),
     "blobs": ("id", "pos", "type", "base", "number", "size", "data"),
     "run_spans": ("run_id", "thread_id", "first"),
     "states": ("id", "values", "interrupts"),

@@ -38,6 +38,7 @@ ThreadField = Literal[
     "interrupts",
     "error",
     "forked_from",
+    "root_thread_id",
 ]
 THREAD_FIELDS = get_args(ThreadField)
 EXTRACT_ROOTS = ("config", "interrupts", "metadata", "values")
@@ -95,16 +96,35 @@ class ThreadPatch(Struct, kw_only=True):
         check_metadata(self.metadata)
 
 
+def _thread_named(name: str, text: str) -> str:
+    """Returns the id of a thread in canonical spelling. `name` is the field that names it.
+
+    Raises:
+        Invalid: it is no UUID.
+    """
+    try:
+        return canonical("thread", text)
+    except Invalid as error:
+        raise Invalid(f"{name}: {error.detail}") from None
+
+
 class ThreadCount(Struct, kw_only=True):
     """Which threads to count."""
 
     metadata: Filter | UnsetType = UNSET
     values: Filter | UnsetType = UNSET
     status: ThreadStatus | UnsetType = UNSET
+    forked_from: Annotated[str, Meta(description="Direct copies of this thread.")] | UnsetType = UNSET
+    root_thread_id: (
+        Annotated[str, Meta(description="This thread and all that descend from it by copying.")] | UnsetType
+    ) = UNSET
 
     def __post_init__(self) -> None:
         check_filter(self.metadata, "metadata")
         check_filter(self.values, "values")
+        for name in ("forked_from", "root_thread_id"):
+            if getattr(self, name) is not UNSET:
+                setattr(self, name, _thread_named(name, getattr(self, name)))
 
 
 class ThreadSearch(ThreadCount, kw_only=True):

@@ -148,6 +148,10 @@ class LineageOperations(Segments, Lineage):
         begin = spans.get(run_id, UNBOUNDED)
         return min((first for first in spans.values() if first > begin), default=UNBOUNDED)
 
+    async def pending_of(self, thread_id: str, checkpoint_id: str) -> Collection[tuple[str, int]]:
+        rows = await self.pending_writes(await self.chain(thread_id), [("", checkpoint_id)])
+        return {(task_id, idx) for (_, _, task_id), idx, _ in rows}
+
     async def usage(self, thread_id: str) -> Usage:
         chain = await self.chain(thread_id)
         if not chain:

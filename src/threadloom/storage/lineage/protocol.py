@@ -60,6 +60,8 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
         messages: the record of its messages (`lineage.messages`); None if they are those of its parent.
         early: checkpoints of subgraphs, as (namespace, id), that build on this root checkpoint but were stored before it. They,
             and pending writes of this checkpoint that were stored before it, are moved to positions after it.
+        values: the digest of the value of each channel in `refs`, as far as it is known (see `lineage.digests`).
+        digests: the digests to record, encrypted. None: they are computed from the put.
         run_id: the run that created the checkpoint.
         fence: the fence that the run must still hold. None: no run, no check.
     """
@@ -77,6 +79,8 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
     messages: bytes | None = None
     era: int | None = None
     early: Sequence[tuple[str, str]] | None = None
+    values: Mapping[str, str] = {}
+    digests: bytes | None = None
     run_id: str | None = None
     fence: int | None = None
 
@@ -111,7 +115,7 @@ def root_checkpoints(rows: Iterable[Sequence[Any]]) -> list[RootCheckpoint]:
 class PendingWrite(msgspec.Struct, frozen=True):
     """One write of a task under a checkpoint. `idx` below 0 marks the special writes (error, interrupt, resume).
 
-    `pos` is its position, 0 for one that is not stored yet.
+    `pos` is its position, 0 for one that is not stored yet. `digest` is the digest to record, encrypted; None: it is computed.
     """
 
     task_id: str
@@ -121,6 +125,7 @@ class PendingWrite(msgspec.Struct, frozen=True):
     data: bytes
     path: str
     pos: int = 0
+    digest: bytes | None = None
 
 
 class WritesPut(msgspec.Struct, kw_only=True):
@@ -132,6 +137,24 @@ class WritesPut(msgspec.Struct, kw_only=True):
     writes: Sequence[PendingWrite]
     run_id: str | None = None
     fence: int | None = None
+
+
+class Digests(msgspec.Struct, frozen=True):
+    """What was recorded of a checkpoint and its pending writes, in replay order (see `lineage.digests`). Empty: nothing.
+
+    `writes` are `(task_id, idx, digest)`.
+    """
+
+    pos: int
+    namespace: str
+    checkpoint_id: str
+    parent: str | None
+    recorded: bytes
+    writes: Sequence[tuple[str, int, bytes]]
+
+
+Step = tuple[int, str, str | None]
+"""A stored root checkpoint: its position, its id and the id of its parent."""
 
 
 class CheckpointRow(msgspec.Struct, kw_only=True):
@@ -226,6 +249,28 @@ class Lineage(Protocol):
 
         The rows contain the writes to these channels and, where the search for a channel ends, its blob. They contain nothing of
         other channels.
+        """
+        ...
+
+    async def steps(self, thread_id: str, upto: int, limit: int) -> Sequence[Step]:
+        """Returns the root checkpoints that a thread sees at or below a position, newest first, without their content. One that
+        was put again is returned for each time.
+        """
+        ...
+
+    async def place(self, thread_id: str, checkpoint_id: str) -> tuple[int, int] | None:
+        """Returns segment and position of a root checkpoint; None if the thread does not see it."""
+        ...
+
+    async def pending_of(self, thread_id: str, checkpoint_id: str) -> Collection[tuple[str, int]]:
+        """Returns task and index of each pending write of a root checkpoint."""
+        ...
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        """Returns the recorded digests of a thread's checkpoints, the newest first. No content is read.
+
+        Args:
+            before: only checkpoints with smaller positions than this one (of any namespace); none if the thread does not see it.
         """
         ...
 

@@ -116,6 +116,55 @@ CROSS JOIN LATERAL (
     ) w
 ) w;
 
+-- name: steps
+-- The root checkpoints that a thread sees up to a position, newest first, without their content.
+WITH RECURSIVE chain (seg, bound) AS (
+    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT k.pos, k.checkpoint_id, k.parent
+FROM chain c CROSS JOIN LATERAL (
+    SELECT pos, checkpoint_id, parent FROM checkpoints
+    WHERE seg = c.seg AND namespace = '' AND pos + 0 <= least(c.bound, $2) ORDER BY pos + 0 DESC LIMIT $3
+) k
+LIMIT $3;
+
+-- name: digests
+-- The recorded digests of a page of a thread's checkpoints and of their pending writes, newest first, as `history`.
+WITH RECURSIVE chain (seg, bound, depth) AS (
+    SELECT seg, 4611686018427387904, 0 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+),
+place AS MATERIALIZED (
+    SELECT max(pos) AS pos FROM checkpoints n
+    WHERE checkpoint_id = $3 AND EXISTS (SELECT 1 FROM chain c WHERE c.seg = n.seg AND n.pos <= c.bound)
+),
+page AS MATERIALIZED (
+    SELECT c.depth, k.*
+    FROM chain c CROSS JOIN LATERAL (
+        SELECT pos, namespace, checkpoint_id, parent, digests FROM checkpoints k
+        WHERE seg + 0 = c.seg AND pos + 0 <= least(c.bound, (SELECT pos - 1 FROM place))
+          AND ($3::text IS NULL OR (SELECT pos FROM place) IS NOT NULL)
+          AND NOT EXISTS (
+            SELECT 1 FROM (SELECT seg, pos FROM checkpoints WHERE checkpoint_id = k.checkpoint_id AND namespace = k.namespace AND pos > k.pos OFFSET 0) n
+            WHERE (SELECT true FROM chain WHERE seg = n.seg AND bound >= n.pos LIMIT 1))
+        ORDER BY pos + 0 DESC LIMIT $2
+    ) k
+    LIMIT $2
+)
+SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.digests, w.task_ids, w.idxs, w.digests, w.paths
+FROM page k
+CROSS JOIN LATERAL (
+    SELECT array_agg(task_id) AS task_ids, array_agg(idx) AS idxs, array_agg(digest) AS digests, array_agg(path) AS paths
+    FROM (
+        SELECT w.task_id, w.idx, w.digest, w.path FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
+        JOIN writes w ON w.seg = c.seg AND w.checkpoint_id = k.checkpoint_id AND w.namespace = k.namespace AND w.pos <= c.bound
+        ORDER BY w.pos
+    ) w
+) w;
+
 -- name: blobs
 -- Values by id, and those that they build on.
 WITH RECURSIVE needed (id) AS (

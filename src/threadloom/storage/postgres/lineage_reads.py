@@ -9,7 +9,7 @@ from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
 from threadloom.lineage.turns import RootCheckpoint
-from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, root_checkpoints, with_bases
+from threadloom.storage.lineage import Blob, CheckpointRow, Digests, PendingWrite, Step, root_checkpoints, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
@@ -108,6 +108,20 @@ class PostgresLineageReads:
         ]
         blobs = await self._blobs({blob for end in ends for blob in end})
         return [_made(thread_id, row, head[1], blobs, end) for row, end in zip(rows, ends, strict=True)]
+
+    async def steps(self, thread_id: str, upto: int, limit: int) -> Sequence[Step]:
+        return [(row[0], row[1], row[2]) for row in await self._db.fetch(SQL["steps"], thread_id, upto, limit)]
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        found: list[Digests] = []
+        for row in await self._db.fetch(SQL["digests"], thread_id, limit, before):
+            pos, namespace, checkpoint_id, parent, recorded, tasks, idxs, written, paths = row
+            writes = zip(
+                map(unescaped, tasks or ()), idxs or (), written or (), map(unescaped, paths or ()), strict=True
+            )
+            ordered = pending.digests_in_order(writes)
+            found.append(Digests(pos, namespace, checkpoint_id, parent, recorded or b"", ordered))
+        return found
 
     async def view(self, thread_id: str) -> tuple[int, int, int] | None:
         found = await self._db.fetchrow(SQL["view"], thread_id)

@@ -9,6 +9,7 @@ import orjson
 
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.storage.lineage import CheckpointPut, WritesPut
+from threadloom.storage.lineage.digests import checkpoint_digests, write_digest
 from threadloom.storage.sqlite.lineage_reads import SQL
 from threadloom.storage.sqlite.segments import CUTS, SqliteSegments
 
@@ -40,8 +41,8 @@ class SqliteLineage(SqliteSegments):
         execute(
             _CHECKPOINT,
             (
-                *(pos, seg, put.namespace, put.checkpoint_id, put.parent, put.body_type, put.body),
-                *(refs, small, meta, put.messages),
+                *(pos, seg, put.namespace, put.checkpoint_id, put.parent, checkpoint_digests(put) or None),
+                *(put.body_type, put.body, refs, small, meta, put.messages),
             ),
         )
         if put.run_id is not None:
@@ -73,6 +74,7 @@ class SqliteLineage(SqliteSegments):
                     write.type,
                     write.data,
                     write.path,
+                    write_digest(write),
                 )
                 for pos, write in enumerate(put.writes, first)
             ],

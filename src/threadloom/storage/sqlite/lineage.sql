@@ -32,8 +32,8 @@ INSERT INTO heads (thread_id, seg, era) VALUES (?, ?, ?);
 
 -- name: insert_checkpoint
 -- A checkpoint.
-INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta, messages)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, digests, body_type, body, refs, small, meta, messages)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_blob
 -- A channel value.
@@ -41,7 +41,8 @@ INSERT INTO blobs (id, pos, type, data, base, number, size) VALUES (?, ?, ?, ?, 
 
 -- name: insert_write
 -- A pending write; an ordinary one that exists is not stored again.
-INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_span
@@ -75,6 +76,26 @@ FROM checkpoints c WHERE pos = ?;
 -- name: places_of_id
 -- The positions of the checkpoints with an id, in any namespace, newest first.
 SELECT pos, seg, namespace FROM checkpoints WHERE checkpoint_id = ? ORDER BY pos DESC;
+
+-- name: steps_of_segment
+-- The root checkpoints that a segment has up to a bound, newest first, without their content.
+SELECT pos, checkpoint_id, parent
+FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = '' AND pos <= ? ORDER BY pos DESC LIMIT ?;
+
+-- name: rows_of_segment
+-- The positions of a segment's rows up to a bound, newest first.
+SELECT pos FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos <= ? ORDER BY pos DESC;
+
+-- name: digests_at
+-- The recorded digests of a checkpoint by position, and whether there is a later one with the same id.
+SELECT EXISTS (SELECT 1 FROM checkpoints n INDEXED BY checkpoints_id WHERE n.checkpoint_id = c.checkpoint_id AND n.namespace = c.namespace AND n.pos > c.pos),
+    namespace, checkpoint_id, parent, digests
+FROM checkpoints c WHERE pos = ?;
+
+-- name: write_digests
+-- The recorded digests of the pending writes of a checkpoint in one segment, in order of position.
+SELECT task_id, idx, digest, path
+FROM writes INDEXED BY writes_id WHERE seg = ? AND checkpoint_id = ? AND namespace = ? AND pos <= ? ORDER BY pos;
 
 -- name: writes_of
 -- Pending writes of a checkpoint in one segment, in order of position.

@@ -10,7 +10,7 @@ from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
 from threadloom.lineage.turns import RootCheckpoint
-from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, root_checkpoints, with_bases
+from threadloom.storage.lineage import Blob, CheckpointRow, Digests, PendingWrite, Step, root_checkpoints, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 
@@ -215,6 +215,45 @@ class SqliteLineageReads:
         rows = pending.counting(rows)
         rows.sort(key=lambda row: (row[5], row[0], row[1]))
         return [PendingWrite(*row) for row in rows]
+
+    async def steps(self, thread_id: str, upto: int, limit: int) -> Sequence[Step]:
+        head = self._head(thread_id)
+        found: list[Step] = []
+        for seg, bound in () if head is None else self._chain(head[0]):
+            if len(found) >= limit:
+                break
+            rows = self._db.execute(SQL["steps_of_segment"], (seg, min(bound, upto), limit - len(found)))
+            found.extend(rows)
+        return found
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        head = self._head(thread_id)
+        if head is None:
+            return []
+        chain = self._chain(head[0])
+        last = UNBOUNDED
+        if before is not None:
+            places = self._places(chain, before)
+            last = places[0][0] - 1 if places else 0
+        positions = (
+            (pos, level)
+            for level, (seg, bound) in enumerate(chain, 1)
+            for (pos,) in self._db.execute(SQL["rows_of_segment"], (seg, min(bound, last)))
+        )
+        found: list[Digests] = []
+        for pos, level in positions:
+            if len(found) >= limit:
+                break
+            later, namespace, checkpoint_id, parent, recorded = self._db.execute(SQL["digests_at"], (pos,)).fetchone()
+            if later and self._places(chain, checkpoint_id, namespace)[0][0] != pos:
+                continue
+            rows: list[tuple[Any, ...]] = []
+            for seg, bound in reversed(chain[:level]):
+                rows.extend(self._db.execute(SQL["write_digests"], (seg, checkpoint_id, namespace, bound)))
+            found.append(
+                Digests(pos, namespace, checkpoint_id, parent, recorded or b"", pending.digests_in_order(rows))
+            )
+        return found
 
     async def view(self, thread_id: str) -> tuple[int, int, int] | None:
         found: tuple[int, int, int] | None = self._db.execute(SQL["view"], (thread_id,)).fetchone()

@@ -52,8 +52,8 @@ SELECT count(*) FROM (
 
 -- name: copy_checkpoint
 -- Copies a checkpoint: position, segment and refs are new, and its parent is left out on request.
-INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta, messages)
-SELECT ?1, ?2, namespace, checkpoint_id, CASE WHEN ?5 THEN NULL ELSE parent END, body_type, body, ?3, small, meta, messages FROM checkpoints WHERE pos = ?4;
+INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, digests, body_type, body, refs, small, meta, messages)
+SELECT ?1, ?2, namespace, checkpoint_id, CASE WHEN ?5 THEN NULL ELSE parent END, digests, body_type, body, ?3, small, meta, messages FROM checkpoints WHERE pos = ?4;
 
 -- name: note_position
 -- Before rows are deleted: records that positions below are used.
@@ -117,8 +117,8 @@ INSERT INTO blobs (id, pos, type, base, number, size, data) SELECT ?, ?, type, ?
 
 -- name: copy_write
 -- Copies a pending write.
-INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path)
-SELECT ?1, ?2, namespace, checkpoint_id, task_id, idx, channel, type, data, path FROM writes WHERE pos = ?3
+INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path, digest)
+SELECT ?1, ?2, namespace, checkpoint_id, task_id, idx, channel, type, data, path, digest FROM writes WHERE pos = ?3
 ON CONFLICT DO NOTHING;
 
 -- name: shift_checkpoint

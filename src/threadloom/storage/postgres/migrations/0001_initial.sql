@@ -40,6 +40,7 @@ CREATE TABLE checkpoints (
     namespace text COLLATE "C" NOT NULL,                       -- checkpoint namespace, '' for the root graph
     checkpoint_id text COLLATE "C" NOT NULL,                      -- checkpoint id
     parent text COLLATE "C",                            -- checkpoint id
+    digests bytea,                                      -- JSON text: digests of the checkpoint and of its large values
     body_type text NOT NULL,                                -- serializer's type of body
     body bytea NOT NULL,                                -- the checkpoint without its large channel values
     channels text[] NOT NULL,                           -- channels that have a blob,
@@ -64,6 +65,7 @@ CREATE TABLE writes (
     task_id text COLLATE "C" NOT NULL,
     idx integer NOT NULL,                               -- index within the task's writes, negative for special channels
     channel text COLLATE "C" NOT NULL,
+    digest bytea,                                       -- JSON text: digest of the write
     type text NOT NULL,                                 -- serializer's type of data
     data bytea NOT NULL,
     path text COLLATE "C" NOT NULL                      -- task path
@@ -97,7 +99,7 @@ CREATE INDEX run_spans_thread ON run_spans (thread_id, first);
 
 CREATE TYPE lineage_blob AS (id bigint, type text, data bytea, base bigint, number integer, size bigint);
 
-CREATE TYPE lineage_write AS (task_id text, idx integer, channel text, type text, data bytea, path text);
+CREATE TYPE lineage_write AS (task_id text, idx integer, channel text, type text, data bytea, path text, digest bytea);
 
 CREATE TYPE lineage_put AS (
     thread_id text,
@@ -118,6 +120,7 @@ CREATE TYPE lineage_put AS (
     new_blobs lineage_blob[],
     early_namespaces text[],                            -- checkpoints stored before this one, to be moved after it:
     early_ids text[],                                   -- their namespaces and ids
+    digests bytea,
     writes lineage_write[]                              -- NULL: this is a checkpoint
 );
 
@@ -170,6 +173,9 @@ CREATE TABLE forks (
     user_id text COLLATE "C"                            -- who created it, NULL where users are not distinguished
 );
 CREATE INDEX forks_parent ON forks (parent);
+-- For the copies of a deleted thread, which only its copies know.
+CREATE INDEX forks_thread ON forks (thread_id, child);
+CREATE INDEX forks_root ON forks (root_id, root);
 
 -- Runs: a run's row is its queue entry. A transaction that changes a pending or running run holds its thread's lock.
 

@@ -26,6 +26,7 @@ CREATE TABLE checkpoints (
     namespace TEXT NOT NULL,                               -- checkpoint namespace, '' for the root graph
     checkpoint_id TEXT NOT NULL,                              -- checkpoint id
     parent TEXT,                                    -- checkpoint id
+    digests BLOB,                                   -- JSON text: digests of the checkpoint and of its large values
     messages BLOB,                                  -- JSON: its messages (lineage/messages.py), NULL: those of its parent
     meta TEXT NOT NULL,                             -- checkpoint metadata as JSON, for filters
     refs TEXT NOT NULL,                             -- {channel: blob id}
@@ -45,6 +46,7 @@ CREATE TABLE writes (
     task_id TEXT NOT NULL,
     idx INTEGER NOT NULL,                           -- index within the task's writes, negative for special channels
     channel TEXT NOT NULL,
+    digest BLOB,                                    -- JSON text: digest of the write
     type TEXT NOT NULL,                             -- serializer's type of data
     data BLOB NOT NULL,
     path TEXT NOT NULL                              -- task path
@@ -119,6 +121,9 @@ CREATE TABLE forks (
     user_id TEXT                                    -- who created it, NULL where users are not distinguished
 );
 CREATE INDEX forks_parent ON forks (parent);
+-- For the copies of a deleted thread, which only its copies know.
+CREATE INDEX forks_thread ON forks (thread_id, child);
+CREATE INDEX forks_root ON forks (root_id, root);
 
 -- Runs: a run's row is its queue entry.
 
