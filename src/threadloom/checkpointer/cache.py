@@ -108,6 +108,11 @@ class SaverCache:
         self.refs.put((thread_id, namespace, checkpoint_id), KnownRefs(NOT_STORED, {}))
         return early
 
+    def forget_newest(self, thread_id: str) -> None:
+        """Forgets which root checkpoint of a thread this process last put: it is not the newest any more."""
+        self._changed.pop(thread_id)
+        self.newest_roots.pop(thread_id)
+
     def writes_begin(self, thread_id: str, namespace: str, checkpoint_id: str) -> None:
         """Records that pending writes of a checkpoint are being stored."""
         if (

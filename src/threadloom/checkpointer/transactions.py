@@ -9,6 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import Checkpoint, get_checkpoint_id
 from langgraph.constants import START
 
+from threadloom.lineage.segments import UNBOUNDED
 from threadloom.storage.base import Tx
 from threadloom.storage.lineage import CheckpointRow
 
@@ -32,6 +33,9 @@ Never stored, never shown.
 AT_END_OF = "__at_end_of"
 """Key of `configurable`: the id of a run. The checkpoint is read without what later runs wrote under it. Never stored, never
 shown."""
+
+AS_OF = "__as_of"
+"""Key of `configurable`: a position. The newest checkpoint is read as the thread was there. Never stored, never shown."""
 
 PAGE = 50
 """Checkpoints that a listing reads at once."""
@@ -73,15 +77,22 @@ def named(config: RunnableConfig) -> tuple[str, str, str | None]:
     return configurable["thread_id"], configurable.get("checkpoint_ns") or "", configurable.get("checkpoint_id")
 
 
+def as_of(config: RunnableConfig | None) -> int:
+    """Returns the position as of which a config reads; beyond all positions if it names none."""
+    at: int | None = (config or {}).get("configurable", {}).get(AS_OF)
+    return UNBOUNDED if at is None else at
+
+
 def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | None]]:
     """Returns the transaction that reads the checkpoint that a config names by id, or else the newest of its namespace."""
     thread_id, namespace, checkpoint_id = named(config)
     run_id: Any = config["configurable"].get(AT_END_OF)
+    at = as_of(config)
 
     def work(tx: Tx) -> Awaitable[CheckpointRow | None]:
         if checkpoint_id:
             return tx.lineage.get(thread_id, namespace, checkpoint_id)
-        return tx.lineage.latest(thread_id, namespace)
+        return tx.lineage.latest(thread_id, namespace, at=at)
 
     async def work_at_end(tx: Tx) -> CheckpointRow | None:
         row = await work(tx)
@@ -186,6 +197,8 @@ class Listing:
             before=self._before,
             limit=self._size(),
             metadata=self._metadata,
+            # A run that replays reads the newest state of a subgraph in this way.
+            branch=bool(place.get("checkpoint_ns") and place.get(FENCE)),
         )
 
     def _size(self) -> int:

@@ -90,6 +90,7 @@ class Answers:
 
     def __init__(self, run: Run, graph: Graph, config: dict[str, Any], call: Mapping[str, Any]) -> None:
         self._given = msgspec.convert(run.kwargs.get(OPEN_QUESTIONS) or {}, OpenQuestions)
+        self._run = run
         self._strict = bool(run.kwargs.get("strict_resume"))
         self._again = run.was_begun_before
         self._goes = bool((run.kwargs.get("command") or {}).get("goto"))
@@ -198,6 +199,8 @@ class Answers:
                         meant[task.path] = _EarlierAnswer(answer[question], inner=one)
         if not meant:
             return self._by_id(answer, ())
+        run = self._run
+        await graph.checkpointer.branching.begin(at["configurable"], run_id=run.run_id, fence=run.fence)
         fork = await graph.aupdate_state(at, None, as_node="__copy__")
         where = {**at, "configurable": {**at["configurable"], **fork["configurable"]}}
         for task in (await self._state()).tasks:
