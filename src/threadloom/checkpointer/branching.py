@@ -2,7 +2,7 @@
 
 LangGraph loads the newest checkpoint of a subgraph. After a fork in place that is one of the branch that was left. So a run that
 starts from an earlier checkpoint begins a branch, on which the thread is as it was at that checkpoint (`lineage.segments.current`).
-The checkpoint is then the thread's newest, and the run needs not name it.
+The checkpoint is then the thread's newest, as on a copy that ends there.
 """
 
 from collections.abc import Mapping
@@ -30,9 +30,7 @@ class Branching:
         """Returns the position at which a branch has to begin for a run or update with this config; None for no branch. See
         `Lineage.branch_point`.
         """
-        named = {name: id_ for name, id_ in (configurable.get("checkpoint_map") or {}).items() if id_}
-        if configurable.get("checkpoint_id"):
-            named[configurable.get("checkpoint_ns") or ""] = configurable["checkpoint_id"]
+        named = _named(configurable)
         if not named or not self._isolates:
             return None
         thread_id, namespace = configurable["thread_id"], max(named, key=len)
@@ -41,8 +39,10 @@ class Branching:
         )
 
     async def begin(self, configurable: dict[str, Any], *, run_id: str, fence: int | None) -> bool:
-        """Begins a branch for a run that starts from an earlier checkpoint. Its config then names the thread's newest checkpoint.
-        Returns False, without a change, if the run needs no branch.
+        """Begins a branch for a run that starts from an earlier checkpoint. Returns False, without a change, if the run needs none.
+
+        A run from inside a subgraph goes on where the thread now stands: its config then names no checkpoint. LangGraph would
+        begin the subgraph anew. A run from a root checkpoint repeats the tasks of this checkpoint: its config still names it.
 
         Raises:
             LostLeaseError: the run no longer holds the fence.
@@ -59,9 +59,10 @@ class Branching:
 
         await self._storage.write(work)
         self._cache.forget_newest(thread_id)
-        configurable["checkpoint_ns"] = ""
-        for key in ("checkpoint_id", "checkpoint_map"):
-            configurable.pop(key, None)
+        if any(_named(configurable)):
+            configurable["checkpoint_ns"] = ""
+            for key in ("checkpoint_id", "checkpoint_map"):
+                configurable.pop(key, None)
         return True
 
     async def end_of_step(self, configurable: Mapping[str, Any]) -> int | None:
@@ -73,3 +74,11 @@ class Branching:
             return None
         thread_id, namespace = configurable["thread_id"], configurable.get("checkpoint_ns") or ""
         return await self._storage.read(lambda tx: tx.lineage.end_of_step(thread_id, namespace, checkpoint_id))
+
+
+def _named(configurable: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the checkpoints that a config names, by their namespaces: one, and those that it was made under."""
+    named = {name: id_ for name, id_ in (configurable.get("checkpoint_map") or {}).items() if id_}
+    if configurable.get("checkpoint_id"):
+        named[configurable.get("checkpoint_ns") or ""] = configurable["checkpoint_id"]
+    return named

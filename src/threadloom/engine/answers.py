@@ -200,13 +200,15 @@ class Answers:
         if not meant:
             return self._by_id(answer, ())
         run = self._run
-        await graph.checkpointer.branching.begin(at["configurable"], run_id=run.run_id, fence=run.fence)
+        isolated = await graph.checkpointer.branching.begin(at["configurable"], run_id=run.run_id, fence=run.fence)
         fork = await graph.aupdate_state(at, None, as_node="__copy__")
         where = {**at, "configurable": {**at["configurable"], **fork["configurable"]}}
         for task in (await self._state()).tasks:
             if task.path in meant and meant[task.path].before:
                 await graph.checkpointer.aput_writes(where, [(_RESUME, meant[task.path].before)], task.id)
-        await self._go_on()
+        # From a checkpoint that it names, LangGraph begins subgraphs anew, and drops answers.
+        is_first = not any(earlier.before for earlier in meant.values())
+        await self._go_on(where if isolated and is_first else None)
         asking = [task for task in (await self._state()).tasks if task.path in meant]
         return {
             question.id: meant[task.path].answer
@@ -295,9 +297,9 @@ class Answers:
         inner = {**self._config["configurable"], "checkpoint_ns": namespace}
         return await self._graph.checkpointer.aget_tuple({"configurable": inner}) is not None
 
-    async def _go_on(self) -> None:
+    async def _go_on(self, config: Mapping[str, Any] | None = None) -> None:
         """Runs the graph until it asks its questions. Emits no events."""
-        async for _ in self._graph.astream(None, self._config, **self._call):
+        async for _ in self._graph.astream(None, config or self._config, **self._call):
             pass
 
     async def _state(self, *, subgraphs: bool = False) -> Any:

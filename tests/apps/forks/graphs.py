@@ -1,5 +1,6 @@
 """Graphs whose subgraphs keep their state between runs. Each node of a subgraph notes that it ran and with which word."""
 
+import time
 from operator import add
 from typing import Annotated, TypedDict
 
@@ -25,6 +26,8 @@ def inner(name, *, keeps=True, asks=False, between=None):
     Inner.__annotations__ |= {seen: Annotated[list, add], name: list}
 
     def a(state):
+        if state["say"] == "slow":
+            time.sleep(1)
         return {seen: [f"a {state['say']}"]}
 
     def b(state):
