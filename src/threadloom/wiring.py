@@ -148,11 +148,8 @@ class Server:
         self.storage = self._sealed(backends.storage)
         self.broker, self._single_process = backends.broker, backends.single_process
         self._backends = backends
-        self.saver = Saver(
-            self.storage,
-            serde=make_serde(settings.checkpointer.serde),
-            isolate_forks=settings.threadloom.isolate_forks,
-        )
+        self.saver = Saver(self.storage, serde=make_serde(settings.checkpointer.serde))
+        self.saver.branching.isolates = settings.threadloom.isolate_forks
         self.store = self._make_store(clock)
         self._numbers = EventIds(clock)
         self._metrics = Metrics()

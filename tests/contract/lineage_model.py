@@ -186,7 +186,11 @@ class History:
                     if (event.namespace, event.parent) not in parents:
                         event.parent = None
                     events.append(event)
-            elif isinstance(event, Write) and any(event is write for write in self.writes(event.key, view)) and event.key in kept:
+            elif (
+                isinstance(event, Write)
+                and any(event is write for write in self.writes(event.key, view))
+                and event.key in kept
+            ):
                 events.append(event)
         self.events = events
         self._tidy()

@@ -281,7 +281,9 @@ class Pair:
             view = history.view()
             for namespace in dict.fromkeys(NAMESPACES):
                 part = [shown for shown in expected if shown[0] == namespace]
-                current = [self.shown(history, one, view) for one in history.checkpoints(view) if one.namespace == namespace]
+                current = [
+                    self.shown(history, one, view) for one in history.checkpoints(view) if one.namespace == namespace
+                ]
                 newest = await self.read("latest", thread, namespace)
                 assert (newest and self.read_as(newest)) == (current[0] if current else None)
                 rows = await self.read("history", thread, namespace=namespace, branch=True)

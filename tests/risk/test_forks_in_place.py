@@ -1,4 +1,4 @@
-"""A fork in place shows subgraphs nothing of the branch that was left.
+"""A fork in place shows subgraphs nothing of the branch that was left
 
 The oracle is a copy: it has nothing but what was there at its checkpoint, so what a run does on it is right.
 """
@@ -124,7 +124,11 @@ async def test_with_it_a_fork_is_like_a_copy(client):
             assert await turn(client, thread, graph, word, **more) == right
         assert right[0]["left"] == seen("one", "TWO", "THREE")
         # The branch that was left is still in the history, and can be gone on from.
-        left = [state for state in await client.threads.get_history(thread, limit=100) if state["values"].get("say") == "three"]
+        left = [
+            state
+            for state in await client.threads.get_history(thread, limit=100)
+            if state["values"].get("say") == "three"
+        ]
         back = left[0]["checkpoint"]["checkpoint_id"]
         values, _ = await turn(client, thread, graph, "four", checkpoint_id=back)
         assert values["left"] == seen("one", "two", "three", "four")
@@ -303,7 +307,9 @@ class Twins:
         await self.compare()
 
     async def ids(self, thread):
-        return [state["checkpoint"]["checkpoint_id"] for state in await self.client.threads.get_history(thread, limit=500)]
+        return [
+            state["checkpoint"]["checkpoint_id"] for state in await self.client.threads.get_history(thread, limit=500)
+        ]
 
     async def compare(self):
         await self.compare_states(None, self.copy, None)
@@ -312,9 +318,7 @@ class Twins:
 
     async def compare_states(self, id_, copy, other):
         states = [
-            await self.client.threads.get_state(
-                thread, checkpoint=place and {"checkpoint_id": place}, subgraphs=True
-            )
+            await self.client.threads.get_state(thread, checkpoint=place and {"checkpoint_id": place}, subgraphs=True)
             for thread, place in ((self.thread, id_), (copy, other))
         ]
         assert shown(states[0]) == shown(states[1])
@@ -406,5 +410,5 @@ async def test_on_a_database_too(client, steps):
 
 async def alike(client, steps):
     twins = await Twins(client, "nested").begin()
-    for name, *given in steps:
-        await getattr(twins, f"do_{name}")(*given)
+    for name, *details in steps:
+        await getattr(twins, f"do_{name}")(*details)

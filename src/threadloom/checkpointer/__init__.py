@@ -1,7 +1,16 @@
 """LangGraph's checkpoint saver on Threadloom's storage."""
 
 from threadloom.checkpointer.saver import Saver
-from threadloom.checkpointer.transactions import AS_OF, AT_END_OF, FENCE, INPUT_LEFT, RUN_ID, RUN_METADATA, UNNAMED, as_of
+from threadloom.checkpointer.transactions import (
+    AS_OF,
+    AT_END_OF,
+    FENCE,
+    INPUT_LEFT,
+    RUN_ID,
+    RUN_METADATA,
+    UNNAMED,
+    as_of,
+)
 from threadloom.checkpointer.visible import SHARED, SHOWN, asked_under, question_id
 
 INTERNAL_KEYS = frozenset({AS_OF, AT_END_OF, FENCE, INPUT_LEFT, RUN_METADATA, SHARED, SHOWN, UNNAMED})

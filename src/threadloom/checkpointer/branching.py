@@ -1,8 +1,8 @@
 """Branches: forks in place that subgraphs see rightly (setting `isolate_forks`).
 
 LangGraph loads the newest checkpoint of a subgraph. After a fork in place that is one of the branch that was left. So a run that
-starts from an earlier checkpoint begins a branch, on which the thread is as it was at that checkpoint (`lineage.segments.current`).
-The checkpoint is then the thread's newest, as on a copy that ends there.
+starts from an earlier checkpoint begins a branch, on which the thread is as it was at that checkpoint
+(`lineage.segments.current`). The checkpoint is then the thread's newest, as on a copy that ends there.
 """
 
 from collections.abc import Mapping
@@ -18,20 +18,22 @@ class Branching:
 
     Args:
         cache: what the process knows of threads.
-        isolate_forks: the setting. Without it, nothing here does anything.
+
+    Attributes:
+        isolates: the setting. Without it, no run or update begins a branch.
     """
 
-    def __init__(self, storage: Storage, cache: SaverCache, isolate_forks: bool) -> None:
+    def __init__(self, storage: Storage, cache: SaverCache) -> None:
         self._storage = storage
         self._cache = cache
-        self._isolates = isolate_forks
+        self.isolates = False
 
     async def point(self, configurable: Mapping[str, Any], *, again: bool = False) -> int | None:
         """Returns the position at which a branch has to begin for a run or update with this config; None for no branch. See
         `Lineage.branch_point`.
         """
         named = _named(configurable)
-        if not named or not self._isolates:
+        if not named or not self.isolates:
             return None
         thread_id, namespace = configurable["thread_id"], max(named, key=len)
         return await self._storage.read(
@@ -39,7 +41,7 @@ class Branching:
         )
 
     async def begin(self, configurable: dict[str, Any], *, run_id: str, fence: int | None) -> bool:
-        """Begins a branch for a run that starts from an earlier checkpoint. Returns False, without a change, if the run needs none.
+        """Begins a branch for a run that starts from an earlier checkpoint. Returns False, without a change, if it needs none.
 
         A run from inside a subgraph goes on where the thread now stands: its config then names no checkpoint. LangGraph would
         begin the subgraph anew. A run from a root checkpoint repeats the tasks of this checkpoint: its config still names it.
@@ -70,7 +72,7 @@ class Branching:
         have. See `Lineage.end_of_step`.
         """
         checkpoint_id = configurable.get("checkpoint_id")
-        if not checkpoint_id or not self._isolates:
+        if not checkpoint_id or not self.isolates:
             return None
         thread_id, namespace = configurable["thread_id"], configurable.get("checkpoint_ns") or ""
         return await self._storage.read(lambda tx: tx.lineage.end_of_step(thread_id, namespace, checkpoint_id))

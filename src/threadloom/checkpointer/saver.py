@@ -69,16 +69,13 @@ class Saver(BaseCheckpointSaver[str]):
     Args:
         storage: where everything is stored.
         serde: converts values to bytes and back; `ValueSerializer` by default.
-        isolate_forks: the setting. See `checkpointer.branching`.
     """
 
-    def __init__(
-        self, storage: Storage, *, serde: SerializerProtocol | None = None, isolate_forks: bool = False
-    ) -> None:
+    def __init__(self, storage: Storage, *, serde: SerializerProtocol | None = None) -> None:
         super().__init__(serde=serde or ValueSerializer())
         self._storage = storage
         self._cache = SaverCache()
-        self.branching = Branching(storage, self._cache, isolate_forks)
+        self.branching = Branching(storage, self._cache)
         self._deferred_of_fence: dict[int | None, DeferredPuts] = {}
         self.puts_in_progress = PutsInProgress()
 
@@ -279,8 +276,6 @@ class Saver(BaseCheckpointSaver[str]):
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
         )
-
-    # --- deferred puts ---
 
     @contextlib.asynccontextmanager
     async def deferring(self, fence: int | None) -> AsyncIterator[DeferredPuts]:

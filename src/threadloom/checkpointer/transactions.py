@@ -1,7 +1,7 @@
 """The saver's transactions, and conversions between configs and checkpoint keys."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -77,7 +77,7 @@ def named(config: RunnableConfig) -> tuple[str, str, str | None]:
     return configurable["thread_id"], configurable.get("checkpoint_ns") or "", configurable.get("checkpoint_id")
 
 
-def as_of(config: RunnableConfig | None) -> int:
+def as_of(config: Mapping[str, Any] | None) -> int:
     """Returns the position as of which a config reads; beyond all positions if it names none."""
     at: int | None = (config or {}).get("configurable", {}).get(AS_OF)
     return UNBOUNDED if at is None else at

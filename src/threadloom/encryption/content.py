@@ -63,7 +63,12 @@ class SealedLineage(Table):
         branch: bool = False,
     ) -> list[CheckpointRow]:
         clear, hidden = _parted(metadata)
-        wanted: dict[str, Any] = {"namespace": namespace, "checkpoint_id": checkpoint_id, "metadata": clear, "branch": branch}
+        wanted: dict[str, Any] = {
+            "namespace": namespace,
+            "checkpoint_id": checkpoint_id,
+            "metadata": clear,
+            "branch": branch,
+        }
         if not hidden:
             return self._opened(await self._inner.history(thread_id, before=before, limit=limit, **wanted))
         found: list[CheckpointRow] = []

@@ -327,7 +327,11 @@ class Execution:
         command = self._kwargs.get("command")
         given = {} if command is None else command_fields(command)
         # A complete LangGraph Command (RemoteGraph sends those) has null for fields that are not set.
-        answers = command is not None and "resume" in command and (command["resume"] is not None or not (given and "graph" in command))
+        answers = (
+            command is not None
+            and "resume" in command
+            and (command["resume"] is not None or not (given and "graph" in command))
+        )
         if not answers:  # an answer begins a branch only when its question was found
             await graph.checkpointer.branching.begin(
                 config["configurable"], run_id=self._run.run_id, fence=self._run.fence

@@ -103,8 +103,8 @@ def _inherited(chain: Chain) -> Sequence[tuple[Edge, int]]:
 
 
 class Part(NamedTuple):
-    """The rows of a segment at positions above `first` and up to `last`. `branch_at`: a branch begins with it, which leaves at this
-    position.
+    """The rows of a segment at positions above `first` and up to `last`. `branch_at`: a branch begins with it, which leaves at
+    this position.
     """
 
     first: int

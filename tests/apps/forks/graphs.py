@@ -16,7 +16,7 @@ class State(TypedDict, total=False):
 
 
 def inner(name, *, keeps=True, asks=False, between=None):
-    """a → b → c; or a → another graph → c. A word that begins with `?` makes b ask. Tells in the channel `name` all it has seen."""
+    """a → b → c; or a → another graph → c. A word that begins with `?` makes b ask. Tells in channel `name` all it has seen."""
     seen = f"{name}_seen"
 
     class Inner(TypedDict, total=False):

@@ -151,7 +151,9 @@ class _DraftLineage:
         checkpoint_id = self._newest.get(namespace)
         if checkpoint_id is not None:
             return self._seen(self._rows[namespace, checkpoint_id])
-        return self._seen(await self._storage.read(lambda tx: tx.lineage.latest(thread_id, namespace, at=min(at, self.at))))
+        return self._seen(
+            await self._storage.read(lambda tx: tx.lineage.latest(thread_id, namespace, at=min(at, self.at)))
+        )
 
     async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
         row = self._rows.get((namespace, checkpoint_id))

@@ -329,8 +329,8 @@ class LineageOperations(Segments, Lineage):
         orphans: Positions = (),
         branches: Branches = MappingProxyType({}),
     ) -> None:
-        """Gives a thread an edge and copies of the rows at these positions, and nothing else. The rows of each branch are copied to
-        a segment of their own.
+        """Gives a thread an edge and copies of the rows at these positions, and nothing else. The rows of each branch are copied
+        to a segment of their own.
         """
         lower = edge[1] if edge else 0
         positions: dict[int, int] = {}

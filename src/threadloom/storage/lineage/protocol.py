@@ -166,8 +166,8 @@ class Lineage(Protocol):
         ...
 
     async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
-        """Returns one checkpoint by id, if the thread sees it, on whichever branch. It has the pending writes of the newest branch
-        that shows it.
+        """Returns one checkpoint by id, if the thread sees it, on whichever branch. It has the pending writes of the newest
+        branch that shows it.
         """
         ...
 
@@ -236,8 +236,8 @@ class Lineage(Protocol):
     async def branch_point(
         self, thread_id: str, namespace: str, checkpoint_id: str, *, again: bool = False
     ) -> int | None:
-        """Returns the position at which a branch has to begin for a change that starts from a checkpoint; None if the checkpoint is
-        current, so that the change continues the newest branch, or if the thread does not see it.
+        """Returns the position at which a branch has to begin for a change that starts from a checkpoint; None if the checkpoint
+        is current, so that the change continues the newest branch, or if the thread does not see it.
 
         Args:
             again: whether the tasks of the checkpoint are executed again, also if it is the current one of a subgraph.
