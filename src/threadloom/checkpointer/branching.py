@@ -2,7 +2,7 @@
 
 LangGraph loads the newest checkpoint of a subgraph. After a fork in place that is one of the branch that was left. So a run that
 starts from an earlier checkpoint begins a branch, on which the thread is as it was at that checkpoint
-(`lineage.segments.current`). The checkpoint is then the thread's newest, as on a copy that ends there.
+(`lineage.branches`). The checkpoint is then the thread's newest, as on a copy that ends there.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,6 @@
 """The chain of a thread: which rows of which segments the thread sees."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 Edge = tuple[int, int]
 """A segment's parent, and the largest position at which rows of the parent are visible."""
@@ -10,7 +9,7 @@ Chain = tuple[Edge, ...]
 """(segment, bound) pairs from the head to the root. Of each segment, the rows at positions up to the bound are visible."""
 
 Branches = Mapping[int, int]
-"""The segments of a chain that begin a branch: segment -> the position at which the branch leaves what came before it."""
+"""The segments of a chain that begin a branch: segment -> the position at which the branch leaves (see `lineage.branches`)."""
 
 UNBOUNDED = 2**62
 """The bound of a head: all its rows are visible."""
@@ -59,82 +58,6 @@ class Edges:
         if not self._branches:
             return {}
         return {segment: self._branches[segment] for segment, _ in chain if segment in self._branches}
-
-
-def current(chain: Chain, branches: Branches, at: int = UNBOUNDED) -> Chain:
-    """Returns the part of a chain that its newest branch shows: what was there where the branch begins, and what came after that.
-
-    Args:
-        at: shows the thread as it was at this position: on the branch that was the newest then.
-    """
-    if not branches and at == UNBOUNDED:
-        return chain
-    links: list[Edge] = []
-    limit = at
-    for (segment, bound), inherited in _inherited(chain):
-        limit = min(limit, bound)
-        if limit > inherited:
-            links.append((segment, limit))
-            limit = branches.get(segment, limit)
-    return tuple(links)
-
-
-def showing(chain: Chain, branches: Branches, position: int) -> Chain:
-    """Returns the part of a chain that the newest branch shows that shows a row of the chain."""
-    if branches:
-        for start in range(len(chain)):
-            shown = current(chain[start:], branches)
-            if shows(chain, shown, position):
-                return shown
-    return chain
-
-
-def shows(chain: Chain, part: Chain, position: int) -> bool:
-    """Returns whether a part of a chain, as `current` and `showing` return it, shows a row of the chain."""
-    for (segment, bound), inherited in _inherited(chain):
-        if inherited < position <= bound:
-            return depth(part, segment, position) is not None
-    return False
-
-
-def _inherited(chain: Chain) -> Sequence[tuple[Edge, int]]:
-    """Returns each link of a chain with the largest position that its segment inherits."""
-    return list(zip(chain, [*(bound for _, bound in chain[1:]), 0], strict=True))
-
-
-class Part(NamedTuple):
-    """The rows of a segment at positions above `first` and up to `last`. `branch_at`: a branch begins with it, which leaves at
-    this position.
-    """
-
-    first: int
-    last: int
-    branch_at: int | None
-
-
-def parts_above(chain: Chain, branches: Branches, lower: int) -> list[Part]:
-    """Returns the parts of a chain above a position, oldest first."""
-    return [
-        Part(max(inherited, lower), bound, branches.get(segment) if inherited >= lower else None)
-        for (segment, bound), inherited in reversed(_inherited(chain))
-        if bound > lower
-    ]
-
-
-def moved_branch(at: int, parts: Sequence[Part], positions: Mapping[int, int]) -> int:
-    """Returns where a branch leaves after rows were copied to new positions: after the newest of those that were kept.
-
-    Args:
-        at: where it left.
-        parts: as `parts_above` returns them. Rows below them stay where they are.
-        positions: old position -> new position of the rows that were kept.
-    """
-    while (part := next((part for part in parts if part.first < at <= part.last), None)) is not None:
-        kept = [new for old, new in positions.items() if part.first < old <= at]
-        if kept:
-            return max(kept)
-        at = part.first if part.branch_at is None else part.branch_at
-    return at
 
 
 def depth(chain: Chain, segment: int, position: int) -> int | None:

@@ -10,20 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from threadloom.lineage.branches import Views, current, moved_branch, parts_above
 from threadloom.lineage.cut import edges_at
 from threadloom.lineage.pending import counting
 from threadloom.lineage.retain import Node, moved, unstored
-from threadloom.lineage.segments import (
-    UNBOUNDED,
-    Branches,
-    Chain,
-    Edge,
-    current,
-    moved_branch,
-    parts_above,
-    showing,
-    shows,
-)
+from threadloom.lineage.segments import UNBOUNDED, Branches, Chain, Edge
 from threadloom.storage.lineage.protocol import ChannelUsage, CheckpointRow, Lineage, Usage
 
 Positions = Collection[int]
@@ -215,8 +206,9 @@ class LineageOperations(Segments, Lineage):
             return None
         at = place[1]
         chain = await self.chain(thread_id)
-        shown = current(chain, await self.branches(chain))
-        if (again and namespace) or not shows(chain, shown, at):
+        views = Views(chain, await self.branches(chain))
+        shown = views.current()
+        if (again and namespace) or not views.shows(shown, at):
             return at
         newest = await self.next_place(shown, namespace, at) is None
         # The namespace of a subgraph that keeps its state between runs names no task. Its newest state is current, always.
@@ -239,7 +231,7 @@ class LineageOperations(Segments, Lineage):
         if place is None:
             return UNBOUNDED
         chain = await self.chain(thread_id)
-        shown = showing(chain, await self.branches(chain), place[1])
+        shown = Views(chain, await self.branches(chain)).showing(place[1])
         following = await self.next_place(shown, namespace, place[1])
         return shown[0][1] if following is None else following - 1
 

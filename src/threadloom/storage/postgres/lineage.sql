@@ -14,7 +14,7 @@ WITH RECURSIVE up (id, parent, upto, branch_at) AS (
 SELECT id, parent, upto, branch_at FROM up;
 
 -- name: current
--- The bound of a segment's parent `s.upto`, as far as the newest branch shows it: see `lineage.segments.current`.
+-- The bound of a segment's parent `s.upto`, as far as the newest branch shows it: see `lineage.branches.current`.
 least(c.bound, CASE WHEN c.bound > s.upto THEN coalesce(s.branch_at, s.upto) ELSE s.upto END);
 
 -- name: place

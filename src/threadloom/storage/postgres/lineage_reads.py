@@ -7,7 +7,8 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.lineage import pending
-from threadloom.lineage.segments import UNBOUNDED, Branches, Chain, floor, showing, shows
+from threadloom.lineage.branches import Views, counting_rows
+from threadloom.lineage.segments import UNBOUNDED, Branches, Chain, floor
 from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
@@ -61,7 +62,7 @@ class PostgresLineageReads:
         row = await self._db.fetchrow(_BY_ID, thread_id, namespace, checkpoint_id)
         counts = None
         if row is not None and row["branched"]:
-            counts = _of_one_branch(*await self._chain(thread_id), row["pos"])
+            counts = counting_rows(Views(*await self._chain(thread_id)), row["pos"])
         return _whole(thread_id, row, counts)
 
     async def history(
@@ -94,8 +95,8 @@ class PostgresLineageReads:
         rows = await self._db.fetch(query, *values)
         counts: dict[int, Callable[[int], bool]] = {}
         if not branch and any(row["branched"] for row in rows):
-            branched = await self._chain(thread_id)
-            counts = {row["pos"]: _of_one_branch(*branched, row["pos"]) for row in rows}
+            views = Views(*await self._chain(thread_id))
+            counts = {row["pos"]: counting_rows(views, row["pos"]) for row in rows}
         blobs = await self._blobs({blob for row in rows for blob in row["blobs"]})
         return [_made(thread_id, row, row["era"], blobs, row["blobs"], counts.get(row["pos"])) for row in rows]
 
@@ -126,8 +127,9 @@ class PostgresLineageReads:
         counts: dict[int, Callable[[int], bool]] = {}
         if branches and rows:
             place = await self._db.fetchval(SQL["place"], *columns(chain), namespace, checkpoint_id)
-            origin = showing(chain, branches, place)  # writes of other branches to an ancestor do not count
-            counts = {row["pos"]: _of_one_branch(chain, branches, row["pos"], origin) for row in rows}
+            views = Views(chain, branches)
+            origin = views.showing(place)  # writes of other branches to an ancestor do not count
+            counts = {row["pos"]: counting_rows(views, row["pos"], origin) for row in rows}
         return [
             _made(thread_id, row, head[1], blobs, end, counts.get(row["pos"]))
             for row, end in zip(rows, ends, strict=True)
@@ -147,17 +149,6 @@ class PostgresLineageReads:
         checkpoints = await self._db.fetchrow(SQL["usage_checkpoints"], *values)
         writes = await self._db.fetchrow(SQL["usage_writes"], *values)
         return checkpoints, writes, await self._db.fetch(SQL["usage_channels"], *values)
-
-
-def _of_one_branch(chain: Chain, branches: Branches, position: int, origin: Chain = ()) -> Callable[[int], bool]:
-    """Returns what tells whether a pending write of a checkpoint counts, by the write's position.
-
-    Args:
-        position: that of the checkpoint.
-        origin: what the branch shows that is read. Only if that does not show the checkpoint, the newest branch that does counts.
-    """
-    part = origin if shows(chain, origin, position) else showing(chain, branches, position)
-    return lambda write: shows(chain, part, write)
 
 
 def _searched(wanted: Mapping[str, Any]) -> str:

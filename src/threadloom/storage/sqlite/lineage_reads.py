@@ -8,7 +8,8 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.lineage import pending
-from threadloom.lineage.segments import UNBOUNDED, Chain, Edges, current, depth, floor, showing
+from threadloom.lineage.branches import Views, current
+from threadloom.lineage.segments import UNBOUNDED, Chain, Edges, depth, floor
 from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
@@ -68,14 +69,14 @@ class SqliteLineageReads:
         return self._edges.chain(head)
 
     def _current(self, head: int, at: int = UNBOUNDED) -> Chain:
-        """Returns what the newest branch of the thread with this head shows. See `lineage.segments.current`."""
+        """Returns what the newest branch of the thread with this head shows. See `lineage.branches.current`."""
         chain = self._chain(head)
         return current(chain, self._edges.branches(chain), at)
 
-    def _showing(self, chain: Chain, segment: int, position: int) -> Chain:
-        """Returns what the newest branch that shows a row shows, from the head to the row's segment."""
-        shown = showing(chain, self._edges.branches(chain), position)
-        return shown[: (depth(shown, segment, position) or 0) + 1]
+    def _views(self, chain: Chain) -> Views | None:
+        """Returns what the branches of a chain show; None if it has none."""
+        branches = self._edges.branches(chain)
+        return Views(chain, branches) if branches else None
 
     async def latest(self, thread_id: str, namespace: str, *, at: int = UNBOUNDED) -> CheckpointRow | None:
         found = self._db.execute(_LATEST, (thread_id, namespace)).fetchone()
@@ -105,7 +106,7 @@ class SqliteLineageReads:
                 return found[1], Row._make(found[2:]), ((found[0], UNBOUNDED),)
             chain = self._chain(found[0])
             if depth(chain, found[3], found[2]) is not None:
-                return found[1], Row._make(found[2:]), self._showing(chain, found[3], found[2])
+                return found[1], Row._make(found[2:]), _showing(chain, self._views(chain), found[3], found[2])
         return None
 
     async def history(
@@ -146,6 +147,7 @@ class SqliteLineageReads:
             for seg, bound in chain
             for (pos,) in self._db.execute(query, (seg, min(bound, last), *conditions.values()))
         )
+        views = None if branch else self._views(chain)
         blobs: dict[int, Blob] = {}
         rows: list[CheckpointRow] = []
         for pos, seg in found:
@@ -154,7 +156,7 @@ class SqliteLineageReads:
             later, *columns = self._db.execute(_BY_POSITION, (pos,)).fetchone()
             row = Row._make(columns)
             if not later or self._places(chain, row.checkpoint_id, row.namespace)[0][0] == pos:
-                rows.append(self._row(thread_id, head[1], row, self._showing(chain, seg, pos), blobs))
+                rows.append(self._row(thread_id, head[1], row, _showing(chain, views, seg, pos), blobs))
         return rows
 
     async def thread_ids(self) -> list[str]:
@@ -253,6 +255,12 @@ class SqliteLineageReads:
             self._db.execute(SQL[f"usage_{part}"], values).fetchone() for part in ("checkpoints", "writes")
         )
         return checkpoints, writes, self._db.execute(SQL["usage_channels"], values).fetchall()
+
+
+def _showing(chain: Chain, views: Views | None, segment: int, position: int) -> Chain:
+    """Returns what the newest branch shows that shows a row, from the head to the row's segment."""
+    shown = chain if views is None else views.showing(position)
+    return shown[: (depth(shown, segment, position) or 0) + 1]
 
 
 def _made(
