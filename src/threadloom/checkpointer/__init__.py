@@ -5,6 +5,7 @@ from threadloom.checkpointer.transactions import (
     AS_OF,
     AT_END_OF,
     FENCE,
+    IN_STEP,
     INPUT_LEFT,
     RUN_ID,
     RUN_METADATA,
@@ -13,7 +14,7 @@ from threadloom.checkpointer.transactions import (
 )
 from threadloom.checkpointer.visible import SHARED, SHOWN, asked_under, question_id
 
-INTERNAL_KEYS = frozenset({AS_OF, AT_END_OF, FENCE, INPUT_LEFT, RUN_METADATA, SHARED, SHOWN, UNNAMED})
+INTERNAL_KEYS = frozenset({AS_OF, AT_END_OF, FENCE, IN_STEP, INPUT_LEFT, RUN_METADATA, SHARED, SHOWN, UNNAMED})
 """Keys of `configurable` with which the server controls the checkpointer. Clients cannot set them."""
 
 __all__ = [

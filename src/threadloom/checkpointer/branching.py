@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from threadloom.checkpointer.cache import SaverCache
+from threadloom.checkpointer.transactions import IN_STEP
 from threadloom.errors import LostLeaseError
 from threadloom.storage.base import Storage, Tx
 
@@ -62,7 +63,7 @@ class Branching:
         await self._storage.write(work)
         self._cache.forget_newest(thread_id)
         if any(_named(configurable)):
-            configurable["checkpoint_ns"] = ""
+            configurable |= {"checkpoint_ns": "", IN_STEP: True}
             for key in ("checkpoint_id", "checkpoint_map"):
                 configurable.pop(key, None)
         return True

@@ -37,6 +37,13 @@ shown."""
 AS_OF = "__as_of"
 """Key of `configurable`: a position. The newest checkpoint is read as the thread was there. Never stored, never shown."""
 
+IN_STEP = "__in_step"
+"""Key of `configurable`: true for a run that goes on in the middle of a step. LangGraph then takes the newest state of each
+subgraph for unfinished work of this step; if it is of an earlier step, the subgraph has yet to begin. Never stored, never shown."""
+
+_RESUMING = "__pregel_resuming"
+"""Key of `configurable` that tells a subgraph to go on with its state, instead of beginning with its input."""
+
 PAGE = 50
 """Checkpoints that a listing reads at once."""
 
@@ -86,7 +93,8 @@ def as_of(config: Mapping[str, Any] | None) -> int:
 def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | None]]:
     """Returns the transaction that reads the checkpoint that a config names by id, or else the newest of its namespace."""
     thread_id, namespace, checkpoint_id = named(config)
-    run_id: Any = config["configurable"].get(AT_END_OF)
+    configurable = config["configurable"]
+    run_id: Any = configurable.get(AT_END_OF)
     at = as_of(config)
 
     def work(tx: Tx) -> Awaitable[CheckpointRow | None]:
@@ -101,6 +109,14 @@ def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | 
         end = await tx.lineage.end_of_run(thread_id, run_id)
         return msgspec.structs.replace(row, writes=[write for write in row.writes if write.pos < end])
 
+    async def work_in_step(tx: Tx) -> CheckpointRow | None:
+        row = await work(tx)
+        if row is not None and row.meta.get("parents") != configurable.get("checkpoint_map"):
+            configurable.pop(_RESUMING, None)  # LangGraph does the same to subgraphs that it begins anew
+        return row
+
+    if namespace and not checkpoint_id and configurable.get(IN_STEP):
+        return work_in_step
     return work if run_id is None else work_at_end
 
 
