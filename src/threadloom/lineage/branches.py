@@ -1,7 +1,7 @@
 """What the branches of a chain show.
 
-A fork in place adds a segment with a position, at which its branch leaves. The whole chain is the thread's history. A branch shows
-of it what was there at that position, and its own rows: what a copy that ends at the position would see.
+A fork in place adds a segment with a position, at which its branch leaves. The whole chain is the thread's history. Of that, a
+branch shows what was there at the position, and its own rows: what a copy that ends at the position would see.
 """
 
 from bisect import bisect_left
