@@ -39,7 +39,8 @@ AS_OF = "__as_of"
 
 IN_STEP = "__in_step"
 """Key of `configurable`: true for a run that goes on in the middle of a step. LangGraph then takes the newest state of each
-subgraph for unfinished work of this step; if it is of an earlier step, the subgraph has yet to begin. Never stored, never shown."""
+subgraph for unfinished work of this step. If it is of an earlier step, the subgraph has yet to begin. Never stored, never
+shown."""
 
 _RESUMING = "__pregel_resuming"
 """Key of `configurable` that tells a subgraph to go on with its state, instead of beginning with its input."""
