@@ -214,8 +214,10 @@ class Pair:
             point = await self.read("branch_point", thread, *leaves.key)
             if not leaves.namespace:
                 assert point == (None if is_newest else row.pos)
-            await self.write("begin_branch", thread, row.pos)
+            run = self.run if c % 2 else None
+            await self.write("begin_branch", thread, row.pos, run_id=run)
             history.branch(leaves)
+            history.begin(run)
 
     async def do_delete(self, thread, history, b, c):
         await self.write("delete", thread)

@@ -252,15 +252,20 @@ async def test_a_fork_that_asks_is_where_the_thread_stands(client):
 
 
 async def test_what_undoes_a_fork_returns_to_the_branch_that_was_left(client):
+    """Also if nothing was put on the new one yet."""
     thread, place = await three_turns(client, "kept_node")
-    run = await client.runs.create(thread, "kept_node", input={"say": "slow"}, checkpoint_id=place)
-    for _ in range(500):
-        if (await client.threads.get_state(thread))["values"].get("say") == "slow":
-            break
-        await anyio.sleep(0.01)
-    await client.runs.cancel(thread, run["run_id"], wait=True, action="rollback")
+    await turn(client, thread, "kept_node", "slow")
+    inner = await inside(client, thread, "sub", "a")
+    for what in ({"input": {"say": "slow"}, "checkpoint_id": place}, {"checkpoint": inner}):
+        head = (await client.threads.get_state(thread))["checkpoint"]
+        run = await client.runs.create(thread, "kept_node", **what)
+        with anyio.fail_after(20):
+            while (await client.threads.get_state(thread))["checkpoint"] == head:
+                await anyio.sleep(0.01)
+        await client.runs.cancel(thread, run["run_id"], wait=True, action="rollback")
+        assert (await client.threads.get_state(thread))["checkpoint"] == head
     values, _ = await turn(client, thread, "kept_node", "four")
-    assert values["left"] == seen("one", "two", "three", "four")
+    assert values["left"] == seen("one", "two", "three", "slow", "four")
 
 
 async def test_a_copy_and_a_prune_keep_the_branch(client):

@@ -58,7 +58,7 @@ class Branching:
         async def work(tx: Tx) -> None:
             if fence is not None and not await tx.runs.holds(run_id, fence):
                 raise LostLeaseError(f"run {run_id} no longer holds fence {fence}")
-            await tx.lineage.begin_branch(thread_id, at)
+            await tx.lineage.begin_branch(thread_id, at, run_id=run_id)
 
         await self._storage.write(work)
         self._cache.forget_newest(thread_id)

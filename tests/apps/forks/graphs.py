@@ -27,7 +27,7 @@ def inner(name, *, keeps=True, asks=False, between=None):
 
     def a(state):
         if state["say"] == "slow":
-            time.sleep(1)
+            time.sleep(0.5)
         return {seen: [f"a {state['say']}"]}
 
     def b(state):

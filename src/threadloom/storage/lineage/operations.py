@@ -98,6 +98,9 @@ class Segments(Protocol):
     async def free(self, segment: int) -> None:
         """Deletes the rows of a former head segment that no thread sees any more, and then those of the segments above it."""
 
+    async def begin_span(self, thread_id: str, run_id: str, first: int) -> None:
+        """Records that a run wrote on a thread from a position on, unless it did before."""
+
     async def drop_span(self, thread_id: str, run_id: str) -> int | None:
         """Deletes the record that a run wrote on a thread. Returns the position of the run's first row."""
 
@@ -216,13 +219,16 @@ class LineageOperations(Segments, Lineage):
             newest = await self.next_place(shown, "", at) is None
         return None if newest else at
 
-    async def begin_branch(self, thread_id: str, at: int) -> None:
+    async def begin_branch(self, thread_id: str, at: int, *, run_id: str | None = None) -> None:
         await self.lock(thread_id)
         tip = await self.tip(thread_id)
         edge = None if tip is None else tip.head if tip.written else tip.inherited
         if tip is None or edge is None:
             return
-        await self.continue_on(thread_id, await self.new_segment(edge, at))
+        segment = await self.new_segment(edge, at)
+        await self.continue_on(thread_id, segment)
+        if run_id is not None:
+            await self.begin_span(thread_id, run_id, segment)
         if not tip.written:
             await self.free(tip.head[0])
 
@@ -305,7 +311,7 @@ class LineageOperations(Segments, Lineage):
         if edge is None:
             await self.delete(thread_id)
             return
-        await self.set_spans(thread_id, bound + 1, {})
+        await self.set_spans(thread_id, edge[1] + 1, {})
         if edge[0] == head and await self.delete_above(head, bound):
             await self.move_head(thread_id, head)
         else:

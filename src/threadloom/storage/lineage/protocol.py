@@ -244,8 +244,10 @@ class Lineage(Protocol):
         """
         ...
 
-    async def begin_branch(self, thread_id: str, at: int) -> None:
-        """Begins a branch. From now on `latest` shows the thread as it was at a position, and what is put from now on."""
+    async def begin_branch(self, thread_id: str, at: int, *, run_id: str | None = None) -> None:
+        """Begins a branch. From now on `latest` shows the thread as it was at a position, and what is put from now on. A rollback
+        of the run, which may not have put anything yet, undoes it.
+        """
         ...
 
     async def end_of_step(self, thread_id: str, namespace: str, checkpoint_id: str) -> int:

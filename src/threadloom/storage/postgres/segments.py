@@ -93,6 +93,9 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
         if await self._db.fetchval(CUTS["collect"], segment, AT_ONCE):
             self._db.after.append(self._collect_later)
 
+    async def begin_span(self, thread_id: str, run_id: str, first: int) -> None:
+        await self._db.execute(CUTS["begin_span"], run_id, thread_id, first)
+
     async def drop_span(self, thread_id: str, run_id: str) -> int | None:
         first: int | None = await self._db.fetchval(CUTS["delete_span"], run_id, thread_id)
         return first

@@ -83,6 +83,10 @@ SELECT run_id, first FROM run_spans WHERE thread_id = $1 AND first >= $2;
 -- Deletes the spans of runs whose first row on a thread is at or after a position.
 DELETE FROM run_spans WHERE thread_id = $1 AND first >= $2;
 
+-- name: begin_span
+-- Stores the first position of a run on a thread. Later rows of the run do not change it.
+INSERT INTO run_spans (run_id, thread_id, first) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
 -- name: insert_spans
 -- Stores the first positions of runs on a thread.
 INSERT INTO run_spans (run_id, thread_id, first) SELECT r.run_id, $1, r.first FROM unnest($2::text[], $3::bigint[]) AS r (run_id, first);

@@ -128,6 +128,9 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
                 return
             segment = edge[0]
 
+    async def begin_span(self, thread_id: str, run_id: str, first: int) -> None:
+        self._db.execute(SQL["insert_span"], (run_id, thread_id, first))
+
     async def drop_span(self, thread_id: str, run_id: str) -> int | None:
         first: int | None = self._one("delete_span", run_id, thread_id)
         return first
