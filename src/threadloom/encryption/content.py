@@ -10,6 +10,7 @@ from threadloom.codec import contains
 from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
 from threadloom.lineage.segments import UNBOUNDED
+from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.items import ItemQuery, matches
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
 from threadloom.types import Item
@@ -33,6 +34,7 @@ class SealedLineage(Table):
         "delete_run",
         "threads_of_run",
         "wrote",
+        "view",
         "end_of_run",
         "usage",
     )
@@ -95,6 +97,12 @@ class SealedLineage(Table):
         self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
     ) -> list[CheckpointRow]:
         return self._opened(await self._inner.path(thread_id, namespace, checkpoint_id, channels))
+
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        rows = await self._inner.root_checkpoints(thread_id, most, after=after)
+        opened = [row if row.messages is None else self._sealer.opened_root(row) for row in rows]
+        self._ready()
+        return opened
 
     def _one(self, row: CheckpointRow | None) -> CheckpointRow | None:
         return None if row is None else self._opened([row])[0]
