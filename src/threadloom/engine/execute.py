@@ -326,7 +326,7 @@ class Execution:
         """Returns the graph's input: the run's input, a command, or None to continue."""
         if self._resumed:
             return None
-        command = self._kwargs.get("command")
+        command: Any = self._kwargs.get("command")
         given = {} if command is None else command_fields(command)
         # A complete LangGraph Command (RemoteGraph sends those) has null for fields that are not set.
         answers = "resume" in (command or {}) and (command["resume"] is not None or not (given and "graph" in command))
