@@ -147,6 +147,7 @@ class Server:
         self.broker, self._single_process = backends.broker, backends.single_process
         self._backends = backends
         self.saver = Saver(self.storage, serde=make_serde(settings.checkpointer.serde))
+        self.saver.branching.isolates = settings.threadloom.isolate_forks
         self.store = self._make_store(clock)
         self._numbers = EventIds(clock)
         self._metrics = Metrics()

@@ -38,13 +38,20 @@ class Begin:
 
 
 @dataclass
+class Branch:
+    """A branch begins here. `seen`: what it shows of all that was before."""
+
+    seen: list
+
+
+@dataclass
 class History:
     events: list = field(default_factory=list)
 
-    def checkpoints(self):
+    def checkpoints(self, events=None):
         """Newest first, each id once."""
         seen = {}
-        for event in reversed(self.events):
+        for event in reversed(self.events if events is None else events):
             if isinstance(event, Checkpoint):
                 seen.setdefault(event.key, event)
         return list(seen.values())
@@ -52,9 +59,37 @@ class History:
     def find(self, namespace, checkpoint_id):
         return next((event for event in self.checkpoints() if event.key == (namespace, checkpoint_id)), None)
 
-    def writes(self, key):
+    def view(self, end=None):
+        """What the newest branch shows, or showed at the event with index `end`."""
+        events = self.events[:end]
+        begin = max((i for i, event in enumerate(events) if isinstance(event, Branch)), default=None)
+        before = [] if begin is None else events[begin].seen
+        new = events if begin is None else events[begin + 1 :]
+        return before + [event for event in new if not isinstance(event, Begin)]
+
+    def view_at(self, checkpoint):
+        """What its branch showed when a checkpoint was put."""
+        return self.view(next(i for i, event in enumerate(self.events) if event is checkpoint) + 1)
+
+    def showing(self, checkpoint):
+        """What the newest branch shows that shows a checkpoint."""
+        ends = [None, *(i for i, event in reversed(list(enumerate(self.events))) if isinstance(event, Branch))]
+        return next(view for view in map(self.view, ends) if any(event is checkpoint for event in view))
+
+    def branch(self, checkpoint):
+        seen = self.view_at(checkpoint)
+        self._tidy(branches=True)
+        self.events.append(Branch(seen))
+
+    def is_branched(self):
+        return any(isinstance(event, Branch) for event in self.events)
+
+    def writes(self, key, view=None):
         kept = {}
-        for event in self.events:
+        if view is None:
+            newest = self.find(*key)
+            view = self.events if newest is None else self.showing(newest)
+        for event in view:
             if not isinstance(event, Write) or event.key != key:
                 continue
             if event.idx < 0 or (event.task_id, event.idx) not in kept:
@@ -75,14 +110,22 @@ class History:
         places = [i for i, event in enumerate(self.events) if isinstance(event, Checkpoint) and event.key == key]
         return places[-1]
 
-    def _tidy(self):
-        """Forgets runs that nothing is left of."""
-        following = [*self.events[1:], Begin("")]
-        self.events = [
-            event
-            for event, after in zip(self.events, following, strict=False)
-            if not (isinstance(event, Begin) and isinstance(after, Begin))
-        ]
+    def _tidy(self, *, branches=False):
+        """Forgets runs, and branches, that nothing is left of."""
+        kept, after, is_filled = [], Begin(""), not branches
+        for event in reversed(self.events):
+            if isinstance(event, Branch):
+                kept += [event] if is_filled else []
+                is_filled = not branches
+            elif not (isinstance(event, Begin) and isinstance(after, Begin)):
+                kept.append(event)
+                after = event
+                is_filled = is_filled or not isinstance(event, Begin)
+        self.events = kept[::-1]
+        there = {id(event) for event in self.events}
+        for event in self.events:
+            if isinstance(event, Branch):
+                event.seen = [one for one in event.seen if id(one) in there]
 
     def _writes_of(self, run_id):
         """The pending writes of a run: all until the next one begins."""
@@ -97,7 +140,7 @@ class History:
         for index, event in enumerate(self.events):
             if isinstance(event, Begin) and event.run_id == run_id:
                 del self.events[index:]
-                self._tidy()
+                self._tidy(branches=True)
                 return
 
     def delete_run(self, run_id):
@@ -110,24 +153,29 @@ class History:
         own = {id(event) for event in self.events[begin:]}
         doomed = {event.key for event in self.checkpoints() if id(event) in own and event.meta.get("run_id") == run_id}
         answers = {id(write) for write in self._writes_of(run_id)}
-        self.events = [
+        events = [
             event
             for event in self.events
-            if isinstance(event, Begin) or (event.key not in doomed and id(event) not in answers)
+            if isinstance(event, Begin | Branch) or (event.key not in doomed and id(event) not in answers)
         ]
+        is_less = len(events) < len(self.events)
+        self.events = events
         # What the run leaves (checkpoints that do not tell whose they are) becomes no other run's that nothing is left of.
-        self._tidy()
+        self._tidy(branches=is_less)
         self.events = [event for event in self.events if not (isinstance(event, Begin) and event.run_id == run_id)]
 
     def prune(self):
         kept = {}
-        for newest in {event.namespace: event for event in reversed(self.checkpoints())}.values():
+        view = self.view()
+        for newest in {event.namespace: event for event in reversed(self.checkpoints(view))}.values():
             node = newest
             missing = set(newest.meta.get("counters_since_delta_snapshot", {})) - newest.values.keys()
             kept[node.key] = node
-            while missing and node.parent and (node := self.find(node.namespace, node.parent)):
+            while missing and node.parent and (node := self._seen(view, node.namespace, node.parent)):
                 kept[node.key] = node
                 missing -= node.values.keys()
+        if not kept:
+            return
         parents = {event.key for event in kept.values()}
         events = []
         for event in self.events:
@@ -138,7 +186,11 @@ class History:
                     if (event.namespace, event.parent) not in parents:
                         event.parent = None
                     events.append(event)
-            elif event.key in kept and any(event is write for write in self.writes(event.key)):
+            elif (
+                isinstance(event, Write)
+                and any(event is write for write in self.writes(event.key, view))
+                and event.key in kept
+            ):
                 events.append(event)
         self.events = events
         self._tidy()
@@ -159,6 +211,9 @@ class History:
         common = next((one for one in a if one in b), None)
         ahead, behind = (path.index(common) if common else len(path) for path in (a, b))
         return common, ahead, behind, a[ahead - 1] if ahead else None, b[behind - 1] if behind else None
+
+    def _seen(self, view, namespace, checkpoint_id):
+        return next((event for event in self.checkpoints(view) if event.key == (namespace, checkpoint_id)), None)
 
     def path(self, namespace, checkpoint_id, channel):
         """Ids of the ancestors to read for a channel, and the value found."""

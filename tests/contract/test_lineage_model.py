@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 NAMES = ("a", "b", "c", "d", "e")
 NAMESPACES = ("", "", "", "inner:1", "inner:1|deep:2")
-COMMON = ("put", "put", "put", "put_fast", "writes", "writes", "special", "copy", "copy_many", "copy_at")
+COMMON = ("put", "put", "put", "put_fast", "writes", "writes", "special", "copy", "copy_many", "copy_at", "branch")
 RARE = ("delete", "prune", "rollback", "delete_run", "again", "stale")
 SMALL = 12
 
@@ -196,12 +196,15 @@ class Pair:
         await self.add_writes(thread, history, b, [(f"t{c % 2}", -1 - c % 4, b"%d" % c)])
 
     async def add_writes(self, thread, history, b, writes):
-        seen = [] if history is None else history.checkpoints()[:3]
+        seen = [] if history is None else history.checkpoints(history.view())[:3]
         if not seen:
             return
         key = seen[b % len(seen)].key
         there = {(write.task_id, write.idx) for write in history.writes(key)}
-        writes = [write for write in writes if write[1] < 0 or write[:2] not in there] or writes
+        new = [write for write in writes if write[1] < 0 or write[:2] not in there]
+        if not new and history.is_branched():
+            return  # it would be stored on the new branch, and be seen when the first one is removed
+        writes = new or writes
         await self.write("put_writes", self.writes_put(thread, *key, writes))
         if new := [write for write in writes if write[1] < 0 or write[:2] not in there]:
             history.begin(self.run)
@@ -210,7 +213,7 @@ class Pair:
     async def do_again(self, thread, history, b, c):
         """A checkpoint without pending writes is put once more."""
         seen = [] if history is None else [event for event in history.checkpoints() if not history.writes(event.key)]
-        if seen:
+        if seen and not history.is_branched():
             old = seen[b % len(seen)]
             parent = history.find(old.namespace, old.parent) if old.parent else None
             await self.put(thread, old.namespace, old.checkpoint_id, parent, c)
@@ -241,8 +244,8 @@ class Pair:
 
     def compare_copies(self, history, at, targets, newest):
         for target in targets:
-            self.threads[target] = history.copy(at)
-            roots = [event for event in self.threads[target].checkpoints() if event.namespace == ""]
+            copied = self.threads[target] = history.copy(at)
+            roots = [event for event in copied.checkpoints(copied.view()) if event.namespace == ""]
             assert newest == (roots[0].checkpoint_id if roots else None)
 
     async def do_copy_at(self, thread, history, b, c):
@@ -250,6 +253,22 @@ class Pair:
         if roots:
             copy = self.do_copy_many if c % 2 else self.do_copy
             await copy(thread, history, b, c, at=roots[b % len(roots)].checkpoint_id)
+
+    async def do_branch(self, thread, history, b, c):
+        """A fork in place. Now and then at the newest checkpoint, which `branch_point` would not say."""
+        seen = [] if history is None else history.checkpoints()
+        if seen:
+            leaves = seen[b % len(seen)]
+            row = await self.read("get", thread, *leaves.key)
+            newest = history.checkpoints(history.view())
+            is_newest = leaves is next((event for event in newest if event.namespace == leaves.namespace), None)
+            point = await self.read("branch_point", thread, *leaves.key)
+            if not leaves.namespace:
+                assert point == (None if is_newest else row.pos)
+            run = self.run if c % 2 else None
+            await self.write("begin_branch", thread, row.pos, run_id=run)
+            history.branch(leaves)
+            history.begin(run)
 
     async def do_delete(self, thread, history, b, c):
         await self.write("delete", thread)
@@ -286,8 +305,8 @@ class Pair:
 
     # --- comparison ---
 
-    def shown(self, history, event):
-        writes = [(write.task_id, write.idx, write.data) for write in history.writes(event.key)]
+    def shown(self, history, event, view=None):
+        writes = [(write.task_id, write.idx, write.data) for write in history.writes(event.key, view)]
         return event.namespace, event.checkpoint_id, event.parent, event.meta, event.values, writes
 
     def read_as(self, row):
@@ -339,10 +358,18 @@ class Pair:
             assert await self.read("exists", thread) == bool(events)
             for event, wanted in zip(events[:SMALL], expected, strict=False):
                 assert self.read_as(await self.read("get", thread, event.namespace, event.checkpoint_id)) == wanted
+            view = history.view()
             for namespace in dict.fromkeys(NAMESPACES):
                 part = [shown for shown in expected if shown[0] == namespace]
+                current = [
+                    self.shown(history, one, view) for one in history.checkpoints(view) if one.namespace == namespace
+                ]
                 newest = await self.read("latest", thread, namespace)
-                assert (newest and self.read_as(newest)) == (part[0] if part else None)
+                assert (newest and self.read_as(newest)) == (current[0] if current else None)
+                rows = await self.read("history", thread, namespace=namespace, branch=True)
+                assert [self.read_as(row) for row in rows] == current
+                for event in events[:3]:
+                    await self.compare_then(thread, history, event, namespace)
                 await self.compare_pages(thread, namespace, part)
                 await self.compare_path(thread, history, namespace)
             await self.compare_usage(thread, history, events)
@@ -391,6 +418,14 @@ class Pair:
 
         return await self.storage.read(work)
 
+    async def compare_then(self, thread, history, event, namespace):
+        """As the thread was when a checkpoint was put."""
+        view = history.view_at(event)
+        at = (await self.read("get", thread, *event.key)).pos
+        newest = next((one for one in history.checkpoints(view) if one.namespace == namespace), None)
+        row = await self.read("latest", thread, namespace, at=at)
+        assert (row and self.read_as(row)) == (newest and self.shown(history, newest, view))
+
     async def compare_pages(self, thread, namespace, part):
         for index in range(0, len(part), 3):
             rows = await self.read("history", thread, namespace=namespace, before=part[index][1], limit=2)
@@ -402,7 +437,8 @@ class Pair:
         assert await self.read("history", thread, namespace=namespace, metadata={"thread_id": "another"}) == []
 
     async def compare_path(self, thread, history, namespace):
-        newest = next((event for event in history.checkpoints() if event.namespace == namespace), None)
+        view = history.view()
+        newest = next((event for event in history.checkpoints(view) if event.namespace == namespace), None)
         if newest is None:
             return
         for channel in ("x", "y"):
@@ -412,9 +448,10 @@ class Pair:
             if value is not None:
                 assert whole(rows[-1], rows[-1].refs[channel]) == value
             for row in rows:
-                wanted = [
-                    (write.task_id, write.idx, write.data) for write in history.writes((namespace, row.checkpoint_id))
-                ]
+                key = namespace, row.checkpoint_id
+                is_current = any(event is history.find(*key) for event in view)
+                written = history.writes(key, view if is_current else None)
+                wanted = [(write.task_id, write.idx, write.data) for write in written]
                 assert [(w.task_id, w.idx, w.data) for w in row.writes if w.channel == "x"] == (
                     wanted if channel == "x" else []
                 )

@@ -71,6 +71,7 @@ class SystemRoutes:
                 "queue": not self.settings.http.disable_runs,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,
                 "crons": not self.settings.http.disable_runs and self.settings.vars.ff_crons_enabled,
+                "isolate_forks": self.settings.threadloom.isolate_forks,
                 "langsmith": self.settings.vars.langsmith_tracing,
                 "langsmith_tracing_replicas": True,
                 "langsmith_tracing_session_on_runs": True,

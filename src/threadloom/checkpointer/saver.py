@@ -25,6 +25,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from threadloom.checkpointer.body import dumps_body, loads_body, next_version
+from threadloom.checkpointer.branching import Branching
 from threadloom.checkpointer.cache import BIG_STATE, NOT_STORED, KnownRefs, SaverCache, known_refs
 from threadloom.checkpointer.deferred_puts import DeferredPuts
 from threadloom.checkpointer.delta_channels import delta_history
@@ -37,6 +38,7 @@ from threadloom.checkpointer.transactions import (
     RUN_METADATA,
     UNNAMED,
     Listing,
+    as_of,
     config_of,
     deleting_run,
     off_the_loop,
@@ -72,6 +74,7 @@ class Saver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde or ValueSerializer())
         self._storage = storage
         self._cache = SaverCache()
+        self.branching = Branching(storage, self._cache)
         self._deferred_of_fence: dict[int | None, DeferredPuts] = {}
         self.puts_in_progress = PutsInProgress()
 
@@ -269,8 +272,6 @@ class Saver(BaseCheckpointSaver[str]):
             fence=configurable.get(FENCE),
         )
 
-    # --- deferred puts ---
-
     @contextlib.asynccontextmanager
     async def deferring(self, fence: int | None) -> AsyncIterator[DeferredPuts]:
         """Within the block, the run that holds `fence` (None: callers without a fence) does not wait for its puts. The end of the
@@ -364,9 +365,9 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> CheckpointTuple:
         """Returns a checkpoint as `_tuple` does, or in the form for display. A large one is deserialized off the event loop."""
         if for_show := bool(row.writes) and is_shown(config):
-            name, read = row.thread_id, self._storage.read
+            name, read, at = row.thread_id, self._storage.read, as_of(config)
             row = await without_answered(
-                row, self.serde, lambda namespace: read(lambda tx: tx.lineage.latest(name, namespace))
+                row, self.serde, lambda namespace: read(lambda tx: tx.lineage.latest(name, namespace, at=at))
             )
         given = row, page, builds_on and not is_shown(config)
         opened = self._tuple(*given) if row_size(row) < LARGE else await aside(self._tuple, *given)

@@ -212,15 +212,17 @@ class ThreadloomAuthSettings(msgspec.Struct, frozen=True):
 class ThreadloomSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: settings that no other server of this API has. `allowed_hosts`: host names that the server accepts
     in addition to those of the loopback. `webhook_secrets`: each signs every delivery. `webhook_tries`: attempts at a delivery.
-    `end_event`: whether the stream of each run ends with an `end` event. `lease_seconds`: time without a renewal after which
-    other workers take over a worker's runs. `drain_seconds`: how long a process of `serve` accepts requests after it was told to
-    stop. `keep_alive_seconds`: how long an idle connection stays open. `allowed_origins`: origins whose pages may use the server,
-    in addition to those of `http.cors` (see `api.allowed_origins`). `studio`: whether the page is served; None: by default (see
+    `end_event`: whether the stream of each run ends with an `end` event. `isolate_forks`: whether subgraphs see of a thread's
+    forks in place only their own branch (see `checkpointer.branching`). `lease_seconds`: time without a renewal after which other
+    workers take over a worker's runs. `drain_seconds`: how long a process of `serve` accepts requests after it was told to stop.
+    `keep_alive_seconds`: how long an idle connection stays open. `allowed_origins`: origins whose pages may use the server, in
+    addition to those of `http.cors` (see `api.allowed_origins`). `studio`: whether the page is served; None: by default (see
     `Settings.serves_studio`).
     """
 
     checkpoint_thread_id: bool = True
     end_event: bool = False
+    isolate_forks: bool = False
     webhook_secrets: tuple[str, ...] = ()
     webhook_tries: int = 7
     synchronous: Synchronous = "normal"

@@ -28,6 +28,7 @@ def read_threadloom_block(section: Section | None, env: Mapping[str, str]) -> Th
     own = ThreadloomSettings(
         checkpoint_thread_id=section.flag("checkpoint_thread_id", True),
         end_event=section.flag("end_event"),
+        isolate_forks=section.flag("isolate_forks"),
         webhook_secrets=_secrets(section, env),
         webhook_tries=section.integer("webhook_tries", least=1) or ThreadloomSettings().webhook_tries,
         synchronous=section.one_of("synchronous", ("normal", "full"), "normal"),

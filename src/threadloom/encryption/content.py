@@ -9,6 +9,7 @@ import msgspec
 from threadloom.codec import contains
 from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
+from threadloom.lineage.segments import UNBOUNDED
 from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.items import ItemQuery, matches
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, WritesPut
@@ -24,6 +25,9 @@ class SealedLineage(Table):
         "exists",
         "copy",
         "copy_many",
+        "branch_point",
+        "begin_branch",
+        "end_of_step",
         "delete",
         "prune",
         "rollback",
@@ -46,8 +50,8 @@ class SealedLineage(Table):
         writes = [self._sealer.write(write) for write in put.writes]
         await self._inner.put_writes(replace(put, writes=writes))
 
-    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
-        return self._one(await self._inner.latest(thread_id, namespace))
+    async def latest(self, thread_id: str, namespace: str, *, at: int = UNBOUNDED) -> CheckpointRow | None:
+        return self._one(await self._inner.latest(thread_id, namespace, at=at))
 
     async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
         return self._one(await self._inner.get(thread_id, namespace, checkpoint_id))
@@ -61,18 +65,20 @@ class SealedLineage(Table):
         before: str | None = None,
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        branch: bool = False,
     ) -> list[CheckpointRow]:
         clear, hidden = _parted(metadata)
+        wanted: dict[str, Any] = {
+            "namespace": namespace,
+            "checkpoint_id": checkpoint_id,
+            "metadata": clear,
+            "branch": branch,
+        }
         if not hidden:
-            rows = await self._inner.history(
-                thread_id, namespace=namespace, checkpoint_id=checkpoint_id, before=before, limit=limit, metadata=clear
-            )
-            return self._opened(rows)
+            return self._opened(await self._inner.history(thread_id, before=before, limit=limit, **wanted))
         found: list[CheckpointRow] = []
         while limit is None or len(found) < limit:
-            rows = await self._inner.history(
-                thread_id, namespace=namespace, checkpoint_id=checkpoint_id, before=before, limit=PAGE, metadata=clear
-            )
+            rows = await self._inner.history(thread_id, before=before, limit=PAGE, **wanted)
             found += [row for row in self._opened(rows) if contains(row.meta, hidden)]
             if len(rows) < PAGE:
                 break

@@ -326,18 +326,21 @@ class Execution:
         """Returns the graph's input: the run's input, a command, or None to continue."""
         if self._resumed:
             return None
-        command = self._kwargs.get("command")
+        command: Any = self._kwargs.get("command")
+        given = {} if command is None else command_fields(command)
+        # A complete LangGraph Command (RemoteGraph sends those) has null for fields that are not set.
+        answers = "resume" in (command or {}) and (command["resume"] is not None or not (given and "graph" in command))
+        if not answers:  # an answer begins a branch only when its question was found
+            place, run = config["configurable"], self._run
+            await graph.checkpointer.branching.begin(place, run_id=run.run_id, fence=run.fence)
         if command is None:
             return self._kwargs.get("input")
-        given = command_fields(command)
         if (update := given.get("update")) is not None:
             await read_state.check_update(graph, config, update.items() if isinstance(update, dict) else update)
-        # A complete LangGraph Command (RemoteGraph sends those) has null for fields that are not set.
-        asked = command.get("resume") is not None or not (given and "graph" in command)
         is_written = self._run.was_begun_before and await _is_written(graph, config, given)
         if is_written:
             given.clear()
-        if "resume" in command and asked:
+        if answers:
             resolved = await Answers(self._run, graph, config, self._call(graph)).resolve(command["resume"])
             if resolved.questions and self._emitter.channels:
                 self._emitter.emit_channel("input.answered", (), {"interrupt_ids": resolved.questions})

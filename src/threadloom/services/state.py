@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker
+from threadloom.checkpointer import AS_OF
 from threadloom.codec import EncodedMessages, contains, to_json
 from threadloom.engine.events import EventIds
 from threadloom.engine.snapshot import shown
@@ -82,8 +83,10 @@ class StateService:
         if graph_id is None:
             return selected(_empty(), select)
         place = _checkpoint_fields(checkpoint)
-        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
+        config: dict[str, Any] = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
+            if subgraphs:
+                config["configurable"][AS_OF] = await graph.checkpointer.branching.end_of_step(config["configurable"])
             snapshot = await read_state(graph, shown(config), subgraphs=subgraphs)
             state = self._shown(snapshot, thread_id, self._tell_thread)
         if snapshot.metadata is None and not any(place.values()):

@@ -157,10 +157,12 @@ class StateWriter:
             raise BadRequest(f"Thread with ID {thread.thread_id} has no assigned graph ID")
         await self._storage.read(lambda tx: _no_active_runs(tx, thread.thread_id))
         addressed = {key: place[key] for key in ("checkpoint_ns", "checkpoint_id", "checkpoint_map") if place.get(key)}
-        draft = Draft(self._storage, thread.thread_id, metadata={"graph_id": graph_id, **addressed})
         configurable: dict[str, Any] = {"thread_id": thread.thread_id, "graph_id": graph_id, "checkpoint_ns": ""}
         configurable |= addressed
         async with self._graphs.open(caller, thread, graph_id, "threads.update") as graph:
+            branch_at = await graph.checkpointer.branching.point(configurable)
+            noted = {"graph_id": graph_id, **addressed}
+            draft = Draft(self._storage, thread.thread_id, metadata=noted, branch_at=branch_at)
             drafted = graph.copy({"checkpointer": graph.checkpointer.over(draft)})
             try:
                 with contained():

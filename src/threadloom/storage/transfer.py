@@ -20,7 +20,7 @@ def _stored(mapper: Mapper[Any], *elsewhere: str) -> tuple[str, ...]:
 
 
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "segments": ("id", "parent", "upto"),
+    "segments": ("id", "parent", "upto", "branch_at"),
     "heads": ("thread_id", "seg", "era"),
     "checkpoints": (
         *("pos", "seg", "namespace", "checkpoint_id", "parent", "digests", "messages"),

@@ -7,12 +7,14 @@ none of these coroutines ever suspends (see `storage.drive`).
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from threadloom.lineage.branches import Views, current, moved_branch, parts_above
 from threadloom.lineage.cut import edges_at
 from threadloom.lineage.pending import counting
 from threadloom.lineage.retain import Node, moved, unstored
-from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
+from threadloom.lineage.segments import UNBOUNDED, Branches, Chain, Edge
 from threadloom.storage.lineage.protocol import ChannelUsage, CheckpointRow, Lineage, Usage
 
 Positions = Collection[int]
@@ -25,13 +27,15 @@ WriteRow = tuple[tuple[str, str, str], int, int]
 
 class Tip(NamedTuple):
     """What a copy of a whole thread needs: its head segment with the last position drawn, the edge of that segment, whether the
-    segment has any row, and the id of the newest root checkpoint that the thread sees.
+    segment has any row, the id of the newest root checkpoint that the thread sees, and the position at which a branch leaves that
+    begins with the segment.
     """
 
     head: Edge
     inherited: Edge | None
     written: bool
     newest: str | None
+    branch_at: int | None = None
 
 
 class StoredRow(NamedTuple):
@@ -57,22 +61,33 @@ class Segments(Protocol):
     async def tip(self, thread_id: str) -> Tip | None:
         """Returns what a copy of a whole thread needs; None if it has no history."""
 
-    async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
-        """Returns segment and position of a root checkpoint that a thread sees."""
+    async def branches(self, chain: Chain) -> Branches:
+        """Returns the branches of a thread's chain."""
+
+    async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
+        """Returns segment and position of a checkpoint that a thread sees."""
+
+    async def next_place(self, chain: Chain, namespace: str, after: int) -> int | None:
+        """Returns the position of the first checkpoint of a namespace that a chain shows after a position; None if there is
+        none.
+        """
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
         """Returns how many checkpoints and pending writes a segment has at or below a bound. Counting stops at `most`."""
 
-    async def new_segment(self, edge: Edge | None) -> int:
-        """Creates a segment and returns its id."""
+    async def new_segment(self, edge: Edge | None, branch_at: int | None = None) -> int:
+        """Creates a segment and returns its id. `branch_at`: a branch begins with it that leaves at this position."""
 
-    async def begin(self, thread_ids: Sequence[str], edge: Edge) -> bool:
+    async def begin(self, thread_ids: Sequence[str], edge: Edge, branch_at: int | None = None) -> bool:
         """Creates a segment for each thread as its head, in a fixed number of statements. Returns False if one of them had a
         head.
         """
 
     async def move_head(self, thread_id: str, segment: int) -> None:
         """Sets a thread's head, which may be its current one, and starts a new era."""
+
+    async def continue_on(self, thread_id: str, segment: int) -> None:
+        """Sets a thread's head to a segment that sees all that the thread sees. The era stays."""
 
     async def drop_head(self, thread_id: str) -> int | None:
         """Removes a thread's head and its run spans. Returns the segment that was the head."""
@@ -82,6 +97,9 @@ class Segments(Protocol):
 
     async def free(self, segment: int) -> None:
         """Deletes the rows of a former head segment that no thread sees any more, and then those of the segments above it."""
+
+    async def begin_span(self, thread_id: str, run_id: str, first: int) -> None:
+        """Records that a run wrote on a thread from a position on, unless it did before."""
 
     async def drop_span(self, thread_id: str, run_id: str) -> int | None:
         """Deletes the record that a run wrote on a thread. Returns the position of the run's first row."""
@@ -172,18 +190,60 @@ class LineageOperations(Segments, Lineage):
     async def copy_many(self, source: str, targets: Sequence[str], *, at: str | None = None) -> str | None:
         await self.lock(source)
         edge: Edge | None
+        branch_at = None
         if at is None:
             tip = await self.tip(source)
             if tip is None:
                 return None
             edge, newest = tip.head if tip.written else tip.inherited, tip.newest
+            branch_at = None if tip.written else tip.branch_at
         else:
             edge, newest = await self.place(source, at), at
             if edge is None:
                 raise KeyError(at)
-        if edge is not None and not await self.begin(targets, edge):
+        if edge is not None and not await self.begin(targets, edge, branch_at):
             raise ValueError(f"a thread of {', '.join(targets[:3])} has a history")
         return newest
+
+    async def branch_point(
+        self, thread_id: str, namespace: str, checkpoint_id: str, *, again: bool = False
+    ) -> int | None:
+        place = await self.place(thread_id, checkpoint_id, namespace)
+        if place is None:
+            return None
+        at = place[1]
+        chain = await self.chain(thread_id)
+        views = Views(chain, await self.branches(chain))
+        shown = views.current()
+        if (again and namespace) or not views.shows(shown, at):
+            return at
+        newest = await self.next_place(shown, namespace, at) is None
+        # The namespace of a subgraph that keeps its state between runs names no task. Its newest state is current, always.
+        if newest and ":" in namespace:
+            newest = await self.next_place(shown, "", at) is None
+        return None if newest else at
+
+    async def begin_branch(self, thread_id: str, at: int, *, run_id: str | None = None) -> None:
+        await self.lock(thread_id)
+        tip = await self.tip(thread_id)
+        edge = None if tip is None else tip.head if tip.written else tip.inherited
+        if tip is None or edge is None:
+            return
+        segment = await self.new_segment(edge, at)
+        await self.continue_on(thread_id, segment)
+        if run_id is not None:
+            await self.begin_span(thread_id, run_id, segment)
+        if not tip.written:
+            await self.free(tip.head[0])
+
+    async def end_of_step(self, thread_id: str, namespace: str, checkpoint_id: str) -> int:
+        place = await self.place(thread_id, checkpoint_id, namespace)
+        if place is None:
+            return UNBOUNDED
+        chain = await self.chain(thread_id)
+        shown = Views(chain, await self.branches(chain)).showing(place[1])
+        following = await self.next_place(shown, namespace, place[1])
+        return shown[0][1] if following is None else following - 1
 
     async def delete(self, thread_id: str) -> None:
         await self.lock(thread_id)
@@ -220,23 +280,25 @@ class LineageOperations(Segments, Lineage):
         if kept:
             checkpoints = [row.pos for row in kept if row.is_checkpoint]
             writes = [row.pos for row in kept if not row.is_checkpoint]
-            await self._rewrite(thread_id, chain, await self._edge(chain, bound), checkpoints, writes, ())
+            edge, branches = await self._edge(chain, bound), await self.branches(chain)
+            await self._rewrite(thread_id, chain, edge, checkpoints, writes, branches=branches)
         else:
             await self._truncate(thread_id, chain, bound)
 
     async def prune(self, thread_id: str) -> None:
         await self.lock(thread_id)
         chain = await self.chain(thread_id)
+        shown = current(chain, await self.branches(chain))
         kept: list[Node] = []
-        for node in await self.newest(chain):
+        for node in await self.newest(shown):
             kept.append(node)
             if channels := unstored(node):
-                kept += await self.ancestors(chain, node, channels)
+                kept += await self.ancestors(shown, node, channels)
         if not kept:
             return
         ids = {(node.namespace, node.checkpoint_id) for node in kept}
         orphans = {node.pos for node in kept if node.parent and (node.namespace, node.parent) not in ids}
-        writes = [pos for _, _, pos in counting(await self.pending_writes(chain, ids))]
+        writes = [pos for _, _, pos in counting(await self.pending_writes(shown, ids))]
         wanted = len(kept) + len(writes)
         if len(chain) > 1 or orphans or await self.count_rows(*chain[0], wanted + 1) > wanted:
             await self._rewrite(thread_id, chain, None, [node.pos for node in kept], writes, orphans)
@@ -253,7 +315,7 @@ class LineageOperations(Segments, Lineage):
         if edge is None:
             await self.delete(thread_id)
             return
-        await self.set_spans(thread_id, bound + 1, {})
+        await self.set_spans(thread_id, edge[1] + 1, {})
         if edge[0] == head and await self.delete_above(head, bound):
             await self.move_head(thread_id, head)
         else:
@@ -266,12 +328,26 @@ class LineageOperations(Segments, Lineage):
         edge: Edge | None,
         checkpoints: Positions,
         writes: Positions,
-        orphans: Positions,
+        orphans: Positions = (),
+        branches: Branches = MappingProxyType({}),
     ) -> None:
-        """Gives a thread a new head segment that has an edge and copies of the rows at these positions, and nothing else."""
-        segment = await self.new_segment(edge)
+        """Gives a thread an edge and copies of the rows at these positions, and nothing else. The rows of each branch are copied
+        to a segment of their own.
+        """
         lower = edge[1] if edge else 0
-        positions = await self.store_anew(segment, lower, checkpoints, writes, orphans)
+        positions: dict[int, int] = {}
+        segment: int | None = None
+        parts = parts_above(chain, branches, lower)
+        for part in parts:
+            some, others = ([pos for pos in rows if part.first < pos <= part.last] for rows in (checkpoints, writes))
+            if not some and not others:
+                continue
+            at = None if part.branch_at is None or edge is None else moved_branch(part.branch_at, parts, positions)
+            if segment is None or at is not None:
+                segment = await self.new_segment(edge, at)
+            positions |= await self.store_anew(segment, lower, some, others, orphans)
+            edge = segment, max(positions.values())
+        assert segment is not None  # there is a row
         spans = await self.spans(thread_id, lower + 1)
         await self.set_spans(thread_id, lower + 1, moved(spans, positions))
         await self._switch(thread_id, chain[0][0], segment)

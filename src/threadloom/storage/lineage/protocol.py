@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from threadloom.lineage.segments import UNBOUNDED
 from threadloom.lineage.turns import RootCheckpoint
 
 
@@ -209,12 +210,18 @@ class Lineage(Protocol):
         """Stores pending writes on the thread's own segment, whichever thread stored the checkpoint. Raises as `put`."""
         ...
 
-    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
-        """Returns the newest checkpoint of a namespace, by position."""
+    async def latest(self, thread_id: str, namespace: str, *, at: int = UNBOUNDED) -> CheckpointRow | None:
+        """Returns the newest checkpoint of a namespace, by position, on the thread's newest branch.
+
+        Args:
+            at: as the thread was at this position.
+        """
         ...
 
     async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
-        """Returns one checkpoint by id, if the thread sees it."""
+        """Returns one checkpoint by id, if the thread sees it, on whichever branch. It has the pending writes of the newest
+        branch that shows it.
+        """
         ...
 
     async def history(
@@ -226,6 +233,7 @@ class Lineage(Protocol):
         before: str | None = None,
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        branch: bool = False,
     ) -> list[CheckpointRow]:
         """Returns checkpoints, the newest first.
 
@@ -233,6 +241,7 @@ class Lineage(Protocol):
             namespace: None for all namespaces.
             before: a checkpoint id (exclusive, by position). For an id that the thread never saw, ids are compared instead.
             metadata: only checkpoints whose metadata contain this. Applied before `limit`.
+            branch: only what the newest branch shows.
         """
         ...
 
@@ -306,6 +315,29 @@ class Lineage(Protocol):
     async def copy_many(self, source: str, targets: Sequence[str], *, at: str | None = None) -> str | None:
         """Does what `copy` does, for many threads whose ids are not known elsewhere yet, with as many statements and locks as for
         one.
+        """
+        ...
+
+    async def branch_point(
+        self, thread_id: str, namespace: str, checkpoint_id: str, *, again: bool = False
+    ) -> int | None:
+        """Returns the position at which a branch has to begin for a change that starts from a checkpoint; None if the checkpoint
+        is current, so that the change continues the newest branch, or if the thread does not see it.
+
+        Args:
+            again: whether the tasks of the checkpoint are executed again, also if it is the current one of a subgraph.
+        """
+        ...
+
+    async def begin_branch(self, thread_id: str, at: int, *, run_id: str | None = None) -> None:
+        """Begins a branch. From now on `latest` shows the thread as it was at a position, and what is put from now on. A rollback
+        of the run, which may not have put anything yet, undoes it.
+        """
+        ...
+
+    async def end_of_step(self, thread_id: str, namespace: str, checkpoint_id: str) -> int:
+        """Returns the position up to which a thread is as the tasks of a checkpoint left it: before the next checkpoint of its
+        namespace on its branch. Beyond all positions if it is current.
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from threadloom.lineage.retain import Node
-from threadloom.lineage.segments import Chain, Edge
+from threadloom.lineage.segments import Branches, Chain, Edge
 from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import texts, unescaped
@@ -18,6 +18,8 @@ from threadloom.storage.postgres.lineage_reads import SQL, PostgresLineageReads,
 from threadloom.storage.postgres.session import Session
 
 CUTS = load(__package__, "segments.sql")
+
+_TIP = CUTS["tip"].format(current=SQL["current"])
 
 AT_ONCE = 2000
 """How many rows are freed within the transaction that made them invisible. Further rows are freed later in portions, because the
@@ -44,31 +46,41 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
             self._alone.update(thread_ids)
 
     async def chain(self, thread_id: str) -> Chain:
-        head = await self._head(thread_id)
-        return () if head is None else await self._edges.chain(self._db, head[0])
+        return (await self._chain(thread_id))[0]
+
+    async def branches(self, chain: Chain) -> Branches:
+        return (await self._edges.chain(self._db, chain[0][0]))[1] if chain else {}
 
     async def tip(self, thread_id: str) -> Tip | None:
-        found = await self._db.fetchrow(CUTS["tip"], thread_id)
+        found = await self._db.fetchrow(_TIP, thread_id)
         if found is None:
             return None
-        head, parent, upto, position, written, newest = found
-        return Tip((head, position), None if parent is None else (parent, upto), written, newest)
+        head, parent, upto, branch_at, position, written, newest = found
+        return Tip((head, position), None if parent is None else (parent, upto), written, newest, branch_at)
 
-    async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
-        found = await self._db.fetchrow(CUTS["place_of"], thread_id, checkpoint_id)
+    async def next_place(self, chain: Chain, namespace: str, after: int) -> int | None:
+        found: int | None = await self._db.fetchval(CUTS["next_place"], *columns(chain), namespace, after)
+        return found
+
+    async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
+        found = await self._db.fetchrow(CUTS["place_of"], thread_id, checkpoint_id, namespace)
         return None if found is None else (found[0], found[1])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
         return int(await self._db.fetchval(CUTS["count_rows"], segment, bound, most))
 
-    async def new_segment(self, edge: Edge | None) -> int:
-        return int(await self._db.fetchval(CUTS["insert_segment"], *(edge or (None, None))))
+    async def new_segment(self, edge: Edge | None, branch_at: int | None = None) -> int:
+        return int(await self._db.fetchval(CUTS["insert_segment"], *(edge or (None, None)), branch_at))
 
-    async def begin(self, thread_ids: Sequence[str], edge: Edge) -> bool:
-        return bool(await self._db.fetchval(CUTS["begin"], texts(thread_ids), *edge) == len(thread_ids))
+    async def begin(self, thread_ids: Sequence[str], edge: Edge, branch_at: int | None = None) -> bool:
+        begun = await self._db.fetchval(CUTS["begin"], texts(thread_ids), *edge, branch_at)
+        return bool(begun == len(thread_ids))
 
     async def move_head(self, thread_id: str, segment: int) -> None:
         await self._db.execute(CUTS["move_head"], thread_id, segment)
+
+    async def continue_on(self, thread_id: str, segment: int) -> None:
+        await self._db.execute(CUTS["continue_on"], thread_id, segment)
 
     async def drop_head(self, thread_id: str) -> int | None:
         segment: int | None = await self._db.fetchval(CUTS["delete_head"], thread_id)
@@ -80,6 +92,9 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
     async def free(self, segment: int) -> None:
         if await self._db.fetchval(CUTS["collect"], segment, AT_ONCE):
             self._db.after.append(self._collect_later)
+
+    async def begin_span(self, thread_id: str, run_id: str, first: int) -> None:
+        await self._db.execute(CUTS["begin_span"], run_id, thread_id, first)
 
     async def drop_span(self, thread_id: str, run_id: str) -> int | None:
         first: int | None = await self._db.fetchval(CUTS["delete_span"], run_id, thread_id)

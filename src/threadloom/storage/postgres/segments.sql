@@ -4,9 +4,9 @@
 WITH RECURSIVE chain (seg, bound) AS (
     SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+    SELECT s.parent, {current} FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
 )
-SELECT s.id, s.parent, s.upto, nextval('positions'),
+SELECT s.id, s.parent, s.upto, s.branch_at, nextval('positions'),
     EXISTS (SELECT 1 FROM checkpoints WHERE seg = s.id) OR EXISTS (SELECT 1 FROM writes WHERE seg = s.id),
     (SELECT k.checkpoint_id
      FROM chain c CROSS JOIN LATERAL (
@@ -15,9 +15,9 @@ SELECT s.id, s.parent, s.upto, nextval('positions'),
 FROM heads h JOIN segments s ON s.id = h.seg WHERE h.thread_id = $1;
 
 -- name: place_of
--- Segment and position of a root checkpoint that a thread sees.
+-- Segment and position of a checkpoint that a thread sees.
 WITH RECURSIVE places AS MATERIALIZED (
-    SELECT pos, seg FROM checkpoints WHERE checkpoint_id = $2 AND namespace = ''
+    SELECT pos, seg FROM checkpoints WHERE checkpoint_id = $2 AND namespace = $3
 ),
 chain (seg, bound) AS (
     SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
@@ -36,7 +36,7 @@ WITH made AS MATERIALIZED (
     SELECT thread_id, nextval('positions') AS seg FROM unnest($1::text[]) AS t (thread_id)
 ),
 segments AS (
-    INSERT INTO segments (id, parent, upto) SELECT seg, $2, $3 FROM made
+    INSERT INTO segments (id, parent, upto, branch_at) SELECT seg, $2, $3, $4 FROM made
 ),
 heads AS (
     INSERT INTO heads (thread_id, seg, era) SELECT thread_id, seg, seg FROM made ON CONFLICT DO NOTHING RETURNING 1
@@ -83,6 +83,10 @@ SELECT run_id, first FROM run_spans WHERE thread_id = $1 AND first >= $2;
 -- Deletes the spans of runs whose first row on a thread is at or after a position.
 DELETE FROM run_spans WHERE thread_id = $1 AND first >= $2;
 
+-- name: begin_span
+-- Stores the first position of a run on a thread. Later rows of the run do not change it.
+INSERT INTO run_spans (run_id, thread_id, first) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
 -- name: insert_spans
 -- Stores the first positions of runs on a thread.
 INSERT INTO run_spans (run_id, thread_id, first) SELECT r.run_id, $1, r.first FROM unnest($2::text[], $3::bigint[]) AS r (run_id, first);
@@ -93,7 +97,19 @@ UPDATE heads SET seg = $2, era = nextval('positions') WHERE thread_id = $1;
 
 -- name: insert_segment
 -- A new segment.
-INSERT INTO segments (id, parent, upto) VALUES (nextval('positions'), $1, $2) RETURNING id;
+INSERT INTO segments (id, parent, upto, branch_at) VALUES (nextval('positions'), $1, $2, $3) RETURNING id;
+
+-- name: continue_on
+-- Sets the head of a thread, from whose view nothing is removed.
+UPDATE heads SET seg = $2 WHERE thread_id = $1;
+
+-- name: next_place
+-- The position of the first checkpoint of a namespace that a chain ($1, $2) shows after a position.
+SELECT min(k.pos)
+FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) CROSS JOIN LATERAL (
+    SELECT pos FROM checkpoints WHERE seg = c.seg AND namespace = $3 AND pos + 0 > $4 AND pos + 0 <= c.bound ORDER BY pos + 0 LIMIT 1
+) k
+WHERE c.bound > $4;
 
 -- name: delete_above
 -- Deletes the rows of a segment above a position. No row returned: a child sees one of them, and nothing is deleted.

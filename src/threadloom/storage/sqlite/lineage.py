@@ -92,7 +92,7 @@ class SqliteLineage(SqliteSegments):
                 raise LostLeaseError(f"run {put.run_id} no longer holds fence {put.fence}")
         if head is None or head[0] is None:
             seg = self._take()
-            self._db.execute(SQL["insert_segment"], (seg, None, None))
+            self._db.execute(SQL["insert_segment"], (seg, None, None, None))
             self._db.execute(SQL["insert_head"], (put.thread_id, seg, seg))
             return seg, seg
         return head[0], head[1]

@@ -8,8 +8,8 @@ SELECT h.seg, h.era FROM runs r LEFT JOIN heads h ON h.thread_id = ?1
 WHERE r.run_id = ?2 AND r.status = 'running' AND r.fence = ?3;
 
 -- name: edge
--- A segment's parent and the bound up to which the parent is visible.
-SELECT parent, upto FROM segments WHERE id = ?;
+-- A segment's parent, the bound up to which the parent is visible, and the position at which a branch leaves.
+SELECT parent, upto, branch_at FROM segments WHERE id = ?;
 
 -- name: last_position
 -- The largest number that was ever used and is still known.
@@ -24,7 +24,7 @@ SELECT max(
 
 -- name: insert_segment
 -- A new segment.
-INSERT INTO segments (id, parent, upto) VALUES (?, ?, ?);
+INSERT INTO segments (id, parent, upto, branch_at) VALUES (?, ?, ?, ?);
 
 -- name: insert_head
 -- A thread's first head.

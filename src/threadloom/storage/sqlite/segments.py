@@ -9,7 +9,7 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.lineage.retain import Node
-from threadloom.lineage.segments import Chain, Edge
+from threadloom.lineage.segments import Branches, Chain, Edge
 from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, SqliteLineageReads
@@ -61,14 +61,17 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
         found = self._db.execute(CUTS["tip"], (thread_id,)).fetchone()
         if found is None:
             return None
-        head, parent, upto, written, newest = found
+        head, parent, upto, branch_at, written, newest = found
         inherited = None if parent is None else (parent, upto)
         if newest is None and inherited is not None:
-            newest = next(filter(None, (self._one("newest_root", *link) for link in self._chain(head)[1:])), None)
-        return Tip((head, self._last()), inherited, bool(written), newest)
+            newest = next(filter(None, (self._one("newest_root", *link) for link in self._current(head)[1:])), None)
+        return Tip((head, self._last()), inherited, bool(written), newest, branch_at)
 
-    async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
-        places = self._places(await self.chain(thread_id), checkpoint_id, "")
+    async def branches(self, chain: Chain) -> Branches:
+        return self._edges.branches(chain)
+
+    async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
+        places = self._places(await self.chain(thread_id), checkpoint_id, namespace)
         return None if not places else (places[0][1], places[0][0])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
@@ -77,18 +80,25 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
     def _bound_of_children(self, segment: int) -> int:
         return int(self._one("bound_of_children", segment))
 
-    async def new_segment(self, edge: Edge | None) -> int:
+    async def next_place(self, chain: Chain, namespace: str, after: int) -> int | None:
+        links = ((seg, namespace, after, bound) for seg, bound in chain if bound > after)
+        return min(filter(None, (self._one("next_of_namespace", *link) for link in links)), default=None)
+
+    async def new_segment(self, edge: Edge | None, branch_at: int | None = None) -> int:
         segment = self._take()
-        self._db.execute(SQL["insert_segment"], (segment, *(edge or (None, None))))
+        self._db.execute(SQL["insert_segment"], (segment, *(edge or (None, None)), branch_at))
         return segment
 
-    async def begin(self, thread_ids: Sequence[str], edge: Edge) -> bool:
+    async def begin(self, thread_ids: Sequence[str], edge: Edge, branch_at: int | None = None) -> bool:
         first, names = self._take(len(thread_ids)), to_json(thread_ids).decode()
-        self._db.execute(CUTS["insert_segments"], (first, *edge, names))
+        self._db.execute(CUTS["insert_segments"], (first, *edge, branch_at, names))
         return self._db.execute(CUTS["insert_heads"], (first, names)).rowcount == len(thread_ids)
 
     async def move_head(self, thread_id: str, segment: int) -> None:
         self._db.execute(CUTS["move_head"], (thread_id, segment, self._take()))
+
+    async def continue_on(self, thread_id: str, segment: int) -> None:
+        self._db.execute(CUTS["continue_on"], (thread_id, segment))
 
     async def drop_head(self, thread_id: str) -> int | None:
         await self.set_spans(thread_id, 0, {})
@@ -117,6 +127,9 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
             if edge is None:
                 return
             segment = edge[0]
+
+    async def begin_span(self, thread_id: str, run_id: str, first: int) -> None:
+        self._db.execute(SQL["insert_span"], (run_id, thread_id, first))
 
     async def drop_span(self, thread_id: str, run_id: str) -> int | None:
         first: int | None = self._one("delete_span", run_id, thread_id)

@@ -1,6 +1,6 @@
 -- name: tip
 -- A thread's head segment with its edge, whether it has any row, and the id of its own newest root checkpoint.
-SELECT s.id, s.parent, s.upto,
+SELECT s.id, s.parent, s.upto, s.branch_at,
     EXISTS (SELECT 1 FROM checkpoints INDEXED BY cks_pos WHERE seg = s.id)
         OR EXISTS (SELECT 1 FROM writes INDEXED BY writes_pos WHERE seg = s.id),
     (SELECT checkpoint_id FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = s.id AND namespace = '' ORDER BY pos DESC LIMIT 1)
@@ -12,7 +12,7 @@ SELECT checkpoint_id FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? A
 
 -- name: insert_segments
 -- New segments with one edge, for a list of threads, with ids from ?1 on.
-INSERT INTO segments (id, parent, upto) SELECT ?1 + key, ?2, ?3 FROM json_each(?4);
+INSERT INTO segments (id, parent, upto, branch_at) SELECT ?1 + key, ?2, ?3, ?4 FROM json_each(?5);
 
 -- name: insert_heads
 -- Makes them the heads of those threads that have none.
@@ -62,6 +62,14 @@ UPDATE positions SET next = max(next, ?);
 -- name: move_head
 -- Sets the head of a thread, or the same head with a new era after rows were removed.
 UPDATE heads SET seg = ?2, era = ?3 WHERE thread_id = ?1;
+
+-- name: continue_on
+-- Sets the head of a thread, from whose view nothing is removed.
+UPDATE heads SET seg = ?2 WHERE thread_id = ?1;
+
+-- name: next_of_namespace
+-- The position of the first checkpoint of a namespace that a segment has after a position and up to a bound.
+SELECT min(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = ? AND pos > ? AND pos <= ?;
 
 -- name: newest_of_namespaces
 -- The newest position of each namespace in a segment up to a bound.

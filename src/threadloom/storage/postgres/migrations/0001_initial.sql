@@ -21,7 +21,8 @@ CREATE SEQUENCE blob_copies INCREMENT -1;               -- ids of values that th
 CREATE TABLE segments (
     id bigint PRIMARY KEY,                              -- never reused: edges are cached by id
     parent bigint REFERENCES segments,
-    upto bigint                                         -- only positions <= upto of the parent are visible
+    upto bigint,                                        -- only positions <= upto of the parent are visible
+    branch_at bigint                                    -- a fork in place: of what is inherited, later positions are not in the current state
 );
 CREATE INDEX segments_parent ON segments (parent, upto) WHERE parent IS NOT NULL;
 

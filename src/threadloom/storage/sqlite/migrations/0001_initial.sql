@@ -9,7 +9,8 @@ INSERT INTO positions VALUES (1);
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY,                         -- never reused: edges are cached by id
     parent INTEGER REFERENCES segments,
-    upto INTEGER                                    -- only positions <= upto of the parent are visible
+    upto INTEGER,                                   -- only positions <= upto of the parent are visible
+    branch_at INTEGER                               -- a fork in place: of what is inherited, later positions are not in the current state
 );
 CREATE INDEX segments_parent ON segments (parent, upto) WHERE parent IS NOT NULL;       -- most segments have none
 
