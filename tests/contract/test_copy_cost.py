@@ -61,12 +61,8 @@ async def cost_of(storage, thread, count=1, **options):
 
     before = storage.database.read(counts)
     changed = -await storage.database.write(watch)
-    service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None)
-    request = ThreadCopy(**options)
-    if count == 1:
-        copy = await service.copy(SYSTEM, thread, request)
-    else:
-        *_, copy = await service.copy_many(SYSTEM, thread, count, request)
+    service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None, assistants=None, ttl=None)
+    *_, copy = (await service.copy(SYSTEM, thread, ThreadCopy(count=count, **options))).threads
     changed += await storage.database.write(unwatch)
     after = storage.database.read(counts)
     work = [line.split()[0] for line in statements if line.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")]

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import UNSET
 from starlette.types import ASGIApp
 
 from threadloom.api.http import RawHeaders, Request, empty_response, json_response
 from threadloom.api.routing import Operation, Param
 from threadloom.services import Services
-from threadloom.services.records import select_fields, thread_record
+from threadloom.services.records import copy_records, select_fields, thread_record
 from threadloom.services.requests import ThreadCopy, ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
 from threadloom.services.responses import DeletedThreadsResponse, PrunedResponse, ThreadResponse, ThreadStorageResponse
 from threadloom.services.threads import FoundThread
@@ -83,10 +84,10 @@ class ThreadRoutes:
 
     async def copy(self, request: Request) -> ASGIApp:
         thread_id = request.id("thread")
-        body = await request.read_optional(ThreadCopy)
-        return json_response(
-            thread_record(await self.services.copying.copy(request.caller, thread_id, body or ThreadCopy()))
-        )
+        body = await request.read_optional(ThreadCopy) or ThreadCopy()
+        copies = await self.services.copying.copy(request.caller, thread_id, body)
+        records = copy_records(copies.threads, copies.cut)
+        return json_response(records[0] if body.count is UNSET else records)
 
     def operations(self) -> list[Operation]:
         """Returns the routes, for the router and the OpenAPI description."""
@@ -135,10 +136,10 @@ class ThreadRoutes:
                 "POST",
                 one + "/copy",
                 self.copy,
-                "Copy a thread with its history, in constant time",
+                "Copy a thread with its history, in constant time; with `count` many times, and the answer is a list",
                 body=ThreadCopy,
                 body_optional=True,
-                result=ThreadResponse,
+                result=ThreadResponse | listed,
                 errors=(404, 409),
             ),
             threads(

@@ -23,6 +23,7 @@ class SealedLineage(Table):
         "exists",
         "copy",
         "copy_many",
+        "root_of_cut",
         "delete",
         "prune",
         "rollback",

@@ -8,10 +8,12 @@ from msgspec import UNSET
 from threadloom.clock import iso
 from threadloom.codec import Fragment, ResponseBody
 from threadloom.errors import ApiError
+from threadloom.services.copy_cuts import CopyCut
 from threadloom.services.responses import (
     AssistantResponse,
     AssistantVersionResponse,
     CronResponse,
+    CutResponse,
     ForkedFromResponse,
     RunResponse,
     ThreadResponse,
@@ -19,15 +21,21 @@ from threadloom.services.responses import (
 )
 from threadloom.types import Assistant, Cron, Run, Thread, Ttl
 
+COPIED_STATES = 10_000_000
+"""Bytes of values and interrupts in the answer to a request for many copies."""
+
 SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
 """Keys of metadata that only the server sets. Those that a client sends are dropped."""
 
 
-def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str, Any] | None = None) -> ThreadResponse:
+def thread_record(
+    thread: Thread, *, with_ttl: bool = False, extracted: dict[str, Any] | None = None, cut: CopyCut | None = None
+) -> ThreadResponse:
     """Converts a thread. `ttl` is left out unless `with_ttl` is true and the thread has one.
 
     Args:
         extracted: the extracted values of a search.
+        cut: where the thread ends, in the answer to the request that copied it.
     """
     fork = thread.forked_from
     interrupts: Any = {} if thread.interrupts_json is None else Fragment(thread.interrupts_json)
@@ -47,7 +55,22 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         else ForkedFromResponse(thread_id=fork.thread_id, checkpoint_id=fork.checkpoint_id, at=iso(fork.at)),
         ttl=UNSET if thread.ttl is None or not with_ttl else _ttl_record(thread.ttl),
         extracted=UNSET if extracted is None else extracted,
+        cut=UNSET if cut is None else _cut_record(cut),
     )
+
+
+def copy_records(threads: Sequence[Thread], cut: CopyCut | None) -> list[ThreadResponse | dict[str, Any]]:
+    """Converts copies of a thread, which all show the same state. If all together are larger than `COPIED_STATES`, they are
+    without `values` and `interrupts`.
+    """
+    records = [thread_record(thread, cut=cut) for thread in threads]
+    state = sum(len(json or b"") for json in (threads[0].values_json, threads[0].interrupts_json))
+    if len(records) == 1 or len(records) * state <= COPIED_STATES:
+        return list(records)
+    return [
+        {name: value for name, value in record.fields().items() if name not in ("values", "interrupts")}
+        for record in records
+    ]
 
 
 def run_record(run: Run) -> RunResponse:
@@ -126,6 +149,12 @@ def select_fields(record: ResponseBody, fields: Sequence[str]) -> ResponseBody |
         fields: validated names of fields.
     """
     return {name: getattr(record, name) for name in dict.fromkeys(fields)} if fields else record
+
+
+def _cut_record(cut: CopyCut) -> CutResponse:
+    return CutResponse(
+        checkpoint_id=cut.checkpoint_id, checkpoint_ns=cut.namespace, message_id=None, at=None, moved=False
+    )
 
 
 def _ttl_record(ttl: Ttl) -> TtlResponse:

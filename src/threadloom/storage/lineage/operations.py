@@ -9,9 +9,10 @@ import heapq
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from threadloom.errors import UnstoredParentError
 from threadloom.lineage.cut import edges_at
 from threadloom.lineage.pending import counting
-from threadloom.lineage.retain import Node, moved, unstored
+from threadloom.lineage.retain import Node, missing_below, moved, unstored
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
 from threadloom.storage.lineage.protocol import ChannelUsage, CheckpointRow, Lineage, Usage
 
@@ -32,6 +33,16 @@ class Tip(NamedTuple):
     inherited: Edge | None
     written: bool
     newest: str | None
+
+
+class End(NamedTuple):
+    """Where copies of a thread end: their edge, the newest root checkpoint that they show, and the checkpoints of parent graphs
+    that must be stored anew, because newer ones of their namespaces are visible through the edge.
+    """
+
+    edge: Edge | None
+    newest: str | None
+    outdated: Sequence[Node] = ()
 
 
 class StoredRow(NamedTuple):
@@ -57,8 +68,11 @@ class Segments(Protocol):
     async def tip(self, thread_id: str) -> Tip | None:
         """Returns what a copy of a whole thread needs; None if it has no history."""
 
-    async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
-        """Returns segment and position of a root checkpoint that a thread sees."""
+    async def chain_from(self, edge: Edge) -> Chain:
+        """Returns the chain of a segment that has this edge, without the segment itself."""
+
+    async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
+        """Returns segment and position of a checkpoint that a thread sees."""
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
         """Returns how many checkpoints and pending writes a segment has at or below a bound. Counting stops at `most`."""
@@ -94,6 +108,17 @@ class Segments(Protocol):
 
     async def newest(self, chain: Chain) -> Sequence[Node]:
         """Returns the newest checkpoint of each namespace."""
+
+    async def newest_of(self, chain: Chain, namespaces: Collection[str]) -> Sequence[Node]:
+        """Returns the newest checkpoint of each of these namespaces that has one."""
+
+    async def newest_inner(self, chain: Chain, after: int) -> Sequence[Node]:
+        """Returns the newest checkpoint of each namespace of a subgraph, if it was put after a position or the subgraph keeps its
+        state between runs (its namespace names no task).
+        """
+
+    async def nearest(self, chain: Chain, namespace: str, checkpoint_id: str, most: int) -> Sequence[Node]:
+        """Returns a checkpoint and its nearest ancestors, at most `most` in all; nothing if the chain does not show it."""
 
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
         """Returns the ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel."""
@@ -161,25 +186,103 @@ class LineageOperations(Segments, Lineage):
             stored_bytes=checkpoints[1] + writes[1] + sum(stored for *_, stored in channels),
         )
 
-    async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
+    async def copy(
+        self, source: str, target: str, *, at: str | None = None, namespace: str = "", keep: int | None = None
+    ) -> str | None:
         await self.lock(source, target)
-        return await self.copy_many(source, [target], at=at)
+        return await self.copy_many(source, [target], at=at, namespace=namespace, keep=keep)
 
-    async def copy_many(self, source: str, targets: Sequence[str], *, at: str | None = None) -> str | None:
+    async def copy_many(
+        self,
+        source: str,
+        targets: Sequence[str],
+        *,
+        at: str | None = None,
+        namespace: str = "",
+        keep: int | None = None,
+    ) -> str | None:
         await self.lock(source)
-        edge: Edge | None
-        if at is None:
-            tip = await self.tip(source)
-            if tip is None:
-                return None
-            edge, newest = tip.head if tip.written else tip.inherited, tip.newest
-        else:
-            edge, newest = await self.place(source, at), at
-            if edge is None:
-                raise KeyError(at)
+        end = await (self._whole(source) if at is None else self._cut(source, namespace, at))
+        edge = end.edge
+        if edge is not None and keep is not None:
+            edge = await self._keep(edge, end, keep)
+        elif edge is not None and end.outdated:
+            edge = await self._renew(edge, end.outdated)
         if edge is not None and not await self.begin(targets, edge):
             raise ValueError(f"a thread of {', '.join(targets[:3])} has a history")
-        return newest
+        return end.newest
+
+    async def root_of_cut(self, thread_id: str, namespace: str, checkpoint_id: str) -> tuple[str | None, int]:
+        end = await self._cut(thread_id, namespace, checkpoint_id)
+        assert end.edge is not None
+        bare = any(not node.namespace for node in end.outdated)
+        return end.newest, 0 if bare else end.edge[1]
+
+    async def _whole(self, source: str) -> End:
+        tip = await self.tip(source)
+        return End(None, None) if tip is None else End(tip.head if tip.written else tip.inherited, tip.newest)
+
+    async def _cut(self, source: str, namespace: str, at: str) -> End:
+        """Returns the end of a copy at a checkpoint. For one of a subgraph, the checkpoints that it was made under are the newest
+        of their namespaces, as they were at that moment.
+        """
+        edge = await self.place(source, at, namespace)
+        if edge is None:
+            raise KeyError(at)
+        if not namespace:
+            return End(edge, at)
+        chain = await self.chain_from(edge)
+        [cut] = await self.nearest(chain, namespace, at, 1)
+        parents = {name: id_ for name, id_ in cut.meta.get("parents", {}).items() if name != namespace}
+        newest = {node.namespace: node.checkpoint_id for node in await self.newest_of(chain, {"", *parents})}
+        outdated: list[Node] = []
+        for name, id_ in parents.items():
+            if newest.get(name) != id_:
+                found = await self.nearest(chain, name, id_, 1)
+                if not found:
+                    raise UnstoredParentError(f"checkpoint {id_} of a parent graph of checkpoint {at} was not stored")
+                outdated += found
+        return End(edge, parents.get("", newest.get("")), outdated)
+
+    async def _renew(self, edge: Edge, outdated: Sequence[Node]) -> Edge:
+        """Returns an edge through which these checkpoints are the newest of their namespaces, without pending writes."""
+        segment = await self.new_segment(edge)
+        positions = await self.store_anew(segment, edge[1], [node.pos for node in outdated], (), ())
+        return segment, max(positions.values())
+
+    async def _keep(self, edge: Edge, end: End, most: int) -> Edge | None:
+        """Stores the newest root checkpoints anew, in a segment without parent. Returns the edge to it; None if there are none.
+
+        Kept with them: the newest checkpoints of subgraphs that belong to them or keep their state between runs, pending writes,
+        and what delta channels are rebuilt from.
+        """
+        chain = await self.chain_from(edge)
+        roots = [] if end.newest is None else await self.nearest(chain, "", end.newest, most)
+        if not roots:
+            return None
+        renewed = {node.namespace: node for node in end.outdated}
+        inner = [renewed.get(node.namespace, node) for node in await self.newest_inner(chain, roots[-1].pos)]
+        shown = {root.checkpoint_id for root in roots}
+        inner = [node for node in inner if ":" not in node.namespace or node.meta.get("parents", {}).get("") in shown]
+        kept = [*roots, *inner]
+        for oldest, channels in [(roots[-1], missing_below(roots)), *((node, unstored(node)) for node in inner)]:
+            if channels:
+                kept += await self.ancestors(chain, oldest, channels)
+        writes, orphans = await self._around(chain, kept, bare=end.outdated)
+        segment = await self.new_segment(None)
+        positions = await self.store_anew(segment, 0, [node.pos for node in kept], writes, orphans)
+        return segment, max(positions.values())
+
+    async def _around(
+        self, chain: Chain, kept: Collection[Node], *, bare: Collection[Node] = ()
+    ) -> tuple[Positions, Positions]:
+        """Returns the valid pending writes of checkpoints that are kept, except those of `bare`, and the checkpoints whose parent
+        is not kept.
+        """
+        ids = {(node.namespace, node.checkpoint_id) for node in kept}
+        orphans = {node.pos for node in kept if node.parent and (node.namespace, node.parent) not in ids}
+        ids -= {(node.namespace, node.checkpoint_id) for node in bare}
+        return [pos for _, _, pos in counting(await self.pending_writes(chain, ids))], orphans
 
     async def delete(self, thread_id: str) -> None:
         await self.lock(thread_id)
@@ -230,9 +333,7 @@ class LineageOperations(Segments, Lineage):
                 kept += await self.ancestors(chain, node, channels)
         if not kept:
             return
-        ids = {(node.namespace, node.checkpoint_id) for node in kept}
-        orphans = {node.pos for node in kept if node.parent and (node.namespace, node.parent) not in ids}
-        writes = [pos for _, _, pos in counting(await self.pending_writes(chain, ids))]
+        writes, orphans = await self._around(chain, kept)
         wanted = len(kept) + len(writes)
         if len(chain) > 1 or orphans or await self.count_rows(*chain[0], wanted + 1) > wanted:
             await self._rewrite(thread_id, chain, None, [node.pos for node in kept], writes, orphans)

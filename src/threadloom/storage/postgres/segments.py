@@ -54,8 +54,11 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
         head, parent, upto, position, written, newest = found
         return Tip((head, position), None if parent is None else (parent, upto), written, newest)
 
-    async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
-        found = await self._db.fetchrow(CUTS["place_of"], thread_id, checkpoint_id)
+    async def chain_from(self, edge: Edge) -> Chain:
+        return (edge, *(await self._edges.chain(self._db, edge[0]))[1:])
+
+    async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
+        found = await self._db.fetchrow(CUTS["place_of"], thread_id, checkpoint_id, namespace)
         return None if found is None else (found[0], found[1])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
@@ -95,6 +98,17 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
 
     async def newest(self, chain: Chain) -> Sequence[Node]:
         return [_node(row) for row in await self._db.fetch(CUTS["newest_of_namespaces"], *columns(chain))]
+
+    async def newest_of(self, chain: Chain, namespaces: Collection[str]) -> Sequence[Node]:
+        rows = await self._db.fetch(CUTS["newest_of"], *columns(chain), texts(namespaces))
+        return [_node(row) for row in rows]
+
+    async def newest_inner(self, chain: Chain, after: int) -> Sequence[Node]:
+        return [_node(row) for row in await self._db.fetch(CUTS["newest_inner"], *columns(chain), after)]
+
+    async def nearest(self, chain: Chain, namespace: str, checkpoint_id: str, most: int) -> Sequence[Node]:
+        values = (*columns(chain), namespace, checkpoint_id, most)
+        return [_node(row) for row in await self._db.fetch(CUTS["nearest"], *values)]
 
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
         values = (*columns(chain), node.namespace, node.checkpoint_id, texts(channels))

@@ -67,8 +67,11 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
             newest = next(filter(None, (self._one("newest_root", *link) for link in self._chain(head)[1:])), None)
         return Tip((head, self._last()), inherited, bool(written), newest)
 
-    async def place(self, thread_id: str, checkpoint_id: str) -> Edge | None:
-        places = self._places(await self.chain(thread_id), checkpoint_id, "")
+    async def chain_from(self, edge: Edge) -> Chain:
+        return (edge, *self._chain(edge[0])[1:])
+
+    async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
+        places = self._places(await self.chain(thread_id), checkpoint_id, namespace)
         return None if not places else (places[0][1], places[0][0])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
@@ -136,6 +139,29 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
             for namespace, pos in self._db.execute(CUTS["newest_of_namespaces"], link):
                 found.setdefault(namespace, pos)
         return [self._node(pos) for pos in found.values()]
+
+    async def newest_of(self, chain: Chain, namespaces: Collection[str]) -> Sequence[Node]:
+        found = []
+        for name in namespaces:
+            places = (self._one("newest_of_namespace", seg, name, bound) for seg, bound in chain)
+            if (pos := next(filter(None, places), None)) is not None:
+                found.append(self._node(pos))
+        return found
+
+    async def newest_inner(self, chain: Chain, after: int) -> Sequence[Node]:
+        found: dict[str, int] = {}
+        for link in chain:
+            for namespace, pos in self._db.execute(CUTS["newest_inner"], (*link, after)):
+                found.setdefault(namespace, pos)
+        return [self._node(pos) for pos in found.values()]
+
+    async def nearest(self, chain: Chain, namespace: str, checkpoint_id: str, most: int) -> Sequence[Node]:
+        found: list[Node] = []
+        following: str | None = checkpoint_id
+        while len(found) < most and following and (places := self._places(chain, following, namespace)):
+            found.append(self._node(places[0][0]))
+            following = found[-1].parent
+        return found
 
     def _node(self, pos: int) -> Node:
         *fields, refs, small, meta = self._db.execute(CUTS["node"], (pos,)).fetchone()

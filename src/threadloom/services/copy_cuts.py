@@ -1,0 +1,118 @@
+"""Where a copy ends, and the state that it then shows: the checkpoint that a request names, of the root graph or of a subgraph.
+
+See docs/contract/repository.md#copy-anywhere.
+"""
+
+import logging
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
+from threadloom.errors import Conflict, Invalid, NotFound, UnstoredParentError
+from threadloom.services.requests import ThreadCopy
+from threadloom.services.thread_graph import ThreadGraphs, graph_of
+from threadloom.storage.base import Storage, Tx
+from threadloom.storage.lineage.draft import Draft
+from threadloom.types import Caller, Thread
+
+log = logging.getLogger("threadloom.copying")
+
+
+class CopyCut(msgspec.Struct, frozen=True, kw_only=True):
+    """The place at which a copy ends.
+
+    Attributes:
+        checkpoint_id: the last checkpoint of the copy.
+        namespace: of that checkpoint; "" for the root graph.
+        root: the newest root checkpoint of the copy, and the position up to which the copy sees pending writes of it.
+    """
+
+    checkpoint_id: str
+    namespace: str = ""
+    root: tuple[str, int] | None = None
+
+
+class CopyCuts:
+    """Finds where copies end, and reads the states that they show."""
+
+    def __init__(self, *, storage: Storage, graphs: ThreadGraphs) -> None:
+        self._storage = storage
+        self._graphs = graphs
+
+    async def find(self, thread: Thread, request: ThreadCopy) -> CopyCut | None:
+        """Returns where a copy of a thread ends; None for a whole copy.
+
+        Raises:
+            NotFound: the thread has no such checkpoint.
+            Conflict: a checkpoint of a graph around it was not stored.
+            Invalid: `checkpoint.checkpoint_map` names other checkpoints of the graphs around it.
+        """
+        if request.checkpoint_id is UNSET and request.checkpoint is UNSET:
+            return None
+        return await self._storage.read(lambda tx: self._cut(tx, thread.thread_id, request))
+
+    async def _cut(self, tx: Tx, thread_id: str, request: ThreadCopy) -> CopyCut:
+        if request.checkpoint is UNSET:
+            assert request.checkpoint_id is not UNSET
+            checkpoint_id, namespace = request.checkpoint_id, ""
+        else:
+            checkpoint_id, namespace = request.checkpoint.checkpoint_id, request.checkpoint.checkpoint_ns
+        with_root = await self.root_of(tx, thread_id, checkpoint_id, namespace)
+        if request.checkpoint is not UNSET and request.checkpoint.checkpoint_map:
+            await self._check_map(tx, thread_id, request.checkpoint.checkpoint_map, checkpoint_id, namespace)
+        return with_root
+
+    async def root_of(self, tx: Tx, thread_id: str, checkpoint_id: str, namespace: str) -> CopyCut:
+        """Returns the place of a checkpoint. Raises NotFound and Conflict as `find`."""
+        try:
+            root, bound = await tx.lineage.root_of_cut(thread_id, namespace, checkpoint_id)
+        except KeyError:
+            raise no_checkpoint(checkpoint_id) from None
+        except UnstoredParentError as error:
+            raise unstored(error) from None
+        return CopyCut(checkpoint_id=checkpoint_id, namespace=namespace, root=None if root is None else (root, bound))
+
+    async def _check_map(
+        self, tx: Tx, thread_id: str, given: dict[str, str], checkpoint_id: str, namespace: str
+    ) -> None:
+        found = await tx.lineage.get(thread_id, namespace, checkpoint_id)
+        parents = {} if found is None else found.meta.get("parents", {})
+        for name, id_ in given.items():
+            if {**parents, namespace: checkpoint_id}.get(name, id_) != id_:
+                raise Invalid(f"checkpoint.checkpoint_map: checkpoint {checkpoint_id} was not made under {id_}")
+
+    async def state(self, caller: Caller, thread: Thread, cut: CopyCut, graph_id: str | None) -> Snapshot:
+        """Returns the state that a copy shows: that of its newest root checkpoint, before the tasks after the cut were executed.
+
+        Args:
+            thread: the source.
+            graph_id: the graph of the copy; None: that of the source.
+        """
+        graph_id = graph_id or graph_of(thread)
+        if graph_id is None or cut.root is None:
+            return EMPTY
+        try:
+            async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
+                shown = Draft(self._storage, thread.thread_id, cut=cut.root)
+                bounded = graph.copy({"checkpointer": graph.checkpointer.over(shown)})
+                return await thread_state(bounded, root_config(thread.thread_id))
+        except Exception:
+            log.warning("thread %s cannot be read through its graph", thread.thread_id, exc_info=True)
+            return EMPTY
+
+
+def root_config(thread_id: str) -> dict[str, Any]:
+    """Returns the config of a thread's newest state."""
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+
+
+def no_checkpoint(checkpoint_id: str | None) -> NotFound:
+    """Returns the error for a checkpoint that a thread does not have."""
+    return NotFound(f"Checkpoint {checkpoint_id} not found")
+
+
+def unstored(error: UnstoredParentError) -> Conflict:
+    """Returns the error for a checkpoint of a subgraph at which a thread cannot be cut."""
+    return Conflict(f"checkpoint: {error}, so a copy cannot end there")
