@@ -77,7 +77,7 @@ class SaverCache:
         self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
         self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
         self.newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
-        self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
+        self._early: Lru[CheckpointKey, list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
 
     def put_begins(
         self,
@@ -90,32 +90,29 @@ class SaverCache:
         """Records that a checkpoint is being stored. Returns the child checkpoints that were recorded before it and must be
         stored after it; None: none were.
 
-        LangGraph stores in the background: the puts of supersteps that start from a root checkpoint may come before its own put.
+        LangGraph stores in the background: the puts of the superstep that starts from a checkpoint may come before its own put.
 
         Args:
+            parents: the checkpoints of the graphs around it, id by namespace.
             changed: the channels that differ from those of the previous checkpoint; None when unknown.
         """
-        early = None
-        if namespace:
-            root = (parents or {}).get("")
-            if root and self.refs.get((thread_id, "", root)) is None:
-                seen = self._early.get((thread_id, root)) or []
-                self._early.put((thread_id, root), [*seen, (namespace, checkpoint_id)])
-        else:
-            early = self._early.pop((thread_id, checkpoint_id))
+        key = (thread_id, namespace, checkpoint_id)
+        for around, id_ in (parents or {}).items():
+            parent = (thread_id, around, id_)
+            if parent != key and self.refs.get(parent) is None:
+                self._early.put(parent, [*(self._early.get(parent) or []), (namespace, checkpoint_id)])
+        early = self._early.pop(key)
+        if not namespace:
             self._changed.put(thread_id, (SENDS,) if changed is None else changed)
             self.newest_roots.put(thread_id, checkpoint_id)
-        self.refs.put((thread_id, namespace, checkpoint_id), KnownRefs(NOT_STORED, {}))
+        self.refs.put(key, KnownRefs(NOT_STORED, {}))
         return early
 
     def writes_begin(self, thread_id: str, namespace: str, checkpoint_id: str) -> None:
         """Records that pending writes of a checkpoint are being stored."""
-        if (
-            not namespace
-            and self.refs.get((thread_id, namespace, checkpoint_id)) is None
-            and self._early.get((thread_id, checkpoint_id)) is None
-        ):
-            self._early.put((thread_id, checkpoint_id), [])
+        key = (thread_id, namespace, checkpoint_id)
+        if self.refs.get(key) is None and self._early.get(key) is None:
+            self._early.put(key, [])
 
     def may_continue(self, thread_id: str, triggers: Container[str]) -> bool:
         """Returns whether the root checkpoint that this process last put on a thread may have tasks to execute.

@@ -55,8 +55,8 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
             that its parent had.
         era: the era (see `CheckpointRow`) in which inherited refs, and the bases of new blobs, were read; None when there are
             none.
-        early: checkpoints of subgraphs, as (namespace, id), that build on this root checkpoint but were stored before it. They,
-            and pending writes of this checkpoint that were stored before it, are moved to positions after it.
+        early: checkpoints of subgraphs, as (namespace, id), that build on this checkpoint but were stored before it. They, and
+            pending writes of this checkpoint that were stored before it, are moved to positions after it.
         run_id: the run that created the checkpoint.
         fence: the fence that the run must still hold. None: no run, no check.
     """
