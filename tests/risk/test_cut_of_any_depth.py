@@ -4,6 +4,7 @@ The parent is cut at the same moment. Tables: `a -> b -> c` in a subgraph, then 
 The rule: docs/contract/repository.md#copy-anywhere.
 """
 
+import asyncio
 import operator
 from typing import Annotated, TypedDict
 
@@ -163,9 +164,15 @@ async def test_the_memory_of_a_stateful_subgraph_ends_with_the_cut_turn(storage,
 
 async def test_a_parallel_task_that_had_finished_is_not_run_twice(storage, made):
     """The other branch is as it was at that moment: finished, or inside its own subgraph."""
+
+    async def wait(state: State) -> State:
+        while not {"quick", "y"} <= set(made.ran):
+            await asyncio.sleep(0)
+        return await made.node("a")(state)
+
     builder = StateGraph(State)
     builder.add_node("quick", made.node("quick"))
-    builder.add_node("left", made.inner("a", "b", "c"))
+    builder.add_node("left", made.inner(("a", wait), "b", "c"))
     builder.add_node("right", made.inner("x", "y", "z"))
     builder.add_node("post", made.node("post"))
     for name in ("quick", "left", "right"):

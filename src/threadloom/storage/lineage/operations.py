@@ -13,7 +13,7 @@ from threadloom.errors import UnstoredParentError
 from threadloom.lineage.cut import edges_at
 from threadloom.lineage.pending import counting
 from threadloom.lineage.retain import Node, missing_below, moved, unstored
-from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
+from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, inherited_at
 from threadloom.storage.lineage.protocol import ChannelUsage, CheckpointRow, Lineage, Usage
 
 Positions = Collection[int]
@@ -36,13 +36,19 @@ class Tip(NamedTuple):
 
 
 class End(NamedTuple):
-    """Where copies of a thread end: their edge, the newest root checkpoint that they show, and the checkpoints of parent graphs
-    that must be stored anew, because newer ones of their namespaces are visible through the edge.
+    """Where copies of a thread end.
+
+    Attributes:
+        edge: the edge of the copies; None if there is nothing to see.
+        newest: the newest root checkpoint that the copies show.
+        outdated: the checkpoints of graphs around the last one that are not the newest of their namespaces through the edge.
+        path: if there are any, the checkpoints that must be stored anew, so that all are the newest: from the root to the last.
     """
 
     edge: Edge | None
     newest: str | None
     outdated: Sequence[Node] = ()
+    path: Sequence[Node] = ()
 
 
 class StoredRow(NamedTuple):
@@ -72,7 +78,9 @@ class Segments(Protocol):
         """Returns the chain of a segment that has this edge, without the segment itself."""
 
     async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
-        """Returns segment and position of a checkpoint that a thread sees."""
+        """Returns segment and position of a checkpoint that a thread sees. Of one that was put again, those of the first put:
+        what builds on it came after that.
+        """
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
         """Returns how many checkpoints and pending writes a segment has at or below a bound. Counting stops at `most`."""
@@ -118,7 +126,9 @@ class Segments(Protocol):
         """
 
     async def nearest(self, chain: Chain, namespace: str, checkpoint_id: str, most: int) -> Sequence[Node]:
-        """Returns a checkpoint and its nearest ancestors, at most `most` in all; nothing if the chain does not show it."""
+        """Returns a checkpoint and its nearest ancestors, at most `most` in all; nothing if the chain does not show it. Positions
+        fall: of an ancestor that was put again later, an earlier put is returned.
+        """
 
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
         """Returns the ancestors of a checkpoint, nearest first, as far back as the newest stored value of each channel."""
@@ -207,7 +217,7 @@ class LineageOperations(Segments, Lineage):
         if edge is not None and keep is not None:
             edge = await self._keep(edge, end, keep)
         elif edge is not None and end.outdated:
-            edge = await self._renew(edge, end.outdated)
+            edge = await self._renew(edge, end)
         if edge is not None and not await self.begin(targets, edge):
             raise ValueError(f"a thread of {', '.join(targets[:3])} has a history")
         return end.newest
@@ -234,20 +244,26 @@ class LineageOperations(Segments, Lineage):
         chain = await self.chain_from(edge)
         [cut] = await self.nearest(chain, namespace, at, 1)
         parents = {name: id_ for name, id_ in cut.meta.get("parents", {}).items() if name != namespace}
-        newest = {node.namespace: node.checkpoint_id for node in await self.newest_of(chain, {"", *parents})}
-        outdated: list[Node] = []
+        newest = {node.namespace: node for node in await self.newest_of(chain, {"", *parents})}
+        path: list[Node] = []
         for name, id_ in parents.items():
-            if newest.get(name) != id_:
-                found = await self.nearest(chain, name, id_, 1)
-                if not found:
-                    raise UnstoredParentError(f"checkpoint {id_} of a parent graph of checkpoint {at} was not stored")
-                outdated += found
-        return End(edge, parents.get("", newest.get("")), outdated)
+            if name in newest and newest[name].checkpoint_id == id_:
+                path.append(newest[name])
+            elif found := await self.nearest(chain, name, id_, 1):
+                path += found
+            else:
+                raise UnstoredParentError(f"checkpoint {id_} of a parent graph of checkpoint {at} was not stored")
+        root = parents.get("", newest[""].checkpoint_id if "" in newest else None)
+        outdated = [node for node in path if node != newest.get(node.namespace)]
+        return End(edge, root, outdated, [*path, cut] if outdated else ())
 
-    async def _renew(self, edge: Edge, outdated: Sequence[Node]) -> Edge:
-        """Returns an edge through which these checkpoints are the newest of their namespaces, without pending writes."""
+    async def _renew(self, edge: Edge, end: End) -> Edge:
+        """Returns an edge through which a checkpoint and those around it are the newest of their namespaces. Those that were not
+        have no pending writes, so their tasks are executed again, as when a run starts from an older checkpoint.
+        """
+        writes, _ = await self._around(await self.chain_from(edge), end.path, bare=end.outdated)
         segment = await self.new_segment(edge)
-        positions = await self.store_anew(segment, edge[1], [node.pos for node in outdated], (), ())
+        positions = await self.store_anew(segment, edge[1], [node.pos for node in end.path], writes, ())
         return segment, max(positions.values())
 
     async def _keep(self, edge: Edge, end: End, most: int) -> Edge | None:
@@ -260,10 +276,14 @@ class LineageOperations(Segments, Lineage):
         roots = [] if end.newest is None else await self.nearest(chain, "", end.newest, most)
         if not roots:
             return None
-        renewed = {node.namespace: node for node in end.outdated}
-        inner = [renewed.get(node.namespace, node) for node in await self.newest_inner(chain, roots[-1].pos)]
+        newest = {node.namespace: node for node in await self.newest_inner(chain, roots[-1].pos)}
+        newest |= {node.namespace: node for node in end.outdated if node.namespace}
         shown = {root.checkpoint_id for root in roots}
-        inner = [node for node in inner if ":" not in node.namespace or node.meta.get("parents", {}).get("") in shown]
+        inner = [
+            node
+            for node in newest.values()
+            if ":" not in node.namespace or node.meta.get("parents", {}).get("") in shown
+        ]
         kept = [*roots, *inner]
         for oldest, channels in [(roots[-1], missing_below(roots)), *((node, unstored(node)) for node in inner)]:
             if channels:
@@ -282,7 +302,10 @@ class LineageOperations(Segments, Lineage):
         ids = {(node.namespace, node.checkpoint_id) for node in kept}
         orphans = {node.pos for node in kept if node.parent and (node.namespace, node.parent) not in ids}
         ids -= {(node.namespace, node.checkpoint_id) for node in bare}
-        return [pos for _, _, pos in counting(await self.pending_writes(chain, ids))], orphans
+        # Pending writes above the segment of a checkpoint are not visible: the checkpoint was put again below them.
+        lower = {(node.namespace, node.checkpoint_id): inherited_at(chain, node.pos) for node in kept}
+        rows = [row for row in await self.pending_writes(chain, ids) if row[2] > lower[row[0][0], row[0][1]]]
+        return [pos for _, _, pos in counting(rows)], orphans
 
     async def delete(self, thread_id: str) -> None:
         await self.lock(thread_id)

@@ -15,7 +15,7 @@ SELECT s.id, s.parent, s.upto, nextval('positions'),
 FROM heads h JOIN segments s ON s.id = h.seg WHERE h.thread_id = $1;
 
 -- name: place_of
--- Segment and position of a checkpoint that a thread sees.
+-- Segment and position of a checkpoint that a thread sees, of the first put if there are several.
 WITH RECURSIVE places AS MATERIALIZED (
     SELECT pos, seg FROM checkpoints WHERE checkpoint_id = $2 AND namespace = $3
 ),
@@ -26,9 +26,9 @@ chain (seg, bound) AS (
 )
 SELECT p.seg, p.pos
 FROM chain c CROSS JOIN LATERAL (
-    SELECT seg, pos FROM places WHERE seg = c.seg AND pos <= c.bound ORDER BY pos DESC LIMIT 1
+    SELECT seg, pos FROM places WHERE seg = c.seg AND pos <= c.bound ORDER BY pos LIMIT 1
 ) p
-LIMIT 1;
+ORDER BY p.pos LIMIT 1;
 
 -- name: begin
 -- New segments with one edge, as heads of those threads that have none. Returns how many.
@@ -152,7 +152,8 @@ WITH RECURSIVE path (pos, parent, number) AS (
     SELECT k.pos, k.parent, p.number + 1
     FROM path p CROSS JOIN LATERAL (
         SELECT pos, parent FROM checkpoints
-        WHERE checkpoint_id = p.parent AND namespace = $3 AND pos <= ($2::bigint[])[array_position($1::bigint[], seg)] ORDER BY pos DESC LIMIT 1) k
+        WHERE checkpoint_id = p.parent AND namespace = $3 AND pos < p.pos AND pos <= ($2::bigint[])[array_position($1::bigint[], seg)]
+        ORDER BY pos DESC LIMIT 1) k
     WHERE p.number < $5
 )
 SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.channels || k.small_channels, k.meta

@@ -9,7 +9,7 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.lineage.retain import Node
-from threadloom.lineage.segments import Chain, Edge
+from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
 from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, SqliteLineageReads
@@ -72,7 +72,7 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
 
     async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
         places = self._places(await self.chain(thread_id), checkpoint_id, namespace)
-        return None if not places else (places[0][1], places[0][0])
+        return None if not places else (places[-1][1], places[-1][0])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
         return int(self._one("count_rows", segment, bound, most))
@@ -158,8 +158,12 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
     async def nearest(self, chain: Chain, namespace: str, checkpoint_id: str, most: int) -> Sequence[Node]:
         found: list[Node] = []
         following: str | None = checkpoint_id
-        while len(found) < most and following and (places := self._places(chain, following, namespace)):
-            found.append(self._node(places[0][0]))
+        last = UNBOUNDED
+        while len(found) < most and following:
+            last = next((pos for pos, _ in self._places(chain, following, namespace) if pos < last), 0)
+            if not last:
+                break
+            found.append(self._node(last))
             following = found[-1].parent
         return found
 
