@@ -93,6 +93,7 @@ async def filled(storage):
                 refs={"c": blob.id},
                 blobs=[blob],
                 meta=TEXT,
+                messages=TEXT,
             )
         )
         write = PendingWrite("task", 0, "c", "t", b"clear", "")

@@ -61,7 +61,9 @@ async def cost_of(storage, thread, count=1, **options):
 
     before = storage.database.read(counts)
     changed = -await storage.database.write(watch)
-    service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None, assistants=None, ttl=None)
+    service = CopyService(
+        storage=storage, guard=OPEN, clock=ManualClock(), graphs=None, saver=None, assistants=None, ttl=None
+    )
     *_, copy = (await service.copy(SYSTEM, thread, ThreadCopy(count=count, **options))).threads
     changed += await storage.database.write(unwatch)
     after = storage.database.read(counts)

@@ -96,7 +96,9 @@ async def cost_of(storage, thread, monkeypatch, count=1, **options):
     with monkeypatch.context() as patch:
         for name in ("execute", "fetch", "fetchrow", "fetchval"):
             patch.setattr(asyncpg.Connection, name, noted(getattr(asyncpg.Connection, name)))
-        service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None, assistants=None, ttl=None)
+        service = CopyService(
+            storage=storage, guard=OPEN, clock=ManualClock(), graphs=None, saver=None, assistants=None, ttl=None
+        )
         *_, copy = (await service.copy(SYSTEM, thread, ThreadCopy(count=count, **options))).threads
     work = [now - then for now, then in zip(await work_done(storage), done, strict=True)]
     return copy, len(trips), work, {table: number - before[table] for table, number in counts().items()}

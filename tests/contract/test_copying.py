@@ -47,7 +47,9 @@ async def source(storage):
 
 
 def service(storage, guard=OPEN):
-    return CopyService(storage=storage, guard=guard, clock=ManualClock(), graphs=None, assistants=None, ttl=None)
+    return CopyService(
+        storage=storage, guard=guard, clock=ManualClock(), graphs=None, saver=None, assistants=None, ttl=None
+    )
 
 
 async def found(storage, thread_id):

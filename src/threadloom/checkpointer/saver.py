@@ -186,6 +186,7 @@ class Saver(BaseCheckpointSaver[str]):
             blobs=blobs,
             meta=to_json(meta),
             small=small,
+            messages=None if namespace else self._cache.versions.messages(refs, blobs, known.refs if known else {}),
             era=known.era if known is not None and builds_on_others(refs, blobs) else None,
             early=self._cache.put_begins(
                 thread_id, namespace, checkpoint_id, meta.get("parents"), checkpoint.get("updated_channels")

@@ -12,6 +12,7 @@ from typing import Any
 from threadloom.checkpointer.values import Unreadable
 from threadloom.checkpointer.visible import NULL_TASK
 from threadloom.lineage import elements
+from threadloom.lineage.messages import CHANNEL, NO_MESSAGES, recorded
 from threadloom.storage.lineage import Blob, CheckpointRow
 
 KEPT_BYTES = 64 * 1024 * 1024
@@ -66,6 +67,31 @@ class Versions:
         return Blob(
             id_, type_, data if instructions is None else instructions, version.base, version.number, size=len(data)
         )
+
+    def messages(
+        self, refs: Mapping[str, int], blobs: Iterable[Blob], before: Mapping[str, tuple[Any, int]]
+    ) -> bytes | None:
+        """Returns the record of the messages of a new checkpoint (`lineage.messages`); None if they are those of its parent.
+
+        Args:
+            refs: the blobs that the checkpoint refers to.
+            blobs: the new ones of these.
+            before: the versions and blobs that its parent refers to; empty if they are not cached.
+        """
+        earlier = before.get(CHANNEL)
+        id_ = refs.get(CHANNEL)
+        if id_ is None:
+            return None if earlier is None else NO_MESSAGES
+        new = next((blob for blob in blobs if blob.id == id_), None)
+        if new is None:
+            return None
+        if new.type != SPLIT_TYPE:
+            return NO_MESSAGES
+        version = self._get(id_)
+        if version is None:
+            return recorded(elements.Value(new.data), None)
+        previous = None if earlier is None else self._get(earlier[1])
+        return recorded(version.value, None if previous is None else previous.value)
 
     def learn(self, ids: Iterable[int], blobs: Mapping[int, Blob], whole: Mapping[int, bytes]) -> None:
         """Caches versions that were read, and the versions that they build on.

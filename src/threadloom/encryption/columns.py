@@ -75,6 +75,7 @@ JSON: dict[Column, tuple[str, str, tuple[Change, Change]]] = {
 """Column -> model, field, and the functions that decrypt and encrypt its JSON objects."""
 
 TEXTS: dict[Column, tuple[str, str]] = {
+    "checkpoints.messages": ("checkpoint", "messages"),
     "states.values": ("thread", "values"),
     "states.interrupts": ("thread", "interrupts"),
     "outcomes.output": ("run", "output"),

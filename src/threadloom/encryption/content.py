@@ -9,6 +9,7 @@ import msgspec
 from threadloom.codec import contains
 from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
+from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.items import ItemQuery, matches
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
 from threadloom.types import Item
@@ -30,6 +31,7 @@ class SealedLineage(Table):
         "delete_run",
         "threads_of_run",
         "wrote",
+        "view",
         "end_of_run",
         "usage",
     )
@@ -90,6 +92,12 @@ class SealedLineage(Table):
         self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
     ) -> list[CheckpointRow]:
         return self._opened(await self._inner.path(thread_id, namespace, checkpoint_id, channels))
+
+    async def root_checkpoints(self, thread_id: str, most: int) -> list[RootCheckpoint]:
+        rows = await self._inner.root_checkpoints(thread_id, most)
+        opened = [row if row.messages is None else self._sealer.opened_root(row) for row in rows]
+        self._ready()
+        return opened
 
     def _one(self, row: CheckpointRow | None) -> CheckpointRow | None:
         return None if row is None else self._opened([row])[0]

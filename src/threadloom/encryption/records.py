@@ -12,6 +12,7 @@ import msgspec
 
 from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, Cipher, Location, UndecipherableError
+from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.ciphertexts import Column, Key
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
@@ -261,7 +262,13 @@ class Sealer:
             body=body,
             blobs=[_blob(blob, self.cipher.seal_blob(at, blob.type, blob.data)) for blob in put.blobs],
             meta=self.checkpoint_metadata(put.meta),
+            messages=self.text("checkpoint", "messages", put.messages),
         )
+
+    def opened_root(self, checkpoint: RootCheckpoint) -> RootCheckpoint:
+        at = Location("checkpoint", "messages", "checkpoints.messages", (checkpoint.pos,))
+        with _named(f"Checkpoint {checkpoint.checkpoint_id}"):
+            return replace(checkpoint, messages=self.opened_text(at, checkpoint.messages))
 
     def checkpoint_metadata(self, meta: bytes) -> bytes:
         return to_json(self.cipher.seal_document(Location("checkpoint", "metadata"), from_json(meta), CHECKPOINT))

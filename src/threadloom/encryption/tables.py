@@ -58,6 +58,7 @@ class SealedThreads(Table):
         "set_priority",
         "delete",
         "copies",
+        "direct_copies",
     )
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
@@ -171,6 +172,7 @@ class SealedRuns(Table):
         "delete_expired_outcomes",
         "ended_before",
         "queue",
+        "queued",
     )
 
     async def insert(self, run: Run, claim: Claim | None = None) -> Run:

@@ -48,9 +48,10 @@ class Value:
         is_map: whether its elements are pairs of key and value.
         starts: the offset of each element, in order, and then the length of `data`. Empty if the value has no elements, has too
             many short ones, or is no valid msgpack.
+        shared: with how many elements of the other version it begins. 0 without one.
     """
 
-    __slots__ = ("data", "is_map", "starts")
+    __slots__ = ("data", "is_map", "shared", "starts")
 
     def __init__(self, data: bytes, before: "Value | None" = None) -> None:
         """Splits a value into its elements.
@@ -60,6 +61,7 @@ class Value:
             before: another version that may begin with the same elements. Those elements are not parsed again.
         """
         self.data = data
+        self.shared = 0
         self.is_map, _, width = _header(data)
         count = count_of(data)
         try:
@@ -73,6 +75,7 @@ class Value:
         starts = [width]
         if before is not None and before.is_map == self.is_map and before.starts:
             shared = _common_start(self.data, width, before, count)
+            self.shared = shared
             shift = width - before.starts[0]
             starts = [start + shift for start in before.starts[: shared + 1]]
         offset = starts[-1]

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from threadloom.services.assistants import AssistantService
+    from threadloom.services.branches import BranchService
     from threadloom.services.cascade_delete import CascadeDeleteService
     from threadloom.services.copying import CopyService
     from threadloom.services.crons import CronService
     from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
     from threadloom.services.protocol_commands import CommandService
+    from threadloom.services.queue import QueueService
     from threadloom.services.run_start import RunStartService
     from threadloom.services.run_streams import RunStreamService
     from threadloom.services.runs import RunService
@@ -27,11 +29,13 @@ class Services:
 
     threads: "ThreadService"
     copying: "CopyService"
+    branches: "BranchService"
     cascade_delete: "CascadeDeleteService"
     state: "StateService"
     runs: "RunService"
     starts: "RunStartService"
     streams: "RunStreamService"
+    queue: "QueueService"
     assistants: "AssistantService"
     items: "ItemService"
     crons: "CronService"

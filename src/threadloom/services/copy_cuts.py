@@ -7,10 +7,15 @@ import logging
 from typing import Any
 
 import msgspec
+from langchain_core.runnables import RunnableConfig
 from msgspec import UNSET
 
+from threadloom.checkpointer import Saver
+from threadloom.codec import to_json
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.errors import Conflict, Invalid, NotFound, UnstoredParentError
+from threadloom.lineage.messages import CHANNEL
+from threadloom.services.branches import cut_of
 from threadloom.services.requests import ThreadCopy
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
 from threadloom.storage.base import Storage, Tx
@@ -24,34 +29,78 @@ class CopyCut(msgspec.Struct, frozen=True, kw_only=True):
     """The place at which a copy ends.
 
     Attributes:
-        checkpoint_id: the last checkpoint of the copy.
+        checkpoint_id: the last checkpoint of the copy; None: before all.
         namespace: of that checkpoint; "" for the root graph.
         root: the newest root checkpoint of the copy, and the position up to which the copy sees pending writes of it.
+        message_id, at: the message that the request named, and on which side of it the copy ends.
+        moved: whether it ends before the message that makes tool calls, to which the named message belongs.
+        message_json: a human's message that the copy ends before, as JSON.
     """
 
-    checkpoint_id: str
+    checkpoint_id: str | None
     namespace: str = ""
     root: tuple[str, int] | None = None
+    message_id: str | None = None
+    at: str | None = None
+    moved: bool = False
+    message_json: bytes | None = None
 
 
 class CopyCuts:
     """Finds where copies end, and reads the states that they show."""
 
-    def __init__(self, *, storage: Storage, graphs: ThreadGraphs) -> None:
+    def __init__(self, *, storage: Storage, graphs: ThreadGraphs, saver: Saver) -> None:
         self._storage = storage
         self._graphs = graphs
+        self._saver = saver
 
     async def find(self, thread: Thread, request: ThreadCopy) -> CopyCut | None:
         """Returns where a copy of a thread ends; None for a whole copy.
 
         Raises:
-            NotFound: the thread has no such checkpoint.
-            Conflict: a checkpoint of a graph around it was not stored.
+            NotFound: the thread has no such checkpoint or message.
+            Conflict: a checkpoint of a graph around it was not stored, or tool calls would be separated from their results.
             Invalid: `checkpoint.checkpoint_map` names other checkpoints of the graphs around it.
         """
+        if request.message_id is not UNSET:
+            return await self._at_message(thread.thread_id, request, request.message_id)
         if request.checkpoint_id is UNSET and request.checkpoint is UNSET:
             return None
         return await self._storage.read(lambda tx: self._cut(tx, thread.thread_id, request))
+
+    async def _at_message(self, thread_id: str, request: ThreadCopy, message_id: str) -> CopyCut:
+        at = None if request.at is UNSET else request.at
+        found = await self._storage.read(lambda tx: cut_of(tx, thread_id, message_id, at), heavy=True)
+        if found.moved and request.on_split == "refuse":
+            raise Conflict(
+                f"message_id: {found.at} message {message_id} a copy would separate tool calls of message {found.group}"
+                " from their results"
+            )
+        place = CopyCut(checkpoint_id=None)
+        checkpoint_id, namespace = found.checkpoint_id, found.namespace
+        if checkpoint_id is not None:
+            place = await self._storage.read(lambda tx: self.root_of(tx, thread_id, checkpoint_id, namespace))
+        left_out = found.at == "before" and found.message_role == "human"
+        message = await self._message(thread_id, found.shown_at, message_id) if left_out else None
+        return msgspec.structs.replace(
+            place, message_id=message_id, at=found.at, moved=found.moved, message_json=message
+        )
+
+    async def _message(self, thread_id: str, checkpoint_id: str, message_id: str) -> bytes | None:
+        """Returns a message of a checkpoint as JSON; None if it cannot be read."""
+        config: RunnableConfig = {
+            "configurable": {"thread_id": thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}
+        }
+        try:
+            state = await self._saver.aget_tuple(config)
+        except Exception:
+            log.warning("the messages of thread %s cannot be read", thread_id, exc_info=True)
+            return None
+        messages = [] if state is None else state.checkpoint["channel_values"].get(CHANNEL, [])
+        for message in messages:
+            if (message.get("id") if isinstance(message, dict) else getattr(message, "id", None)) == message_id:
+                return to_json(message)
+        return None
 
     async def _cut(self, tx: Tx, thread_id: str, request: ThreadCopy) -> CopyCut:
         if request.checkpoint is UNSET:

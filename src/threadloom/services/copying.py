@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
+from threadloom.checkpointer import Saver
 from threadloom.clock import Clock
 from threadloom.config.settings import ThreadTtlSettings
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
@@ -75,6 +76,7 @@ class CopyService:
         guard: Guard,
         clock: Clock,
         graphs: ThreadGraphs,
+        saver: Saver,
         assistants: AssistantReader,
         ttl: ThreadTtlSettings,
     ) -> None:
@@ -84,7 +86,7 @@ class CopyService:
         self._graphs = graphs
         self._assistants = assistants
         self._ttl = ttl
-        self._cuts = CopyCuts(storage=storage, graphs=graphs)
+        self._cuts = CopyCuts(storage=storage, graphs=graphs, saver=saver)
 
     async def copy(self, caller: Caller, thread_id: str, request: ThreadCopy) -> Copies:
         """Creates copies in one transaction, all or none. The number of SQL statements does not depend on their number.
@@ -177,7 +179,8 @@ class CopyService:
             Conflict: there is no such thread, or a copy cannot end there.
             NotFound: it has no such checkpoint.
         """
-        if request.checkpoint_id is UNSET and request.checkpoint is UNSET:
+        named = (request.checkpoint_id, request.checkpoint, request.message_id)
+        if all(name is UNSET for name in named):
             return None, None
         thread = await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule))
         if thread is None:
@@ -220,6 +223,8 @@ class CopyService:
     async def _copy_history(self, order: "_Order", tx: Tx) -> str | None:
         """Copies the history. Returns the newest root checkpoint of the copies."""
         at, namespace = (None, "") if order.cut is None else (order.cut.checkpoint_id, order.cut.namespace)
+        if order.cut is not None and at is None:
+            return None
         keep = order.request.keep
         most = None if keep == "all" else 1 if keep == "latest" else keep
         try:

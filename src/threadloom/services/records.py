@@ -153,7 +153,12 @@ def select_fields(record: ResponseBody, fields: Sequence[str]) -> ResponseBody |
 
 def _cut_record(cut: CopyCut) -> CutResponse:
     return CutResponse(
-        checkpoint_id=cut.checkpoint_id, checkpoint_ns=cut.namespace, message_id=None, at=None, moved=False
+        checkpoint_id=cut.checkpoint_id,
+        checkpoint_ns=cut.namespace,
+        message_id=cut.message_id,
+        at=cut.at,
+        moved=cut.moved,
+        message=UNSET if cut.message_json is None else Fragment(cut.message_json),
     )
 
 

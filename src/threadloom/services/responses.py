@@ -67,9 +67,9 @@ class CutResponse(ResponseBody):
     checkpoint_id: str | None
     checkpoint_ns: str
     message_id: str | None
-    at: Literal["before", "after"] | None
+    at: str | None
     moved: bool
-    message: Object | UnsetType = UNSET
+    message: Any = UNSET
 
 
 class TtlResponse(ResponseBody):
@@ -182,6 +182,38 @@ class ThreadStorageResponse(ResponseBody):
     shared_bytes: int | UnsetType = UNSET
 
 
+class TurnResponse(ResponseBody):
+    """A message of a thread, on any of its branches; of a thread without messages, an input.
+
+    `before` is the root checkpoint to fork from so that the message is replaced (null: there is none before it), `after` the
+    first one that has it. `parent` and `siblings` are indices of turns: the message before it, and the alternatives at this
+    point, oldest first, itself included. `active`: the newest state shows it. `copies` left at a checkpoint from this message up
+    to the next one."""
+
+    message_id: str | None
+    role: str | None
+    before: str | None
+    after: str
+    run_id: str | None
+    created_at: Moment | None
+    parent: int | None
+    siblings: Sequence[int]
+    active: bool
+    copies: Sequence[Id]
+
+
+class BranchesResponse(ResponseBody):
+    """The map of a thread. `head` is the newest root checkpoint. `copies` left before the first turn, or at a checkpoint that was
+    removed. `truncated`: only the newest `checkpoints` were read, or not all copies are named."""
+
+    thread_id: Id
+    head: str | None
+    turns: Sequence[TurnResponse]
+    copies: Sequence[Id]
+    checkpoints: int
+    truncated: bool
+
+
 class RunResponse(ResponseBody):
     """One execution of an assistant."""
 
@@ -195,6 +227,24 @@ class RunResponse(ResponseBody):
     created_at: Moment
     updated_at: Moment
     langsmith_session_name: str | None
+
+
+class QueuedRunResponse(ResponseBody):
+    """A pending or running run: who executes it, or what it waits for. `ahead` is how many runs start before it, null while
+    another run of its thread is before it."""
+
+    run_id: Id
+    thread_id: Id
+    assistant_id: Id
+    status: RunStatus
+    created_at: Moment
+    starts_at: Moment | None
+    attempt: int
+    max_attempts: int
+    worker: str | None
+    lease_seconds: float | None
+    ahead: int | None
+    reason: str
 
 
 class AssistantVersionResponse(ResponseBody):
@@ -335,3 +385,19 @@ class InfoResponse(ResponseBody):
     flags: Object
     host: Object
     reload: Object | UnsetType = UNSET
+
+
+class ServerResponse(ResponseBody):
+    """What the server is made of: `versions` of packages, its data in `storage`, its `graphs`, `configuration` and `environment`
+    without secrets, runs in the `queue`, places for runs as `workers`, and the newest warnings and errors of the log of this
+    process as `failures`, the newest first."""
+
+    started_at: Moment
+    versions: Object
+    storage: Object
+    graphs: list[Object]
+    configuration: Object | None
+    environment: Object
+    queue: Object
+    workers: Object
+    failures: list[Object]

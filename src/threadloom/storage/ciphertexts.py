@@ -14,6 +14,7 @@ from threadloom.storage.rows import quoted
 Column = Literal[
     "checkpoints.body",
     "checkpoints.metadata",
+    "checkpoints.messages",
     "blobs.data",
     "writes.data",
     "states.values",

@@ -153,6 +153,12 @@ class Threads(Protocol):
         """
         ...
 
+    async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
+        """Returns the newest copies of a thread, without copies of these, newest first. Each is the id of the copy with the id of
+        the newest root checkpoint that was copied (None: none).
+        """
+        ...
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         """Returns one page of the records that match, in the order that the query asks for."""
         ...

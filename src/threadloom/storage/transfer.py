@@ -22,7 +22,10 @@ def _stored(mapper: Mapper[Any], *elsewhere: str) -> tuple[str, ...]:
 TABLES: Mapping[str, tuple[str, ...]] = {
     "segments": ("id", "parent", "upto"),
     "heads": ("thread_id", "seg", "era"),
-    "checkpoints": ("pos", "seg", "namespace", "checkpoint_id", "parent", "body_type", "body", "refs", "small", "meta"),
+    "checkpoints": (
+        *("pos", "seg", "namespace", "checkpoint_id", "parent", "messages", "body_type", "body"),
+        *("refs", "small", "meta"),
+    ),
     "writes": ("pos", "seg", "namespace", "checkpoint_id", "task_id", "idx", "channel", "type", "data", "path"),
     "blobs": ("id", "pos", "type", "base", "number", "size", "data"),
     "run_spans": ("run_id", "thread_id", "first"),

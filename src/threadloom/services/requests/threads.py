@@ -169,6 +169,23 @@ class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
         Annotated[str, Meta(description="The copy ends at this checkpoint of the root graph.")] | UnsetType
     ) = UNSET
     checkpoint: CutCheckpoint | UnsetType = UNSET
+    message_id: (
+        Annotated[str, Meta(min_length=1, description="The copy ends before or after this message.")] | UnsetType
+    ) = UNSET
+    at: (
+        Annotated[
+            Literal["before", "after"],
+            Meta(description="Of the message; without it before a human's and after any other."),
+        ]
+        | UnsetType
+    ) = UNSET
+    on_split: (
+        Annotated[
+            Literal["move", "refuse"],
+            Meta(description="If tool calls would be separated from their results: end before the calls, or 409."),
+        ]
+        | UnsetType
+    ) = UNSET
     keep: (
         Literal["all", "latest"]
         | Annotated[int, Meta(ge=1, le=100, description="Only the newest checkpoints; `latest` is 1.")]
@@ -196,9 +213,12 @@ class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
             self.checkpoint_id = self.checkpoint_id or UNSET
         if self.thread_id is not UNSET:
             self.thread_id = canonical("thread", self.thread_id) if self.thread_id else UNSET
-        ends = [name for name in ("checkpoint_id", "checkpoint") if getattr(self, name) is not UNSET]
+        ends = [name for name in ("checkpoint_id", "checkpoint", "message_id") if getattr(self, name) is not UNSET]
         if len(ends) > 1:
             raise Invalid(f"{' and '.join(ends)} exclude each other: a copy ends at one place")
+        for name in ("at", "on_split"):
+            if getattr(self, name) is not UNSET and self.message_id is UNSET:
+                raise Invalid(f"{name}: only with message_id")
         count = None if self.count is UNSET else self.count
         if count is not None and self.thread_id is not UNSET:
             raise Invalid("thread_id: many copies cannot have one id, so not with count")

@@ -8,6 +8,7 @@ from threadloom.storage.lineage.protocol import (
     PendingWrite,
     WritesPut,
     builds_on_others,
+    root_checkpoints,
     with_bases,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "PendingWrite",
     "WritesPut",
     "builds_on_others",
+    "root_checkpoints",
     "with_bases",
 ]

@@ -17,6 +17,7 @@ BYTES: frozenset[Column] = frozenset(
         *(
             "checkpoints.body",
             "checkpoints.metadata",
+            "checkpoints.messages",
             "blobs.data",
             "writes.data",
             "states.values",

@@ -148,9 +148,9 @@ BEGIN
     IF put.writes IS NULL THEN
         INSERT INTO blobs (id, pos, type, base, number, size, data)
         SELECT b.id, place, b.type, b.base, b.number, b.size, b.data FROM unnest(put.new_blobs) AS b;
-        INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta)
+        INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta, messages)
         VALUES (place, own.seg, put.namespace, put.checkpoint_id, put.parent, put.body_type, put.body, put.channels, put.blobs, put.small_channels,
-            put.small_bytes, put.meta);
+            put.small_bytes, put.meta, put.messages);
         IF put.early_ids IS NOT NULL THEN
             PERFORM tl_move_behind(own.seg, place, put.namespace, put.checkpoint_id, put.early_namespaces, put.early_ids);
         END IF;
@@ -352,9 +352,9 @@ BEGIN
     FROM unnest(old_ids, new_ids, holders) AS v (old, new, holder)
     JOIN blobs b ON b.id = v.old
     LEFT JOIN unnest(old_ids, new_ids) AS a (old, new) ON a.old = b.base;
-    INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta)
+    INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta, messages)
     SELECT m.new, own, k.namespace, k.checkpoint_id, CASE WHEN m.old = ANY (orphans) THEN NULL ELSE k.parent END, k.body_type, k.body, k.channels,
-        coalesce(r.blobs, '{}'), k.small_channels, k.small_bytes, k.meta
+        coalesce(r.blobs, '{}'), k.small_channels, k.small_bytes, k.meta, k.messages
     FROM unnest(old_places, new_places) AS m (old, new)
     JOIN checkpoints k ON k.pos = m.old
     LEFT JOIN (

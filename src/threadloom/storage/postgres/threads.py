@@ -110,6 +110,9 @@ class PostgresThreads:
     async def copies(self, thread_id: str) -> list[str]:
         return [row[0] for row in await self._db.fetch(SQL["copies"], thread_id)]
 
+    async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
+        return [(row[0], row[1]) for row in await self._db.fetch(SQL["direct_copies"], thread_id, limit)]
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         literals = Literals()
         where = _where(query, literals)

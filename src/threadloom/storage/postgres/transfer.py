@@ -21,7 +21,7 @@ NEXT = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM 
 
 READ = {
     "checkpoints": (
-        "pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, "
+        "pos, seg, namespace, checkpoint_id, parent, messages, body_type, body, channels, blobs, "
         "small_channels, small_bytes, meta"
     ),
     "floors": "thread_id, floor",

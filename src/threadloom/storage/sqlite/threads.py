@@ -120,6 +120,9 @@ class SqliteThreads:
     async def copies(self, thread_id: str) -> list[str]:
         return [copy for (copy,) in self._connection.execute(SQL["copies"], (thread_id,))]
 
+    async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
+        return self._connection.execute(SQL["direct_copies"], (thread_id, limit)).fetchall()
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         where, arguments = _where(query)
         arguments |= {"limit": query.limit, "offset": query.offset}

@@ -46,7 +46,8 @@ CREATE TABLE checkpoints (
     blobs bigint[] NOT NULL,                            -- and the ids of the blobs
     small_channels text[] NOT NULL,                     -- channels whose value is in body,
     small_bytes bigint[] NOT NULL,                      -- and its size in bytes, 0 where the parent had it
-    meta bytea NOT NULL                                 -- checkpoint metadata as JSON
+    meta bytea NOT NULL,                                -- checkpoint metadata as JSON
+    messages bytea                                      -- JSON: its messages (lineage/messages.py), NULL: those of its parent
 );
 CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);         -- not unique: a checkpoint put again is a new row, the newest is valid
 -- A query must contain the `+ 0` to use one of these indexes. No other index matches such a query, and no other query matches
@@ -113,6 +114,7 @@ CREATE TYPE lineage_put AS (
     small_channels text[],
     small_bytes bigint[],
     meta bytea,
+    messages bytea,
     new_blobs lineage_blob[],
     early_namespaces text[],                            -- checkpoints stored before this one, to be moved after it:
     early_ids text[],                                   -- their namespaces and ids

@@ -26,11 +26,12 @@ CREATE TABLE checkpoints (
     namespace TEXT NOT NULL,                               -- checkpoint namespace, '' for the root graph
     checkpoint_id TEXT NOT NULL,                              -- checkpoint id
     parent TEXT,                                    -- checkpoint id
-    body_type TEXT NOT NULL,                            -- serializer's type of body
-    body BLOB NOT NULL,                             -- the checkpoint without its large channel values
+    messages BLOB,                                  -- JSON: its messages (lineage/messages.py), NULL: those of its parent
+    meta TEXT NOT NULL,                             -- checkpoint metadata as JSON, for filters
     refs TEXT NOT NULL,                             -- {channel: blob id}
     small TEXT NOT NULL,                            -- {channel: bytes} of the values in body, 0 where the parent had it
-    meta TEXT NOT NULL                              -- checkpoint metadata as JSON, for filters
+    body_type TEXT NOT NULL,                            -- serializer's type of body
+    body BLOB NOT NULL                              -- the checkpoint without its large channel values. Last: others are read alone
 );
 CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);     -- not unique: a checkpoint put again is a new row, the newest is valid
 CREATE INDEX checkpoints_seg ON checkpoints (seg, namespace, pos);         -- for the newest checkpoint and the history
