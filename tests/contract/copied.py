@@ -1,5 +1,8 @@
 """The thread whose copies are counted: it shows a state of 20 kB, and each of its checkpoints has a value of its own."""
 
+from tests.clocks import ManualClock
+from threadloom.auth.authorize import OPEN
+from threadloom.services.copying import CopyService
 from threadloom.storage.lineage import Blob, CheckpointPut
 from threadloom.types import Thread
 
@@ -28,4 +31,11 @@ def checkpoint(storage, name, checkpoint_id, parent):
         refs={"messages": blob.id},
         blobs=[blob],
         meta=b"{}",
+    )
+
+
+def service(storage, guard=OPEN):
+    """What copies threads that have no graph."""
+    return CopyService(
+        storage=storage, guard=guard, clock=ManualClock(), graphs=None, saver=None, assistants=None, ttl=None
     )

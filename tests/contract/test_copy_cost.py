@@ -2,10 +2,7 @@
 
 import pytest
 
-from tests.clocks import ManualClock
 from tests.contract import copied
-from threadloom.auth.authorize import OPEN
-from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
 from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import SYSTEM
@@ -61,10 +58,7 @@ async def cost_of(storage, thread, count=1, **options):
 
     before = storage.database.read(counts)
     changed = -await storage.database.write(watch)
-    service = CopyService(
-        storage=storage, guard=OPEN, clock=ManualClock(), graphs=None, saver=None, assistants=None, ttl=None
-    )
-    *_, copy = (await service.copy(SYSTEM, thread, ThreadCopy(count=count, **options))).threads
+    *_, copy = (await copied.service(storage).copy(SYSTEM, thread, ThreadCopy(count=count, **options))).threads
     changed += await storage.database.write(unwatch)
     after = storage.database.read(counts)
     work = [line.split()[0] for line in statements if line.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")]

@@ -3,11 +3,8 @@
 import asyncpg
 import pytest
 
-from tests.clocks import ManualClock
 from tests.contract import copied
 from tests.storages import opened, rows_of
-from threadloom.auth.authorize import OPEN
-from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
 from threadloom.storage.postgres import PostgresStorage
 from threadloom.types import SYSTEM
@@ -96,10 +93,7 @@ async def cost_of(storage, thread, monkeypatch, count=1, **options):
     with monkeypatch.context() as patch:
         for name in ("execute", "fetch", "fetchrow", "fetchval"):
             patch.setattr(asyncpg.Connection, name, noted(getattr(asyncpg.Connection, name)))
-        service = CopyService(
-            storage=storage, guard=OPEN, clock=ManualClock(), graphs=None, saver=None, assistants=None, ttl=None
-        )
-        *_, copy = (await service.copy(SYSTEM, thread, ThreadCopy(count=count, **options))).threads
+        *_, copy = (await copied.service(storage).copy(SYSTEM, thread, ThreadCopy(count=count, **options))).threads
     work = [now - then for now, then in zip(await work_done(storage), done, strict=True)]
     return copy, len(trips), work, {table: number - before[table] for table, number in counts().items()}
 

@@ -2,13 +2,12 @@
 
 import pytest
 
-from tests.clocks import ManualClock
+from tests.contract.copied import service
 from tests.contract.test_lineage import checkpoint, ids, put
 from tests.contract.test_threads import thread
 from tests.storages import rows_of
 from threadloom.auth.authorize import OPEN
 from threadloom.errors import Conflict, Denied, NotFound
-from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
 from threadloom.storage.filters import Equals
 from threadloom.types import SYSTEM, Caller
@@ -44,12 +43,6 @@ async def source(storage):
     await storage.write(lambda tx: tx.threads.insert(thread("source", metadata={"owner": "ann", "k": 1}, **shown)))
     await put(storage, checkpoint("source", "1"), checkpoint("source", "2", "1"))
     return storage
-
-
-def service(storage, guard=OPEN):
-    return CopyService(
-        storage=storage, guard=guard, clock=ManualClock(), graphs=None, saver=None, assistants=None, ttl=None
-    )
 
 
 async def found(storage, thread_id):

@@ -98,7 +98,7 @@ class ThreadRoutes:
         thread_id = request.id("thread")
         body = await request.read_optional(ThreadCopy) or ThreadCopy()
         copies = await self.services.copying.copy(request.caller, thread_id, body)
-        records = copy_records(copies.threads, copies.cut)
+        records = copy_records(copies.threads, UNSET if copies.cut is None else copies.cut.response())
         return json_response(records[0] if body.count is UNSET else records)
 
     def operations(self) -> list[Operation]:

@@ -7,16 +7,16 @@ import logging
 from typing import Any
 
 import msgspec
-from langchain_core.runnables import RunnableConfig
 from msgspec import UNSET
 
 from threadloom.checkpointer import Saver
-from threadloom.codec import to_json
+from threadloom.checkpointer.messages import message_json
+from threadloom.codec import Fragment
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.errors import Conflict, Invalid, NotFound, UnstoredParentError
-from threadloom.lineage.messages import CHANNEL
 from threadloom.services.branches import cut_of
 from threadloom.services.requests import ThreadCopy
+from threadloom.services.responses import CutResponse
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage.draft import Draft
@@ -44,6 +44,17 @@ class CopyCut(msgspec.Struct, frozen=True, kw_only=True):
     at: str | None = None
     moved: bool = False
     message_json: bytes | None = None
+
+    def response(self) -> CutResponse:
+        """Returns what the answer to the request says of it."""
+        return CutResponse(
+            checkpoint_id=self.checkpoint_id,
+            checkpoint_ns=self.namespace,
+            message_id=self.message_id,
+            at=self.at,
+            moved=self.moved,
+            message=UNSET if self.message_json is None else Fragment(self.message_json),
+        )
 
 
 class CopyCuts:
@@ -88,19 +99,11 @@ class CopyCuts:
 
     async def _message(self, thread_id: str, checkpoint_id: str, message_id: str) -> bytes | None:
         """Returns a message of a checkpoint as JSON; None if it cannot be read."""
-        config: RunnableConfig = {
-            "configurable": {"thread_id": thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}
-        }
         try:
-            state = await self._saver.aget_tuple(config)
+            return await message_json(self._saver, thread_id, checkpoint_id, message_id)
         except Exception:
             log.warning("the messages of thread %s cannot be read", thread_id, exc_info=True)
             return None
-        messages = [] if state is None else state.checkpoint["channel_values"].get(CHANNEL, [])
-        for message in messages:
-            if (message.get("id") if isinstance(message, dict) else getattr(message, "id", None)) == message_id:
-                return to_json(message)
-        return None
 
     async def _cut(self, tx: Tx, thread_id: str, request: ThreadCopy) -> CopyCut:
         if request.checkpoint is UNSET:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from threadloom.clock import iso
 from threadloom.codec import Fragment, ResponseBody
 from threadloom.errors import ApiError
-from threadloom.services.copy_cuts import CopyCut
 from threadloom.services.responses import (
     AssistantResponse,
     AssistantVersionResponse,
@@ -29,7 +28,11 @@ SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
 
 
 def thread_record(
-    thread: Thread, *, with_ttl: bool = False, extracted: dict[str, Any] | None = None, cut: CopyCut | None = None
+    thread: Thread,
+    *,
+    with_ttl: bool = False,
+    extracted: dict[str, Any] | None = None,
+    cut: CutResponse | UnsetType = UNSET,
 ) -> ThreadResponse:
     """Converts a thread. `ttl` is left out unless `with_ttl` is true and the thread has one.
 
@@ -55,11 +58,11 @@ def thread_record(
         else ForkedFromResponse(thread_id=fork.thread_id, checkpoint_id=fork.checkpoint_id, at=iso(fork.at)),
         ttl=UNSET if thread.ttl is None or not with_ttl else _ttl_record(thread.ttl),
         extracted=UNSET if extracted is None else extracted,
-        cut=UNSET if cut is None else _cut_record(cut),
+        cut=cut,
     )
 
 
-def copy_records(threads: Sequence[Thread], cut: CopyCut | None) -> list[ThreadResponse | dict[str, Any]]:
+def copy_records(threads: Sequence[Thread], cut: CutResponse | UnsetType) -> list[ThreadResponse | dict[str, Any]]:
     """Converts copies of a thread, which all show the same state. If all together are larger than `COPIED_STATES`, they are
     without `values` and `interrupts`.
     """
@@ -149,17 +152,6 @@ def select_fields(record: ResponseBody, fields: Sequence[str]) -> ResponseBody |
         fields: validated names of fields.
     """
     return {name: getattr(record, name) for name in dict.fromkeys(fields)} if fields else record
-
-
-def _cut_record(cut: CopyCut) -> CutResponse:
-    return CutResponse(
-        checkpoint_id=cut.checkpoint_id,
-        checkpoint_ns=cut.namespace,
-        message_id=cut.message_id,
-        at=cut.at,
-        moved=cut.moved,
-        message=UNSET if cut.message_json is None else Fragment(cut.message_json),
-    )
 
 
 def _ttl_record(ttl: Ttl) -> TtlResponse:
