@@ -88,6 +88,16 @@ TABLE = [
     ("POST", "/threads/count", {}, [("threads.search", {"metadata", "values", "status", "limit", "offset"})]),
     ("POST", "/threads/prune", {"thread_ids": ["{t}"]}, [("threads.delete", {"thread_ids"})]),
     ("POST", "/threads/{t}/copy", {}, [("threads.read", {"thread_id"}), ("threads.create", {"thread_id", "metadata"})]),
+    (
+        "POST",
+        "/threads/{t}/copy",
+        {"assistant_id": "{a}", "ttl": {"ttl": 5}, "count": 2},
+        [
+            ("threads.read", {"thread_id"}),
+            ("assistants.read", {"assistant_id"}),
+            *[("threads.create", {"thread_id", "metadata", "ttl"})] * 2,
+        ],
+    ),
     ("GET", "/threads/{t}/state", None, [("threads.read", {"thread_id"})]),
     ("GET", "/threads/{t}/state/{cp}", None, [("threads.read", {"thread_id"})]),
     ("POST", "/threads/{t}/state/checkpoint", {"checkpoint": {}}, [("threads.read", {"thread_id"})]),

@@ -24,6 +24,7 @@ from threadloom.services.copy_cuts import CopyCut, CopyCuts, no_checkpoint, root
 from threadloom.services.permission import handler_metadata, visible, visible_thread
 from threadloom.services.records import users_metadata
 from threadloom.services.requests import ThreadCopy
+from threadloom.services.run_grant import AssistantResolver
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
 from threadloom.services.threads import changed_ttl, may_read, new_ttl, taken, ttl_fields
 from threadloom.storage.base import Storage, Tx
@@ -42,12 +43,8 @@ FEW = 10
 """Copies that are made in an ordinary transaction. More copies are a heavy transaction, which does not delay others."""
 
 
-class AssistantReader(Protocol):
+class AssistantReader(AssistantResolver, Protocol):
     """What copies need of the assistants service."""
-
-    def id_of(self, name: str) -> str:
-        """Returns the assistant id for a name. Raises Invalid if it is neither an id nor a graph."""
-        ...
 
     async def get(self, caller: Caller, assistant_id: str) -> Assistant:
         """Returns an assistant. Raises NotFound if the caller may not read it."""
@@ -127,7 +124,11 @@ class CopyService:
     async def _assistant(self, caller: Caller, request: ThreadCopy) -> Assistant | None:
         if request.assistant_id is UNSET:
             return None
-        return await self._assistants.get(caller, self._assistants.id_of(request.assistant_id))
+        name = request.assistant_id
+        assistant_id = self._assistants.id_of(name)
+        if self._assistants.is_own(assistant_id):
+            return await self._storage.read(lambda tx: self._assistants.resolve(tx, name))
+        return await self._assistants.get(caller, assistant_id)
 
     async def _granted(
         self,
@@ -281,16 +282,18 @@ class CopyService:
                 log.warning("the state of copy %s cannot be read through its graph", first.thread_id, exc_info=True)
                 return copies
 
-        async def work(copy: Thread, tx: Tx) -> Thread | None:
-            now = await tx.threads.get(copy.thread_id, with_state=False)
-            if now is not None and now.updated_at == copy.updated_at:
-                status = await show_state(tx, copy.thread_id, snapshot, error=None)
-                await tx.threads.update(copy.thread_id, status=status)
-                return await tx.threads.get(copy.thread_id)
-            return None
+        async def work(tx: Tx) -> list[Thread]:
+            finalized = []
+            for copy in copies:
+                now = await tx.threads.get(copy.thread_id, with_state=False)
+                if now is not None and now.updated_at == copy.updated_at:
+                    status = await show_state(tx, copy.thread_id, snapshot, error=None)
+                    await tx.threads.update(copy.thread_id, status=status)
+                    now = await tx.threads.get(copy.thread_id)
+                finalized.append(now or copy)
+            return finalized
 
-        finalized = [await self._storage.write(functools.partial(work, copy)) for copy in copies]
-        return [now or copy for now, copy in zip(finalized, copies, strict=True)]
+        return await self._storage.write(work, heavy=len(copies) > FEW)
 
 
 class _Granted(msgspec.Struct, frozen=True):
