@@ -3,6 +3,7 @@
 from tests.clocks import ManualClock
 from threadloom.auth.authorize import OPEN
 from threadloom.services.copying import CopyService
+from threadloom.services.requests.threads import CutCheckpoint
 from threadloom.storage.lineage import Blob, CheckpointPut
 from threadloom.types import Thread
 
@@ -32,6 +33,21 @@ def checkpoint(storage, name, checkpoint_id, parent):
         blobs=[blob],
         meta=b"{}",
     )
+
+
+INNER = "inner:1"
+
+
+def inner_checkpoint(storage, name, root):
+    """A checkpoint of a subgraph that was put under a root checkpoint."""
+    put = checkpoint(storage, name, f"{root}-inner", None)
+    put.namespace, put.meta = INNER, b'{"parents":{"":"%s"}}' % root.encode()
+    return put
+
+
+def inside(root):
+    """The option of a copy that ends at `inner_checkpoint`."""
+    return {"checkpoint": CutCheckpoint(checkpoint_id=f"{root}-inner", checkpoint_ns=INNER)}
 
 
 def service(storage, guard=OPEN):
