@@ -241,6 +241,24 @@ async def test_a_thousand_copies(client, http):
     assert await contents(client, made[-1]["thread_id"]) == await contents(client, thread)
 
 
+async def test_many_copies_of_a_busy_thread_do_not_wait_and_show_its_newest_state(client, http):
+    thread = (await client.threads.create(graph_id="loop"))["thread_id"]
+    run = await client.runs.create(thread, "loop", input={"until": 1000, "n": 0}, config={"recursion_limit": 2000})
+    try:
+        for _ in range(500):
+            if (await client.threads.get_state(thread))["values"].get("n"):
+                break
+            await asyncio.sleep(0.02)
+        made = await copied(http, thread, count=20)
+    finally:
+        await client.runs.cancel(thread, run["run_id"], wait=True)
+    states = await asyncio.gather(*(client.threads.get_state(one["thread_id"]) for one in made))
+    for record, state in zip(made, states, strict=True):
+        assert (record["status"], state["next"]) == ("interrupted", ["tick"])
+        assert record["values"] == state["values"]
+        assert record["forked_from"]["checkpoint_id"] == state["checkpoint_id"]
+
+
 async def test_states_that_are_too_many_to_send_are_left_out(client, http):
     thread = (await client.threads.create(graph_id="talk"))["thread_id"]
     long = {"role": "user", "content": "x" * 20_000}

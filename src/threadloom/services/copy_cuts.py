@@ -142,17 +142,26 @@ class CopyCuts:
             thread: the source.
             graph_id: the graph of the copy; None: that of the source.
         """
-        graph_id = graph_id or graph_of(thread)
-        if graph_id is None or cut.root is None:
+        if cut.root is None:
             return EMPTY
+        return await self._read(caller, thread, graph_id, Draft(self._storage, thread.thread_id, cut=cut.root)) or EMPTY
+
+    async def newest_state(self, caller: Caller, thread: Thread, graph_id: str | None) -> Snapshot | None:
+        """Returns the newest state of a thread; None if it cannot be read. Arguments as of `state`."""
+        return await self._read(caller, thread, graph_id, None)
+
+    async def _read(self, caller: Caller, thread: Thread, graph_id: str | None, over: Draft | None) -> Snapshot | None:
+        graph_id = graph_id or graph_of(thread)
+        if graph_id is None:
+            return None
         try:
             async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
-                shown = Draft(self._storage, thread.thread_id, cut=cut.root)
-                bounded = graph.copy({"checkpointer": graph.checkpointer.over(shown)})
-                return await thread_state(bounded, root_config(thread.thread_id))
+                if over is not None:
+                    graph = graph.copy({"checkpointer": graph.checkpointer.over(over)})
+                return await thread_state(graph, root_config(thread.thread_id))
         except Exception:
             log.warning("thread %s cannot be read through its graph", thread.thread_id, exc_info=True)
-            return EMPTY
+            return None
 
 
 def root_config(thread_id: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class CopyService:
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
         assistant = await self._assistant(caller, request)
         patches = _patches(request, len(targets), assistant)
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             granted = None
             if self._guard.asks(caller):
                 granted = await self._granted(caller, thread_id, targets, rule, patches, request)
@@ -110,15 +110,22 @@ class CopyService:
                 if existing is not None:
                     return Copies([await self._existing(caller, existing, request, granted)])
             cut, shown = await self._end(caller, thread_id, rule, request, assistant)
+            end = cut
+            if cut is None and shown is not None and shown.checkpoint_id and attempt >= ATTEMPTS // 2:
+                end = CopyCut(checkpoint_id=shown.checkpoint_id)
             order = _Order(
-                thread_id, targets, given, cut, request, patches, caller.user_id or None, rule, granted, shown
+                thread_id, targets, given, end, request, patches, caller.user_id or None, rule, granted, shown
             )
             heavy = len(targets) > FEW or request.keep != "all"
-            done = await self._storage.write(functools.partial(self._copy, order), heavy=heavy)
+            try:
+                done = await self._storage.write(functools.partial(self._copy, order), heavy=heavy)
+            except _MovedOnError:
+                continue
             if isinstance(done, Thread):
                 return Copies([await self._existing(caller, done, request, granted)])
             if done is not None:
-                return Copies(await self._finalize(caller, done.threads) if done.unsettled else done.threads, cut)
+                threads = done.threads
+                return Copies([await self._finalize(caller, threads[0])] if done.unsettled else threads, cut)
         raise Conflict("Conflict")
 
     async def _assistant(self, caller: Caller, request: ThreadCopy) -> Assistant | None:
@@ -174,22 +181,26 @@ class CopyService:
     async def _end(
         self, caller: Caller, thread_id: str, rule: Filter | None, request: ThreadCopy, assistant: Assistant | None
     ) -> tuple[CopyCut | None, Snapshot | None]:
-        """Returns where copies end, and the state that they show; None for whole copies.
+        """Returns where copies end, None for whole copies; and the state that they show, None for that of the source's record.
+
+        The record of a busy thread has the state before the run. So for many copies the state is read first.
 
         Raises:
             Conflict: there is no such thread, or a copy cannot end there.
             NotFound: it has no such checkpoint.
         """
         named = (request.checkpoint_id, request.checkpoint, request.message_id)
-        if all(name is UNSET for name in named):
+        whole = all(name is UNSET for name in named)
+        if whole and request.count is UNSET:
             return None, None
         thread = await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule))
         if thread is None:
             raise Conflict("Conflict")
+        graph_id = None if assistant is None else assistant.graph_id
         cut = await self._cuts.find(thread, request)
-        if cut is None:
-            return None, None
-        return cut, await self._cuts.state(caller, thread, cut, None if assistant is None else assistant.graph_id)
+        if cut is not None:
+            return cut, await self._cuts.state(caller, thread, cut, graph_id)
+        return None, await self._cuts.newest_state(caller, thread, graph_id) if thread.status == "busy" else None
 
     async def _copy(self, order: "_Order", tx: Tx) -> "Thread | _Copied | None":
         """Creates the copies. Returns the existing thread if the id is taken, and None if the source's metadata changed since the
@@ -203,7 +214,11 @@ class CopyService:
         granted = order.granted
         if granted is not None and granted.source != source.metadata:
             return None
-        record = self._record(order, source, await self._copy_history(order, tx))
+        newest = await self._copy_history(order, tx)
+        moved_on = order.shown is not None and (source.status, newest) != ("busy", order.shown.checkpoint_id)
+        if order.cut is None and moved_on:
+            raise _MovedOnError
+        record = self._record(order, source, newest)
         metadata = {
             target: {**source.metadata, **order.patches[number]} if granted is None else granted.metadata[number]
             for number, target in enumerate(order.targets)
@@ -219,7 +234,7 @@ class CopyService:
             del metadata[state_of]
         if metadata:
             await tx.threads.insert_copies(record, metadata, state_of=state_of)
-        return _Copied(threads, order.shown is None and source.status == "busy")
+        return _Copied(threads, order.shown is None and order.request.count is UNSET and source.status == "busy")
 
     async def _copy_history(self, order: "_Order", tx: Tx) -> str | None:
         """Copies the history. Returns the newest root checkpoint of the copies."""
@@ -267,33 +282,33 @@ class CopyService:
             return changed_ttl(sources, request.ttl, self._ttl, now)
         return sources and new_ttl(sources.minutes, sources.strategy, now)
 
-    async def _finalize(self, caller: Caller, copies: list[Thread]) -> list[Thread]:
-        """Updates the records of copies of a busy thread with their newest state, which is the same for all. The record of the
-        source has the state before the run.
+    async def _finalize(self, caller: Caller, copy: Thread) -> Thread:
+        """Updates the record of a copy of a busy thread with its newest state. The record of the source has the state before the
+        run.
         """
-        [first, *_] = copies
-        graph_id = graph_of(first)
+        graph_id = graph_of(copy)
         snapshot = EMPTY
         if graph_id is not None:
             try:
-                async with self._graphs.open(caller, first, graph_id, "threads.read") as graph:
-                    snapshot = await thread_state(graph, root_config(first.thread_id))
+                async with self._graphs.open(caller, copy, graph_id, "threads.read") as graph:
+                    snapshot = await thread_state(graph, root_config(copy.thread_id))
             except Exception:
-                log.warning("the state of copy %s cannot be read through its graph", first.thread_id, exc_info=True)
-                return copies
+                log.warning("the state of copy %s cannot be read through its graph", copy.thread_id, exc_info=True)
+                return copy
 
-        async def work(tx: Tx) -> list[Thread]:
-            finalized = []
-            for copy in copies:
-                now = await tx.threads.get(copy.thread_id, with_state=False)
-                if now is not None and now.updated_at == copy.updated_at:
-                    status = await show_state(tx, copy.thread_id, snapshot, error=None)
-                    await tx.threads.update(copy.thread_id, status=status)
-                    now = await tx.threads.get(copy.thread_id)
-                finalized.append(now or copy)
-            return finalized
+        async def work(tx: Tx) -> Thread:
+            now = await tx.threads.get(copy.thread_id, with_state=False)
+            if now is None or now.updated_at != copy.updated_at:
+                return now or copy
+            status = await show_state(tx, copy.thread_id, snapshot, error=None)
+            await tx.threads.update(copy.thread_id, status=status)
+            return await tx.threads.get(copy.thread_id) or copy
 
-        return await self._storage.write(work, heavy=len(copies) > FEW)
+        return await self._storage.write(work)
+
+
+class _MovedOnError(Exception):
+    """The source has another state than the one that its copies were to show. Nothing was stored."""
 
 
 class _Granted(msgspec.Struct, frozen=True):
