@@ -27,7 +27,7 @@ def parse_id(text: str) -> str | None:
 
 def moment_of(id_: str) -> int | None:
     """Returns when a UUIDv6, such as the id of a checkpoint, was created, in microseconds since 1970. None for any other text."""
-    if len(id_) != 36 or id_[14] != "6":
+    if id_[14:15] != "6":
         return None
     try:
         return (int(id_[:8] + id_[9:13] + id_[15:18], 16) - _EPOCH_OF_V6) // 10

@@ -399,4 +399,8 @@ async def test_root_checkpoints_are_read_with_what_is_recorded_of_their_messages
         ]
         newest = await storage.read(lambda tx, thread=thread: tx.lineage.root_checkpoints(thread, 1))
         assert newest == rows[-1:]
+        later = await storage.read(
+            lambda tx, thread=thread, pos=rows[0].pos: tx.lineage.root_checkpoints(thread, 10, after=pos)
+        )
+        assert later == rows[1:]
     assert await storage.read(lambda tx: tx.lineage.root_checkpoints("other", 10)) == []

@@ -12,7 +12,8 @@ from tests.contract.turns_model import naive_turns
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError, UnstoredParentError
 from threadloom.lineage.elements import Value
-from threadloom.lineage.messages import NO_MESSAGES, recorded
+from threadloom.lineage.messages import NO_MESSAGES, recorded, recorded_change
+from threadloom.lineage.turns import Turns
 from threadloom.services.branches import load_turns
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
 
@@ -158,9 +159,9 @@ class Pair:
         refs["messages"], values["messages"] = blob.id, data
         blobs.append(blob)
         if before is None or c % 13 == 0:  # or the parent's are not cached
-            return recorded(Value(data), None)
+            return recorded(data)
         earlier = Value(before)
-        return recorded(Value(data, earlier), earlier)
+        return recorded_change(Value(data, earlier), earlier)
 
     async def do_put_fast(self, thread, history, b, c):
         """Writes and an inner checkpoint are there before the root checkpoint that they build on."""
@@ -335,6 +336,12 @@ class Pair:
         expected, shown = naive_turns(told)
         turns, truncated = await self.storage.read(lambda tx: load_turns(tx, thread))
         assert not truncated
+        middle = len(turns.rows) // 2
+        extended = Turns(turns.rows, Turns(turns.rows[:middle]))
+        assert extended.turns == turns.turns
+        assert [extended.siblings(n) for n in range(len(turns.turns))] == [
+            turns.siblings(n) for n in range(len(turns.turns))
+        ]
         if not expected:
             return
         found = [

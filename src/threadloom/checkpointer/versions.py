@@ -12,7 +12,7 @@ from typing import Any
 from threadloom.checkpointer.values import Unreadable
 from threadloom.checkpointer.visible import NULL_TASK
 from threadloom.lineage import elements
-from threadloom.lineage.messages import CHANNEL, NO_MESSAGES, recorded
+from threadloom.lineage.messages import CHANNEL, NO_MESSAGES, recorded, recorded_change
 from threadloom.storage.lineage import Blob, CheckpointRow
 
 KEPT_BYTES = 64 * 1024 * 1024
@@ -89,9 +89,9 @@ class Versions:
             return NO_MESSAGES
         version = self._get(id_)
         if version is None:
-            return recorded(elements.Value(new.data), None)
+            return recorded(new.data) if new.base is None else NO_MESSAGES
         previous = None if earlier is None else self._get(earlier[1])
-        return recorded(version.value, None if previous is None else previous.value)
+        return recorded(version.data) if previous is None else recorded_change(version.value, previous.value)
 
     def learn(self, ids: Iterable[int], blobs: Mapping[int, Blob], whole: Mapping[int, bytes]) -> None:
         """Caches versions that were read, and the versions that they build on.

@@ -93,8 +93,8 @@ class SealedLineage(Table):
     ) -> list[CheckpointRow]:
         return self._opened(await self._inner.path(thread_id, namespace, checkpoint_id, channels))
 
-    async def root_checkpoints(self, thread_id: str, most: int) -> list[RootCheckpoint]:
-        rows = await self._inner.root_checkpoints(thread_id, most)
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        rows = await self._inner.root_checkpoints(thread_id, most, after=after)
         opened = [row if row.messages is None else self._sealer.opened_root(row) for row in rows]
         self._ready()
         return opened

@@ -20,7 +20,6 @@ from threadloom.codec import from_json, to_json
 from threadloom.errors import MissingPackageError, StorageError
 from threadloom.ids import default_assistant_id
 from threadloom.importers.history import ORIGIN, History, own_id
-from threadloom.lineage.elements import Value
 from threadloom.lineage.messages import CHANNEL, NO_MESSAGES, recorded
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
 from threadloom.storage.named import load
@@ -229,7 +228,7 @@ class _Reading:
             return self._encoder.messages(refs, blobs, {} if known is None else {CHANNEL: (earlier, known)})
         # The version was stored with a checkpoint of another branch.
         type_, data = self._blobs[("", CHANNEL, str(version))]
-        return recorded(Value(data), None) if type_ == SPLIT_TYPE else NO_MESSAGES
+        return recorded(data) if type_ == SPLIT_TYPE else NO_MESSAGES
 
     def _take_sends(self, namespace: str, parent: str, checkpoint: dict[str, Any]) -> None:
         """Moves the sends of the step before into a channel value, as the checkpoint format has them from version 4 on."""

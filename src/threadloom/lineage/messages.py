@@ -7,9 +7,7 @@ null for a message without an id, and the role too for an element that is no mes
 The digest is of role, content and tool calls. So a message whose other fields changed is the same message.
 """
 
-import base64
-import hashlib
-from collections.abc import Mapping
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
@@ -25,38 +23,45 @@ NO_MESSAGES = b"[]"
 _OBJECT_CODES = (2, 4, 5)
 """Codes of msgpack extensions in which the checkpoint serializer stores an object as `[module, class, fields, …]`."""
 
+_USUAL = frozenset({"human", "ai", "tool", "system"})
 _ROLES = {"user": "human", "assistant": "ai", "function": "tool", "developer": "system"}
+
+_ERRORS = (msgspec.DecodeError, ValueError, TypeError, RecursionError)
 
 _encode_json = msgspec.json.encode
 _pack = msgspec.msgpack.encode
 
 
-def recorded(value: Value, before: Value | None) -> bytes:
+def recorded(data: bytes) -> bytes:
+    """Returns the record of a list of messages that stands alone, given as msgpack."""
+    try:
+        found = _unpack(data)
+    except _ERRORS:
+        return NO_MESSAGES
+    return _encode_json([_entry(message) for message in found]) if isinstance(found, list) else NO_MESSAGES
+
+
+def recorded_change(value: Value, before: Value) -> bytes:
     """Returns the record of a list of messages.
 
     Args:
-        value: the list, as it is stored.
-        before: the list of the parent checkpoint, which `value` was compared with when it was split; None if it is not known.
+        value: the list. It was compared with `before` when it was split.
+        before: the list of the parent checkpoint.
     """
-    if value.is_map or not value.starts:
-        return NO_MESSAGES
-    parts: list[list[Any]] = []
-    shared = 0
+    if value.is_map or before.is_map or not value.starts or not before.starts:
+        return recorded(value.data)
+    shared = value.shared
+    parts: list[list[Any]] = [[0, shared]] if shared else []
     places: dict[bytes, int] = {}
-    if before is not None and before.starts and not before.is_map:
-        shared = value.shared
-        if shared:
-            parts.append([0, shared])
-        if shared < len(before.starts) - 1:
-            places = {
-                before.data[start:end]: place
-                for place, (start, end) in enumerate(pairwise(before.starts[shared:]), shared)
-            }
+    if shared < len(before.starts) - 1:
+        places = {
+            before.data[start:end]: place for place, (start, end) in enumerate(pairwise(before.starts[shared:]), shared)
+        }
     for start, end in pairwise(value.starts[shared:]):
         element = value.data[start:end]
         place = places.get(element)
         if place is None:
-            parts.append(_entry(element))
+            parts.append(_entry_of(element))
         elif parts and len(parts[-1]) == 2 and parts[-1][1] == place:
             parts[-1][1] = place + 1
         else:
@@ -64,25 +69,31 @@ def recorded(value: Value, before: Value | None) -> bytes:
     return _encode_json(parts)
 
 
-def _entry(element: bytes) -> list[Any]:
-    """Returns what is recorded of a message."""
+def _entry_of(element: bytes) -> list[Any]:
     try:
-        fields = _unpack(element)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict) or "content" not in fields:
+        return _entry(_unpack(element))
+    except _ERRORS:
         return [None, None, ""]
-    role = fields.get("type") or fields.get("role")
-    calls = fields.get("tool_calls") or []
-    role = _ROLES.get(role, role.removesuffix("MessageChunk").lower()) if isinstance(role, str) else None
-    id_ = fields.get("id")
-    digest = hashlib.blake2b(_pack([role, fields["content"], calls]), digest_size=6).digest()
-    entry = [id_ if isinstance(id_, str) and id_ else None, role, base64.urlsafe_b64encode(digest).decode()]
-    answered = fields.get("tool_call_id")
+
+
+def _entry(message: Any) -> list[Any]:
+    """Returns what is recorded of a message."""
+    if not isinstance(message, dict) or "content" not in message:
+        return [None, None, ""]
+    role, id_ = message.get("type") or message.get("role"), message.get("id")
+    calls = message.get("tool_calls") or []
+    if not isinstance(role, str):
+        role = None
+    elif role not in _USUAL:
+        role = _ROLES.get(role) or role.removesuffix("MessageChunk").lower()
+    digest = blake2b(_pack([role, message["content"], calls]), digest_size=5).hexdigest()
+    entry: list[Any] = [id_ if isinstance(id_, str) and id_ else None, role, digest]
+    answered = message.get("tool_call_id")
     if isinstance(answered, str):
-        return [*entry, answered]
-    ids = [call["id"] for call in calls if isinstance(call, Mapping) and isinstance(call.get("id"), str)]
-    return [*entry, ids] if ids else entry
+        entry.append(answered)
+    elif calls:
+        entry.append([call["id"] for call in calls if isinstance(call, dict) and isinstance(call.get("id"), str)])
+    return entry
 
 
 def _object(code: int, data: memoryview) -> Any:

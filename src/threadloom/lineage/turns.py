@@ -8,7 +8,7 @@ its turn.
 Of a thread without messages that have ids, each checkpoint with an input is a turn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -63,12 +63,13 @@ class Turns:
 
     Args:
         rows: its root checkpoints, oldest first, each once.
+        base: the turns of the first ones of these. Only one may be made of a base at a time.
 
     Attributes:
         turns: in the order in which they were stored. A turn comes after the one before it.
     """
 
-    def __init__(self, rows: Sequence[RootCheckpoint]) -> None:
+    def __init__(self, rows: Sequence[RootCheckpoint], base: "Turns | None" = None) -> None:
         self.rows = rows
         self.turns: list[Turn] = []
         self._places: dict[str | None, Row] = {}
@@ -80,8 +81,12 @@ class Turns:
         self._known: dict[tuple[int | None, str, str], int] = {}
         self._again: dict[int, list[Row]] = {}
         self._siblings: dict[int, Sequence[int]] = {}
+        first = 0
+        if base is not None and base.turns and base.turns[0].id is not None:
+            first = len(base.rows)
+            self._begin_with(base)
         places, parents, lists, lengths = self._places, self._parents, self._lists, self._lengths
-        for row, checkpoint in enumerate(rows):
+        for row, checkpoint in enumerate(rows[first:], first):
             parent = places.get(checkpoint.parent, -1)
             turns, length = ([], 0) if parent < 0 else (lists[parent], lengths[parent])
             if checkpoint.messages is not None:
@@ -96,14 +101,22 @@ class Turns:
 
     # --- building ---
 
+    def _begin_with(self, base: "Turns") -> None:
+        self.turns = list(base.turns)
+        self._places = dict(base._places)
+        self._parents = list(base._parents)
+        self._lists = list(base._lists)
+        self._lengths = list(base._lengths)
+        self._known = dict(base._known)
+        self._again = {number: list(rows) for number, rows in base._again.items()}
+
     def _read(self, row: Row, turns: list[int], length: int, parts: list[list[Any]]) -> tuple[list[int], int]:
         """Returns what a checkpoint shows, given what its parent shows."""
-        first = parts[0] if parts else ()
-        if len(first) != 2 or first[0] != 0 or first[1] != length:
+        if not parts or parts[0] != [0, length]:
             return self._mixed(row, turns[:length], parts)
         if len(turns) > length:
             turns = turns[:length]
-        before = _last(turns, length)
+        before = turns[-1] if turns[-1] >= 0 else _last(turns, length)
         for entry in parts[1:]:
             number = self._turn(row, before, entry)
             turns.append(number)
@@ -129,13 +142,14 @@ class Turns:
 
     def _turn(self, row: Row, before: int | None, entry: Sequence[Any]) -> int:
         """Returns the turn of a message that a checkpoint's parent does not have; -1 for one without an id."""
-        id_ = entry[0]
+        id_, role, digest, *calls = entry
         if id_ is None:
             return -1
-        new = len(self.turns)
-        number = self._known.setdefault((before, id_, entry[2]), new)
+        turns = self.turns
+        new = len(turns)
+        number = self._known.setdefault((before, id_, digest), new)
         if number == new:
-            self.turns.append(Turn(id_, entry[1], entry[2], entry[3] if len(entry) > 3 else (), before, row))
+            turns.append(Turn(id_, role, digest, calls[0] if calls else (), before, row))
         else:
             self._again.setdefault(number, []).append(row)
         return number
@@ -309,11 +323,14 @@ def _last(turns: list[int], length: int) -> int | None:
     return None
 
 
-def unread(rows: Sequence[RootCheckpoint]) -> list[Row]:
+def unread(rows: Sequence[RootCheckpoint], before: Collection[str] = ()) -> list[Row]:
     """Returns the checkpoints whose messages are not known from their records, because their parents were removed: by a prune, or
     with a run. Their values have to be read. The first checkpoint of a thread is none of them.
+
+    Args:
+        before: the ids of checkpoints whose messages are known.
     """
-    known: set[str] = set()
+    known: set[str | None] = set(before)
     found: list[Row] = []
     for row, checkpoint in enumerate(rows):
         if checkpoint.parent not in known and not _is_whole(checkpoint):

@@ -235,8 +235,8 @@ class Lineage(Protocol):
         """
         ...
 
-    async def root_checkpoints(self, thread_id: str, most: int) -> list[RootCheckpoint]:
-        """Returns the newest root checkpoints, at most `most`, oldest first, without reading their values."""
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        """Returns the newest root checkpoints at positions above `after`, at most `most`, oldest first. No values are read."""
         ...
 
     async def exists(self, thread_id: str) -> bool:

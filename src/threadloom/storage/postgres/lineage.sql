@@ -156,8 +156,10 @@ WITH RECURSIVE chain (seg, bound, depth) AS (
 )
 SELECT k.pos, k.checkpoint_id, k.parent, k.meta, k.messages
 FROM chain c CROSS JOIN LATERAL (
-    SELECT * FROM checkpoints WHERE seg = c.seg AND namespace = '' AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT $2
+    SELECT * FROM checkpoints
+    WHERE seg = c.seg AND namespace = '' AND pos + 0 > $3 AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT $2
 ) k
+WHERE c.bound > $3
 LIMIT $2;
 
 -- name: heads

@@ -113,8 +113,8 @@ class PostgresLineageReads:
         found = await self._db.fetchrow(SQL["view"], thread_id)
         return None if found is None else (found[0], found[1], found[2])
 
-    async def root_checkpoints(self, thread_id: str, most: int) -> list[RootCheckpoint]:
-        return root_checkpoints(await self._db.fetch(SQL["roots"], thread_id, most))
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        return root_checkpoints(await self._db.fetch(SQL["roots"], thread_id, most, after))
 
     async def exists(self, thread_id: str) -> bool:
         return bool(await self._db.fetchval(SQL["exists"], thread_id))

@@ -87,9 +87,9 @@ SELECT h.seg, h.era, coalesce((SELECT max(pos) FROM checkpoints INDEXED BY check
 FROM heads h WHERE h.thread_id = ?;
 
 -- name: roots_of_segment
--- What the map of a thread needs of the root checkpoints of a segment up to a bound, newest first.
+-- What the map of a thread needs of the root checkpoints of a segment above a position and up to a bound, newest first.
 SELECT pos, checkpoint_id, parent, meta, messages
-FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = '' AND pos <= ? ORDER BY pos DESC LIMIT ?;
+FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = '' AND pos > ? AND pos <= ? ORDER BY pos DESC LIMIT ?;
 
 -- name: has_checkpoint
 -- Whether a segment has a checkpoint up to a bound.

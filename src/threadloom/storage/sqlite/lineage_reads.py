@@ -220,12 +220,12 @@ class SqliteLineageReads:
         found: tuple[int, int, int] | None = self._db.execute(SQL["view"], (thread_id,)).fetchone()
         return found
 
-    async def root_checkpoints(self, thread_id: str, most: int) -> list[RootCheckpoint]:
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
         found: list[Any] = []
         head = self._head(thread_id)
         for seg, bound in () if head is None else self._chain(head[0]):
-            found += self._db.execute(SQL["roots_of_segment"], (seg, bound, most - len(found)))
-            if len(found) >= most:
+            found += self._db.execute(SQL["roots_of_segment"], (seg, after, bound, most - len(found)))
+            if len(found) >= most or after >= bound:
                 break
         return root_checkpoints(found)
 
