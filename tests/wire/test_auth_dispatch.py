@@ -88,16 +88,6 @@ TABLE = [
     ("POST", "/threads/count", {}, [("threads.search", {"metadata", "values", "status", "limit", "offset"})]),
     ("POST", "/threads/prune", {"thread_ids": ["{t}"]}, [("threads.delete", {"thread_ids"})]),
     ("POST", "/threads/{t}/copy", {}, [("threads.read", {"thread_id"}), ("threads.create", {"thread_id", "metadata"})]),
-    (
-        "POST",
-        "/threads/{t}/copy",
-        {"assistant_id": "{a}", "ttl": {"ttl": 5}, "count": 2},
-        [
-            ("threads.read", {"thread_id"}),
-            ("assistants.read", {"assistant_id"}),
-            *[("threads.create", {"thread_id", "metadata", "ttl"})] * 2,
-        ],
-    ),
     ("GET", "/threads/{t}/state", None, [("threads.read", {"thread_id"})]),
     ("GET", "/threads/{t}/state/{cp}", None, [("threads.read", {"thread_id"})]),
     ("POST", "/threads/{t}/state/checkpoint", {"checkpoint": {}}, [("threads.read", {"thread_id"})]),
@@ -508,27 +498,3 @@ async def test_the_command_line_brings_credentials_along(server, ann, things):
     assert refused.returncode != 0 and "credentials required" in refused.stderr
     copied = await asyncio.to_thread(command, "copy", things.t, THREADLOOM_AUTHORIZATION=ann.authorization)
     assert copied.returncode == 0, copied.stderr
-
-
-async def test_a_map_names_no_copies_that_the_caller_may_not_read(server, ann):
-    """Neither those of others, nor those that the handler refuses."""
-    thread = await ann.thread()
-    await ann.run(thread)
-    own = (await ann.http.post(f"/threads/{thread}/copy")).json()["thread_id"]
-    eve = User(server.url, "eve", rules={"threads.read": {"give": None}})
-    others = (await eve.http.post(f"/threads/{thread}/copy")).json()["thread_id"]
-
-    async def copies(user):
-        answer = await user.http.get(f"/threads/{thread}/branches")
-        assert answer.status_code == 200, answer.text
-        return [copy for turn in answer.json()["turns"] for copy in turn["copies"]] + answer.json()["copies"]
-
-    assert await copies(ann) == [own]
-    assert await copies(eve) == [own, others]
-    bob = User(server.url, "bob")
-    assert (await bob.http.get(f"/threads/{thread}/branches")).status_code == 404
-    await ann.asked()
-    await copies(ann)
-    assert [one["of"] for one in await ann.asked()] == ["threads.read"] * 3
-    for user in (eve, bob):
-        await user.close()
