@@ -80,6 +80,7 @@ TEXTS: dict[Column, tuple[str, str]] = {
     "states.interrupts": ("thread", "interrupts"),
     "outcomes.output": ("run", "output"),
     "events.data": ("run", "event"),
+    "event_values.data": ("run", "event"),
     "deliveries.body": ("run", "delivery"),
 }
 BLOBS: dict[Column, tuple[str, str]] = {

@@ -14,6 +14,7 @@ from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, Cipher, Location, UndecipherableError
 from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.ciphertexts import Column, Key
+from threadloom.storage.events import EventValue
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
 
@@ -152,6 +153,17 @@ class Sealer:
         at = Location("run", "event", "events.data", (event.thread_id, event.seq))
         with _named(f"Thread {event.thread_id}, event {event.seq}"):
             return replace(event, data=self.cipher.open_text(at, event.data))
+
+    def event_value(self, value: EventValue, event: Event) -> EventValue:
+        """Returns the value of an event, encrypted. It is made whole where instructions would not be encrypted."""
+        if not self.cipher.seals_any_text:
+            value = replace(value, base=None, data=event.data)
+        return replace(value, data=self.cipher.seal_text(Location("run", "event"), value.data))
+
+    def opened_event_value(self, value: EventValue) -> EventValue:
+        at = Location("run", "event", "event_values.data", (value.id,))
+        with _named(f"Value {value.id} of an event"):
+            return replace(value, data=self.cipher.open_text(at, value.data))
 
     # --- assistants ---
 

@@ -13,6 +13,7 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import TASKS
 
+from threadloom.checkpointer.body import dumps_body
 from threadloom.checkpointer.inline import inline_size
 from threadloom.checkpointer.versions import SPLIT_TYPE, Versions
 from threadloom.clock import from_iso
@@ -201,7 +202,7 @@ class _Reading:
                 blobs.append(self._encoder.blob(id_, *found, earlier))
             refs[channel] = self._stored[place]
         self._versions[namespace, checkpoint_id] = versions
-        body_type, body = self._serde.dumps_typed({**checkpoint, "channel_values": kept})
+        body_type, body = dumps_body(self._serde, checkpoint, kept)
         return CheckpointPut(
             thread_id=self._thread_id,
             namespace=namespace,

@@ -23,7 +23,7 @@ BYTES: frozenset[Column] = frozenset(
             "states.values",
             "states.interrupts",
         ),
-        *("outcomes.output", "events.data", "deliveries.body", "items.value"),
+        *("outcomes.output", "events.data", "event_values.data", "deliveries.body", "items.value"),
     )
 )
 """Columns with bytes; the others have text."""

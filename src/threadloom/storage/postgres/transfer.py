@@ -124,7 +124,7 @@ class PostgresFill(PostgresDump):
                 f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), coalesce({last}, 1), {last} IS NOT NULL)"
             )
         lowest, highest = await self._connection.fetchrow(
-            "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM blobs"
+            "SELECT least(min(id), 0), greatest(max(id), (SELECT max(id) FROM event_values), 0) FROM blobs"
         )
         await execute("SELECT setval('blob_ranges', $1)", max(highest, 0) // BLOB_RANGE + 1)
         await execute("SELECT setval('blob_copies', $1, false)", min(lowest, 0) - 1)

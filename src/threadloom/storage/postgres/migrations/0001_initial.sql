@@ -249,12 +249,24 @@ CREATE TABLE events (
     name text COLLATE "C" NOT NULL,
     mode text COLLATE "C" NOT NULL,                     -- stream mode
     last boolean NOT NULL,                              -- whether it is the last event of its run
-    data bytea NOT NULL,                                -- JSON
+    data bytea,                                         -- JSON; NULL: it has a value
+    value bigint,                                       -- row of event_values that restores the data
+    size bigint NOT NULL,                               -- bytes of the whole data
     expires_at bigint,                                  -- set when the run ends
     PRIMARY KEY (thread_id, seq)
 );
 CREATE INDEX events_run ON events (run_id, ms, n);
+CREATE INDEX events_value ON events (value) WHERE value IS NOT NULL;
 CREATE INDEX events_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Long data of events. A row is kept as long as its event is stored, or another row builds on it.
+
+CREATE TABLE event_values (
+    id bigint PRIMARY KEY,
+    base bigint,                                        -- the row that data are instructions over; NULL: data are the whole JSON
+    data bytea NOT NULL
+);
+CREATE INDEX event_values_base ON event_values (base) WHERE base IS NOT NULL;
 
 -- Deliveries of webhooks, and their tries.
 
