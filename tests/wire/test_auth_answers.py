@@ -221,7 +221,7 @@ async def test_filters_mean_what_they_say(people, filter, visible):
     assert changed.status_code == (200 if visible else 404)
 
 
-# --- maps and copies ---
+# --- copies ---
 
 
 @pytest.fixture
@@ -229,30 +229,6 @@ async def ann(server):
     user = User(server.url, "ann")
     yield user
     await user.http.aclose()
-
-
-async def test_a_map_names_no_copies_that_the_caller_may_not_read(server, ann):
-    """Neither those of others, nor those that the handler refuses."""
-    thread = await ann.thread()
-    await ann.run(thread)
-    own = (await ann.http.post(f"/threads/{thread}/copy")).json()["thread_id"]
-    eve = User(server.url, "eve", rules={"threads.read": {"give": None}})
-    others = (await eve.http.post(f"/threads/{thread}/copy")).json()["thread_id"]
-
-    async def copies(user):
-        answer = await user.http.get(f"/threads/{thread}/branches")
-        assert answer.status_code == 200, answer.text
-        return [copy for turn in answer.json()["turns"] for copy in turn["copies"]] + answer.json()["copies"]
-
-    assert await copies(ann) == [own]
-    assert await copies(eve) == [own, others]
-    bob = User(server.url, "bob")
-    assert (await bob.http.get(f"/threads/{thread}/branches")).status_code == 404
-    await ann.asked()
-    await copies(ann)
-    assert [one["of"] for one in await ann.asked()] == ["threads.read"] * 3
-    for user in (eve, bob):
-        await user.close()
 
 
 async def test_a_copy_asks_for_all_its_parts(server, ann):
