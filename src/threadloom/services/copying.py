@@ -101,6 +101,7 @@ class CopyService:
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
         assistant = await self._assistant(caller, request)
         patches = _patches(request, len(targets), assistant)
+        busy = False
         for attempt in range(ATTEMPTS):
             granted = None
             if self._guard.asks(caller):
@@ -109,17 +110,18 @@ class CopyService:
                 existing = await self._storage.read(lambda tx: tx.threads.get(targets[0]))
                 if existing is not None:
                     return Copies([await self._existing(caller, existing, request, granted)])
-            cut, shown = await self._end(caller, thread_id, rule, request, assistant)
+            cut, shown = await self._end(caller, thread_id, rule, request, assistant, busy=busy)
             end = cut
             if cut is None and shown is not None and shown.checkpoint_id and attempt >= ATTEMPTS // 2:
                 end = CopyCut(checkpoint_id=shown.checkpoint_id)
             order = _Order(
-                thread_id, targets, given, end, request, patches, caller.user_id or None, rule, granted, shown
+                thread_id, targets, given, end, request, patches, caller.user_id or None, rule, granted, shown, busy
             )
             heavy = len(targets) > FEW or request.keep != "all"
             try:
                 done = await self._storage.write(functools.partial(self._copy, order), heavy=heavy)
             except _MovedOnError:
+                busy = True
                 continue
             if isinstance(done, Thread):
                 return Copies([await self._existing(caller, done, request, granted)])
@@ -179,7 +181,14 @@ class CopyService:
         return existing
 
     async def _end(
-        self, caller: Caller, thread_id: str, rule: Filter | None, request: ThreadCopy, assistant: Assistant | None
+        self,
+        caller: Caller,
+        thread_id: str,
+        rule: Filter | None,
+        request: ThreadCopy,
+        assistant: Assistant | None,
+        *,
+        busy: bool,
     ) -> tuple[CopyCut | None, Snapshot | None]:
         """Returns where copies end, None for whole copies; and the state that they show, None for that of the source's record.
 
@@ -191,7 +200,7 @@ class CopyService:
         """
         named = (request.checkpoint_id, request.checkpoint, request.message_id)
         whole = all(name is UNSET for name in named)
-        if whole and request.count is UNSET:
+        if whole and not busy:
             return None, None
         thread = await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule))
         if thread is None:
@@ -215,7 +224,12 @@ class CopyService:
         if granted is not None and granted.source != source.metadata:
             return None
         newest = await self._copy_history(order, tx)
-        moved_on = order.shown is not None and (source.status, newest) != ("busy", order.shown.checkpoint_id)
+        moved_on = (
+            order.shown is None and source.status == "busy" and order.request.count is not UNSET and not order.busy
+        )
+        moved_on = moved_on or (
+            order.shown is not None and (source.status, newest) != ("busy", order.shown.checkpoint_id)
+        )
         if order.cut is None and moved_on:
             raise _MovedOnError
         record = self._record(order, source, newest)
@@ -308,7 +322,7 @@ class CopyService:
 
 
 class _MovedOnError(Exception):
-    """The source has another state than the one that its copies were to show. Nothing was stored."""
+    """The source is busy, or has another state than the one that its copies were to show. Nothing was stored."""
 
 
 class _Granted(msgspec.Struct, frozen=True):
@@ -323,7 +337,7 @@ class _Granted(msgspec.Struct, frozen=True):
 
 class _Order(msgspec.Struct, frozen=True):
     """The arguments of a copy transaction. `given`: the caller chose the id of the only copy, so that it may be taken. `shown` is
-    the state of copies that end at a checkpoint.
+    the state of copies that end at a checkpoint, or of a busy thread if `busy`: it was found to be so.
     """
 
     source: str
@@ -336,6 +350,7 @@ class _Order(msgspec.Struct, frozen=True):
     rule: Filter | None
     granted: _Granted | None
     shown: Snapshot | None
+    busy: bool
 
 
 class _Copied(msgspec.Struct, frozen=True):
