@@ -66,10 +66,24 @@ class History:
             self.events.append(Begin(run_id))
 
     def copy(self, at=None):
+        return History([event for event in self.at(at).events if not isinstance(event, Begin)])
+
+    def at(self, checkpoint_id=None):
+        """What was there when a root checkpoint was put; the thread stays the same, so it knows its runs."""
         events = self.events
-        if at is not None:
-            events = events[: self._index(("", at)) + 1]
-        return History(copy.deepcopy([event for event in events if not isinstance(event, Begin)]))
+        if checkpoint_id is not None:
+            events = events[: self._index(("", checkpoint_id)) + 1]
+        return History(copy.deepcopy(events))
+
+    def roots(self):
+        """The ids of the root checkpoints, newest first."""
+        return [event.checkpoint_id for event in self.checkpoints() if event.namespace == ""]
+
+    def shows(self, run_id):
+        """Whether anything is there that `delete_run` would remove."""
+        began = any(isinstance(event, Begin) and event.run_id == run_id for event in self.events)
+        put = any(isinstance(event, Checkpoint) and event.meta.get("run_id") == run_id for event in self.events)
+        return began and (put or any(True for _ in self._writes_of(run_id)))
 
     def _index(self, key):
         places = [i for i, event in enumerate(self.events) if isinstance(event, Checkpoint) and event.key == key]
@@ -119,26 +133,33 @@ class History:
         self._tidy()
         self.events = [event for event in self.events if not (isinstance(event, Begin) and event.run_id == run_id)]
 
-    def prune(self):
-        kept = {}
+    def needed(self):
+        """What a prune keeps."""
+        kept = []
         for newest in {event.namespace: event for event in reversed(self.checkpoints())}.values():
             node = newest
             missing = set(newest.meta.get("counters_since_delta_snapshot", {})) - newest.values.keys()
-            kept[node.key] = node
+            kept.append(node)
             while missing and node.parent and (node := self.find(node.namespace, node.parent)):
-                kept[node.key] = node
+                kept.append(node)
                 missing -= node.values.keys()
-        parents = {event.key for event in kept.values()}
+        return kept
+
+    def prune(self, tagged=()):
+        kept = self.needed()
+        for checkpoint_id in tagged:
+            kept += History(self.events[: self._index(("", checkpoint_id)) + 1]).needed()
+        parents = {event.key for event in kept}
         events = []
         for event in self.events:
             if isinstance(event, Begin):
                 events.append(event)
             elif isinstance(event, Checkpoint):
-                if kept.get(event.key) is event:
+                if any(event is one for one in kept):
                     if (event.namespace, event.parent) not in parents:
                         event.parent = None
                     events.append(event)
-            elif event.key in kept and any(event is write for write in self.writes(event.key)):
+            elif event.key in parents and any(event is write for write in self.writes(event.key)):
                 events.append(event)
         self.events = events
         self._tidy()

@@ -10,7 +10,7 @@ from threadloom.codec import contains
 from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
 from threadloom.storage.items import ItemQuery, matches
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, FormerHead, Moved, WritesPut
 from threadloom.types import Item
 
 replace = msgspec.structs.replace
@@ -31,6 +31,11 @@ class SealedLineage(Table):
         "wrote",
         "end_of_run",
         "usage",
+        "showing",
+        "tags",
+        "tag",
+        "set_tag",
+        "drop_tag",
     )
 
     async def put(self, put: CheckpointPut) -> int:
@@ -89,6 +94,26 @@ class SealedLineage(Table):
         self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
     ) -> list[CheckpointRow]:
         return self._opened(await self._inner.path(thread_id, namespace, checkpoint_id, channels))
+
+    async def reset(self, thread_id: str, at: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+        moved: Moved = await self._inner.reset(thread_id, at, now=now, error=self._sealer.thread_error(error))
+        return moved
+
+    async def promote(self, thread_id: str, source: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+        moved: Moved = await self._inner.promote(thread_id, source, now=now, error=self._sealer.thread_error(error))
+        return moved
+
+    async def undo(self, thread_id: str, *, now: int, error: Mapping[str, Any] | None) -> FormerHead | None:
+        former = await self._inner.undo(thread_id, now=now, error=self._sealer.thread_error(error))
+        return None if former is None else self._opened_heads([former])[0]
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        return self._opened_heads(await self._inner.former_heads(thread_id))
+
+    def _opened_heads(self, heads: Sequence[FormerHead]) -> list[FormerHead]:
+        opened = [self._sealer.opened_former_head(head) for head in heads]
+        self._ready()
+        return opened
 
     def _one(self, row: CheckpointRow | None) -> CheckpointRow | None:
         return None if row is None else self._opened([row])[0]

@@ -13,7 +13,7 @@ import msgspec
 from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, Cipher, Location, UndecipherableError
 from threadloom.storage.ciphertexts import Column, Key
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, FormerHead, PendingWrite
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
 
 replace = msgspec.structs.replace
@@ -67,6 +67,14 @@ class Sealer:
                     Location("thread", "interrupts", "states.interrupts", key), thread.interrupts_json
                 ),
             )
+
+    def thread_error(self, error: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Encrypts the error that the record of a thread shows."""
+        return self.document("thread", "error", error)
+
+    def opened_former_head(self, former: FormerHead) -> FormerHead:
+        at = Location("thread", "error", "former_heads.error", (former.head,))
+        return replace(former, error=self.opened_document(at, former.error))
 
     # --- runs ---
 

@@ -3,6 +3,11 @@
 from threadloom.lineage.segments import Chain, Edge
 
 
+def chain_at(chain: Chain, bound: int) -> Chain:
+    """Returns the chain that shows what a chain shows up to a position."""
+    return tuple((segment, min(bound, own)) for segment, own in chain)
+
+
 def edges_at(chain: Chain, bound: int) -> tuple[Edge, Edge | None]:
     """Returns the two candidates for the edge that sees all of a chain up to a position.
 

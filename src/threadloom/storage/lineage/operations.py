@@ -9,11 +9,21 @@ import heapq
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from threadloom.lineage.cut import edges_at
+from threadloom.lineage.cut import chain_at, edges_at
 from threadloom.lineage.pending import counting
 from threadloom.lineage.retain import Node, moved, unstored
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
-from threadloom.storage.lineage.protocol import ChannelUsage, CheckpointRow, Lineage, Usage
+from threadloom.storage.lineage.protocol import (
+    MOST_FORMER_HEADS,
+    ChannelUsage,
+    CheckpointRow,
+    FormerHead,
+    Lineage,
+    Moved,
+    MoveReason,
+    Tag,
+    Usage,
+)
 
 Positions = Collection[int]
 Ids = Collection[tuple[str, str]]
@@ -72,10 +82,28 @@ class Segments(Protocol):
         """
 
     async def move_head(self, thread_id: str, segment: int) -> None:
-        """Sets a thread's head, which may be its current one, and starts a new era."""
+        """Sets the head of a thread, or a former head, and starts a new era. The segment may be the current one."""
 
-    async def drop_head(self, thread_id: str) -> int | None:
-        """Removes a thread's head and its run spans. Returns the segment that was the head."""
+    async def drop_heads(self, thread_id: str) -> Sequence[int]:
+        """Removes a thread's head and former heads, its run spans and tags. Returns the segments that were heads."""
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        """See `Lineage.former_heads`."""
+
+    async def keep_former(self, thread_id: str, number: int, segment: int, former: FormerHead) -> None:
+        """Stores a former head of a thread, with its segment. The one with the largest number is the newest."""
+
+    async def replace_former(self, former: FormerHead) -> None:
+        """Changes what is stored of a former head, except its segment and number."""
+
+    async def drop_former(self, head: str) -> int:
+        """Removes a former head. Returns its segment."""
+
+    async def tags(self, thread_id: str) -> list[Tag]:
+        """See `Lineage.tags`."""
+
+    async def drop_tag(self, thread_id: str, name: str) -> bool:
+        """See `Lineage.drop_tag`."""
 
     async def delete_above(self, segment: int, bound: int) -> bool:
         """Deletes the rows of a segment above a position. If a child sees one of them, deletes nothing and returns False."""
@@ -181,10 +209,74 @@ class LineageOperations(Segments, Lineage):
             raise ValueError(f"a thread of {', '.join(targets[:3])} has a history")
         return newest
 
+    async def showing(self, thread_id: str, checkpoint_id: str) -> str | None:
+        if await self.place(thread_id, checkpoint_id) is not None:
+            return thread_id
+        for former in await self.former_heads(thread_id):
+            if await self.place(former.head, checkpoint_id) is not None:
+                return former.head
+        return None
+
+    async def reset(self, thread_id: str, at: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+        await self.lock(thread_id)
+        head = await self.showing(thread_id, at)
+        edge = None if head is None else await self.place(head, at)
+        if edge is None:
+            raise KeyError(at)
+        return Moved(await self._leave(thread_id, edge, "reset", now, error), at)
+
+    async def promote(self, thread_id: str, source: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+        await self.lock(thread_id, source)
+        tip = await self.tip(source)
+        edge = None if tip is None else tip.head if tip.written else tip.inherited
+        if tip is None or edge is None:
+            raise ValueError(f"thread {source} has no history")
+        return Moved(await self._leave(thread_id, edge, "promote", now, error), tip.newest)
+
+    async def undo(self, thread_id: str, *, now: int, error: Mapping[str, Any] | None) -> FormerHead | None:
+        await self.lock(thread_id)
+        former = next(iter(await self.former_heads(thread_id)), None)
+        tip = await self.tip(thread_id)
+        if former is None or tip is None:
+            return None
+        [(segment, _), *_] = await self.chain(former.head)
+        await self.move_head(thread_id, segment)
+        await self.move_head(former.head, tip.head[0])
+        left = FormerHead(head=former.head, checkpoint_id=tip.newest, moved_at=now, reason="undo", error=error)
+        await self.replace_former(left)
+        return former
+
+    async def _leave(
+        self, thread_id: str, edge: Edge, reason: MoveReason, now: int, error: Mapping[str, Any] | None
+    ) -> str | None:
+        """Gives a thread a new head segment with an edge. Its head becomes a former head. Returns the newest root checkpoint that
+        it saw.
+        """
+        tip = await self.tip(thread_id)
+        left = await self.new_segment(None) if tip is None else tip.head[0]
+        newest = None if tip is None else tip.newest
+        segment = await self.new_segment(edge)
+        head = f"{thread_id}@{segment}"
+        await self.move_head(thread_id, segment)
+        former = FormerHead(head=head, checkpoint_id=newest, moved_at=now, reason=reason, error=error)
+        await self.keep_former(thread_id, segment, left, former)
+        for old in (await self.former_heads(thread_id))[MOST_FORMER_HEADS:]:
+            await self._forget(old)
+        return newest
+
+    async def _forget(self, former: FormerHead) -> None:
+        """Drops a former head, and what it alone sees."""
+        await self.free(await self.drop_former(former.head))
+
+    async def _drop_lost_tags(self, thread_id: str) -> None:
+        """Drops the tags of checkpoints that are gone."""
+        for tag in await self.tags(thread_id):
+            if await self.showing(thread_id, tag.checkpoint_id) is None:
+                await self.drop_tag(thread_id, tag.name)
+
     async def delete(self, thread_id: str) -> None:
         await self.lock(thread_id)
-        segment = await self.drop_head(thread_id)
-        if segment is not None:
+        for segment in await self.drop_heads(thread_id):
             await self.free(segment)
 
     async def rollback(self, thread_id: str, run_id: str) -> None:
@@ -192,17 +284,32 @@ class LineageOperations(Segments, Lineage):
         first = await self.drop_span(thread_id, run_id)
         if first is not None and (chain := await self.chain(thread_id)):
             await self._truncate(thread_id, chain, first - 1)
+            await self._drop_lost_tags(thread_id)
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
         await self.lock(thread_id)
         first = await self.drop_span(thread_id, run_id)
         if first is None or not (chain := await self.chain(thread_id)):
             return
-        doomed = await self.run_checkpoints(chain, run_id, first)
-        ids = {(namespace, checkpoint_id) for _, namespace, checkpoint_id in doomed}
         # Runs of a thread never overlap. So pending writes before the first row of the next run belong to this run, whatever
         # checkpoint they are on.
         end = min((await self.spans(thread_id, first)).values(), default=UNBOUNDED)
+        for former in await self.former_heads(thread_id):
+            if await self._shows_run(await self.chain(former.head), run_id, first, end):
+                await self._forget(former)
+        await self._remove_run(thread_id, chain, run_id, first, end)
+        await self._drop_lost_tags(thread_id)
+
+    async def _shows_run(self, chain: Chain, run_id: str, first: int, end: int) -> bool:
+        """Returns whether a chain shows anything that a run put at or after `first`; pending writes before `end`."""
+        if await self.run_checkpoints(chain, run_id, first):
+            return True
+        return any(first <= row.pos < end for row in await self.rows_after(chain, first - 1) if not row.is_checkpoint)
+
+    async def _remove_run(self, thread_id: str, chain: Chain, run_id: str, first: int, end: int) -> None:
+        """Removes what a run put from a thread's view: its checkpoints, and pending writes in `[first, end)`."""
+        doomed = await self.run_checkpoints(chain, run_id, first)
+        ids = {(namespace, checkpoint_id) for _, namespace, checkpoint_id in doomed}
         rows = await self.rows_after(chain, min([first, *(pos for pos, _, _ in doomed)]) - 1)
         gone = {
             row.pos
@@ -223,11 +330,11 @@ class LineageOperations(Segments, Lineage):
     async def prune(self, thread_id: str) -> None:
         await self.lock(thread_id)
         chain = await self.chain(thread_id)
-        kept: list[Node] = []
-        for node in await self.newest(chain):
-            kept.append(node)
-            if channels := unstored(node):
-                kept += await self.ancestors(chain, node, channels)
+        tagged, pinned = await self._tagged(thread_id)
+        for former in await self.former_heads(thread_id):
+            if former.head not in pinned:
+                await self._forget(former)
+        kept = list({node.pos: node for view in (chain, *tagged) for node in await self._needed(view)}.values())
         if not kept:
             return
         ids = {(node.namespace, node.checkpoint_id) for node in kept}
@@ -236,6 +343,27 @@ class LineageOperations(Segments, Lineage):
         wanted = len(kept) + len(writes)
         if len(chain) > 1 or orphans or await self.count_rows(*chain[0], wanted + 1) > wanted:
             await self._rewrite(thread_id, chain, None, [node.pos for node in kept], writes, orphans)
+
+    async def _tagged(self, thread_id: str) -> tuple[list[Chain], set[str]]:
+        """Returns what the thread saw at each checkpoint with a tag, and the former heads that alone show such a checkpoint."""
+        cuts: list[Chain] = []
+        pinned: set[str] = set()
+        for tag in await self.tags(thread_id):
+            head = await self.showing(thread_id, tag.checkpoint_id)
+            if head == thread_id and (place := await self.place(head, tag.checkpoint_id)):
+                cuts.append(chain_at(await self.chain(thread_id), place[1]))
+            elif head is not None:
+                pinned.add(head)
+        return cuts, pinned
+
+    async def _needed(self, chain: Chain) -> list[Node]:
+        """Returns the newest checkpoint of each namespace, and the ancestors from which its delta channels are rebuilt."""
+        needed: list[Node] = []
+        for node in await self.newest(chain):
+            needed.append(node)
+            if channels := unstored(node):
+                needed += await self.ancestors(chain, node, channels)
+        return needed
 
     async def _edge(self, chain: Chain, bound: int) -> Edge | None:
         """Returns the edge that sees all of a chain up to a position; None when there is nothing to see."""
@@ -246,10 +374,16 @@ class LineageOperations(Segments, Lineage):
         """Removes all rows above a position from a thread's view."""
         head = chain[0][0]
         edge = await self._edge(chain, bound)
-        if edge is None:
+        # A former head may show runs of which the thread sees nothing any more.
+        formers = bool(await self.former_heads(thread_id))
+        if edge is None and not formers:
             await self.delete(thread_id)
             return
-        await self.set_spans(thread_id, bound + 1, {})
+        if edge is None:
+            await self._switch(thread_id, head, await self.new_segment(None))
+            return
+        if not formers:
+            await self.set_spans(thread_id, bound + 1, {})
         if edge[0] == head and await self.delete_above(head, bound):
             await self.move_head(thread_id, head)
         else:
@@ -269,7 +403,9 @@ class LineageOperations(Segments, Lineage):
         lower = edge[1] if edge else 0
         positions = await self.store_anew(segment, lower, checkpoints, writes, orphans)
         spans = await self.spans(thread_id, lower + 1)
-        await self.set_spans(thread_id, lower + 1, moved(spans, positions))
+        # A former head may show runs of which the thread sees nothing any more.
+        others = spans if await self.former_heads(thread_id) else {}
+        await self.set_spans(thread_id, lower + 1, {**others, **moved(spans, positions)})
         await self._switch(thread_id, chain[0][0], segment)
 
     async def _switch(self, thread_id: str, old: int, new: int) -> None:

@@ -1,9 +1,14 @@
 """Histories of threads: what is stored, and the protocol that every storage implements."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
+
+from threadloom.codec import from_json, to_json
+
+MOST_FORMER_HEADS = 100
+"""How many former heads of a thread are kept. A move of its head drops the oldest beyond that."""
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -139,6 +144,55 @@ class Usage(msgspec.Struct, kw_only=True):
     stored_bytes: int = 0
 
 
+MoveReason = Literal["reset", "promote", "undo"]
+
+
+class FormerHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What a thread saw before its head was moved.
+
+    Attributes:
+        head: a name that every reading method of `Lineage` takes for a thread id, and that shows the same as the thread did.
+        checkpoint_id: the newest root checkpoint that it sees, None if there is none.
+        moved_at: when the thread was moved away from it.
+        reason: what moved the thread away.
+        error: the error that the record of the thread showed.
+    """
+
+    head: str
+    checkpoint_id: str | None
+    moved_at: int
+    reason: MoveReason
+    error: Mapping[str, Any] | None = None
+
+
+def former_head(head: str, checkpoint_id: str | None, moved_at: int, reason: Any, error: str | None) -> FormerHead:
+    """Returns a former head from its columns."""
+    known = None if error is None else from_json(error)
+    return FormerHead(head=head, checkpoint_id=checkpoint_id, moved_at=moved_at, reason=reason, error=known)
+
+
+def former_columns(former: FormerHead) -> tuple[str, str | None, int, str, str | None]:
+    """Returns the columns of a former head, as `former_head` takes them."""
+    error = None if former.error is None else to_json(former.error).decode()
+    return former.head, former.checkpoint_id, former.moved_at, former.reason, error
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """The newest root checkpoints that a thread saw before and after its head was moved; None: it saw none."""
+
+    before: str | None
+    after: str | None
+
+
+class Tag(msgspec.Struct, frozen=True):
+    """A name for a root checkpoint of a thread. Moments are microseconds since 1970."""
+
+    name: str
+    checkpoint_id: str
+    created_at: int
+    updated_at: int
+
+
 class Lineage(Protocol):
     """The histories of threads. See docs/architecture.md, "How a copy works", for segments and positions."""
 
@@ -223,13 +277,73 @@ class Lineage(Protocol):
         """
         ...
 
+    async def reset(self, thread_id: str, at: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+        """Makes the thread see what a copy of it at the root checkpoint `at` would see. The checkpoint may also be one that only
+        a former head shows. What the thread saw becomes its newest former head. No payload is read.
+
+        Args:
+            now: the current time.
+            error: the error that the record of the thread shows; `undo` returns it.
+
+        Raises:
+            KeyError: neither the thread nor a former head sees a root checkpoint `at`.
+        """
+        ...
+
+    async def promote(self, thread_id: str, source: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+        """Makes the thread see what another thread sees, otherwise as `reset`.
+
+        Raises:
+            ValueError: the other thread has no history.
+        """
+        ...
+
+    async def undo(self, thread_id: str, *, now: int, error: Mapping[str, Any] | None) -> FormerHead | None:
+        """Exchanges what the thread sees for its newest former head, with all pending writes. So a second call takes the first
+        one back.
+
+        Returns:
+            The former head that the thread returned to (its `head` now shows what the thread saw before); None if the thread has
+            none, and nothing was changed.
+        """
+        ...
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        """Returns the former heads of a thread, the last one first: at most `MOST_FORMER_HEADS`."""
+        ...
+
+    async def showing(self, thread_id: str, checkpoint_id: str) -> str | None:
+        """Returns the name under which a root checkpoint can be read: the thread's id if the thread sees it, else the `head` of
+        its newest former head that does. None: neither does.
+        """
+        ...
+
+    async def tags(self, thread_id: str) -> list[Tag]:
+        """Returns the tags of a thread, by name."""
+        ...
+
+    async def tag(self, thread_id: str, name: str) -> Tag | None:
+        """Returns one tag of a thread, None if there is none."""
+        ...
+
+    async def set_tag(self, thread_id: str, tag: Tag) -> None:
+        """Stores a tag. An existing one is moved: its `created_at` stays."""
+        ...
+
+    async def drop_tag(self, thread_id: str, name: str) -> bool:
+        """Deletes a tag. Returns False if there was none."""
+        ...
+
     async def delete(self, thread_id: str) -> None:
-        """Deletes the thread's history. Rows that copies see stay until the copies are deleted too."""
+        """Deletes the thread's history, with its former heads and tags. Rows that copies see stay until the copies are deleted
+        too.
+        """
         ...
 
     async def prune(self, thread_id: str) -> None:
         """Keeps the newest checkpoint of each namespace, without its parent, with its pending writes and the rows from which
-        delta channels are rebuilt. Deletes the rest. Copies keep what they see.
+        delta channels are rebuilt; and the same of what the thread saw at each checkpoint with a tag. Deletes the rest, with the
+        former heads. A former head that alone shows a checkpoint with a tag stays as it is. Copies keep what they see.
         """
         ...
 
@@ -240,7 +354,8 @@ class Lineage(Protocol):
         ...
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
-        """Removes everything that a run put on the thread from the thread's view. Views of copies do not change.
+        """Removes everything that a run put on the thread from the thread's view, and drops the former heads that show any of
+        it, and the tags of checkpoints that are gone then. Views of copies do not change.
 
         This is its checkpoints (by the `run_id` in their metadata) with their pending writes, and the pending writes that it put
         on other checkpoints, such as an answer.

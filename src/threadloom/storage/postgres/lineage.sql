@@ -143,7 +143,7 @@ CROSS JOIN LATERAL (
 
 -- name: heads
 -- The ids of all threads with a history.
-SELECT thread_id FROM heads;
+SELECT h.thread_id FROM heads h WHERE NOT EXISTS (SELECT 1 FROM former_heads f WHERE f.head = h.thread_id);
 
 -- name: exists
 -- Whether a thread sees a checkpoint.

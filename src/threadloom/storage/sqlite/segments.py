@@ -11,6 +11,7 @@ from threadloom.codec import to_json
 from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import Chain, Edge
 from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
+from threadloom.storage.lineage.protocol import FormerHead, Tag, former_columns, former_head
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, SqliteLineageReads
 
@@ -90,10 +91,40 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
     async def move_head(self, thread_id: str, segment: int) -> None:
         self._db.execute(CUTS["move_head"], (thread_id, segment, self._take()))
 
-    async def drop_head(self, thread_id: str) -> int | None:
+    async def drop_heads(self, thread_id: str) -> Sequence[int]:
         await self.set_spans(thread_id, 0, {})
-        segment: int | None = self._one("delete_head", thread_id)
-        return segment
+        self._db.execute(CUTS["delete_tags"], (thread_id,))
+        former = [head for (head,) in self._db.execute(CUTS["delete_formers"], (thread_id,)).fetchall()]
+        segments = [self._one("delete_head", head) for head in (thread_id, *former)]
+        return [segment for segment in segments if segment is not None]
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        return [former_head(*row) for row in self._db.execute(CUTS["former_heads"], (thread_id,))]
+
+    async def keep_former(self, thread_id: str, number: int, segment: int, former: FormerHead) -> None:
+        head, *rest = former_columns(former)
+        await self.move_head(former.head, segment)
+        self._db.execute(CUTS["insert_former"], (number, head, thread_id, *rest))
+
+    async def replace_former(self, former: FormerHead) -> None:
+        self._db.execute(CUTS["replace_former"], former_columns(former))
+
+    async def drop_former(self, head: str) -> int:
+        self._db.execute(CUTS["delete_former"], (head,))
+        return int(self._one("delete_head", head))
+
+    async def tags(self, thread_id: str) -> list[Tag]:
+        return [Tag(*row) for row in self._db.execute(CUTS["tags"], (thread_id,))]
+
+    async def tag(self, thread_id: str, name: str) -> Tag | None:
+        row = self._db.execute(CUTS["tag"], (thread_id, name)).fetchone()
+        return None if row is None else Tag(*row)
+
+    async def set_tag(self, thread_id: str, tag: Tag) -> None:
+        self._db.execute(CUTS["set_tag"], (thread_id, tag.name, tag.checkpoint_id, tag.created_at, tag.updated_at))
+
+    async def drop_tag(self, thread_id: str, name: str) -> bool:
+        return self._db.execute(CUTS["delete_tag"], (thread_id, name)).rowcount > 0
 
     async def delete_above(self, segment: int, bound: int) -> bool:
         seen = self._bound_of_children(segment) > bound
