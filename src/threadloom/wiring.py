@@ -58,6 +58,7 @@ from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
 from threadloom.services.protocol_commands import CommandService
+from threadloom.services.repository import repository_services
 from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
@@ -330,6 +331,7 @@ class Server:
             cascade_delete=CascadeDeleteService(
                 storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone
             ),
+            repository=repository_services(storage, guard, clock, thread_graphs, state),
             state=state,
             runs=runs,
             starts=starts,

@@ -32,6 +32,7 @@ from threadloom.api.loopback import TRUSTED
 from threadloom.api.mcp import McpRoutes
 from threadloom.api.metrics import Metrics
 from threadloom.api.process_info import ProcessInfo
+from threadloom.api.repository import RepositoryRoutes
 from threadloom.api.routing import Operation
 from threadloom.api.runs import RunRoutes
 from threadloom.api.sse import HEARTBEAT_SECONDS
@@ -66,6 +67,7 @@ def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> 
         *AssistantRoutes(services).operations(),
         *ThreadRoutes(services).operations(),
         *StateRoutes(services).operations(),
+        *RepositoryRoutes(services).operations(),
         *RunRoutes(services, heartbeat).operations(),
         *StatelessRunRoutes(services, heartbeat).operations(),
         *CronRoutes(services).operations(),

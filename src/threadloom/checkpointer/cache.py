@@ -76,7 +76,7 @@ class SaverCache:
         self.versions = Versions()
         self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
         self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
-        self.newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
+        self._newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
         self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
 
     def put_begins(
@@ -104,7 +104,7 @@ class SaverCache:
         else:
             early = self._early.pop((thread_id, checkpoint_id))
             self._changed.put(thread_id, (SENDS,) if changed is None else changed)
-            self.newest_roots.put(thread_id, checkpoint_id)
+            self._newest_roots.put(thread_id, checkpoint_id)
         self.refs.put((thread_id, namespace, checkpoint_id), KnownRefs(NOT_STORED, {}))
         return early
 
@@ -116,6 +116,15 @@ class SaverCache:
             and self._early.get((thread_id, checkpoint_id)) is None
         ):
             self._early.put((thread_id, checkpoint_id), [])
+
+    def newest_root(self, thread_id: str) -> str | None:
+        """Returns the id of the root checkpoint that a run of this process last put on a thread; None if it is not known."""
+        return self._newest_roots.get(thread_id)
+
+    def run_begins(self, thread_id: str) -> None:
+        """Forgets which root checkpoint was put last on a thread: its head may have been moved since."""
+        self._changed.pop(thread_id)
+        self._newest_roots.pop(thread_id)
 
     def may_continue(self, thread_id: str, triggers: Container[str]) -> bool:
         """Returns whether the root checkpoint that this process last put on a thread may have tasks to execute.

@@ -76,7 +76,7 @@ def named(config: RunnableConfig) -> tuple[str, str, str | None]:
 def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | None]]:
     """Returns the transaction that reads the checkpoint that a config names by id, or else the newest of its namespace."""
     thread_id, namespace, checkpoint_id = named(config)
-    run_id: Any = config["configurable"].get(AT_END_OF)
+    run: Any = config["configurable"].get(AT_END_OF)
 
     def work(tx: Tx) -> Awaitable[CheckpointRow | None]:
         if checkpoint_id:
@@ -87,10 +87,10 @@ def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | 
         row = await work(tx)
         if row is None or not row.writes:
             return row
-        end = await tx.lineage.end_of_run(thread_id, run_id)
+        end = await tx.lineage.end_of_run(*run)
         return msgspec.structs.replace(row, writes=[write for write in row.writes if write.pos < end])
 
-    return work if run_id is None else work_at_end
+    return work if run is None else work_at_end
 
 
 def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:

@@ -58,6 +58,7 @@ class SealedThreads(Table):
         "set_priority",
         "delete",
         "copies",
+        "of_one_tree",
     )
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
     from threadloom.services.protocol_commands import CommandService
+    from threadloom.services.repository import RepositoryServices
     from threadloom.services.run_start import RunStartService
     from threadloom.services.run_streams import RunStreamService
     from threadloom.services.runs import RunService
@@ -28,6 +29,7 @@ class Services:
     threads: "ThreadService"
     copying: "CopyService"
     cascade_delete: "CascadeDeleteService"
+    repository: "RepositoryServices"
     state: "StateService"
     runs: "RunService"
     starts: "RunStartService"

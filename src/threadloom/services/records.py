@@ -13,21 +13,26 @@ from threadloom.services.responses import (
     AssistantVersionResponse,
     CronResponse,
     ForkedFromResponse,
+    MovedResponse,
     RunResponse,
     ThreadResponse,
     TtlResponse,
 )
+from threadloom.storage.lineage import Moved
 from threadloom.types import Assistant, Cron, Run, Thread, Ttl
 
 SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
 """Keys of metadata that only the server sets. Those that a client sends are dropped."""
 
 
-def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str, Any] | None = None) -> ThreadResponse:
+def thread_record(
+    thread: Thread, *, with_ttl: bool = False, extracted: dict[str, Any] | None = None, moved: Moved | None = None
+) -> ThreadResponse:
     """Converts a thread. `ttl` is left out unless `with_ttl` is true and the thread has one.
 
     Args:
         extracted: the extracted values of a search.
+        moved: from where to where its head was just moved.
     """
     fork = thread.forked_from
     interrupts: Any = {} if thread.interrupts_json is None else Fragment(thread.interrupts_json)
@@ -45,6 +50,7 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         forked_from=UNSET
         if fork is None
         else ForkedFromResponse(thread_id=fork.thread_id, checkpoint_id=fork.checkpoint_id, at=iso(fork.at)),
+        moved=UNSET if moved is None else MovedResponse(from_=moved.before, to=moved.after),
         ttl=UNSET if thread.ttl is None or not with_ttl else _ttl_record(thread.ttl),
         extracted=UNSET if extracted is None else extracted,
     )

@@ -153,6 +153,10 @@ class Threads(Protocol):
         """
         ...
 
+    async def of_one_tree(self, thread_id: str, other: str) -> bool:
+        """Returns whether two threads exist and descend from one thread by copying, or one from the other."""
+        ...
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         """Returns one page of the records that match, in the order that the query asks for."""
         ...

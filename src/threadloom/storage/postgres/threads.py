@@ -110,6 +110,9 @@ class PostgresThreads:
     async def copies(self, thread_id: str) -> list[str]:
         return [row[0] for row in await self._db.fetch(SQL["copies"], thread_id)]
 
+    async def of_one_tree(self, thread_id: str, other: str) -> bool:
+        return bool(await self._db.fetchval(SQL["of_one_tree"], thread_id, other))
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         literals = Literals()
         where = _where(query, literals)

@@ -84,6 +84,11 @@ WITH RECURSIVE copies (seq) AS (
 )
 SELECT t.thread_id FROM copies c JOIN threads t ON t.seq = c.seq;
 
+-- name: of_one_tree
+-- Whether two threads have the same root in the tree of copies.
+SELECT count(*) = 2 AND count(DISTINCT coalesce(f.root, t.seq)) = 1
+FROM threads t LEFT JOIN forks f ON f.child = t.seq WHERE t.thread_id IN ($1, $2);
+
 -- name: expired
 -- Expired threads, longest overdue first. Busy ones are left out, so that they do not fill the page.
 SELECT {thread_without_state} FROM threads t WHERE expires_at IS NOT NULL AND expires_at <= $1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT $2;

@@ -120,6 +120,9 @@ class SqliteThreads:
     async def copies(self, thread_id: str) -> list[str]:
         return [copy for (copy,) in self._connection.execute(SQL["copies"], (thread_id,))]
 
+    async def of_one_tree(self, thread_id: str, other: str) -> bool:
+        return bool(self._connection.execute(SQL["of_one_tree"], (thread_id, other)).fetchone()[0])
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         where, arguments = _where(query)
         arguments |= {"limit": query.limit, "offset": query.offset}
