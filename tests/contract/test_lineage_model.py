@@ -245,14 +245,14 @@ class Pair:
         if history is None or not (ids := self.root_ids(thread)):
             return
         at = ids[b % len(ids)]
-        moved = await self.write("reset", thread, at, now=c, error={"error": str(c)})
+        moved = await self.write("reset", thread, at, now=c, record={"error": str(c)})
         views = [history, *(former for former, _ in reversed(self.former.get(thread, [])))]
         self.threads[thread] = next(view for view in views if at in view.roots()).at(at)
         self.check_moved(moved, history, self.threads[thread])
         self.left(thread, history, "reset")
 
     async def do_undo(self, thread, history, b, c):
-        former = await self.write("undo", thread, now=c, error=None)
+        former = await self.write("undo", thread, now=c, record={})
         if not (formers := self.former.get(thread)):
             assert former is None
             return
@@ -264,7 +264,7 @@ class Pair:
     async def do_promote(self, thread, history, b, c):
         source = NAMES[b % len(NAMES)]
         if source in self.threads and source != thread:
-            moved = await self.write("promote", thread, source, now=c, error=None)
+            moved = await self.write("promote", thread, source, now=c, record={})
             self.threads[thread] = self.threads[source].copy()
             self.check_moved(moved, history, self.threads[thread])
             self.promoted.add(thread)

@@ -30,8 +30,8 @@ Never stored, never shown.
 """
 
 AT_END_OF = "__at_end_of"
-"""Key of `configurable`: the id of a run. The checkpoint is read without what later runs wrote under it. Never stored, never
-shown."""
+"""Key of `configurable`: the ids of a thread and of a run of it. The checkpoint is read without what later runs wrote under it.
+Never stored, never shown."""
 
 PAGE = 50
 """Checkpoints that a listing reads at once."""

@@ -95,16 +95,16 @@ class SealedLineage(Table):
     ) -> list[CheckpointRow]:
         return self._opened(await self._inner.path(thread_id, namespace, checkpoint_id, channels))
 
-    async def reset(self, thread_id: str, at: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
-        moved: Moved = await self._inner.reset(thread_id, at, now=now, error=self._sealer.thread_error(error))
+    async def reset(self, thread_id: str, at: str, *, now: int, record: Mapping[str, Any]) -> Moved:
+        moved: Moved = await self._inner.reset(thread_id, at, now=now, record=self._sealer.former_record(record))
         return moved
 
-    async def promote(self, thread_id: str, source: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
-        moved: Moved = await self._inner.promote(thread_id, source, now=now, error=self._sealer.thread_error(error))
+    async def promote(self, thread_id: str, source: str, *, now: int, record: Mapping[str, Any]) -> Moved:
+        moved: Moved = await self._inner.promote(thread_id, source, now=now, record=self._sealer.former_record(record))
         return moved
 
-    async def undo(self, thread_id: str, *, now: int, error: Mapping[str, Any] | None) -> FormerHead | None:
-        former = await self._inner.undo(thread_id, now=now, error=self._sealer.thread_error(error))
+    async def undo(self, thread_id: str, *, now: int, record: Mapping[str, Any]) -> FormerHead | None:
+        former = await self._inner.undo(thread_id, now=now, record=self._sealer.former_record(record))
         return None if former is None else self._opened_heads([former])[0]
 
     async def former_heads(self, thread_id: str) -> list[FormerHead]:

@@ -68,13 +68,13 @@ class Sealer:
                 ),
             )
 
-    def thread_error(self, error: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """Encrypts the error that the record of a thread shows."""
-        return self.document("thread", "error", error)
+    def former_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Encrypts what the record of a thread showed before the thread's head was moved."""
+        return self.cipher.seal_document(Location("thread", "record"), record, NOTHING)
 
     def opened_former_head(self, former: FormerHead) -> FormerHead:
-        at = Location("thread", "error", "former_heads.error", (former.head,))
-        return replace(former, error=self.opened_document(at, former.error))
+        at = Location("thread", "record", "former_heads.record", (former.head,))
+        return replace(former, record=self.opened_document(at, former.record))
 
     # --- runs ---
 

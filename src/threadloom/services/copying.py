@@ -20,7 +20,8 @@ from threadloom.errors import Conflict, Invalid, NotFound
 from threadloom.ids import new_id
 from threadloom.services.permission import handler_metadata, visible, visible_thread
 from threadloom.services.records import users_metadata
-from threadloom.services.requests import ThreadCopy
+from threadloom.services.requests import ThreadCopy, is_tag_name
+from threadloom.services.tags import checkpoint_named
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
 from threadloom.services.threads import may_read, new_ttl, taken
 from threadloom.storage.base import Storage, Tx
@@ -89,6 +90,8 @@ class CopyService:
         """Creates copies with these ids. `given`: the caller chose the id of the only copy, so that it may be taken."""
         at = request.checkpoint_id or None if request.checkpoint_id is not UNSET else None
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
+        if at is not None and is_tag_name(at):
+            at = await self._storage.read(functools.partial(_id_of_tag, thread_id, at, rule))
         for _ in range(ATTEMPTS):
             granted = (
                 await self._granted(caller, thread_id, targets, rule, request) if self._guard.asks(caller) else None
@@ -281,6 +284,12 @@ class _Copied(msgspec.Struct, frozen=True):
 
     threads: list[Thread]
     unsettled: bool
+
+
+async def _id_of_tag(thread_id: str, tag: str, rule: Filter | None, tx: Tx) -> str:
+    if await visible_thread(tx, thread_id, rule) is None:
+        raise Conflict("Conflict")
+    return await checkpoint_named(tx, thread_id, tag)
 
 
 def _metadata(source: Thread, request: ThreadCopy) -> dict[str, Any]:

@@ -5,7 +5,8 @@ See docs/contract/repository.md#undo-and-move.
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -53,7 +54,7 @@ class _Plan(msgspec.Struct, frozen=True):
         thread: its record when the plan was made.
         head: the name under which the new state can be read.
         at: the root checkpoint to move to; None: all that `head` shows.
-        former: the former head to return to, for an undo.
+        former: the former head that shows the new state; None: the thread does.
     """
 
     thread: Thread
@@ -126,11 +127,13 @@ class MoveService:
         head = await tx.lineage.showing(thread_id, at)
         if head is None:
             raise NotFound(f"Checkpoint {at} not found")
-        return _Plan(thread, head, at)
+        formers = [] if head == thread_id else await tx.lineage.former_heads(thread_id)
+        return _Plan(thread, head, at, next((former for former in formers if former.head == head), None))
 
     async def _state(self, caller: Caller, plan: _Plan) -> Snapshot:
         """Reads the state that the thread is to have; at a checkpoint, the one before its tasks were executed."""
-        graph_id = graph_of(plan.thread)
+        record = {} if plan.former is None else plan.former.record
+        graph_id = record.get("graph_id") or graph_of(plan.thread)
         if graph_id is None:
             return EMPTY
         configurable = {"thread_id": plan.head, "checkpoint_ns": ""}
@@ -156,18 +159,19 @@ class MoveService:
         if plan.at is not None:
             if await tx.lineage.showing(thread_id, plan.at) != plan.head:
                 return None
-            moved = await tx.lineage.reset(thread_id, plan.at, now=now, error=thread.error)
+            moved = await tx.lineage.reset(thread_id, plan.at, now=now, record=_shown(thread))
             error = None
         else:
             if plan.former not in (await tx.lineage.former_heads(thread_id))[:1]:
                 return None
-            former = await tx.lineage.undo(thread_id, now=now, error=thread.error)
+            former = await tx.lineage.undo(thread_id, now=now, record=_shown(thread))
             assert former is not None
             [left, *_] = await tx.lineage.former_heads(thread_id)
             moved = Moved(left.checkpoint_id, former.checkpoint_id)
-            error = None if former.error is None else dict(former.error)
+            error = former.record.get("error")
         status = await show_state(tx, thread_id, snapshot, error=error)
-        await tx.threads.update(thread_id, status=status, updated_at=now, state_updated_at=now)
+        metadata = _with_graph(thread.metadata, {} if plan.former is None else plan.former.record)
+        await tx.threads.update(thread_id, status=status, updated_at=now, state_updated_at=now, metadata=metadata)
         return await _moved(tx, thread_id, moved)
 
     async def _promote(
@@ -186,22 +190,36 @@ class MoveService:
             raise Conflict(f"Thread with ID {source_id} does not descend from the same thread as {thread_id}")
         now = max(self._clock.now(), thread.updated_at + 1, thread.state_updated_at + 1)
         try:
-            moved = await tx.lineage.promote(thread_id, source_id, now=now, error=thread.error)
+            moved = await tx.lineage.promote(thread_id, source_id, now=now, record=_shown(thread))
         except ValueError:
             raise Conflict(f"Thread with ID {source_id} has no state") from None
         await tx.threads.set_state(
             thread_id, values_json=source.values_json, interrupts_json=source.interrupts_json, error=source.error
         )
-        graph = {key: source.metadata[key] for key in GRAPH_KEYS if key in source.metadata}
-        metadata = {**thread.metadata, **graph}
         await tx.threads.update(
             thread_id,
             status=source.status,
             updated_at=now,
             state_updated_at=now,
-            metadata=None if metadata == thread.metadata else metadata,
+            metadata=_with_graph(thread.metadata, source.metadata),
         )
         return await _moved(tx, thread_id, moved)
+
+
+def _shown(thread: Thread) -> dict[str, Any]:
+    """Returns what an undo gives back, other than what is read from the state: error, graph and assistant."""
+    graph = {key: thread.metadata[key] for key in GRAPH_KEYS if key in thread.metadata}
+    return graph if thread.error is None else {**graph, "error": thread.error}
+
+
+def _with_graph(metadata: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns a thread's metadata with the graph and assistant of another state; None if they are the same. A state without a
+    graph changes nothing."""
+    if "graph_id" not in source:
+        return None
+    others = {key: value for key, value in metadata.items() if key not in GRAPH_KEYS}
+    merged = {**others, **{key: source[key] for key in GRAPH_KEYS if key in source}}
+    return None if merged == metadata else merged
 
 
 async def _moved(tx: Tx, thread_id: str, moved: Moved) -> MovedThread:

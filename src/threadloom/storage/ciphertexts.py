@@ -21,7 +21,7 @@ Column = Literal[
     "threads.metadata",
     "threads.config",
     "threads.error",
-    "former_heads.error",
+    "former_heads.record",
     "runs.metadata",
     "runs.kwargs",
     "outcomes.output",

@@ -22,7 +22,7 @@ def _stored(mapper: Mapper[Any], *elsewhere: str) -> tuple[str, ...]:
 TABLES: Mapping[str, tuple[str, ...]] = {
     "segments": ("id", "parent", "upto"),
     "heads": ("thread_id", "seg", "era"),
-    "former_heads": ("number", "head", "thread_id", "checkpoint_id", "moved_at", "reason", "error"),
+    "former_heads": ("number", "head", "thread_id", "checkpoint_id", "moved_at", "reason", "record"),
     "tags": ("thread_id", "name", "checkpoint_id", "created_at", "updated_at"),
     "checkpoints": ("pos", "seg", "namespace", "checkpoint_id", "parent", "body_type", "body", "refs", "small", "meta"),
     "writes": ("pos", "seg", "namespace", "checkpoint_id", "task_id", "idx", "channel", "type", "data", "path"),

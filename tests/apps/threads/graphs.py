@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.delta import DeltaChannel
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import interrupt
 from pydantic import BaseModel
 
@@ -156,3 +156,23 @@ async def fail_in_secret(state: Trail) -> dict[str, Any]:
 
 
 secretive = StateGraph(Trail).add_node("fail", fail_in_secret).add_edge(START, "fail").compile()
+
+
+async def reply(state: MessagesState) -> dict[str, Any]:
+    last = state["messages"][-1]
+    heard = [message.content for message in state["messages"]]
+    return {"messages": [{"role": "ai", "content": " / ".join(heard), "id": f"re-{last.id}"}]}
+
+
+talk = StateGraph(MessagesState).add_node("reply", reply).add_edge(START, "reply").compile()
+
+memory = StateGraph(MessagesState).add_node("reply", reply).add_edge(START, "reply").compile(checkpointer=True)
+
+
+async def ask_memory(state: MessagesState) -> dict[str, Any]:
+    answer = await memory.ainvoke({"messages": state["messages"][-1:]})
+    return {"messages": answer["messages"][-1:]}
+
+
+remembering = StateGraph(MessagesState).add_node("ask_memory", ask_memory).add_edge(START, "ask_memory").compile()
+"""A node calls a subgraph that keeps a conversation of its own."""

@@ -217,23 +217,23 @@ class LineageOperations(Segments, Lineage):
                 return former.head
         return None
 
-    async def reset(self, thread_id: str, at: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+    async def reset(self, thread_id: str, at: str, *, now: int, record: Mapping[str, Any]) -> Moved:
         await self.lock(thread_id)
         head = await self.showing(thread_id, at)
         edge = None if head is None else await self.place(head, at)
         if edge is None:
             raise KeyError(at)
-        return Moved(await self._leave(thread_id, edge, "reset", now, error), at)
+        return Moved(await self._leave(thread_id, edge, "reset", now, record), at)
 
-    async def promote(self, thread_id: str, source: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+    async def promote(self, thread_id: str, source: str, *, now: int, record: Mapping[str, Any]) -> Moved:
         await self.lock(thread_id, source)
         tip = await self.tip(source)
         edge = None if tip is None else tip.head if tip.written else tip.inherited
         if tip is None or edge is None:
             raise ValueError(f"thread {source} has no history")
-        return Moved(await self._leave(thread_id, edge, "promote", now, error), tip.newest)
+        return Moved(await self._leave(thread_id, edge, "promote", now, record), tip.newest)
 
-    async def undo(self, thread_id: str, *, now: int, error: Mapping[str, Any] | None) -> FormerHead | None:
+    async def undo(self, thread_id: str, *, now: int, record: Mapping[str, Any]) -> FormerHead | None:
         await self.lock(thread_id)
         former = next(iter(await self.former_heads(thread_id)), None)
         tip = await self.tip(thread_id)
@@ -242,12 +242,12 @@ class LineageOperations(Segments, Lineage):
         [(segment, _), *_] = await self.chain(former.head)
         await self.move_head(thread_id, segment)
         await self.move_head(former.head, tip.head[0])
-        left = FormerHead(head=former.head, checkpoint_id=tip.newest, moved_at=now, reason="undo", error=error)
+        left = FormerHead(head=former.head, checkpoint_id=tip.newest, moved_at=now, reason="undo", record=record)
         await self.replace_former(left)
         return former
 
     async def _leave(
-        self, thread_id: str, edge: Edge, reason: MoveReason, now: int, error: Mapping[str, Any] | None
+        self, thread_id: str, edge: Edge, reason: MoveReason, now: int, record: Mapping[str, Any]
     ) -> str | None:
         """Gives a thread a new head segment with an edge. Its head becomes a former head. Returns the newest root checkpoint that
         it saw.
@@ -258,7 +258,7 @@ class LineageOperations(Segments, Lineage):
         segment = await self.new_segment(edge)
         head = f"{thread_id}@{segment}"
         await self.move_head(thread_id, segment)
-        former = FormerHead(head=head, checkpoint_id=newest, moved_at=now, reason=reason, error=error)
+        former = FormerHead(head=head, checkpoint_id=newest, moved_at=now, reason=reason, record=record)
         await self.keep_former(thread_id, segment, left, former)
         for old in (await self.former_heads(thread_id))[MOST_FORMER_HEADS:]:
             await self._forget(old)

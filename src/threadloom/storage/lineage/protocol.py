@@ -155,26 +155,26 @@ class FormerHead(msgspec.Struct, frozen=True, kw_only=True):
         checkpoint_id: the newest root checkpoint that it sees, None if there is none.
         moved_at: when the thread was moved away from it.
         reason: what moved the thread away.
-        error: the error that the record of the thread showed.
+        record: what the record of the thread showed with it, as the caller of the move gave it.
     """
 
     head: str
     checkpoint_id: str | None
     moved_at: int
     reason: MoveReason
-    error: Mapping[str, Any] | None = None
+    record: Mapping[str, Any]
 
 
-def former_head(head: str, checkpoint_id: str | None, moved_at: int, reason: Any, error: str | None) -> FormerHead:
+def former_head(head: str, checkpoint_id: str | None, moved_at: int, reason: Any, record: str) -> FormerHead:
     """Returns a former head from its columns."""
-    known = None if error is None else from_json(error)
-    return FormerHead(head=head, checkpoint_id=checkpoint_id, moved_at=moved_at, reason=reason, error=known)
+    return FormerHead(
+        head=head, checkpoint_id=checkpoint_id, moved_at=moved_at, reason=reason, record=from_json(record)
+    )
 
 
-def former_columns(former: FormerHead) -> tuple[str, str | None, int, str, str | None]:
+def former_columns(former: FormerHead) -> tuple[str, str | None, int, str, str]:
     """Returns the columns of a former head, as `former_head` takes them."""
-    error = None if former.error is None else to_json(former.error).decode()
-    return former.head, former.checkpoint_id, former.moved_at, former.reason, error
+    return former.head, former.checkpoint_id, former.moved_at, former.reason, to_json(former.record).decode()
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -277,20 +277,20 @@ class Lineage(Protocol):
         """
         ...
 
-    async def reset(self, thread_id: str, at: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+    async def reset(self, thread_id: str, at: str, *, now: int, record: Mapping[str, Any]) -> Moved:
         """Makes the thread see what a copy of it at the root checkpoint `at` would see. The checkpoint may also be one that only
         a former head shows. What the thread saw becomes its newest former head. No payload is read.
 
         Args:
             now: the current time.
-            error: the error that the record of the thread shows; `undo` returns it.
+            record: what the record of the thread shows and `undo` is to give back, a JSON object.
 
         Raises:
             KeyError: neither the thread nor a former head sees a root checkpoint `at`.
         """
         ...
 
-    async def promote(self, thread_id: str, source: str, *, now: int, error: Mapping[str, Any] | None) -> Moved:
+    async def promote(self, thread_id: str, source: str, *, now: int, record: Mapping[str, Any]) -> Moved:
         """Makes the thread see what another thread sees, otherwise as `reset`.
 
         Raises:
@@ -298,7 +298,7 @@ class Lineage(Protocol):
         """
         ...
 
-    async def undo(self, thread_id: str, *, now: int, error: Mapping[str, Any] | None) -> FormerHead | None:
+    async def undo(self, thread_id: str, *, now: int, record: Mapping[str, Any]) -> FormerHead | None:
         """Exchanges what the thread sees for its newest former head, with all pending writes. So a second call takes the first
         one back.
 

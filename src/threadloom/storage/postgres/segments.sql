@@ -96,16 +96,16 @@ ON CONFLICT (thread_id) DO UPDATE SET seg = excluded.seg, era = excluded.era;
 
 -- name: former_heads
 -- The former heads of a thread, the last one first.
-SELECT head, checkpoint_id, moved_at, reason, error FROM former_heads WHERE thread_id = $1 ORDER BY number DESC;
+SELECT head, checkpoint_id, moved_at, reason, record FROM former_heads WHERE thread_id = $1 ORDER BY number DESC;
 
 -- name: insert_former
 -- A former head of a thread, with its segment.
 WITH head AS (INSERT INTO heads (thread_id, seg, era) VALUES ($2, $8, nextval('positions')))
-INSERT INTO former_heads (number, head, thread_id, checkpoint_id, moved_at, reason, error) VALUES ($1, $2, $3, $4, $5, $6, $7);
+INSERT INTO former_heads (number, head, thread_id, checkpoint_id, moved_at, reason, record) VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: replace_former
 -- What a former head is, after it was exchanged for the head of its thread.
-UPDATE former_heads SET checkpoint_id = $2, moved_at = $3, reason = $4, error = $5 WHERE head = $1;
+UPDATE former_heads SET checkpoint_id = $2, moved_at = $3, reason = $4, record = $5 WHERE head = $1;
 
 -- name: delete_former
 -- Deletes a former head. Returns its segment.

@@ -65,15 +65,15 @@ INSERT INTO heads (thread_id, seg, era) VALUES (?1, ?2, ?3) ON CONFLICT (thread_
 
 -- name: former_heads
 -- The former heads of a thread, the last one first.
-SELECT head, checkpoint_id, moved_at, reason, error FROM former_heads WHERE thread_id = ? ORDER BY number DESC;
+SELECT head, checkpoint_id, moved_at, reason, record FROM former_heads WHERE thread_id = ? ORDER BY number DESC;
 
 -- name: insert_former
 -- A former head of a thread.
-INSERT INTO former_heads (number, head, thread_id, checkpoint_id, moved_at, reason, error) VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO former_heads (number, head, thread_id, checkpoint_id, moved_at, reason, record) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: replace_former
 -- What a former head is, after it was exchanged for the head of its thread.
-UPDATE former_heads SET checkpoint_id = ?2, moved_at = ?3, reason = ?4, error = ?5 WHERE head = ?1;
+UPDATE former_heads SET checkpoint_id = ?2, moved_at = ?3, reason = ?4, record = ?5 WHERE head = ?1;
 
 -- name: delete_former
 -- Deletes a former head.

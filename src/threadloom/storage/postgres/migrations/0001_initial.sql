@@ -41,7 +41,7 @@ CREATE TABLE former_heads (
     checkpoint_id text COLLATE "C",                              -- the newest root checkpoint that it sees, NULL: none
     moved_at bigint NOT NULL,
     reason text NOT NULL,                            -- what moved the thread away: reset, promote, undo
-    error text                                       -- JSON: the error that the record of the thread showed
+    record text NOT NULL                             -- JSON: what the record of the thread showed: its error, and the graph of the state
 );
 CREATE INDEX former_heads_thread ON former_heads (thread_id, number);
 

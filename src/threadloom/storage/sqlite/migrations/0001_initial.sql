@@ -29,7 +29,7 @@ CREATE TABLE former_heads (
     checkpoint_id TEXT,                              -- the newest root checkpoint that it sees, NULL: none
     moved_at INTEGER NOT NULL,
     reason TEXT NOT NULL,                            -- what moved the thread away: reset, promote, undo
-    error TEXT                                       -- JSON: the error that the record of the thread showed
+    record TEXT NOT NULL                             -- JSON: what the record of the thread showed: its error, and the graph of the state
 );
 CREATE INDEX former_heads_thread ON former_heads (thread_id, number);
 
