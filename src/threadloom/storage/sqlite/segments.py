@@ -93,10 +93,15 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
 
     async def drop_heads(self, thread_id: str) -> Sequence[int]:
         await self.set_spans(thread_id, 0, {})
+        found = self._db.execute(CUTS["delete_head"], (thread_id,)).fetchone()
+        if found is None:
+            return []
+        segment, more = found
+        if not more:
+            return [segment]
         self._db.execute(CUTS["delete_tags"], (thread_id,))
         former = [head for (head,) in self._db.execute(CUTS["delete_formers"], (thread_id,)).fetchall()]
-        segments = [self._one("delete_head", head) for head in (thread_id, *former)]
-        return [segment for segment in segments if segment is not None]
+        return [segment, *(self._one("delete_head", head) for head in former)]
 
     async def former_heads(self, thread_id: str) -> list[FormerHead]:
         return [former_head(*row) for row in self._db.execute(CUTS["former_heads"], (thread_id,))]

@@ -19,8 +19,9 @@ INSERT INTO segments (id, parent, upto) SELECT ?1 + key, ?2, ?3 FROM json_each(?
 INSERT INTO heads (thread_id, seg, era) SELECT value, ?1 + key, ?1 + key FROM json_each(?2) WHERE true ON CONFLICT DO NOTHING;
 
 -- name: delete_head
--- Deletes the head of a thread. Returns its segment.
-DELETE FROM heads WHERE thread_id = ? RETURNING seg;
+-- Deletes the head of a thread. Returns its segment, and whether the thread has tags or former heads.
+DELETE FROM heads WHERE thread_id = ?1
+RETURNING seg, EXISTS (SELECT 1 FROM tags WHERE thread_id = ?1) OR EXISTS (SELECT 1 FROM former_heads WHERE thread_id = ?1);
 
 -- name: bound_of_children
 -- The largest position of a segment that a child sees, 0 without children.
