@@ -225,7 +225,7 @@ async def test_a_deleted_run_is_gone_from_where_the_thread_was_too(http):
     secret = await thread.newest()
     await thread.http.put(f"/threads/{thread.id}/tags/said", json={})
     await thread.post("/reset", checkpoint_id=one)
-    assert (await http.delete(f"/threads/{thread.id}/runs/{run['run_id']}?delete_checkpoints=true")).status_code == 204
+    assert (await http.delete(f"/threads/{thread.id}/runs/{run['run_id']}")).status_code == 204
     await thread.post("/reset", 404, checkpoint_id=secret)
     await thread.post("/reset", 409, undo=True)
     assert await thread.get("/tags") == []

@@ -35,6 +35,10 @@ AT_THE_ROOT = frozenset({"/", "/ok", "/live", "/metrics"})
 """Paths that are also served without the mount prefix."""
 
 
+OF_THREADS = ("delete_copies", "reset", "promote", "tags", "append")
+"""Features of the routes of threads, by the names that `/info` gives them."""
+
+
 class SystemRoutes:
     """Request handlers of the system routes.
 
@@ -59,7 +63,7 @@ class SystemRoutes:
             "langgraph_py_version": importlib.metadata.version("langgraph"),
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
-                "delete_copies": not self.settings.http.disable_threads,
+                **dict.fromkeys(OF_THREADS, not self.settings.http.disable_threads),
                 "webhook_deliveries": not self.settings.http.disable_webhooks,
                 "crons": not self.settings.http.disable_runs and self.settings.vars.ff_crons_enabled,
                 "langsmith": self.settings.vars.langsmith_tracing,
