@@ -313,7 +313,7 @@ class Pair:
 
     async def do_delete_run(self, thread, history, b, c):
         if thread in self.promoted:
-            return  # which runs of it another thread's history has, depends on positions: see test_moves
+            return  # which runs of it another thread's history has, depends on positions: see contract/test_moves.py
         views = [history, *(former for former, _ in self.former.get(thread, []))]
         run = self.pick_run(views[c % len(views)], b)
         await self.write("delete_run", thread, run)
