@@ -3,6 +3,8 @@
 # make test    set up and run all tests
 # make check   style, types, layers, file sizes
 # make soak    what takes long: fifty kills, and the conformance suite against many processes, with and without Redis
+# make newest  the tests of clients, with the newest LangGraph and the newest clients
+# make packages   build wheel and sdist into dist/ and check them
 # make docs    check that the documentation names everything there is
 #
 # Needs Python 3.11 or newer with pip, and make. The JavaScript guide is tested with Node, the shell guide with curl and jq,
@@ -19,7 +21,7 @@ BIN := $(VENV)/bin
 JS := examples/copying_threads
 PAGE := tests/browser
 
-.PHONY: serve quick setup test check soak docs clean
+.PHONY: serve quick setup test check soak newest packages docs clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.installed
@@ -51,8 +53,24 @@ soak: $(VENV)/.dev
 			-- -q -m 'not one_process' || exit 1; \
 	done
 
+CLIENTS := tests/wire/test_protocol_js.py tests/wire/test_protocol_sdk.py tests/wire/test_newest_clients.py tests/wire/test_remote_graph.py \
+	tests/wire/test_mcp.py tests/wire/test_a2a.py tests/wire/test_run_streams.py tests/wire/test_openapi.py tests/wire/test_sdk_routes.py
+
+# In an environment of its own, so that the tests of this checkout keep the versions that they are known to pass with.
+newest:
+	$(MAKE) VENV=.venv-newest .venv-newest/.dev
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+		langgraph langgraph-sdk langgraph-checkpoint langchain mcp a2a-sdk
+	.venv-newest/bin/python -m pip list --disable-pip-version-check | grep -E '^(lang|mcp|a2a)'
+	THREADLOOM_NEWEST=1 .venv-newest/bin/python -m pytest -q -n $(WORKERS) --dist loadfile $(CLIENTS)
+
+packages: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(BIN)/python -m zipfile -l dist/*.whl | grep -q threadloom/cli/__init__.py
+
 clean:
-	rm -rf $(VENV) $(JS)/node_modules $(PAGE)/node_modules $(PAGE)/dist build dist
+	rm -rf $(VENV) .venv-newest $(JS)/node_modules $(PAGE)/node_modules $(PAGE)/dist build dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

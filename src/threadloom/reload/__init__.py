@@ -61,6 +61,8 @@ class Reloader:
     async def run(self) -> None:
         """Watches and reloads until it is cancelled."""
         self._aim()
+        # The watch begins before the contents are read: a change between the two is reported.
+        await self._watch.begin()
         watching = asyncio.create_task(self._collect())
         try:
             self._note_contents()

@@ -40,6 +40,11 @@ class Watch:
         self._trees: tuple[Path, ...] = ()
         self._files: frozenset[Path] = frozenset()
         self._moved = asyncio.Event()
+        self._seen: dict[Path, Print] = {}
+
+    async def begin(self) -> None:
+        """Stores the state of the files. `changes` reports every change that comes after it."""
+        self._seen = await asyncio.to_thread(lambda: self._prints(self._folders()))
 
     def aim(self, trees: Iterable[Path], files: Iterable[Path]) -> None:
         """Sets what is watched from now on.
@@ -55,8 +60,8 @@ class Watch:
             self._moved.set()
 
     async def changes(self) -> AsyncIterator[set[Path]]:
-        """Yields the files that were created, changed or removed, without end."""
-        seen: dict[Path, Print] | None = None
+        """Yields the files that were created, changed or removed since `begin`, without end."""
+        seen = self._seen
         polling: bool | None = None
         while True:
             self._moved.clear()
@@ -64,7 +69,6 @@ class Watch:
             if not folders:
                 await self._moved.wait()
                 continue
-            seen = await asyncio.to_thread(self._prints, folders) if seen is None else seen
             batches = awatch(
                 *folders,
                 watch_filter=None,
