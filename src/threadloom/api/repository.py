@@ -1,11 +1,9 @@
 """Routes of threads as a repository: reset, promote, tags, append."""
 
-from typing import Any
-
 from starlette.types import ASGIApp
 
 from threadloom.api.http import Request, empty_response, json_response
-from threadloom.api.routing import Operation
+from threadloom.api.routing import Operation, of_a_thread
 from threadloom.clock import iso
 from threadloom.errors import Invalid
 from threadloom.services import Services
@@ -57,19 +55,8 @@ class RepositoryRoutes:
     def operations(self) -> list[Operation]:
         """Returns the routes, for the router and the OpenAPI description."""
 
-        def threads(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
-            return Operation(
-                method=method,
-                path="/threads/{thread_id}" + path,
-                handler=handler,
-                summary=summary,
-                tag="Threads",
-                group="threads",
-                **more,
-            )
-
         return [
-            threads(
+            of_a_thread(
                 "POST",
                 "/reset",
                 self.reset,
@@ -78,7 +65,7 @@ class RepositoryRoutes:
                 result=ThreadResponse,
                 errors=(404, 409),
             ),
-            threads(
+            of_a_thread(
                 "POST",
                 "/promote",
                 self.promote,
@@ -87,7 +74,7 @@ class RepositoryRoutes:
                 result=ThreadResponse,
                 errors=(404, 409),
             ),
-            threads(
+            of_a_thread(
                 "POST",
                 "/append",
                 self.append,
@@ -96,7 +83,7 @@ class RepositoryRoutes:
                 result=StateWrittenResponse,
                 errors=(400, 404, 409),
             ),
-            threads(
+            of_a_thread(
                 "GET",
                 "/tags",
                 self.tags,
@@ -104,7 +91,7 @@ class RepositoryRoutes:
                 result=list[TagResponse],
                 errors=(404,),
             ),
-            threads(
+            of_a_thread(
                 "PUT",
                 "/tags/{name}",
                 self.put_tag,
@@ -114,7 +101,7 @@ class RepositoryRoutes:
                 result=TagResponse,
                 errors=(404, 409),
             ),
-            threads(
+            of_a_thread(
                 "DELETE",
                 "/tags/{name}",
                 self.delete_tag,
