@@ -413,3 +413,19 @@ async def test_work_comes_back_as_messages_with_their_origin(http):
     await target.post("/append", thread_id=source.id, checkpoint_id=at, values={"messages": [note]})
     assert (await target.get("/state"))["values"]["messages"][-1]["response_metadata"]["appended_from"] == origin
     assert "appended_from" not in str(await source.post("/history", limit=100))
+
+
+async def test_readers_of_the_thread_are_told(http):
+    thread = await Chat.begin(http)
+    await thread.say("one")
+    one = await thread.newest()
+    await thread.say("two")
+    told = asyncio.create_task(http.get(f"/threads/{thread.id}/stream", timeout=2))
+    await asyncio.sleep(0.2)
+    await thread.post("/reset", checkpoint_id=one)
+    copy = await thread.copy()
+    assert (await http.delete(f"/threads/{thread.id}")).status_code == 204  # ends the stream
+    text = (await told).text
+    assert "event: state_update" in text
+    assert one in text
+    assert await copy.words() == ["one", "one"]

@@ -26,7 +26,7 @@ from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
 from threadloom.storage.lineage import FormerHead, Moved
 from threadloom.storage.lineage.draft import Draft
-from threadloom.types import Caller, Thread
+from threadloom.types import SYSTEM, Caller, Thread
 
 log = logging.getLogger("threadloom.moves")
 
@@ -91,9 +91,10 @@ class MoveService:
         for _ in range(ATTEMPTS):
             plan = await self._storage.read(functools.partial(self._plan, thread_id, request, rule))
             snapshot = await self._state(caller, plan)
-            moved = await self._storage.write(functools.partial(self._reset, plan, snapshot, rule))
+            commit = functools.partial(self._reset, plan, snapshot, rule)
+            moved = await self._storage.write(commit, heavy=True)  # it may drop a former head with a long history
             if moved is not None:
-                await self._announce(caller, thread_id)
+                await self._tell(thread_id)
                 return moved
         raise Conflict(f"Thread with ID {thread_id} changes while it is moved")
 
@@ -111,9 +112,19 @@ class MoveService:
             raise Invalid("thread_id: a thread cannot be promoted to itself")
         rule = await self._guard.ask(caller, "threads", "update", {"thread_id": thread_id})
         reading = await self._guard.ask(caller, "threads", "read", {"thread_id": source_id})
-        moved = await self._storage.write(functools.partial(self._promote, thread_id, rule, source_id, reading))
-        await self._announce(caller, thread_id)
+        commit = functools.partial(self._promote, thread_id, rule, source_id, reading)
+        moved = await self._storage.write(commit, heavy=True)
+        await self._tell(thread_id)
         return moved
+
+    async def _tell(self, thread_id: str) -> None:
+        """Tells the readers of the thread. They may read it, the caller may not; and the move is done, whether or not the state
+        can be read.
+        """
+        try:
+            await self._announce(SYSTEM, thread_id)
+        except Exception:
+            log.warning("readers of thread %s were not told that it was moved", thread_id, exc_info=True)
 
     async def _plan(self, thread_id: str, request: ThreadReset, rule: Filter | None, tx: Tx) -> _Plan:
         thread = await known_thread(tx, thread_id, rule)
