@@ -420,7 +420,7 @@ async def test_readers_of_the_thread_are_told(http):
     await thread.say("one")
     one = await thread.newest()
     await thread.say("two")
-    told = asyncio.create_task(http.get(f"/threads/{thread.id}/stream", timeout=2))
+    told = asyncio.create_task(http.get(f"/threads/{thread.id}/stream?stream_modes=state_update"))
     await asyncio.sleep(0.2)
     await thread.post("/reset", checkpoint_id=one)
     copy = await thread.copy()
