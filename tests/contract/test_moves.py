@@ -4,7 +4,7 @@ import pytest
 
 from threadloom.codec import to_json
 from threadloom.storage.lineage import CheckpointPut, PendingWrite, WritesPut
-from threadloom.storage.lineage.protocol import MOST_FORMER_HEADS
+from threadloom.storage.lineage.moves import MOST_FORMER_HEADS
 
 pytestmark = pytest.mark.anyio
 

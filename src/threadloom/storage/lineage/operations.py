@@ -9,21 +9,13 @@ import heapq
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from threadloom.lineage.cut import chain_at, edges_at
+from threadloom.lineage.cut import edges_at
 from threadloom.lineage.pending import counting
 from threadloom.lineage.retain import Node, moved, unstored
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge
-from threadloom.storage.lineage.protocol import (
-    MOST_FORMER_HEADS,
-    ChannelUsage,
-    CheckpointRow,
-    FormerHead,
-    Lineage,
-    Moved,
-    MoveReason,
-    Tag,
-    Usage,
-)
+from threadloom.storage.lineage.former_heads import drop_lost_tags, forget, shows_run, tagged_chains
+from threadloom.storage.lineage.moves import FormerHead, Tag
+from threadloom.storage.lineage.protocol import ChannelUsage, CheckpointRow, Lineage, Usage
 
 Positions = Collection[int]
 Ids = Collection[tuple[str, str]]
@@ -89,6 +81,9 @@ class Segments(Protocol):
 
     async def former_heads(self, thread_id: str) -> list[FormerHead]:
         """See `Lineage.former_heads`."""
+
+    async def showing(self, thread_id: str, checkpoint_id: str) -> str | None:
+        """See `Lineage.showing`."""
 
     async def keep_former(self, thread_id: str, number: int, segment: int, former: FormerHead) -> None:
         """Stores a former head of a thread, with its segment. The one with the largest number is the newest."""
@@ -209,71 +204,6 @@ class LineageOperations(Segments, Lineage):
             raise ValueError(f"a thread of {', '.join(targets[:3])} has a history")
         return newest
 
-    async def showing(self, thread_id: str, checkpoint_id: str) -> str | None:
-        if await self.place(thread_id, checkpoint_id) is not None:
-            return thread_id
-        for former in await self.former_heads(thread_id):
-            if await self.place(former.head, checkpoint_id) is not None:
-                return former.head
-        return None
-
-    async def reset(self, thread_id: str, at: str, *, now: int, record: Mapping[str, Any]) -> Moved:
-        await self.lock(thread_id)
-        head = await self.showing(thread_id, at)
-        edge = None if head is None else await self.place(head, at)
-        if edge is None:
-            raise KeyError(at)
-        return Moved(await self._leave(thread_id, edge, "reset", now, record), at)
-
-    async def promote(self, thread_id: str, source: str, *, now: int, record: Mapping[str, Any]) -> Moved:
-        await self.lock(thread_id, source)
-        tip = await self.tip(source)
-        edge = None if tip is None else tip.head if tip.written else tip.inherited
-        if tip is None or edge is None:
-            raise ValueError(f"thread {source} has no history")
-        return Moved(await self._leave(thread_id, edge, "promote", now, record), tip.newest)
-
-    async def undo(self, thread_id: str, *, now: int, record: Mapping[str, Any]) -> FormerHead | None:
-        await self.lock(thread_id)
-        former = next(iter(await self.former_heads(thread_id)), None)
-        tip = await self.tip(thread_id)
-        if former is None or tip is None:
-            return None
-        [(segment, _), *_] = await self.chain(former.head)
-        await self.move_head(thread_id, segment)
-        await self.move_head(former.head, tip.head[0])
-        left = FormerHead(head=former.head, checkpoint_id=tip.newest, moved_at=now, reason="undo", record=record)
-        await self.replace_former(left)
-        return former
-
-    async def _leave(
-        self, thread_id: str, edge: Edge, reason: MoveReason, now: int, record: Mapping[str, Any]
-    ) -> str | None:
-        """Gives a thread a new head segment with an edge. Its head becomes a former head. Returns the newest root checkpoint that
-        it saw.
-        """
-        tip = await self.tip(thread_id)
-        left = await self.new_segment(None) if tip is None else tip.head[0]
-        newest = None if tip is None else tip.newest
-        segment = await self.new_segment(edge)
-        head = f"{thread_id}@{segment}"
-        await self.move_head(thread_id, segment)
-        former = FormerHead(head=head, checkpoint_id=newest, moved_at=now, reason=reason, record=record)
-        await self.keep_former(thread_id, segment, left, former)
-        for old in (await self.former_heads(thread_id))[MOST_FORMER_HEADS:]:
-            await self._forget(old)
-        return newest
-
-    async def _forget(self, former: FormerHead) -> None:
-        """Drops a former head, and what it alone sees."""
-        await self.free(await self.drop_former(former.head))
-
-    async def _drop_lost_tags(self, thread_id: str) -> None:
-        """Drops the tags of checkpoints that are gone."""
-        for tag in await self.tags(thread_id):
-            if await self.showing(thread_id, tag.checkpoint_id) is None:
-                await self.drop_tag(thread_id, tag.name)
-
     async def delete(self, thread_id: str) -> None:
         await self.lock(thread_id)
         for segment in await self.drop_heads(thread_id):
@@ -284,7 +214,7 @@ class LineageOperations(Segments, Lineage):
         first = await self.drop_span(thread_id, run_id)
         if first is not None and (chain := await self.chain(thread_id)):
             await self._truncate(thread_id, chain, first - 1)
-            await self._drop_lost_tags(thread_id)
+            await drop_lost_tags(self, thread_id)
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
         await self.lock(thread_id)
@@ -295,16 +225,10 @@ class LineageOperations(Segments, Lineage):
         # checkpoint they are on.
         end = min((await self.spans(thread_id, first)).values(), default=UNBOUNDED)
         for former in await self.former_heads(thread_id):
-            if await self._shows_run(await self.chain(former.head), run_id, first, end):
-                await self._forget(former)
+            if await shows_run(self, await self.chain(former.head), run_id, first, end):
+                await forget(self, former)
         await self._remove_run(thread_id, chain, run_id, first, end)
-        await self._drop_lost_tags(thread_id)
-
-    async def _shows_run(self, chain: Chain, run_id: str, first: int, end: int) -> bool:
-        """Returns whether a chain shows anything that a run put at or after `first`; pending writes before `end`."""
-        if await self.run_checkpoints(chain, run_id, first):
-            return True
-        return any(first <= row.pos < end for row in await self.rows_after(chain, first - 1) if not row.is_checkpoint)
+        await drop_lost_tags(self, thread_id)
 
     async def _remove_run(self, thread_id: str, chain: Chain, run_id: str, first: int, end: int) -> None:
         """Removes what a run put from a thread's view: its checkpoints, and pending writes in `[first, end)`."""
@@ -330,10 +254,10 @@ class LineageOperations(Segments, Lineage):
     async def prune(self, thread_id: str) -> None:
         await self.lock(thread_id)
         chain = await self.chain(thread_id)
-        tagged, pinned = await self._tagged(thread_id)
+        tagged, pinned = await tagged_chains(self, thread_id)
         for former in await self.former_heads(thread_id):
             if former.head not in pinned:
-                await self._forget(former)
+                await forget(self, former)
         kept = list({node.pos: node for view in (chain, *tagged) for node in await self._needed(view)}.values())
         if not kept:
             return
@@ -343,18 +267,6 @@ class LineageOperations(Segments, Lineage):
         wanted = len(kept) + len(writes)
         if len(chain) > 1 or orphans or await self.count_rows(*chain[0], wanted + 1) > wanted:
             await self._rewrite(thread_id, chain, None, [node.pos for node in kept], writes, orphans)
-
-    async def _tagged(self, thread_id: str) -> tuple[list[Chain], set[str]]:
-        """Returns what the thread saw at each checkpoint with a tag, and the former heads that alone show such a checkpoint."""
-        cuts: list[Chain] = []
-        pinned: set[str] = set()
-        for tag in await self.tags(thread_id):
-            head = await self.showing(thread_id, tag.checkpoint_id)
-            if head == thread_id and (place := await self.place(head, tag.checkpoint_id)):
-                cuts.append(chain_at(await self.chain(thread_id), place[1]))
-            elif head is not None:
-                pinned.add(head)
-        return cuts, pinned
 
     async def _needed(self, chain: Chain) -> list[Node]:
         """Returns the newest checkpoint of each namespace, and the ancestors from which its delta channels are rebuilt."""

@@ -10,8 +10,9 @@ import orjson
 
 from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import Chain, Edge
-from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
-from threadloom.storage.lineage.protocol import FormerHead, Tag, former_columns, former_head
+from threadloom.storage.lineage.move_operations import MoveOperations
+from threadloom.storage.lineage.moves import FormerHead, Tag, former_columns, former_head
+from threadloom.storage.lineage.operations import Ids, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import texts, unescaped
 from threadloom.storage.postgres.edges import PostgresEdges
@@ -25,7 +26,7 @@ AT_ONCE = 2000
 segments above are locked meanwhile, and every transaction that copies from them waits."""
 
 
-class PostgresSegments(PostgresLineageReads, LineageOperations):
+class PostgresSegments(PostgresLineageReads, MoveOperations):
     """See `storage.lineage.operations.Segments`.
 
     Args:

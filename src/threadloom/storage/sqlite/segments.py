@@ -10,15 +10,16 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import Chain, Edge
-from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
-from threadloom.storage.lineage.protocol import FormerHead, Tag, former_columns, former_head
+from threadloom.storage.lineage.move_operations import MoveOperations
+from threadloom.storage.lineage.moves import FormerHead, Tag, former_columns, former_head
+from threadloom.storage.lineage.operations import Ids, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, SqliteLineageReads
 
 CUTS = load(__package__, "segments.sql")
 
 
-class SqliteSegments(SqliteLineageReads, LineageOperations):
+class SqliteSegments(SqliteLineageReads, MoveOperations):
     """See `storage.lineage.operations.Segments`. There is one writer, so no locks are needed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
