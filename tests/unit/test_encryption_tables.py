@@ -25,7 +25,8 @@ TABLES = {
 
 
 def methods(kind):
-    return {name: value for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")}
+    everything = {name: value for part in reversed(kind.__mro__) for name, value in vars(part).items()}
+    return {name: value for name, value in everything.items() if inspect.isfunction(value) and not name.startswith("_")}
 
 
 @pytest.mark.parametrize("protocol", TABLES, ids=lambda protocol: protocol.__name__)
