@@ -205,6 +205,7 @@ async def test_moves_and_runs_at_once_come_one_after_the_other(http):
         body = {"assistant_id": "talk", "input": {"messages": [{"role": "human", "content": f"n{number}"}]}}
         return (await http.post(f"/threads/{thread.id}/runs/wait", json=body)).status_code
 
+    await thread.post("/reset", checkpoint_id=ids[0])
     statuses = await asyncio.gather(*(move(number) if number % 3 else run(number) for number in range(12)))
     assert set(statuses) <= {200, 409}
     assert {statuses[number] for number in range(0, 12, 3)} == {200}
