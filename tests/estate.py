@@ -72,6 +72,7 @@ class Estate:
             ("threads.read", "GET", f"{at}/history", None),
             ("threads.read", "POST", f"{at}/history", {}),
             ("threads.read", "GET", f"{at}/storage", None),
+            ("threads.read", "GET", f"{at}/branches", None),
             ("threads.read", "POST", f"{at}/copy", {"thread_id": str(uuid.uuid4()), **copy}),
             ("threads.create", "POST", f"{at}/copy", {"thread_id": str(uuid.uuid4())}),
             ("threads.update", "POST", f"{at}/reset", {"checkpoint_id": self.checkpoint}),
@@ -156,6 +157,7 @@ class Estate:
         seen = [
             await http.get(at),
             await http.get(f"{at}/history"),
+            await http.get(f"{at}/branches"),
             await http.get(f"{at}/runs"),
             await http.get(f"/threads/{self.pending_thread}/runs/{self.pending}"),
             await http.get(f"/assistants/{self.assistant}"),

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 import orjson
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from threadloom.error_payloads import error_payload
 from threadloom.generated import compiled
@@ -49,6 +49,11 @@ _OPTIONS = (
     | orjson.OPT_PASSTHROUGH_SUBCLASS
     | orjson.OPT_PASSTHROUGH_DATACLASS  # orjson terminates the process at a dataclass with an unset slot
 )
+
+MESSAGES: frozenset[type[BaseMessage]] = frozenset(
+    {AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage}
+)
+"""The message classes that conversations consist of. Reading and writing them is a large part of what a run costs."""
 
 Fragment = orjson.Fragment
 """JSON text that is inserted as it is."""

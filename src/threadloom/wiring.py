@@ -47,6 +47,7 @@ from threadloom.graphs.registry import GraphRegistry
 from threadloom.process_reports import ProcessReports
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
+from threadloom.services.branches import BranchService
 from threadloom.services.cascade_delete import CascadeDeleteService
 from threadloom.services.clock_steps import ClockSteps
 from threadloom.services.copying import CopyService
@@ -333,6 +334,7 @@ class Server:
         )
         return Services(
             threads=threads,
+            branches=BranchService(storage=storage, guard=guard),
             copying=CopyService(storage=storage, guard=guard, clock=clock, graphs=thread_graphs),
             cascade_delete=CascadeDeleteService(
                 storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone

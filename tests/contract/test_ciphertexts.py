@@ -5,6 +5,7 @@ import pytest
 from tests.clocks import MORNING
 from threadloom.codec import from_json, to_json
 from threadloom.storage.ciphertexts import COLUMNS, Stored
+from threadloom.storage.events import EventValue
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, Tag, WritesPut
 from threadloom.types import Assistant, Cron, Delivery, Event, ForkedFrom, Item, Outcome, Run, Thread
 
@@ -52,7 +53,7 @@ async def filled(storage):
             Outcome(run_id="r", thread_id="t", status="error", output_json=TEXT, error=DOCUMENT, metadata=DOCUMENT)
         )
         events = [Event(thread_id="t", run_id="r", name="values", data=TEXT, ms=n, n=0) for n in range(3)]
-        await tx.events.append(events)
+        await tx.events.append(events, [None, None, EventValue(storage.new_blob_id(), None, TEXT)])
         assistant = Assistant(
             assistant_id="a",
             graph_id="g",
@@ -93,6 +94,7 @@ async def filled(storage):
                 refs={"c": blob.id},
                 blobs=[blob],
                 meta=TEXT,
+                messages=TEXT,
             )
         )
         write = PendingWrite("task", 0, "c", "t", b"clear", "")

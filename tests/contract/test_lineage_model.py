@@ -2,13 +2,19 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.lineage_model import Begin, Checkpoint, History, Write
+from tests.contract.turns_model import naive_turns
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
+from threadloom.lineage.elements import Value
+from threadloom.lineage.messages import NO_MESSAGES, recorded, recorded_change
+from threadloom.lineage.turns import Turns
+from threadloom.services.branches import load_turns
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, Tag, WritesPut
 
 pytestmark = pytest.mark.anyio
@@ -89,6 +95,9 @@ class Pair:
             inherited = inherited or base is not None
             refs[channel], values[channel] = blob, before + data
             blobs.append(Blob(blob, "t", data, base, 1 + len(before), len(before + data)))
+        messages = None
+        if namespace == "":
+            messages = self.put_messages(checkpoint_id, parent, c, values, refs, blobs)
         meta = {"step": c % 5, "run_id": self.run} if c % 2 else {"step": c % 5}
         if "y" not in values and c % 5 == 0:
             meta["counters_since_delta_snapshot"] = {"y": [1, 1]}
@@ -104,6 +113,7 @@ class Pair:
                 refs=refs,
                 blobs=blobs,
                 meta=to_json(meta),
+                messages=messages,
                 era=known[0] if inherited else None,
                 early=early,
                 run_id=self.run,
@@ -114,6 +124,33 @@ class Pair:
         history.events.append(
             Checkpoint(namespace, checkpoint_id, None if parent is None else parent.checkpoint_id, meta, dict(values))
         )
+
+    def put_messages(self, checkpoint_id, parent, c, values, refs, blobs):
+        """Gives a root checkpoint messages: those of its parent, changed. Returns what is recorded of them."""
+        before = None if parent is None else parent.values.get("messages")
+        if c % 5 == 1:
+            return None if before == values.get("messages") else NO_MESSAGES if "messages" not in values else None
+        listed = [] if before is None else msgspec.msgpack.decode(before)
+        new = {"id": f"m{c % 3}" if c % 7 == 0 else checkpoint_id, "type": "human", "content": checkpoint_id}
+        change = c % 11
+        if change in (1, 2) and listed:  # an edit, with another id or the same one
+            place = c % len(listed)
+            listed[place] = new if change == 1 else {**new, "id": listed[place]["id"]}
+        elif change == 3:  # a summary in place of the first ones
+            listed = [new, *listed[2:]]
+        elif change == 4:  # removed in the middle
+            listed = [*listed[:1], *listed[2:], new]
+        else:
+            listed.append(new)
+        listed = list({message["id"]: message for message in listed}.values())
+        data = msgspec.msgpack.encode(listed)
+        blob = Blob(self.storage.new_blob_id(), "msgpack", data)
+        refs["messages"], values["messages"] = blob.id, data
+        blobs.append(blob)
+        if before is None or c % 13 == 0:  # or the parent's are not cached
+            return recorded(data)
+        earlier = Value(before)
+        return recorded_change(Value(data, earlier), earlier)
 
     async def do_put_fast(self, thread, history, b, c):
         """Writes and an inner checkpoint are there before the root checkpoint that they build on."""
@@ -350,6 +387,33 @@ class Pair:
                 self.shown(history, event) for event in history.checkpoints()
             ]
 
+    async def compare_turns(self, thread, history):
+        roots = [event for event in reversed(history.checkpoints()) if event.namespace == ""]
+        messages = [msgspec.msgpack.decode(event.values.get("messages", b"\x90")) for event in roots]
+        told = [
+            (event.checkpoint_id, event.parent, [(one["id"], one["content"]) for one in listed])
+            for event, listed in zip(roots, messages, strict=True)
+        ]
+        expected, shown = naive_turns(told)
+        turns, truncated = await self.storage.read(lambda tx: load_turns(tx, thread))
+        assert not truncated
+        middle = len(turns.rows) // 2
+        extended = Turns(turns.rows, Turns(turns.rows[:middle]))
+        assert extended.turns == turns.turns
+        assert [extended.siblings(n) for n in range(len(turns.turns))] == [
+            turns.siblings(n) for n in range(len(turns.turns))
+        ]
+        if not expected:
+            return
+        found = [
+            (turn.id, turn.before, turns.after(turn), list(turns.siblings(number)))
+            for number, turn in enumerate(turns.turns)
+        ]
+        assert found == [(id_, before, after, siblings) for id_, _, before, after, siblings in expected]
+        assert turns.active() == set(shown[-1])
+        for event, numbers in zip(roots, shown, strict=True):
+            assert turns.last_at(event.checkpoint_id) == (numbers[-1] if numbers else None)
+
     async def compare_everything(self):
         for thread in NAMES:
             history = self.threads.get(thread, History())
@@ -366,6 +430,7 @@ class Pair:
                 await self.compare_path(thread, history, namespace)
             await self.compare_usage(thread, history, events)
             await self.compare_moves(thread)
+            await self.compare_turns(thread, history)
 
     async def compare_pages(self, thread, namespace, part):
         for index in range(0, len(part), 3):

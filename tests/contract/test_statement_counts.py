@@ -1,4 +1,4 @@
-"""What requests cost a storage, counted in a whole server: statements on SQLite, round trips to PostgreSQL."""
+"""What requests cost, counted in a whole server: statements on SQLite, round trips to PostgreSQL, encodings of values."""
 
 import contextlib
 import sqlite3
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import orjson
 import pytest
 
 from tests.storages import KINDS
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.anyio
 
 APP = Path(__file__).parents[1] / "apps" / "threads" / "langgraph.json"
 MOST = {
-    "sqlite": {"create": 1, "run": 51, "stateless": 18, "copy": 7},
-    "postgres": {"create": 3, "run": 32, "stateless": 35, "copy": 7},
+    "sqlite": {"create": 1, "run": 50, "stateless": 17, "copy": 7},
+    "postgres": {"create": 3, "run": 31, "stateless": 34, "copy": 7},
 }
 """None of these may grow without a reason."""
 
@@ -98,3 +99,25 @@ async def test_no_request_costs_more_than_it_did(kind, where, statements, tmp_pa
             "copy": await least(f"/threads/{thread}/copy"),
         }
     assert {what: (count, MOST[kind][what]) for what, count in counted.items() if count > MOST[kind][what]} == {}
+
+
+async def test_the_values_of_a_run_are_encoded_once_for_all_who_get_them(monkeypatch, tmp_path):
+    """The last event of the stream, the thread's record and the output show the same values."""
+    encoded, dumps = [], orjson.dumps
+
+    def noted(value, *args, **more):
+        if isinstance(value, dict) and value.keys() == {"path", "x"}:
+            encoded.append(value)
+        return dumps(value, *args, **more)
+
+    async with serving({}, tmp_path) as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        run = {"assistant_id": "chain", "input": {"x": 0, "path": []}}
+        monkeypatch.setattr(orjson, "dumps", noted)
+        await client.post(f"/threads/{thread}/runs/wait", json=run)
+        assert len(encoded) == 1
+        encoded.clear()
+        stream = await client.post(f"/threads/{thread}/runs/stream", json={**run, "stream_mode": ["values"]})
+        assert len(encoded) == stream.text.count("event: values") == 4
+        monkeypatch.undo()
+        assert (await client.get(f"/threads/{thread}")).json()["values"] == encoded[-1]

@@ -49,7 +49,7 @@ class Chat:
     async def run(self, graph, input_=None, **more):
         return await self.post("/runs/wait", assistant_id=graph, input=input_, **more)
 
-    async def say(self, text, graph="talk", **more):
+    async def say(self, text, graph="retell", **more):
         message = {"role": "human", "content": text, "id": text}
         return await self.run(graph, {"messages": [message]}, **more)
 
@@ -129,7 +129,10 @@ async def test_an_error_comes_back_with_its_thread_and_outputs_stay_what_they_we
     one = await thread.newest()
     long = await http.post(
         f"/threads/{thread.id}/runs",
-        json={"assistant_id": "talk", "input": {"messages": [{"role": "human", "content": "x" * 9000, "id": "long"}]}},
+        json={
+            "assistant_id": "retell",
+            "input": {"messages": [{"role": "human", "content": "x" * 9000, "id": "long"}]},
+        },
     )
     run = long.json()["run_id"]
     joined = (await http.get(f"/threads/{thread.id}/runs/{run}/join")).content
@@ -138,7 +141,7 @@ async def test_an_error_comes_back_with_its_thread_and_outputs_stay_what_they_we
     assert (broken[0]["status"], broken[0]["error"]["error"]) == ("error", "OwnError")
     await thread.post("/reset", checkpoint_id=one)
     assert (await thread.get())["error"] is None
-    await thread.run("talk")  # nothing to do: its output is the state it finds
+    await thread.run("retell")  # nothing to do: its output is the state it finds
     assert (await http.get(f"/threads/{thread.id}/runs/{run}/join")).content == joined
     await thread.post("/reset", undo=True)
     assert (await thread.answers())[1] == broken[1]
@@ -202,7 +205,7 @@ async def test_moves_and_runs_at_once_come_one_after_the_other(http):
         return (await http.post(f"/threads/{thread.id}/reset", json=body)).status_code
 
     async def run(number):
-        body = {"assistant_id": "talk", "input": {"messages": [{"role": "human", "content": f"n{number}"}]}}
+        body = {"assistant_id": "retell", "input": {"messages": [{"role": "human", "content": f"n{number}"}]}}
         return (await http.post(f"/threads/{thread.id}/runs/wait", json=body)).status_code
 
     await thread.post("/reset", checkpoint_id=ids[0])

@@ -40,6 +40,7 @@ from threadloom.api.sse import HEARTBEAT_SECONDS
 from threadloom.api.state import StateRoutes
 from threadloom.api.stateless_runs import StatelessRunRoutes
 from threadloom.api.store import StoreRoutes
+from threadloom.api.studio import TAG, StudioRoutes
 from threadloom.api.system import AT_THE_ROOT, SystemRoutes
 from threadloom.api.threads import ThreadRoutes
 from threadloom.api.webhooks import WebhookRoutes
@@ -106,7 +107,7 @@ def create_app(
         own_context: makes the server's store current in custom routes.
         authenticator: authenticates requests; None: no authentication.
         encryption_context: sets the encryption context of requests; None: there are no encryption handlers.
-        extra: routes of other parts (other protocols, Studio).
+        extra: routes of other parts (other protocols).
         heartbeat: seconds of silence after which a streaming response sends a heartbeat.
     """
     http = settings.http
@@ -121,7 +122,12 @@ def create_app(
     system = SystemRoutes(settings, process_info or ProcessInfo(), metrics, describe)
     operations += [
         operation
-        for operation in (*system.operations(), *api_operations(services, heartbeat), *extra)
+        for operation in (
+            *system.operations(),
+            *api_operations(services, heartbeat),
+            *(StudioRoutes().operations() if settings.serves_studio else ()),
+            *extra,
+        )
         if not (operation.group and is_disabled(http, operation.group))
     ]
     limits: dict[str, Any] = {
@@ -140,7 +146,7 @@ def create_app(
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or (own is not None and own.takes(scope)):
             return False
         found = plain.find(scope)
-        return found is not None and found[0].group == "ui"
+        return found is not None and (found[0].group == "ui" or found[0].tag == TAG)
 
     gate = None
     if authenticator is not None:

@@ -3,14 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from starlette.types import ASGIApp
 
-from threadloom.api.http import RawHeaders, Request, empty_response, json_response
+from threadloom.api.http import RawHeaders, Request, Response, empty_response, json_response
 from threadloom.api.routing import Operation, Param
+from threadloom.large import aside
 from threadloom.services import Services
 from threadloom.services.records import select_fields, thread_record
 from threadloom.services.requests import ThreadCopy, ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
-from threadloom.services.responses import DeletedThreadsResponse, PrunedResponse, ThreadResponse, ThreadStorageResponse
+from threadloom.services.responses import (
+    BranchesResponse,
+    DeletedThreadsResponse,
+    PrunedResponse,
+    ThreadResponse,
+    ThreadStorageResponse,
+)
 from threadloom.services.threads import FoundThread
 
 TEXT = {"type": "string"}
@@ -78,6 +86,10 @@ class ThreadRoutes:
         body = await request.read(ThreadPrune)
         return json_response(PrunedResponse(pruned_count=await self.services.threads.prune(request.caller, body)))
 
+    async def branches(self, request: Request) -> ASGIApp:
+        found = await self.services.branches.branches(request.caller, request.id("thread"))
+        return Response(await aside(msgspec.json.encode, found))
+
     async def storage(self, request: Request) -> ASGIApp:
         return json_response(await self.services.threads.storage(request.caller, request.id("thread")))
 
@@ -140,6 +152,14 @@ class ThreadRoutes:
                 body_optional=True,
                 result=ThreadResponse,
                 errors=(404, 409),
+            ),
+            threads(
+                "GET",
+                one + "/branches",
+                self.branches,
+                "Map a thread: its turns, where each can be replaced, and its copies, without any values",
+                result=BranchesResponse,
+                errors=(404,),
             ),
             threads(
                 "GET",

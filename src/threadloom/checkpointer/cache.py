@@ -2,12 +2,14 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from langgraph.checkpoint.base import Checkpoint
+from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from threadloom.checkpointer.serde import dumps_channel
 from threadloom.checkpointer.versions import Versions
 from threadloom.checkpointer.visible import SENDS
 from threadloom.storage.lineage import CheckpointPut
@@ -78,6 +80,17 @@ class SaverCache:
         self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
         self._newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
         self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
+
+    def dumps_of_writes(self, key: CheckpointKey, serde: SerializerProtocol) -> Callable[[str, Any], tuple[str, bytes]]:
+        """Returns a function that serializes what is written to a channel under a checkpoint, in the form to be stored."""
+        known = self.refs.get(key)
+        refs = {} if known is None else known.refs
+
+        def dumps(channel: str, value: Any) -> tuple[str, bytes]:
+            _, before = refs.get(channel, (None, None))
+            return self.versions.write(*dumps_channel(serde, channel, value), before)
+
+        return dumps
 
     def put_begins(
         self,

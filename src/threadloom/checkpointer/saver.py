@@ -6,9 +6,7 @@ later checkpoints refer to until the channel changes.
 
 import contextlib
 import copy
-import functools
 import inspect
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -26,6 +24,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from threadloom.checkpointer.body import dumps_body, loads_body, next_version
 from threadloom.checkpointer.cache import BIG_STATE, NOT_STORED, KnownRefs, SaverCache, known_refs
 from threadloom.checkpointer.deferred_puts import DeferredPuts
 from threadloom.checkpointer.delta_channels import delta_history
@@ -48,7 +47,7 @@ from threadloom.checkpointer.transactions import (
     walking,
     with_kept_input,
 )
-from threadloom.checkpointer.versions import Page
+from threadloom.checkpointer.versions import Page, write_of
 from threadloom.checkpointer.visible import is_shared, is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
@@ -186,6 +185,7 @@ class Saver(BaseCheckpointSaver[str]):
             blobs=blobs,
             meta=to_json(meta),
             small=small,
+            messages=None if namespace else self._cache.versions.messages(refs, blobs, known.refs if known else {}),
             era=known.era if known is not None and builds_on_others(refs, blobs) else None,
             early=self._cache.put_begins(
                 thread_id, namespace, checkpoint_id, meta.get("parents"), checkpoint.get("updated_channels")
@@ -218,7 +218,7 @@ class Saver(BaseCheckpointSaver[str]):
                 blob = self._cache.versions.blob(self._storage.new_blob_id(), type_, data, ref[1] if ref else None)
                 refs[channel] = blob.id
                 blobs.append(blob)
-        body_type, body = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
+        body_type, body = dumps_body(self.serde, checkpoint, inline)
         return body_type, body, refs, blobs, small
 
     def _with_all_values(
@@ -264,12 +264,13 @@ class Saver(BaseCheckpointSaver[str]):
         namespace: str = configurable.get("checkpoint_ns") or ""
         checkpoint_id: str = configurable["checkpoint_id"]
         self._cache.writes_begin(thread_id, namespace, checkpoint_id)
+        dumps = self._cache.dumps_of_writes((thread_id, namespace, checkpoint_id), self.serde)
         run_id = configurable.get(RUN_ID)
         return WritesPut(
             thread_id=thread_id,
             namespace=namespace,
             checkpoint_id=checkpoint_id,
-            writes=kept_writes(writes, task_id, task_path, functools.partial(dumps_channel, self.serde)),
+            writes=kept_writes(writes, task_id, task_path, dumps),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
         )
@@ -383,7 +384,7 @@ class Saver(BaseCheckpointSaver[str]):
             builds_on: whether the next checkpoint is likely to follow this one.
         """
         loads = self.serde.loads_typed
-        checkpoint: Checkpoint = loads((row.body_type, row.body))
+        checkpoint = loads_body(loads, row)
         values = checkpoint["channel_values"]
         versions = checkpoint["channel_versions"]
         size = 0
@@ -403,7 +404,7 @@ class Saver(BaseCheckpointSaver[str]):
             checkpoint=checkpoint,
             metadata=metadata,
             parent_config=None if row.parent is None else config_of(row.thread_id, row.namespace, row.parent),
-            pending_writes=opened_writes(row.writes, loads),
+            pending_writes=opened_writes(row.writes, lambda write: loads(write_of(write, row, page.bytes))),
         )
 
     async def aget_delta_channel_history(
@@ -486,9 +487,8 @@ class Saver(BaseCheckpointSaver[str]):
             self._storage.write_now(work)
 
     def get_next_version(self, current: str | int | float | None, channel: None) -> str:
-        """Returns the next version: a growing number, and a random part that distinguishes branches."""
-        number = int(str(current).split(".")[0]) if current is not None else 0
-        return f"{number + 1:032}.{random.random():016}"
+        """Returns the next version, as `next_version`."""
+        return next_version(current)
 
 
 # LangGraph reads these signatures at each run. Storing them avoids computing them each time.

@@ -76,10 +76,12 @@ JSON: dict[Column, tuple[str, str, tuple[Change, Change]]] = {
 """Column -> model, field, and the functions that decrypt and encrypt its JSON objects."""
 
 TEXTS: dict[Column, tuple[str, str]] = {
+    "checkpoints.messages": ("checkpoint", "messages"),
     "states.values": ("thread", "values"),
     "states.interrupts": ("thread", "interrupts"),
     "outcomes.output": ("run", "output"),
     "events.data": ("run", "event"),
+    "event_values.data": ("run", "event"),
     "deliveries.body": ("run", "delivery"),
 }
 BLOBS: dict[Column, tuple[str, str]] = {

@@ -9,6 +9,7 @@ import msgspec
 from threadloom.codec import contains
 from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
+from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.items import ItemQuery, matches
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, FormerHead, Moved, WritesPut
 from threadloom.types import Item
@@ -29,6 +30,7 @@ class SealedLineage(Table):
         "delete_run",
         "threads_of_run",
         "wrote",
+        "view",
         "end_of_run",
         "usage",
         "showing",
@@ -112,6 +114,12 @@ class SealedLineage(Table):
 
     def _opened_heads(self, heads: Sequence[FormerHead]) -> list[FormerHead]:
         opened = [self._sealer.opened_former_head(head) for head in heads]
+        self._ready()
+        return opened
+
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        rows = await self._inner.root_checkpoints(thread_id, most, after=after)
+        opened = [row if row.messages is None else self._sealer.opened_root(row) for row in rows]
         self._ready()
         return opened
 

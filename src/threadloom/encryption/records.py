@@ -12,7 +12,9 @@ import msgspec
 
 from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, Cipher, Location, UndecipherableError
+from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.ciphertexts import Column, Key
+from threadloom.storage.events import EventValue
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, FormerHead, PendingWrite
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
 
@@ -160,6 +162,17 @@ class Sealer:
         with _named(f"Thread {event.thread_id}, event {event.seq}"):
             return replace(event, data=self.cipher.open_text(at, event.data))
 
+    def event_value(self, value: EventValue, event: Event) -> EventValue:
+        """Returns the value of an event, encrypted. It is made whole where instructions would not be encrypted."""
+        if not self.cipher.seals_any_text:
+            value = replace(value, base=None, data=event.data)
+        return replace(value, data=self.cipher.seal_text(Location("run", "event"), value.data))
+
+    def opened_event_value(self, value: EventValue) -> EventValue:
+        at = Location("run", "event", "event_values.data", (value.id,))
+        with _named(f"Value {value.id} of an event"):
+            return replace(value, data=self.cipher.open_text(at, value.data))
+
     # --- assistants ---
 
     def assistant(self, assistant: Assistant) -> Assistant:
@@ -269,7 +282,13 @@ class Sealer:
             body=body,
             blobs=[_blob(blob, self.cipher.seal_blob(at, blob.type, blob.data)) for blob in put.blobs],
             meta=self.checkpoint_metadata(put.meta),
+            messages=self.text("checkpoint", "messages", put.messages),
         )
+
+    def opened_root(self, checkpoint: RootCheckpoint) -> RootCheckpoint:
+        at = Location("checkpoint", "messages", "checkpoints.messages", (checkpoint.pos,))
+        with _named(f"Checkpoint {checkpoint.checkpoint_id}"):
+            return replace(checkpoint, messages=self.opened_text(at, checkpoint.messages))
 
     def checkpoint_metadata(self, meta: bytes) -> bytes:
         return to_json(self.cipher.seal_document(Location("checkpoint", "metadata"), from_json(meta), CHECKPOINT))

@@ -32,7 +32,7 @@ from threadloom.graphs.registry import GraphRegistry
 from threadloom.graphs.task_reports import with_reports
 from threadloom.graphs.transformers import StreamPart, stream_parts
 from threadloom.graphs.untracked import Untracked, untracked
-from threadloom.large import dump_json, is_heavy
+from threadloom.large import dump_json
 from threadloom.types import Run
 from threadloom.usercode import is_cancelled_from_outside
 
@@ -80,7 +80,7 @@ class Execution:
         self._wants_snapshot = snapshot
         self._kwargs = run.kwargs
         self._values: Any = None
-        self._shown: tuple[dict[str, Any] | None, bytes] = None, b""
+        self._shown: tuple[Any, bytes] = None, b""
         """The values that were last encoded as JSON, and their JSON."""
         self._began = False
         self._interrupts: dict[str, Any] = {}
@@ -221,9 +221,11 @@ class Execution:
                     chunk = self._untracked.without(namespace, mode, chunk)
                 if mode == "events":
                     self._emitter.emit("events", chunk, mode_of_event(chunk))
-                elif mode == "values" and is_heavy(chunk):  # between two supersteps, so nothing changes it meanwhile
+                elif mode == "values":  # between two supersteps, so nothing changes it meanwhile
                     for event in translator.events(namespace, mode, chunk):
-                        await self._emitter.emit_large(*event)
+                        encoded = await self._emitter.emit_large(*event)
+                        if encoded is not None and event[1] is self._values:
+                            self._shown = chunk, encoded
                 else:
                     self._emit(translator.events(namespace, mode, chunk))
                 if self._emitter.ahead:
@@ -414,7 +416,8 @@ class Execution:
         )
         if not plain:
             return None
-        self._shown = self._values, await dump_json(self._values, to_json)
+        if self._shown[0] is not self._values:
+            self._shown = self._values, await dump_json(self._values, to_json)
         return Snapshot(
             values_json=self._shown[1],
             interrupts_json=b"{}",
@@ -442,7 +445,7 @@ class Execution:
             values = {key: value for key, value in values.items() if key in self._output_channels}
         if not self._interrupts:
             shown, shown_json = self._shown
-            if shown is not None and shown is self._values and values.keys() == shown.keys():
+            if shown is self._values and isinstance(shown, dict) and values.keys() == shown.keys():
                 return shown_json
             return await dump_json(values, to_json)
         questions = {"__interrupt__": list(self._interrupts.values())}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from threadloom.services.assistants import AssistantService
+    from threadloom.services.branches import BranchService
     from threadloom.services.cascade_delete import CascadeDeleteService
     from threadloom.services.copying import CopyService
     from threadloom.services.crons import CronService
@@ -29,6 +30,7 @@ class Services:
 
     threads: "ThreadService"
     copying: "CopyService"
+    branches: "BranchService"
     cascade_delete: "CascadeDeleteService"
     repository: "RepositoryServices"
     state: "StateService"

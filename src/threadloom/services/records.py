@@ -126,12 +126,15 @@ def cron_record(cron: Cron) -> CronResponse:
 
 
 def select_fields(record: ResponseBody, fields: Sequence[str]) -> ResponseBody | dict[str, Any]:
-    """Returns the selected fields of a record, in the order of `fields`; all fields if `fields` is empty.
+    """Returns the selected fields of a record, in the order of `fields`; all fields if `fields` is empty. Fields that the record
+    lacks are left out.
 
     Args:
         fields: validated names of fields.
     """
-    return {name: getattr(record, name) for name in dict.fromkeys(fields)} if fields else record
+    if not fields:
+        return record
+    return {name: value for name in dict.fromkeys(fields) if (value := getattr(record, name)) is not UNSET}
 
 
 def _ttl_record(ttl: Ttl) -> TtlResponse:

@@ -185,6 +185,38 @@ class ThreadStorageResponse(ResponseBody):
     shared_bytes: int | UnsetType = UNSET
 
 
+class TurnResponse(ResponseBody):
+    """A message of a thread, on any of its branches; of a thread without messages, an input.
+
+    `before` is the root checkpoint to fork from so that the message is replaced (null: there is none before it), `after` the
+    first one that has it. `parent` and `siblings` are indices of turns: the message before it, and the alternatives at this
+    point, oldest first, itself included. `active`: the newest state shows it. `copies` left at a checkpoint from this message up
+    to the next one."""
+
+    message_id: str | None
+    role: str | None
+    before: str | None
+    after: str
+    run_id: str | None
+    created_at: Moment | None
+    parent: int | None
+    siblings: Sequence[int]
+    active: bool
+    copies: Sequence[Id]
+
+
+class BranchesResponse(ResponseBody):
+    """The map of a thread. `head` is the newest root checkpoint. `copies` left before the first turn, or at a checkpoint that was
+    removed. `truncated`: only the newest `checkpoints` were read, or not all copies are named."""
+
+    thread_id: Id
+    head: str | None
+    turns: Sequence[TurnResponse]
+    copies: Sequence[Id]
+    checkpoints: int
+    truncated: bool
+
+
 class RunResponse(ResponseBody):
     """One execution of an assistant."""
 

@@ -20,6 +20,10 @@ class RunOutputs:
         self._graphs = graphs
         self._recent = recent
 
+    def recent(self, run_id: str) -> bytes | None:
+        """Returns the output of a run that ended in this process, without reading the storage. None if it is not cached."""
+        return self._recent.get(run_id)
+
     async def read(self, outcome: Outcome) -> bytes:
         """Returns the output of a run as JSON, also if the head of its thread was moved since. If its checkpoint was pruned, the
         current values of the thread are used.

@@ -250,7 +250,8 @@ class RunStreamService:
             follower.close()
             if cancel and not ended:
                 await self._on_disconnect(run)
-        return await self._output_of(run.run_id)
+        output = self._outputs.recent(run.run_id)
+        return await self._output_of(run.run_id) if output is None else output
 
     async def _output_of(self, run_id: str) -> bytes:
         """What `wait` gives of a run that has ended: a response that has begun can tell of a fault in no other way."""

@@ -27,11 +27,14 @@ from threadloom.storage.base import Storage
 from threadloom.types import Caller, Event, Thread
 from threadloom.usercode import repr_of
 
-CHECKPOINT_FIELDS = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
-"""The fields that identify a checkpoint, in this order."""
+CHECKPOINT_FIELDS = ("checkpoint_ns", "checkpoint_id", "checkpoint_map")
+"""The fields that identify a checkpoint of a thread, in this order."""
 
 PAGE = 100
 """The largest number of states that is read at once, so that a long history is never in memory as a whole."""
+
+LONGEST_STRETCH = 0.005
+"""Seconds after which the preparation of a history's states, which does not await, lets other tasks run."""
 
 
 class StateService:
@@ -115,11 +118,13 @@ class StateService:
             before = None if query.before is UNSET else str(query.before)
             before = (await with_checkpoint(self._storage, thread_id, {"checkpoint_id": before}))["checkpoint_id"]
             async for snapshot in _pages(graph, config, wanted, before, query.limit):
-                values = snapshot.values
-                values = await aside(messages.of, values) if messages.are_many(values) else messages.of(values)
-                state = self._shown(snapshot._replace(values=values), thread_id, tell_thread and self._tell_thread)
+                state = self._shown(snapshot, thread_id, tell_thread and self._tell_thread)
                 if named is UNSET or "thread_id" in state["metadata"]:
-                    states.append(selected(state, select))
+                    state = selected(state, select)
+                    if (values := state.get("values")) is not None:
+                        many = messages.are_many(values)
+                        state["values"] = await aside(messages.of, values) if many else messages.of(values)
+                    states.append(state)
                 if len(states) == query.limit:
                     break
         return states
@@ -199,9 +204,11 @@ def _checkpoint(config: Mapping[str, Any] | None, thread_id: str, tell_thread: b
     if config is None:
         return None
     configurable = config["configurable"]
-    place = {key: configurable[key] for key in CHECKPOINT_FIELDS if configurable.get(key) is not None}
-    place.pop("thread_id", None)
-    return {"thread_id": thread_id, **place} if tell_thread else place
+    place = {"thread_id": thread_id} if tell_thread else {}
+    for key in CHECKPOINT_FIELDS:
+        if (value := configurable.get(key)) is not None:
+            place[key] = value
+    return place
 
 
 def selected(state: dict[str, Any], select: list[str] | None) -> dict[str, Any]:
@@ -223,13 +230,17 @@ async def _pages(
     more.
     """
     page = min(limit, PAGE)
+    time = asyncio.get_running_loop().time
+    resumed_at = time()
     while True:
         found = 0
         async for snapshot in read_history(graph, shown(config), filter=wanted or None, before=before, limit=page):
             yield snapshot
             found += 1
             before = snapshot.config["configurable"]["checkpoint_id"]
-            await asyncio.sleep(0)  # preparing a state takes time without awaiting: lets other tasks run
+            if time() - resumed_at > LONGEST_STRETCH:
+                await asyncio.sleep(0)
+                resumed_at = time()
         if found < page or "checkpoint_id" in config["configurable"]:
             return
 

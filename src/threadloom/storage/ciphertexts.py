@@ -14,6 +14,7 @@ from threadloom.storage.rows import quoted
 Column = Literal[
     "checkpoints.body",
     "checkpoints.metadata",
+    "checkpoints.messages",
     "blobs.data",
     "writes.data",
     "states.values",
@@ -28,6 +29,7 @@ Column = Literal[
     "outcomes.error",
     "outcomes.metadata",
     "events.data",
+    "event_values.data",
     "deliveries.body",
     "assistants.config",
     "assistants.context",
@@ -54,6 +56,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "runs": ("run_id",),
     "outcomes": ("run_id",),
     "events": ("thread_id", "seq"),
+    "event_values": ("id",),
     "deliveries": ("delivery_id",),
     "assistants": ("assistant_id",),
     "assistant_versions": ("assistant_id", "version"),
@@ -75,7 +78,8 @@ UNTYPED = "''"
 """The SQL for the type of a column that has no type."""
 
 Key = tuple[Any, ...]
-"""The key of a row: the position of a checkpoint or a pending write, the id of a blob, (thread, seq) of an event, the thread of a
+"""The key of a row: the position of a checkpoint or a pending write, the id of a blob, (thread, seq) of an event, the id of
+an event's value, the thread of a
 state, (assistant, version), (namespace, key) of an item, otherwise the id of the record."""
 
 

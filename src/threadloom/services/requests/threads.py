@@ -28,7 +28,17 @@ from threadloom.services.requests.common import (
 from threadloom.types import ThreadStatus, TtlStrategy
 
 ThreadField = Literal[
-    "thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "config", "status", "values", "interrupts"
+    "thread_id",
+    "created_at",
+    "updated_at",
+    "state_updated_at",
+    "metadata",
+    "config",
+    "status",
+    "values",
+    "interrupts",
+    "error",
+    "forked_from",
 ]
 THREAD_FIELDS = get_args(ThreadField)
 EXTRACT_ROOTS = ("config", "interrupts", "metadata", "values")

@@ -9,6 +9,7 @@ from threadloom.storage.lineage.protocol import (
     PendingWrite,
     WritesPut,
     builds_on_others,
+    root_checkpoints,
     with_bases,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "Tag",
     "WritesPut",
     "builds_on_others",
+    "root_checkpoints",
     "with_bases",
 ]

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.lineage.moves import HeadMoves
 
 
@@ -57,6 +58,7 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
             that its parent had.
         era: the era (see `CheckpointRow`) in which inherited refs, and the bases of new blobs, were read; None when there are
             none.
+        messages: the record of its messages (`lineage.messages`); None if they are those of its parent.
         early: checkpoints of subgraphs, as (namespace, id), that build on this root checkpoint but were stored before it. They,
             and pending writes of this checkpoint that were stored before it, are moved to positions after it.
         run_id: the run that created the checkpoint.
@@ -73,10 +75,38 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
     blobs: Sequence[Blob]
     meta: bytes
     small: Mapping[str, int] = {}
+    messages: bytes | None = None
     era: int | None = None
     early: Sequence[tuple[str, str]] | None = None
     run_id: str | None = None
     fence: int | None = None
+
+
+class _Meta(msgspec.Struct, gc=False):
+    """The metadata of a checkpoint that the map of a thread needs. They are not encrypted."""
+
+    source: Any = None
+    step: Any = None
+    run_id: Any = None
+
+
+_meta = msgspec.json.Decoder(_Meta).decode
+
+
+def root_checkpoints(rows: Iterable[Sequence[Any]]) -> list[RootCheckpoint]:
+    """Returns root checkpoints, oldest first. Of one that was put again, the newest row counts.
+
+    Args:
+        rows: position, id, parent, metadata as JSON, record of the messages; newest first.
+    """
+    found: dict[str, RootCheckpoint] = {}
+    for pos, checkpoint_id, parent, meta, messages in rows:
+        if checkpoint_id not in found:
+            noted = _meta(meta)
+            found[checkpoint_id] = RootCheckpoint(
+                pos, checkpoint_id, parent, noted.source, noted.step, noted.run_id, messages
+            )
+    return list(reversed(found.values()))
 
 
 class PendingWrite(msgspec.Struct, frozen=True):
@@ -198,6 +228,16 @@ class Lineage(HeadMoves, Protocol):
         The rows contain the writes to these channels and, where the search for a channel ends, its blob. They contain nothing of
         other channels.
         """
+        ...
+
+    async def view(self, thread_id: str) -> tuple[int, int, int] | None:
+        """Returns the head and the era of a thread, and the position of the newest root checkpoint that it has itself (0: none).
+        As long as they are the same, it sees the same root checkpoints. None: it has no history.
+        """
+        ...
+
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        """Returns the newest root checkpoints at positions above `after`, at most `most`, oldest first. No values are read."""
         ...
 
     async def exists(self, thread_id: str) -> bool:

@@ -32,7 +32,7 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
     """Returns a put as a value of the database's type `lineage_put`."""
     if isinstance(put, WritesPut):
         writes = [(write.task_id, write.idx, write.channel, write.type, write.data, write.path) for write in put.writes]
-        return (put.thread_id, put.run_id, put.fence, None, put.namespace, put.checkpoint_id, *[None] * 11, writes)
+        return (put.thread_id, put.run_id, put.fence, None, put.namespace, put.checkpoint_id, *[None] * 12, writes)
     early = put.early
     return (
         put.thread_id,
@@ -49,6 +49,7 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
         texts(put.small),
         list(put.small.values()),
         put.meta,
+        put.messages,
         [msgspec.structs.astuple(blob) for blob in put.blobs],
         None if early is None else texts(namespace for namespace, _ in early),
         None if early is None else texts(checkpoint_id for _, checkpoint_id in early),

@@ -141,6 +141,27 @@ CROSS JOIN LATERAL (
     ) w
 ) w;
 
+-- name: view
+-- Head and era of a thread, and the position of the newest root checkpoint in its head segment.
+SELECT h.seg, h.era, coalesce(
+    (SELECT pos FROM checkpoints WHERE seg = h.seg AND namespace = '' ORDER BY pos + 0 DESC LIMIT 1), 0)
+FROM heads h WHERE h.thread_id = $1;
+
+-- name: roots
+-- What the map of a thread needs of its root checkpoints, newest first.
+WITH RECURSIVE chain (seg, bound, depth) AS (
+    SELECT seg, 4611686018427387904, 0 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT k.pos, k.checkpoint_id, k.parent, k.meta, k.messages
+FROM chain c CROSS JOIN LATERAL (
+    SELECT * FROM checkpoints
+    WHERE seg = c.seg AND namespace = '' AND pos + 0 > $3 AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT $2
+) k
+WHERE c.bound > $3
+LIMIT $2;
+
 -- name: heads
 -- The ids of all threads with a history.
 SELECT h.thread_id FROM heads h WHERE NOT EXISTS (SELECT 1 FROM former_heads f WHERE f.head = h.thread_id);

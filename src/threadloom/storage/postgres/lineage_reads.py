@@ -8,7 +8,8 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import Chain, floor
-from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
+from threadloom.lineage.turns import RootCheckpoint
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, root_checkpoints, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped, unescaped
@@ -107,6 +108,13 @@ class PostgresLineageReads:
         ]
         blobs = await self._blobs({blob for end in ends for blob in end})
         return [_made(thread_id, row, head[1], blobs, end) for row, end in zip(rows, ends, strict=True)]
+
+    async def view(self, thread_id: str) -> tuple[int, int, int] | None:
+        found = await self._db.fetchrow(SQL["view"], thread_id)
+        return None if found is None else (found[0], found[1], found[2])
+
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        return root_checkpoints(await self._db.fetch(SQL["roots"], thread_id, most, after))
 
     async def exists(self, thread_id: str) -> bool:
         return bool(await self._db.fetchval(SQL["exists"], thread_id))

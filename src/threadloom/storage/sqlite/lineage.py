@@ -39,7 +39,10 @@ class SqliteLineage(SqliteSegments):
         meta = put.meta.decode()
         execute(
             _CHECKPOINT,
-            (pos, seg, put.namespace, put.checkpoint_id, put.parent, put.body_type, put.body, refs, small, meta),
+            (
+                *(pos, seg, put.namespace, put.checkpoint_id, put.parent, put.body_type, put.body),
+                *(refs, small, meta, put.messages),
+            ),
         )
         if put.run_id is not None:
             execute(_SPAN, (put.run_id, put.thread_id, pos))

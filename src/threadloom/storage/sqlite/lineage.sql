@@ -32,7 +32,8 @@ INSERT INTO heads (thread_id, seg, era) VALUES (?, ?, ?);
 
 -- name: insert_checkpoint
 -- A checkpoint.
-INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta, messages)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_blob
 -- A channel value.
@@ -79,6 +80,16 @@ SELECT pos, seg, namespace FROM checkpoints WHERE checkpoint_id = ? ORDER BY pos
 -- Pending writes of a checkpoint in one segment, in order of position.
 SELECT task_id, idx, channel, type, data, path, pos
 FROM writes INDEXED BY writes_id WHERE seg = ? AND checkpoint_id = ? AND namespace = ? AND pos <= ? ORDER BY pos;
+
+-- name: view
+-- Head and era of a thread, and the position of the newest root checkpoint in its head segment.
+SELECT h.seg, h.era, coalesce((SELECT max(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = h.seg AND namespace = ''), 0)
+FROM heads h WHERE h.thread_id = ?;
+
+-- name: roots_of_segment
+-- What the map of a thread needs of the root checkpoints of a segment above a position and up to a bound, newest first.
+SELECT pos, checkpoint_id, parent, meta, messages
+FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = '' AND pos > ? AND pos <= ? ORDER BY pos DESC LIMIT ?;
 
 -- name: has_checkpoint
 -- Whether a segment has a checkpoint up to a bound.

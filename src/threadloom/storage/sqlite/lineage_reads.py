@@ -9,7 +9,8 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage import pending
 from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
-from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
+from threadloom.lineage.turns import RootCheckpoint
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, root_checkpoints, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 
@@ -214,6 +215,19 @@ class SqliteLineageReads:
         rows = pending.counting(rows)
         rows.sort(key=lambda row: (row[5], row[0], row[1]))
         return [PendingWrite(*row) for row in rows]
+
+    async def view(self, thread_id: str) -> tuple[int, int, int] | None:
+        found: tuple[int, int, int] | None = self._db.execute(SQL["view"], (thread_id,)).fetchone()
+        return found
+
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        found: list[Any] = []
+        head = self._head(thread_id)
+        for seg, bound in () if head is None else self._chain(head[0]):
+            found += self._db.execute(SQL["roots_of_segment"], (seg, after, bound, most - len(found)))
+            if len(found) >= most or after >= bound:
+                break
+        return root_checkpoints(found)
 
     async def exists(self, thread_id: str) -> bool:
         head = self._head(thread_id)

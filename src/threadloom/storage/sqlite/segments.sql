@@ -53,8 +53,8 @@ SELECT count(*) FROM (
 
 -- name: copy_checkpoint
 -- Copies a checkpoint: position, segment and refs are new, and its parent is left out on request.
-INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta)
-SELECT ?1, ?2, namespace, checkpoint_id, CASE WHEN ?5 THEN NULL ELSE parent END, body_type, body, ?3, small, meta FROM checkpoints WHERE pos = ?4;
+INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta, messages)
+SELECT ?1, ?2, namespace, checkpoint_id, CASE WHEN ?5 THEN NULL ELSE parent END, body_type, body, ?3, small, meta, messages FROM checkpoints WHERE pos = ?4;
 
 -- name: note_position
 -- Before rows are deleted: records that positions below are used.

@@ -123,6 +123,9 @@ class SqliteThreads:
     async def of_one_tree(self, thread_id: str, other: str) -> bool:
         return bool(self._connection.execute(SQL["of_one_tree"], (thread_id, other)).fetchone()[0])
 
+    async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
+        return self._connection.execute(SQL["direct_copies"], (thread_id, limit)).fetchall()
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         where, arguments = _where(query)
         arguments |= {"limit": query.limit, "offset": query.offset}

@@ -68,7 +68,8 @@ CREATE TABLE checkpoints (
     blobs bigint[] NOT NULL,                            -- and the ids of the blobs
     small_channels text[] NOT NULL,                     -- channels whose value is in body,
     small_bytes bigint[] NOT NULL,                      -- and its size in bytes, 0 where the parent had it
-    meta bytea NOT NULL                                 -- checkpoint metadata as JSON
+    meta bytea NOT NULL,                                -- checkpoint metadata as JSON
+    messages bytea                                      -- JSON: its messages (lineage/messages.py), NULL: those of its parent
 );
 CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);         -- not unique: a checkpoint put again is a new row, the newest is valid
 -- A query must contain the `+ 0` to use one of these indexes. No other index matches such a query, and no other query matches
@@ -135,6 +136,7 @@ CREATE TYPE lineage_put AS (
     small_channels text[],
     small_bytes bigint[],
     meta bytea,
+    messages bytea,
     new_blobs lineage_blob[],
     early_namespaces text[],                            -- checkpoints stored before this one, to be moved after it:
     early_ids text[],                                   -- their namespaces and ids
@@ -269,12 +271,24 @@ CREATE TABLE events (
     name text COLLATE "C" NOT NULL,
     mode text COLLATE "C" NOT NULL,                     -- stream mode
     last boolean NOT NULL,                              -- whether it is the last event of its run
-    data bytea NOT NULL,                                -- JSON
+    data bytea,                                         -- JSON; NULL: it has a value
+    value bigint,                                       -- row of event_values that restores the data
+    size bigint NOT NULL,                               -- bytes of the whole data
     expires_at bigint,                                  -- set when the run ends
     PRIMARY KEY (thread_id, seq)
 );
 CREATE INDEX events_run ON events (run_id, ms, n);
+CREATE INDEX events_value ON events (value) WHERE value IS NOT NULL;
 CREATE INDEX events_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Long data of events. A row is kept as long as its event is stored, or another row builds on it.
+
+CREATE TABLE event_values (
+    id bigint PRIMARY KEY,
+    base bigint,                                        -- the row that data are instructions over; NULL: data are the whole JSON
+    data bytea NOT NULL
+);
+CREATE INDEX event_values_base ON event_values (base) WHERE base IS NOT NULL;
 
 -- Deliveries of webhooks, and their tries.
 

@@ -48,11 +48,12 @@ CREATE TABLE checkpoints (
     namespace TEXT NOT NULL,                               -- checkpoint namespace, '' for the root graph
     checkpoint_id TEXT NOT NULL,                              -- checkpoint id
     parent TEXT,                                    -- checkpoint id
-    body_type TEXT NOT NULL,                            -- serializer's type of body
-    body BLOB NOT NULL,                             -- the checkpoint without its large channel values
+    messages BLOB,                                  -- JSON: its messages (lineage/messages.py), NULL: those of its parent
+    meta TEXT NOT NULL,                             -- checkpoint metadata as JSON, for filters
     refs TEXT NOT NULL,                             -- {channel: blob id}
     small TEXT NOT NULL,                            -- {channel: bytes} of the values in body, 0 where the parent had it
-    meta TEXT NOT NULL                              -- checkpoint metadata as JSON, for filters
+    body_type TEXT NOT NULL,                            -- serializer's type of body
+    body BLOB NOT NULL                              -- the checkpoint without its large channel values. Last: others are read alone
 );
 CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);     -- not unique: a checkpoint put again is a new row, the newest is valid
 CREATE INDEX checkpoints_seg ON checkpoints (seg, namespace, pos);         -- for the newest checkpoint and the history
@@ -204,12 +205,23 @@ CREATE TABLE events (
     name TEXT NOT NULL,
     mode TEXT NOT NULL,                             -- stream mode
     last INTEGER NOT NULL,                          -- 1: the last event of its run
-    data BLOB NOT NULL,                             -- JSON
+    data BLOB,                                      -- JSON; NULL: it has a value
+    value INTEGER,                                  -- row of event_values that restores the data
+    size INTEGER NOT NULL,                          -- bytes of the whole data
     expires_at INTEGER,                             -- set when the run ends
     PRIMARY KEY (thread_id, seq)
 ) WITHOUT ROWID;
 CREATE INDEX events_run ON events (run_id, ms, n);
+CREATE INDEX events_value ON events (value) WHERE value IS NOT NULL;
 CREATE INDEX events_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Long data of events. A row is kept as long as its event is stored, or another row builds on it.
+CREATE TABLE event_values (
+    id INTEGER PRIMARY KEY,
+    base INTEGER,                                   -- the row that data are instructions over; NULL: data are the whole JSON
+    data BLOB NOT NULL
+);
+CREATE INDEX event_values_base ON event_values (base) WHERE base IS NOT NULL;
 
 -- Numbers of removed events are never reused, and a reader that asks for events after an earlier number is informed of the gap.
 CREATE TABLE event_floors (
