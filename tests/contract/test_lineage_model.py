@@ -244,7 +244,6 @@ class Pair:
         await self.write("delete", thread)
         for known in (self.threads, self.former, self.tags):
             known.pop(thread, None)
-        self.promoted.discard(thread)
 
     async def do_prune(self, thread, history, b, c):
         await self.write("prune", thread)
@@ -253,11 +252,8 @@ class Pair:
         tagged = dict.fromkeys(self.tags.get(thread, {}).values())
         seen = set(history.roots())
         formers = self.former.pop(thread, [])
-        holders = [
-            next(former for former in reversed(formers) if one in former[0].roots())
-            for one in tagged
-            if one not in seen
-        ]
+        lost = [one for one in tagged if one not in seen]
+        holders = [next(former for former in reversed(formers) if one in former[0].roots()) for one in lost]
         if kept := [former for former in formers if any(former is holder for holder in holders)]:
             self.former[thread] = kept
         history.prune([one for one in tagged if one in seen])
@@ -300,7 +296,7 @@ class Pair:
 
     async def do_promote(self, thread, history, b, c):
         source = NAMES[b % len(NAMES)]
-        if source in self.threads and source != thread:
+        if source != thread and self.threads.get(source, History()).events:
             moved = await self.write("promote", thread, source, now=c, record={})
             self.threads[thread] = self.threads[source].copy()
             self.check_moved(moved, history, self.threads[thread])
@@ -319,9 +315,7 @@ class Pair:
 
     def forget_lost_tags(self, thread):
         ids = self.root_ids(thread)
-        for name, checkpoint_id in list(self.tags.get(thread, {}).items()):
-            if checkpoint_id not in ids:
-                del self.tags[thread][name]
+        self.tags[thread] = {name: one for name, one in self.tags.get(thread, {}).items() if one in ids}
 
     async def compare_moves(self, thread):
         formers = self.former.get(thread, [])

@@ -26,7 +26,8 @@ TABLES = {
 
 
 def methods(kind):
-    everything = {name: value for part in reversed(kind.__mro__) for name, value in vars(part).items()}
+    own = kind.__mro__ if kind is Lineage else (kind,)
+    everything = {name: value for part in reversed(own) for name, value in vars(part).items()}
     return {name: value for name, value in everything.items() if inspect.isfunction(value) and not name.startswith("_")}
 
 
