@@ -91,6 +91,26 @@ async def test_everything_of_a_run_goes_wherever_the_thread_has_been(history, li
     lineage_tables.check()
 
 
+@pytest.mark.parametrize(
+    "between", [(), ("delete_run", "zero"), ("prune",)], ids=["at once", "after another run", "after a prune"]
+)
+async def test_the_deletion_of_a_run_spares_what_was_promoted(history, between):
+    """The runs of both threads wrote in turns. What the copy put is none of the run's, whatever the positions."""
+    await history.put("t", "0", "zero")
+    await history.put("t", "1", "before", parent="0")
+    await history.write("copy", "t", "copy")
+    await history.answer("t", "1", "one")
+    await history.put("copy", "2", "other", parent="1")
+    await history.answer("copy", "2", "other")
+    await history.write("promote", "t", "copy", now=0, record={})
+    if between:
+        name, *run = between
+        await history.write(name, "t", *run)
+    await history.write("delete_run", "t", "one")
+    row = await history.storage.read(lambda tx: tx.lineage.latest("t", ""))
+    assert (row.checkpoint_id, len(row.writes)) == ("2", 1)
+
+
 async def test_a_run_that_only_a_former_head_shows_can_be_deleted_after_others(history):
     """Deleting a run cuts the thread's view; what is known of runs beyond the cut stays, as long as something shows them."""
     await history.put("t", "0")

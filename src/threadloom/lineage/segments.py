@@ -68,6 +68,11 @@ def depth(chain: Chain, segment: int, position: int) -> int | None:
     return None
 
 
+def segment_of(chain: Chain, position: int) -> int:
+    """Returns the segment of a visible row. The links of a chain show disjoint ranges of positions, the newest first."""
+    return [segment for segment, bound in chain if bound >= position][-1]
+
+
 def inherited_at(chain: Chain, position: int) -> int:
     """Returns the largest position that the segment of a visible row inherits."""
     return next((bound for _, bound in chain if bound < position), 0)

@@ -15,7 +15,7 @@ from threadloom.lineage.cut import edges_at
 from threadloom.lineage.retain import Node, moved, unstored
 from threadloom.lineage.segments import UNBOUNDED, Branches, Chain, Edge
 from threadloom.storage.lineage.copy_operations import CopyOperations
-from threadloom.storage.lineage.former_heads import drop_lost_tags, forget, shows_run, tagged_chains
+from threadloom.storage.lineage.former_heads import drop_lost_tags, forget, rows_of_run, runs_shown, tagged_chains
 from threadloom.storage.lineage.primitives import Positions
 from threadloom.storage.lineage.protocol import CheckpointRow, Usage
 
@@ -122,25 +122,16 @@ class LineageOperations(CopyOperations):
         first = await self.drop_span(thread_id, run_id)
         if first is None or not (chain := await self.chain(thread_id)):
             return
-        # Runs of a thread never overlap. So pending writes before the first row of the next run belong to this run, whatever
-        # checkpoint they are on.
         end = min((await self.spans(thread_id, first)).values(), default=UNBOUNDED)
         for former in await self.former_heads(thread_id):
-            if await shows_run(self, await self.chain(former.head), run_id, first, end):
+            if (await rows_of_run(self, await self.chain(former.head), run_id, first, end)).put:
                 await forget(self, former)
         await self._remove_run(thread_id, chain, run_id, first, end)
         await drop_lost_tags(self, thread_id)
 
     async def _remove_run(self, thread_id: str, chain: Chain, run_id: str, first: int, end: int) -> None:
         """Removes what a run put from a thread's view: its checkpoints, and pending writes in `[first, end)`."""
-        doomed = await self.run_checkpoints(chain, run_id, first)
-        ids = {(namespace, checkpoint_id) for _, namespace, checkpoint_id in doomed}
-        rows = await self.rows_after(chain, min([first, *(pos for pos, _, _ in doomed)]) - 1)
-        gone = {
-            row.pos
-            for row in rows
-            if (row.namespace, row.checkpoint_id) in ids or (not row.is_checkpoint and first <= row.pos < end)
-        }
+        rows, gone = await rows_of_run(self, chain, run_id, first, end)
         if not gone:
             return
         bound = min(gone) - 1
@@ -236,7 +227,9 @@ class LineageOperations(CopyOperations):
         spans = await self.spans(thread_id, lower + 1)
         # A former head may show runs of which the thread sees nothing any more.
         others = spans if await self.former_heads(thread_id) else {}
-        await self.set_spans(thread_id, lower + 1, {**others, **moved(spans, positions)})
+        begins = moved(spans, positions)
+        shown = await runs_shown(self, chain, {run: spans[run] for run in begins})
+        await self.set_spans(thread_id, lower + 1, {**others, **{run: begins[run] for run in shown}})
         await self._switch(thread_id, chain[0][0], segment)
 
     async def _switch(self, thread_id: str, old: int, new: int) -> None:

@@ -155,11 +155,15 @@ BEGIN
             PERFORM tl_move_behind(own.seg, place, put.namespace, put.checkpoint_id, put.early_namespaces, put.early_ids);
         END IF;
     ELSE
-        INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path, digest)
-        SELECT nextval('positions'), own.seg, put.namespace, put.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.data, w.path, w.digest
-        FROM unnest(put.writes) AS w
-        ON CONFLICT DO NOTHING;
-        IF NOT FOUND THEN
+        WITH made AS (
+            INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path, digest)
+            SELECT nextval('positions'), own.seg, put.namespace, put.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.data, w.path, w.digest
+            FROM unnest(put.writes) AS w
+            ON CONFLICT DO NOTHING
+            RETURNING pos
+        )
+        SELECT min(pos) INTO place FROM made;
+        IF place IS NULL THEN
             RETURN own.era;
         END IF;
     END IF;
