@@ -251,6 +251,20 @@ async def test_a_fork_that_asks_is_where_the_thread_stands(client):
         assert values["left"] == [*seen("one"), "a ?", "b ? yes", "c ?"]
 
 
+async def test_the_map_tells_where_a_fork_stands_that_put_no_checkpoint_yet(client):
+    """A run from inside a subgraph asks at once. The root checkpoint that was put last is on the branch that was left."""
+    thread = await created(client, "kept_node")
+    await turn(client, thread, "kept_node", "?")
+    inner = await inside(client, thread, "sub", "b")
+    await turn(client, thread, "kept_node", None, command={"resume": "yes"})
+    left = (await client.http.get(f"/threads/{thread}/branches"))["head"]
+    await turn(client, thread, "kept_node", None, checkpoint=inner)
+    head = (await client.threads.get_state(thread))["checkpoint"]["checkpoint_id"]
+    shown = await client.http.get(f"/threads/{thread}/branches")
+    assert left != head == shown["head"]
+    assert [turn["active"] for turn in shown["turns"]] == [True]
+
+
 async def test_what_undoes_a_fork_returns_to_the_branch_that_was_left(client):
     """Also if nothing was put on the new one yet."""
     thread, place = await three_turns(client, "kept_node")

@@ -64,13 +64,15 @@ class Turns:
     Args:
         rows: its root checkpoints, oldest first, each once.
         base: the turns of the first ones of these. Only one may be made of a base at a time.
+        head: the checkpoint that the thread is at. None: the last one.
 
     Attributes:
         turns: in the order in which they were stored. A turn comes after the one before it.
     """
 
-    def __init__(self, rows: Sequence[RootCheckpoint], base: "Turns | None" = None) -> None:
+    def __init__(self, rows: Sequence[RootCheckpoint], base: "Turns | None" = None, *, head: str | None = None) -> None:
         self.rows = rows
+        self._head = head
         self.turns: list[Turn] = []
         self._places: dict[str | None, Row] = {}
         self._parents: list[Row] = []
@@ -242,8 +244,8 @@ class Turns:
         return self._siblings.get(number) or (number,)
 
     def active(self) -> set[int]:
-        """Returns the turns that the newest checkpoint shows; of a thread without messages, the inputs on its path."""
-        found = set(self._shown(len(self.rows) - 1)) if self.rows else set()
+        """Returns the turns that the head shows; of a thread without messages, the inputs on its path."""
+        found = set(self._shown(self._places.get(self._head, len(self.rows) - 1))) if self.rows else set()
         if self.turns and self.turns[0].id is None:
             for number in list(found):
                 before = self.turns[number].before

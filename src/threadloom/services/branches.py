@@ -86,11 +86,13 @@ class BranchService:
 
             async def work(tx: Tx) -> _Read:
                 now = await tx.lineage.view(thread_id)
+                # On a branch that has no checkpoint yet it is not the one that was put last.
+                head = await tx.lineage.newest_root(thread_id)
                 if known is not None and known.may_extend(now):
                     more, truncated = await load_rows(tx, thread_id, known.rows)
                     if not truncated:
-                        return _Read(now, [*known.rows, *more], False, known)
-                return _Read(now, *await load_rows(tx, thread_id), None)
+                        return _Read(now, head, [*known.rows, *more], False, known)
+                return _Read(now, head, *await load_rows(tx, thread_id), None)
 
             made = await aside(_Map, await self._storage.read(work, heavy=True))
             self._keep(thread_id, made)
@@ -112,9 +114,12 @@ class BranchService:
 
 
 class _Read(msgspec.Struct, frozen=True):
-    """What a map is made of: what the thread saw, its checkpoints, whether there are more, and the map of the first of them."""
+    """What a map is made of: what the thread saw, the newest root checkpoint of its current branch, all its root checkpoints,
+    whether there are more, and the map of the first of them.
+    """
 
     view: _View
+    head: str | None
     rows: list[RootCheckpoint]
     truncated: bool
     base: "_Map | None"
@@ -126,10 +131,11 @@ class _Map:
     def __init__(self, read: _Read) -> None:
         self.view = read.view
         self.rows = read.rows
+        self._head = read.head
         self._truncated = read.truncated
         base: Turns | None = None if read.base is None else read.base._turns
         known: Sequence[TurnResponse] = () if read.base is None else read.base.turns
-        self._turns: Turns = Turns(read.rows, base)
+        self._turns: Turns = Turns(read.rows, base, head=read.head)
         turns = self._turns
         active = turns.active()
         self.turns: list[TurnResponse] = [
@@ -168,13 +174,12 @@ class _Map:
         turns = list(self.turns) if left else self.turns
         for number, thread_ids in left.items():
             turns[number] = msgspec.structs.replace(turns[number], copies=thread_ids)
-        rows = self.rows
         return BranchesResponse(
             thread_id=thread_id,
-            head=rows[-1].checkpoint_id if rows else None,
+            head=self._head,
             turns=turns,
             copies=rest,
-            checkpoints=len(rows),
+            checkpoints=len(self.rows),
             truncated=truncated or self._truncated,
         )
 
@@ -198,7 +203,7 @@ async def cut_of(tx: Tx, thread_id: str, message_id: str, at: str | None = None)
 async def load_turns(tx: Tx, thread_id: str) -> tuple[Turns, bool]:
     """Returns the turns of a thread, and whether it has more checkpoints than were read."""
     rows, truncated = await load_rows(tx, thread_id)
-    return Turns(rows), truncated
+    return Turns(rows, head=await tx.lineage.newest_root(thread_id)), truncated
 
 
 async def load_rows(tx: Tx, thread_id: str, known: Sequence[RootCheckpoint] = ()) -> tuple[list[RootCheckpoint], bool]:
