@@ -206,6 +206,16 @@ async def test_an_update_of_an_earlier_state_begins_a_branch(client):
     assert right[0]["left"] == seen("one", "new")
 
 
+async def test_the_record_shows_what_an_update_of_an_earlier_state_made(client):
+    """A delta channel is rebuilt from pending writes. Those that were made later at that state are not on the branch."""
+    thread = await created(client, "deltas")
+    await client.runs.wait(thread, "deltas", input={"x": 1})
+    first = (await client.threads.get_history(thread))[-1]["checkpoint_id"]
+    await client.threads.update_state(thread, {"heard": ["new"]}, checkpoint_id=first)
+    values = (await client.threads.get(thread))["values"]
+    assert values == (await client.threads.get_state(thread))["values"] == {"heard": ["new"]}
+
+
 async def test_an_update_of_the_current_state_of_a_subgraph_is_no_fork(client):
     """Its questions stay open, and what it remembers after a turn can be mended."""
     thread = await created(client, "kept_node")

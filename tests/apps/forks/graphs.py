@@ -4,6 +4,7 @@ import time
 from operator import add
 from typing import Annotated, TypedDict
 
+from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
@@ -104,3 +105,11 @@ kept_node = as_node(keeps=True)
 plain_node = as_node(keeps=False)
 kept_called = called()
 nested_graph = nested()
+
+
+class Deltas(TypedDict, total=False):
+    x: int
+    heard: Annotated[list, DeltaChannel(lambda value, writes: [*value, *(word for write in writes for word in write)])]
+
+
+deltas = StateGraph(Deltas).add_node("node", lambda state: {"heard": ["node"]}).add_edge(START, "node").compile()

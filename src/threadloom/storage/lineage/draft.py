@@ -188,6 +188,8 @@ class _DraftLineage:
         self._era = row.era
         if self._cut is not None and row.checkpoint_id == self._cut[0] and not row.namespace:
             return msgspec.structs.replace(row, writes=[write for write in row.writes if write.pos <= self._cut[1]])
+        if row.pos <= self.at < UNBOUNDED:  # what was written to it later is on the branch that is left
+            row = msgspec.structs.replace(row, writes=[write for write in row.writes if write.pos <= self.at])
         drafted = self._writes.get((row.namespace, row.checkpoint_id))
         if not drafted:
             return row
