@@ -11,6 +11,7 @@ import logging
 import sys
 import textwrap
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
 from logging.handlers import TimedRotatingFileHandler
@@ -75,6 +76,25 @@ def log_line(log: logging.Logger, level: int, text: str, fields: Mapping[str, An
     log.handle(log.makeRecord(log.name, level, "", 0, text, (), None, extra={"fields": fields}))
 
 
+class RecentLines(logging.Handler):
+    """Keeps the newest warnings and errors in memory, as JSON, for Studio's server page."""
+
+    def __init__(self, kept: int = 100) -> None:
+        super().__init__(logging.WARNING)
+        self.setFormatter(JsonFormatter())
+        self._lines: deque[str] = deque(maxlen=kept)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Returns the lines, the newest first."""
+        return [json.loads(line) for line in reversed(self._lines.copy())]
+
+
 def configure(
     level: str = "INFO",
     *,
@@ -107,7 +127,7 @@ def configure(
     else:
         handler.setFormatter(LineFormatter(color and terminal))
     root = logging.getLogger()
-    handlers: list[logging.Handler] = [handler]
+    handlers: list[logging.Handler] = [handler, recent]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         kept = TimedRotatingFileHandler(
@@ -205,6 +225,10 @@ class JsonFormatter(_Formatter):
         except TypeError:
             # Texts that are not valid Unicode, keys that are not texts.
             return json.dumps(line, skipkeys=True, default=str)
+
+
+recent = RecentLines()
+"""The newest warnings and errors of the process."""
 
 
 class LineFormatter(_Formatter):

@@ -7,18 +7,15 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from threadloom.api import loopback
 from threadloom.api.app import HttpEntry, create_app
 from threadloom.api.encryption_context import EncryptionContextMiddleware
-from threadloom.api.metrics import Metrics, Report
+from threadloom.api.metrics import Metrics
 from threadloom.api.peer_processes import PeerProcesses
-from threadloom.api.process_info import ProcessInfo
 from threadloom.api.reloadable_app import ReloadableApp
 from threadloom.api.ui import UiRoutes
 from threadloom.auth.authorize import OPEN, Guard
@@ -27,7 +24,7 @@ from threadloom.auth.run_users import RunUsers
 from threadloom.backends import CLOCK_NOTICED_SECONDS, choose
 from threadloom.checkpointer import Saver
 from threadloom.checkpointer.serde import make_serde
-from threadloom.clock import SECOND, Clock
+from threadloom.clock import Clock
 from threadloom.config.settings import Settings
 from threadloom.encryption.handler_storage import HandledStorage
 from threadloom.encryption.keys import check_keys, keys_of
@@ -38,7 +35,6 @@ from threadloom.engine.outputs import RecentOutputs
 from threadloom.engine.retention import Retention
 from threadloom.engine.watchdog import Watchdog
 from threadloom.engine.worker import Worker
-from threadloom.errors import StorageError, Unavailable
 from threadloom.graphs.bundles import Bundle, load_bundles
 from threadloom.graphs.current_store import CurrentStore
 from threadloom.graphs.custom_store import CustomStore
@@ -48,6 +44,7 @@ from threadloom.graphs.load import load_app, load_object
 from threadloom.graphs.priority import load_assign
 from threadloom.graphs.process import app_folders, own_modules, prepare
 from threadloom.graphs.registry import GraphRegistry
+from threadloom.process_reports import ProcessReports
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
 from threadloom.services.cascade_delete import CascadeDeleteService
@@ -58,6 +55,7 @@ from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
 from threadloom.services.protocol_commands import CommandService
+from threadloom.services.queue import QueueService
 from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
@@ -84,9 +82,6 @@ YOUNG_OBJECTS = 10_000
 """New objects that start a garbage collection. With the default (700) the objects of a burst of runs would be scanned several
 times while all of them are still in use.
 """
-
-PROBE_SECONDS = 2.0
-"""Seconds within which the database must respond; otherwise the process is not ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +168,17 @@ class Server:
             patience=0.0 if self._single_process else CLOCK_NOTICED_SECONDS,
         )
         self.watchdog = Watchdog()
+        self._reports = ProcessReports(
+            settings=settings,
+            storage=self.storage,
+            broker=None if self._single_process else self.broker,
+            worker=self.worker,
+            clock=clock,
+            metrics=self._metrics,
+            peers=peers,
+            stopping=lambda: self._stops_at is not None,
+            reload=lambda: self.reload,
+        )
         self.lasting = own_modules(app_folders(settings))
 
         # The generation, and last the app. The webhooks and the graphs get the app when they need it.
@@ -222,7 +228,7 @@ class Server:
             services,
             settings,
             user_app=load_app(settings) if settings.http.app else None,
-            process_info=self._make_process_info(),
+            process_info=self._reports.info(settings),
             metrics=self._metrics,
             spans=self.telemetry,
             own_context=CurrentStore(self.store),
@@ -344,6 +350,7 @@ class Server:
                 limits=self.limits,
                 end_event=settings.threadloom.end_event,
             ),
+            queue=QueueService(storage=storage, guard=guard, clock=clock, attempts=settings.vars.bg_job_max_retries),
             assistants=assistants,
             items=ItemService(self.store, guard),
             crons=CronService(storage, guard, clock, starts, assistants),
@@ -351,64 +358,6 @@ class Server:
             deliveries=DeliveryService(storage=storage, guard=guard, clock=clock, webhooks=self.webhooks),
             commands=CommandService(storage=storage, guard=guard, starts=starts, assistants=assistants, state=state),
         )
-
-    def _make_process_info(self) -> ProcessInfo:
-        storage, worker, clock = self.storage, self.worker, self.clock
-
-        async def probe() -> object:
-            return await storage.read(lambda tx: tx.runs.peek(0))
-
-        async def ready() -> None:
-            if self._stops_at is not None:
-                raise Unavailable("The process stops: ask another")
-            try:
-                async with asyncio.timeout(PROBE_SECONDS):
-                    await probe()
-            except (StorageError, TimeoutError) as error:
-                raise Unavailable(f"The database cannot be reached: {error}") from error
-
-        probes: dict[str, Callable[[], Awaitable[object]]] = {"database": storage.probe}
-        if not self._single_process:
-            probes["broker"] = self.broker.probe
-
-        async def queue() -> Mapping[str, Any]:
-            now = clock.now()
-            found = await storage.read(lambda tx: tx.runs.queue(now), heavy=True)
-
-            def waited(since: int | None) -> float | None:
-                return None if since is None else (now - since) / SECOND
-
-            return {
-                "n_pending": found.pending,
-                "n_running": found.running,
-                "pending_runs_wait_time_max_secs": waited(found.oldest),
-                "pending_runs_wait_time_med_secs": waited(found.median),
-                "pending_unblocked_runs_wait_time_max_secs": waited(found.oldest_unblocked),
-            }
-
-        return ProcessInfo(
-            ready=ready,
-            probes=probes,
-            queue=queue,
-            workers=lambda: (worker.jobs, worker.active),
-            reports=self._reports,
-            reload=lambda: self.reload,
-        )
-
-    async def _reports(self, own: Report) -> Mapping[str, Report]:
-        """Returns the metrics of this process and of those that share its port."""
-        if self._peers is None:
-            return {"": own}
-        others = await self._peers.others()
-        reports = {self._peers.name: own}
-        for name, text in others.items():
-            with contextlib.suppress(msgspec.DecodeError):  # the other process was killed while it responded
-                reports[name] = msgspec.json.decode(text, type=Report)
-        return reports
-
-    def _tell_peers(self) -> bytes:
-        places = (self.worker.jobs, self.worker.active)
-        return msgspec.json.encode(self._metrics.report(self.settings.vars.metric_prefix, places))
 
     def ready(self) -> None:
         """Called on the event loop when the server accepts requests."""
@@ -445,12 +394,12 @@ class Server:
             await self.generation.services.assistants.ensure_defaults()
             await stack.enter_async_context(self.webhooks)
             if self.telemetry is not None:
-                process_info = self._make_process_info()
+                process_info = self._reports.info(self.settings)
                 self.telemetry.start(process_info.queue, process_info.workers)
                 stack.push_async_callback(self.telemetry.stop)
             stack.callback(self.watchdog.stop)
             if self._peers is not None:
-                await stack.enter_async_context(self._peers.answering(self._tell_peers))
+                await stack.enter_async_context(self._peers.answering(self._reports.for_peers))
             await self.worker.start()
             stack.push_async_callback(self._stop_worker)
             for background in self._background():

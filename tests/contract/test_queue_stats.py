@@ -54,3 +54,29 @@ async def test_a_thread_that_is_busy_holds_its_runs_up(storage):
     ]
     found = await figures(storage, 100, *runs)
     assert found == QueueStats(pending=4, running=1, oldest=10, median=20, oldest_unblocked=20)
+
+
+async def test_the_queue_is_listed_in_the_order_in_which_runs_start(storage):
+    runs = [
+        run("1", "t", 5, "running"),
+        run("2", "t", 10),
+        run("3", "u", 20),
+        run("4", "u", 15),
+        run("5", "v", 30),
+        run("6", "w", 40, "success"),
+        run("7", "x", 900, created_at=50),
+    ]
+    await figures(storage, 100, *runs)
+    found = await storage.read(lambda tx: tx.runs.queued(None, 100))
+    assert [(one.run_id, one.ready, one.delayed, one.ahead) for one in found] == [
+        ("1", False, False, None),
+        ("3", True, False, 0),
+        ("5", True, False, 1),
+        ("2", False, False, None),
+        ("4", False, False, None),
+        ("7", False, True, None),
+    ]
+    of_some = await storage.read(lambda tx: tx.runs.queued(["v", "t"], 100))
+    assert [(one.run_id, one.ahead) for one in of_some] == [("1", None), ("5", 1), ("2", None)]
+    assert [one.run_id for one in await storage.read(lambda tx: tx.runs.queued(None, 2))] == ["1", "3"]
+    assert await storage.read(lambda tx: tx.runs.queued([], 100)) == []

@@ -130,6 +130,10 @@ class World:
             assert written.status_code == 200, written.text
             stored = (await self._root.http.get(f"/threads/{thread}")).json()["metadata"]
             self.threads[thread] = (mark, stored)
+        body = {"metadata": {**self._documents[0], "graph_id": "plain"}}
+        self.waiting = (await self._root.http.post("/threads", json=body)).json()["thread_id"]
+        run = {"assistant_id": "plain", "input": {}, "after_seconds": 3600}
+        assert (await self._root.http.post(f"/threads/{self.waiting}/runs", json=run)).status_code == 200
         return self
 
     async def look(self):
@@ -151,6 +155,16 @@ class World:
                 response = await self.reader.http.request(method, path, json=body)
                 rules = [self._rules[action] for action in needs]
                 self.check(response, {mark} if visible(rules, document) else set(), (method, path))
+
+        await self.look_at_the_queue()
+
+    async def look_at_the_queue(self):
+        document = (await self._root.http.get(f"/threads/{self.waiting}")).json()["metadata"]
+        for path, action in (("/queue?limit=1000", "search"), (f"/queue?thread_id={self.waiting}", "read")):
+            response = await self.reader.http.get(path)
+            shown = response.status_code == 200 and self.waiting in response.text
+            assert shown == visible([self._rules[action]], document), (path, self._rules, response.text)
+        await self._root.http.delete(f"/threads/{self.waiting}")
 
     def found(self):
         return {mark for mark, document in self.threads.values() if visible([self._rules["search"]], document)}

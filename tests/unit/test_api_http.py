@@ -7,6 +7,7 @@ import pytest
 from api_fakes import THREAD_ID, EchoThreads, app, client, services, settings, thread
 
 from threadloom.api.docs import all_operations
+from threadloom.api.process_info import ProcessInfo
 from threadloom.config.settings import Cors, HeaderRules
 from threadloom.errors import NotFound, StorageError
 from threadloom.types import ForkedFrom, Ttl
@@ -161,15 +162,19 @@ async def test_disabled_groups_are_not_there():
         assert (await http.get("/ok?check_db=1")).json() == {"ok": True}
 
 
+async def no_details():
+    return {}
+
+
 BY_GROUP = {
     "assistants": r"/assistants",
     "threads": r"/threads(?!.*/(runs|commands|stream/events))",
-    "runs": r"/runs|/threads/[^/]+/(runs|commands|stream/events)",
+    "runs": r"/runs|/queue|/threads/[^/]+/(runs|commands|stream/events)",
     "event_streaming": r"/threads/[^/]+/(commands|stream/events)",
     "store": r"/store",
     "mcp": r"/mcp",
     "a2a": r"/a2a|/\.well-known/agent",
-    "meta": r"/($|info|metrics|docs|openapi\.json)",
+    "meta": r"/($|info|server|metrics|docs|openapi\.json)",
     "webhooks": r"/webhooks",
 }
 """Which paths each `disable_…` switches off."""
@@ -180,7 +185,8 @@ async def test_a_group_that_is_off_is_gone_and_the_others_are_there(group):
     there = {(one.method, one.path) for one in all_operations()}
     off = settings(**{f"disable_{group}": True})
     paths = {(method, re.sub(r"\{[^}]*\}", THREAD_ID, path)) for method, path in there if not path.startswith("/ui")}
-    async with client(app(services(), off)) as http:
+    process_info = ProcessInfo(details=no_details)
+    async with client(app(services(), off, process_info=process_info)) as http:
         for method, path in sorted(paths):
             answer = await http.request(method, path, content=b"no json")
             gone = answer.status_code == 404 and answer.text == '{"detail":"Not Found"}'

@@ -1,5 +1,6 @@
 """Loading the embedding model that `store.index.embed` names."""
 
+import subprocess
 import sys
 
 import pytest
@@ -80,3 +81,14 @@ def test_without_langchain_the_package_is_named(monkeypatch):
         ConfigError, match="which needs the package langchain, which is not installed: pip install 'langchain'"
     ):
         load_embeddings("openai:text-embedding-3-small", lambda spec: plain)
+
+
+def test_without_numpy_the_configuration_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(ConfigError, match=r"store\.index needs the package numpy.*threadloom\[semantic\]"):
+        load_index(StoreIndex(dims=2, embed="./embed.py:embed"), lambda spec: plain)
+
+
+def test_numpy_is_not_imported_without_an_index():
+    loaded = "import sys, threadloom.wiring; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0

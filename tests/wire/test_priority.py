@@ -93,6 +93,39 @@ def test_it_is_asked_once_a_thread_and_its_answer_holds(server, http, file):
     assert [told["thread_id"] for told in asked(server)[before + 1 :]] == [copy]
 
 
+def test_the_queue_says_what_each_run_waits_for(http, file):
+    gate = file.with_name("gate")
+    first, second, late = thread(http), thread(http, answer={"priority": -1}), thread(http, answer={"priority": 4})
+    for thread_id in (first, first, late, second):
+        run(http, thread_id, job(file, until=str(gate)))
+    run(http, late, {**job(file), "after_seconds": 3600})
+    until(lambda: file.exists())
+    listed = http.get("/queue").json()
+    assert [(one["thread_id"], one["status"], one["ahead"], one["attempt"]) for one in listed] == [
+        (first, "running", None, 1),
+        (second, "pending", 0, 0),
+        (late, "pending", 1, 0),
+        (first, "pending", None, 0),
+        (late, "pending", None, 0),
+    ]
+    reasons = [one["reason"] for one in listed]
+    assert reasons[:4] == [
+        "A worker executes it.",
+        "It waits for a free worker. It is the next run.",
+        "It waits for a free worker. 1 run is before it.",
+        "Another run of its thread is before it.",
+    ]
+    assert reasons[4].startswith("It starts in 3")
+    assert listed[0]["lease_seconds"] > 0
+    assert listed[0]["max_attempts"] >= 1
+    of_one = http.get("/queue", params={"thread_id": late}).json()
+    assert [(one["run_id"], one["ahead"]) for one in of_one] == [(listed[2]["run_id"], 1), (listed[4]["run_id"], None)]
+    assert http.get("/queue", params={"limit": 0}).status_code == 422
+    gate.touch()
+    for thread_id in (first, second, late):
+        http.delete(f"/threads/{thread_id}")
+
+
 @pytest.mark.parametrize("path", ["/runs", "/runs/wait", "/runs/stream", "/runs/batch"])
 def test_it_is_asked_of_runs_that_make_their_threads(server, http, file, path):
     before = len(asked(server))

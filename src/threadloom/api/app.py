@@ -32,6 +32,7 @@ from threadloom.api.loopback import TRUSTED
 from threadloom.api.mcp import McpRoutes
 from threadloom.api.metrics import Metrics
 from threadloom.api.process_info import ProcessInfo
+from threadloom.api.queue import QueueRoutes
 from threadloom.api.routing import Operation
 from threadloom.api.runs import RunRoutes
 from threadloom.api.sse import HEARTBEAT_SECONDS
@@ -68,6 +69,7 @@ def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> 
         *StateRoutes(services).operations(),
         *RunRoutes(services, heartbeat).operations(),
         *StatelessRunRoutes(services, heartbeat).operations(),
+        *QueueRoutes(services).operations(),
         *CronRoutes(services).operations(),
         *StoreRoutes(services).operations(),
         *WebhookRoutes(services).operations(),

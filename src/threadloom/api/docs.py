@@ -19,8 +19,13 @@ from threadloom.services import Services
 def all_operations() -> list[Operation]:
     """Returns every route of a server with default settings. Their handlers cannot be called: there are no services."""
     settings = Settings(root=Path(), graphs={}, data=Path())
-    system = SystemRoutes(settings, ProcessInfo(), Metrics(), dict)
+    process_info = ProcessInfo(details=_no_details)
+    system = SystemRoutes(settings, process_info, Metrics(), dict)
     return [*system.operations(), *api_operations(cast(Services, None)), *UiRoutes({}, "").operations()]
+
+
+async def _no_details() -> dict[str, Any]:
+    return {}
 
 
 def document() -> dict[str, Any]:

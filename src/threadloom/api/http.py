@@ -178,11 +178,11 @@ class Request:
         values = self.all(name)
         return values[-1] if values else None
 
-    def integer(self, name: str, default: int, *, least: int | None = 0) -> int:
+    def integer(self, name: str, default: int, *, least: int | None = 0, most: int | None = None) -> int:
         """Returns a query parameter that is an integer.
 
         Raises:
-            Invalid: it is no integer, or below `least`, or beyond 64 bits.
+            Invalid: it is no integer, or below `least`, or above `most`, or beyond 64 bits.
         """
         text = self.text(name)
         if text is None:
@@ -193,6 +193,8 @@ class Request:
         number = int(text)
         if least is not None and number < least:
             raise Invalid(f"{name}: {number} is less than {least}")
+        if most is not None and number > most:
+            raise Invalid(f"{name}: {number} is more than {most}")
         return number
 
     def flag(self, name: str, default: bool = False) -> bool:

@@ -28,6 +28,7 @@ class ProcessInfo:
         probes: name of a backing service -> a check that it responds; raises if it does not.
         queue: metrics of the queue: `n_pending`, `n_running` and waiting times in seconds.
         workers: how many runs this process may execute concurrently, and how many it executes.
+        details: what `/server` reports; None: it is not served.
         reports: takes this process's report; returns those of all processes that share its port, by their names.
         flags: further entries of `flags` in `/info`.
         reload: what `/info` reports of reloading the app's code; None: the code is not watched.
@@ -38,5 +39,6 @@ class ProcessInfo:
     queue: Callable[[], Awaitable[Mapping[str, Any]]] = _no_queue
     workers: Callable[[], tuple[int, int]] = lambda: (0, 0)
     reports: Callable[[Report], Awaitable[Mapping[str, Report]]] = _own_report
+    details: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
     reload: Callable[[], Mapping[str, Any] | None] = lambda: None

@@ -17,7 +17,7 @@ from threadloom.api.process_info import ProcessInfo
 from threadloom.api.routing import Operation, Param
 from threadloom.config.settings import Settings
 from threadloom.errors import Unavailable
-from threadloom.services.responses import HealthResponse, InfoResponse
+from threadloom.services.responses import HealthResponse, InfoResponse, ServerResponse
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,8 @@ class SystemRoutes:
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
                 "delete_copies": not self.settings.http.disable_threads,
+                "server": self.process_info.details is not None and not self.settings.http.disable_meta,
+                "queue": not self.settings.http.disable_runs,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,
                 "crons": not self.settings.http.disable_runs and self.settings.vars.ff_crons_enabled,
                 "langsmith": self.settings.vars.langsmith_tracing,
@@ -102,6 +104,10 @@ class SystemRoutes:
     async def info(self, request: Request) -> ASGIApp:
         reload = self.process_info.reload()
         return Response(self._info if reload is None else orjson.dumps({**self._facts(), "reload": reload}))
+
+    async def server(self, request: Request) -> ASGIApp:
+        assert self.process_info.details is not None
+        return json_response(await self.process_info.details())
 
     async def show_metrics(self, request: Request) -> ASGIApp:
         prefix = self.settings.vars.metric_prefix
@@ -161,6 +167,11 @@ class SystemRoutes:
                 errors=(500, 503),
             ),
             system("/info", self.info, "Tell versions and features", result=InfoResponse),
+            *(
+                [system("/server", self.server, "Tell what the server is made of", result=ServerResponse)]
+                if self.process_info.details is not None
+                else []
+            ),
             system(
                 "/metrics",
                 self.show_metrics,

@@ -9,7 +9,6 @@ from threadloom.api.routing import Operation, Param
 from threadloom.api.threads import pages
 from threadloom.clock import iso
 from threadloom.codec import Fragment
-from threadloom.errors import Invalid
 from threadloom.services import Services
 from threadloom.services.requests import canonical
 from threadloom.services.responses import DeliveryInFullResponse, DeliveryResponse, TryResponse
@@ -47,9 +46,7 @@ class WebhookRoutes:
         self.services = services
 
     async def search(self, request: Request) -> ASGIApp:
-        limit = request.integer("limit", 10, least=1)
-        if limit > MOST:
-            raise Invalid(f"limit: {limit} is more than {MOST}")
+        limit = request.integer("limit", 10, least=1, most=MOST)
         query = DeliveryQuery(limit=limit, offset=request.integer("offset", 0))
         query.status = request.choice("status", STATUSES)  # type: ignore[assignment]
         for kind in ("run", "thread"):

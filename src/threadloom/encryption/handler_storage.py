@@ -61,6 +61,9 @@ class HandledStorage:
     async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
         return await self._until_ready(work, lambda sealed: self._inner.read(sealed, heavy=heavy, deferred=deferred))
 
+    async def size(self) -> int:
+        return await self._inner.size()
+
     async def probe(self) -> None:
         await self._inner.probe()
 

@@ -111,6 +111,9 @@ class SealedStorage:
     async def read(self, work: Callable[[SealedTx], Awaitable[T]], *, heavy: bool = False, deferred: bool = True) -> T:
         return await self._inner.read(lambda tx: work(SealedTx(tx, self._cipher)), heavy=heavy, deferred=deferred)
 
+    async def size(self) -> int:
+        return await self._inner.size()
+
     async def probe(self) -> None:
         await self._inner.probe()
 

@@ -171,6 +171,7 @@ class SealedRuns(Table):
         "delete_expired_outcomes",
         "ended_before",
         "queue",
+        "queued",
     )
 
     async def insert(self, run: Run, claim: Claim | None = None) -> Run:

@@ -23,6 +23,10 @@ def load_index(settings: StoreIndex, load: Callable[[str], Any]) -> Index:
     Raises:
         ConfigError: the model cannot be loaded; the message names what is missing.
     """
+    try:
+        importlib.import_module("numpy")
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("store.index", "numpy", "threadloom[semantic]") from error
     return Index(load_embeddings(settings.embed, load), settings.dims, settings.fields, name=settings.embed)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
     from threadloom.services.protocol_commands import CommandService
+    from threadloom.services.queue import QueueService
     from threadloom.services.run_start import RunStartService
     from threadloom.services.run_streams import RunStreamService
     from threadloom.services.runs import RunService
@@ -32,6 +33,7 @@ class Services:
     runs: "RunService"
     starts: "RunStartService"
     streams: "RunStreamService"
+    queue: "QueueService"
     assistants: "AssistantService"
     items: "ItemService"
     crons: "CronService"

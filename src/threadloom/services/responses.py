@@ -183,6 +183,24 @@ class RunResponse(ResponseBody):
     langsmith_session_name: str | None
 
 
+class QueuedRunResponse(ResponseBody):
+    """A pending or running run: who executes it, or what it waits for. `ahead` is how many runs start before it, null while
+    another run of its thread is before it."""
+
+    run_id: Id
+    thread_id: Id
+    assistant_id: Id
+    status: RunStatus
+    created_at: Moment
+    starts_at: Moment | None
+    attempt: int
+    max_attempts: int
+    worker: str | None
+    lease_seconds: float | None
+    ahead: int | None
+    reason: str
+
+
 class AssistantVersionResponse(ResponseBody):
     """A version of an assistant."""
 
@@ -321,3 +339,19 @@ class InfoResponse(ResponseBody):
     flags: Object
     host: Object
     reload: Object | UnsetType = UNSET
+
+
+class ServerResponse(ResponseBody):
+    """What the server is made of: `versions` of packages, its data in `storage`, its `graphs`, `configuration` and `environment`
+    without secrets, runs in the `queue`, places for runs as `workers`, and the newest warnings and errors of the log of this
+    process as `failures`, the newest first."""
+
+    started_at: Moment
+    versions: Object
+    storage: Object
+    graphs: list[Object]
+    configuration: Object | None
+    environment: Object
+    queue: Object
+    workers: Object
+    failures: list[Object]

@@ -157,6 +157,14 @@ class Storage(Protocol):
         """
         ...
 
+    async def size(self) -> int:
+        """Returns how many bytes the database takes on disk, with its log.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        ...
+
     async def probe(self) -> None:
         """Checks that the database responds and, on SQLite, accepts writes.
 

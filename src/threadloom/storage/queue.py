@@ -56,6 +56,33 @@ class QueueStats(msgspec.Struct, frozen=True):
     oldest_unblocked: int | None = None
 
 
+class QueuedRun(msgspec.Struct, frozen=True):
+    """The place of a pending or running run in the queue. Moments are in microseconds.
+
+    Attributes:
+        due: before this moment it does not start.
+        attempt: how many attempts were started.
+        worker: the holder of the lease; None: it is pending.
+        lease: the moment at which the lease ends, by the clock of its holder.
+        ready: whether it is its thread's next run, and no run of the thread is running.
+        delayed: whether it waits until it is due.
+        ahead: how many ready runs start before it; None if it is not ready.
+    """
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    status: RunStatus
+    created_at: int
+    due: int
+    attempt: int
+    worker: str | None
+    lease: int | None
+    ready: bool
+    delayed: bool
+    ahead: int | None
+
+
 class Claim(msgspec.Struct, frozen=True):
     """A worker's claim on a run: from a moment until the lease ends (microseconds)."""
 

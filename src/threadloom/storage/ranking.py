@@ -8,13 +8,15 @@ import abc
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from threadloom.storage.items import Condition, ItemQuery, matches, reader
-from threadloom.storage.vectors import PORTION, Fetched, Ids, Scored, VectorCache, nearest
 from threadloom.types import Item
+
+if TYPE_CHECKING:
+    from threadloom.storage.vectors import Fetched, Ids, Scored, VectorCache
 
 T = TypeVar("T")
 
@@ -25,14 +27,34 @@ TRIED = 1000
 """In a search with conditions, so many of the nearest items are checked one by one before all items are searched."""
 
 
+class SharedVectors:
+    """The cache of vectors that all connections to one database share. numpy is imported when vectors are first searched: most
+    servers never do, and need not install it.
+    """
+
+    @functools.cached_property
+    def cache(self) -> "VectorCache":
+        """The cache."""
+        from threadloom.storage.vectors import VectorCache
+
+        return VectorCache()
+
+
+def ids_of(text: str | None) -> "Ids":
+    """Returns the ids in a comma-separated text (or None), sorted."""
+    from threadloom.storage.vectors import parse_ids
+
+    return parse_ids(text)
+
+
 class Ranking(abc.ABC):
     """`search` and `warm` of `storage.items.Items`.
 
     Args:
-        vectors: the cache shared by all connections to one database.
+        vectors: the cache.
     """
 
-    def __init__(self, vectors: VectorCache) -> None:
+    def __init__(self, vectors: SharedVectors) -> None:
         self._vectors = vectors
 
     @abc.abstractmethod
@@ -50,17 +72,17 @@ class Ranking(abc.ABC):
         """Returns the ids of all items on later pages."""
 
     @abc.abstractmethod
-    async def _vector_ids(self, query: ItemQuery, dims: int, now: int, *, narrowed: bool) -> Ids:
+    async def _vector_ids(self, query: ItemQuery, dims: int, now: int, *, narrowed: bool) -> "Ids":
         """Returns the ids of the vectors of that length whose items are not expired. `narrowed`: only of items that may meet the
         conditions.
         """
 
     @abc.abstractmethod
-    async def _stored_vectors(self, dims: int, ids: Ids) -> Fetched:
+    async def _stored_vectors(self, dims: int, ids: "Ids") -> "Fetched":
         """Returns vectors by id. The result may contain others of that length."""
 
     @abc.abstractmethod
-    async def _stored_vector_ids(self, dims: int) -> Ids:
+    async def _stored_vector_ids(self, dims: int) -> "Ids":
         """Returns the ids of all vectors of that length."""
 
     @abc.abstractmethod
@@ -95,7 +117,7 @@ class Ranking(abc.ABC):
     async def warm(self, dims: int, now: int) -> None:
         ids = await self._vector_ids(ItemQuery(), dims, now, narrowed=False)
         if len(ids) * dims * 4 <= WARM_BYTES:
-            await self._have(self._vectors, dims, ids)
+            await self._have(self._vectors.cache, dims, ids)
 
     async def _plain(self, query: ItemQuery, now: int, offset: int, limit: int, *, unscored: int = 0) -> list[Item]:
         """Returns a page of items that meet the conditions, in plain order."""
@@ -125,6 +147,8 @@ class Ranking(abc.ABC):
         Returns:
             None: not enough of those checked meet the conditions, and there are others.
         """
+        from threadloom.storage.vectors import nearest
+
         ids = await self._vector_ids(query, len(vector) // 4, now, narrowed=tried is None)
         owners, scores = await self._scores(vector, ids)
         ranked: list[tuple[int, float]] = []
@@ -140,9 +164,9 @@ class Ranking(abc.ABC):
                 return None
         return ranked
 
-    async def _scores(self, vector: bytes, ids: Ids) -> Scored:
+    async def _scores(self, vector: bytes, ids: "Ids") -> "Scored":
         dims = len(vector) // 4
-        for cache in (self._vectors, self._vectors, VectorCache()):
+        for cache in (self._vectors.cache, self._vectors.cache, SharedVectors().cache):
             # The shared cache holds vectors of one length. Searches of another length could empty it again and again.
             await self._have(cache, dims, ids)
             scored = await self._computed(functools.partial(cache.score, vector, ids), len(ids) * dims)
@@ -150,8 +174,10 @@ class Ranking(abc.ABC):
                 return scored
         raise AssertionError("a cache of one's own misses nothing")
 
-    async def _have(self, cache: VectorCache, dims: int, ids: Ids) -> None:
+    async def _have(self, cache: "VectorCache", dims: int, ids: "Ids") -> None:
         """Loads vectors into a cache. Another search may remove some of them meanwhile."""
+        from threadloom.storage.vectors import PORTION
+
         missing = cache.missing(dims, ids)
         for start in range(0, len(missing), PORTION):
             cache.add(dims, await self._stored_vectors(dims, missing[start : start + PORTION]))

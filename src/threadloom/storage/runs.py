@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from threadloom.storage.queue import Claim, Lease, QueuePeek, QueueStats, Renewal, RunState
+from threadloom.storage.queue import Claim, Lease, QueuedRun, QueuePeek, QueueStats, Renewal, RunState
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
 
@@ -197,4 +197,14 @@ class Runs(Protocol):
 
     async def queue(self, now: int) -> QueueStats:
         """Returns how many runs are pending and running, and since when due runs wait. Reads without locks."""
+        ...
+
+    async def queued(self, thread_ids: Sequence[str] | None, limit: int) -> list[QueuedRun]:
+        """Returns pending and running runs, without their payload: first those that run, then those that are ready, in the order
+        in which they start, then the others, the oldest first. Reads without locks.
+
+        Args:
+            thread_ids: the threads whose runs are returned; None: all.
+            limit: at most so many.
+        """
         ...

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import get_text_at_path, tokenize_path
 
@@ -77,6 +76,8 @@ class Index:
 
     def _packed(self, vector: Any) -> bytes:
         """Returns a vector as float32, normalized to length 1, so that the cosine similarity is a single dot product."""
+        import numpy as np
+
         try:
             numbers = np.asarray(vector, dtype=np.float64)
         except (TypeError, ValueError) as error:

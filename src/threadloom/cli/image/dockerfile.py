@@ -16,7 +16,7 @@ from threadloom.config.load import report
 from threadloom.errors import ConfigError
 
 HEADER = "# Written by `threadloom dockerfile`."
-EXTRAS = ("encryption", "otel", "postgres", "redis")
+EXTRAS = ("encryption", "otel", "postgres", "redis", "semantic")
 THREADLOOM = f"threadloom[{','.join(EXTRAS)}]=={__version__}"
 """The requirement with which the image installs Threadloom."""
 

@@ -13,7 +13,7 @@ from threadloom.storage.postgres.puts import PutBatcher, PutTx
 from threadloom.storage.postgres.segments import AT_ONCE, CUTS
 from threadloom.storage.postgres.session import Session
 from threadloom.storage.postgres.tx import PostgresTx
-from threadloom.storage.vectors import VectorCache
+from threadloom.storage.ranking import SharedVectors
 
 __all__ = ["PostgresStorage"]
 
@@ -22,6 +22,7 @@ log = logging.getLogger("threadloom.storage")
 T = TypeVar("T")
 Work = Callable[[PostgresTx], Awaitable[T]]
 
+SIZE = "SELECT pg_database_size(current_database())"
 NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 BLOB_RANGE = 2**38
@@ -42,7 +43,7 @@ class PostgresStorage:
         self.database = PostgresDatabase(uri, connections=connections)
         self._puts = PutBatcher(self.database)
         self._edges = PostgresEdges()
-        self._vectors = VectorCache()
+        self._vectors = SharedVectors()
         self._blob_ids = itertools.count(1)
 
     async def open(self) -> None:
@@ -72,6 +73,10 @@ class PostgresStorage:
     async def read(self, work: Work[T], *, heavy: bool = False, deferred: bool = True) -> T:
         code = getattr(work, "__code__", None)
         return await self.database.read(lambda session: work(self._tx(session)), code, heavy=heavy)
+
+    async def size(self) -> int:
+        size: int = await self.database.read(lambda session: session.fetchval(SIZE), None)
+        return size
 
     async def probe(self) -> None:
         await self.database.read(lambda session: session.fetchval(NOW), None)

@@ -3,17 +3,19 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadloom.storage.items import NARROWING, Condition, ItemQuery, decode, encode
 from threadloom.storage.named import load
 from threadloom.storage.postgres.documents import NoDocument, dump, operand
 from threadloom.storage.postgres.filters import Arguments, field_of
 from threadloom.storage.postgres.session import Session, bound
-from threadloom.storage.ranking import Ranking
+from threadloom.storage.ranking import Ranking, SharedVectors, ids_of
 from threadloom.storage.rows import ITEM
-from threadloom.storage.vectors import Fetched, Ids, VectorCache, parse_ids
 from threadloom.types import Item
+
+if TYPE_CHECKING:
+    from threadloom.storage.vectors import Fetched, Ids
 
 T = TypeVar("T")
 
@@ -35,7 +37,7 @@ class PostgresItems(Ranking):
         vectors: the cache shared by all connections to one database.
     """
 
-    def __init__(self, session: Session, vectors: VectorCache) -> None:
+    def __init__(self, session: Session, vectors: SharedVectors) -> None:
         super().__init__(vectors)
         self._db = session
 
@@ -87,7 +89,7 @@ class PostgresItems(Ranking):
         page = f"LIMIT {arguments.put(limit)} OFFSET {arguments.put(offset)}"
         return await self._db.fetch(f"SELECT {columns} FROM items WHERE {where} {ORDER} {page}", *arguments)
 
-    async def _vector_ids(self, query: ItemQuery, dims: int, now: int, *, narrowed: bool) -> Ids:
+    async def _vector_ids(self, query: ItemQuery, dims: int, now: int, *, narrowed: bool) -> "Ids":
         """The ids are fetched as one text: a hundred thousand rows would cost more."""
         arguments = Arguments()
         if query.conditions and narrowed:
@@ -96,13 +98,13 @@ class PostgresItems(Ranking):
         else:
             source = f"item_vectors v WHERE {_living(query.prefix, now, arguments, 'v.')}"
         sql = f"SELECT string_agg(v.id::text, ',') FROM {source} AND v.dims = {arguments.put(dims)}"
-        return parse_ids(await self._db.fetchval(sql, *arguments))
+        return ids_of(await self._db.fetchval(sql, *arguments))
 
-    async def _stored_vectors(self, dims: int, ids: Ids) -> Fetched:
+    async def _stored_vectors(self, dims: int, ids: "Ids") -> "Fetched":
         return await self._db.fetch(SQL["vectors"], ids.tolist())
 
-    async def _stored_vector_ids(self, dims: int) -> Ids:
-        return parse_ids(await self._db.fetchval(SQL["living_vectors"], dims))
+    async def _stored_vector_ids(self, dims: int) -> "Ids":
+        return ids_of(await self._db.fetchval(SQL["living_vectors"], dims))
 
     async def _values(self, ids: Sequence[int]) -> Mapping[int, bytes]:
         return {row[0]: row[1] for row in await self._db.fetch(SQL["values"], list(ids))}

@@ -11,7 +11,7 @@ from threadloom.codec import to_json
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import escaped
 from threadloom.storage.postgres.session import Session, bound
-from threadloom.storage.queue import Claim, Lease, QueuePeek, QueueStats, Renewal, RunState, delayed_at, held
+from threadloom.storage.queue import Claim, Lease, QueuedRun, QueuePeek, QueueStats, Renewal, RunState, delayed_at, held
 from threadloom.storage.rows import OUTCOME, RUN
 from threadloom.storage.tasks import TASK_ID_KEY
 from threadloom.types import ACTIVE, CancelAction, Outcome, Run, RunStatus
@@ -167,6 +167,9 @@ class PostgresRuns:
 
     async def queue(self, now: int) -> QueueStats:
         return QueueStats(*await self._db.fetchrow(SQL["queue"], now))
+
+    async def queued(self, thread_ids: Sequence[str] | None, limit: int) -> list[QueuedRun]:
+        return [QueuedRun(*row) for row in await self._db.fetch(SQL["queued"], thread_ids, limit)]
 
     async def _lock(self, run_id: str) -> None:
         """Locks the thread of a run, if the run exists."""

@@ -182,3 +182,16 @@ SELECT
         SELECT due FROM runs WHERE ready IS NOT NULL
         UNION ALL SELECT due FROM runs d WHERE delayed_at IS NOT NULL AND due <= $1
             AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = d.thread_id AND a.status = 'running')) unblocked);
+
+-- name: queued
+-- Pending and running runs, of some threads or of all: first those that run, then those that start next, then the others.
+WITH active AS (
+    SELECT *, CASE WHEN ready IS NOT NULL THEN row_number() OVER (PARTITION BY ready IS NOT NULL ORDER BY priority, seq) - 1 END
+        AS ahead
+    FROM runs WHERE status IN ('pending', 'running')
+)
+SELECT run_id, thread_id, assistant_id, status, created_at, due, attempt, worker, lease, ready IS NOT NULL,
+    delayed_at IS NOT NULL, ahead
+FROM active
+WHERE $1::text[] IS NULL OR thread_id = ANY($1::text[])
+ORDER BY status = 'pending', ahead, seq LIMIT $2;

@@ -15,7 +15,7 @@ from threadloom.storage.postgres.runs import PostgresRuns
 from threadloom.storage.postgres.session import Session
 from threadloom.storage.postgres.tasks import PostgresTasks
 from threadloom.storage.postgres.threads import PostgresThreads
-from threadloom.storage.vectors import VectorCache
+from threadloom.storage.ranking import SharedVectors
 
 
 class PostgresTx:
@@ -29,7 +29,7 @@ class PostgresTx:
     """
 
     def __init__(
-        self, session: Session, edges: PostgresEdges, vectors: VectorCache, collect_later: Callable[[], None]
+        self, session: Session, edges: PostgresEdges, vectors: SharedVectors, collect_later: Callable[[], None]
     ) -> None:
         self._session = session
         self._edges = edges

@@ -14,12 +14,12 @@ from threadloom.codec import contains
 from threadloom.errors import StorageError
 from threadloom.storage.drive import drive
 from threadloom.storage.named import load
+from threadloom.storage.ranking import SharedVectors
 from threadloom.storage.sqlite.database import Functions, SqliteDatabase
 from threadloom.storage.sqlite.filters import permitted
 from threadloom.storage.sqlite.maintenance import FILE, apply_requests, locked, recognise, set_aside
 from threadloom.storage.sqlite.migrate import migrate
 from threadloom.storage.sqlite.tx import SqliteTx
-from threadloom.storage.vectors import VectorCache
 
 __all__ = ["SqliteStorage"]
 
@@ -51,7 +51,7 @@ class SqliteStorage:
         self._lock = contextlib.ExitStack()
         self.database = SqliteDatabase(folder / FILE, synchronous=synchronous, functions=FUNCTIONS)
         self._blob_ids = itertools.count(1)
-        self._vectors = VectorCache()
+        self._vectors = SharedVectors()
         # One SqliteTx for each connection; a connection is used by one thread at a time.
         self._transactions: dict[sqlite3.Connection, SqliteTx] = {}
 
@@ -97,6 +97,15 @@ class SqliteStorage:
         if heavy:
             return await self.database.read_in_thread(lambda connection: drive(work, self._tx(connection)))
         return self.database.read(lambda connection: drive(work, self._tx(connection)), deferred=deferred)
+
+    async def size(self) -> int:
+        path = self.database.path
+
+        def measure() -> int:
+            files = (path, path.with_name(path.name + "-wal"))
+            return sum(file.stat().st_size for file in files if file.exists())
+
+        return await asyncio.to_thread(measure)
 
     async def probe(self) -> None:
         if not self.database.wrote_recently():

@@ -3,16 +3,18 @@
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from threadloom.storage.items import NARROWING, Condition, ItemQuery, decode, encode
 from threadloom.storage.named import bound, load
-from threadloom.storage.ranking import Ranking
+from threadloom.storage.ranking import Ranking, SharedVectors, ids_of
 from threadloom.storage.rows import ITEM
-from threadloom.storage.vectors import Fetched, Ids, VectorCache, parse_ids
 from threadloom.types import Item
+
+if TYPE_CHECKING:
+    from threadloom.storage.vectors import Fetched, Ids
 
 T = TypeVar("T")
 
@@ -31,8 +33,8 @@ class SqliteItems(Ranking):
         vectors: the cache shared by all connections to one database.
     """
 
-    def __init__(self, connection: sqlite3.Connection, vectors: VectorCache | None = None) -> None:
-        super().__init__(VectorCache() if vectors is None else vectors)
+    def __init__(self, connection: sqlite3.Connection, vectors: SharedVectors | None = None) -> None:
+        super().__init__(SharedVectors() if vectors is None else vectors)
         self._connection = connection
 
     async def put(self, item: Item, vectors: Sequence[bytes], now: int) -> None:
@@ -88,22 +90,22 @@ class SqliteItems(Ranking):
         sql = SQL["unscored" if unscored else "below"] + narrowed + order
         return self._connection.execute(sql, _bounds(query.prefix) | values | page)
 
-    async def _vector_ids(self, query: ItemQuery, dims: int, now: int, *, narrowed: bool) -> Ids:
+    async def _vector_ids(self, query: ItemQuery, dims: int, now: int, *, narrowed: bool) -> "Ids":
         values = _bounds(query.prefix) | {"now": now, "dims": dims}
         sql = SQL["vector_ids"]
         if query.conditions and narrowed:
             conditions, operands = _narrowed(query.conditions)
             sql, values = SQL["vector_ids_of"] + conditions, values | operands
-        return parse_ids(self._connection.execute(sql, values).fetchone()[0])
+        return ids_of(self._connection.execute(sql, values).fetchone()[0])
 
-    async def _stored_vectors(self, dims: int, ids: Ids) -> Fetched:
+    async def _stored_vectors(self, dims: int, ids: "Ids") -> "Fetched":
         low, high = int(ids[0]), int(ids[-1])
         if len(ids) * DENSE > high - low:
             return self._connection.execute(SQL["vectors_between"], (low, high, dims))
         return self._connection.execute(SQL["vectors"], (_list(ids.tolist()),))
 
-    async def _stored_vector_ids(self, dims: int) -> Ids:
-        return parse_ids(self._connection.execute(SQL["living_vectors"], (dims,)).fetchone()[0])
+    async def _stored_vector_ids(self, dims: int) -> "Ids":
+        return ids_of(self._connection.execute(SQL["living_vectors"], (dims,)).fetchone()[0])
 
     async def _values(self, ids: Sequence[int]) -> Mapping[int, bytes]:
         return dict(self._connection.execute(SQL["values"], (_list(ids),)))

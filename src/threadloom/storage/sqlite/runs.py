@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from threadloom.storage.named import bound, load
-from threadloom.storage.queue import Claim, Lease, QueuePeek, QueueStats, Renewal, RunState, delayed_at, held
-from threadloom.storage.rows import OUTCOME, RUN
+from threadloom.storage.queue import Claim, Lease, QueuedRun, QueuePeek, QueueStats, Renewal, RunState, delayed_at, held
+from threadloom.storage.rows import OUTCOME, RUN, json_text
 from threadloom.types import CancelAction, Outcome, Run, RunStatus
 
 SQL = load(__package__, "runs.sql")
@@ -190,3 +190,7 @@ class SqliteRuns:
 
     async def queue(self, now: int) -> QueueStats:
         return QueueStats(*self._db.execute(SQL["queue"], (now,)).fetchone())
+
+    async def queued(self, thread_ids: Sequence[str] | None, limit: int) -> list[QueuedRun]:
+        rows = self._db.execute(SQL["queued"], (json_text(thread_ids), limit))
+        return [QueuedRun(*[*plain, bool(ready), bool(delayed), ahead]) for *plain, ready, delayed, ahead in rows]

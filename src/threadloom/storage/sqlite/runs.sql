@@ -196,3 +196,16 @@ SELECT
         SELECT due FROM runs INDEXED BY runs_ready WHERE ready = 1
         UNION ALL SELECT due FROM runs d INDEXED BY runs_delayed WHERE delayed_at IS NOT NULL AND due <= ?1
             AND NOT EXISTS (SELECT 1 FROM runs a WHERE a.thread_id = d.thread_id AND a.status = 'running')));
+
+-- name: queued
+-- Pending and running runs, of some threads or of all: first those that run, then those that start next, then the others.
+WITH active AS (
+    SELECT *, NULL AS ahead FROM runs INDEXED BY runs_one_running WHERE status = 'running'
+    UNION ALL SELECT *, NULL FROM runs INDEXED BY runs_pending WHERE status = 'pending' AND ready = 0
+    UNION ALL SELECT *, row_number() OVER (ORDER BY priority, seq) - 1 FROM runs INDEXED BY runs_ready WHERE ready = 1
+)
+SELECT run_id, thread_id, assistant_id, status, created_at, due, attempt, worker, lease, ready,
+    delayed_at IS NOT NULL, ahead
+FROM active
+WHERE ?1 IS NULL OR thread_id IN (SELECT value FROM json_each(?1))
+ORDER BY status = 'pending', ahead IS NULL, ahead, seq LIMIT ?2;

@@ -2,6 +2,7 @@
 
 import sqlite3
 
+from threadloom.storage.ranking import SharedVectors
 from threadloom.storage.sqlite.assistants import SqliteAssistants
 from threadloom.storage.sqlite.ciphertexts import SqliteCiphertexts
 from threadloom.storage.sqlite.crons import SqliteCrons
@@ -12,13 +13,12 @@ from threadloom.storage.sqlite.lineage import SqliteLineage
 from threadloom.storage.sqlite.runs import SqliteRuns
 from threadloom.storage.sqlite.tasks import SqliteTasks
 from threadloom.storage.sqlite.threads import SqliteThreads
-from threadloom.storage.vectors import VectorCache
 
 
 class SqliteTx:
     """The tables of one connection, for as long as the connection lives."""
 
-    def __init__(self, connection: sqlite3.Connection, vectors: VectorCache) -> None:
+    def __init__(self, connection: sqlite3.Connection, vectors: SharedVectors) -> None:
         self.lineage = SqliteLineage(connection)
         self.threads = SqliteThreads(connection)
         self.runs = SqliteRuns(connection)
