@@ -88,6 +88,46 @@ def test_a_wrong_command_is_2():
 # --- dev: what stops it from starting ---
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("thread", "list"), "Did you mean threads?"),
+        (("threads", "lst"), "Did you mean list?"),
+        (("threads", "list", "--status", "ide"), "Did you mean idle?"),
+        (("dev", "--prot", "3"), "--prot 3. Did you mean --port?"),
+        (("threads", "list", "--limt=3"), "Did you mean --limit?"),
+    ],
+)
+def test_a_wrong_word_gets_the_nearest_right_one(words, hint):
+    status, _, told = threadloom_command(*words)
+    assert status == 2
+    assert hint in told
+
+
+def test_without_a_command_it_says_what_to_do_first(tmp_path):
+    status, told, _ = threadloom_command(cwd=tmp_path)
+    assert status == 0
+    assert "threadloom init my-app" in told
+    assert "no langgraph.json" in told
+    assert "This folder has a langgraph.json" in threadloom_command(cwd=CHAT)[1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_commands_and_options_are_completed(shell):
+    status, script, _ = threadloom_command("completion", shell)
+    assert status == 0
+    assert "_ARGCOMPLETE" in script
+    if shell == "bash":
+        line = "threadloom threads co"
+        words = f'COMP_LINE="{line}" COMP_POINT={len(line)} COMP_TYPE=9'
+        asked = f'{script}\n{words}\n_python_argcomplete threadloom\necho "${{COMPREPLY[@]}}"'
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", asked], capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+        )
+        assert sorted(done.stdout.split()) == ["compare", "copy"], done.stderr
+
+
 def test_a_taken_port_is_said_plainly_with_1(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
