@@ -16,7 +16,7 @@ def add(verbs: "Verbs") -> None:
         verbs,
         "completion",
         help="print a script that completes commands and options in your shell",
-        example="threadloom completion bash >> ~/.bashrc",
+        example="threadloom completion zsh",
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell (docs/cli.md says where its scripts belong)")
     parser.set_defaults(run=run)
