@@ -3,6 +3,9 @@
 # make test    set up and run all tests
 # make check   style, types, layers, file sizes
 # make soak    what takes long: fifty kills, and the conformance suite against many processes, with and without Redis
+# make studio  build the page at /studio; make studio-dev serves it while it is changed, beside a running `make serve`
+# make newest  the tests of clients, with the newest LangGraph and the newest clients
+# make packages   build wheel and sdist into dist/ and check them
 # make docs    check that the documentation names everything there is
 #
 # Needs Python 3.11 or newer with pip, and make. The JavaScript guide is tested with Node, the shell guide with curl and jq,
@@ -18,8 +21,10 @@ SUITE ?= ../shared/conformance
 BIN := $(VENV)/bin
 JS := examples/copying_threads
 PAGE := tests/browser
+STUDIO := studio
+STUDIO_BUILT := src/threadloom/studio/dist/index.html
 
-.PHONY: serve quick setup test check soak docs clean
+.PHONY: serve quick setup test check soak newest packages docs studio studio-dev studio-check clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.installed
@@ -28,17 +33,25 @@ serve: $(VENV)/.installed
 quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/unit tests/docs
 
-setup: $(VENV)/.dev $(JS)/node_modules/.installed $(VENV)/.jq $(VENV)/.chromium $(PAGE)/dist/.built
+setup: $(VENV)/.dev $(JS)/node_modules/.installed $(VENV)/.jq $(VENV)/.chromium $(PAGE)/dist/.built $(STUDIO_BUILT)
 
 test: setup
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev studio-check
 	$(BIN)/ruff check src tests examples
 	$(BIN)/ruff format --check src tests examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/docs/file_sizes.py src tests examples
+
+studio: $(STUDIO_BUILT)
+
+studio-dev: $(STUDIO)/node_modules/.installed
+	cd $(STUDIO) && npm run --silent dev
+
+studio-check: $(STUDIO)/node_modules/.installed
+	cd $(STUDIO) && npm run --silent check && npm run --silent test
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/docs
@@ -51,8 +64,26 @@ soak: $(VENV)/.dev
 			-- -q -m 'not one_process' || exit 1; \
 	done
 
+CLIENTS := tests/wire/test_protocol_js.py tests/wire/test_protocol_sdk.py tests/wire/test_newest_clients.py tests/wire/test_remote_graph.py \
+	tests/wire/test_mcp.py tests/wire/test_a2a.py tests/wire/test_run_streams.py tests/wire/test_openapi.py tests/wire/test_sdk_routes.py
+
+# In an environment of its own, so that the tests of this checkout keep the versions that they are known to pass with.
+newest:
+	$(MAKE) VENV=.venv-newest .venv-newest/.dev
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+		langgraph langgraph-sdk langgraph-checkpoint langchain mcp a2a-sdk
+	.venv-newest/bin/python -m pip list --disable-pip-version-check | grep -E '^(lang|mcp|a2a)'
+	THREADLOOM_NEWEST=1 .venv-newest/bin/python -m pytest -q -n $(WORKERS) --dist loadfile $(CLIENTS)
+
+packages: $(VENV)/.dev $(STUDIO_BUILT)
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(BIN)/python -m zipfile -l dist/*.whl | grep threadloom/cli/__init__.py > /dev/null
+	$(BIN)/python -m zipfile -l dist/*.whl | grep 'threadloom/studio/dist/assets/index-.*\.js ' > /dev/null
+	tar -tzf dist/*.tar.gz | grep threadloom/studio/dist/index.html > /dev/null
+
 clean:
-	rm -rf $(VENV) $(JS)/node_modules $(PAGE)/node_modules $(PAGE)/dist build dist
+	rm -rf $(VENV) .venv-newest $(JS)/node_modules $(PAGE)/node_modules $(PAGE)/dist $(STUDIO)/node_modules $(dir $(STUDIO_BUILT)) build dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -85,6 +116,14 @@ $(PAGE)/node_modules/.installed: $(PAGE)/package.json $(PAGE)/package-lock.json
 $(PAGE)/dist/.built: $(PAGE)/node_modules/.installed $(PAGE)/index.html $(PAGE)/tsconfig.json $(PAGE)/vite.config.js $(wildcard $(PAGE)/src/*)
 	cd $(PAGE) && npm run --silent build
 	@touch $@
+
+$(STUDIO)/node_modules/.installed: $(STUDIO)/package.json $(STUDIO)/package-lock.json
+	@command -v npm >/dev/null || { echo "Studio is built with Node: install node and npm."; exit 1; }
+	cd $(STUDIO) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(STUDIO_BUILT): $(STUDIO)/node_modules/.installed $(STUDIO)/index.html $(STUDIO)/vite.config.ts $(shell find $(STUDIO)/src $(STUDIO)/public -type f)
+	cd $(STUDIO) && npm run --silent build
 
 $(VENV)/.jq: $(VENV)/.installed
 	@$(call debian_package,jq,which the shell guide uses)

@@ -35,18 +35,20 @@ async def main(target: int) -> None:
         return thread_id
 
     best = start["thread_id"]
+    kept = {best}
     for _ in range(MOST_LEVELS):
         if numbers[best] == target:
             break
         copies = await repository.copy_many(best, len(STEPS), metadata=[{"step": step} for step in STEPS])
         attempts = await asyncio.gather(*(attempt(copy["thread_id"], copy["metadata"]["step"]) for copy in copies))
         best = min(attempts, key=lambda thread_id: abs(target - numbers[thread_id]))
+        kept.add(best)
 
     await repository.promote(start["thread_id"], best)
     state = await client.threads.get_state(start["thread_id"])
     for thread in (await repository.lineage(start["thread_id"]))["threads"]:
-        kept = "  <- best" if thread["thread_id"] == best else ""
-        print("   " * thread["depth"] + str(numbers[thread["thread_id"]]) + kept)
+        mark = " *" if thread["thread_id"] in kept else ""
+        print("   " * thread["depth"] + str(numbers[thread["thread_id"]]) + mark)
     print("1", *state["values"]["taken"], "=", state["values"]["number"])
 
 

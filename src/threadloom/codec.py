@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 import orjson
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from threadloom.error_payloads import error_payload
 from threadloom.generated import compiled
@@ -50,6 +50,11 @@ _OPTIONS = (
     | orjson.OPT_PASSTHROUGH_DATACLASS  # orjson terminates the process at a dataclass with an unset slot
 )
 
+MESSAGES: frozenset[type[BaseMessage]] = frozenset(
+    {AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage}
+)
+"""The message classes that conversations consist of. Reading and writing them is a large part of what a run costs."""
+
 Fragment = orjson.Fragment
 """JSON text that is inserted as it is."""
 
@@ -70,9 +75,9 @@ class ResponseBody(msgspec.Struct, kw_only=True, gc=False):
 def _fields(type_: type[ResponseBody]) -> Callable[[ResponseBody], Any]:
     """Returns a function that returns the fields that are set of a struct of that type."""
     fields = msgspec.structs.fields(type_)
-    always = [f"{field.name!r}: body.{field.name}" for field in fields if field.default is not msgspec.UNSET]
-    optional = [field.name for field in fields if field.default is msgspec.UNSET]
-    lines = [f"if body.{name} is not UNSET: found[{name!r}] = body.{name}" for name in optional]
+    always = [f"{field.encode_name!r}: body.{field.name}" for field in fields if field.default is not msgspec.UNSET]
+    optional = [(field.name, field.encode_name) for field in fields if field.default is msgspec.UNSET]
+    lines = [f"if body.{name} is not UNSET: found[{key!r}] = body.{name}" for name, key in optional]
     return compiled("body", [f"found = {{{', '.join(always)}}}", *lines, "return found"], {"UNSET": msgspec.UNSET})
 
 

@@ -12,13 +12,15 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 import orjson
+
+from threadloom.codec import MESSAGES
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ DEEPEST = 1000
 _DUMPED_DEPTH = 100
 
 _SCALARS = frozenset({int, float, bool, type(None), orjson.Fragment})
+_PLAIN = frozenset({dict, list, tuple})
 
 _SMALL_ITEM = 64
 """Average size in bytes of the items of a list. Below it, locating the items costs as much as parsing them."""
@@ -363,36 +366,41 @@ def _dump(value: Any, dumps: Callable[[Any], bytes], parts: list[bytes], depth: 
 
 def _weight(value: Any) -> int:
     """Returns about how many values a value consists of, short texts included. Stops counting soon after `HEAVY`."""
-    found = [value]
-    texts = 0
-    # This runs for every response with a state, so a short text or a number must cost little.
-    for part in found:  # the list grows during the loop
-        kind = type(part)
-        if kind is str:
-            if len(part) < 64:
-                continue
-            texts += len(part) // 64
-        elif kind is dict or kind is list or kind is tuple:
-            if len(part) + texts > HEAVY:
-                return HEAVY
-            found.extend(part.values() if kind is dict else part)
-        elif kind in _SCALARS:
-            continue
+    containers = [value]
+    parts: Collection[Any]
+    weight = 1
+    # This runs for every response with a state. So only containers are collected, and a message costs no general look-up.
+    for container in containers:  # the list grows during the loop
+        kind = type(container)
+        if kind is dict:
+            parts = container.values()
+        elif kind is list or kind is tuple:
+            parts = container
+        elif kind in MESSAGES:
+            parts = container.__dict__.values()
         else:
-            found.extend(_parts(part))
-        if len(found) + texts > HEAVY:
+            parts = _parts(container)
+        weight += len(parts)
+        if weight > HEAVY:
             return HEAVY
-    return len(found) + texts
+        for part in parts:
+            kind = type(part)
+            if kind is str:
+                if len(part) >= 64:
+                    weight += len(part) // 64
+            elif kind not in _SCALARS and (kind not in _PLAIN or part):
+                containers.append(part)
+    return min(weight, HEAVY)
 
 
-def _parts(value: Any) -> Iterable[Any]:
+def _parts(value: Any) -> list[Any]:
     """Returns the parts of an object of another type, as far as they can be found cheaply."""
     if isinstance(value, Mapping):
-        return itertools.islice(value.values(), HEAVY)
+        return list(itertools.islice(value.values(), HEAVY))
     if isinstance(value, str | bytes):
-        return itertools.repeat(None, min(len(value) // 64, HEAVY))
+        return [None] * min(len(value) // 64, HEAVY)
     if isinstance(value, list | tuple | Set):
-        return itertools.islice(value, HEAVY)
+        return list(itertools.islice(value, HEAVY))
     return list(getattr(value, "__dict__", {}).values())
 
 

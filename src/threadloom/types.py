@@ -31,13 +31,14 @@ class ForkedFrom(msgspec.Struct, frozen=True):
     """The source of a copied thread.
 
     `checkpoint_id` is the newest checkpoint that was copied, or None if there was none. `user_id` is the user who made the copy;
-    None without auth.
+    None without auth. `root_thread_id` is the first thread of the tree of copies; empty if it is the source itself.
     """
 
     thread_id: str
     checkpoint_id: str | None
     at: int
     user_id: str | None = None
+    root_thread_id: str = ""
 
 
 class Thread(msgspec.Struct, kw_only=True):
@@ -60,6 +61,12 @@ class Thread(msgspec.Struct, kw_only=True):
     ttl: Ttl | None = None
     forked_from: ForkedFrom | None = None
     priority: int | None = None
+
+    @property
+    def root_thread_id(self) -> str | None:
+        """The first thread of the tree of copies that a copy belongs to; None for a thread that is no copy."""
+        fork = self.forked_from
+        return None if fork is None else fork.root_thread_id or fork.thread_id
 
 
 UNREADABLE = "__unreadable__"

@@ -47,6 +47,7 @@ from threadloom.graphs.registry import GraphRegistry
 from threadloom.process_reports import ProcessReports
 from threadloom.services import Services
 from threadloom.services.assistants import AssistantService
+from threadloom.services.branches import BranchService
 from threadloom.services.cascade_delete import CascadeDeleteService
 from threadloom.services.clock_steps import ClockSteps
 from threadloom.services.copying import CopyService
@@ -54,8 +55,10 @@ from threadloom.services.crons import CronService, fire_forever
 from threadloom.services.event_stream import EventStreamService
 from threadloom.services.items import ItemService
 from threadloom.services.limits import Limits
+from threadloom.services.lineage import LineageService
 from threadloom.services.protocol_commands import CommandService
 from threadloom.services.queue import QueueService
+from threadloom.services.repository import repository_services
 from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
@@ -65,6 +68,7 @@ from threadloom.services.state_update import StateWriter
 from threadloom.services.thread_graph import ThreadGraphs
 from threadloom.services.threads import ThreadService, configured_ttl
 from threadloom.services.ttl import ThreadSweeper
+from threadloom.services.verification import VerificationService
 from threadloom.services.webhooks import DeliveryService, WebhookPolicy, WebhookSender
 from threadloom.storage.base import Storage
 from threadloom.store import Store
@@ -144,6 +148,7 @@ class Server:
         self.broker, self._single_process = backends.broker, backends.single_process
         self._backends = backends
         self.saver = Saver(self.storage, serde=make_serde(settings.checkpointer.serde))
+        self.saver.branching.isolates = settings.threadloom.isolate_forks
         self.store = self._make_store(clock)
         self._numbers = EventIds(clock)
         self._metrics = Metrics()
@@ -283,6 +288,7 @@ class Server:
         assistants resolved by `AssistantService`, runs started by `RunStartService`.
         """
         storage, broker, clock, numbers = self.storage, self.broker, self.clock, self._numbers
+        ttl = settings.checkpointer.ttl
         runs = RunService(
             storage=storage,
             guard=guard,
@@ -299,7 +305,7 @@ class Server:
             storage=storage,
             guard=guard,
             clock=clock,
-            ttl=settings.checkpointer.ttl,
+            ttl=ttl,
             supersteps=writer.supersteps,
             stop_runs=runs.stop_thread,
             gone=broker.gone,
@@ -319,7 +325,7 @@ class Server:
             keep=settings.events_seconds,
             assign=load_assign(settings),
             asks_for_threads=settings.threadloom.auth.implicit_threads == "create",
-            new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),
+            new_ttl=lambda now: configured_ttl(ttl, now),
         )
         state = StateService(
             storage=storage,
@@ -332,10 +338,22 @@ class Server:
         )
         return Services(
             threads=threads,
-            copying=CopyService(storage=storage, guard=guard, clock=clock, graphs=thread_graphs),
+            branches=BranchService(storage=storage, guard=guard),
+            copying=CopyService(
+                storage=storage,
+                guard=guard,
+                clock=clock,
+                graphs=thread_graphs,
+                saver=self.saver,
+                assistants=assistants,
+                ttl=ttl,
+            ),
             cascade_delete=CascadeDeleteService(
                 storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone
             ),
+            lineage=LineageService(storage=storage, guard=guard, state=state),
+            verification=VerificationService(storage=storage, guard=guard),
+            repository=repository_services(storage, guard, clock, thread_graphs, state),
             state=state,
             runs=runs,
             starts=starts,

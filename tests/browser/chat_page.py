@@ -48,6 +48,16 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+def close(pages: list[Page], request: pytest.FixtureRequest, folder: Path) -> None:
+    """Closes the tabs of a test. A picture of each is kept in a folder when the test failed."""
+    for number, page in enumerate(pages):
+        if request.node.stash.get(FAILED, False):
+            picture = folder / f"page-{number}.png"
+            page.screenshot(path=picture)
+            print(f"The page is pictured in {picture}")
+        page.context.close()
+
+
 class ChatPage:
     """A person at the page.
 

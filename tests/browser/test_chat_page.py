@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat_page import FAILED, ChatPage, build, chromium
+from tests.browser.chat_page import ChatPage, build, chromium, close
 from tests.server import running
 
 APP = Path(__file__).parent.parent / "apps" / "browser"
@@ -67,12 +67,7 @@ def visit(url, browser, request, tmp_path):
         return ChatPage(page, url, at)
 
     yield opened
-    for number, page in enumerate(pages):
-        if request.node.stash.get(FAILED, False):
-            picture = tmp_path / f"page-{number}.png"
-            page.screenshot(path=picture)
-            print(f"The page is pictured in {picture}")
-        page.context.close()
+    close(pages, request, tmp_path)
     assert outside == []
     assert broken == []
 

@@ -11,13 +11,15 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 
 from tests.encryptions import CIPHERS
 from tests.savers import SAVERS, saver_of
+from tests.storages import rows_of
 from threadloom.checkpointer import Saver
 from threadloom.checkpointer.cache import Lru
 from threadloom.errors import LostLeaseError
+from threadloom.services.branches import load_turns
 
 pytestmark = pytest.mark.anyio
 
@@ -304,3 +306,30 @@ async def test_runs_side_by_side_keep_their_histories_apart(saver):
         states = [state async for state in graph.aget_state_history(on(thread))]
         assert [len(state.values.get("seen", [])) for state in states] == [6, 5, 4, 3, 2, 1, 0]
         assert states[0].values["seen"] == [thread, 1, 2, 3, 4, 5]
+
+
+async def test_messages_are_recorded_and_sealed_as_their_values_are(storage, cipher):
+    def answer(state):
+        return {"messages": [{"role": "assistant", "content": BIG, "id": f"secret answer {len(state['messages'])}"}]}
+
+    builder = StateGraph(MessagesState).add_node("answer", answer).add_edge(START, "answer").add_edge("answer", END)
+    graph = builder.compile(checkpointer=Saver(storage))
+    for number in range(3):
+        if number == 2:  # another process, which remembers nothing
+            graph = builder.compile(checkpointer=Saver(storage))
+        question = {"role": "user", "content": BIG, "id": f"secret question {number}"}
+        await graph.ainvoke({"messages": [question]}, on("t"))
+
+    async def told():
+        turns, _ = await storage.read(lambda tx: load_turns(tx, "t"))
+        return [(turn.id, turn.role, turn.before) for turn in turns.turns]
+
+    found = await told()
+    assert [(role, before) for _, role, before in found] == [
+        ("human" if number % 2 == 0 else "ai", number - 1 if number else None) for number in range(6)
+    ]
+    recorded = rows_of(storage, "SELECT messages FROM checkpoints WHERE messages IS NOT NULL")
+    assert len(recorded) == 6
+    assert any(b"secret" in bytes(record) for (record,) in recorded) == (cipher == "plain")
+    await storage.write(lambda tx: tx.lineage.prune("t"))
+    assert await told() == found

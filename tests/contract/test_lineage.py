@@ -377,3 +377,30 @@ async def test_usage_counts_what_a_thread_reaches_and_what_it_inherited(storage)
     assert grown.shared_bytes == copied.shared_bytes
     assert await storage.read(lambda tx: tx.lineage.usage("t")) == source
     assert (await storage.read(lambda tx: tx.lineage.usage("nothing"))).checkpoints == (0, 0)
+
+
+# --- what the map of a thread is made of ---
+
+
+async def test_root_checkpoints_are_read_with_what_is_recorded_of_their_messages(storage):
+    record = b'[["m1","human","d"]]'
+    meta = {"source": "loop", "step": 1, "run_id": "r", "user": "hidden"}
+    assert await storage.read(lambda tx: tx.lineage.view("t")) is None
+    await put(storage, checkpoint("t", "1", messages=record, meta=meta), checkpoint("t", "2", "1", namespace="inner"))
+    before = await storage.read(lambda tx: tx.lineage.view("t"))
+    await copy(storage, "t", "copy")
+    await put(storage, checkpoint("t", "3", "1"), checkpoint("copy", "4", "1", messages=b"[]"))
+    assert await storage.read(lambda tx: tx.lineage.view("t")) != before
+    for thread, last, kept in (("t", "3", None), ("copy", "4", b"[]")):
+        rows = await storage.read(lambda tx, thread=thread: tx.lineage.root_checkpoints(thread, 10))
+        assert [msgspec.structs.astuple(row)[1:] for row in rows] == [
+            ("1", None, "loop", 1, "r", record),
+            (last, "1", None, None, None, kept),
+        ]
+        newest = await storage.read(lambda tx, thread=thread: tx.lineage.root_checkpoints(thread, 1))
+        assert newest == rows[-1:]
+        later = await storage.read(
+            lambda tx, thread=thread, pos=rows[0].pos: tx.lineage.root_checkpoints(thread, 10, after=pos)
+        )
+        assert later == rows[1:]
+    assert await storage.read(lambda tx: tx.lineage.root_checkpoints("other", 10)) == []

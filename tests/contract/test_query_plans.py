@@ -50,6 +50,7 @@ FILES = (
     "events.sql",
     "items.sql",
     "lineage.sql",
+    "relatives.sql",
     "runs.sql",
     "tasks.sql",
     "threads.sql",
@@ -76,7 +77,8 @@ async def test_no_query_reads_a_whole_table(tmp_path):
     found = {
         (file, name): tables
         for file in FILES
-        for name, query in load("threadloom.storage.sqlite", file).items()
+        for package in ["threadloom.storage" if file == "relatives.sql" else "threadloom.storage.sqlite"]
+        for name, query in load(package, file).items()
         if (tables := scanned(connection, query))
     }
     await storage.close()

@@ -1,4 +1,4 @@
-"""What requests cost a storage, counted in a whole server: statements on SQLite, round trips to PostgreSQL."""
+"""What requests cost, counted in a whole server: statements on SQLite, round trips to PostgreSQL, encodings of values."""
 
 import contextlib
 import sqlite3
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import msgspec
+import orjson
 import pytest
 
 from tests.storages import KINDS
@@ -16,8 +18,8 @@ pytestmark = pytest.mark.anyio
 
 APP = Path(__file__).parents[1] / "apps" / "threads" / "langgraph.json"
 MOST = {
-    "sqlite": {"create": 1, "run": 51, "stateless": 18, "copy": 7},
-    "postgres": {"create": 3, "run": 32, "stateless": 35, "copy": 7},
+    "sqlite": {"create": 1, "run": 50, "stateless": 17, "copy": 7},
+    "postgres": {"create": 3, "run": 31, "stateless": 34, "copy": 7},
 }
 """None of these may grow without a reason."""
 
@@ -69,8 +71,10 @@ def statements(kind, monkeypatch):
 
 
 @contextlib.asynccontextmanager
-async def serving(where, folder):
-    server = Server(load(APP, where, {} if where else {"data": folder}), grace=0)
+async def serving(where, folder, **own):
+    settings = load(APP, where, {} if where else {"data": folder})
+    settings = msgspec.structs.replace(settings, threadloom=msgspec.structs.replace(settings.threadloom, **own))
+    server = Server(settings, grace=0)
     async with server.live():
         transport = httpx.ASGITransport(app=server.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
@@ -78,7 +82,7 @@ async def serving(where, folder):
 
 
 async def test_no_request_costs_more_than_it_did(kind, where, statements, tmp_path):
-    """The least of some: a server has more to do than to answer."""
+    """The least of some: a server has more to do than to answer. Forks are isolated: where there are none, that costs nothing."""
 
     async def least(path, **body):
         counts = []
@@ -88,7 +92,7 @@ async def test_no_request_costs_more_than_it_did(kind, where, statements, tmp_pa
             counts.append(statements() - before)
         return min(counts)
 
-    async with serving(where, tmp_path) as client:
+    async with serving(where, tmp_path, isolate_forks=True) as client:
         thread = (await client.post("/threads", json={})).json()["thread_id"]
         run = {"assistant_id": "chain", "input": {"x": 0}}
         counted = {
@@ -98,3 +102,25 @@ async def test_no_request_costs_more_than_it_did(kind, where, statements, tmp_pa
             "copy": await least(f"/threads/{thread}/copy"),
         }
     assert {what: (count, MOST[kind][what]) for what, count in counted.items() if count > MOST[kind][what]} == {}
+
+
+async def test_the_values_of_a_run_are_encoded_once_for_all_who_get_them(monkeypatch, tmp_path):
+    """The last event of the stream, the thread's record and the output show the same values."""
+    encoded, dumps = [], orjson.dumps
+
+    def noted(value, *args, **more):
+        if isinstance(value, dict) and value.keys() == {"path", "x"}:
+            encoded.append(value)
+        return dumps(value, *args, **more)
+
+    async with serving({}, tmp_path) as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        run = {"assistant_id": "chain", "input": {"x": 0, "path": []}}
+        monkeypatch.setattr(orjson, "dumps", noted)
+        await client.post(f"/threads/{thread}/runs/wait", json=run)
+        assert len(encoded) == 1
+        encoded.clear()
+        stream = await client.post(f"/threads/{thread}/runs/stream", json={**run, "stream_mode": ["values"]})
+        assert len(encoded) == stream.text.count("event: values") == 4
+        monkeypatch.undo()
+        assert (await client.get(f"/threads/{thread}")).json()["values"] == encoded[-1]

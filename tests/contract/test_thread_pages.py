@@ -6,6 +6,7 @@ from tests.contract.test_history_cost import cost_of
 from tests.contract.test_threads import thread
 from tests.storages import kind_of
 from threadloom.storage.threads import ThreadQuery
+from threadloom.types import ForkedFrom
 
 pytestmark = pytest.mark.anyio
 
@@ -17,6 +18,9 @@ async def made(storage, numbers):
         for number in numbers:
             status = "interrupted" if number % 2 else "idle"
             await tx.threads.insert(thread(f"t{number:06}", moment=number, status=status, metadata={"kind": "all"}))
+        if 0 in numbers:
+            fork = ForkedFrom("t000001", None, at=1)
+            await tx.threads.insert_copies(thread("", forked_from=fork), {"c1": {}, "c2": {}}, state_of="t000001")
 
     await storage.write(work)
 
@@ -27,6 +31,8 @@ def pages():
             yield f"{sort} {descending}", ThreadQuery(sort_by=sort, descending=descending, limit=5)
     yield "status", ThreadQuery(status="interrupted", sort_by="updated_at", limit=5)
     yield "metadata", ThreadQuery(metadata={"kind": "all"}, sort_by="updated_at", limit=5)
+    yield "copies", ThreadQuery(forked_from="t000001", sort_by="updated_at", limit=5)
+    yield "tree of copies", ThreadQuery(tree_of="t000001", sort_by="updated_at", limit=5)
     yield "ids", ThreadQuery(ids=["t000001", "t000100"], limit=5)
 
 

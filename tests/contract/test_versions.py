@@ -1,12 +1,9 @@
 """Versions of values that are built on others which come and go: each reads back as it was put."""
 
-import copy
-import itertools
-import random
-
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 
+from tests.contract.versions_model import Conversations
 from tests.storages import rows_of
 from threadloom.checkpointer import Saver, versions
 
@@ -51,61 +48,11 @@ async def test_two_processes_in_turns_whatever_is_taken_away_beneath_them(
     storage, lineage_tables, monkeypatch, remembered
 ):
     monkeypatch.setattr(versions, "KEPT_BYTES", remembered)
-    rng = random.Random(remembered)
-    savers = [Saver(storage), Saver(storage)]
-    threads = {"0": []}  # each with its checkpoints, oldest first: (id, namespace, values, versions, run)
-    numbers = itertools.count(1)
-
-    async def put(saver, thread, run):
-        seen, namespace = threads[thread], rng.choice(["", "inner:1"])
-        mine = [checkpoint for checkpoint in seen if checkpoint[1] == namespace]
-        config = {"configurable": {"thread_id": thread, "checkpoint_ns": namespace, "run_id": run}}
-        texts, pairs, before = [], {}, {}
-        if mine:
-            parent = mine[-1] if rng.random() < 0.85 else rng.choice(mine)
-            texts, pairs, before = list(parent[2]["texts"]), dict(parent[2]["pairs"]), parent[3]
-            config["configurable"]["checkpoint_id"] = parent[0]
-            if rng.random() < 0.5:
-                await saver.aget_tuple(config)
-        for _ in range(rng.randrange(1, 3)):
-            texts.insert(rng.choice([len(texts), rng.randrange(len(texts) + 1)]), rng.choice("abcdefgh") * 400)
-        del texts[: rng.choice([0, 0, 0, 2])]
-        pairs[str(rng.randrange(20))] = "z" * rng.randrange(400)
-        new = {channel: f"{next(numbers):05}" for channel in ("texts", "pairs") if rng.random() < 0.8 or not before}
-        values = {"texts": texts, "pairs": pairs}
-        if mine:
-            values |= {channel: parent[2][channel] for channel in values if channel not in new}
-        checkpoint = empty_checkpoint()
-        checkpoint["id"] = f"{next(numbers):06}"
-        checkpoint["channel_values"] = {channel: copy.copy(value) for channel, value in values.items()}
-        checkpoint["channel_versions"] = {**before, **new}
-        await saver.aput(config, checkpoint, {"run_id": run}, new)
-        seen.append((checkpoint["id"], namespace, values, checkpoint["channel_versions"], run))
-
+    conversations = Conversations(remembered)
+    conversations.over(storage)
     for step in range(200):
-        saver, thread = rng.choice(savers), rng.choice(list(threads))
-        kind, seen = rng.random(), threads[thread]
-        if kind < 0.75 or not seen:
-            for _ in range(rng.randrange(1, 5)):
-                await put(saver, thread, f"run {step}")
-        elif kind < 0.82:
-            await saver.aprune([thread])
-            newest = {checkpoint[1]: checkpoint for checkpoint in seen}
-            threads[thread] = [checkpoint for checkpoint in seen if newest[checkpoint[1]] is checkpoint]
-        elif kind < 0.88:
-            run = rng.choice(seen)[4]
-            for name in await storage.read(lambda tx, run=run: tx.lineage.threads_of_run(run)):
-                threads[name] = [checkpoint for checkpoint in threads[name] if checkpoint[4] != run]
-            await saver.adelete_for_runs([run])
-        elif kind < 0.95:
-            await saver.acopy_thread(thread, str(step))
-            threads[str(step)] = list(seen)
-        elif len(threads) > 2:
-            await saver.adelete_thread(thread)
-            del threads[thread]
-    for thread, seen in threads.items():
-        found = Saver(storage).alist({"configurable": {"thread_id": thread}})
-        values = {each.checkpoint["id"]: each.checkpoint["channel_values"] async for each in found}
-        assert values == {checkpoint[0]: checkpoint[2] for checkpoint in seen}
+        await conversations.step(step)
+    await conversations.check()
     lineage_tables.check()
     assert rows_of(storage, "SELECT count(*) FROM blobs WHERE base IS NOT NULL")[0][0] > 0
+    assert rows_of(storage, "SELECT count(*) FROM writes WHERE type = 'msgpack+over'")[0][0] > 0

@@ -13,8 +13,13 @@ APP = Path(__file__).parents[1] / "apps" / "chat" / "langgraph.json"
 
 MOST_TIMES_THE_STATE = 25
 
+RESUMABLE = {"stream_resumable": True, "stream_mode": ["values", "debug"]}
+
 TABLE_SIZES = "SELECT sum(pgsize) FROM dbstat"
-TABLES = ("checkpoints", "writes", "blobs", "states", "runs", "outcomes", "run_spans")
+TABLES = ("checkpoints", "writes", "blobs", "states", "runs", "outcomes", "run_spans", "events", "event_values")
+EVENT_SIZES = """
+SELECT (SELECT coalesce(sum(length(data)), 0) FROM event_values) + (SELECT coalesce(sum(length(data)), 0) FROM events)
+"""
 
 
 class Chat:
@@ -28,11 +33,15 @@ class Chat:
     async def begin(self):
         self.thread = f"/threads/{(await self.client.post('/threads', json={})).json()['thread_id']}"
 
-    async def grow(self, turns):
+    async def grow(self, turns, *, resumable=False):
         while self.turns < turns:
             self.turns += 1
             message = {"role": "user", "content": f"{self.turns} " + "y" * 200}
             body = {"assistant_id": "chat", "input": {"messages": [message]}}
+            if resumable:
+                response = await self.client.post(f"{self.thread}/runs/stream", json=body | RESUMABLE)
+                self.outputs[response.headers["content-location"]] = response.raise_for_status().text
+                continue
             response = await self.client.post(f"{self.thread}/runs/wait", json=body)
             self.outputs[response.headers["content-location"]] = response.raise_for_status().json()
 
@@ -71,6 +80,26 @@ async def test_a_turn_costs_the_same_whenever_it_is(where, tmp_path):
         if not where:  # the tables of PostgreSQL also hold what autovacuum has not freed yet
             [[size]] = rows_of(server.storage, TABLE_SIZES)
             assert size <= MOST_TIMES_THE_STATE * state
+
+
+async def test_a_turn_of_a_resumable_chat_costs_the_same_whenever_it_is(where, tmp_path):
+    turns = (25, 50, 100)
+    async with serving(APP, where, tmp_path) as (server, client, _):
+        chat = Chat(server, client)
+        await chat.begin()
+        rows, stored = [], []
+        for count in turns:
+            await chat.grow(count, resumable=True)
+            rows.append(chat.rows())
+            stored.append(int(rows_of(server.storage, EVENT_SIZES)[0][0]))
+        for figures in (rows, stored):
+            early, late = (figures[1] - figures[0]) / 25, (figures[2] - figures[1]) / 50
+            assert late <= early * 1.2, figures
+    async with serving(APP, where, tmp_path) as (_, client, _):  # another process remembers nothing
+        for location, streamed in list(chat.outputs.items())[::10]:
+            headers = {"last-event-id": "-1"}
+            again = await client.get(f"{location}/stream", params={"stream_mode": ["values", "debug"]}, headers=headers)
+            assert again.text == streamed.partition("\r\n\r\n")[2]  # without the event that tells of the request
 
 
 async def test_what_came_of_a_run_is_read_from_its_checkpoint(where, tmp_path):

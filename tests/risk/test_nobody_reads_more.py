@@ -184,11 +184,88 @@ class World:
             (["read"], "GET", f"{at}/history", None),
             (["read"], "POST", f"{at}/history", {"limit": 1}),
             (["read"], "POST", f"{at}/copy", None),
+            (["read"], "POST", f"{at}/copy", {"keep": "latest"}),
+            (["read"], "POST", f"{at}/copy", {"count": 2}),
             (["read"], "POST", f"{at}/commands", events),
             (["read"], "POST", f"{at}/runs/wait", {"assistant_id": "plain", "input": {}}),
             (["update"], "PATCH", at, {"metadata": {}}),
             (["read"], "POST", "/threads", {"thread_id": thread, "if_exists": "do_nothing"}),
         ]
+
+
+class Tree(World):
+    """Threads that are copies of each other, as `sources` say: each of the thread with that number, or of none."""
+
+    def __init__(self, transport, root, documents, rules, sources):
+        super().__init__(transport, root, documents, rules)
+        self._sources = [number % place if place and number else None for place, number in enumerate(sources)]
+
+    async def make(self):
+        self.threads, self.order = {}, []
+        for number, (document, source) in enumerate(zip(self._documents, self._sources, strict=False)):
+            mark = f"mark-{self.batch}-{number}-"
+            metadata = {**document, "batch": self.batch, "mark": mark, "title": mark}
+            path = "/threads" if source is None else f"/threads/{self.order[source]}/copy"
+            thread = (await self._root.http.post(path, json={"metadata": metadata})).json()
+            self.order.append(thread["thread_id"])
+            self.threads[thread["thread_id"]] = (mark, thread["metadata"])
+        return self
+
+    def above(self, number):
+        while number is not None:
+            yield number
+            number = self._sources[number]
+
+    def readable(self):
+        rules = [self._rules["read"]]
+        return {thread for thread, (_, document) in self.threads.items() if visible(rules, document)}
+
+    async def look(self):
+        trees = [list(self.above(number))[-1] for number in range(len(self.order))]
+        readable = self.readable()
+        for number, thread in enumerate(self.order):
+            family = {other for place, other in enumerate(self.order) if trees[place] == trees[number]}
+            await self.look_at_lineage(thread, family, readable)
+            await self.look_at_filters(number, thread)
+            for other in self.order:
+                response = await self.reader.http.get(f"/threads/{thread}/compare/{other}", params={"state": True})
+                self.shows_at_most(response, readable | {thread, other})
+                assert (response.status_code == 200) == ({thread, other} <= readable)
+            response = await self.reader.http.get(f"/threads/{thread}/digests", params={"bytes": True})
+            assert (response.status_code == 200) == (thread in readable)
+
+    async def look_at_lineage(self, thread, family, readable):
+        response = await self.reader.http.get(f"/threads/{thread}/lineage")
+        self.shows_at_most(response, readable | {thread})
+        if thread not in readable:
+            assert response.status_code != 200
+            return
+        shown = response.json()["threads"]
+        assert {one["thread_id"] for one in shown if not one["hidden"]} == family & readable
+        hidden = [one for one in shown if one["hidden"]]
+        nothing = {"thread_id": None, "checkpoint_id": None, "at": None, "status": None, "updated_at": None}
+        assert all(nothing.items() <= one.items() and one["metadata"] == {} for one in hidden)
+        assert len(hidden) < len(family & readable)
+
+    async def look_at_filters(self, number, thread):
+        copies = {other for place, other in enumerate(self.order) if self._sources[place] == number}
+        tree = {other for place, other in enumerate(self.order) if number in self.above(place)}
+        found = self.found()
+        for name, wanted in (("forked_from", copies), ("root_thread_id", tree)):
+            expected = {other for other in wanted if self.threads[other][0] in found}
+            response = await self.reader.http.post("/threads/search", json={name: thread, "limit": 100})
+            counted = await self.reader.http.post("/threads/count", json={name: thread})
+            if response.status_code != 200:
+                assert not found and counted.status_code != 200
+                continue
+            assert {one["thread_id"] for one in response.json()} == expected
+            assert counted.json() == len(expected)
+
+    def shows_at_most(self, response, allowed):
+        shown = {
+            thread for thread, (mark, _) in self.threads.items() if thread in response.text or mark in response.text
+        }
+        assert shown <= allowed, (self._rules, response.text)
 
 
 async def test_nobody_reads_more_than_he_may(tmp_path):
@@ -220,3 +297,28 @@ def test_the_oracle_knows_what_the_contract_says():
     for broken in ({"team": {"$in": []}}, {"team": {}}, {"$not": {}}, "yes"):
         with pytest.raises(Never):
             permits(broken, document)
+
+
+async def test_nobody_reads_more_of_a_tree_of_copies_than_he_may(tmp_path):
+    loop = asyncio.get_running_loop()
+    async with served(tmp_path / "data") as transport:
+        root = User("http://test", "root", rules={"*": {"give": None}}, transport=transport)
+
+        @settings(
+            max_examples=25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        )
+        @given(
+            st.lists(DOCUMENTS, min_size=4, max_size=6),
+            st.tuples(RULES, RULES, RULES),
+            st.lists(st.integers(0, 9), min_size=6, max_size=6),
+        )
+        def hold(documents, rules, sources):
+            async def compare():
+                tree = await Tree(transport, root, documents, rules, sources).make()
+                await tree.look()
+
+            asyncio.run_coroutine_threadsafe(compare(), loop).result()
+
+        await asyncio.to_thread(hold)

@@ -122,6 +122,7 @@ async def test_the_record_of_a_thread():
         "interrupts": {"t": []},
         "error": None,
         "forked_from": {"thread_id": "p", "checkpoint_id": None, "at": f"{moment}4+00:00"},
+        "root_thread_id": "p",
     }
     assert told == plain | {"ttl": {"strategy": "delete", "ttl_minutes": 5.0, "expires_at": f"{moment}6+00:00"}}
 

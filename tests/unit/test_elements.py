@@ -55,7 +55,8 @@ def anything(value: list[Any], number: int, rng: random.Random) -> list[Any]:
 @pytest.mark.parametrize(
     ("change", "most"), [(appended, 8), (replaced, 8), (last_fifty, 8), (with_key, 8), (anything, None)]
 )
-def test_versions_read_back_and_stay_small(change: Change, most: int | None) -> None:
+@pytest.mark.parametrize("encoded", [msgspec.msgpack.encode, msgspec.json.encode])
+def test_versions_read_back_and_stay_small(change: Change, most: int | None, encoded: Callable[[Any], bytes]) -> None:
     rng = random.Random(7)
     value: Any = []
     chain: list[tuple[int, bytes, elements.Value]] = []
@@ -64,7 +65,7 @@ def test_versions_read_back_and_stay_small(change: Change, most: int | None) -> 
     stored = 0
     for number in range(1, 1201 if most else 601):
         value = change(value, number, rng)
-        data = msgspec.msgpack.encode(value)
+        data = encoded(value)
         version = elements.Value(data, before)
         while chain and chain[-1][0] > elements.base_number(number):
             chain.pop()
@@ -76,7 +77,7 @@ def test_versions_read_back_and_stay_small(change: Change, most: int | None) -> 
         assert len(chain) <= number.bit_length()
         stored += len(instructions or data)
         items = value.items() if isinstance(value, dict) else value
-        distinct.update(msgspec.msgpack.encode(element) for element in items)
+        distinct.update(encoded(element) for element in items)
         before = version
     if most is not None:
         assert stored <= most * sum(map(len, distinct))
@@ -116,3 +117,22 @@ def test_a_value_of_very_many_short_elements_is_not_split() -> None:
     assert len(elements.Value(msgspec.msgpack.encode(numbers)).starts) == len(numbers) + 1
     assert elements.Value(msgspec.msgpack.encode([*numbers, 7])).starts == []
     assert elements.Value(msgspec.msgpack.encode([f"{number:040}" for number in [*numbers, 7]])).starts != []
+
+
+def test_json_is_split_at_any_depth_and_not_too_finely() -> None:
+    rng = random.Random(2)
+    state = {
+        "said": "x",
+        "files": {str(n): "y" * 9000 for n in range(9)},
+        "messages": [message(n, rng) for n in range(9)],
+    }
+    before = elements.Value(msgspec.json.encode({"timestamp": 1, "data": state}))
+    state["files"]["4"] = "z"
+    state["messages"].append(message(9, rng))
+    data = msgspec.json.encode({"timestamp": 2, "data": state})
+    instructions = elements.encode(elements.Value(data), before)
+    assert instructions is not None
+    assert len(instructions) < 1000
+    assert elements.apply(instructions, before.data) == data
+    short: list[Any] = [{}] * elements.MOST_SHORT
+    assert elements.Value(msgspec.json.encode([*short, {}]), elements.Value(msgspec.json.encode(short))).starts == []

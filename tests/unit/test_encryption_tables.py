@@ -7,6 +7,7 @@ import pytest
 from threadloom.encryption import content, storage, tables
 from threadloom.storage import base
 from threadloom.storage.deliveries import Deliveries
+from threadloom.storage.events import StoredEvents
 from threadloom.storage.items import Items
 from threadloom.storage.lineage import Lineage
 from threadloom.storage.tasks import Tasks
@@ -25,20 +26,30 @@ TABLES = {
 
 
 def methods(kind):
-    return {name: value for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")}
+    own = kind.__mro__ if kind is Lineage else (kind,)
+    everything = {name: value for part in reversed(own) for name, value in vars(part).items()}
+    return {name: value for name, value in everything.items() if inspect.isfunction(value) and not name.startswith("_")}
+
+
+def to_seal(protocol):
+    """The methods of a protocol. Of events they are those that read rows as they are stored: the others restore these."""
+    if protocol is not base.Events:
+        return methods(protocol)
+    stored, public = methods(StoredEvents), methods(protocol)
+    return {name: method for name, method in (stored | public).items() if not (name in stored and name in public)}
 
 
 @pytest.mark.parametrize("protocol", TABLES, ids=lambda protocol: protocol.__name__)
 def test_every_method_is_sealed_or_carries_no_content(protocol):
     sealed = TABLES[protocol]
-    assert methods(protocol).keys() == methods(sealed).keys() | set(sealed.PLAIN)
+    assert to_seal(protocol).keys() == methods(sealed).keys() | set(sealed.PLAIN)
     assert methods(sealed).keys().isdisjoint(sealed.PLAIN)
 
 
 @pytest.mark.parametrize("protocol", TABLES, ids=lambda protocol: protocol.__name__)
 def test_sealed_methods_take_what_the_storage_takes(protocol):
     sealed = methods(TABLES[protocol])
-    for name, method in methods(protocol).items():
+    for name, method in to_seal(protocol).items():
         if name in sealed:
             assert str(inspect.signature(sealed[name]).parameters) == str(inspect.signature(method).parameters)
 

@@ -1,6 +1,7 @@
 """The stock JavaScript packages, installed once into a cache folder: THREADLOOM_TEST_CACHE, or else in the home folder."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ def packages(scratch: Path) -> Path:
     Args:
         scratch: an empty folder to install in.
     """
+    if os.environ.get("THREADLOOM_NEWEST"):
+        return _newest(scratch)
     lock = SCRIPTS / "package-lock.json"
     cache = Path(os.environ.get("THREADLOOM_TEST_CACHE") or Path.home() / ".cache" / "threadloom-tests")
     folder = cache / f"js-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
@@ -30,6 +33,18 @@ def packages(scratch: Path) -> Path:
         # Another process may have been quicker; what it installed is the same.
         if not folder.exists():
             shutil.move(scratch, folder)
+    return folder
+
+
+def _newest(folder: Path) -> Path:
+    """Installs the newest clients, whatever the lock file says."""
+    wanted = json.loads((SCRIPTS / "package.json").read_text())
+    for name in wanted["dependencies"]:
+        if name.startswith("@langchain/"):
+            wanted["dependencies"][name] = "latest"
+    (folder / "package.json").write_text(json.dumps(wanted))
+    command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run(command, cwd=folder, check=True, timeout=SECONDS)
     return folder
 
 

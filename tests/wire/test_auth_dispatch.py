@@ -100,6 +100,7 @@ TABLE = [
     ("GET", "/threads/{t}/history", None, [("threads.read", {"thread_id"})]),
     ("POST", "/threads/{t}/history", {}, [("threads.read", {"thread_id"})]),
     ("GET", "/threads/{t}/storage", None, [("threads.read", {"thread_id"})]),
+    ("GET", "/threads/{t}/branches", None, [("threads.read", {"thread_id"})]),
     (
         "GET",
         "/threads/{t}/runs",

@@ -1,4 +1,4 @@
-"""Threads that runs make: who may not make threads gets none by a side door.
+"""Threads that runs make, and maps of threads: who may not make threads or read copies gets none by a side door.
 
 See docs/contract/auth.md#what-each-route-asks.
 """
@@ -168,3 +168,27 @@ async def test_it_can_be_left_to_create_run_alone(tmp_path):
         assert await count(ann) == 2
         for user in (ann, refused):
             await user.close()
+
+
+async def test_a_map_names_no_copies_that_the_caller_may_not_read(url, ann):
+    """Neither those of others, nor those that the handler refuses."""
+    thread = await ann.thread()
+    await ann.run(thread)
+    own = (await ann.http.post(f"/threads/{thread}/copy")).json()["thread_id"]
+    eve = User(url, "eve", rules={"threads.read": {"give": None}})
+    others = (await eve.http.post(f"/threads/{thread}/copy")).json()["thread_id"]
+
+    async def copies(user):
+        answer = await user.http.get(f"/threads/{thread}/branches")
+        assert answer.status_code == 200, answer.text
+        return [copy for turn in answer.json()["turns"] for copy in turn["copies"]] + answer.json()["copies"]
+
+    assert await copies(ann) == [own]
+    assert await copies(eve) == [own, others]
+    bob = User(url, "bob")
+    assert (await bob.http.get(f"/threads/{thread}/branches")).status_code == 404
+    await ann.asked()
+    await copies(ann)
+    assert [one["of"] for one in await ann.asked()] == ["threads.read"] * 3
+    for user in (eve, bob):
+        await user.close()

@@ -61,6 +61,31 @@ def test_the_guide_as_first_printed_with_curl_works_on_a_default_server(url):
     assert outcome(GUIDE / "as_printed" / "guide.sh", url) == (0, "The histories are the same.\n")
 
 
+def test_the_pager_pages_through_edits_and_answers_made_anew(url, tmp_path):
+    shutil.copy(EXAMPLES / "pager" / "pager.mjs", tmp_path)
+    (tmp_path / "node_modules").symlink_to(GUIDE / "node_modules")
+    said = ["one", "two", "/edit 2 TWO", "/redo 3", "/edit 0 ONE", "/show 0 1", "/show 2 1", "three"]
+    done = subprocess.run(
+        ["node", "pager.mjs", url], cwd=tmp_path, input="\n".join(said), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    screens = [screen.strip().splitlines() for screen in done.stdout.split("--\n")][: len(said)]
+    first, again = 'ai: You said "one"', 'ai: You said "TWO", and before that "one"'
+    assert [line.partition(". ")[0] for line in screens[1]] == [
+        "0 human: one",
+        f"1 {first}",
+        "2 human: two",
+        '3 ai: You said "two", and before that "one"',
+    ]
+    assert screens[2][2] == "2 human: TWO  < 2/2 >"
+    assert screens[3][2:] == ["2 human: TWO  < 2/2 >", f"3 {again}. That makes 2 messages of yours.  < 2/2 >"]
+    assert screens[4][0] == "0 human: ONE  < 2/2 >" and len(screens[4]) == 2
+    assert screens[5][0] == "0 human: one  < 1/2 >" and screens[5][2:] == screens[3][2:]
+    assert screens[6][2] == "2 human: two  < 1/2 >"
+    assert screens[7][:4] == screens[6] and screens[7][4] == "4 human: three"
+    assert '"three", and before that "two"' in screens[7][5]
+
+
 def test_the_guides_check_can_fail(url):
     """With the ids in the checkpoints, what was first printed finds a difference: the check is no formality."""
     status, told = outcome(GUIDE / "as_printed" / "guide.py", url)

@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
@@ -15,6 +16,7 @@ from langgraph_sdk import get_client
 from tests import forkserver
 from tests.apps.threads import graphs
 from tests.server import running
+from tests.wire.maps import right
 from threadloom.checkpointer import Saver
 from threadloom.ids import default_assistant_id
 from threadloom.storage.sqlite import SqliteStorage
@@ -23,7 +25,7 @@ from threadloom.storage.threads import ThreadQuery
 pytestmark = pytest.mark.anyio
 
 APP = Path(graphs.__file__).parent
-ASKED, NESTED, DELTA = (str(uuid.uuid4()) for _ in range(3))
+ASKED, NESTED, DELTA, TALK = (str(uuid.uuid4()) for _ in range(4))
 NAMED = "user-1"
 OLD = "user/old"
 
@@ -50,6 +52,7 @@ async def source(postgres_uri):
             await _run(saver, "nested", NESTED, {"x": 1})
             await _run(saver, "delta", DELTA, {"path": ["one"]}, {"path": ["two"]})
             await _run(saver, "chain", NAMED, {"path": ["long " * 100]}, {"x": 7})
+            await _talk(saver)
         connection = await asyncpg.connect(uri)
         await _write_as_of_old(connection)
         await connection.close()
@@ -64,6 +67,17 @@ async def _run(saver, graph_id, thread_id, *inputs):
     config = {"configurable": {"thread_id": thread_id}, "metadata": {"graph_id": graph_id, "mark": thread_id}}
     for value in inputs:
         await graph.ainvoke(value, config)
+
+
+async def _talk(saver):
+    """A talk whose second message was replaced, and whose first answer was made again."""
+    graph = graphs.talk.builder.compile(checkpointer=saver)
+    config = {"configurable": {"thread_id": TALK}, "metadata": {"graph_id": "talk", "mark": TALK}}
+    for text in ("one " * 300, "two", "sum up"):
+        await graph.ainvoke({"messages": [HumanMessage(text)]}, config)
+    states = [state async for state in graph.aget_state_history(config)][::-1]
+    await graph.ainvoke({"messages": [HumanMessage("TWO")]}, states[2].config)
+    await graph.ainvoke(None, states[1].config)
 
 
 async def _write_as_of_old(connection):
@@ -122,11 +136,11 @@ async def records(data):
 
 
 async def test_every_checkpoint_is_read_as_before(source, tmp_path):
-    assert "5 threads with" in bring(source, tmp_path, "--graph", "chain")
+    assert "6 threads with" in bring(source, tmp_path, "--graph", "chain")
     own_ids = {
         thread.metadata.get("imported_from", thread.thread_id): thread.thread_id for thread in await records(tmp_path)
     }
-    assert own_ids.keys() == {ASKED, NESTED, DELTA, NAMED, OLD}
+    assert own_ids.keys() == {ASKED, NESTED, DELTA, NAMED, OLD, TALK}
     storage = SqliteStorage(tmp_path)
     await storage.open()
     async with AsyncPostgresSaver.from_conn_string(source) as saver:
@@ -139,7 +153,7 @@ async def test_every_checkpoint_is_read_as_before(source, tmp_path):
 
 async def test_threads_go_on_where_they_stood(source, tmp_path):
     bring(source, tmp_path, "--graph", "chain")
-    assert "5 threads were there already" in bring(source, tmp_path, "--graph", "chain")
+    assert "6 threads were there already" in bring(source, tmp_path, "--graph", "chain")
     with running(APP, tmp_path) as server:
         client = get_client(url=server.url)
         asked = await client.threads.get(ASKED)
@@ -149,6 +163,9 @@ async def test_threads_go_on_where_they_stood(source, tmp_path):
         assert answered["path"] == ["s", "a", "yes", "z"]
         again = await client.runs.wait(DELTA, "delta", input={"path": ["three"]})
         assert again["path"] == [step for word in ("one", "two", "three") for step in (word, "a", "b", "c")]
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            turns = await right(client, http, TALK)
+        assert sorted(map(len, (turn["siblings"] for turn in turns)))[-4:] == [2, 2, 2, 2]
         (named,) = await client.threads.search(metadata={"imported_from": NAMED})
         assert named["metadata"]["assistant_id"] == default_assistant_id("chain")
         states = [

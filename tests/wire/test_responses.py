@@ -94,6 +94,7 @@ def test_every_route_answers_what_its_struct_says(http):
     call("PATCH", "/threads/{thread_id}", body={"metadata": {"b": 2}}, **of)
     assert "extracted" in call("POST", "/threads/search", body={"extract": {"n": "values.n"}})[0]
     call("GET", "/threads/{thread_id}/storage", thread_id=copy["thread_id"])
+    call("GET", "/threads/{thread_id}/branches", thread_id=copy["thread_id"])
     state = call("GET", "/threads/{thread_id}/state", **of)
     call("POST", "/threads/{thread_id}/state", body={"values": {"n": 5}}, **of)
     place = {"checkpoint_id": state["checkpoint_id"], **of}

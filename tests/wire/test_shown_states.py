@@ -119,7 +119,7 @@ async def test_a_history_of_many_messages_holds_nobody_up():
 
 def test_an_output_that_is_told_again_is_counted_once():
     recent = outputs.RecentOutputs()
-    half = b"x" * (outputs.RECENT_BYTES // 2)
+    half = b"x" * (outputs.RECENT_BYTES // 2 - outputs.ENTRY_BYTES)
     for run in ("one", "two", "two", "two"):
         recent.add(run, half)
     assert recent.get("one") == recent.get("two") == half

@@ -28,17 +28,20 @@ from threadloom.api.encryption_context import EncryptionContextMiddleware
 from threadloom.api.errors import log_bug, response_to_bug
 from threadloom.api.http import ClientDisconnected, RequestContext, Response, Span, deny, error_body
 from threadloom.api.layers import face, layered, outside
+from threadloom.api.lineage import LineageRoutes
 from threadloom.api.loopback import TRUSTED
 from threadloom.api.mcp import McpRoutes
 from threadloom.api.metrics import Metrics
 from threadloom.api.process_info import ProcessInfo
 from threadloom.api.queue import QueueRoutes
+from threadloom.api.repository import RepositoryRoutes
 from threadloom.api.routing import Operation
 from threadloom.api.runs import RunRoutes
 from threadloom.api.sse import HEARTBEAT_SECONDS
 from threadloom.api.state import StateRoutes
 from threadloom.api.stateless_runs import StatelessRunRoutes
 from threadloom.api.store import StoreRoutes
+from threadloom.api.studio import TAG, StudioRoutes
 from threadloom.api.system import AT_THE_ROOT, SystemRoutes
 from threadloom.api.threads import ThreadRoutes
 from threadloom.api.webhooks import WebhookRoutes
@@ -66,7 +69,9 @@ def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> 
     return [
         *AssistantRoutes(services).operations(),
         *ThreadRoutes(services).operations(),
+        *LineageRoutes(services).operations(),
         *StateRoutes(services).operations(),
+        *RepositoryRoutes(services).operations(),
         *RunRoutes(services, heartbeat).operations(),
         *StatelessRunRoutes(services, heartbeat).operations(),
         *QueueRoutes(services).operations(),
@@ -104,7 +109,7 @@ def create_app(
         own_context: makes the server's store current in custom routes.
         authenticator: authenticates requests; None: no authentication.
         encryption_context: sets the encryption context of requests; None: there are no encryption handlers.
-        extra: routes of other parts (other protocols, Studio).
+        extra: routes of other parts (other protocols).
         heartbeat: seconds of silence after which a streaming response sends a heartbeat.
     """
     http = settings.http
@@ -119,7 +124,12 @@ def create_app(
     system = SystemRoutes(settings, process_info or ProcessInfo(), metrics, describe)
     operations += [
         operation
-        for operation in (*system.operations(), *api_operations(services, heartbeat), *extra)
+        for operation in (
+            *system.operations(),
+            *api_operations(services, heartbeat),
+            *(StudioRoutes().operations() if settings.serves_studio else ()),
+            *extra,
+        )
         if not (operation.group and is_disabled(http, operation.group))
     ]
     limits: dict[str, Any] = {
@@ -138,7 +148,7 @@ def create_app(
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or (own is not None and own.takes(scope)):
             return False
         found = plain.find(scope)
-        return found is not None and found[0].group == "ui"
+        return found is not None and (found[0].group == "ui" or found[0].tag == TAG)
 
     gate = None
     if authenticator is not None:

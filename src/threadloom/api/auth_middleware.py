@@ -54,7 +54,7 @@ class AuthMiddleware:
     Args:
         path_params: returns the path parameters of a request, by its route.
         max_body: bytes of a body that a handler may read.
-        bundled: whether a request is for a file of a UI bundle. A page loads these before it has credentials.
+        bundled: whether a request is for a file of a UI bundle or of Studio. A page loads these before it has credentials.
         studio: whether Studio is admitted from this machine without credentials.
         encryption_context: sets the encryption context of admitted requests; None: there are no encryption handlers.
     """

@@ -95,7 +95,8 @@ class StreamingResponse(ABC):
             leaves = not (work.done() or left.done())
             for task in waits:
                 task.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            if not work.done():
+                await asyncio.gather(work, return_exceptions=True)
             await self.close()
         if not work.cancelled():
             work.result()

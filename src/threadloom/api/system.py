@@ -15,6 +15,7 @@ from threadloom.api.http import Request, Response, json_response
 from threadloom.api.metrics import AllProcesses, Metrics, added_up, exposition, of_queue
 from threadloom.api.process_info import ProcessInfo
 from threadloom.api.routing import Operation, Param
+from threadloom.api.studio import page_from_root
 from threadloom.config.settings import Settings
 from threadloom.errors import Unavailable
 from threadloom.services.responses import HealthResponse, InfoResponse, ServerResponse
@@ -33,6 +34,22 @@ OFFLINE = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form
 
 AT_THE_ROOT = frozenset({"/", "/ok", "/live", "/metrics"})
 """Paths that are also served without the mount prefix."""
+
+
+OF_THREADS = (
+    "append",
+    "branches",
+    "copy_anywhere",
+    "delete_copies",
+    "promote",
+    "reset",
+    "select_forked_from",
+    "tags",
+    "thread_compare",
+    "thread_digests",
+    "thread_lineage",
+)
+"""Features of the routes of threads, by the names that `/info` gives them."""
 
 
 class SystemRoutes:
@@ -54,16 +71,18 @@ class SystemRoutes:
         self._info = orjson.dumps(self._facts())
 
     def _facts(self) -> dict[str, Any]:
+        threads = not self.settings.http.disable_threads
         return {
             "version": threadloom.__version__,
             "langgraph_py_version": importlib.metadata.version("langgraph"),
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
-                "delete_copies": not self.settings.http.disable_threads,
+                **dict.fromkeys(OF_THREADS, threads),
                 "server": self.process_info.details is not None and not self.settings.http.disable_meta,
                 "queue": not self.settings.http.disable_runs,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,
                 "crons": not self.settings.http.disable_runs and self.settings.vars.ff_crons_enabled,
+                "isolate_forks": self.settings.threadloom.isolate_forks,
                 "langsmith": self.settings.vars.langsmith_tracing,
                 "langsmith_tracing_replicas": True,
                 "langsmith_tracing_session_on_runs": True,
@@ -97,6 +116,14 @@ class SystemRoutes:
                 services[name] = "unhealthy"
                 status = max(status, 503) if isinstance(error, Unavailable) else 500
         return json_response({"ok": status == 200, "services": services}, status)
+
+    async def root(self, request: Request) -> ASGIApp:
+        """As `ok` for clients; sends browsers to Studio."""
+        accepted = request.header(b"accept") or ""
+        if not self.settings.serves_studio or "text/html" not in accepted:
+            return await self.ok(request)
+        location = page_from_root(request.scope["path"], self.settings.http.mount_prefix)
+        return Response(b"", 307, [(b"location", location.encode()), (b"vary", b"Accept")], None)
 
     async def live(self, request: Request) -> ASGIApp:
         return Response(b'{"ok":true,"services":{}}')
@@ -160,7 +187,7 @@ class SystemRoutes:
             system("/live", self.live, "Tell that the process lives", result=HealthResponse),
             system(
                 "/",
-                self.ok,
+                self.root,
                 "Tell whether requests should come here",
                 query=(check,),
                 result=HealthResponse,

@@ -3,14 +3,23 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+from msgspec import UNSET
 from starlette.types import ASGIApp
 
-from threadloom.api.http import RawHeaders, Request, empty_response, json_response
+from threadloom.api.http import RawHeaders, Request, Response, empty_response, json_response
 from threadloom.api.routing import Operation, Param
+from threadloom.large import aside
 from threadloom.services import Services
-from threadloom.services.records import select_fields, thread_record
+from threadloom.services.records import copy_records, select_fields, thread_record
 from threadloom.services.requests import ThreadCopy, ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
-from threadloom.services.responses import DeletedThreadsResponse, PrunedResponse, ThreadResponse, ThreadStorageResponse
+from threadloom.services.responses import (
+    BranchesResponse,
+    DeletedThreadsResponse,
+    PrunedResponse,
+    ThreadResponse,
+    ThreadStorageResponse,
+)
 from threadloom.services.threads import FoundThread
 
 TEXT = {"type": "string"}
@@ -78,15 +87,19 @@ class ThreadRoutes:
         body = await request.read(ThreadPrune)
         return json_response(PrunedResponse(pruned_count=await self.services.threads.prune(request.caller, body)))
 
+    async def branches(self, request: Request) -> ASGIApp:
+        found = await self.services.branches.branches(request.caller, request.id("thread"))
+        return Response(await aside(msgspec.json.encode, found))
+
     async def storage(self, request: Request) -> ASGIApp:
         return json_response(await self.services.threads.storage(request.caller, request.id("thread")))
 
     async def copy(self, request: Request) -> ASGIApp:
         thread_id = request.id("thread")
-        body = await request.read_optional(ThreadCopy)
-        return json_response(
-            thread_record(await self.services.copying.copy(request.caller, thread_id, body or ThreadCopy()))
-        )
+        body = await request.read_optional(ThreadCopy) or ThreadCopy()
+        copies = await self.services.copying.copy(request.caller, thread_id, body)
+        records = copy_records(copies.threads, UNSET if copies.cut is None else copies.cut.response())
+        return json_response(records[0] if body.count is UNSET else records)
 
     def operations(self) -> list[Operation]:
         """Returns the routes, for the router and the OpenAPI description."""
@@ -135,11 +148,19 @@ class ThreadRoutes:
                 "POST",
                 one + "/copy",
                 self.copy,
-                "Copy a thread with its history, in constant time",
+                "Copy a thread with its history, in constant time; with `count` many times, and the answer is a list",
                 body=ThreadCopy,
                 body_optional=True,
-                result=ThreadResponse,
+                result=ThreadResponse | listed,
                 errors=(404, 409),
+            ),
+            threads(
+                "GET",
+                one + "/branches",
+                self.branches,
+                "Map a thread: its turns, where each can be replaced, and its copies, without any values",
+                result=BranchesResponse,
+                errors=(404,),
             ),
             threads(
                 "GET",

@@ -1,6 +1,7 @@
 """The broker within one process. It holds everything in memory."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -180,11 +181,12 @@ class LocalBroker:
         self.at_home(self._work.set)
 
     async def work(self, seconds: float | None) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._work.wait()
-        except TimeoutError:
-            pass
+        if seconds is None:
+            await self._work.wait()
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._work.wait()
         self._work.clear()
 
     def cancel(self, run_id: str) -> None:

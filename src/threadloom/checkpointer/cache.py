@@ -2,18 +2,24 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from langgraph.checkpoint.base import Checkpoint
+from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from threadloom.checkpointer.serde import dumps_channel
 from threadloom.checkpointer.versions import Versions
 from threadloom.checkpointer.visible import SENDS
 from threadloom.storage.lineage import CheckpointPut
+from threadloom.storage.lineage.digests import value_digest
 
 KEPT_CHECKPOINTS = 4096
 """Checkpoints whose blob references a process caches. About 1 kB each."""
+
+KEPT_DIGESTS = 4 * KEPT_CHECKPOINTS
+"""Values whose digest a process caches, by blob. About 200 bytes each."""
 
 BIG_STATE = 64 * 1024
 """Bytes of a state above which a thread's reads leave the event loop."""
@@ -74,10 +80,28 @@ class SaverCache:
     def __init__(self) -> None:
         self.refs: Lru[CheckpointKey, KnownRefs] = Lru(KEPT_CHECKPOINTS)
         self.versions = Versions()
+        self.digests: Lru[int, str] = Lru(KEPT_DIGESTS)
         self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
         self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
-        self.newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
-        self._early: Lru[tuple[str, str], list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
+        self._newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
+        self._early: Lru[CheckpointKey, list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
+
+    def note_digest(self, blob: int, type_: str, data: bytes) -> str:
+        """Caches the digest of a value and returns it."""
+        digest = value_digest(type_, data)
+        self.digests.put(blob, digest)
+        return digest
+
+    def dumps_of_writes(self, key: CheckpointKey, serde: SerializerProtocol) -> Callable[[str, Any], tuple[str, bytes]]:
+        """Returns a function that serializes what is written to a channel under a checkpoint, in the form to be stored."""
+        known = self.refs.get(key)
+        refs = {} if known is None else known.refs
+
+        def dumps(channel: str, value: Any) -> tuple[str, bytes]:
+            _, before = refs.get(channel, (None, None))
+            return self.versions.write(*dumps_channel(serde, channel, value), before)
+
+        return dumps
 
     def put_begins(
         self,
@@ -90,32 +114,38 @@ class SaverCache:
         """Records that a checkpoint is being stored. Returns the child checkpoints that were recorded before it and must be
         stored after it; None: none were.
 
-        LangGraph stores in the background: the puts of supersteps that start from a root checkpoint may come before its own put.
+        LangGraph stores in the background: the puts of the superstep that starts from a checkpoint may come before its own put.
 
         Args:
+            parents: the checkpoints of the graphs around it, id by namespace.
             changed: the channels that differ from those of the previous checkpoint; None when unknown.
         """
-        early = None
-        if namespace:
-            root = (parents or {}).get("")
-            if root and self.refs.get((thread_id, "", root)) is None:
-                seen = self._early.get((thread_id, root)) or []
-                self._early.put((thread_id, root), [*seen, (namespace, checkpoint_id)])
-        else:
-            early = self._early.pop((thread_id, checkpoint_id))
+        key = (thread_id, namespace, checkpoint_id)
+        for around, id_ in (parents or {}).items():
+            parent = (thread_id, around, id_)
+            if parent != key and self.refs.get(parent) is None:
+                self._early.put(parent, [*(self._early.get(parent) or []), (namespace, checkpoint_id)])
+        early = self._early.pop(key)
+        if not namespace:
             self._changed.put(thread_id, (SENDS,) if changed is None else changed)
-            self.newest_roots.put(thread_id, checkpoint_id)
-        self.refs.put((thread_id, namespace, checkpoint_id), KnownRefs(NOT_STORED, {}))
+            self._newest_roots.put(thread_id, checkpoint_id)
+        self.refs.put(key, KnownRefs(NOT_STORED, {}))
         return early
 
     def writes_begin(self, thread_id: str, namespace: str, checkpoint_id: str) -> None:
         """Records that pending writes of a checkpoint are being stored."""
-        if (
-            not namespace
-            and self.refs.get((thread_id, namespace, checkpoint_id)) is None
-            and self._early.get((thread_id, checkpoint_id)) is None
-        ):
-            self._early.put((thread_id, checkpoint_id), [])
+        key = (thread_id, namespace, checkpoint_id)
+        if self.refs.get(key) is None and self._early.get(key) is None:
+            self._early.put(key, [])
+
+    def newest_root(self, thread_id: str) -> str | None:
+        """Returns the id of the root checkpoint that a run of this process last put on a thread; None if it is not known."""
+        return self._newest_roots.get(thread_id)
+
+    def forget_newest(self, thread_id: str) -> None:
+        """Forgets which root checkpoint of a thread this process last put: the head may have been moved, or a branch begun."""
+        self._changed.pop(thread_id)
+        self._newest_roots.pop(thread_id)
 
     def may_continue(self, thread_id: str, triggers: Container[str]) -> bool:
         """Returns whether the root checkpoint that this process last put on a thread may have tasks to execute.

@@ -6,7 +6,7 @@ from typing import Any
 from langgraph.checkpoint.base import DeltaChannelHistory
 from langgraph.checkpoint.base import PendingWrite as GraphWrite
 
-from threadloom.checkpointer.versions import value_of
+from threadloom.checkpointer.versions import value_of, write_of
 from threadloom.storage.lineage import CheckpointRow
 
 
@@ -27,7 +27,7 @@ def delta_history(
         missing = newest_first.keys() - seeds.keys()
         for write in reversed(row.writes):
             if write.channel in missing:
-                value = loads((write.type, write.data))
+                value = loads(write_of(write, row, known))
                 newest_first[write.channel].append((write.task_id, write.channel, value))
         for channel in missing.intersection(row.refs):
             seeds[channel] = loads(value_of(row.refs[channel], row.blobs, known))

@@ -6,10 +6,8 @@ later checkpoints refer to until the channel changes.
 
 import contextlib
 import copy
-import functools
 import inspect
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -26,6 +24,8 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from threadloom.checkpointer.body import dumps_body, loads_body, next_version
+from threadloom.checkpointer.branching import Branching
 from threadloom.checkpointer.cache import BIG_STATE, NOT_STORED, KnownRefs, SaverCache, known_refs
 from threadloom.checkpointer.deferred_puts import DeferredPuts
 from threadloom.checkpointer.delta_channels import delta_history
@@ -38,6 +38,7 @@ from threadloom.checkpointer.transactions import (
     RUN_METADATA,
     UNNAMED,
     Listing,
+    as_of,
     config_of,
     deleting_run,
     off_the_loop,
@@ -48,7 +49,7 @@ from threadloom.checkpointer.transactions import (
     walking,
     with_kept_input,
 )
-from threadloom.checkpointer.versions import Page
+from threadloom.checkpointer.versions import Page, write_of
 from threadloom.checkpointer.visible import is_shared, is_shown, kept_writes, opened_writes, with_goto, without_answered
 from threadloom.codec import to_json
 from threadloom.errors import StaleRefsError
@@ -73,6 +74,7 @@ class Saver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde or ValueSerializer())
         self._storage = storage
         self._cache = SaverCache()
+        self.branching = Branching(storage, self._cache)
         self._deferred_of_fence: dict[int | None, DeferredPuts] = {}
         self.puts_in_progress = PutsInProgress()
 
@@ -174,34 +176,31 @@ class Saver(BaseCheckpointSaver[str]):
         if configurable.get(UNNAMED):
             meta.pop(RUN_ID, None)
         known = None if parent is None else self._cache.refs.get((thread_id, namespace, parent))
-        body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, known)
+        encoded = self._encode(checkpoint, new_versions, known)
+        refs, blobs = encoded["refs"], encoded["blobs"]
         return CheckpointPut(
             thread_id=thread_id,
             namespace=namespace,
             checkpoint_id=checkpoint_id,
             parent=parent,
-            body_type=body_type,
-            body=body,
-            refs=refs,
-            blobs=blobs,
             meta=to_json(meta),
-            small=small,
+            messages=None if namespace else self._cache.versions.messages(refs, blobs, known.refs if known else {}),
             era=known.era if known is not None and builds_on_others(refs, blobs) else None,
             early=self._cache.put_begins(
                 thread_id, namespace, checkpoint_id, meta.get("parents"), checkpoint.get("updated_channels")
             ),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
+            **encoded,
         )
 
-    def _encode(
-        self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: KnownRefs | None
-    ) -> tuple[str, bytes, dict[str, int], list[Blob], dict[str, int]]:
-        """Returns body type, body, references, new blobs and inline sizes of a checkpoint. `known`: its parent's."""
+    def _encode(self, checkpoint: Checkpoint, new_versions: ChannelVersions, known: KnownRefs | None) -> dict[str, Any]:
+        """Returns the fields of a put that hold a checkpoint's values. `known`: its parent's."""
         inline: dict[str, Any] = {}
         small: dict[str, int] = {}
         refs: dict[str, int] = {}
         blobs: list[Blob] = []
+        digests: dict[str, str] = {}
         versions = checkpoint["channel_versions"]
         inherited = {} if known is None else known.refs
         for channel, value in checkpoint["channel_values"].items():
@@ -211,24 +210,22 @@ class Saver(BaseCheckpointSaver[str]):
                 small[channel] = size if channel in new_versions else 0
                 continue
             ref = inherited.get(channel)
-            if ref is not None and channel not in new_versions and ref[0] == versions.get(channel):
-                refs[channel] = ref[1]
+            kept = ref is not None and channel not in new_versions and ref[0] == versions.get(channel)
+            if kept and ref and (digest := self._cache.digests.get(ref[1])):
+                refs[channel], digests[channel] = ref[1], digest
             else:
                 type_, data = dumps_channel(self.serde, channel, value)
                 blob = self._cache.versions.blob(self._storage.new_blob_id(), type_, data, ref[1] if ref else None)
-                refs[channel] = blob.id
+                refs[channel], digests[channel] = blob.id, self._cache.note_digest(blob.id, type_, data)
                 blobs.append(blob)
-        body_type, body = self.serde.dumps_typed({**checkpoint, "channel_values": inline})
-        return body_type, body, refs, blobs, small
+        type_, body = dumps_body(self.serde, checkpoint, inline)
+        return {"body_type": type_, "body": body, "refs": refs, "blobs": blobs, "small": small, "values": digests}
 
     def _with_all_values(
         self, put: CheckpointPut, checkpoint: Checkpoint, new_versions: ChannelVersions
     ) -> CheckpointPut:
         """Returns the put with all values and no inherited ones: the thread has lost checkpoints since they were read."""
-        body_type, body, refs, blobs, small = self._encode(checkpoint, new_versions, None)
-        return msgspec.structs.replace(
-            put, body_type=body_type, body=body, refs=refs, blobs=blobs, small=small, era=None
-        )
+        return msgspec.structs.replace(put, era=None, **self._encode(checkpoint, new_versions, None))
 
     def _remember(self, put: CheckpointPut, known: KnownRefs) -> RunnableConfig:
         self._cache.refs.put((put.thread_id, put.namespace, put.checkpoint_id), known)
@@ -264,17 +261,16 @@ class Saver(BaseCheckpointSaver[str]):
         namespace: str = configurable.get("checkpoint_ns") or ""
         checkpoint_id: str = configurable["checkpoint_id"]
         self._cache.writes_begin(thread_id, namespace, checkpoint_id)
+        dumps = self._cache.dumps_of_writes((thread_id, namespace, checkpoint_id), self.serde)
         run_id = configurable.get(RUN_ID)
         return WritesPut(
             thread_id=thread_id,
             namespace=namespace,
             checkpoint_id=checkpoint_id,
-            writes=kept_writes(writes, task_id, task_path, functools.partial(dumps_channel, self.serde)),
+            writes=kept_writes(writes, task_id, task_path, dumps),
             run_id=None if run_id is None else str(run_id),
             fence=configurable.get(FENCE),
         )
-
-    # --- deferred puts ---
 
     @contextlib.asynccontextmanager
     async def deferring(self, fence: int | None) -> AsyncIterator[DeferredPuts]:
@@ -297,13 +293,10 @@ class Saver(BaseCheckpointSaver[str]):
         finally:
             del self._deferred_of_fence[fence]
 
-    def may_continue(self, thread_id: str, triggers: Container[str]) -> bool:
-        """See `SaverCache.may_continue`."""
-        return self._cache.may_continue(thread_id, triggers)
-
-    def newest_root(self, thread_id: str) -> str | None:
-        """Returns the id of the root checkpoint that this process last put on a thread; None if it is not cached."""
-        return self._cache.newest_roots.get(thread_id)
+    @property
+    def cache(self) -> SaverCache:
+        """What this process knows of checkpoints."""
+        return self._cache
 
     async def _own_puts(self, config: RunnableConfig | None) -> None:
         """Waits for the puts of the reading run, so that a run reads its own puts."""
@@ -369,9 +362,9 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> CheckpointTuple:
         """Returns a checkpoint as `_tuple` does, or in the form for display. A large one is deserialized off the event loop."""
         if for_show := bool(row.writes) and is_shown(config):
-            name, read = row.thread_id, self._storage.read
+            name, read, at = row.thread_id, self._storage.read, as_of(config)
             row = await without_answered(
-                row, self.serde, lambda namespace: read(lambda tx: tx.lineage.latest(name, namespace))
+                row, self.serde, lambda namespace: read(lambda tx: tx.lineage.latest(name, namespace, at=at))
             )
         given = row, page, builds_on and not is_shown(config)
         opened = self._tuple(*given) if row_size(row) < LARGE else await aside(self._tuple, *given)
@@ -386,7 +379,7 @@ class Saver(BaseCheckpointSaver[str]):
             builds_on: whether the next checkpoint is likely to follow this one.
         """
         loads = self.serde.loads_typed
-        checkpoint: Checkpoint = loads((row.body_type, row.body))
+        checkpoint = loads_body(loads, row)
         values = checkpoint["channel_values"]
         versions = checkpoint["channel_versions"]
         size = 0
@@ -395,6 +388,8 @@ class Saver(BaseCheckpointSaver[str]):
             values[channel] = page.value(blob, row, loads)
             size += row.blobs[blob].size
             refs[channel] = (versions.get(channel), blob)
+            if self._cache.digests.get(blob) is None:
+                self._cache.note_digest(blob, row.blobs[blob].type, page.bytes[blob])
         self._cache.refs.put((row.thread_id, row.namespace, row.checkpoint_id), KnownRefs(row.era, refs))
         if builds_on:
             self._cache.versions.learn(row.refs.values(), row.blobs, page.bytes)
@@ -406,7 +401,7 @@ class Saver(BaseCheckpointSaver[str]):
             checkpoint=checkpoint,
             metadata=metadata,
             parent_config=None if row.parent is None else config_of(row.thread_id, row.namespace, row.parent),
-            pending_writes=opened_writes(row.writes, loads),
+            pending_writes=opened_writes(row.writes, lambda write: loads(write_of(write, row, page.bytes))),
         )
 
     async def aget_delta_channel_history(
@@ -489,9 +484,8 @@ class Saver(BaseCheckpointSaver[str]):
             self._storage.write_now(work)
 
     def get_next_version(self, current: str | int | float | None, channel: None) -> str:
-        """Returns the next version: a growing number, and a random part that distinguishes branches."""
-        number = int(str(current).split(".")[0]) if current is not None else 0
-        return f"{number + 1:032}.{random.random():016}"
+        """Returns the next version, as `next_version`."""
+        return next_version(current)
 
 
 # LangGraph reads these signatures at each run. Storing them avoids computing them each time.

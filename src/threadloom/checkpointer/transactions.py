@@ -1,7 +1,7 @@
 """The saver's transactions, and conversions between configs and checkpoint keys."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import Checkpoint, get_checkpoint_id
 from langgraph.constants import START
 
+from threadloom.lineage.segments import UNBOUNDED
 from threadloom.storage.base import Tx
 from threadloom.storage.lineage import CheckpointRow
 
@@ -30,8 +31,19 @@ Never stored, never shown.
 """
 
 AT_END_OF = "__at_end_of"
-"""Key of `configurable`: the id of a run. The checkpoint is read without what later runs wrote under it. Never stored, never
+"""Key of `configurable`: the ids of a thread and of a run of it. The checkpoint is read without what later runs wrote under it.
+Never stored, never shown."""
+
+AS_OF = "__as_of"
+"""Key of `configurable`: a position. The newest checkpoint is read as the thread was there. Never stored, never shown."""
+
+IN_STEP = "__in_step"
+"""Key of `configurable`: true for a run that goes on in the middle of a step. LangGraph then takes the newest state of each
+subgraph for unfinished work of this step. If it is of an earlier step, the subgraph has yet to begin. Never stored, never
 shown."""
+
+_RESUMING = "__pregel_resuming"
+"""Key of `configurable` that tells a subgraph to go on with its state, instead of beginning with its input."""
 
 PAGE = 50
 """Checkpoints that a listing reads at once."""
@@ -73,24 +85,40 @@ def named(config: RunnableConfig) -> tuple[str, str, str | None]:
     return configurable["thread_id"], configurable.get("checkpoint_ns") or "", configurable.get("checkpoint_id")
 
 
+def as_of(config: Mapping[str, Any] | None) -> int:
+    """Returns the position as of which a config reads; beyond all positions if it names none."""
+    at: int | None = (config or {}).get("configurable", {}).get(AS_OF)
+    return UNBOUNDED if at is None else at
+
+
 def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | None]]:
     """Returns the transaction that reads the checkpoint that a config names by id, or else the newest of its namespace."""
     thread_id, namespace, checkpoint_id = named(config)
-    run_id: Any = config["configurable"].get(AT_END_OF)
+    configurable = config["configurable"]
+    run: Any = configurable.get(AT_END_OF)
+    at = as_of(config)
 
     def work(tx: Tx) -> Awaitable[CheckpointRow | None]:
         if checkpoint_id:
             return tx.lineage.get(thread_id, namespace, checkpoint_id)
-        return tx.lineage.latest(thread_id, namespace)
+        return tx.lineage.latest(thread_id, namespace, at=at)
 
     async def work_at_end(tx: Tx) -> CheckpointRow | None:
         row = await work(tx)
         if row is None or not row.writes:
             return row
-        end = await tx.lineage.end_of_run(thread_id, run_id)
+        end = await tx.lineage.end_of_run(*run)
         return msgspec.structs.replace(row, writes=[write for write in row.writes if write.pos < end])
 
-    return work if run_id is None else work_at_end
+    async def work_in_step(tx: Tx) -> CheckpointRow | None:
+        row = await work(tx)
+        if row is not None and row.meta.get("parents") != configurable.get("checkpoint_map"):
+            configurable.pop(_RESUMING, None)  # LangGraph does the same to subgraphs that it begins anew
+        return row
+
+    if namespace and not checkpoint_id and configurable.get(IN_STEP):
+        return work_in_step
+    return work if run is None else work_at_end
 
 
 def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:
@@ -186,6 +214,8 @@ class Listing:
             before=self._before,
             limit=self._size(),
             metadata=self._metadata,
+            # A run that replays reads the newest state of a subgraph in this way.
+            branch=bool(place.get("checkpoint_ns") and place.get(FENCE)),
         )
 
     def _size(self) -> int:

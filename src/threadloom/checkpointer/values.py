@@ -19,6 +19,7 @@ from langgraph.checkpoint.serde import jsonplus
 from langgraph.checkpoint.serde.types import SendProtocol, _DeltaSnapshot
 from langgraph.store.base import Item
 
+from threadloom.codec import MESSAGES
 from threadloom.usercode import repr_of, text_of
 
 OPTION = jsonplus._option
@@ -28,6 +29,9 @@ Ext = ormsgpack.Ext
 
 DEEPEST = 200
 """Nesting depth up to which a value is searched for unsupported keys and integers."""
+
+_MESSAGE_DUMPS: dict[type, Callable[[Any], Any]] = {cls: cls.__pydantic_serializer__.to_python for cls in MESSAGES}
+"""What `model_dump` of messages calls. Calling it directly takes half the time."""
 
 _PLAIN_KEYS = (str, int, float, bool, bytes, type(None))
 
@@ -134,6 +138,11 @@ def _named(value: Any, code: int, content: Any) -> Any:
     return Ext(code, pack((cls.__module__, cls.__name__, content)))
 
 
+def _model(name: str, value: Any, fields: Any) -> Any:
+    """Encodes a pydantic model as its class and its fields."""
+    return Ext(EXT_PYDANTIC_V2, pack((value.__class__.__module__, name, fields, "model_validate_json")))
+
+
 def _name_of_generic(cls: type) -> str:
     """Returns the name by which a generic model with parameters is found in its module: usually the one without parameters."""
     name = cls.__name__
@@ -146,12 +155,14 @@ def default(value: Any) -> Any:
     Raises:
         TypeError: it cannot be stored.
     """
+    if (dump := _MESSAGE_DUMPS.get(type(value))) is not None:
+        return _model(value.__class__.__name__, value, dump(value))
     if isinstance(value, _DeltaSnapshot):
         return Ext(jsonplus.EXT_DELTA_SNAPSHOT, pack(value.value))
     if hasattr(value, "model_dump") and callable(value.model_dump):
         cls = value.__class__
         name = cls.__name__ if "[" not in cls.__name__ else _name_of_generic(cls)
-        return Ext(EXT_PYDANTIC_V2, pack((cls.__module__, name, value.model_dump(), "model_validate_json")))
+        return _model(name, value, value.model_dump())
     write = _WRITERS.get(type(value))
     if write is not None:
         return write(value)

@@ -4,6 +4,7 @@
 """
 
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
@@ -12,23 +13,39 @@ from typing import Any
 from threadloom.checkpointer.values import Unreadable
 from threadloom.checkpointer.visible import NULL_TASK
 from threadloom.lineage import elements
-from threadloom.storage.lineage import Blob, CheckpointRow
+from threadloom.lineage.messages import CHANNEL, NO_MESSAGES, recorded, recorded_change
+from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite
 
 KEPT_BYTES = 64 * 1024 * 1024
 """Bytes of values, and of the offsets of their elements, that a process caches to build new versions on. A version whose base is
 not cached is stored complete."""
 
 SPLIT_TYPE = "msgpack"
-"""The type of values that have elements."""
+"""The type of values of channels that have elements."""
+
+JSON_TYPE = "json"
+"""The type of values that are JSON texts of objects or lists."""
+
+OVER_TYPE = "msgpack+over"
+"""The type of a pending write whose data are instructions over the value of its channel in the checkpoint that it is pending on,
+after the checksum of that value."""
+
+_CHECKSUM = 4
+"""Bytes of a checksum."""
 
 Loads = Callable[[tuple[str, bytes]], Any]
 """Deserializes a value from its type and bytes."""
 
 
 class Versions:
-    """The newest versions of the values of active threads, and the versions that these build on. Thread-safe."""
+    """The newest versions of the values of active threads, and the versions that these build on. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        types: the types of values that have elements.
+    """
+
+    def __init__(self, *types: str) -> None:
+        self._types = types or (SPLIT_TYPE,)
         self._held: OrderedDict[int, _Version] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -42,7 +59,7 @@ class Versions:
             data: its bytes.
             before: the blob of the previous version, None for none.
         """
-        if type_ != SPLIT_TYPE or len(data) < elements.SMALLEST:
+        if type_ not in self._types or len(data) < elements.SMALLEST:
             return Blob(id_, type_, data)
         previous = None if before is None else self._get(before)
         version = _Version(data, 1, None)
@@ -67,6 +84,46 @@ class Versions:
             id_, type_, data if instructions is None else instructions, version.base, version.number, size=len(data)
         )
 
+    def write(self, type_: str, data: bytes, before: int | None) -> tuple[str, bytes]:
+        """Returns type and bytes of a pending write as they are stored.
+
+        Args:
+            type_: the type of the value that is written.
+            data: its bytes.
+            before: the blob that the checkpoint has for the channel, None for none.
+        """
+        base = None if before is None or type_ != SPLIT_TYPE or len(data) < elements.SMALLEST else self._get(before)
+        # Most writes add to a channel. Only one that is about as long as the channel's value is likely to contain it.
+        if base is None or len(data) * elements.GAIN < len(base.data):
+            return type_, data
+        instructions = elements.encode(elements.Value(data, base.value), base.value)
+        return (type_, data) if instructions is None else (OVER_TYPE, _checksum(base.data) + instructions)
+
+    def messages(
+        self, refs: Mapping[str, int], blobs: Iterable[Blob], before: Mapping[str, tuple[Any, int]]
+    ) -> bytes | None:
+        """Returns the record of the messages of a new checkpoint (`lineage.messages`); None if they are those of its parent.
+
+        Args:
+            refs: the blobs that the checkpoint refers to.
+            blobs: the new ones of these.
+            before: the versions and blobs that its parent refers to; empty if they are not cached.
+        """
+        earlier = before.get(CHANNEL)
+        id_ = refs.get(CHANNEL)
+        if id_ is None:
+            return None if earlier is None else NO_MESSAGES
+        new = next((blob for blob in blobs if blob.id == id_), None)
+        if new is None:
+            return None
+        if new.type != SPLIT_TYPE:
+            return NO_MESSAGES
+        version = self._get(id_)
+        if version is None:
+            return recorded(new.data) if new.base is None else NO_MESSAGES
+        previous = None if earlier is None else self._get(earlier[1])
+        return recorded(version.data) if previous is None else recorded_change(version.value, previous.value)
+
     def learn(self, ids: Iterable[int], blobs: Mapping[int, Blob], whole: Mapping[int, bytes]) -> None:
         """Caches versions that were read, and the versions that they build on.
 
@@ -79,7 +136,7 @@ class Versions:
             next_id: int | None = id_
             while next_id is not None:
                 blob = blobs[next_id]
-                if blob.type == SPLIT_TYPE and blob.size >= elements.SMALLEST:
+                if blob.type in self._types and blob.size >= elements.SMALLEST:
                     self._hold(next_id, _Version(whole[next_id], blob.number, blob.base))
                 next_id = blob.base
 
@@ -174,6 +231,27 @@ class Page:
         return found
 
 
+def write_of(write: PendingWrite, row: CheckpointRow, known: dict[int, bytes]) -> tuple[str, bytes]:
+    """Returns type and bytes of the value of a pending write. A write whose checkpoint has another value of the channel than it
+    had keeps its stored form, which cannot be deserialized.
+
+    Args:
+        row: the checkpoint that it is pending on.
+        known: as for `value_of`.
+    """
+    before = row.refs.get(write.channel)
+    if write.type != OVER_TYPE or before is None or before not in row.blobs:
+        return write.type, write.data
+    base = value_of(before, row.blobs, known)[1]
+    if not write.data.startswith(_checksum(base)):
+        return write.type, write.data
+    return SPLIT_TYPE, elements.apply(write.data[_CHECKSUM:], base)
+
+
+def _checksum(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(_CHECKSUM)
+
+
 def value_of(id_: int, blobs: Mapping[int, Blob], known: dict[int, bytes]) -> tuple[str, bytes]:
     """Returns type and bytes of a version.
 
@@ -182,11 +260,4 @@ def value_of(id_: int, blobs: Mapping[int, Blob], known: dict[int, bytes]) -> tu
         blobs: this blob and all that it builds on.
         known: the bytes of versions that were rebuilt before; those rebuilt here are added.
     """
-    chain = []
-    next_id: int | None = id_
-    while next_id is not None and next_id not in known:
-        chain.append(blobs[next_id])
-        next_id = chain[-1].base
-    for blob in reversed(chain):
-        known[blob.id] = blob.data if blob.base is None else elements.apply(blob.data, known[blob.base])
-    return blobs[id_].type, known[id_]
+    return blobs[id_].type, elements.whole(id_, blobs, known)

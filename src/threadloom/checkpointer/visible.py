@@ -65,12 +65,10 @@ def kept_writes(
     ]
 
 
-def opened_writes(
-    writes: Sequence[PendingWrite], loads: Callable[[tuple[str, bytes]], Any]
-) -> list[tuple[str, str, Any]]:
-    """Returns stored writes in LangGraph's form."""
+def opened_writes(writes: Sequence[PendingWrite], loads: Callable[[PendingWrite], Any]) -> list[tuple[str, str, Any]]:
+    """Returns stored writes in LangGraph's form. `loads` returns the value of one."""
     return [
-        (write.task_id, write.channel, loads((write.type, write.data)))
+        (write.task_id, write.channel, loads(write))
         for write in writes
         if not _is_loose_answer(write.task_id, write.channel)
     ]

@@ -11,6 +11,9 @@ from threadloom.errors import ThreadloomError
 PAGE = 100
 """States requested at once when a history is read."""
 
+LONG_PAGE = 1000
+"""Digests requested at once."""
+
 
 class ServerRefusal(ThreadloomError):
     """The server cannot be reached, or it returned an error."""
@@ -57,6 +60,16 @@ class Client:
             if len(page) < PAGE:
                 return
             body["before"] = {"checkpoint_id": page[-1]["checkpoint"]["checkpoint_id"]}
+
+    def digests(self, thread_id: str, *, read_bytes: bool) -> Iterator[dict[str, Any]]:
+        """Yields the digests of a thread's checkpoints, newest first, read page by page. Raises ServerRefusal."""
+        query = {"limit": str(PAGE if read_bytes else LONG_PAGE), "bytes": str(read_bytes).lower(), "before": None}
+        while True:
+            found = self.get(f"/threads/{thread_id}/digests", query)
+            yield from found["checkpoints"]
+            if found["next"] is None:
+                return
+            query["before"] = found["next"]
 
     def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str] | None = None) -> Any:
         try:

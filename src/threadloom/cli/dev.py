@@ -6,7 +6,10 @@ import errno
 import logging
 import os
 import socket
+import sys
 import tempfile
+import threading
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +64,7 @@ def add(verbs: "Verbs") -> None:
         help="how many runs are executed at once; 0 serves without executing (default: 100)",
     )
     parser.add_argument("--no-reload", action="store_true", help="do not watch the app's code for changes")
-    parser.add_argument("--no-browser", action="store_true", help="do not open a browser (none is opened so far)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open Studio in a browser")
     parser.add_argument(
         "--allow-blocking",
         action="store_true",
@@ -97,7 +100,7 @@ def run(given: argparse.Namespace) -> int:
     from threadloom.config import load
 
     started = dict(os.environ), str(Path.cwd())
-    told = {"data": given.data, "jobs": given.jobs}
+    told = {"data": given.data, "jobs": given.jobs, "studio": given.studio}
     settings = load(given.config, started[0], told, env_file_required=False)
     file = settings.path
     configure_log(settings, given)
@@ -106,7 +109,8 @@ def run(given: argparse.Namespace) -> int:
     host = given.host or settings.vars.langgraph_server_host or HOST
     port = given.port if given.port is not None else settings.vars.port
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(restart.inherited() or _listen(host, port))
+        restarted = restart.inherited()
+        listening = stack.enter_context(restarted or _listen(host, port))
         if given.debug_port is not None:
             debugger.listen(given.debug_port, wait=given.wait_for_client, say=lambda text: print(text, flush=True))
         base = address(listening, host, secure=given.ssl_certfile is not None)
@@ -130,7 +134,9 @@ def run(given: argparse.Namespace) -> int:
         def read() -> "Settings":
             return completed(load(file, started[0], told, env_file_required=False))
 
-        if _serve(completed(settings), read, listening, base, given):
+        settings = completed(settings)
+        opened = None if given.no_browser or restarted or not settings.serves_studio else studio_address(settings, base)
+        if _serve(settings, read, listening, base, given, opened):
             restart.begin(listening, *started)
     return 0
 
@@ -212,8 +218,11 @@ def _serve(
     listening: socket.socket,
     base: str,
     given: argparse.Namespace,
+    opened: str | None,
 ) -> bool:
-    """Serves until stopped. Returns whether to restart. `read` reads the configuration again."""
+    """Serves until stopped. Returns whether to restart. `read` reads the configuration again; `opened` is the address to open in
+    a browser.
+    """
     from threadloom import wiring
     from threadloom.cli.server import serve
     from threadloom.reload import Reloader
@@ -226,6 +235,8 @@ def _serve(
     def ready() -> None:
         print(banner(settings, base, watches=not given.no_reload, studio=given.studio_url), flush=True)
         server.ready()
+        if opened is not None:
+            threading.Thread(target=browse, args=(opened,), daemon=True).start()
 
     return serve(
         server.app,
@@ -240,6 +251,21 @@ def _serve(
     )
 
 
+def studio_address(settings: "Settings", base: str) -> str:
+    """Returns the address of Studio on the server at `base`."""
+    return f"{base}{settings.http.mount_prefix}/studio/"
+
+
+def browse(url: str) -> None:
+    """Opens an address in the user's browser, if this machine has a desktop to show one. A browser in the terminal would take the
+    terminal from the log.
+    """
+    desktop = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    if desktop:
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(url)
+
+
 def banner(settings: "Settings", base: str, *, watches: bool, studio: str | None) -> str:
     """Returns the text that is shown once the server is ready."""
     url = base + settings.http.mount_prefix
@@ -248,6 +274,8 @@ def banner(settings: "Settings", base: str, *, watches: bool, studio: str | None
         lines.append(f"  Docs     {url}/docs")
     if studio is not None:
         lines.append(f"  Studio   {studio.rstrip('/')}/studio/?baseUrl={url}")
+    elif settings.serves_studio:
+        lines.append(f"  Studio   {studio_address(settings, base)}")
     lines += [f"  Graphs   {', '.join(settings.graphs)}", f"  Data     {settings.where}"]
     if (open_to_all := exposure.warning(settings, settings.vars.langgraph_server_host or HOST)) is not None:
         lines.append(f"  WARNING  {open_to_all}")

@@ -6,9 +6,6 @@ from typing import Any
 WIDTH = 72
 """The longest text of a message or value that is shown in a line."""
 
-MOST_EQUAL = 3
-"""How many equal messages are shown before the first difference."""
-
 Paint = Callable[[str, str], str]
 """Returns a text in a colour: `green`, `red`, `yellow`, `dim` or `bold`."""
 
@@ -118,12 +115,11 @@ def lineage(answer: Mapping[str, Any], thread_id: str, paint: Paint) -> list[str
     threads: Sequence[Mapping[str, Any]] = answer["threads"]
     children: dict[int, list[int]] = {}
     roots: list[int] = []
-    places: dict[str, int] = {}
-    for number, thread in enumerate(threads):
-        parent = places.get(thread["parent"] or "")
-        (roots if parent is None else children.setdefault(parent, [])).append(number)
-        if thread["thread_id"] is not None:
-            places[thread["thread_id"]] = number
+    above: list[int] = []
+    for number, thread in enumerate(threads):  # in preorder
+        del above[thread["depth"] :]
+        (children.setdefault(above[-1], []) if above else roots).append(number)
+        above.append(number)
 
     def label(number: int) -> str:
         thread = threads[number]
@@ -175,21 +171,18 @@ def _ahead(side: Mapping[str, Any], colour: str, paint: Paint) -> str:
 
 def _messages(messages: Iterable[Mapping[str, Any]], paint: Paint) -> list[str]:
     lines: list[str] = []
-    equal: list[str] = []
+    equal = 0
     for message in messages:
         if message["change"] == "same":
-            equal.append(f"    {_said(message.get('a') or {})}")
+            equal += 1
             continue
-        lines += _folded(equal, paint)
-        equal = []
-        lines += _sides(message, _said, paint)
-    return lines + _folded(equal, paint)
+        lines += [*_equal(equal, paint), *_sides(message, _said, paint)]
+        equal = 0
+    return lines + _equal(equal, paint)
 
 
-def _folded(equal: list[str], paint: Paint) -> list[str]:
-    if len(equal) <= MOST_EQUAL:
-        return equal
-    return [paint(f"    … {len(equal) - MOST_EQUAL} equal messages", "dim"), *equal[-MOST_EQUAL:]]
+def _equal(count: int, paint: Paint) -> list[str]:
+    return [paint(f"    {count} equal {'messages' if count > 1 else 'message'}", "dim")] if count else []
 
 
 def _said(message: Any) -> str:

@@ -40,6 +40,13 @@ def add_http(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="serve HTTPS with this certificate")
     parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="the key of the certificate")
+    parser.add_argument(
+        "--no-studio",
+        dest="studio",
+        action="store_const",
+        const=False,
+        help="do not serve the page /studio, whatever threadloom.studio says",
+    )
 
 
 def whole_number(text: str) -> int:

@@ -81,7 +81,7 @@ def run(given: argparse.Namespace) -> int:
 
     started = dict(os.environ), str(Path.cwd())
     supervised = supervisor.supervised_process()
-    settings = load(given.config, os.environ, {"data": given.data, "jobs": _jobs(given)})
+    settings = load(given.config, os.environ, {"data": given.data, "jobs": _jobs(given), "studio": given.studio})
     check(given, settings)
     configure_log(settings, given, f"threadloom-{given.role}-{supervised.number if supervised else 0}")
     host = given.host or settings.vars.langgraph_server_host or HOST
@@ -199,6 +199,8 @@ def banner(given: argparse.Namespace, settings: "Settings", base: str) -> str:
         lines.append(f"  API      {url}")
     if not settings.http.disable_meta and given.role != "worker":
         lines.append(f"  Docs     {url}/docs")
+    if settings.serves_studio and given.role != "worker":
+        lines.append(f"  Studio   {url}/studio/")
     executes = f"up to {settings.jobs} runs at once" if settings.jobs else "no runs"
     each = "" if given.workers == 1 else f"{given.workers} processes, each "
     lines.append(f"  Role     {given.role}: {each}{executes}")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from threadloom.cli import thread_history
@@ -61,11 +62,15 @@ def add(verbs: "Verbs") -> None:
     verifying = add_verb(
         ways,
         "verify",
-        help="compare the whole histories of two threads, but for their own ids",
-        example="threadloom threads verify 0199c7e2-… 0199c7e3-…",
+        help="compare the whole histories of two threads by their digests, or check one for damage",
+        example="threadloom threads verify 0199c7e2-… 0199c7e3-… --bytes",
     )
     verifying.add_argument("first", help="the id of a thread")
-    verifying.add_argument("second", help="the id of another")
+    verifying.add_argument("second", nargs="?", help="the id of another; without it, --bytes is needed")
+    verifying.add_argument(
+        "--bytes", action="store_true", help="also compute the digests from what is stored, and report damage"
+    )
+    verifying.add_argument("--json", action="store_true", help="print the result as one JSON object")
     verifying.set_defaults(run=run_verify)
 
     deleting = add_verb(
@@ -157,15 +162,18 @@ def _json_object(text: str | None, option: str) -> dict[str, Any] | None:
 
 def run_verify(given: argparse.Namespace) -> int:
     from threadloom.cli.client import Client
-    from threadloom.cli.compare import first_difference
+    from threadloom.cli.verify import verify
 
+    if given.second is None and not given.bytes:
+        print("Error: give a second thread to compare with, or --bytes to check this one for damage.", file=sys.stderr)
+        return 2
     with Client(given.url) as client:
-        difference = first_difference(client.history(given.first), client.history(given.second))
-    if difference is None:
-        print("The histories are the same.")
-        return 0
-    print(difference)
-    return 1
+        result = verify(client, given.first, given.second, read_bytes=given.bytes)
+    if given.json:
+        print(json.dumps(result.fields(), ensure_ascii=False))
+    else:
+        print(result.text())
+    return 0 if result.good else 1
 
 
 def run_delete(given: argparse.Namespace) -> int:

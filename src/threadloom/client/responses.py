@@ -18,7 +18,7 @@ class Turn(TypedDict):
     before: str | None
     after: str
     run_id: str | None
-    created_at: str
+    created_at: str | None
     parent: int | None
     siblings: list[int]
     active: bool
@@ -26,11 +26,14 @@ class Turn(TypedDict):
 
 
 class Branches(TypedDict):
-    """The map of a thread. `head` is its newest root checkpoint."""
+    """The map of a thread. `head` is its newest root checkpoint. `copies` left before the first turn, or at a checkpoint that was
+    removed.
+    """
 
     thread_id: str
     head: str | None
     turns: list[Turn]
+    copies: list[str]
     checkpoints: int
     truncated: bool
 
@@ -63,17 +66,18 @@ class LineageThread(TypedDict):
 
     thread_id: str | None
     parent: str | None
-    checkpoint_id: NotRequired[str | None]
-    at: NotRequired[str]
-    deleted: NotRequired[bool]
-    hidden: NotRequired[bool]
-    status: NotRequired[str]
-    updated_at: NotRequired[str]
     depth: int
+    checkpoint_id: str | None
+    at: str | None
+    deleted: bool
+    hidden: bool
+    status: str | None
+    updated_at: str | None
+    metadata: dict[str, Any] | None
 
 
 class Lineage(TypedDict):
-    """A tree of copies, parents before children."""
+    """A tree of copies in preorder: each thread follows the one above it, and its `depth` says which that is."""
 
     root_thread_id: str | None
     threads: list[LineageThread]
@@ -125,3 +129,4 @@ class Tag(TypedDict):
     name: str
     checkpoint_id: str
     created_at: str
+    updated_at: str

@@ -76,7 +76,7 @@ def read(
         path: the configuration file. None: the JSON that images carry in environment variables (`LANGSERVE_GRAPHS`,
             `LANGGRAPH_HTTP` …), or, if `LANGSERVE_GRAPHS` is not set, `langgraph.json` in the working directory.
         env: the environment of the process.
-        overrides: the values of the command line: `data` (a path), `jobs`, `base_url`. None means not given.
+        overrides: the values of the command line: `data` (a path), `jobs`, `base_url`, `studio`. None means not given.
         env_file_required: whether a missing env file is a fault. If not, it is a warning.
 
     Raises:
@@ -185,6 +185,9 @@ def _read(
         variables = msgspec.structs.replace(variables, database_uri=None)
     named = _check_services(variables, root, findings)
     data = overrides.get("data") or named or variables.threadloom_data
+    own = read_threadloom_block(top.section("threadloom"), whole_env)
+    if overrides.get("studio") is not None:
+        own = msgspec.structs.replace(own, studio=overrides["studio"])
     dependencies, packages = read_dependencies(top, root)
     settings = Settings(
         root=root,
@@ -202,7 +205,7 @@ def _read(
         priority=_read_priority(top),
         ui=read_ui(top),
         ui_config=read_ui_config(top.section("ui_config")),
-        threadloom=read_threadloom_block(top.section("threadloom"), whole_env),
+        threadloom=own,
         image=read_image(top, packages),
         vars=variables,
         data=Path(data).absolute() if data is not None else root / DATA_FOLDER,

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from threadloom.config.host_names import host_of, is_loopback
+
 Synchronous = Literal["normal", "full"]
 MiddlewareOrder = Literal["middleware_first", "auth_first"]
 
@@ -210,14 +212,17 @@ class ThreadloomAuthSettings(msgspec.Struct, frozen=True):
 class ThreadloomSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The block `threadloom`: settings that no other server of this API has. `allowed_hosts`: host names that the server accepts
     in addition to those of the loopback. `webhook_secrets`: each signs every delivery. `webhook_tries`: attempts at a delivery.
-    `end_event`: whether the stream of each run ends with an `end` event. `lease_seconds`: time without a renewal after which
-    other workers take over a worker's runs. `drain_seconds`: how long a process of `serve` accepts requests after it was told to
-    stop. `keep_alive_seconds`: how long an idle connection stays open. `allowed_origins`: origins whose pages may use the server,
-    in addition to those of `http.cors` (see `api.allowed_origins`).
+    `end_event`: whether the stream of each run ends with an `end` event. `isolate_forks`: whether subgraphs see of a thread's
+    forks in place only their own branch (see `checkpointer.branching`). `lease_seconds`: time without a renewal after which other
+    workers take over a worker's runs. `drain_seconds`: how long a process of `serve` accepts requests after it was told to stop.
+    `keep_alive_seconds`: how long an idle connection stays open. `allowed_origins`: origins whose pages may use the server, in
+    addition to those of `http.cors` (see `api.allowed_origins`). `studio`: whether the page is served; None: by default (see
+    `Settings.serves_studio`).
     """
 
     checkpoint_thread_id: bool = True
     end_event: bool = False
+    isolate_forks: bool = False
     webhook_secrets: tuple[str, ...] = ()
     webhook_tries: int = 7
     synchronous: Synchronous = "normal"
@@ -229,6 +234,7 @@ class ThreadloomSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: int = 5
     keep_alive_seconds: int = 120
     auth: ThreadloomAuthSettings = ThreadloomAuthSettings()
+    studio: bool | None = None
 
 
 class UvSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -367,6 +373,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def jobs(self) -> int:
         """How many runs this process executes concurrently; 0: it only serves requests."""
         return self.vars.n_jobs_per_worker
+
+    @property
+    def serves_studio(self) -> bool:
+        """Whether the page `/studio` is served. By default it is, except with authentication on an address that other machines
+        reach. `http.disable_meta` disables it with the other routes about the server.
+        """
+        if self.http.disable_meta:
+            return False
+        if self.threadloom.studio is not None:
+            return self.threadloom.studio
+        listens = self.vars.langgraph_server_host
+        return self.auth is None or listens is None or is_loopback(host_of(listens))
 
     @property
     def postgres_uri(self) -> str | None:

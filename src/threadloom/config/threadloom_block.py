@@ -24,9 +24,11 @@ def read_threadloom_block(section: Section | None, env: Mapping[str, str]) -> Th
     if section is None:
         return ThreadloomSettings()
     drain = section.integer("drain_seconds")
+    studio = section.flag("studio", True)
     own = ThreadloomSettings(
         checkpoint_thread_id=section.flag("checkpoint_thread_id", True),
         end_event=section.flag("end_event"),
+        isolate_forks=section.flag("isolate_forks"),
         webhook_secrets=_secrets(section, env),
         webhook_tries=section.integer("webhook_tries", least=1) or ThreadloomSettings().webhook_tries,
         synchronous=section.one_of("synchronous", ("normal", "full"), "normal"),
@@ -38,6 +40,7 @@ def read_threadloom_block(section: Section | None, env: Mapping[str, str]) -> Th
         drain_seconds=ThreadloomSettings().drain_seconds if drain is None else drain,
         keep_alive_seconds=section.integer("keep_alive_seconds", least=1) or ThreadloomSettings().keep_alive_seconds,
         auth=_auth(section.section("auth")),
+        studio=studio if section.has("studio") else None,
     )
     section.done()
     return own

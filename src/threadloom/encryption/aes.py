@@ -133,6 +133,10 @@ class AesCipher:
     def open_text(self, at: Location, text: bytes) -> bytes:
         return self._opened(at, text[1:-1].decode()) if text.startswith(b'"' + PREFIX.encode()) else text
 
+    @property
+    def seals_any_text(self) -> bool:
+        return True
+
     def seal_document(self, at: Location, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
         shown = {key: value for key, value in document.items() if key in clear}
         hidden = {key: value for key, value in document.items() if key not in clear}

@@ -92,6 +92,13 @@ class Cipher(Protocol):
         """Decrypts what `seal_text` returned. Raises as `open_blob`."""
         ...
 
+    @property
+    def seals_any_text(self) -> bool:
+        """Whether `seal_text` encrypts, if anything is encrypted, all bytes that it is given. If not, it encrypts only JSON
+        objects.
+        """
+        ...
+
     def seal_document(self, at: Location, document: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
         """Encrypts a JSON object in which nothing is searched for. The keys in `clear` stay as they are. Raises as
         `seal_blob`.

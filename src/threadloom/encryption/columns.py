@@ -58,6 +58,7 @@ JSON: dict[Column, tuple[str, str, tuple[Change, Change]]] = {
     "threads.metadata": ("thread", "metadata", METADATA),
     "threads.config": ("thread", "config", DOCUMENT),
     "threads.error": ("thread", "error", DOCUMENT),
+    "former_heads.record": ("thread", "record", DOCUMENT),
     "runs.metadata": ("run", "metadata", METADATA),
     "runs.kwargs": ("run", "kwargs", KWARGS),
     "outcomes.error": ("run", "error", DOCUMENT),
@@ -75,10 +76,14 @@ JSON: dict[Column, tuple[str, str, tuple[Change, Change]]] = {
 """Column -> model, field, and the functions that decrypt and encrypt its JSON objects."""
 
 TEXTS: dict[Column, tuple[str, str]] = {
+    "checkpoints.digests": ("checkpoint", "digest"),
+    "writes.digest": ("checkpoint", "digest"),
+    "checkpoints.messages": ("checkpoint", "messages"),
     "states.values": ("thread", "values"),
     "states.interrupts": ("thread", "interrupts"),
     "outcomes.output": ("run", "output"),
     "events.data": ("run", "event"),
+    "event_values.data": ("run", "event"),
     "deliveries.body": ("run", "delivery"),
 }
 BLOBS: dict[Column, tuple[str, str]] = {

@@ -9,8 +9,18 @@ import msgspec
 from threadloom.codec import contains
 from threadloom.encryption.cipher import CHECKPOINT
 from threadloom.encryption.tables import PAGE, Table
+from threadloom.lineage.segments import UNBOUNDED
+from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.items import ItemQuery, matches
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, WritesPut
+from threadloom.storage.lineage import (
+    Blob,
+    CheckpointPut,
+    CheckpointRow,
+    Digests,
+    FormerHead,
+    Moved,
+    WritesPut,
+)
 from threadloom.types import Item
 
 replace = msgspec.structs.replace
@@ -23,14 +33,28 @@ class SealedLineage(Table):
         "exists",
         "copy",
         "copy_many",
+        "branch_point",
+        "begin_branch",
+        "end_of_step",
+        "root_of_cut",
+        "newest_root",
         "delete",
         "prune",
         "rollback",
         "delete_run",
         "threads_of_run",
         "wrote",
+        "view",
         "end_of_run",
         "usage",
+        "steps",
+        "place",
+        "pending_of",
+        "showing",
+        "tags",
+        "tag",
+        "set_tag",
+        "drop_tag",
     )
 
     async def put(self, put: CheckpointPut) -> int:
@@ -41,8 +65,8 @@ class SealedLineage(Table):
         writes = [self._sealer.write(write) for write in put.writes]
         await self._inner.put_writes(replace(put, writes=writes))
 
-    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
-        return self._one(await self._inner.latest(thread_id, namespace))
+    async def latest(self, thread_id: str, namespace: str, *, at: int = UNBOUNDED) -> CheckpointRow | None:
+        return self._one(await self._inner.latest(thread_id, namespace, at=at))
 
     async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
         return self._one(await self._inner.get(thread_id, namespace, checkpoint_id))
@@ -56,18 +80,20 @@ class SealedLineage(Table):
         before: str | None = None,
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        branch: bool = False,
     ) -> list[CheckpointRow]:
         clear, hidden = _parted(metadata)
+        wanted: dict[str, Any] = {
+            "namespace": namespace,
+            "checkpoint_id": checkpoint_id,
+            "metadata": clear,
+            "branch": branch,
+        }
         if not hidden:
-            rows = await self._inner.history(
-                thread_id, namespace=namespace, checkpoint_id=checkpoint_id, before=before, limit=limit, metadata=clear
-            )
-            return self._opened(rows)
+            return self._opened(await self._inner.history(thread_id, before=before, limit=limit, **wanted))
         found: list[CheckpointRow] = []
         while limit is None or len(found) < limit:
-            rows = await self._inner.history(
-                thread_id, namespace=namespace, checkpoint_id=checkpoint_id, before=before, limit=PAGE, metadata=clear
-            )
+            rows = await self._inner.history(thread_id, before=before, limit=PAGE, **wanted)
             found += [row for row in self._opened(rows) if contains(row.meta, hidden)]
             if len(rows) < PAGE:
                 break
@@ -89,6 +115,38 @@ class SealedLineage(Table):
         self, thread_id: str, namespace: str, checkpoint_id: str, channels: Collection[str]
     ) -> list[CheckpointRow]:
         return self._opened(await self._inner.path(thread_id, namespace, checkpoint_id, channels))
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        found = await self._inner.digests(thread_id, before=before, limit=limit)
+        opened = [self._sealer.opened_digests(one) for one in found]
+        self._ready()
+        return opened
+
+    async def reset(self, thread_id: str, at: str, *, now: int, record: Mapping[str, Any]) -> Moved:
+        moved: Moved = await self._inner.reset(thread_id, at, now=now, record=self._sealer.former_record(record))
+        return moved
+
+    async def promote(self, thread_id: str, source: str, *, now: int, record: Mapping[str, Any]) -> Moved:
+        moved: Moved = await self._inner.promote(thread_id, source, now=now, record=self._sealer.former_record(record))
+        return moved
+
+    async def undo(self, thread_id: str, *, now: int, record: Mapping[str, Any]) -> FormerHead | None:
+        former = await self._inner.undo(thread_id, now=now, record=self._sealer.former_record(record))
+        return None if former is None else self._opened_heads([former])[0]
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        return self._opened_heads(await self._inner.former_heads(thread_id))
+
+    def _opened_heads(self, heads: Sequence[FormerHead]) -> list[FormerHead]:
+        opened = [self._sealer.opened_former_head(head) for head in heads]
+        self._ready()
+        return opened
+
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        rows = await self._inner.root_checkpoints(thread_id, most, after=after)
+        opened = [row if row.messages is None else self._sealer.opened_root(row) for row in rows]
+        self._ready()
+        return opened
 
     def _one(self, row: CheckpointRow | None) -> CheckpointRow | None:
         return None if row is None else self._opened([row])[0]

@@ -146,6 +146,10 @@ class HandlerCipher:
             return self._opened_bytes(at, envelope, _texted)
         return self._opened_object(at, text)
 
+    @property
+    def seals_any_text(self) -> bool:
+        return self._handlers.has("encrypt blob") or not self._handlers.has("encrypt json")
+
     def seal_item(self, at: Location, value: bytes) -> bytes:
         return self._sealed_object(at, value) if self._handlers.has("encrypt json") else value
 

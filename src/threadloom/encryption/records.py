@@ -12,14 +12,21 @@ import msgspec
 
 from threadloom.codec import from_json, to_json
 from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, Cipher, Location, UndecipherableError
+from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.ciphertexts import Column, Key
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite
+from threadloom.storage.events import EventValue
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, FormerHead, PendingWrite
+from threadloom.storage.lineage.digests import checkpoint_digests, write_digest
+from threadloom.storage.threads import Relative
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
 
 replace = msgspec.structs.replace
 
 VALUE = "__value__"
 """Key under which a value that is no document is encrypted as a document."""
+
+UNREADABLE_DIGEST = b'"?"'
+"""Stands for recorded digests that cannot be decrypted."""
 
 RUN_INPUTS = ("input", "command", "context")
 CRON_INPUTS = ("input", "context", "command")
@@ -67,6 +74,19 @@ class Sealer:
                     Location("thread", "interrupts", "states.interrupts", key), thread.interrupts_json
                 ),
             )
+
+    def opened_relative(self, relative: Relative) -> Relative:
+        at = Location("thread", "metadata", "threads.metadata", (relative.thread_id,))
+        with _named(f"Thread {relative.thread_id}"):
+            return replace(relative, metadata=self.cipher.open_metadata(at, relative.metadata))
+
+    def former_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Encrypts what the record of a thread showed before the thread's head was moved."""
+        return self.cipher.seal_document(Location("thread", "record"), record, NOTHING)
+
+    def opened_former_head(self, former: FormerHead) -> FormerHead:
+        at = Location("thread", "record", "former_heads.record", (former.head,))
+        return replace(former, record=self.opened_document(at, former.record))
 
     # --- runs ---
 
@@ -151,6 +171,17 @@ class Sealer:
         at = Location("run", "event", "events.data", (event.thread_id, event.seq))
         with _named(f"Thread {event.thread_id}, event {event.seq}"):
             return replace(event, data=self.cipher.open_text(at, event.data))
+
+    def event_value(self, value: EventValue, event: Event) -> EventValue:
+        """Returns the value of an event, encrypted. It is made whole where instructions would not be encrypted."""
+        if not self.cipher.seals_any_text:
+            value = replace(value, base=None, data=event.data)
+        return replace(value, data=self.cipher.seal_text(Location("run", "event"), value.data))
+
+    def opened_event_value(self, value: EventValue) -> EventValue:
+        at = Location("run", "event", "event_values.data", (value.id,))
+        with _named(f"Value {value.id} of an event"):
+            return replace(value, data=self.cipher.open_text(at, value.data))
 
     # --- assistants ---
 
@@ -261,7 +292,28 @@ class Sealer:
             body=body,
             blobs=[_blob(blob, self.cipher.seal_blob(at, blob.type, blob.data)) for blob in put.blobs],
             meta=self.checkpoint_metadata(put.meta),
+            digests=self._digest(checkpoint_digests(put)),
+            messages=self.text("checkpoint", "messages", put.messages),
         )
+
+    def _digest(self, recorded: bytes) -> bytes:
+        return recorded and self.cipher.seal_text(Location("checkpoint", "digest"), recorded)
+
+    def opened_digests(self, digests: Digests) -> Digests:
+        """Returns recorded digests, decrypted. One that cannot be decrypted is `UNREADABLE_DIGEST`."""
+        writes = [(task_id, idx, self._opened_digest(digest)) for task_id, idx, digest in digests.writes]
+        return replace(digests, recorded=self._opened_digest(digests.recorded), writes=writes)
+
+    def _opened_digest(self, recorded: bytes) -> bytes:
+        try:
+            return self.cipher.open_text(Location("checkpoint", "digest"), recorded)
+        except (UndecipherableError, ValueError):
+            return UNREADABLE_DIGEST
+
+    def opened_root(self, checkpoint: RootCheckpoint) -> RootCheckpoint:
+        at = Location("checkpoint", "messages", "checkpoints.messages", (checkpoint.pos,))
+        with _named(f"Checkpoint {checkpoint.checkpoint_id}"):
+            return replace(checkpoint, messages=self.opened_text(at, checkpoint.messages))
 
     def checkpoint_metadata(self, meta: bytes) -> bytes:
         return to_json(self.cipher.seal_document(Location("checkpoint", "metadata"), from_json(meta), CHECKPOINT))
@@ -291,7 +343,8 @@ class Sealer:
 
     def write(self, write: PendingWrite) -> PendingWrite:
         type_, data = self.cipher.seal_blob(Location("checkpoint", "write"), write.type, write.data)
-        return replace(write, type=type_, data=data)
+        digest = self._digest(write_digest(write))
+        return replace(write, type=type_, data=data, digest=digest)
 
     def opened_write(self, write: PendingWrite) -> PendingWrite:
         at = Location("checkpoint", "write", "writes.data", (write.pos,))

@@ -4,7 +4,7 @@ what is read.
 A method without content is the storage's own (`PLAIN`); a test in `tests/unit` checks that every other method is defined here.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -14,11 +14,11 @@ from threadloom.encryption.cipher import Cipher, Location
 from threadloom.encryption.records import Sealer
 from threadloom.storage.assistants import AssistantQuery
 from threadloom.storage.crons import CronQuery
-from threadloom.storage.events import PAGE_BYTES
+from threadloom.storage.events import EventValue, Page, StoredEvents
 from threadloom.storage.queue import Claim, Lease
 from threadloom.storage.tasks import Task, TaskQuery
-from threadloom.storage.threads import ThreadQuery
-from threadloom.types import METHODS, Assistant, Cron, Delivery, Event, Outcome, Run, RunStatus, Thread, ThreadStatus
+from threadloom.storage.threads import Relative, ThreadQuery
+from threadloom.types import Assistant, Cron, Delivery, Event, Outcome, Run, RunStatus, Thread, ThreadStatus
 
 replace = msgspec.structs.replace
 
@@ -58,6 +58,8 @@ class SealedThreads(Table):
         "set_priority",
         "delete",
         "copies",
+        "of_one_tree",
+        "direct_copies",
     )
 
     async def insert(self, thread: Thread, *, fresh: bool = False) -> bool:
@@ -115,6 +117,12 @@ class SealedThreads(Table):
         error = self._sealer.document("thread", "error", error)
         await self._inner.set_error(thread_id, error)
 
+    async def ancestors(self, thread_id: str) -> list[Relative]:
+        return self._opened_relatives(await self._inner.ancestors(thread_id))
+
+    async def family(self, thread_id: str, limit: int) -> list[Relative]:
+        return self._opened_relatives(await self._inner.family(thread_id, limit))
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         if not query.values:
             return self._opened(await self._inner.search(query))
@@ -134,6 +142,11 @@ class SealedThreads(Table):
             count: int = await self._inner.count(query)
             return count
         return len([None async for _ in self._fitting(query)])
+
+    def _opened_relatives(self, relatives: Sequence[Relative]) -> list[Relative]:
+        opened = [self._sealer.opened_relative(one) for one in relatives]
+        self._ready()
+        return opened
 
     async def _fitting(self, query: ThreadQuery) -> AsyncIterator[Thread]:
         """Yields threads whose values match. Their values have to be decrypted for the comparison."""
@@ -270,7 +283,7 @@ class SealedTasks(Table):
         return found
 
 
-class SealedEvents(Table):
+class SealedEvents(Table, StoredEvents):
     """`storage.events.Events`."""
 
     PLAIN = (
@@ -284,43 +297,49 @@ class SealedEvents(Table):
         "trim",
     )
 
-    async def append(self, events: Sequence[Event]) -> list[Event]:
-        sealed = [self._sealer.event(event) for event in events]
-        for event, stored in zip(events, await self._inner.append(sealed), strict=True):
+    async def append_rows(self, events: Sequence[Event], values: Sequence[EventValue | None]) -> list[Event]:
+        sealed = [
+            self._sealer.event(event) if value is None else event for event, value in zip(events, values, strict=True)
+        ]
+        sealed_values = [
+            None if value is None else self._sealer.event_value(value, event)
+            for event, value in zip(events, values, strict=True)
+        ]
+        for event, stored in zip(events, await self._inner.append_rows(sealed, sealed_values), strict=True):
             event.seq, event.ms, event.n = stored.seq, stored.ms, stored.n
         return list(events)
 
-    async def of_run(
-        self, run_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
-    ) -> list[Event]:
-        return self._opened(await self._inner.of_run(run_id, after=after, limit=limit, size=size))
+    async def rows_of_run(self, run_id: str, after: tuple[int, int], limit: int, size: int | None) -> Page:
+        return self._opened(await self._inner.rows_of_run(run_id, after, limit, size))
 
-    async def of_thread(
-        self, thread_id: str, *, after: tuple[int, int] = (0, 0), limit: int = 1000, size: int | None = PAGE_BYTES
-    ) -> list[Event]:
-        return self._opened(await self._inner.of_thread(thread_id, after=after, limit=limit, size=size))
+    async def rows_of_thread(self, thread_id: str, after: tuple[int, int], limit: int, size: int | None) -> Page:
+        return self._opened(await self._inner.rows_of_thread(thread_id, after, limit, size))
 
-    async def of_channels(
+    async def rows_of_channels(
         self,
         thread_id: str,
-        *,
         after: int,
-        upto: int | None = None,
-        methods: Collection[str] = METHODS,
-        run_id: str | None = None,
-        limit: int = 1000,
-        size: int | None = PAGE_BYTES,
-    ) -> list[Event]:
-        return self._opened(
-            await self._inner.of_channels(
-                thread_id, after=after, upto=upto, methods=methods, run_id=run_id, limit=limit, size=size
-            )
-        )
+        upto: int,
+        methods: Sequence[str],
+        run_id: str | None,
+        limit: int,
+        size: int | None,
+    ) -> Page:
+        return self._opened(await self._inner.rows_of_channels(thread_id, after, upto, methods, run_id, limit, size))
 
-    def _opened(self, events: Sequence[Event]) -> list[Event]:
-        opened = [self._sealer.opened_event(event) for event in events]
+    async def values(self, ids: Sequence[int]) -> dict[int, EventValue]:
+        stored = await self._inner.values(ids)
+        opened = {id_: self._sealer.opened_event_value(value) for id_, value in stored.items()}
         self._ready()
         return opened
+
+    def _opened(self, page: Page) -> Page:
+        events, ids = page
+        opened = [
+            self._sealer.opened_event(event) if id_ is None else event for event, id_ in zip(events, ids, strict=True)
+        ]
+        self._ready()
+        return opened, ids
 
 
 class SealedAssistants(Table):

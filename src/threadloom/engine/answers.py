@@ -90,6 +90,7 @@ class Answers:
 
     def __init__(self, run: Run, graph: Graph, config: dict[str, Any], call: Mapping[str, Any]) -> None:
         self._given = msgspec.convert(run.kwargs.get(OPEN_QUESTIONS) or {}, OpenQuestions)
+        self._run = run
         self._strict = bool(run.kwargs.get("strict_resume"))
         self._again = run.was_begun_before
         self._goes = bool((run.kwargs.get("command") or {}).get("goto"))
@@ -198,12 +199,16 @@ class Answers:
                         meant[task.path] = _EarlierAnswer(answer[question], inner=one)
         if not meant:
             return self._by_id(answer, ())
+        run = self._run
+        isolated = await graph.checkpointer.branching.begin(at["configurable"], run_id=run.run_id, fence=run.fence)
         fork = await graph.aupdate_state(at, None, as_node="__copy__")
         where = {**at, "configurable": {**at["configurable"], **fork["configurable"]}}
         for task in (await self._state()).tasks:
             if task.path in meant and meant[task.path].before:
                 await graph.checkpointer.aput_writes(where, [(_RESUME, meant[task.path].before)], task.id)
-        await self._go_on()
+        # From a checkpoint that it names, LangGraph begins subgraphs anew, and drops answers.
+        is_first = not any(earlier.before for earlier in meant.values())
+        await self._go_on(where if isolated and is_first else None)
         asking = [task for task in (await self._state()).tasks if task.path in meant]
         return {
             question.id: meant[task.path].answer
@@ -292,9 +297,9 @@ class Answers:
         inner = {**self._config["configurable"], "checkpoint_ns": namespace}
         return await self._graph.checkpointer.aget_tuple({"configurable": inner}) is not None
 
-    async def _go_on(self) -> None:
+    async def _go_on(self, config: Mapping[str, Any] | None = None) -> None:
         """Runs the graph until it asks its questions. Emits no events."""
-        async for _ in self._graph.astream(None, self._config, **self._call):
+        async for _ in self._graph.astream(None, config or self._config, **self._call):
             pass
 
     async def _state(self, *, subgraphs: bool = False) -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 from threadloom.broker.base import EVENT_BYTES, Broker, size_of
 from threadloom.clock import Clock
 from threadloom.codec import to_json, to_lean_json
+from threadloom.engine.event_values import EventValues
 from threadloom.engine.retry import with_retries
-from threadloom.errors import LostLeaseError, ThreadloomError, separate
+from threadloom.errors import LostLeaseError, StaleRefsError, ThreadloomError, separate
 from threadloom.large import dump_json
 from threadloom.storage.base import Storage, Tx
 from threadloom.types import CHANNELS, Event, Run
@@ -80,6 +81,7 @@ class Emitter:
         holds: returns whether this worker still holds the run's lease. Later events are discarded.
         keep: stored events that the thread keeps.
         replay_bytes: bytes of this run's stored events that are kept; the oldest are removed first.
+        values: makes the stored values of long events; by default, from those of this run only.
         largest: bytes that an event's data may have. A larger event is replaced by an error event; the run continues.
     """
 
@@ -94,7 +96,9 @@ class Emitter:
         keep: int = KEEP,
         largest: int = LARGEST,
         replay_bytes: int = REPLAY_BYTES,
+        values: EventValues | None = None,
     ) -> None:
+        self._values = values or EventValues(storage.new_blob_id)
         self._holds = holds
         self._largest = largest
         self._most = keep
@@ -118,10 +122,16 @@ class Emitter:
         if self._is_wanted():
             self._emit(name, to_json(value), mode)
 
-    async def emit_large(self, name: str, value: Any, mode: str = "") -> None:
-        """Emits an event with a large value, as `emit`. The value must not change until this returns."""
-        if self._is_wanted():
-            self._emit(name, await dump_json(value, to_json), mode)
+    async def emit_large(self, name: str, value: Any, mode: str = "") -> bytes | None:
+        """Emits an event with a value that may be large, as `emit`. The value must not change until this returns.
+
+        Returns the value as JSON; None if nobody reads the event.
+        """
+        if not self._is_wanted():
+            return None
+        data = await dump_json(value, to_json)
+        self._emit(name, data, mode)
+        return data
 
     def _is_wanted(self) -> bool:
         return self._stored or self._broker.watched(self._run.thread_id)
@@ -250,20 +260,24 @@ class Emitter:
         """Stores events exactly once, even if the connection was lost before the database confirmed the commit."""
         run = self._run
         tried = False
+        values = self._values.of(batch)
 
         async def work(tx: Tx) -> None:
             if tried and await self._is_stored(tx, batch):
                 return
             if not await tx.runs.holds(run.run_id, run.fence):
                 raise LostLeaseError(f"run {run.run_id} was taken over or removed")
-            stored = await tx.events.append(batch)
+            stored = await tx.events.append(batch, values)
             newest = stored[-1].seq
             if too_much or newest // every != (stored[0].seq - 1) // every:
                 await tx.events.trim(run.thread_id, max(1, min(self._most, newest - too_much)))
 
         async def store() -> None:
-            nonlocal tried
+            nonlocal tried, values
             try:
+                await self._storage.write(work)
+            except StaleRefsError:
+                values = self._values.of(batch, whole=True)
                 await self._storage.write(work)
             finally:
                 tried = True

@@ -32,7 +32,7 @@ from threadloom.graphs.registry import GraphRegistry
 from threadloom.graphs.task_reports import with_reports
 from threadloom.graphs.transformers import StreamPart, stream_parts
 from threadloom.graphs.untracked import Untracked, untracked
-from threadloom.large import dump_json, is_heavy
+from threadloom.large import dump_json
 from threadloom.types import Run
 from threadloom.usercode import is_cancelled_from_outside
 
@@ -80,7 +80,7 @@ class Execution:
         self._wants_snapshot = snapshot
         self._kwargs = run.kwargs
         self._values: Any = None
-        self._shown: tuple[dict[str, Any] | None, bytes] = None, b""
+        self._shown: tuple[Any, bytes] = None, b""
         """The values that were last encoded as JSON, and their JSON."""
         self._began = False
         self._interrupts: dict[str, Any] = {}
@@ -193,6 +193,7 @@ class Execution:
             subgraphs=bool(self._kwargs.get("subgraphs")),
             marks=self._emitter.replays,
         )
+        graph.checkpointer.cache.forget_newest(self._run.thread_id)
         if self._emitter.channels:
             await self._stream_channels(graph, input_, config, translator)
         else:
@@ -220,9 +221,11 @@ class Execution:
                     chunk = self._untracked.without(namespace, mode, chunk)
                 if mode == "events":
                     self._emitter.emit("events", chunk, mode_of_event(chunk))
-                elif mode == "values" and is_heavy(chunk):  # between two supersteps, so nothing changes it meanwhile
+                elif mode == "values":  # between two supersteps, so nothing changes it meanwhile
                     for event in translator.events(namespace, mode, chunk):
-                        await self._emitter.emit_large(*event)
+                        encoded = await self._emitter.emit_large(*event)
+                        if encoded is not None and event[1] is self._values:
+                            self._shown = chunk, encoded
                 else:
                     self._emit(translator.events(namespace, mode, chunk))
                 if self._emitter.ahead:
@@ -324,18 +327,21 @@ class Execution:
         """Returns the graph's input: the run's input, a command, or None to continue."""
         if self._resumed:
             return None
-        command = self._kwargs.get("command")
+        command: Any = self._kwargs.get("command")
+        given = {} if command is None else command_fields(command)
+        # A complete LangGraph Command (RemoteGraph sends those) has null for fields that are not set.
+        answers = "resume" in (command or {}) and (command["resume"] is not None or not (given and "graph" in command))
+        if not answers:  # an answer begins a branch only when its question was found
+            place, run = config["configurable"], self._run
+            await graph.checkpointer.branching.begin(place, run_id=run.run_id, fence=run.fence)
         if command is None:
             return self._kwargs.get("input")
-        given = command_fields(command)
         if (update := given.get("update")) is not None:
             await read_state.check_update(graph, config, update.items() if isinstance(update, dict) else update)
-        # A complete LangGraph Command (RemoteGraph sends those) has null for fields that are not set.
-        asked = command.get("resume") is not None or not (given and "graph" in command)
         is_written = self._run.was_begun_before and await _is_written(graph, config, given)
         if is_written:
             given.clear()
-        if "resume" in command and asked:
+        if answers:
             resolved = await Answers(self._run, graph, config, self._call(graph)).resolve(command["resume"])
             if resolved.questions and self._emitter.channels:
                 self._emitter.emit_channel("input.answered", (), {"interrupt_ids": resolved.questions})
@@ -409,16 +415,17 @@ class Execution:
             and not self._interrupts
             and not isinstance(graph.stream_channels_asis, str)
             and not _narrow(graph)
-            and not graph.checkpointer.may_continue(self._run.thread_id, graph.trigger_to_nodes)
+            and not graph.checkpointer.cache.may_continue(self._run.thread_id, graph.trigger_to_nodes)
         )
         if not plain:
             return None
-        self._shown = self._values, await dump_json(self._values, to_json)
+        if self._shown[0] is not self._values:
+            self._shown = self._values, await dump_json(self._values, to_json)
         return Snapshot(
             values_json=self._shown[1],
             interrupts_json=b"{}",
             has_next=False,
-            checkpoint_id=graph.checkpointer.newest_root(self._run.thread_id),
+            checkpoint_id=graph.checkpointer.cache.newest_root(self._run.thread_id),
         )
 
     def _see(self, chunk: Any) -> None:
@@ -441,7 +448,7 @@ class Execution:
             values = {key: value for key, value in values.items() if key in self._output_channels}
         if not self._interrupts:
             shown, shown_json = self._shown
-            if shown is not None and shown is self._values and values.keys() == shown.keys():
+            if shown is self._values and isinstance(shown, dict) and values.keys() == shown.keys():
                 return shown_json
             return await dump_json(values, to_json)
         questions = {"__interrupt__": list(self._interrupts.values())}

@@ -134,7 +134,10 @@ class RunFinalizer:
                     raise
                 return done
 
-        return await with_retries(end)
+        finalized = await with_retries(end)
+        if finalized is not None and result.kind != "rolled back":
+            self._outputs.add(run.run_id, result.output_json)
+        return finalized
 
     async def _has_ended(self, finalized: FinalizedRun) -> bool:
         """Returns whether the run is stored with this end."""
@@ -219,8 +222,6 @@ class RunFinalizer:
         output, checkpoint_id = result.output_json, None
         if not run.temporary and status == "success":
             output, checkpoint_id = stored_output(output, result.snapshot)
-        if checkpoint_id is not None:
-            self._outputs.add(run.run_id, result.output_json)
         await tx.runs.put_outcome(
             Outcome(
                 run_id=run.run_id,

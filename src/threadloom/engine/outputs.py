@@ -15,6 +15,9 @@ SHORTEST_REFERRED = 4096
 RECENT_BYTES = 16 * 1024 * 1024
 """Bytes of outputs that a process caches for clients that wait for the end of a run."""
 
+ENTRY_BYTES = 256
+"""Approximate memory in bytes that the cache needs for each output in addition."""
+
 _QUESTIONS = b',"__interrupt__":'
 
 
@@ -50,7 +53,7 @@ def whole_output(stored: bytes, values: bytes) -> bytes:
 
 
 class RecentOutputs:
-    """The newest outputs of runs that ended in this process and are stored as references. Thread-safe."""
+    """The newest outputs of runs that ended in this process. Thread-safe."""
 
     def __init__(self) -> None:
         self._outputs: OrderedDict[str, bytes] = OrderedDict()
@@ -58,13 +61,17 @@ class RecentOutputs:
         self._lock = threading.Lock()
 
     def add(self, run_id: str, output: bytes) -> None:
+        """Caches the output of a run. Called after its end is committed."""
         with self._lock:
-            # The transaction that ends a run may be tried again.
-            self._bytes += len(output) - len(self._outputs.pop(run_id, b""))
+            replaced = self._outputs.pop(run_id, None)
+            if replaced is not None:
+                self._bytes -= len(replaced) + ENTRY_BYTES
             self._outputs[run_id] = output
+            self._bytes += len(output) + ENTRY_BYTES
             while self._bytes > RECENT_BYTES:
-                self._bytes -= len(self._outputs.popitem(last=False)[1])
+                self._bytes -= len(self._outputs.popitem(last=False)[1]) + ENTRY_BYTES
 
     def get(self, run_id: str) -> bytes | None:
+        """Returns the output of a run; None if it is not cached."""
         with self._lock:
             return self._outputs.get(run_id)

@@ -14,6 +14,7 @@ from threadloom.clock import SECOND, Clock
 from threadloom.encryption.cipher import UndecipherableError
 from threadloom.encryption.context import encryption_context
 from threadloom.engine.attempts import Attempts
+from threadloom.engine.event_values import EventValues
 from threadloom.engine.events import KEEP, LARGEST, REPLAY_BYTES, Emitter, EventIds
 from threadloom.engine.execute import Execution
 from threadloom.engine.executing_run import ExecutingRun
@@ -108,15 +109,13 @@ class Worker:
         self.jobs = jobs
         self._storage = storage
         self._broker = broker
-        self._graphs = graphs
-        self._users = users
-        self._clock = clock
-        self._numbers = numbers
+        self._graphs, self._users = graphs, users
+        self._clock, self._numbers = clock, numbers
+        self._event_values = EventValues(storage.new_blob_id)
         self._attempts = Attempts(attempts)
         self._timeout = timeout
         self._single_process = single_process
-        self._after_run = after_run
-        self._observer = observer
+        self._after_run, self._observer = after_run, observer
         self._log_size = log_size
         self._event_size, self.replay_bytes = event_size, replay_bytes
         self._finalizer = RunFinalizer(storage=storage, clock=clock, keep=keep, outputs=outputs, delivery=delivery)
@@ -425,6 +424,7 @@ class Worker:
             keep=self._log_size,
             largest=self._event_size,
             replay_bytes=self.replay_bytes,
+            values=self._event_values,
         )
 
     async def _give_up(self, run: Run) -> None:

@@ -18,7 +18,7 @@ from langgraph.pregel import Pregel
 from langgraph.pregel._checkpoint import achannels_from_checkpoint
 from langgraph.types import StateSnapshot
 
-from threadloom.checkpointer import SHARED, SHOWN, UNNAMED
+from threadloom.checkpointer import AS_OF, SHARED, SHOWN, UNNAMED, as_of
 from threadloom.error_payloads import error_payload
 from threadloom.errors import ThreadloomError
 from threadloom.usercode import UserCodeExit, contained
@@ -46,7 +46,7 @@ async def read_state(graph: Graph, config: Mapping[str, Any], *, subgraphs: bool
     """
     if subgraphs and config["configurable"].get(SHOWN):
         # LangGraph passes the saver on to subgraphs, but not the key.
-        saver = _ShowingSaver(config["configurable"].get(_LENT_SAVER) or graph.checkpointer)
+        saver = _ShowingSaver(config["configurable"].get(_LENT_SAVER) or graph.checkpointer, as_of(config))
         config = {**config, "configurable": {**config["configurable"], _LENT_SAVER: saver}}
     try:
         with contained():
@@ -300,10 +300,14 @@ class _OtherSaver(BaseCheckpointSaver[Any]):
 
 
 class _ShowingSaver(_OtherSaver):
-    """A saver that returns each checkpoint in the form for display."""
+    """A saver that returns each checkpoint in the form for display, as the thread was at a position."""
+
+    def __init__(self, saver: BaseCheckpointSaver[Any], at: int) -> None:
+        super().__init__(saver)
+        self._at = at
 
     async def aget_tuple(self, config: Any) -> CheckpointTuple | None:
-        shown: Any = {**config, "configurable": {**config["configurable"], SHOWN: True}}
+        shown: Any = {**config, "configurable": {**config["configurable"], SHOWN: True, AS_OF: self._at}}
         return await self._saver.aget_tuple(shown)
 
 

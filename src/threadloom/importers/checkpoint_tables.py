@@ -13,14 +13,17 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import TASKS
 
+from threadloom.checkpointer.body import dumps_body
 from threadloom.checkpointer.inline import inline_size
-from threadloom.checkpointer.versions import Versions
+from threadloom.checkpointer.versions import SPLIT_TYPE, Versions
 from threadloom.clock import from_iso
 from threadloom.codec import from_json, to_json
 from threadloom.errors import MissingPackageError, StorageError
 from threadloom.ids import default_assistant_id
 from threadloom.importers.history import ORIGIN, History, own_id
+from threadloom.lineage.messages import CHANNEL, NO_MESSAGES, recorded
 from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
+from threadloom.storage.lineage.digests import value_digest
 from threadloom.storage.named import load
 from threadloom.types import Thread
 
@@ -132,6 +135,7 @@ class _Reading:
         self._blobs = blobs
         self._writes = writes
         self._stored: dict[tuple[str, str, str], int] = {}
+        self._digests: dict[int, str] = {}
         """The blob ids of the values that were converted already, by namespace, channel and version."""
         self._encoder = Versions()
         self._versions: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -196,11 +200,12 @@ class _Reading:
                         continue  # the channel was empty
                     found = self._serde.dumps_typed(inline[channel])
                 id_ = self._stored[place] = self._new_blob_id()
+                self._digests[id_] = value_digest(*found)
                 earlier = self._stored.get((namespace, channel, str(before.get(channel))))
                 blobs.append(self._encoder.blob(id_, *found, earlier))
             refs[channel] = self._stored[place]
         self._versions[namespace, checkpoint_id] = versions
-        body_type, body = self._serde.dumps_typed({**checkpoint, "channel_values": kept})
+        body_type, body = dumps_body(self._serde, checkpoint, kept)
         return CheckpointPut(
             thread_id=self._thread_id,
             namespace=namespace,
@@ -212,7 +217,23 @@ class _Reading:
             blobs=blobs,
             meta=to_json({key: value for key, value in metadata.items() if key not in INTERNAL}),
             small=small,
+            values={channel: self._digests[blob] for channel, blob in refs.items()},
+            messages=None if namespace else self._messages(versions, before, refs, blobs),
         )
+
+    def _messages(
+        self, versions: Mapping[str, Any], before: Mapping[str, Any], refs: Mapping[str, int], blobs: Sequence[Blob]
+    ) -> bytes | None:
+        """Returns the record of the messages of a root checkpoint; None if its parent has the same version of them."""
+        version, earlier = versions.get(CHANNEL), before.get(CHANNEL)
+        if version == earlier:
+            return None
+        if CHANNEL not in refs or any(blob.id == refs[CHANNEL] for blob in blobs):
+            known = self._stored.get(("", CHANNEL, str(earlier)))
+            return self._encoder.messages(refs, blobs, {} if known is None else {CHANNEL: (earlier, known)})
+        # The version was stored with a checkpoint of another branch.
+        type_, data = self._blobs[("", CHANNEL, str(version))]
+        return recorded(data) if type_ == SPLIT_TYPE else NO_MESSAGES
 
     def _take_sends(self, namespace: str, parent: str, checkpoint: dict[str, Any]) -> None:
         """Moves the sends of the step before into a channel value, as the checkpoint format has them from version 4 on."""

@@ -4,13 +4,18 @@ A value is msgpack. A top-level list is split into its elements, a top-level map
 them. Elements that both versions have are copied from the earlier one; the others are inserted. So a list that grows by one
 element costs one element. The same holds for a list that is changed in the middle or trimmed at its start.
 
+A value may also be the JSON text of an object or a list (of an event). It is split where objects begin, at any depth.
+Texts that only look like such a place are split too: instructions name bytes, so any place will do that is the same in both
+versions.
+
 Version `n` of a channel builds on version `base_number(n)`. A chain of bases then has at most log2(n) links, and the n versions
 of a growing list cost about n * log2(n) / 2 elements together.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import msgpack  # type: ignore[import-untyped]
 import msgspec
@@ -37,6 +42,12 @@ OFFSET = 40
 _LENGTHS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 """First byte of a long list or map: how many bytes its element count has, which follows the first byte."""
 
+_JSON_TEXTS = b'","'
+"""Where JSON text is split that has few objects."""
+
+_JSON_SPARSE = 4096
+"""Average size in bytes of an element above which JSON text has few objects."""
+
 _decode = msgspec.msgpack.Decoder(list[int | bytes]).decode
 
 
@@ -48,19 +59,24 @@ class Value:
         is_map: whether its elements are pairs of key and value.
         starts: the offset of each element, in order, and then the length of `data`. Empty if the value has no elements, has too
             many short ones, or is no valid msgpack.
+        shared: with how many elements of the other version it begins. 0 without one.
     """
 
-    __slots__ = ("data", "is_map", "starts")
+    __slots__ = ("data", "is_map", "shared", "starts")
 
     def __init__(self, data: bytes, before: "Value | None" = None) -> None:
         """Splits a value into its elements.
 
         Args:
-            data: the value as msgpack.
+            data: the value as msgpack or JSON text.
             before: another version that may begin with the same elements. Those elements are not parsed again.
         """
         self.data = data
+        self.shared = 0
         self.is_map, _, width = _header(data)
+        if _is_json(data):
+            self.starts = _json_starts(data, before)
+            return
         count = count_of(data)
         try:
             self.starts = [] if count == 0 else self._split(count, width, before)
@@ -73,6 +89,7 @@ class Value:
         starts = [width]
         if before is not None and before.is_map == self.is_map and before.starts:
             shared = _common_start(self.data, width, before, count)
+            self.shared = shared
             shift = width - before.starts[0]
             starts = [start + shift for start in before.starts[: shared + 1]]
         offset = starts[-1]
@@ -88,9 +105,14 @@ class Value:
 
 
 def count_of(data: bytes) -> int:
-    """Returns how many elements a value is split into."""
-    count = _header(data)[1]
-    return 0 if count > MOST_SHORT and len(data) < count * SHORT else count
+    """Returns how many elements a value is split into, for JSON text at most. 0: it is not split."""
+    count = _json_count(data) if _is_json(data) else _header(data)[1]
+    return 0 if _is_too_fine(count, data) else count
+
+
+def _is_too_fine(count: int, data: bytes) -> bool:
+    """Returns whether a value has too many elements that are short."""
+    return count > MOST_SHORT and len(data) < count * SHORT
 
 
 def base_number(number: int) -> int:
@@ -149,6 +171,40 @@ def restore(chain: Sequence[bytes]) -> bytes:
     return data
 
 
+class StoredValue(Protocol):
+    """A version as it is stored: whole, or as instructions over the one with the id `base`."""
+
+    @property
+    def id(self) -> int:
+        """The id of the version."""
+
+    @property
+    def base(self) -> int | None:
+        """The id of the version that `data` are instructions over; None: `data` is whole."""
+
+    @property
+    def data(self) -> bytes:
+        """The bytes, or the instructions."""
+
+
+def whole(id_: int, stored: Mapping[int, StoredValue], known: dict[int, bytes]) -> bytes:
+    """Returns a version as a whole.
+
+    Args:
+        id_: its id.
+        stored: this version and all that it builds on, by their ids.
+        known: versions that were restored before; those restored here are added.
+    """
+    chain: list[StoredValue] = []
+    next_id: int | None = id_
+    while next_id is not None and next_id not in known:
+        chain.append(stored[next_id])
+        next_id = chain[-1].base
+    for version in reversed(chain):
+        known[version.id] = version.data if version.base is None else apply(version.data, known[version.base])
+    return known[id_]
+
+
 class _Parts:
     """Collects instructions and joins adjacent ones."""
 
@@ -190,6 +246,49 @@ def _header(data: bytes) -> tuple[bool, int, int]:
     if kind & 0xE0 == 0x80:
         return kind < 0x90, kind & 0x0F, 1
     return False, 0, 0
+
+
+def _is_json(data: bytes) -> bool:
+    """Returns whether a value is JSON text: in msgpack these first bytes are numbers, of which nothing follows."""
+    return len(data) > 1 and data[0] in b"{["
+
+
+def _json_count(data: bytes) -> int:
+    """Returns the number of objects in JSON text; of texts too, if there are few objects."""
+    count = data.count(b"{")
+    return count + data.count(_JSON_TEXTS) if count * _JSON_SPARSE < len(data) else count
+
+
+def _json_starts(data: bytes, before: Value | None) -> list[int]:
+    """Returns the offsets at which JSON text is split, and its length. What `before` begins with too is not searched again."""
+    starts = [0]
+    if before is not None and before.starts and before.starts[0] == 0:
+        starts = before.starts[: _common_start(data, 0, before, len(before.starts) - 1) + 1]
+    offset = starts.pop()
+    rest = data[offset:]
+    if _is_too_fine(_json_count(rest), rest) or _is_too_fine(len(starts), data):
+        return []
+    found = {offset, len(data)}
+    end = offset
+    for part, following in pairwise(rest.split(b"{")):
+        end += len(part)
+        if part.endswith(b","):
+            found.add(end - 1)
+        elif part.endswith(b"[") or (part.endswith(b":") and not following.startswith(b"}")):
+            found.add(end)
+        end += 1
+    end = offset
+    for part in rest.split(b"}]")[:-1]:
+        end += len(part) + 1
+        found.add(end)
+        end += 1
+    if len(found) * _JSON_SPARSE < len(rest):
+        end = offset
+        for part in rest.split(_JSON_TEXTS)[:-1]:
+            end += len(part)
+            found.add(end + 1)
+            end += len(_JSON_TEXTS)
+    return starts + sorted(found)
 
 
 def _common_start(data: bytes, offset: int, base: Value, count: int) -> int:
@@ -248,5 +347,8 @@ def _middle(value: Value, span: tuple[int, int], base: Value, base_span: tuple[i
 
 
 def _within(starts: list[int], span: tuple[int, int]) -> Sequence[tuple[int, int]]:
-    """Returns start and end of each element within a span. The ends of the span are starts of elements."""
-    return list(pairwise(starts[bisect_left(starts, span[0]) : bisect_left(starts, span[1]) + 1]))
+    """Returns start and end of each element within a span. The ends of the span need not be starts of elements: versions of JSON
+    text may be split at different places.
+    """
+    inner = starts[bisect_right(starts, span[0]) : bisect_left(starts, span[1])]
+    return list(pairwise([span[0], *inner, span[1]]))

@@ -22,3 +22,13 @@ def counting(rows: Iterable[Row]) -> list[Row]:
         if index < 0 or key not in kept:
             kept[key] = row
     return list(kept.values())
+
+
+def digests_in_order(rows: Iterable[tuple[str, int, bytes | None, str]]) -> list[tuple[str, int, bytes]]:
+    """Returns the digests of the valid writes of one checkpoint in replay order, as `(task_id, idx, digest)`.
+
+    Args:
+        rows: `(task_id, idx, digest, path)` in order of their positions.
+    """
+    kept = sorted(counting(rows), key=lambda row: (row[3], row[0], row[1]))
+    return [(task_id, idx, digest or b"") for task_id, idx, digest, _ in kept]

@@ -5,18 +5,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from threadloom.services.assistants import AssistantService
+    from threadloom.services.branches import BranchService
     from threadloom.services.cascade_delete import CascadeDeleteService
     from threadloom.services.copying import CopyService
     from threadloom.services.crons import CronService
     from threadloom.services.event_stream import EventStreamService
     from threadloom.services.items import ItemService
+    from threadloom.services.lineage import LineageService
     from threadloom.services.protocol_commands import CommandService
     from threadloom.services.queue import QueueService
+    from threadloom.services.repository import RepositoryServices
     from threadloom.services.run_start import RunStartService
     from threadloom.services.run_streams import RunStreamService
     from threadloom.services.runs import RunService
     from threadloom.services.state import StateService
     from threadloom.services.threads import ThreadService
+    from threadloom.services.verification import VerificationService
     from threadloom.services.webhooks import DeliveryService
 
 
@@ -28,7 +32,11 @@ class Services:
 
     threads: "ThreadService"
     copying: "CopyService"
+    branches: "BranchService"
     cascade_delete: "CascadeDeleteService"
+    lineage: "LineageService"
+    verification: "VerificationService"
+    repository: "RepositoryServices"
     state: "StateService"
     runs: "RunService"
     starts: "RunStartService"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from threadloom.clock import iso
 from threadloom.codec import Fragment, ResponseBody
@@ -12,22 +12,37 @@ from threadloom.services.responses import (
     AssistantResponse,
     AssistantVersionResponse,
     CronResponse,
+    CutResponse,
     ForkedFromResponse,
+    MovedResponse,
     RunResponse,
     ThreadResponse,
     TtlResponse,
 )
+from threadloom.storage.lineage import Moved
 from threadloom.types import Assistant, Cron, Run, Thread, Ttl
+
+COPIED_STATES = 10_000_000
+"""Bytes of values and interrupts in the answer to a request for many copies."""
 
 SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
 """Keys of metadata that only the server sets. Those that a client sends are dropped."""
 
 
-def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str, Any] | None = None) -> ThreadResponse:
+def thread_record(
+    thread: Thread,
+    *,
+    with_ttl: bool = False,
+    extracted: dict[str, Any] | None = None,
+    cut: CutResponse | UnsetType = UNSET,
+    moved: Moved | None = None,
+) -> ThreadResponse:
     """Converts a thread. `ttl` is left out unless `with_ttl` is true and the thread has one.
 
     Args:
         extracted: the extracted values of a search.
+        cut: where the thread ends, in the answer to the request that copied it.
+        moved: from where to where its head was just moved.
     """
     fork = thread.forked_from
     interrupts: Any = {} if thread.interrupts_json is None else Fragment(thread.interrupts_json)
@@ -45,9 +60,26 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         forked_from=UNSET
         if fork is None
         else ForkedFromResponse(thread_id=fork.thread_id, checkpoint_id=fork.checkpoint_id, at=iso(fork.at)),
+        root_thread_id=UNSET if fork is None else thread.root_thread_id,
+        moved=UNSET if moved is None else MovedResponse(from_=moved.before, to=moved.after),
         ttl=UNSET if thread.ttl is None or not with_ttl else _ttl_record(thread.ttl),
         extracted=UNSET if extracted is None else extracted,
+        cut=cut,
     )
+
+
+def copy_records(threads: Sequence[Thread], cut: CutResponse | UnsetType) -> list[ThreadResponse | dict[str, Any]]:
+    """Converts copies of a thread, which all show the same state. If all together are larger than `COPIED_STATES`, they are
+    without `values` and `interrupts`.
+    """
+    records = [thread_record(thread, cut=cut) for thread in threads]
+    state = sum(len(json or b"") for json in (threads[0].values_json, threads[0].interrupts_json))
+    if len(records) == 1 or len(records) * state <= COPIED_STATES:
+        return list(records)
+    return [
+        {name: value for name, value in record.fields().items() if name not in ("values", "interrupts")}
+        for record in records
+    ]
 
 
 def run_record(run: Run) -> RunResponse:
@@ -120,12 +152,15 @@ def cron_record(cron: Cron) -> CronResponse:
 
 
 def select_fields(record: ResponseBody, fields: Sequence[str]) -> ResponseBody | dict[str, Any]:
-    """Returns the selected fields of a record, in the order of `fields`; all fields if `fields` is empty.
+    """Returns the selected fields of a record, in the order of `fields`; all fields if `fields` is empty. Fields that the record
+    lacks are left out.
 
     Args:
         fields: validated names of fields.
     """
-    return {name: getattr(record, name) for name in dict.fromkeys(fields)} if fields else record
+    if not fields:
+        return record
+    return {name: value for name in dict.fromkeys(fields) if (value := getattr(record, name)) is not UNSET}
 
 
 def _ttl_record(ttl: Ttl) -> TtlResponse:

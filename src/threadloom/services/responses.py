@@ -59,12 +59,41 @@ class ForkedFromResponse(ResponseBody):
     at: Moment
 
 
+class CutResponse(ResponseBody):
+    """Where a copy ends: at a checkpoint, which was named itself or by a message. `moved`: before the tool calls to which the
+    named message belongs. `message` is the message that a copy which ends before it leaves out, if it is a human's.
+    """
+
+    checkpoint_id: str | None
+    checkpoint_ns: str
+    message_id: str | None
+    at: str | None
+    moved: bool
+    message: Any = UNSET
+
+
 class TtlResponse(ResponseBody):
     """The time to live of a thread."""
 
     strategy: TtlStrategy
     ttl_minutes: float
     expires_at: Moment
+
+
+class MovedResponse(ResponseBody):
+    """The newest root checkpoints that a thread saw before and after its head was moved."""
+
+    from_: str | None = field(name="from")
+    to: str | None
+
+
+class TagResponse(ResponseBody):
+    """A name for a checkpoint of a thread."""
+
+    name: str
+    checkpoint_id: str
+    created_at: Moment
+    updated_at: Moment
 
 
 class ThreadResponse(ResponseBody):
@@ -81,8 +110,11 @@ class ThreadResponse(ResponseBody):
     interrupts: Object
     error: Object | None
     forked_from: ForkedFromResponse | UnsetType = UNSET
+    root_thread_id: Id | UnsetType | None = UNSET
     ttl: TtlResponse | UnsetType = UNSET
+    moved: MovedResponse | UnsetType = UNSET
     extracted: Object | UnsetType = UNSET
+    cut: CutResponse | UnsetType = UNSET
 
 
 class TaskResponse(ResponseBody):
@@ -133,6 +165,84 @@ class DeletedThreadsResponse(ResponseBody):
     thread_ids: Sequence[Id]
 
 
+class RelativeResponse(ResponseBody):
+    """A thread of a tree of copies. `parent` is the thread that it is a copy of, if the caller may read it. Of a `hidden` thread
+    nothing else is shown."""
+
+    thread_id: Id | None
+    parent: Id | None
+    depth: int
+    checkpoint_id: str | None = None
+    at: Moment | None = None
+    deleted: bool = False
+    hidden: bool = False
+    status: ThreadStatus | None = None
+    updated_at: Moment | None = None
+    metadata: Object = field(default_factory=dict)
+
+
+class LineageResponse(ResponseBody):
+    """A tree of copies in preorder: each thread follows the one that it is a copy of. `root_thread_id` is `null` if the caller
+    may not read the root."""
+
+    root_thread_id: Id | None
+    threads: list[RelativeResponse]
+    truncated: bool
+
+
+class ComparedResponse(ResponseBody):
+    """One side of a comparison: `ahead` checkpoints up to `head` are not in the other history."""
+
+    thread_id: Id
+    head: str | None
+    ahead: int
+
+
+class CommonResponse(ResponseBody):
+    """The newest checkpoint that both histories have. `thread_id` is the nearest thread that both descend from, if the caller may
+    read it."""
+
+    checkpoint_id: str
+    thread_id: Id | None
+
+
+class FirstDifferenceResponse(ResponseBody):
+    """The first checkpoint of each side after the common one."""
+
+    a: str | None
+    b: str | None
+
+
+class ComparisonResponse(ResponseBody):
+    """How two histories differ. `channels` and `messages` say how the states differ, from `a` to `b`; only if asked for."""
+
+    a: ComparedResponse
+    b: ComparedResponse
+    common: CommonResponse | None
+    first_difference: FirstDifferenceResponse | None
+    equal: bool
+    channels: dict[str, Object] | UnsetType = UNSET
+    messages: list[Object] | UnsetType = UNSET
+
+
+class CheckpointDigestResponse(ResponseBody):
+    """The digest of a checkpoint with its parent and its pending writes: `null` if none was recorded, or if it cannot be read.
+    `damage` says what differs from what was recorded, if the content was read."""
+
+    checkpoint_ns: str
+    checkpoint_id: str
+    digest: str | None
+    damage: list[str]
+
+
+class DigestsResponse(ResponseBody):
+    """A page of the digests of a history, newest first. `next` is the `before` of the next page, `null` on the last one."""
+
+    thread_id: Id
+    checkpoints: list[CheckpointDigestResponse]
+    next: str | None
+
+
 class SizeResponse(ResponseBody):
     """A number of records, and their size in bytes."""
 
@@ -166,6 +276,38 @@ class ThreadStorageResponse(ResponseBody):
     pending_writes: SizeResponse
     stored_bytes: int | UnsetType = UNSET
     shared_bytes: int | UnsetType = UNSET
+
+
+class TurnResponse(ResponseBody):
+    """A message of a thread, on any of its branches; of a thread without messages, an input.
+
+    `before` is the root checkpoint to fork from so that the message is replaced (null: there is none before it), `after` the
+    first one that has it. `parent` and `siblings` are indices of turns: the message before it, and the alternatives at this
+    point, oldest first, itself included. `active`: the newest state shows it. `copies` left at a checkpoint from this message up
+    to the next one."""
+
+    message_id: str | None
+    role: str | None
+    before: str | None
+    after: str
+    run_id: str | None
+    created_at: Moment | None
+    parent: int | None
+    siblings: Sequence[int]
+    active: bool
+    copies: Sequence[Id]
+
+
+class BranchesResponse(ResponseBody):
+    """The map of a thread. `head` is the newest root checkpoint. `copies` left before the first turn, or at a checkpoint that was
+    removed. `truncated`: only the newest `checkpoints` were read, or not all copies are named."""
+
+    thread_id: Id
+    head: str | None
+    turns: Sequence[TurnResponse]
+    copies: Sequence[Id]
+    checkpoints: int
+    truncated: bool
 
 
 class RunResponse(ResponseBody):

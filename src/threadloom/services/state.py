@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
 from threadloom.broker.base import Broker
+from threadloom.checkpointer import AS_OF
 from threadloom.codec import EncodedMessages, contains, to_json
 from threadloom.engine.events import EventIds
 from threadloom.engine.snapshot import shown
@@ -19,18 +20,22 @@ from threadloom.large import aside
 from threadloom.services.permission import and_, visible_thread
 from threadloom.services.requests import HistoryQuery, StateUpdate
 from threadloom.services.responses import StateWrittenResponse, TaskResponse, ThreadStateResponse
-from threadloom.services.state_update import StateWriter
+from threadloom.services.state_update import Origin, StateWriter
+from threadloom.services.tags import with_checkpoint
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.threads import missing
 from threadloom.storage.base import Storage
 from threadloom.types import Caller, Event, Thread
 from threadloom.usercode import repr_of
 
-CHECKPOINT_FIELDS = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
-"""The fields that identify a checkpoint, in this order."""
+CHECKPOINT_FIELDS = ("checkpoint_ns", "checkpoint_id", "checkpoint_map")
+"""The fields that identify a checkpoint of a thread, in this order."""
 
 PAGE = 100
 """The largest number of states that is read at once, so that a long history is never in memory as a whole."""
+
+LONGEST_STRETCH = 0.005
+"""Seconds after which the preparation of a history's states, which does not await, lets other tasks run."""
 
 
 class StateService:
@@ -72,15 +77,17 @@ class StateService:
         """Returns the state at a checkpoint (`{}` or None: the latest), ready for `codec.to_json`.
 
         Raises:
-            NotFound: the thread, or its graph, does not exist.
+            NotFound: the thread, its graph, or the tag that names the checkpoint does not exist.
         """
         thread = await self._thread(caller, thread_id)
+        place = await with_checkpoint(self._storage, thread_id, _checkpoint_fields(checkpoint))
         graph_id = graph_of(thread)
         if graph_id is None:
             return selected(_empty(), select)
-        place = _checkpoint_fields(checkpoint)
-        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
+        config: dict[str, Any] = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
+            if subgraphs:
+                config["configurable"][AS_OF] = await graph.checkpointer.branching.end_of_step(config["configurable"])
             snapshot = await read_state(graph, shown(config), subgraphs=subgraphs)
             state = self._shown(snapshot, thread_id, self._tell_thread)
         if snapshot.metadata is None and not any(place.values()):
@@ -105,23 +112,29 @@ class StateService:
         named = wanted.pop("thread_id", UNSET)
         if graph_id is None or query.limit < 1 or (named is not UNSET and not contains(thread_id, named)):
             return []
-        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **_checkpoint_fields(query.checkpoint)}}
+        place = await with_checkpoint(self._storage, thread_id, _checkpoint_fields(query.checkpoint))
+        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
         select = query.select if isinstance(query.select, list) else None
         messages = EncodedMessages()
         states: list[dict[str, Any]] = []
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             before = None if query.before is UNSET else str(query.before)
+            before = (await with_checkpoint(self._storage, thread_id, {"checkpoint_id": before}))["checkpoint_id"]
             async for snapshot in _pages(graph, config, wanted, before, query.limit):
-                values = snapshot.values
-                values = await aside(messages.of, values) if messages.are_many(values) else messages.of(values)
-                state = self._shown(snapshot._replace(values=values), thread_id, tell_thread and self._tell_thread)
+                state = self._shown(snapshot, thread_id, tell_thread and self._tell_thread)
                 if named is UNSET or "thread_id" in state["metadata"]:
-                    states.append(selected(state, select))
+                    state = selected(state, select)
+                    if (values := state.get("values")) is not None:
+                        many = messages.are_many(values)
+                        state["values"] = await aside(messages.of, values) if many else messages.of(values)
+                    states.append(state)
                 if len(states) == query.limit:
                     break
         return states
 
-    async def update(self, caller: Caller, thread_id: str, request: StateUpdate) -> StateWrittenResponse:
+    async def update(
+        self, caller: Caller, thread_id: str, request: StateUpdate, origin: Origin | None = None
+    ) -> StateWrittenResponse:
         """Updates the state, and publishes it to the readers of the thread. Returns the new checkpoint. See
         `StateWriter.update`.
         """
@@ -129,7 +142,12 @@ class StateService:
             await self._guard.ask(caller, "threads", "update", {"thread_id": thread_id}),
             await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
         )
-        made = await self._writer.update(caller, thread_id, request, rule)
+        made = await self._writer.update(caller, thread_id, request, rule, origin)
+        await self.announce(caller, thread_id)
+        return made
+
+    async def announce(self, caller: Caller, thread_id: str) -> None:
+        """Publishes the state of a thread to the readers of its stream, after it has changed without a run."""
         if self._broker.watched(thread_id):
             ms, n = self._numbers.next()
             data = to_json({"thread_id": thread_id, "state": await self.get(caller, thread_id)})
@@ -137,7 +155,6 @@ class StateService:
                 thread_id=thread_id, run_id="", name="state_update", mode="state_update", data=data, ms=ms, n=n
             )
             self._broker.publish([news])
-        return made
 
     async def _thread(self, caller: Caller, thread_id: str) -> Thread:
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
@@ -190,9 +207,11 @@ def _checkpoint(config: Mapping[str, Any] | None, thread_id: str, tell_thread: b
     if config is None:
         return None
     configurable = config["configurable"]
-    place = {key: configurable[key] for key in CHECKPOINT_FIELDS if configurable.get(key) is not None}
-    place.pop("thread_id", None)
-    return {"thread_id": thread_id, **place} if tell_thread else place
+    place = {"thread_id": thread_id} if tell_thread else {}
+    for key in CHECKPOINT_FIELDS:
+        if (value := configurable.get(key)) is not None:
+            place[key] = value
+    return place
 
 
 def selected(state: dict[str, Any], select: list[str] | None) -> dict[str, Any]:
@@ -214,13 +233,17 @@ async def _pages(
     more.
     """
     page = min(limit, PAGE)
+    time = asyncio.get_running_loop().time
+    resumed_at = time()
     while True:
         found = 0
         async for snapshot in read_history(graph, shown(config), filter=wanted or None, before=before, limit=page):
             yield snapshot
             found += 1
             before = snapshot.config["configurable"]["checkpoint_id"]
-            await asyncio.sleep(0)  # preparing a state takes time without awaiting: lets other tasks run
+            if time() - resumed_at > LONGEST_STRETCH:
+                await asyncio.sleep(0)
+                resumed_at = time()
         if found < page or "checkpoint_id" in config["configurable"]:
             return
 

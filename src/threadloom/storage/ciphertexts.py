@@ -14,19 +14,24 @@ from threadloom.storage.rows import quoted
 Column = Literal[
     "checkpoints.body",
     "checkpoints.metadata",
+    "checkpoints.digests",
+    "checkpoints.messages",
     "blobs.data",
     "writes.data",
+    "writes.digest",
     "states.values",
     "states.interrupts",
     "threads.metadata",
     "threads.config",
     "threads.error",
+    "former_heads.record",
     "runs.metadata",
     "runs.kwargs",
     "outcomes.output",
     "outcomes.error",
     "outcomes.metadata",
     "events.data",
+    "event_values.data",
     "deliveries.body",
     "assistants.config",
     "assistants.context",
@@ -49,9 +54,11 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "writes": ("pos",),
     "states": ("thread_id",),
     "threads": ("thread_id",),
+    "former_heads": ("head",),
     "runs": ("run_id",),
     "outcomes": ("run_id",),
     "events": ("thread_id", "seq"),
+    "event_values": ("id",),
     "deliveries": ("delivery_id",),
     "assistants": ("assistant_id",),
     "assistant_versions": ("assistant_id", "version"),
@@ -73,7 +80,8 @@ UNTYPED = "''"
 """The SQL for the type of a column that has no type."""
 
 Key = tuple[Any, ...]
-"""The key of a row: the position of a checkpoint or a pending write, the id of a blob, (thread, seq) of an event, the thread of a
+"""The key of a row: the position of a checkpoint or a pending write, the id of a blob, (thread, seq) of an event, the id of
+an event's value, the thread of a
 state, (assistant, version), (namespace, key) of an item, otherwise the id of the record."""
 
 

@@ -4,10 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
+import orjson
 
 from threadloom.storage.filters import Filter
+from threadloom.storage.named import load
 from threadloom.storage.rows import WITH_STATE, WITHOUT_STATE
 from threadloom.types import Thread, ThreadStatus, Ttl
+
+RELATIVES = load(__package__, "relatives.sql")
+
+MOST_ANCESTORS = 10_000
+"""How many generations of copies are looked through for the thread that two threads descend from."""
 
 SORTED_BY: Mapping[str, str] = {
     name: f"t.{name}" for name in ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
@@ -19,7 +26,8 @@ class ThreadQuery(msgspec.Struct, kw_only=True):
     """The conditions, page and order of a search for threads. All conditions must hold; `metadata` and `values` match by
     containment.
 
-    `where` is the caller's filter.
+    `where` is the caller's filter. `forked_from` finds the direct copies of a thread, `tree_of` a thread and everything that
+    descends from it by copying. Both take the id of the thread that has it now, or else of the last one that had it.
     """
 
     where: Filter | None = None
@@ -27,11 +35,65 @@ class ThreadQuery(msgspec.Struct, kw_only=True):
     values: Mapping[str, Any] | None = None
     status: ThreadStatus | None = None
     ids: Sequence[str] | None = None
+    forked_from: str | None = None
+    tree_of: str | None = None
     limit: int = 10
     offset: int = 0
     sort_by: str = "updated_at"
     descending: bool = True
     with_state: bool = True
+
+
+class Relative(msgspec.Struct, frozen=True):
+    """A thread of a tree of copies.
+
+    Attributes:
+        seq: its number, which is never reused. A copy has a larger number than its source.
+        parent: the number of the thread that it is a copy of; None for the root.
+        checkpoint_id: the newest root checkpoint that was copied; None for the root, or if there was none.
+        at: when it was copied; None for the root.
+        status: None for a deleted thread.
+        updated_at: 0 for a deleted thread.
+        metadata: empty for a deleted thread.
+    """
+
+    seq: int
+    parent: int | None
+    thread_id: str
+    checkpoint_id: str | None
+    at: int | None
+    status: ThreadStatus | None
+    updated_at: int
+    metadata: dict[str, Any]
+
+
+def relative(row: Sequence[Any]) -> Relative:
+    """Returns a relative from a row of the statement `family`."""
+    *columns, metadata = row
+    columns.append({} if metadata is None else orjson.loads(metadata))
+    return Relative(*columns)
+
+
+def _number_of(thread_id: str) -> str:
+    """Returns SQL for the number of the thread with an id: the one that exists, or else the last one that was deleted."""
+    deleted = (
+        f"SELECT max(child) AS seq FROM forks WHERE thread_id = {thread_id}"
+        f" UNION ALL SELECT max(root) FROM forks WHERE root_id = {thread_id}"
+    )
+    return f"coalesce((SELECT seq FROM threads WHERE thread_id = {thread_id}), (SELECT max(d.seq) FROM ({deleted}) d))"
+
+
+def direct_copies(thread_id: str) -> str:
+    """Returns the statement that finds the numbers of the direct copies of a thread. `thread_id` is a parameter in SQL."""
+    return f"SELECT f.child FROM forks f WHERE f.parent = {_number_of(thread_id)}"
+
+
+def tree(thread_id: str) -> str:
+    """Returns the statement that finds the numbers of a thread and of all that descend from it, as `direct_copies`."""
+    return (
+        f"WITH RECURSIVE tree (seq) AS (SELECT {_number_of(thread_id)}"
+        " UNION ALL SELECT f.child FROM tree JOIN forks f ON f.parent = tree.seq) SELECT seq FROM tree"
+    )
 
 
 def search(query: ThreadQuery, where: str, page: str) -> str:
@@ -150,6 +212,32 @@ class Threads(Protocol):
     async def copies(self, thread_id: str) -> list[str]:
         """Returns the ids of all threads that descend from a thread by copying, through deleted threads too, in no
         order.
+        """
+        ...
+
+    async def ancestors(self, thread_id: str) -> list[Relative]:
+        """Returns a thread and the threads that it descends from by copying, nearest first, deleted ones too; at most
+        `MOST_ANCESTORS`. Empty if there is no such thread.
+        """
+        ...
+
+    async def family(self, thread_id: str, limit: int) -> list[Relative]:
+        """Returns the tree of copies that a thread belongs to, ancestors before those that descend from them, with one statement.
+        Deleted threads are included if a thread that exists descends from them. Empty if there is no such thread.
+
+        Args:
+            limit: at most so many are returned: first the thread's ancestors, then the thread with what descends from it, then
+                the others.
+        """
+        ...
+
+    async def of_one_tree(self, thread_id: str, other: str) -> bool:
+        """Returns whether two threads exist and descend from one thread by copying, or one from the other."""
+        ...
+
+    async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
+        """Returns the newest copies of a thread, without copies of these, newest first. Each is the id of the copy with the id of
+        the newest root checkpoint that was copied (None: none).
         """
         ...
 

@@ -20,10 +20,18 @@ def _stored(mapper: Mapper[Any], *elsewhere: str) -> tuple[str, ...]:
 
 
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "segments": ("id", "parent", "upto"),
+    "segments": ("id", "parent", "upto", "branch_at"),
     "heads": ("thread_id", "seg", "era"),
-    "checkpoints": ("pos", "seg", "namespace", "checkpoint_id", "parent", "body_type", "body", "refs", "small", "meta"),
-    "writes": ("pos", "seg", "namespace", "checkpoint_id", "task_id", "idx", "channel", "type", "data", "path"),
+    "former_heads": ("number", "head", "thread_id", "checkpoint_id", "moved_at", "reason", "record"),
+    "tags": ("thread_id", "name", "checkpoint_id", "created_at", "updated_at"),
+    "checkpoints": (
+        *("pos", "seg", "namespace", "checkpoint_id", "parent", "digests", "messages"),
+        *("body_type", "body", "refs", "small", "meta"),
+    ),
+    "writes": (
+        *("pos", "seg", "namespace", "checkpoint_id", "task_id", "idx"),
+        *("channel", "digest", "type", "data", "path"),
+    ),
     "blobs": ("id", "pos", "type", "base", "number", "size", "data"),
     "run_spans": ("run_id", "thread_id", "first"),
     "states": ("id", "values", "interrupts"),
@@ -31,7 +39,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "forks": ("child", "thread_id", "parent", "root", "root_id", "checkpoint_id", "at", "user_id"),
     "runs": (*RUN.names, "worker", "delayed_at"),
     "outcomes": (*OUTCOME.names, "expires_at"),
-    "events": (*EVENT.names, "expires_at"),
+    "event_values": ("id", "base", "data"),
+    "events": (*EVENT.names, "value", "size", "expires_at"),
     "floors": ("thread_id", "seq"),
     "assistants": ("seq", *ASSISTANT.names),
     "assistant_versions": _stored(ASSISTANT, "updated_at"),

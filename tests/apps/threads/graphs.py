@@ -6,11 +6,14 @@ import datetime
 import decimal
 import operator
 import uuid
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
+from langchain_core.messages import AIMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.delta import DeltaChannel
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import interrupt
 from pydantic import BaseModel
 
@@ -156,3 +159,67 @@ async def fail_in_secret(state: Trail) -> dict[str, Any]:
 
 
 secretive = StateGraph(Trail).add_node("fail", fail_in_secret).add_edge(START, "fail").compile()
+
+
+async def reply(state: MessagesState) -> dict[str, Any]:
+    last = state["messages"][-1]
+    heard = [message.content for message in state["messages"]]
+    return {"messages": [{"role": "ai", "content": " / ".join(heard), "id": f"re-{last.id}"}]}
+
+
+retell = StateGraph(MessagesState).add_node("reply", reply).add_edge(START, "reply").compile()
+
+memory = StateGraph(MessagesState).add_node("reply", reply).add_edge(START, "reply").compile(checkpointer=True)
+
+
+async def ask_memory(state: MessagesState) -> dict[str, Any]:
+    answer = await memory.ainvoke({"messages": state["messages"][-1:]})
+    return {"messages": answer["messages"][-1:]}
+
+
+remembering = StateGraph(MessagesState).add_node("ask_memory", ask_memory).add_edge(START, "ask_memory").compile()
+"""A node calls a subgraph that keeps a conversation of its own."""
+
+
+def said(state: MessagesState) -> dict[str, Any]:
+    """Answers, or does with the messages what the last one asks for."""
+    messages = state["messages"]
+    last = messages[-1]
+    wish = str(last.content)
+    if wish == "tools":
+        calls = [{"name": name, "args": {}, "id": f"{name} for {last.id}"} for name in ("one", "two")]
+        return {"messages": [AIMessage("", tool_calls=calls)]}
+    if wish == "forget":
+        return {"messages": [RemoveMessage(id=str(messages[0].id)), AIMessage("forgotten")]}
+    if wish == "sum up":
+        return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), SystemMessage("summary"), *messages[-2:]]}
+    if wish == "revise":
+        earlier = next(message for message in messages if isinstance(message, AIMessage))
+        return {"messages": [AIMessage("revised", id=earlier.id), AIMessage("done")]}
+    return {"messages": [AIMessage(f"reply to {wish}, after {len(messages)}")]}
+
+
+def used(state: MessagesState, *, name: str) -> dict[str, Any]:
+    call = state["messages"][-1].tool_calls[0 if name == "one" else 1]
+    return {"messages": [ToolMessage(f"result of {name}", tool_call_id=call["id"])]}
+
+
+async def used_later(state: MessagesState) -> dict[str, Any]:
+    calling = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
+    return {"messages": [ToolMessage("result of two", tool_call_id=calling.tool_calls[1]["id"])]}
+
+
+_thinking = StateGraph(MessagesState).add_node("said", said).add_edge(START, "said").compile()
+
+talk = (
+    StateGraph(MessagesState)
+    .add_node("said", said)
+    .add_node("thinking", _thinking)
+    .add_node("one", partial(used, name="one"))
+    .add_node("two", used_later)
+    .add_conditional_edges(START, lambda state: "thinking" if state["messages"][-1].content == "think" else "said")
+    .add_conditional_edges("said", lambda state: "one" if getattr(state["messages"][-1], "tool_calls", None) else END)
+    .add_edge("one", "two")
+    .add_edge("two", "said")
+    .compile()
+)

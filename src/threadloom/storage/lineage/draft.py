@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
+from threadloom.lineage.segments import UNBOUNDED
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite, WritesPut, with_bases
 
@@ -27,14 +28,23 @@ class Draft:
         storage: the storage below, in which the draft is stored in the end.
         thread_id: the thread that is written to.
         metadata: added to the metadata of each checkpoint, except plain copies of others (`source: fork`).
-        bare: a root checkpoint that is read without its pending writes.
+        cut: a root checkpoint that is read as the thread's newest, and the position up to which pending writes of it are read.
+        branch_at: a position. The draft begins a branch there: what is read as the newest is as the thread was there.
     """
 
     def __init__(
-        self, storage: Storage, thread_id: str, *, metadata: Mapping[str, Any] | None = None, bare: str | None = None
+        self,
+        storage: Storage,
+        thread_id: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        cut: tuple[str, int] | None = None,
+        branch_at: int | None = None,
     ) -> None:
         self._storage = storage
-        self._lineage = _DraftLineage(storage, thread_id, dict(metadata or {}), bare)
+        self._branch_at = branch_at
+        self._lineage = _DraftLineage(storage, thread_id, dict(metadata or {}), cut)
+        self._lineage.at = UNBOUNDED if branch_at is None else branch_at
 
     async def rooted(self, tx: Tx) -> bool:
         """Returns whether the checkpoints that the draft builds on still exist."""
@@ -49,6 +59,8 @@ class Draft:
         Raises:
             StaleRefsError: something was removed from the thread's history since. Make the draft again.
         """
+        if self._branch_at is not None:
+            await tx.lineage.begin_branch(self._lineage.thread_id, self._branch_at)
         era = None
         for put in self._lineage.puts:
             if isinstance(put, CheckpointPut):
@@ -78,11 +90,12 @@ class _DraftTx(msgspec.Struct, frozen=True):
 class _DraftLineage:
     """The part of `storage.lineage.Lineage` that a checkpointer reads and writes through."""
 
-    def __init__(self, storage: Storage, thread_id: str, metadata: dict[str, Any], bare: str | None) -> None:
+    def __init__(self, storage: Storage, thread_id: str, metadata: dict[str, Any], cut: tuple[str, int] | None) -> None:
         self._storage = storage
         self.thread_id = thread_id
         self._metadata = metadata
-        self._bare = bare
+        self._cut = cut
+        self.at = UNBOUNDED
         self.puts: list[CheckpointPut | WritesPut] = []
         self._rows: dict[tuple[str, str], CheckpointRow] = {}
         self._newest: dict[str, str] = {}
@@ -134,11 +147,15 @@ class _DraftLineage:
             if write.idx < 0 or (write.task_id, write.idx) not in kept:
                 kept[write.task_id, write.idx] = write
 
-    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
+    async def latest(self, thread_id: str, namespace: str, *, at: int = UNBOUNDED) -> CheckpointRow | None:
         checkpoint_id = self._newest.get(namespace)
         if checkpoint_id is not None:
             return self._seen(self._rows[namespace, checkpoint_id])
-        return self._seen(await self._storage.read(lambda tx: tx.lineage.latest(thread_id, namespace)))
+        if self._cut is not None and not namespace:
+            return await self.get(thread_id, namespace, self._cut[0])
+        return self._seen(
+            await self._storage.read(lambda tx: tx.lineage.latest(thread_id, namespace, at=min(at, self.at)))
+        )
 
     async def get(self, thread_id: str, namespace: str, checkpoint_id: str) -> CheckpointRow | None:
         row = self._rows.get((namespace, checkpoint_id))
@@ -169,8 +186,8 @@ class _DraftLineage:
             return None
         self._blobs.update(row.blobs)
         self._era = row.era
-        if row.checkpoint_id == self._bare and not row.namespace:
-            return msgspec.structs.replace(row, writes=[])
+        if self._cut is not None and row.checkpoint_id == self._cut[0] and not row.namespace:
+            return msgspec.structs.replace(row, writes=[write for write in row.writes if write.pos <= self._cut[1]])
         drafted = self._writes.get((row.namespace, row.checkpoint_id))
         if not drafted:
             return row

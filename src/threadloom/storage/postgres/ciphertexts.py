@@ -17,12 +17,15 @@ BYTES: frozenset[Column] = frozenset(
         *(
             "checkpoints.body",
             "checkpoints.metadata",
+            "checkpoints.messages",
             "blobs.data",
+            "checkpoints.digests",
             "writes.data",
+            "writes.digest",
             "states.values",
             "states.interrupts",
         ),
-        *("outcomes.output", "events.data", "deliveries.body", "items.value"),
+        *("outcomes.output", "events.data", "event_values.data", "deliveries.body", "items.value"),
     )
 )
 """Columns with bytes; the others have text."""

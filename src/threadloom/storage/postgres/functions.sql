@@ -103,7 +103,7 @@ CREATE OR REPLACE FUNCTION tl_move_behind(
 ) RETURNS void
 LANGUAGE plpgsql
 AS $$
-    -- Moves rows that build on a root checkpoint, but were stored before it, to positions after it: its own pending writes, and
+    -- Moves rows that build on a checkpoint, but were stored before it, to positions after it: its own pending writes, and
     -- checkpoints of subgraphs with theirs. So a cut at the checkpoint excludes all of them.
 DECLARE
     lower bigint := coalesce((SELECT max(upto) FROM segments WHERE parent = own), 0);
@@ -148,15 +148,15 @@ BEGIN
     IF put.writes IS NULL THEN
         INSERT INTO blobs (id, pos, type, base, number, size, data)
         SELECT b.id, place, b.type, b.base, b.number, b.size, b.data FROM unnest(put.new_blobs) AS b;
-        INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta)
-        VALUES (place, own.seg, put.namespace, put.checkpoint_id, put.parent, put.body_type, put.body, put.channels, put.blobs, put.small_channels,
-            put.small_bytes, put.meta);
+        INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, digests, body_type, body, channels, blobs, small_channels, small_bytes, meta, messages)
+        VALUES (place, own.seg, put.namespace, put.checkpoint_id, put.parent, put.digests, put.body_type, put.body, put.channels, put.blobs, put.small_channels,
+            put.small_bytes, put.meta, put.messages);
         IF put.early_ids IS NOT NULL THEN
             PERFORM tl_move_behind(own.seg, place, put.namespace, put.checkpoint_id, put.early_namespaces, put.early_ids);
         END IF;
     ELSE
-        INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path)
-        SELECT nextval('positions'), own.seg, put.namespace, put.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.data, w.path
+        INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path, digest)
+        SELECT nextval('positions'), own.seg, put.namespace, put.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.data, w.path, w.digest
         FROM unnest(put.writes) AS w
         ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
@@ -352,9 +352,9 @@ BEGIN
     FROM unnest(old_ids, new_ids, holders) AS v (old, new, holder)
     JOIN blobs b ON b.id = v.old
     LEFT JOIN unnest(old_ids, new_ids) AS a (old, new) ON a.old = b.base;
-    INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, small_channels, small_bytes, meta)
-    SELECT m.new, own, k.namespace, k.checkpoint_id, CASE WHEN m.old = ANY (orphans) THEN NULL ELSE k.parent END, k.body_type, k.body, k.channels,
-        coalesce(r.blobs, '{}'), k.small_channels, k.small_bytes, k.meta
+    INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, digests, body_type, body, channels, blobs, small_channels, small_bytes, meta, messages)
+    SELECT m.new, own, k.namespace, k.checkpoint_id, CASE WHEN m.old = ANY (orphans) THEN NULL ELSE k.parent END, k.digests, k.body_type, k.body, k.channels,
+        coalesce(r.blobs, '{}'), k.small_channels, k.small_bytes, k.meta, k.messages
     FROM unnest(old_places, new_places) AS m (old, new)
     JOIN checkpoints k ON k.pos = m.old
     LEFT JOIN (
@@ -365,8 +365,8 @@ BEGIN
         LEFT JOIN unnest(old_ids, new_ids) AS v (old, new) ON v.old = r.id
         GROUP BY k.pos
     ) r ON r.pos = k.pos;
-    INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path)
-    SELECT m.new, own, w.namespace, w.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.data, w.path
+    INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path, digest)
+    SELECT m.new, own, w.namespace, w.checkpoint_id, w.task_id, w.idx, w.channel, w.type, w.data, w.path, w.digest
     FROM unnest(old_places, new_places) AS m (old, new) JOIN writes w ON w.pos = m.old
     ON CONFLICT DO NOTHING;
 END
@@ -620,12 +620,14 @@ $$;
 -- Stored events.
 
 CREATE OR REPLACE FUNCTION tl_append(
-    thread text, runs text[], moments bigint[], numbers bigint[], names text[], modes text[], lasts boolean[], datas bytea[]
+    thread text, runs text[], moments bigint[], numbers bigint[], names text[], modes text[], lasts boolean[], datas bytea[],
+    "data sizes" bigint[], "value ids" bigint[], bases bigint[], "value datas" bytea[]
 ) RETURNS TABLE ("first seq" bigint, "ids" bigint[])
 LANGUAGE plpgsql
 AS $$
     -- Appends events to a thread's log. Ids grow within a thread although the clocks of processes differ: ids that would not grow
-    -- are moved past the last one and returned.
+    -- are moved past the last one and returned. The log's row is locked before the bases of values are looked for: who removes
+    -- values has locked it too. Without one of the bases nothing is returned, and the caller must roll back.
 DECLARE
     log event_logs;
     count bigint := array_length(runs, 1);
@@ -646,10 +648,36 @@ BEGIN
         END LOOP;
     END IF;
     UPDATE event_logs SET ms = moments[count], n = numbers[count] WHERE thread_id = thread;
-    INSERT INTO events (thread_id, seq, run_id, ms, n, name, mode, last, data)
-    SELECT thread, log.seq - count + place, e.run_id, e.ms, e.n, e.name, e.mode, e.last, e.data
-    FROM unnest(runs, moments, numbers, names, modes, lasts, datas)
-        WITH ORDINALITY AS e (run_id, ms, n, name, mode, last, data, place);
+    IF "value ids" IS NOT NULL THEN
+        INSERT INTO event_values (id, base, data)
+        SELECT v.id, v.base, v.data FROM unnest("value ids", bases, "value datas") AS v (id, base, data) WHERE v.id IS NOT NULL;
+        IF EXISTS (
+            SELECT 1 FROM unnest(bases) AS b WHERE b IS NOT NULL AND NOT EXISTS (SELECT 1 FROM event_values v WHERE v.id = b)
+        ) THEN
+            RETURN;
+        END IF;
+    END IF;
+    INSERT INTO events (thread_id, seq, run_id, ms, n, name, mode, last, data, value, size)
+    SELECT thread, log.seq - count + place, e.run_id, e.ms, e.n, e.name, e.mode, e.last, e.data, e.value, e.size
+    FROM unnest(runs, moments, numbers, names, modes, lasts, datas, "value ids", "data sizes")
+        WITH ORDINALITY AS e (run_id, ms, n, name, mode, last, data, value, size, place);
     RETURN QUERY SELECT log.seq - count + 1, CASE WHEN moved THEN moments || numbers END;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tl_drop_event_values(ids bigint[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+    -- Deletes values that were deleted events' and that nothing builds on, then those that only these built on.
+BEGIN
+    WHILE ids IS NOT NULL LOOP
+        WITH gone AS (
+            DELETE FROM event_values v WHERE v.id = ANY(ids)
+                AND NOT EXISTS (SELECT 1 FROM events e WHERE e.value = v.id)
+                AND NOT EXISTS (SELECT 1 FROM event_values o WHERE o.base = v.id)
+            RETURNING v.base
+        )
+        SELECT array_agg(DISTINCT base) FILTER (WHERE base IS NOT NULL) INTO ids FROM gone;
+    END LOOP;
 END
 $$;

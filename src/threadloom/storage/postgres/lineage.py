@@ -10,6 +10,7 @@ import msgspec
 
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.storage.lineage import CheckpointPut, WritesPut
+from threadloom.storage.lineage.digests import checkpoint_digests, write_digest
 from threadloom.storage.postgres.connections import texts
 from threadloom.storage.postgres.lineage_reads import SQL
 from threadloom.storage.postgres.segments import PostgresSegments
@@ -31,8 +32,20 @@ class PostgresLineage(PostgresSegments):
 def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
     """Returns a put as a value of the database's type `lineage_put`."""
     if isinstance(put, WritesPut):
-        writes = [(write.task_id, write.idx, write.channel, write.type, write.data, write.path) for write in put.writes]
-        return (put.thread_id, put.run_id, put.fence, None, put.namespace, put.checkpoint_id, *[None] * 11, writes)
+        namespace, checkpoint_id = put.namespace, put.checkpoint_id
+        writes = [
+            (
+                write.task_id,
+                write.idx,
+                write.channel,
+                write.type,
+                write.data,
+                write.path,
+                write_digest(write),
+            )
+            for write in put.writes
+        ]
+        return (put.thread_id, put.run_id, put.fence, None, namespace, checkpoint_id, *[None] * 13, writes)
     early = put.early
     return (
         put.thread_id,
@@ -49,9 +62,11 @@ def put_values(put: CheckpointPut | WritesPut) -> tuple[Any, ...]:
         texts(put.small),
         list(put.small.values()),
         put.meta,
+        put.messages,
         [msgspec.structs.astuple(blob) for blob in put.blobs],
         None if early is None else texts(namespace for namespace, _ in early),
         None if early is None else texts(checkpoint_id for _, checkpoint_id in early),
+        checkpoint_digests(put) or None,
         None,
     )
 

@@ -5,13 +5,22 @@
 SELECT seg, era FROM heads WHERE thread_id = $1;
 
 -- name: edges
--- A segment and all segments above it, each with its edge.
-WITH RECURSIVE up (id, parent, upto) AS (
-    SELECT id, parent, upto FROM segments WHERE id = $1
+-- A segment and all segments above it, each with its edge and the position at which a branch leaves.
+WITH RECURSIVE up (id, parent, upto, branch_at) AS (
+    SELECT id, parent, upto, branch_at FROM segments WHERE id = $1
     UNION ALL
-    SELECT s.id, s.parent, s.upto FROM up JOIN segments s ON s.id = up.parent
+    SELECT s.id, s.parent, s.upto, s.branch_at FROM up JOIN segments s ON s.id = up.parent
 )
-SELECT id, parent, upto FROM up;
+SELECT id, parent, upto, branch_at FROM up;
+
+-- name: current
+-- The bound of a segment's parent `s.upto`, as far as the newest branch shows it: see `lineage.branches.current`.
+least(c.bound, CASE WHEN c.bound > s.upto THEN coalesce(s.branch_at, s.upto) ELSE s.upto END);
+
+-- name: place
+-- The position of a checkpoint that a chain ($1, $2) shows.
+SELECT max(k.pos) FROM checkpoints k
+WHERE k.checkpoint_id = $4 AND k.namespace = $3 AND k.pos <= ($2::bigint[])[array_position($1::bigint[], k.seg)];
 
 -- name: columns
 -- The columns of a checkpoint `k`, and of its pending writes `w` as arrays.
@@ -24,14 +33,15 @@ array_agg(task_id) AS task_ids, array_agg(idx) AS idxs, array_agg(channel) AS wr
         array_agg(data) AS write_data, array_agg(path) AS paths, array_agg(pos) AS positions;
 
 -- name: latest
--- The newest checkpoint of a namespace, in full.
+-- The newest checkpoint of a namespace up to position $3, in full. The chain is what the newest branch shows.
 WITH RECURSIVE chain (seg, bound, era, depth) AS (
-    SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
+    SELECT seg, $3::bigint, era, 0 FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+    SELECT s.parent, {current}, c.era, c.depth + 1
+    FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
 ),
 found AS MATERIALIZED (
-    SELECT c.era, c.depth, k.pos
+    SELECT c.era, c.depth, false AS branched, k.pos
     FROM chain c CROSS JOIN LATERAL (
         SELECT pos FROM checkpoints WHERE seg = c.seg AND namespace = $2 AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1
     ) k
@@ -40,18 +50,19 @@ found AS MATERIALIZED (
 {whole};
 
 -- name: by_id
--- One checkpoint by id, in full. The walk along the chain stops below all positions with this id.
+-- One checkpoint by id, in full. The walk along the chain stops below all positions with this id. `branched`: whether a branch
+-- begins between the head and the checkpoint's segment, so that the pending writes may be of several branches.
 WITH RECURSIVE places AS MATERIALIZED (
     SELECT pos, seg FROM checkpoints WHERE checkpoint_id = $3 AND namespace = $2
 ),
-chain (seg, bound, era, depth) AS (
-    SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
+chain (seg, bound, era, depth, branched) AS (
+    SELECT seg, 4611686018427387904, era, 0, false FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg
+    SELECT s.parent, s.upto, c.era, c.depth + 1, c.branched OR s.branch_at IS NOT NULL FROM chain c JOIN segments s ON s.id = c.seg
     WHERE s.upto >= (SELECT min(pos) FROM places)
 ),
 found AS MATERIALIZED (
-    SELECT c.era, c.depth, p.pos
+    SELECT c.era, c.depth, c.branched, p.pos
     FROM chain c CROSS JOIN LATERAL (
         SELECT pos FROM places WHERE seg = c.seg AND pos <= c.bound ORDER BY pos DESC LIMIT 1
     ) p
@@ -61,7 +72,7 @@ found AS MATERIALIZED (
 
 -- name: whole
 -- The end of `latest` and `by_id`: the checkpoint that was found, its blobs, and the pending writes that the chain shows.
-SELECT f.era, {columns}, b.needed_blobs
+SELECT f.era, f.branched, {columns}, b.needed_blobs
 FROM found f
 JOIN checkpoints k ON k.pos = f.pos
 CROSS JOIN LATERAL (
@@ -84,17 +95,18 @@ CROSS JOIN LATERAL (
 
 -- name: history
 -- A page of a thread's checkpoints, newest first, each with its pending writes. Rows that were put again later are left out.
-WITH RECURSIVE chain (seg, bound, era, depth) AS (
-    SELECT seg, 4611686018427387904, era, 0 FROM heads WHERE thread_id = $1
+-- `branched`: as for `by_id`.
+WITH RECURSIVE chain (seg, bound, era, depth, branched) AS (
+    SELECT seg, 4611686018427387904, era, 0, false FROM heads WHERE thread_id = $1
     UNION ALL
-    SELECT s.parent, s.upto, c.era, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+    SELECT s.parent, {inherited}, c.era, c.depth + 1, c.branched OR s.branch_at IS NOT NULL FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
 ),
 place AS MATERIALIZED (
     SELECT max(pos) AS pos FROM checkpoints n
     WHERE checkpoint_id = $3 AND EXISTS (SELECT 1 FROM chain c WHERE c.seg = n.seg AND n.pos <= c.bound)
 ),
 page AS MATERIALIZED (
-    SELECT c.era, c.depth, k.*
+    SELECT c.era, c.depth, c.branched, k.*
     FROM chain c CROSS JOIN LATERAL (
         SELECT * FROM checkpoints k
         WHERE {seg} = c.seg AND {pos} <= least(c.bound, (SELECT pos - 1 FROM place)){conditions}
@@ -105,12 +117,61 @@ page AS MATERIALIZED (
     ) k
     LIMIT $2
 )
-SELECT k.era, {columns}
+SELECT k.era, k.branched, {columns}
 FROM page k
 CROSS JOIN LATERAL (
     SELECT {arrays}
     FROM (
         SELECT w.* FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
+        JOIN writes w ON w.seg = c.seg AND w.checkpoint_id = k.checkpoint_id AND w.namespace = k.namespace AND w.pos <= c.bound
+        ORDER BY w.pos
+    ) w
+) w;
+
+-- name: steps
+-- The root checkpoints that a thread sees up to a position, newest first, without their content.
+WITH RECURSIVE chain (seg, bound) AS (
+    SELECT seg, 4611686018427387904 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT k.pos, k.checkpoint_id, k.parent
+FROM chain c CROSS JOIN LATERAL (
+    SELECT pos, checkpoint_id, parent FROM checkpoints
+    WHERE seg = c.seg AND namespace = '' AND pos + 0 <= least(c.bound, $2) ORDER BY pos + 0 DESC LIMIT $3
+) k
+LIMIT $3;
+
+-- name: digests
+-- The recorded digests of a page of a thread's checkpoints and of their pending writes, newest first, as `history`.
+WITH RECURSIVE chain (seg, bound, depth) AS (
+    SELECT seg, 4611686018427387904, 0 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+),
+place AS MATERIALIZED (
+    SELECT max(pos) AS pos FROM checkpoints n
+    WHERE checkpoint_id = $3 AND EXISTS (SELECT 1 FROM chain c WHERE c.seg = n.seg AND n.pos <= c.bound)
+),
+page AS MATERIALIZED (
+    SELECT c.depth, k.*
+    FROM chain c CROSS JOIN LATERAL (
+        SELECT pos, namespace, checkpoint_id, parent, digests FROM checkpoints k
+        WHERE seg + 0 = c.seg AND pos + 0 <= least(c.bound, (SELECT pos - 1 FROM place))
+          AND ($3::text IS NULL OR (SELECT pos FROM place) IS NOT NULL)
+          AND NOT EXISTS (
+            SELECT 1 FROM (SELECT seg, pos FROM checkpoints WHERE checkpoint_id = k.checkpoint_id AND namespace = k.namespace AND pos > k.pos OFFSET 0) n
+            WHERE (SELECT true FROM chain WHERE seg = n.seg AND bound >= n.pos LIMIT 1))
+        ORDER BY pos + 0 DESC LIMIT $2
+    ) k
+    LIMIT $2
+)
+SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.digests, w.positions, w.task_ids, w.idxs, w.digests, w.paths
+FROM page k
+CROSS JOIN LATERAL (
+    SELECT array_agg(pos) AS positions, array_agg(task_id) AS task_ids, array_agg(idx) AS idxs, array_agg(digest) AS digests, array_agg(path) AS paths
+    FROM (
+        SELECT w.pos, w.task_id, w.idx, w.digest, w.path FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
         JOIN writes w ON w.seg = c.seg AND w.checkpoint_id = k.checkpoint_id AND w.namespace = k.namespace AND w.pos <= c.bound
         ORDER BY w.pos
     ) w
@@ -141,9 +202,30 @@ CROSS JOIN LATERAL (
     ) w
 ) w;
 
+-- name: view
+-- Head and era of a thread, and the position of the newest root checkpoint in its head segment.
+SELECT h.seg, h.era, coalesce(
+    (SELECT pos FROM checkpoints WHERE seg = h.seg AND namespace = '' ORDER BY pos + 0 DESC LIMIT 1), 0)
+FROM heads h WHERE h.thread_id = $1;
+
+-- name: roots
+-- What the map of a thread needs of its root checkpoints, newest first.
+WITH RECURSIVE chain (seg, bound, depth) AS (
+    SELECT seg, 4611686018427387904, 0 FROM heads WHERE thread_id = $1
+    UNION ALL
+    SELECT s.parent, s.upto, c.depth + 1 FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT k.pos, k.checkpoint_id, k.parent, k.meta, k.messages
+FROM chain c CROSS JOIN LATERAL (
+    SELECT * FROM checkpoints
+    WHERE seg = c.seg AND namespace = '' AND pos + 0 > $3 AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT $2
+) k
+WHERE c.bound > $3
+LIMIT $2;
+
 -- name: heads
 -- The ids of all threads with a history.
-SELECT thread_id FROM heads;
+SELECT h.thread_id FROM heads h WHERE NOT EXISTS (SELECT 1 FROM former_heads f WHERE f.head = h.thread_id);
 
 -- name: exists
 -- Whether a thread sees a checkpoint.

@@ -12,7 +12,16 @@ from threadloom.storage.postgres.documents import escaped, searchable
 from threadloom.storage.postgres.filters import Arguments, Literals, condition
 from threadloom.storage.postgres.session import Session, bound
 from threadloom.storage.rows import THREAD, json_text, ttl_columns, ttl_of
-from threadloom.storage.threads import ThreadQuery, search
+from threadloom.storage.threads import (
+    MOST_ANCESTORS,
+    RELATIVES,
+    Relative,
+    ThreadQuery,
+    direct_copies,
+    relative,
+    search,
+    tree,
+)
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
 SQL = load(__package__, "threads.sql")
@@ -110,6 +119,22 @@ class PostgresThreads:
     async def copies(self, thread_id: str) -> list[str]:
         return [row[0] for row in await self._db.fetch(SQL["copies"], thread_id)]
 
+    async def ancestors(self, thread_id: str) -> list[Relative]:
+        return await self._relatives("ancestors", thread_id, MOST_ANCESTORS)
+
+    async def family(self, thread_id: str, limit: int) -> list[Relative]:
+        return await self._relatives("family", thread_id, limit)
+
+    async def _relatives(self, query: str, thread_id: str, limit: int) -> list[Relative]:
+        rows = await self._db.fetch(*bound(RELATIVES[query], {"thread_id": thread_id, "most": limit}))
+        return [relative(row) for row in rows]
+
+    async def of_one_tree(self, thread_id: str, other: str) -> bool:
+        return bool(await self._db.fetchval(SQL["of_one_tree"], thread_id, other))
+
+    async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
+        return [(row[0], row[1]) for row in await self._db.fetch(SQL["direct_copies"], thread_id, limit)]
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         literals = Literals()
         where = _where(query, literals)
@@ -146,6 +171,11 @@ def _where(query: ThreadQuery, arguments: Arguments) -> str:
     conditions: list[str] = []
     if query.ids:
         conditions.append(f"t.thread_id = ANY({arguments.put(list(query.ids))}::text[])")
+    # Arrays, so that the plan is always to look these few threads up.
+    if query.forked_from is not None:
+        conditions.append(f"t.seq = ANY(ARRAY({direct_copies(arguments.put(query.forked_from))}))")
+    if query.tree_of is not None:
+        conditions.append(f"t.seq = ANY(ARRAY({tree(arguments.put(query.tree_of))}))")
     if query.status is not None:
         conditions.append(f"t.status = {arguments.put(query.status)}")
     if query.where is not None:

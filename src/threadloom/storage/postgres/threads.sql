@@ -84,6 +84,16 @@ WITH RECURSIVE copies (seq) AS (
 )
 SELECT t.thread_id FROM copies c JOIN threads t ON t.seq = c.seq;
 
+-- name: of_one_tree
+-- Whether two threads have the same root in the tree of copies.
+SELECT count(*) = 2 AND count(DISTINCT coalesce(f.root, t.seq)) = 1
+FROM threads t LEFT JOIN forks f ON f.child = t.seq WHERE t.thread_id IN ($1, $2);
+-- name: direct_copies
+-- The newest copies of a thread, each with the newest root checkpoint that was copied.
+SELECT t.thread_id, f.checkpoint_id
+FROM threads s JOIN forks f ON f.parent = s.seq JOIN threads t ON t.seq = f.child
+WHERE s.thread_id = $1 ORDER BY f.child DESC LIMIT $2;
+
 -- name: expired
 -- Expired threads, longest overdue first. Busy ones are left out, so that they do not fill the page.
 SELECT {thread_without_state} FROM threads t WHERE expires_at IS NOT NULL AND expires_at <= $1 AND status <> 'busy' ORDER BY expires_at, seq LIMIT $2;

@@ -21,7 +21,7 @@ NEXT = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM 
 
 READ = {
     "checkpoints": (
-        "pos, seg, namespace, checkpoint_id, parent, body_type, body, channels, blobs, "
+        "pos, seg, namespace, checkpoint_id, parent, digests, messages, body_type, body, channels, blobs, "
         "small_channels, small_bytes, meta"
     ),
     "floors": "thread_id, floor",
@@ -124,7 +124,7 @@ class PostgresFill(PostgresDump):
                 f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), coalesce({last}, 1), {last} IS NOT NULL)"
             )
         lowest, highest = await self._connection.fetchrow(
-            "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM blobs"
+            "SELECT least(min(id), 0), greatest(max(id), (SELECT max(id) FROM event_values), 0) FROM blobs"
         )
         await execute("SELECT setval('blob_ranges', $1)", max(highest, 0) // BLOB_RANGE + 1)
         await execute("SELECT setval('blob_copies', $1, false)", min(lowest, 0) - 1)

@@ -31,6 +31,10 @@ def _contains(document: str | bytes | None, wanted: str | bytes) -> bool:
     return document is not None and contains(orjson.loads(document), orjson.loads(wanted))
 
 
+NEWEST_ID = """
+SELECT max(coalesce((SELECT max(id) FROM blobs), 0), coalesce((SELECT max(id) FROM event_values), 0))
+"""
+
 PROBE = load(__package__, "maintenance.sql")["probe"]
 
 FUNCTIONS: Functions = {"contains": (2, _contains), "permitted": (2, permitted), "casefold": (1, str.casefold)}
@@ -62,7 +66,7 @@ class SqliteStorage:
             recognise(self.database.path)
             connection = self.database.connect()
             migrate(connection, before=self._set_aside)
-            newest = connection.execute("SELECT coalesce(max(id), 0) FROM blobs").fetchone()[0]
+            newest = connection.execute(NEWEST_ID).fetchone()[0]
         except BaseException as error:
             await self.close()
             if isinstance(error, sqlite3.Error):

@@ -9,6 +9,7 @@ import orjson
 
 from threadloom.errors import LostLeaseError, StaleRefsError
 from threadloom.storage.lineage import CheckpointPut, WritesPut
+from threadloom.storage.lineage.digests import checkpoint_digests, write_digest
 from threadloom.storage.sqlite.lineage_reads import SQL
 from threadloom.storage.sqlite.segments import CUTS, SqliteSegments
 
@@ -39,7 +40,10 @@ class SqliteLineage(SqliteSegments):
         meta = put.meta.decode()
         execute(
             _CHECKPOINT,
-            (pos, seg, put.namespace, put.checkpoint_id, put.parent, put.body_type, put.body, refs, small, meta),
+            (
+                *(pos, seg, put.namespace, put.checkpoint_id, put.parent, checkpoint_digests(put) or None),
+                *(put.body_type, put.body, refs, small, meta, put.messages),
+            ),
         )
         if put.run_id is not None:
             execute(_SPAN, (put.run_id, put.thread_id, pos))
@@ -70,6 +74,7 @@ class SqliteLineage(SqliteSegments):
                     write.type,
                     write.data,
                     write.path,
+                    write_digest(write),
                 )
                 for pos, write in enumerate(put.writes, first)
             ],
@@ -87,13 +92,13 @@ class SqliteLineage(SqliteSegments):
                 raise LostLeaseError(f"run {put.run_id} no longer holds fence {put.fence}")
         if head is None or head[0] is None:
             seg = self._take()
-            self._db.execute(SQL["insert_segment"], (seg, None, None))
+            self._db.execute(SQL["insert_segment"], (seg, None, None, None))
             self._db.execute(SQL["insert_head"], (put.thread_id, seg, seg))
             return seg, seg
         return head[0], head[1]
 
     def _move_behind(self, seg: int, pos: int, put: CheckpointPut) -> None:
-        """Moves rows that build on a root checkpoint, but were stored before it, to positions after it.
+        """Moves rows that build on a checkpoint, but were stored before it, to positions after it.
 
         So a cut at the checkpoint excludes all of them. LangGraph stores in the background: the results of a quick step, and the
         checkpoints of its subgraph, can be stored before the checkpoint from which the step started.

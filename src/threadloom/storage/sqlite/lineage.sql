@@ -8,8 +8,8 @@ SELECT h.seg, h.era FROM runs r LEFT JOIN heads h ON h.thread_id = ?1
 WHERE r.run_id = ?2 AND r.status = 'running' AND r.fence = ?3;
 
 -- name: edge
--- A segment's parent and the bound up to which the parent is visible.
-SELECT parent, upto FROM segments WHERE id = ?;
+-- A segment's parent, the bound up to which the parent is visible, and the position at which a branch leaves.
+SELECT parent, upto, branch_at FROM segments WHERE id = ?;
 
 -- name: last_position
 -- The largest number that was ever used and is still known.
@@ -24,7 +24,7 @@ SELECT max(
 
 -- name: insert_segment
 -- A new segment.
-INSERT INTO segments (id, parent, upto) VALUES (?, ?, ?);
+INSERT INTO segments (id, parent, upto, branch_at) VALUES (?, ?, ?, ?);
 
 -- name: insert_head
 -- A thread's first head.
@@ -32,7 +32,8 @@ INSERT INTO heads (thread_id, seg, era) VALUES (?, ?, ?);
 
 -- name: insert_checkpoint
 -- A checkpoint.
-INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, body_type, body, refs, small, meta) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO checkpoints (pos, seg, namespace, checkpoint_id, parent, digests, body_type, body, refs, small, meta, messages)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_blob
 -- A channel value.
@@ -40,7 +41,8 @@ INSERT INTO blobs (id, pos, type, data, base, number, size) VALUES (?, ?, ?, ?, 
 
 -- name: insert_write
 -- A pending write; an ordinary one that exists is not stored again.
-INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO writes (pos, seg, namespace, checkpoint_id, task_id, idx, channel, type, data, path, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_span
@@ -75,10 +77,40 @@ FROM checkpoints c WHERE pos = ?;
 -- The positions of the checkpoints with an id, in any namespace, newest first.
 SELECT pos, seg, namespace FROM checkpoints WHERE checkpoint_id = ? ORDER BY pos DESC;
 
+-- name: steps_of_segment
+-- The root checkpoints that a segment has up to a bound, newest first, without their content.
+SELECT pos, checkpoint_id, parent
+FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = '' AND pos <= ? ORDER BY pos DESC LIMIT ?;
+
+-- name: rows_of_segment
+-- The positions of a segment's rows up to a bound, newest first.
+SELECT pos FROM checkpoints INDEXED BY cks_pos WHERE seg = ? AND pos <= ? ORDER BY pos DESC;
+
+-- name: digests_at
+-- The recorded digests of a checkpoint by position, and whether there is a later one with the same id.
+SELECT EXISTS (SELECT 1 FROM checkpoints n INDEXED BY checkpoints_id WHERE n.checkpoint_id = c.checkpoint_id AND n.namespace = c.namespace AND n.pos > c.pos),
+    namespace, checkpoint_id, parent, digests
+FROM checkpoints c WHERE pos = ?;
+
+-- name: write_digests
+-- The recorded digests of the pending writes of a checkpoint in one segment, in order of position.
+SELECT task_id, idx, digest, path
+FROM writes INDEXED BY writes_id WHERE seg = ? AND checkpoint_id = ? AND namespace = ? AND pos <= ? ORDER BY pos;
+
 -- name: writes_of
 -- Pending writes of a checkpoint in one segment, in order of position.
 SELECT task_id, idx, channel, type, data, path, pos
 FROM writes INDEXED BY writes_id WHERE seg = ? AND checkpoint_id = ? AND namespace = ? AND pos <= ? ORDER BY pos;
+
+-- name: view
+-- Head and era of a thread, and the position of the newest root checkpoint in its head segment.
+SELECT h.seg, h.era, coalesce((SELECT max(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = h.seg AND namespace = ''), 0)
+FROM heads h WHERE h.thread_id = ?;
+
+-- name: roots_of_segment
+-- What the map of a thread needs of the root checkpoints of a segment above a position and up to a bound, newest first.
+SELECT pos, checkpoint_id, parent, meta, messages
+FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = '' AND pos > ? AND pos <= ? ORDER BY pos DESC LIMIT ?;
 
 -- name: has_checkpoint
 -- Whether a segment has a checkpoint up to a bound.
@@ -99,7 +131,7 @@ SELECT EXISTS (
 
 -- name: heads
 -- Every thread that has a history.
-SELECT thread_id FROM heads;
+SELECT thread_id FROM heads WHERE thread_id NOT IN (SELECT head FROM former_heads);
 
 -- name: usage_checkpoints
 -- Number, bytes and inherited bytes of the checkpoints of a chain. ?1: the chain as JSON, ?2: its floor.

@@ -8,8 +8,10 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.lineage import pending
-from threadloom.lineage.segments import UNBOUNDED, Chain, Edge, Edges, depth, floor
-from threadloom.storage.lineage import Blob, CheckpointRow, PendingWrite, with_bases
+from threadloom.lineage.branches import Views, current
+from threadloom.lineage.segments import UNBOUNDED, Chain, Edges, depth, floor
+from threadloom.lineage.turns import RootCheckpoint
+from threadloom.storage.lineage import Blob, CheckpointRow, Digests, PendingWrite, Step, root_checkpoints, with_bases
 from threadloom.storage.lineage.protocol import ChannelUsage
 from threadloom.storage.named import load
 
@@ -55,9 +57,9 @@ class SqliteLineageReads:
         self._db = connection
         self._edges = Edges(self._load_edge)
 
-    def _load_edge(self, segment: int) -> Edge | None:
-        row = self._db.execute(SQL["edge"], (segment,)).fetchone()
-        return None if row is None or row[0] is None else (row[0], row[1])
+    def _load_edge(self, segment: int) -> tuple[int, int, int | None] | None:
+        row: tuple[int, int, int | None] | None = self._db.execute(SQL["edge"], (segment,)).fetchone()
+        return None if row is None or row[0] is None else row
 
     def _head(self, thread_id: str) -> tuple[int, int] | None:
         """Returns the thread's head segment and its era."""
@@ -67,15 +69,26 @@ class SqliteLineageReads:
     def _chain(self, head: int) -> Chain:
         return self._edges.chain(head)
 
-    async def latest(self, thread_id: str, namespace: str) -> CheckpointRow | None:
+    def _current(self, head: int, at: int = UNBOUNDED) -> Chain:
+        """Returns what the newest branch of the thread with this head shows. See `lineage.branches.current`."""
+        chain = self._chain(head)
+        return current(chain, self._edges.branches(chain), at)
+
+    def _views(self, chain: Chain) -> Views | None:
+        """Returns what the branches of a chain show; None if it has none."""
+        branches = self._edges.branches(chain)
+        return Views(chain, branches) if branches else None
+
+    async def latest(self, thread_id: str, namespace: str, *, at: int = UNBOUNDED) -> CheckpointRow | None:
         found = self._db.execute(_LATEST, (thread_id, namespace)).fetchone()
         if found is None:
             return None
-        if found[2] is not None:
-            return self._row(thread_id, found[1], Row._make(found[2:]), ((found[0], UNBOUNDED),))
-        chain = self._chain(found[0])
-        for index in range(1, len(chain)):
-            seg, bound = chain[index]
+        if found[2] is not None and found[2] <= at:
+            return self._row(thread_id, found[1], Row._make(found[2:]), ((found[0], at),))
+        chain = self._current(found[0], at)
+        for index, (seg, bound) in enumerate(chain):
+            if bound == UNBOUNDED:
+                continue  # that is the head, which has none
             row = self._db.execute(SQL["latest_of_segment"], (seg, namespace, bound)).fetchone()
             if row is not None:
                 return self._row(thread_id, found[1], Row._make(row), chain[: index + 1])
@@ -93,9 +106,8 @@ class SqliteLineageReads:
             if found[3] == found[0]:
                 return found[1], Row._make(found[2:]), ((found[0], UNBOUNDED),)
             chain = self._chain(found[0])
-            index = depth(chain, found[3], found[2])
-            if index is not None:
-                return found[1], Row._make(found[2:]), chain[: index + 1]
+            if depth(chain, found[3], found[2]) is not None:
+                return found[1], Row._make(found[2:]), _showing(chain, self._views(chain), found[3], found[2])
         return None
 
     async def history(
@@ -107,12 +119,13 @@ class SqliteLineageReads:
         before: str | None = None,
         limit: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        branch: bool = False,
     ) -> list[CheckpointRow]:
         head = self._head(thread_id)
         wanted = dict(metadata or {})
         if head is None or wanted.pop("thread_id", thread_id) != thread_id:
             return []
-        chain = self._chain(head[0])
+        chain = self._current(head[0]) if branch else self._chain(head[0])
         last = UNBOUNDED
         if before is not None and (places := self._places(chain, before)):
             before, last = None, places[0][0] - 1
@@ -131,19 +144,20 @@ class SqliteLineageReads:
             f" WHERE {' AND '.join(['seg = ?', 'pos <= ?', *conditions])} ORDER BY pos DESC"
         )
         found = (
-            (pos, level)
-            for level, (seg, bound) in enumerate(chain, 1)
+            (pos, seg)
+            for seg, bound in chain
             for (pos,) in self._db.execute(query, (seg, min(bound, last), *conditions.values()))
         )
+        views = None if branch else self._views(chain)
         blobs: dict[int, Blob] = {}
         rows: list[CheckpointRow] = []
-        for pos, level in found:
+        for pos, seg in found:
             if limit is not None and len(rows) >= limit:
                 break
             later, *columns = self._db.execute(_BY_POSITION, (pos,)).fetchone()
             row = Row._make(columns)
             if not later or self._places(chain, row.checkpoint_id, row.namespace)[0][0] == pos:
-                rows.append(self._row(thread_id, head[1], row, chain[:level], blobs))
+                rows.append(self._row(thread_id, head[1], row, _showing(chain, views, seg, pos), blobs))
         return rows
 
     async def thread_ids(self) -> list[str]:
@@ -165,11 +179,15 @@ class SqliteLineageReads:
         rows: list[CheckpointRow] = []
         missing = set(channels)
         found = self._find(thread_id, namespace, checkpoint_id)
+        origin = None if found is None else found[2][0]
         while missing and found is not None and found[1].parent is not None:
             found = self._find(thread_id, namespace, found[1].parent)
             if found is None:
                 break
             era, row, part = found
+            if origin is not None and (len(part) > 1 or row.seg != origin[0]):
+                shown = self._current(*origin)  # writes of other branches to an ancestor do not count
+                part = shown[: (depth(shown, row.seg, row.pos) or 0) + 1]
             refs, small = orjson.loads(row.refs), orjson.loads(row.small)
             writes = [write for write in self._writes(part, row) if write.channel in missing]
             ends = missing.intersection(refs)
@@ -215,6 +233,59 @@ class SqliteLineageReads:
         rows.sort(key=lambda row: (row[5], row[0], row[1]))
         return [PendingWrite(*row) for row in rows]
 
+    async def steps(self, thread_id: str, upto: int, limit: int) -> Sequence[Step]:
+        head = self._head(thread_id)
+        found: list[Step] = []
+        for seg, bound in () if head is None else self._chain(head[0]):
+            if len(found) >= limit:
+                break
+            rows = self._db.execute(SQL["steps_of_segment"], (seg, min(bound, upto), limit - len(found)))
+            found.extend(rows)
+        return found
+
+    async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        head = self._head(thread_id)
+        if head is None:
+            return []
+        chain = self._chain(head[0])
+        last = UNBOUNDED
+        if before is not None:
+            places = self._places(chain, before)
+            last = places[0][0] - 1 if places else 0
+        positions = (
+            (pos, seg)
+            for seg, bound in chain
+            for (pos,) in self._db.execute(SQL["rows_of_segment"], (seg, min(bound, last)))
+        )
+        views = self._views(chain)
+        found: list[Digests] = []
+        for pos, seg in positions:
+            if len(found) >= limit:
+                break
+            later, namespace, checkpoint_id, parent, recorded = self._db.execute(SQL["digests_at"], (pos,)).fetchone()
+            if later and self._places(chain, checkpoint_id, namespace)[0][0] != pos:
+                continue
+            rows: list[tuple[Any, ...]] = []
+            for part, bound in reversed(_showing(chain, views, seg, pos)):
+                rows.extend(self._db.execute(SQL["write_digests"], (part, checkpoint_id, namespace, bound)))
+            found.append(
+                Digests(pos, namespace, checkpoint_id, parent, recorded or b"", pending.digests_in_order(rows))
+            )
+        return found
+
+    async def view(self, thread_id: str) -> tuple[int, int, int] | None:
+        found: tuple[int, int, int] | None = self._db.execute(SQL["view"], (thread_id,)).fetchone()
+        return found
+
+    async def root_checkpoints(self, thread_id: str, most: int, *, after: int = 0) -> list[RootCheckpoint]:
+        found: list[Any] = []
+        head = self._head(thread_id)
+        for seg, bound in () if head is None else self._chain(head[0]):
+            found += self._db.execute(SQL["roots_of_segment"], (seg, after, bound, most - len(found)))
+            if len(found) >= most or after >= bound:
+                break
+        return root_checkpoints(found)
+
     async def exists(self, thread_id: str) -> bool:
         head = self._head(thread_id)
         return head is not None and any(self._true("has_checkpoint", link) for link in self._chain(head[0]))
@@ -238,6 +309,12 @@ class SqliteLineageReads:
             self._db.execute(SQL[f"usage_{part}"], values).fetchone() for part in ("checkpoints", "writes")
         )
         return checkpoints, writes, self._db.execute(SQL["usage_channels"], values).fetchall()
+
+
+def _showing(chain: Chain, views: Views | None, segment: int, position: int) -> Chain:
+    """Returns what the newest branch shows that shows a row, from the head to the row's segment."""
+    shown = chain if views is None else views.showing(position)
+    return shown[: (depth(shown, segment, position) or 0) + 1]
 
 
 def _made(

@@ -9,7 +9,16 @@ from threadloom.storage.filters import Filter
 from threadloom.storage.named import bound, load
 from threadloom.storage.rows import THREAD, json_text, ttl_columns, ttl_of
 from threadloom.storage.sqlite.filters import condition
-from threadloom.storage.threads import ThreadQuery, search
+from threadloom.storage.threads import (
+    MOST_ANCESTORS,
+    RELATIVES,
+    Relative,
+    ThreadQuery,
+    direct_copies,
+    relative,
+    search,
+    tree,
+)
 from threadloom.types import ForkedFrom, Thread, ThreadStatus, Ttl
 
 SQL = load(__package__, "threads.sql")
@@ -120,6 +129,22 @@ class SqliteThreads:
     async def copies(self, thread_id: str) -> list[str]:
         return [copy for (copy,) in self._connection.execute(SQL["copies"], (thread_id,))]
 
+    async def ancestors(self, thread_id: str) -> list[Relative]:
+        return self._relatives("ancestors", thread_id, MOST_ANCESTORS)
+
+    async def family(self, thread_id: str, limit: int) -> list[Relative]:
+        return self._relatives("family", thread_id, limit)
+
+    def _relatives(self, query: str, thread_id: str, limit: int) -> list[Relative]:
+        rows = self._connection.execute(*bound(RELATIVES[query], {"thread_id": thread_id, "most": limit}))
+        return [relative(row) for row in rows]
+
+    async def of_one_tree(self, thread_id: str, other: str) -> bool:
+        return bool(self._connection.execute(SQL["of_one_tree"], (thread_id, other)).fetchone()[0])
+
+    async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
+        return self._connection.execute(SQL["direct_copies"], (thread_id, limit)).fetchall()
+
     async def search(self, query: ThreadQuery) -> list[Thread]:
         where, arguments = _where(query)
         arguments |= {"limit": query.limit, "offset": query.offset}
@@ -154,6 +179,12 @@ def _where(query: ThreadQuery) -> tuple[str, dict[str, Any]]:
     if query.ids:
         conditions.append("t.thread_id IN (SELECT value FROM json_each(:ids))")
         arguments["ids"] = json_text(list(query.ids))
+    if query.forked_from is not None:
+        conditions.append(f"t.seq IN ({direct_copies(':forked_from')})")
+        arguments["forked_from"] = query.forked_from
+    if query.tree_of is not None:
+        conditions.append(f"t.seq IN ({tree(':tree_of')})")
+        arguments["tree_of"] = query.tree_of
     if query.status is not None:
         conditions.append("t.status = :status")
         arguments["status"] = query.status

@@ -21,7 +21,8 @@ CREATE SEQUENCE blob_copies INCREMENT -1;               -- ids of values that th
 CREATE TABLE segments (
     id bigint PRIMARY KEY,                              -- never reused: edges are cached by id
     parent bigint REFERENCES segments,
-    upto bigint                                         -- only positions <= upto of the parent are visible
+    upto bigint,                                        -- only positions <= upto of the parent are visible
+    branch_at bigint                                    -- a fork in place: of what is inherited, later positions are not in the current state
 );
 CREATE INDEX segments_parent ON segments (parent, upto) WHERE parent IS NOT NULL;
 
@@ -32,6 +33,28 @@ CREATE TABLE heads (
 );
 CREATE INDEX heads_seg ON heads (seg);
 
+-- What a thread saw before its head was moved: a former head is a row of `heads` too, under a name of its own.
+
+CREATE TABLE former_heads (
+    number bigint PRIMARY KEY,                          -- in the order in which the thread was moved away from them
+    head text COLLATE "C" NOT NULL UNIQUE,                       -- its `heads.thread_id`
+    thread_id text COLLATE "C" NOT NULL,
+    checkpoint_id text COLLATE "C",                              -- the newest root checkpoint that it sees, NULL: none
+    moved_at bigint NOT NULL,
+    reason text NOT NULL,                            -- what moved the thread away: reset, promote, undo
+    record text NOT NULL                             -- JSON: what the record of the thread showed: its error, and the graph of the state
+);
+CREATE INDEX former_heads_thread ON former_heads (thread_id, number);
+
+CREATE TABLE tags (
+    thread_id text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    checkpoint_id text COLLATE "C" NOT NULL,                     -- a root checkpoint
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,                         -- when it was last set
+    PRIMARY KEY (thread_id, name)
+);
+
 CREATE TABLE dead_segments (id bigint PRIMARY KEY);         -- former heads with too many rows to be freed at once
 
 CREATE TABLE checkpoints (
@@ -40,13 +63,15 @@ CREATE TABLE checkpoints (
     namespace text COLLATE "C" NOT NULL,                       -- checkpoint namespace, '' for the root graph
     checkpoint_id text COLLATE "C" NOT NULL,                      -- checkpoint id
     parent text COLLATE "C",                            -- checkpoint id
+    digests bytea,                                      -- JSON text: digests of the checkpoint and of its large values
     body_type text NOT NULL,                                -- serializer's type of body
     body bytea NOT NULL,                                -- the checkpoint without its large channel values
     channels text[] NOT NULL,                           -- channels that have a blob,
     blobs bigint[] NOT NULL,                            -- and the ids of the blobs
     small_channels text[] NOT NULL,                     -- channels whose value is in body,
     small_bytes bigint[] NOT NULL,                      -- and its size in bytes, 0 where the parent had it
-    meta bytea NOT NULL                                 -- checkpoint metadata as JSON
+    meta bytea NOT NULL,                                -- checkpoint metadata as JSON
+    messages bytea                                      -- JSON: its messages (lineage/messages.py), NULL: those of its parent
 );
 CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);         -- not unique: a checkpoint put again is a new row, the newest is valid
 -- A query must contain the `+ 0` to use one of these indexes. No other index matches such a query, and no other query matches
@@ -63,6 +88,7 @@ CREATE TABLE writes (
     task_id text COLLATE "C" NOT NULL,
     idx integer NOT NULL,                               -- index within the task's writes, negative for special channels
     channel text COLLATE "C" NOT NULL,
+    digest bytea,                                       -- JSON text: digest of the write
     type text NOT NULL,                                 -- serializer's type of data
     data bytea NOT NULL,
     path text COLLATE "C" NOT NULL                      -- task path
@@ -96,7 +122,7 @@ CREATE INDEX run_spans_thread ON run_spans (thread_id, first);
 
 CREATE TYPE lineage_blob AS (id bigint, type text, data bytea, base bigint, number integer, size bigint);
 
-CREATE TYPE lineage_write AS (task_id text, idx integer, channel text, type text, data bytea, path text);
+CREATE TYPE lineage_write AS (task_id text, idx integer, channel text, type text, data bytea, path text, digest bytea);
 
 CREATE TYPE lineage_put AS (
     thread_id text,
@@ -113,9 +139,11 @@ CREATE TYPE lineage_put AS (
     small_channels text[],
     small_bytes bigint[],
     meta bytea,
+    messages bytea,
     new_blobs lineage_blob[],
     early_namespaces text[],                            -- checkpoints stored before this one, to be moved after it:
     early_ids text[],                                   -- their namespaces and ids
+    digests bytea,
     writes lineage_write[]                              -- NULL: this is a checkpoint
 );
 
@@ -168,6 +196,9 @@ CREATE TABLE forks (
     user_id text COLLATE "C"                            -- who created it, NULL where users are not distinguished
 );
 CREATE INDEX forks_parent ON forks (parent);
+-- For the copies of a deleted thread, which only its copies know.
+CREATE INDEX forks_thread ON forks (thread_id, child);
+CREATE INDEX forks_root ON forks (root_id, root);
 
 -- Runs: a run's row is its queue entry. A transaction that changes a pending or running run holds its thread's lock.
 
@@ -247,12 +278,24 @@ CREATE TABLE events (
     name text COLLATE "C" NOT NULL,
     mode text COLLATE "C" NOT NULL,                     -- stream mode
     last boolean NOT NULL,                              -- whether it is the last event of its run
-    data bytea NOT NULL,                                -- JSON
+    data bytea,                                         -- JSON; NULL: it has a value
+    value bigint,                                       -- row of event_values that restores the data
+    size bigint NOT NULL,                               -- bytes of the whole data
     expires_at bigint,                                  -- set when the run ends
     PRIMARY KEY (thread_id, seq)
 );
 CREATE INDEX events_run ON events (run_id, ms, n);
+CREATE INDEX events_value ON events (value) WHERE value IS NOT NULL;
 CREATE INDEX events_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Long data of events. A row is kept as long as its event is stored, or another row builds on it.
+
+CREATE TABLE event_values (
+    id bigint PRIMARY KEY,
+    base bigint,                                        -- the row that data are instructions over; NULL: data are the whole JSON
+    data bytea NOT NULL
+);
+CREATE INDEX event_values_base ON event_values (base) WHERE base IS NOT NULL;
 
 -- Deliveries of webhooks, and their tries.
 

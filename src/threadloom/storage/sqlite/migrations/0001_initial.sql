@@ -9,7 +9,8 @@ INSERT INTO positions VALUES (1);
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY,                         -- never reused: edges are cached by id
     parent INTEGER REFERENCES segments,
-    upto INTEGER                                    -- only positions <= upto of the parent are visible
+    upto INTEGER,                                   -- only positions <= upto of the parent are visible
+    branch_at INTEGER                               -- a fork in place: of what is inherited, later positions are not in the current state
 );
 CREATE INDEX segments_parent ON segments (parent, upto) WHERE parent IS NOT NULL;       -- most segments have none
 
@@ -20,17 +21,41 @@ CREATE TABLE heads (
 ) WITHOUT ROWID;
 CREATE INDEX heads_seg ON heads (seg);
 
+-- What a thread saw before its head was moved: a former head is a row of `heads` too, under a name of its own.
+
+CREATE TABLE former_heads (
+    number INTEGER PRIMARY KEY,                          -- in the order in which the thread was moved away from them
+    head TEXT NOT NULL UNIQUE,                       -- its `heads.thread_id`
+    thread_id TEXT NOT NULL,
+    checkpoint_id TEXT,                              -- the newest root checkpoint that it sees, NULL: none
+    moved_at INTEGER NOT NULL,
+    reason TEXT NOT NULL,                            -- what moved the thread away: reset, promote, undo
+    record TEXT NOT NULL                             -- JSON: what the record of the thread showed: its error, and the graph of the state
+);
+CREATE INDEX former_heads_thread ON former_heads (thread_id, number);
+
+CREATE TABLE tags (
+    thread_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    checkpoint_id TEXT NOT NULL,                     -- a root checkpoint
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,                         -- when it was last set
+    PRIMARY KEY (thread_id, name)
+) WITHOUT ROWID;
+
 CREATE TABLE checkpoints (
     pos INTEGER PRIMARY KEY,
     seg INTEGER NOT NULL,
     namespace TEXT NOT NULL,                               -- checkpoint namespace, '' for the root graph
     checkpoint_id TEXT NOT NULL,                              -- checkpoint id
     parent TEXT,                                    -- checkpoint id
-    body_type TEXT NOT NULL,                            -- serializer's type of body
-    body BLOB NOT NULL,                             -- the checkpoint without its large channel values
+    digests BLOB,                                   -- JSON text: digests of the checkpoint and of its large values
+    messages BLOB,                                  -- JSON: its messages (lineage/messages.py), NULL: those of its parent
+    meta TEXT NOT NULL,                             -- checkpoint metadata as JSON, for filters
     refs TEXT NOT NULL,                             -- {channel: blob id}
     small TEXT NOT NULL,                            -- {channel: bytes} of the values in body, 0 where the parent had it
-    meta TEXT NOT NULL                              -- checkpoint metadata as JSON, for filters
+    body_type TEXT NOT NULL,                            -- serializer's type of body
+    body BLOB NOT NULL                              -- the checkpoint without its large channel values. Last: others are read alone
 );
 CREATE INDEX checkpoints_id ON checkpoints (checkpoint_id, namespace, seg, pos);     -- not unique: a checkpoint put again is a new row, the newest is valid
 CREATE INDEX checkpoints_seg ON checkpoints (seg, namespace, pos);         -- for the newest checkpoint and the history
@@ -44,6 +69,7 @@ CREATE TABLE writes (
     task_id TEXT NOT NULL,
     idx INTEGER NOT NULL,                           -- index within the task's writes, negative for special channels
     channel TEXT NOT NULL,
+    digest BLOB,                                    -- JSON text: digest of the write
     type TEXT NOT NULL,                             -- serializer's type of data
     data BLOB NOT NULL,
     path TEXT NOT NULL                              -- task path
@@ -118,6 +144,9 @@ CREATE TABLE forks (
     user_id TEXT                                    -- who created it, NULL where users are not distinguished
 );
 CREATE INDEX forks_parent ON forks (parent);
+-- For the copies of a deleted thread, which only its copies know.
+CREATE INDEX forks_thread ON forks (thread_id, child);
+CREATE INDEX forks_root ON forks (root_id, root);
 
 -- Runs: a run's row is its queue entry.
 
@@ -182,12 +211,23 @@ CREATE TABLE events (
     name TEXT NOT NULL,
     mode TEXT NOT NULL,                             -- stream mode
     last INTEGER NOT NULL,                          -- 1: the last event of its run
-    data BLOB NOT NULL,                             -- JSON
+    data BLOB,                                      -- JSON; NULL: it has a value
+    value INTEGER,                                  -- row of event_values that restores the data
+    size INTEGER NOT NULL,                          -- bytes of the whole data
     expires_at INTEGER,                             -- set when the run ends
     PRIMARY KEY (thread_id, seq)
 ) WITHOUT ROWID;
 CREATE INDEX events_run ON events (run_id, ms, n);
+CREATE INDEX events_value ON events (value) WHERE value IS NOT NULL;
 CREATE INDEX events_expiry ON events (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Long data of events. A row is kept as long as its event is stored, or another row builds on it.
+CREATE TABLE event_values (
+    id INTEGER PRIMARY KEY,
+    base INTEGER,                                   -- the row that data are instructions over; NULL: data are the whole JSON
+    data BLOB NOT NULL
+);
+CREATE INDEX event_values_base ON event_values (base) WHERE base IS NOT NULL;
 
 -- Numbers of removed events are never reused, and a reader that asks for events after an earlier number is informed of the gap.
 CREATE TABLE event_floors (

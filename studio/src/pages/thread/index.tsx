@@ -1,0 +1,244 @@
+/** One thread: its graph, its history in three densities, and its state. */
+
+import type { Assistant } from "@langchain/langgraph-sdk";
+import { type ReactNode, useMemo, useState } from "react";
+import { client, messageOf, statusOf } from "../../api/client";
+import { type ForkedFrom, getQueue, useFeatures } from "../../api/extras";
+import { useQuery } from "../../api/query";
+import { GraphPicture } from "../../draw/graph";
+import { STREAM_MODES } from "../../live/follow";
+import { messagesOf } from "../../live/messages";
+import { useThread } from "../../live/use-thread";
+import { shortId, titleOf } from "../../parts/format";
+import { Icon } from "../../parts/icons";
+import { useKeys } from "../../parts/keys";
+import { Bones, Empty, Failure } from "../../parts/notices";
+import { Status } from "../../parts/status";
+import { Top } from "../../parts/top";
+import { go, href, lastList, useRoute, withQuery } from "../../routes";
+import { Composer, type Sent } from "./composer";
+import { Conversation } from "./conversation";
+import { StatePane } from "./state";
+import { Steps } from "./steps";
+import { interruptsOf, shownNodes } from "./problems";
+
+const DENSITIES = { conversation: "Conversation", steps: "Steps", everything: "Everything" };
+/** On a narrow screen the panes beside the history are views too. */
+const NARROW_VIEWS = { ...DENSITIES, state: "State", graph: "Graph" };
+const LAST_USED = "threadloom-studio-assistant";
+type View = keyof typeof NARROW_VIEWS;
+
+export function ThreadPage({ threadId }: { threadId: string | null }) {
+  const { query } = useRoute();
+  const followed = useThread(threadId);
+  const { thread, state, run, queued, follower, error } = followed;
+  const assistants = useQuery("assistants", () => client.assistants.search({ limit: 1000 }));
+  const [problem, setProblem] = useState("");
+  const [chosen, choose] = useState("");
+
+  const view = (query.get("view") ?? "conversation") as View;
+  const checkpoint = query.get("cp");
+  const node = query.get("node");
+  const known = useMemo(() => (assistants.data ?? []).toSorted((a, b) => nameOf(a).localeCompare(nameOf(b))), [assistants.data]);
+  const graph = query.get("graph");
+  const assistantId =
+    chosen || text(thread?.metadata?.["assistant_id"]) || (known.find((one) => one.graph_id === (text(thread?.metadata?.["graph_id"]) || graph)) ?? known.find((one) => one.assistant_id === lastUsed()) ?? known[0])?.assistant_id;
+  const assistant = known.find((one) => one.assistant_id === assistantId);
+  const title = threadId === null ? "New thread" : titleOf(thread?.metadata, messagesOf(state?.values)[0]?.content) || shortId(threadId);
+  const isRunning = run?.phase === "running" || run?.phase === "pending";
+  const status = isRunning ? "busy" : thread?.status;
+  const states = useMemo(() => shownNodes(run, state), [run, state]);
+
+  const waits = useFeatures().queue && threadId !== null && run?.phase === "pending";
+  const queue = useQuery(waits ? `queue ${threadId}` : null, () => getQueue(threadId ?? undefined), 1_000).data;
+  const place = waits ? queue?.find((one) => one.run_id === run.runId) : undefined;
+
+  const attempt = async (work: () => Promise<unknown>) => {
+    setProblem("");
+    try {
+      await work();
+    } catch (error) {
+      setProblem(messageOf(error));
+      throw error;
+    }
+  };
+  const send = (sent: Sent) =>
+    attempt(async () => {
+      if (assistantId === undefined) throw new Error("There is no assistant to run.");
+      const id = threadId ?? (await client.threads.create({ ...(assistant ? { graphId: assistant.graph_id } : {}) })).thread_id;
+      const started = await client.runs.create(id, assistantId, {
+        ...sent,
+        streamMode: [...STREAM_MODES],
+        streamSubgraphs: true,
+        streamResumable: true,
+        multitaskStrategy: "enqueue",
+      });
+      localStorage.setItem(LAST_USED, assistantId);
+      if (threadId === null) go(href(["threads", id]), true);
+      else if (!isRunning) void follower?.join(started.run_id, started.status === "pending");
+      else await follower?.refresh();
+    });
+  const stop = () =>
+    attempt(async () => {
+      if (threadId !== null && run !== undefined) await client.runs.cancel(threadId, run.runId, false, "interrupt");
+    }).catch(() => undefined);
+  const copy = () =>
+    attempt(async () => {
+      if (threadId !== null) go(href(["threads", (await client.threads.copy(threadId)).thread_id]));
+    }).catch(() => undefined);
+
+  useKeys([
+    { key: "v", label: "Conversation, steps, everything", run: () => go(withQuery({ view: following(view) }), true) },
+    { key: "c", label: "Copy this thread", run: () => void copy() },
+    { key: "i", label: "Write", run: () => document.querySelector<HTMLTextAreaElement>(".composer textarea")?.focus() },
+    { key: "Escape", label: isRunning ? "Stop the run" : "Back to the threads", run: () => (isRunning ? void stop() : go(lastList())) },
+  ]);
+
+  if (threadId !== null && thread === undefined) {
+    return (
+      <>
+        <Top title={shortId(threadId)} />
+        <main className="page">
+          {error === undefined ? (
+            <Bones />
+          ) : statusOf(error) === 404 ? (
+            <Empty icon="threads" title="There is no such thread" action={<a className="btn" href={href(["threads"])}>Threads</a>}>
+              It was deleted, or it is not yours to see.
+            </Empty>
+          ) : (
+            <Failure error={error} what="The thread cannot be read" retry={() => void follower?.refresh()} />
+          )}
+        </main>
+      </>
+    );
+  }
+
+  const picture = assistantId !== undefined && (
+    <GraphPicture
+      assistantId={assistantId}
+      states={states}
+      picked={node}
+      onPick={(name) => go(withQuery({ view: "steps", node: name === node ? null : name }), true)}
+    />
+  );
+  const statePane = threadId !== null && <StatePane threadId={threadId} head={state} live={run} checkpoint={checkpoint} />;
+
+  let middle: ReactNode;
+  if (view === "conversation" || threadId === null) {
+    middle = <Conversation followed={followed} name={assistant ? nameOf(assistant) : "graph"} isNew={threadId === null} reason={place?.reason} />;
+  } else if (view === "state") {
+    middle = statePane;
+  } else if (view === "graph") {
+    middle = <div className="inside">{picture}</div>;
+  } else {
+    middle = (
+      <Steps
+        key={threadId}
+        threadId={threadId}
+        head={state?.checkpoint?.checkpoint_id ?? ""}
+        run={run}
+        detailed={view === "everything"}
+        picked={checkpoint}
+        node={node}
+      />
+    );
+  }
+
+  return (
+    <>
+      <Top title={title}>
+        {status !== undefined && <Status of={status} className="muted" />}
+        {queued > 0 && <span className="tag hide">{queued} queued</span>}
+        <Origin thread={thread} />
+        <span className="space" />
+        {threadId !== null && (
+          <>
+            <span className="tabs hide" role="tablist" aria-label="Density">
+              {Object.entries(DENSITIES).map(([name, label]) => (
+                <a key={name} role="tab" aria-selected={name === view} className={name === view ? "on" : ""} href={withQuery({ view: name })}>
+                  {label}
+                </a>
+              ))}
+            </span>
+            <select className="field narrow" aria-label="View" value={view} onChange={(event) => go(withQuery({ view: event.target.value }), true)}>
+              {Object.entries(NARROW_VIEWS).map(([name, label]) => (
+                <option key={name} value={name}>
+                  {label}
+                </option>
+              ))}
+            </select>
+            <button type="button" className="btn hide" onClick={() => void copy()}>
+              Copy <kbd className="hide">c</kbd>
+            </button>
+          </>
+        )}
+      </Top>
+      <main className="page thread">
+        <aside className="pane graph-pane" aria-label="Graph">
+          <header>
+            <span className="cut">{assistant?.graph_id ?? "Graph"}</span>
+          </header>
+          <div className="inside">
+            {picture}
+            {assistants.data?.length === 0 && <p className="muted">This server has no assistants.</p>}
+          </div>
+        </aside>
+        <section className="pane middle" aria-label={NARROW_VIEWS[view] ?? "Thread"}>
+          {error !== undefined && (
+            <div className="bar bad" role="alert">
+              {messageOf(error)} This is the thread of a moment ago.
+            </div>
+          )}
+          <div className="talk">{middle}</div>
+          {problem && (
+            <div className="bar bad" role="alert">
+              {problem}
+            </div>
+          )}
+          <Composer
+            key={threadId ?? "new"}
+            assistants={known}
+            assistantId={assistantId}
+            onAssistant={choose}
+            interrupts={isRunning ? [] : interruptsOf(state, thread)}
+            running={isRunning}
+            onSend={send}
+            onStop={() => void stop()}
+          />
+        </section>
+        <aside className="pane state-pane" aria-label="State">
+          {statePane}
+        </aside>
+      </main>
+    </>
+  );
+}
+
+/** Where a copy came from. */
+function Origin({ thread }: { thread: object | undefined }) {
+  const from = (thread as { forked_from?: ForkedFrom } | undefined)?.forked_from;
+  if (from === undefined) return null;
+  return (
+    <a className="tag hide" href={href(["threads", from.thread_id], { cp: from.checkpoint_id })}>
+      <Icon name="copies" small /> copy of {shortId(from.thread_id)}
+    </a>
+  );
+}
+
+function nameOf(assistant: Assistant): string {
+  return assistant.name || assistant.graph_id;
+}
+
+/** The assistant that was run last in this browser. */
+function lastUsed(): string | null {
+  return localStorage.getItem(LAST_USED);
+}
+
+function following(view: View): View {
+  const names = Object.keys(DENSITIES) as View[];
+  return names[(names.indexOf(view) + 1) % names.length] ?? "conversation";
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
