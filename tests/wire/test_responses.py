@@ -95,6 +95,9 @@ def test_every_route_answers_what_its_struct_says(http):
     assert "extracted" in call("POST", "/threads/search", body={"extract": {"n": "values.n"}})[0]
     call("GET", "/threads/{thread_id}/storage", thread_id=copy["thread_id"])
     call("GET", "/threads/{thread_id}/branches", thread_id=copy["thread_id"])
+    call("GET", "/threads/{thread_id}/lineage", **of)
+    call("GET", "/threads/{thread_id}/digests", **of)
+    call("GET", "/threads/{thread_id}/compare/{other_id}", other_id=copy["thread_id"], params={"state": "true"}, **of)
     state = call("GET", "/threads/{thread_id}/state", **of)
     call("POST", "/threads/{thread_id}/state", body={"values": {"n": 5}}, **of)
     place = {"checkpoint_id": state["checkpoint_id"], **of}
