@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.contract.lineage_comparisons import NAMES, NAMESPACES, Comparisons, stored_write
 from tests.contract.lineage_model import Begin, Checkpoint, History, Write
-from threadloom.codec import to_json
+from threadloom.codec import sorted_json
 from threadloom.errors import StaleRefsError
 from threadloom.lineage import merge_base
 from threadloom.lineage.elements import Value
@@ -100,7 +100,7 @@ class Pair(Comparisons):
                 body=checkpoint_id.encode(),
                 refs=refs,
                 blobs=blobs,
-                meta=to_json(meta),
+                meta=sorted_json(meta),
                 messages=messages,
                 era=known[0] if inherited else None,
                 values={channel: value_digest("t", value) for channel, value in values.items()},

@@ -215,7 +215,7 @@ class _Reading:
             body=body,
             refs=refs,
             blobs=blobs,
-            meta=to_json({key: value for key, value in metadata.items() if key not in INTERNAL}),
+            meta=sorted_json({key: value for key, value in metadata.items() if key not in INTERNAL}),
             small=small,
             values={channel: self._digests[blob] for channel, blob in refs.items()},
             messages=None if namespace else self._messages(versions, before, refs, blobs),

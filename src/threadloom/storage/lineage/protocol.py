@@ -58,6 +58,7 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
             that its parent had.
         era: the era (see `CheckpointRow`) in which inherited refs, and the bases of new blobs, were read; None when there are
             none.
+        meta: its metadata as JSON with sorted keys (`codec.sorted_json`).
         messages: the record of its messages (`lineage.messages`); None if they are those of its parent.
         early: checkpoints of subgraphs, as (namespace, id), that build on this root checkpoint but were stored before it. They,
             and pending writes of this checkpoint that were stored before it, are moved to positions after it.
