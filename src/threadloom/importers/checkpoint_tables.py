@@ -17,7 +17,7 @@ from threadloom.checkpointer.body import dumps_body
 from threadloom.checkpointer.inline import inline_size
 from threadloom.checkpointer.versions import SPLIT_TYPE, Versions
 from threadloom.clock import from_iso
-from threadloom.codec import from_json, to_json
+from threadloom.codec import from_json, sorted_json
 from threadloom.errors import MissingPackageError, StorageError
 from threadloom.ids import default_assistant_id
 from threadloom.importers.history import ORIGIN, History, own_id
