@@ -90,19 +90,21 @@ def _in_order(values: Mapping[str, str]) -> tuple[str, str]:
 
 
 def write_digest(write: PendingWrite) -> bytes:
-    """Returns the digest that is stored with a pending write, as a JSON text. It covers the channel and the value."""
+    """Returns the digest that is stored with a pending write, as a JSON text. It covers the channel and the value. A write
+    that is stored as instructions brings its digest with it.
+    """
     if write.digest is not None:
         return write.digest
-    data = write.data
-    digest = _tiny_write if len(data) <= TINY else _write
-    return digest(write.type, write.channel, data)
+    digest = _tiny_write if len(write.data) <= TINY else digest_of_write
+    return digest(write.type, write.channel, write.data)
 
 
-def _write(type_: str, channel: str, data: bytes) -> bytes:
+def digest_of_write(type_: str, channel: str, data: bytes) -> bytes:
+    """Returns the digest of a pending write as it is stored, given the serializer's type and the whole bytes of its value."""
     return f'"{value_digest(f"{type_} {channel}", data)}"'.encode()
 
 
-_tiny_write = lru_cache(4096)(_write)
+_tiny_write = lru_cache(4096)(digest_of_write)
 """Most tiny writes are the same: each task writes nothing to the channel that triggers the next one."""
 
 

@@ -117,7 +117,8 @@ def root_checkpoints(rows: Iterable[Sequence[Any]]) -> list[RootCheckpoint]:
 class PendingWrite(msgspec.Struct, frozen=True):
     """One write of a task under a checkpoint. `idx` below 0 marks the special writes (error, interrupt, resume).
 
-    `pos` is its position, 0 for one that is not stored yet. `digest` is the digest to record, encrypted; None: it is computed.
+    `pos` is its position, 0 for one that is not stored yet. `digest` is the digest to record. None: it is that of `type`
+    and `data`.
     """
 
     task_id: str
