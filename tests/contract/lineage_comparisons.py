@@ -8,14 +8,13 @@ import msgspec
 from tests.contract.lineage_model import History
 from tests.contract.turns_model import naive_turns
 from threadloom.lineage.merge_base import Path, divergence
-from threadloom.lineage.segments import UNBOUNDED
 from threadloom.lineage.turns import Turns
 from threadloom.services.branches import load_turns
 from threadloom.storage.lineage import PendingWrite
 from threadloom.storage.lineage.digests import checkpoint_digest, value_digest, write_digest
 
 NAMES = ("a", "b", "c", "d", "e")
-NAMESPACES = ("", "", "", "inner:1", "inner:1|deep:2")
+NAMESPACES = ("", "", "", "inner:1", "inner:1|deep:2", "memory")
 SMALL = 12
 
 
@@ -26,6 +25,8 @@ class Comparisons:
         self.storage = storage
         self.tables = tables
         self.threads: dict[str, History] = {}
+        self.former: dict[str, list[tuple[History, str]]] = {}
+        self.tags: dict[str, dict[str, str]] = {}
 
     async def write(self, name, *args, **kwargs):
         async def work(tx):
@@ -40,7 +41,7 @@ class Comparisons:
         return await self.storage.read(work)
 
     def shown(self, history, event, view=None):
-        writes = [(write.task_id, write.idx, write.data) for write in history.writes(event.key, view)]
+        writes = [(write.task_id, write.idx, write.data) for write in history.writes(event.key, view=view)]
         return event.namespace, event.checkpoint_id, event.parent, event.meta, event.values, writes
 
     def read_as(self, row):
@@ -107,6 +108,7 @@ class Comparisons:
                 await self.compare_pages(thread, namespace, part)
                 await self.compare_path(thread, history, namespace)
             await self.compare_usage(thread, history, events)
+            await self.compare_moves(thread)
             await self.compare_turns(thread, history)
             await self.compare_digests(thread, history, events)
         await self.compare_pairs()
@@ -146,8 +148,9 @@ class Comparisons:
             paths = []
             for thread, checkpoint_id in sides:
                 paths.append(Path(functools.partial(tx.lineage.steps, thread)))
-                place = checkpoint_id and await tx.lineage.place(thread, checkpoint_id)
-                await paths[-1].start(checkpoint_id, place[1] if place else UNBOUNDED)
+                head = checkpoint_id or await tx.lineage.newest_root(thread)
+                if head is not None:
+                    await paths[-1].start(head, (await tx.lineage.place(thread, head))[1])
             return await divergence(*paths)
 
         return await self.storage.read(work)
@@ -184,7 +187,7 @@ class Comparisons:
             for row in rows:
                 key = namespace, row.checkpoint_id
                 is_current = any(event is history.find(*key) for event in view)
-                written = history.writes(key, view if is_current else None)
+                written = history.writes(key, view=view if is_current else None)
                 wanted = [(write.task_id, write.idx, write.data) for write in written]
                 assert [(w.task_id, w.idx, w.data) for w in row.writes if w.channel == "x"] == (
                     wanted if channel == "x" else []
@@ -199,6 +202,18 @@ class Comparisons:
             count, size = sizes.get(channel, (0, 0))
             sizes[channel] = (count + 1, size + len(value))
         assert usage.channels == sizes
+
+    async def compare_moves(self, thread):
+        formers = self.former.get(thread, [])
+        found = await self.read("former_heads", thread)
+        assert [one.reason for one in found] == [reason for _, reason in reversed(formers)]
+        for one, (history, _) in zip(found, reversed(formers), strict=True):
+            rows = await self.read("history", one.head)
+            shown = [self.shown(history, event) for event in history.checkpoints()]
+            assert [self.read_as(row) for row in rows] == shown
+            assert one.checkpoint_id == history.newest_root()
+        tags = {tag.name: tag.checkpoint_id for tag in await self.read("tags", thread)}
+        assert tags == self.tags.get(thread, {})
 
 
 def stored_write(task_id, idx, data):
