@@ -228,12 +228,12 @@ class Pair(Comparisons):
         """What was read some time ago is used now: right, or refused."""
         if history is not None and (seen := history.checkpoints()):
             row = await self.read("get", thread, seen[0].namespace, seen[0].checkpoint_id)
-            self.held.append((thread, row.era, row.refs, seen[0].values))
-        thread, *known = self.held[b % len(self.held)] if self.held else (thread, 0, {}, {})
+            self.held.append((thread, seen[0].namespace, row.era, row.refs, seen[0].values))
+        thread, namespace, *known = self.held[b % len(self.held)] if self.held else (thread, "", 0, {}, {})
         if known[1]:
             with_refusal = thread not in self.threads
             try:
-                await self.put(thread, "", next(self.ids), None, 4, known=known)
+                await self.put(thread, namespace, next(self.ids), None, 4, known=known)
             except StaleRefsError:
                 return
             assert not with_refusal
