@@ -292,7 +292,8 @@ class Pair(Comparisons):
             newest = history.checkpoints(history.view())
             is_newest = leaves is next((event for event in newest if event.namespace == leaves.namespace), None)
             point = await self.read("branch_point", thread, *leaves.key)
-            if not leaves.namespace:
+            puts = [event for event in history.events if isinstance(event, Checkpoint) and event.key == leaves.key]
+            if not leaves.namespace and len(puts) == 1:  # the place of one that was put again is that of the first put
                 assert point == (None if is_newest else row.pos)
             run = self.run if c % 2 else None
             await self.write("begin_branch", thread, row.pos, run_id=run)
