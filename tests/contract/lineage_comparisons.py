@@ -21,13 +21,6 @@ SMALL = 12
 class Comparisons:
     """A storage and the model, side by side."""
 
-    def __init__(self, storage, tables):
-        self.storage = storage
-        self.tables = tables
-        self.threads: dict[str, History] = {}
-        self.former: dict[str, list[tuple[History, str]]] = {}
-        self.tags: dict[str, dict[str, str]] = {}
-
     async def write(self, name, *args, **kwargs):
         async def work(tx):
             return await getattr(tx.lineage, name)(*args, **kwargs)
@@ -39,6 +32,18 @@ class Comparisons:
             return await getattr(tx.lineage, name)(*args, **kwargs)
 
         return await self.storage.read(work)
+
+    async def compare_moves(self, thread):
+        formers = self.former.get(thread, [])
+        found = await self.read("former_heads", thread)
+        assert [one.reason for one in found] == [reason for _, reason in reversed(formers)]
+        for one, (history, _) in zip(found, reversed(formers), strict=True):
+            rows = await self.read("history", one.head)
+            shown = [self.shown(history, event) for event in history.checkpoints()]
+            assert [self.read_as(row) for row in rows] == shown
+            assert one.checkpoint_id == history.newest_root()
+        tags = {tag.name: tag.checkpoint_id for tag in await self.read("tags", thread)}
+        assert tags == self.tags.get(thread, {})
 
     def shown(self, history, event, view=None):
         writes = [(write.task_id, write.idx, write.data) for write in history.writes(event.key, view=view)]
@@ -202,18 +207,6 @@ class Comparisons:
             count, size = sizes.get(channel, (0, 0))
             sizes[channel] = (count + 1, size + len(value))
         assert usage.channels == sizes
-
-    async def compare_moves(self, thread):
-        formers = self.former.get(thread, [])
-        found = await self.read("former_heads", thread)
-        assert [one.reason for one in found] == [reason for _, reason in reversed(formers)]
-        for one, (history, _) in zip(found, reversed(formers), strict=True):
-            rows = await self.read("history", one.head)
-            shown = [self.shown(history, event) for event in history.checkpoints()]
-            assert [self.read_as(row) for row in rows] == shown
-            assert one.checkpoint_id == history.newest_root()
-        tags = {tag.name: tag.checkpoint_id for tag in await self.read("tags", thread)}
-        assert tags == self.tags.get(thread, {})
 
 
 def stored_write(task_id, idx, data):

@@ -48,10 +48,14 @@ def short_pages():
 
 
 class Pair(Comparisons):
-    """A storage and the model, with all that changes threads."""
+    """A storage and the model, side by side."""
 
     def __init__(self, storage, tables):
-        super().__init__(storage, tables)
+        self.storage = storage
+        self.tables = tables
+        self.threads: dict[str, History] = {}
+        self.former: dict[str, list[tuple[History, str]]] = {}
+        self.tags: dict[str, dict[str, str]] = {}
         self.promoted: set[str] = set()
         self.ids = (f"{number:08d}" for number in itertools.count(1))
         self.run = "run-0"
@@ -409,6 +413,8 @@ class Pair(Comparisons):
             del self.threads[thread]
             if self.former.get(thread):
                 self.threads[thread] = History()
+
+    # --- comparison ---
 
 
 async def alike(storage, lineage_tables, steps):
