@@ -67,6 +67,8 @@ class SystemRoutes:
                 "thread_digests": threads,
                 "branches": threads,
                 "select_forked_from": threads,
+                "thread_storage": threads,
+                "store": not self.settings.http.disable_store,
                 "server": self.process_info.details is not None and not self.settings.http.disable_meta,
                 "queue": not self.settings.http.disable_runs,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,
