@@ -130,9 +130,12 @@ def test_calls_failures_and_questions_are_shown_with_their_nodes(visit, threads)
     assert threads.state(thread_id)["next"] == []
 
 
-def test_a_graph_without_messages_takes_json_and_shows_its_state(visit, threads):
+def test_a_graph_without_messages_takes_a_form_or_json_and_shows_its_state(visit, threads):
     studio = visit("threads/new?graph=ledger")
+    studio.page.get_by_label("Invoice").fill("17")
+    studio.button("JSON").click()
     field = studio.page.get_by_label("Input as JSON")
+    expect(field).to_have_value(re.compile('"invoice": "17"'))
     field.fill('{"invoice": "17", "amount": }')
     expect(studio.button("Send")).to_be_disabled()
     field.fill('{"invoice": "17", "amount": 480.5}')

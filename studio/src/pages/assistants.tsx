@@ -187,13 +187,13 @@ function One({ assistantId }: { assistantId: string }) {
                       </details>
                     </td>
                     <td className="right acts">
-                      <button type="button" className="btn quiet" aria-label={`New version from version ${version.version}`} onClick={() => setBase(version)}>
+                      <button type="button" className="btn quiet" aria-label={`Edit version ${version.version}`} onClick={() => setBase(version)}>
                         Edit
                       </button>
                       {version.version === one.version ? (
                         <span className="tag">current</span>
                       ) : (
-                        <button type="button" className="btn" aria-label={`Make version ${version.version} the current one`} onClick={() => void attempt(() => client.assistants.setLatest(assistantId, version.version))}>
+                        <button type="button" className="btn" aria-label={`Use version ${version.version}`} onClick={() => void attempt(() => client.assistants.setLatest(assistantId, version.version))}>
                           Use
                         </button>
                       )}

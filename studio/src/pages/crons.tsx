@@ -46,7 +46,7 @@ export function CronsPage() {
   } else {
     content = (
       <div className="scroll">
-        <table className="table">
+        <table className="table stacks">
           <thead>
             <tr>
               <th>State</th>

@@ -45,7 +45,7 @@ export function RunsPage() {
   } else {
     content = (
       <div className="scroll">
-        <table className="table">
+        <table className="table stacks">
           <thead>
             <tr>
               <th>Status</th>
