@@ -189,7 +189,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
               {messageOf(error)} This is the thread of a moment ago.
             </div>
           )}
-          <div className="talk">{middle}</div>
+          <div className="talk" tabIndex={0}>{middle}</div>
           {problem && (
             <div className="bar bad" role="alert">
               {problem}
