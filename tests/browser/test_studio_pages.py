@@ -1,4 +1,4 @@
-"""Studio's pages beside the threads: what waits is answered, what is queued is seen, and what is kept on the server is managed."""
+"""Studio's pages beside the threads: what waits is answered, what is queued is seen, and what the server keeps is managed."""
 
 import json
 import re
@@ -86,6 +86,7 @@ def values(http, thread):
 
 def test_a_form_from_the_schema_answers_an_interrupt(visit, http):
     thread = ran(http, "payment", {"invoice": "17"}, title="Invoice 17")
+    assert http.get(f"/threads/{thread}/state").json()["interrupts"][0]["response_schema"]["title"] == "Decision"
     studio = visit(f"inbox/{thread}")
     request = studio.page.get_by_role("region", name="Request")
     expect(request).to_contain_text("Pay invoice 17?")
