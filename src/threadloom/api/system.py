@@ -44,6 +44,7 @@ OF_THREADS = (
     "promote",
     "reset",
     "select_forked_from",
+    "thread_storage",
     "tags",
     "thread_compare",
     "thread_digests",
@@ -77,6 +78,7 @@ class SystemRoutes:
             "langgraph_py_version": importlib.metadata.version("langgraph"),
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
+                "store": not self.settings.http.disable_store,
                 **dict.fromkeys(OF_THREADS, threads),
                 "server": self.process_info.details is not None and not self.settings.http.disable_meta,
                 "queue": not self.settings.http.disable_runs,

@@ -55,7 +55,7 @@ export function GraphPicture({ assistantId, states, picked, onPick }: Props) {
           >
             <rect className={`node ${look(state)}`} x={node.x} y={node.y} width={node.width} height={node.height} rx={6} />
             <text x={node.x + 12} y={node.y + node.height / 2 + 4} textDecoration={picked === node.id ? "underline" : undefined}>
-              {node.label}
+              {`${node.label} `}
             </text>
             <text className="t2" x={node.x + node.width - 10} y={node.y + node.height / 2 + 4} textAnchor="end">
               {state === undefined ? "" : words(state, now)}
