@@ -9,7 +9,7 @@ import { go, href, withQuery } from "../../../routes";
 import { useKept } from "./kept";
 
 /** What a run is started with. */
-export type Started = { input: Record<string, unknown> | null } | { command: { resume: unknown } };
+export type Started = { input?: unknown; command?: unknown };
 
 interface Around {
   threadId: string;
@@ -47,10 +47,10 @@ export function useForks({ threadId, thread, state, assistantId, running, attemp
       if (assistantId === undefined) throw new Error("There is no assistant to run.");
       if (byCopy && checkpoint !== head) {
         const copy = await copyThread(threadId, { checkpoint_id: checkpoint });
-        await client.runs.create(copy.thread_id, assistantId, { ...started, ...RUN });
+        await client.runs.create(copy.thread_id, assistantId, { ...(started as object), ...RUN });
         go(href(["threads", copy.thread_id]));
       } else {
-        const run = await client.runs.create(threadId, assistantId, { ...started, ...RUN, checkpointId: checkpoint });
+        const run = await client.runs.create(threadId, assistantId, { ...(started as object), ...RUN, checkpointId: checkpoint });
         go(withQuery({ cp: null }), true);
         onRun(run.run_id);
       }

@@ -10,7 +10,7 @@ import { type Message, messagesOf, roleOf } from "../../../live/messages";
 import { number, shortId, textOf, titleOf } from "../../../parts/format";
 import { useKeys } from "../../../parts/keys";
 import { Bones, Empty, Failure } from "../../../parts/notices";
-import { href, go, withQuery } from "../../../routes";
+import { go, href } from "../../../routes";
 import type { Forks } from "./actions";
 import { Changes } from "./changes";
 import type { Asking } from "./dialogs";
