@@ -287,6 +287,7 @@ class Server:
         assistants resolved by `AssistantService`, runs started by `RunStartService`.
         """
         storage, broker, clock, numbers = self.storage, self.broker, self.clock, self._numbers
+        ttl = settings.checkpointer.ttl
         runs = RunService(
             storage=storage,
             guard=guard,
@@ -303,7 +304,7 @@ class Server:
             storage=storage,
             guard=guard,
             clock=clock,
-            ttl=settings.checkpointer.ttl,
+            ttl=ttl,
             supersteps=writer.supersteps,
             stop_runs=runs.stop_thread,
             gone=broker.gone,
@@ -323,7 +324,7 @@ class Server:
             keep=settings.events_seconds,
             assign=load_assign(settings),
             asks_for_threads=settings.threadloom.auth.implicit_threads == "create",
-            new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),
+            new_ttl=lambda now: configured_ttl(ttl, now),
         )
         state = StateService(
             storage=storage,
@@ -337,7 +338,15 @@ class Server:
         return Services(
             threads=threads,
             branches=BranchService(storage=storage, guard=guard),
-            copying=CopyService(storage=storage, guard=guard, clock=clock, graphs=thread_graphs),
+            copying=CopyService(
+                storage=storage,
+                guard=guard,
+                clock=clock,
+                graphs=thread_graphs,
+                saver=self.saver,
+                assistants=assistants,
+                ttl=ttl,
+            ),
             cascade_delete=CascadeDeleteService(
                 storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone
             ),

@@ -28,6 +28,8 @@ class SealedLineage(Table):
         "branch_point",
         "begin_branch",
         "end_of_step",
+        "root_of_cut",
+        "newest_root",
         "delete",
         "prune",
         "rollback",

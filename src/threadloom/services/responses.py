@@ -59,6 +59,19 @@ class ForkedFromResponse(ResponseBody):
     at: Moment
 
 
+class CutResponse(ResponseBody):
+    """Where a copy ends: at a checkpoint, which was named itself or by a message. `moved`: before the tool calls to which the
+    named message belongs. `message` is the message that a copy which ends before it leaves out, if it is a human's.
+    """
+
+    checkpoint_id: str | None
+    checkpoint_ns: str
+    message_id: str | None
+    at: str | None
+    moved: bool
+    message: Any = UNSET
+
+
 class TtlResponse(ResponseBody):
     """The time to live of a thread."""
 
@@ -84,6 +97,7 @@ class ThreadResponse(ResponseBody):
     root_thread_id: Id | UnsetType | None = UNSET
     ttl: TtlResponse | UnsetType = UNSET
     extracted: Object | UnsetType = UNSET
+    cut: CutResponse | UnsetType = UNSET
 
 
 class TaskResponse(ResponseBody):

@@ -22,6 +22,7 @@ class Bound(msgspec.Struct, frozen=True):
 
 BATCH = Bound(500, "runs", "`POST /runs/batch`")
 PRUNE = Bound(5000, "entries", "`thread_ids` of a prune")
+COPIES = Bound(1000, "copies", "`count` of a copy")
 METADATA = Bound(10_000, "keys and list members, at all levels", "`metadata` of threads and runs")
 GOTO = Bound(1000, "entries", "`command.goto`")
 DEPTH = Bound(200, "levels of nesting", "any JSON body")

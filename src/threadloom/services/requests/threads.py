@@ -170,18 +170,98 @@ class ThreadPrune(Struct, kw_only=True):
         self.thread_ids = [canonical("thread", one) for one in self.thread_ids]
 
 
-class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options of a copy. Without options the whole thread is copied under a new id."""
+class CutCheckpoint(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A checkpoint of the root graph or of a subgraph, as states show it. `thread_id` is ignored: the path counts."""
 
-    checkpoint_id: Annotated[str, Meta(description="The copy ends at this checkpoint.")] | UnsetType = UNSET
+    checkpoint_id: Annotated[str, Meta(min_length=1)]
+    checkpoint_ns: Annotated[str, Meta(description="Namespace of the subgraph; empty for the root graph.")] = ""
+    checkpoint_map: (
+        Annotated[
+            dict[str, str],
+            Meta(
+                max_length=bounds.CHECKPOINT_MAP.most,
+                description="Checked: ids of the checkpoints of the graphs around it.",
+            ),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+    thread_id: str | UnsetType = UNSET
+
+
+class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Options of a copy. Without options the whole thread is copied under a new id.
+
+    After parsing, an empty `checkpoint_id` or `thread_id` counts as not given.
+    """
+
+    checkpoint_id: (
+        Annotated[str, Meta(description="The copy ends at this checkpoint of the root graph.")] | UnsetType
+    ) = UNSET
+    checkpoint: CutCheckpoint | UnsetType = UNSET
+    message_id: (
+        Annotated[str, Meta(min_length=1, description="The copy ends before or after this message.")] | UnsetType
+    ) = UNSET
+    at: (
+        Annotated[
+            Literal["before", "after"],
+            Meta(description="Of the message; without it before a human's and after any other."),
+        ]
+        | UnsetType
+    ) = UNSET
+    on_split: (
+        Annotated[
+            Literal["move", "refuse"],
+            Meta(description="If tool calls would be separated from their results: end before the calls, or 409."),
+        ]
+        | UnsetType
+    ) = UNSET
+    keep: (
+        Literal["all", "latest"]
+        | Annotated[int, Meta(ge=1, le=100, description="Only the newest checkpoints; `latest` is 1.")]
+    ) = "all"
+    count: (
+        Annotated[int, Meta(ge=1, le=bounds.COPIES.most, description="That many copies; the answer is a list.")]
+        | UnsetType
+    ) = UNSET
     thread_id: Annotated[str, Meta(description="Id of the copy.")] | UnsetType = UNSET
     if_exists: Literal["raise", "do_nothing"] = "raise"
-    metadata: Annotated[Object, Meta(description="Merged over the copied metadata.")] = {}
+    metadata: Annotated[
+        Object | list[Object],
+        Meta(description="Merged over the copied metadata; with `count` also a list, one for each copy."),
+    ] = {}
+    assistant_id: (
+        Annotated[
+            str, Meta(min_length=1, description="An assistant or a graph, which the metadata of the copy then name.")
+        ]
+        | UnsetType
+    ) = UNSET
+    ttl: ThreadTtl | UnsetType = UNSET
 
     def __post_init__(self) -> None:
+        if self.checkpoint_id is not UNSET:
+            self.checkpoint_id = self.checkpoint_id or UNSET
         if self.thread_id is not UNSET:
             self.thread_id = canonical("thread", self.thread_id) if self.thread_id else UNSET
-        check_metadata(self.metadata)
+        ends = [name for name in ("checkpoint_id", "checkpoint", "message_id") if getattr(self, name) is not UNSET]
+        if len(ends) > 1:
+            raise Invalid(f"{' and '.join(ends)} exclude each other: a copy ends at one place")
+        for name in ("at", "on_split"):
+            if getattr(self, name) is not UNSET and self.message_id is UNSET:
+                raise Invalid(f"{name}: only with message_id")
+        count = None if self.count is UNSET else self.count
+        if count is not None and self.thread_id is not UNSET:
+            raise Invalid("thread_id: many copies cannot have one id, so not with count")
+        if count is not None and self.if_exists != "raise":
+            raise Invalid("if_exists: new copies get new ids, so not with count")
+        if not isinstance(self.metadata, list):
+            check_metadata(self.metadata)
+            return
+        if len(self.metadata) != count:
+            of_count = "no count" if count is None else f"{count} copies"
+            raise Invalid(f"metadata: a list of {len(self.metadata)} for {of_count}")
+        for number, metadata in enumerate(self.metadata):
+            check_metadata(metadata, f"metadata[{number}]")
 
 
 class StateAt(Struct, kw_only=True):

@@ -59,8 +59,8 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
         era: the era (see `CheckpointRow`) in which inherited refs, and the bases of new blobs, were read; None when there are
             none.
         messages: the record of its messages (`lineage.messages`); None if they are those of its parent.
-        early: checkpoints of subgraphs, as (namespace, id), that build on this root checkpoint but were stored before it. They,
-            and pending writes of this checkpoint that were stored before it, are moved to positions after it.
+        early: checkpoints of subgraphs, as (namespace, id), that build on this checkpoint but were stored before it. They, and
+            pending writes of this checkpoint that were stored before it, are moved to positions after it.
         values: the digest of the value of each channel in `refs`, as far as it is known (see `lineage.digests`).
         digests: the digests to record, encrypted. None: they are computed from the put.
         run_id: the run that created the checkpoint.
@@ -267,6 +267,10 @@ class Lineage(Protocol):
         """
         ...
 
+    async def newest_root(self, thread_id: str) -> str | None:
+        """Returns the id of the newest root checkpoint that the current branch of a thread shows; None if there is none."""
+        ...
+
     async def place(self, thread_id: str, checkpoint_id: str) -> tuple[int, int] | None:
         """Returns segment and position of a root checkpoint; None if the thread does not see it."""
         ...
@@ -297,24 +301,47 @@ class Lineage(Protocol):
         """Returns whether the thread has any checkpoint."""
         ...
 
-    async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
-        """Makes `target`, which has no history yet, see everything that `source` sees now.
+    async def copy(
+        self, source: str, target: str, *, at: str | None = None, namespace: str = "", keep: int | None = None
+    ) -> str | None:
+        """Makes `target`, which has no history yet, see everything that `source` sees now. No payload is read.
 
-        With `at` it sees everything that was put up to that root checkpoint, without later pending writes of that checkpoint. The
-        cost is constant: no payload is read.
+        Without `keep`, the cost is constant.
+
+        Args:
+            at: it sees everything that was put up to this checkpoint, without later pending writes of it. If the checkpoint
+                belongs to a subgraph, the graphs around it are as they were at that moment, so that a run goes on inside it.
+            namespace: the namespace of `at`.
+            keep: it sees only that many root checkpoints: the newest, or the last up to `at`, and its ancestors; with them the
+                newest checkpoints of their subgraphs and what delta channels are rebuilt from. They are stored anew.
 
         Returns:
             The id of the newest root checkpoint that `target` sees, None if there is none.
 
         Raises:
-            KeyError: `source` does not see a root checkpoint `at`.
+            KeyError: `source` does not see a checkpoint `at`.
+            UnstoredParentError: a checkpoint of a graph around `at` was not stored.
             ValueError: `target` has a history.
         """
         ...
 
-    async def copy_many(self, source: str, targets: Sequence[str], *, at: str | None = None) -> str | None:
+    async def copy_many(
+        self,
+        source: str,
+        targets: Sequence[str],
+        *,
+        at: str | None = None,
+        namespace: str = "",
+        keep: int | None = None,
+    ) -> str | None:
         """Does what `copy` does, for many threads whose ids are not known elsewhere yet, with as many statements and locks as for
-        one.
+        one. What `keep` stores anew is stored once.
+        """
+        ...
+
+    async def root_of_cut(self, thread_id: str, namespace: str, checkpoint_id: str) -> tuple[str | None, int]:
+        """Returns the newest root checkpoint of a copy at a checkpoint, and the position up to which the copy sees pending writes
+        of it; 0 if it sees none. Raises as `copy`.
         """
         ...
 

@@ -10,7 +10,8 @@ import orjson
 
 from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import Branches, Chain, Edge
-from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
+from threadloom.storage.lineage.operations import LineageOperations
+from threadloom.storage.lineage.primitives import Ids, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import texts, unescaped
 from threadloom.storage.postgres.edges import PostgresEdges
@@ -62,6 +63,9 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
         found: int | None = await self._db.fetchval(CUTS["next_place"], *columns(chain), namespace, after)
         return found
 
+    async def chain_from(self, edge: Edge) -> Chain:
+        return (edge, *(await self._edges.chain(self._db, edge[0]))[0][1:])
+
     async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
         found = await self._db.fetchrow(CUTS["place_of"], thread_id, checkpoint_id, namespace)
         return None if found is None else (found[0], found[1])
@@ -110,6 +114,17 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
 
     async def newest(self, chain: Chain) -> Sequence[Node]:
         return [_node(row) for row in await self._db.fetch(CUTS["newest_of_namespaces"], *columns(chain))]
+
+    async def newest_of(self, chain: Chain, namespaces: Collection[str]) -> Sequence[Node]:
+        rows = await self._db.fetch(CUTS["newest_of"], *columns(chain), texts(namespaces))
+        return [_node(row) for row in rows]
+
+    async def newest_inner(self, chain: Chain, after: int) -> Sequence[Node]:
+        return [_node(row) for row in await self._db.fetch(CUTS["newest_inner"], *columns(chain), after)]
+
+    async def nearest(self, chain: Chain, namespace: str, checkpoint_id: str, most: int) -> Sequence[Node]:
+        values = (*columns(chain), namespace, checkpoint_id, most)
+        return [_node(row) for row in await self._db.fetch(CUTS["nearest"], *values)]
 
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
         values = (*columns(chain), node.namespace, node.checkpoint_id, texts(channels))

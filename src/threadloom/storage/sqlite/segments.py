@@ -9,8 +9,9 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.lineage.retain import Node
-from threadloom.lineage.segments import Branches, Chain, Edge
-from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
+from threadloom.lineage.segments import UNBOUNDED, Branches, Chain, Edge
+from threadloom.storage.lineage.operations import LineageOperations
+from threadloom.storage.lineage.primitives import Ids, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, SqliteLineageReads
 
@@ -70,9 +71,12 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
     async def branches(self, chain: Chain) -> Branches:
         return self._edges.branches(chain)
 
+    async def chain_from(self, edge: Edge) -> Chain:
+        return (edge, *self._chain(edge[0])[1:])
+
     async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
         places = self._places(await self.chain(thread_id), checkpoint_id, namespace)
-        return None if not places else (places[0][1], places[0][0])
+        return None if not places else (places[-1][1], places[-1][0])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
         return int(self._one("count_rows", segment, bound, most))
@@ -149,6 +153,33 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
             for namespace, pos in self._db.execute(CUTS["newest_of_namespaces"], link):
                 found.setdefault(namespace, pos)
         return [self._node(pos) for pos in found.values()]
+
+    async def newest_of(self, chain: Chain, namespaces: Collection[str]) -> Sequence[Node]:
+        found = []
+        for name in namespaces:
+            places = (self._one("newest_of_namespace", seg, name, bound) for seg, bound in chain)
+            if (pos := next(filter(None, places), None)) is not None:
+                found.append(self._node(pos))
+        return found
+
+    async def newest_inner(self, chain: Chain, after: int) -> Sequence[Node]:
+        found: dict[str, int] = {}
+        for link in chain:
+            for namespace, pos in self._db.execute(CUTS["newest_inner"], (*link, after)):
+                found.setdefault(namespace, pos)
+        return [self._node(pos) for pos in found.values()]
+
+    async def nearest(self, chain: Chain, namespace: str, checkpoint_id: str, most: int) -> Sequence[Node]:
+        found: list[Node] = []
+        following: str | None = checkpoint_id
+        last = UNBOUNDED
+        while len(found) < most and following:
+            last = next((pos for pos, _ in self._places(chain, following, namespace) if pos < last), 0)
+            if not last:
+                break
+            found.append(self._node(last))
+            following = found[-1].parent
+        return found
 
     def _node(self, pos: int) -> Node:
         *fields, refs, small, meta = self._db.execute(CUTS["node"], (pos,)).fetchone()

@@ -75,6 +75,15 @@ SELECT min(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND na
 -- The newest position of each namespace in a segment up to a bound.
 SELECT namespace, max(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND pos <= ? GROUP BY namespace;
 
+-- name: newest_of_namespace
+-- The newest position of a namespace in a segment up to a bound.
+SELECT pos FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
+
+-- name: newest_inner
+-- The newest position of each namespace of a subgraph in a segment up to a bound, if it is above ?3 or the namespace has no task.
+SELECT namespace, max(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ?1 AND namespace > '' AND pos <= ?2
+GROUP BY namespace HAVING max(pos) > ?3 OR instr(namespace, ':') = 0;
+
 -- name: spans_of_thread
 -- The runs whose first row on a thread is at or after a position.
 SELECT run_id, first FROM run_spans INDEXED BY run_spans_thread WHERE thread_id = ? AND first >= ?;
