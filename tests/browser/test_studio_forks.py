@@ -204,7 +204,7 @@ def test_the_timeline_draws_each_checkpoint_once_and_reads_values_of_the_picked_
     # The branch has a lane of its own down to where it left.
     expect(studio.page.get_by_role("list", name="Checkpoints").locator(".dot.on1").first).to_be_visible()
     rows.first.click()
-    expect(studio.page.get_by_role("complementary", name="State")).to_contain_text("You said: other")
+    expect(studio.page.get_by_role("complementary", name="State")).to_contain_text("attempts: 20")
     studio.page.keyboard.press("j")
     expect(rows.nth(1).get_by_role("button")).to_have_attribute("aria-pressed", "true")
 
