@@ -58,6 +58,7 @@ from threadloom.services.limits import Limits
 from threadloom.services.lineage import LineageService
 from threadloom.services.protocol_commands import CommandService
 from threadloom.services.queue import QueueService
+from threadloom.services.repository import repository_services
 from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
@@ -352,6 +353,7 @@ class Server:
             ),
             lineage=LineageService(storage=storage, guard=guard, state=state),
             verification=VerificationService(storage=storage, guard=guard),
+            repository=repository_services(storage, guard, clock, thread_graphs, state),
             state=state,
             runs=runs,
             starts=starts,

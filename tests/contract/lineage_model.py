@@ -166,11 +166,35 @@ class History:
             for name, event in newest.items()
             if name and (":" not in name or self._place(event) > self._place(roots[-1]))
         } | {event.namespace: event for event in outdated if event.namespace}
-        kept = {event.key: event for event in roots}
-        for event in inner.values():
-            if ":" not in event.namespace or event.meta.get("parents", {}).get("") in ids:
-                kept[event.key] = event
+        inner = [
+            event
+            for event in inner.values()
+            if ":" not in event.namespace or event.meta.get("parents", {}).get("") in ids
+        ]
+        kept = [one for event in (*roots, *inner) for one in (event, *self._rebuilt_from(event, view))]
         self._retain(kept, view, {event.key for event in outdated})
+
+    def at(self, checkpoint_id=None):
+        """What was there when a root checkpoint was put; the thread stays the same, so it knows its runs."""
+        events = self.events
+        if checkpoint_id is not None:
+            events = events[: self._index(("", checkpoint_id)) + 1]
+        return History(copy.deepcopy(events))
+
+    def roots(self):
+        """The ids of the root checkpoints, newest first."""
+        return [event.checkpoint_id for event in self.checkpoints() if event.namespace == ""]
+
+    def newest_root(self):
+        """The id of the newest root checkpoint of the current branch; None if there is none."""
+        found = (event for event in self.checkpoints(self.view()) if event.namespace == "")
+        return next((event.checkpoint_id for event in found), None)
+
+    def shows(self, run_id):
+        """Whether anything is there that `delete_run` would remove."""
+        began = any(isinstance(event, Begin) and event.run_id == run_id for event in self.events)
+        put = any(isinstance(event, Checkpoint) and event.meta.get("run_id") == run_id for event in self.events)
+        return began and (put or any(True for _ in self._writes_of(run_id)))
 
     def _index(self, key):
         places = [i for i, event in enumerate(self.events) if isinstance(event, Checkpoint) and event.key == key]
@@ -230,34 +254,50 @@ class History:
         self._tidy(branches=is_less)
         self.events = [event for event in self.events if not (isinstance(event, Begin) and event.run_id == run_id)]
 
-    def prune(self):
+    def prune(self, tagged=()):
+        """Keeps also what was there at each root checkpoint in `tagged`. Returns False if one is on a branch that was left: then
+        nothing is pruned.
+        """
         view = self.view()
+        if any(self._seen(view, "", checkpoint_id) is None for checkpoint_id in tagged):
+            return False
+        kept = self._newest(view)
+        for checkpoint_id in tagged:
+            kept += self._newest(History(self.events[: self._index(("", checkpoint_id)) + 1]).view())
+        if kept:
+            self._retain(kept, view)
+        return True
+
+    def _newest(self, view):
+        """The newest checkpoint of each namespace, with what delta channels are rebuilt from."""
         newest = {event.namespace: event for event in reversed(self.checkpoints(view))}
-        if newest:
-            self._retain({event.key: event for event in newest.values()}, view)
+        return [one for event in newest.values() for one in (event, *self._rebuilt_from(event, view))]
+
+    def _rebuilt_from(self, node, view):
+        found = []
+        missing = set(node.meta.get("counters_since_delta_snapshot", {})) - node.values.keys()
+        while missing and node.parent and (node := self._seen(view, node.namespace, node.parent)):
+            found.append(node)
+            missing -= node.values.keys()
+        return found
 
     def _retain(self, kept, view, bare=()):
-        """Only these checkpoints stay, with what delta channels are rebuilt from; without pending writes those of `bare`."""
-        for node in list(kept.values()):
-            missing = set(node.meta.get("counters_since_delta_snapshot", {})) - node.values.keys()
-            while missing and node.parent and (node := self._seen(view, node.namespace, node.parent)):
-                kept[node.key] = node
-                missing -= node.values.keys()
-        parents = {event.key for event in kept.values()}
+        """Only these checkpoints stay, with those of their pending writes that a view shows; without any those of `bare`."""
+        parents = {event.key for event in kept}
         events = []
         for event in self.events:
             if isinstance(event, Begin):
                 events.append(event)
             elif isinstance(event, Checkpoint):
-                if kept.get(event.key) is event:
+                if any(event is one for one in kept):
                     if (event.namespace, event.parent) not in parents:
                         event.parent = None
                     events.append(event)
             elif (
                 isinstance(event, Write)
-                and event.key in kept
+                and event.key in parents
                 and event.key not in bare
-                and any(event is one for one in self.writes(event.key, kept[event.key], view))
+                and any(event is one for one in self.writes(event.key, view=view))
             ):
                 events.append(event)
         self.events = events
@@ -265,8 +305,8 @@ class History:
 
     def ancestors(self, checkpoint_id):
         """A root checkpoint and its ancestors, nearest first; the newest one for None."""
-        roots = [event for event in self.checkpoints(self.view()) if event.namespace == ""]
-        node = self.find("", checkpoint_id) if checkpoint_id else next(iter(roots), None)
+        head = checkpoint_id or self.newest_root()
+        node = self.find("", head) if head else None
         ids = []
         while node is not None:
             ids.append(node.checkpoint_id)

@@ -18,7 +18,7 @@ from threadloom.lineage.merge_base import Path, divergence
 from threadloom.lineage.messages import NO_MESSAGES, recorded, recorded_change
 from threadloom.lineage.turns import Turns
 from threadloom.services.branches import load_turns
-from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, Tag, WritesPut
 from threadloom.storage.lineage.digests import checkpoint_digest, value_digest, write_digest
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ COMMON = (
     "copy_inside",
     "branch",
 )
-RARE = ("delete", "prune", "rollback", "delete_run", "again", "stale")
+RARE = ("delete", "prune", "rollback", "delete_run", "again", "stale", "reset", "undo", "promote", "tag", "untag")
 SMALL = 12
 
 numbers = st.integers(0, 10_000)
@@ -61,6 +61,9 @@ class Pair:
         self.storage = storage
         self.tables = tables
         self.threads: dict[str, History] = {}
+        self.former: dict[str, list[tuple[History, str]]] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+        self.promoted: set[str] = set()
         self.ids = (f"{number:08d}" for number in itertools.count(1))
         self.run = "run-0"
         self.runs = itertools.count(1)
@@ -321,36 +324,125 @@ class Pair:
 
     async def do_delete(self, thread, history, b, c):
         await self.write("delete", thread)
-        self.threads.pop(thread, None)
+        for known in (self.threads, self.former, self.tags):
+            known.pop(thread, None)
 
     async def do_prune(self, thread, history, b, c):
         await self.write("prune", thread)
-        if history is not None:
-            history.prune()
+        if history is None:
+            return
+        tagged = dict.fromkeys(self.tags.get(thread, {}).values())
+        seen = set(history.roots())
+        self.run = f"run-{next(self.runs)}"
+        if not history.prune([one for one in tagged if one in seen]):
+            return
+        formers = self.former.pop(thread, [])
+        lost = [one for one in tagged if one not in seen]
+        holders = [next(former for former in reversed(formers) if one in former[0].roots()) for one in lost]
+        if kept := [former for former in formers if any(former is holder for holder in holders)]:
+            self.former[thread] = kept
+
+    # --- moves of the head ---
+
+    def root_ids(self, thread):
+        """The root checkpoints that the thread or a former head of it shows."""
+        views = [history for history, _ in reversed(self.former.get(thread, []))]
+        return [one for view in (self.threads.get(thread, History()), *views) for one in view.roots()]
+
+    def left(self, thread, history, reason):
+        self.former.setdefault(thread, []).append((history or History(), reason))
+        self.run = f"run-{next(self.runs)}"
+
+    def check_moved(self, moved, before, after):
+        newest = [view.newest_root() for view in (before or History(), after)]
+        assert [moved.before, moved.after] == newest
+
+    async def do_reset(self, thread, history, b, c):
+        if history is None or not (ids := self.root_ids(thread)):
+            return
+        at = ids[b % len(ids)]
+        moved = await self.write("reset", thread, at, now=c, record={"error": str(c)})
+        views = [history, *(former for former, _ in reversed(self.former.get(thread, [])))]
+        self.threads[thread] = next(view for view in views if at in view.roots()).at(at)
+        self.check_moved(moved, history, self.threads[thread])
+        self.left(thread, history, "reset")
+
+    async def do_undo(self, thread, history, b, c):
+        former = await self.write("undo", thread, now=c, record={})
+        if not (formers := self.former.get(thread)):
+            assert former is None
+            return
+        self.threads[thread], _ = formers.pop()
+        assert former.checkpoint_id == self.threads[thread].newest_root()
+        self.left(thread, history, "undo")
+        self.forget_if_empty(thread)
+
+    async def do_promote(self, thread, history, b, c):
+        source = NAMES[b % len(NAMES)]
+        if source != thread and self.threads.get(source, History()).events:
+            moved = await self.write("promote", thread, source, now=c, record={})
+            self.threads[thread] = self.threads[source].copy()
+            self.check_moved(moved, history, self.threads[thread])
+            self.promoted.add(thread)
+            self.left(thread, history, "promote")
+
+    async def do_tag(self, thread, history, b, c):
+        if ids := self.root_ids(thread):
+            tag = Tag(f"tag-{c % 3}", ids[b % len(ids)], c, c)
+            await self.write("set_tag", thread, tag)
+            self.tags.setdefault(thread, {})[tag.name] = tag.checkpoint_id
+
+    async def do_untag(self, thread, history, b, c):
+        name = f"tag-{c % 3}"
+        assert await self.write("drop_tag", thread, name) == (self.tags.get(thread, {}).pop(name, None) is not None)
+
+    def forget_lost_tags(self, thread):
+        ids = self.root_ids(thread)
+        self.tags[thread] = {name: one for name, one in self.tags.get(thread, {}).items() if one in ids}
+
+    async def compare_moves(self, thread):
+        formers = self.former.get(thread, [])
+        found = await self.read("former_heads", thread)
+        assert [one.reason for one in found] == [reason for _, reason in reversed(formers)]
+        for one, (history, _) in zip(found, reversed(formers), strict=True):
+            rows = await self.read("history", one.head)
+            shown = [self.shown(history, event) for event in history.checkpoints()]
+            assert [self.read_as(row) for row in rows] == shown
+            assert one.checkpoint_id == history.newest_root()
+        tags = {tag.name: tag.checkpoint_id for tag in await self.read("tags", thread)}
+        assert tags == self.tags.get(thread, {})
 
     def pick_run(self, history, b):
         runs = [] if history is None else [event.run_id for event in history.events if isinstance(event, Begin)]
         return runs[-1 - b % len(runs)] if runs else "no-run"
 
     async def do_rollback(self, thread, history, b, c):
-        run = self.pick_run(history, b % 2)
+        run = self.pick_run(history, 0 if thread in self.former else b % 2)
         await self.write("rollback", thread, run)
         if history is not None:
             history.rollback(run)
+            self.forget_lost_tags(thread)
             self.forget_if_empty(thread)
         self.run = f"run-{next(self.runs)}"
 
     async def do_delete_run(self, thread, history, b, c):
-        run = self.pick_run(history, b)
+        if thread in self.promoted:
+            return  # which runs of it another thread's history has, depends on positions: see contract/test_moves.py
+        views = [history, *(former for former, _ in self.former.get(thread, []))]
+        run = self.pick_run(views[c % len(views)], b)
         await self.write("delete_run", thread, run)
         if history is not None:
             history.delete_run(run)
+            self.former[thread] = [former for former in self.former.get(thread, []) if not former[0].shows(run)]
+            self.forget_lost_tags(thread)
             self.forget_if_empty(thread)
         self.run = f"run-{next(self.runs)}"
 
     def forget_if_empty(self, thread):
         if not any(isinstance(event, Checkpoint | Write) for event in self.threads[thread].events):
             del self.threads[thread]
+            if self.former.get(thread):
+                self.threads[thread] = History()
 
     # --- comparison ---
 
@@ -422,6 +514,7 @@ class Pair:
                 await self.compare_pages(thread, namespace, part)
                 await self.compare_path(thread, history, namespace)
             await self.compare_usage(thread, history, events)
+            await self.compare_moves(thread)
             await self.compare_turns(thread, history)
             await self.compare_digests(thread, history, events)
         await self.compare_pairs()

@@ -17,6 +17,7 @@ from threadloom.errors import Conflict, Invalid, NotFound, UnstoredParentError
 from threadloom.services.branches import cut_of
 from threadloom.services.requests import ThreadCopy
 from threadloom.services.responses import CutResponse
+from threadloom.services.tags import checkpoint_named
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage.draft import Draft
@@ -108,7 +109,7 @@ class CopyCuts:
     async def _cut(self, tx: Tx, thread_id: str, request: ThreadCopy) -> CopyCut:
         if request.checkpoint is UNSET:
             assert request.checkpoint_id is not UNSET
-            checkpoint_id, namespace = request.checkpoint_id, ""
+            checkpoint_id, namespace = await checkpoint_named(tx, thread_id, request.checkpoint_id), ""
         else:
             checkpoint_id, namespace = request.checkpoint.checkpoint_id, request.checkpoint.checkpoint_ns
         with_root = await self.root_of(tx, thread_id, checkpoint_id, namespace)

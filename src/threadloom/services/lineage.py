@@ -23,6 +23,7 @@ from threadloom.services.responses import (
     RelativeResponse,
 )
 from threadloom.services.state import StateService
+from threadloom.services.tags import checkpoint_named
 from threadloom.services.threads import missing
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
@@ -180,7 +181,10 @@ async def _path(tx: Tx, side: Side) -> Path:
         return await tx.lineage.steps(side.thread_id, upto, limit)
 
     path = Path(read)
-    head = side.checkpoint_id or await tx.lineage.newest_root(side.thread_id)
+    if side.checkpoint_id is None:
+        head = await tx.lineage.newest_root(side.thread_id)
+    else:
+        head = await checkpoint_named(tx, side.thread_id, side.checkpoint_id)
     if head is not None:
         place = await tx.lineage.place(side.thread_id, head)
         if place is None:

@@ -14,10 +14,12 @@ from threadloom.services.responses import (
     CronResponse,
     CutResponse,
     ForkedFromResponse,
+    MovedResponse,
     RunResponse,
     ThreadResponse,
     TtlResponse,
 )
+from threadloom.storage.lineage import Moved
 from threadloom.types import Assistant, Cron, Run, Thread, Ttl
 
 COPIED_STATES = 10_000_000
@@ -33,12 +35,14 @@ def thread_record(
     with_ttl: bool = False,
     extracted: dict[str, Any] | None = None,
     cut: CutResponse | UnsetType = UNSET,
+    moved: Moved | None = None,
 ) -> ThreadResponse:
     """Converts a thread. `ttl` is left out unless `with_ttl` is true and the thread has one.
 
     Args:
         extracted: the extracted values of a search.
         cut: where the thread ends, in the answer to the request that copied it.
+        moved: from where to where its head was just moved.
     """
     fork = thread.forked_from
     interrupts: Any = {} if thread.interrupts_json is None else Fragment(thread.interrupts_json)
@@ -57,6 +61,7 @@ def thread_record(
         if fork is None
         else ForkedFromResponse(thread_id=fork.thread_id, checkpoint_id=fork.checkpoint_id, at=iso(fork.at)),
         root_thread_id=UNSET if fork is None else thread.root_thread_id,
+        moved=UNSET if moved is None else MovedResponse(from_=moved.before, to=moved.after),
         ttl=UNSET if thread.ttl is None or not with_ttl else _ttl_record(thread.ttl),
         extracted=UNSET if extracted is None else extracted,
         cut=cut,

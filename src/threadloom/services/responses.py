@@ -80,6 +80,22 @@ class TtlResponse(ResponseBody):
     expires_at: Moment
 
 
+class MovedResponse(ResponseBody):
+    """The newest root checkpoints that a thread saw before and after its head was moved."""
+
+    from_: str | None = field(name="from")
+    to: str | None
+
+
+class TagResponse(ResponseBody):
+    """A name for a checkpoint of a thread."""
+
+    name: str
+    checkpoint_id: str
+    created_at: Moment
+    updated_at: Moment
+
+
 class ThreadResponse(ResponseBody):
     """A conversation. `values` are those of the state after the last run end or state update."""
 
@@ -96,6 +112,7 @@ class ThreadResponse(ResponseBody):
     forked_from: ForkedFromResponse | UnsetType = UNSET
     root_thread_id: Id | UnsetType | None = UNSET
     ttl: TtlResponse | UnsetType = UNSET
+    moved: MovedResponse | UnsetType = UNSET
     extracted: Object | UnsetType = UNSET
     cut: CutResponse | UnsetType = UNSET
 

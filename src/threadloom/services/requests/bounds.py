@@ -56,6 +56,7 @@ NAMESPACES = Bound(100, "entries", "`namespaces` of an event stream, `namespace`
 SEGMENTS = Bound(100, "segments", "`namespace` of a v2 command, and one of `namespaces`")
 SUBSCRIPTIONS = Bound(1000, "subscriptions", "one web socket")
 FOLLOWED = Bound(2000, "namespaces", "all subscriptions of one web socket together")
+APPENDED = Bound(1000, "entries", "`message_ids` of an append")
 ANSWERS = Bound(1000, "entries", "`responses` of `input.respond`")
 
 TABLE: dict[str, Bound] = {name.lower(): bound for name, bound in list(globals().items()) if isinstance(bound, Bound)}

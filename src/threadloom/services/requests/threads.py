@@ -22,6 +22,7 @@ from threadloom.services.requests.common import (
     check_checkpoint,
     check_command,
     check_metadata,
+    checkpoint_text,
     state_fields,
 )
 from threadloom.types import ThreadStatus, TtlStrategy
@@ -262,6 +263,69 @@ class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
             raise Invalid(f"metadata: a list of {len(self.metadata)} for {of_count}")
         for number, metadata in enumerate(self.metadata):
             check_metadata(metadata, f"metadata[{number}]")
+
+
+class ThreadReset(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where to move a thread: to a checkpoint, or back to where it was before its last move. Exactly one of the two."""
+
+    checkpoint_id: Annotated[str, Meta(description="Id or tag of a root checkpoint.")] | UnsetType = UNSET
+    undo: Literal[True] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint_id is UNSET) == (self.undo is UNSET):
+            raise Invalid("Give either checkpoint_id or undo")
+        if self.checkpoint_id is not UNSET:
+            self.checkpoint_id = checkpoint_text(self.checkpoint_id, "checkpoint_id")
+
+
+class ThreadPromote(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The thread whose newest state another thread is moved to."""
+
+    thread_id: Annotated[str, Meta(description="Id of a thread that descends from the same thread.")]
+
+    def __post_init__(self) -> None:
+        self.thread_id = canonical("thread", self.thread_id)
+
+
+class TagPut(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where to set a tag, and what to do if it exists."""
+
+    checkpoint_id: (
+        Annotated[str, Meta(description="Id or tag of a root checkpoint; without it the newest one.")] | UnsetType
+    ) = UNSET
+    if_exists: Literal["raise", "move"] = "raise"
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_id is not UNSET:
+            self.checkpoint_id = checkpoint_text(self.checkpoint_id, "checkpoint_id")
+
+
+class ThreadAppend(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to append to a thread: messages of another thread, or values of the caller's. Exactly one of the two."""
+
+    thread_id: Annotated[str, Meta(description="Id of the thread that it comes from.")]
+    checkpoint_id: (
+        Annotated[str, Meta(description="Id or tag of a root checkpoint of that thread; without it the newest one.")]
+        | UnsetType
+    ) = UNSET
+    message_ids: (
+        Annotated[
+            list[Annotated[str, Meta(min_length=1)]],
+            Meta(min_length=1, max_length=bounds.APPENDED.most, description="Messages of that thread, in this order."),
+        ]
+        | UnsetType
+    ) = UNSET
+    values: Object | UnsetType = UNSET
+    as_node: str | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        self.thread_id = canonical("thread", self.thread_id)
+        if (self.message_ids is UNSET) == (self.values is UNSET):
+            raise Invalid("Give either message_ids or values")
+        if self.message_ids is not UNSET and len(set(self.message_ids)) < len(self.message_ids):
+            raise Invalid("message_ids: an id is in it twice")
+        if self.checkpoint_id is not UNSET:
+            self.checkpoint_id = checkpoint_text(self.checkpoint_id, "checkpoint_id")
 
 
 class StateAt(Struct, kw_only=True):

@@ -15,6 +15,7 @@ from threadloom.lineage.cut import edges_at
 from threadloom.lineage.retain import Node, moved, unstored
 from threadloom.lineage.segments import UNBOUNDED, Branches, Chain, Edge
 from threadloom.storage.lineage.copy_operations import CopyOperations
+from threadloom.storage.lineage.former_heads import drop_lost_tags, forget, shows_run, tagged_chains
 from threadloom.storage.lineage.primitives import Positions
 from threadloom.storage.lineage.protocol import CheckpointRow, Usage
 
@@ -105,8 +106,7 @@ class LineageOperations(CopyOperations):
 
     async def delete(self, thread_id: str) -> None:
         await self.lock(thread_id)
-        segment = await self.drop_head(thread_id)
-        if segment is not None:
+        for segment in await self.drop_heads(thread_id):
             await self.free(segment)
 
     async def rollback(self, thread_id: str, run_id: str) -> None:
@@ -114,17 +114,26 @@ class LineageOperations(CopyOperations):
         first = await self.drop_span(thread_id, run_id)
         if first is not None and (chain := await self.chain(thread_id)):
             await self._truncate(thread_id, chain, first - 1)
+            await drop_lost_tags(self, thread_id)
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
         await self.lock(thread_id)
         first = await self.drop_span(thread_id, run_id)
         if first is None or not (chain := await self.chain(thread_id)):
             return
-        doomed = await self.run_checkpoints(chain, run_id, first)
-        ids = {(namespace, checkpoint_id) for _, namespace, checkpoint_id in doomed}
         # Runs of a thread never overlap. So pending writes before the first row of the next run belong to this run, whatever
         # checkpoint they are on.
         end = min((await self.spans(thread_id, first)).values(), default=UNBOUNDED)
+        for former in await self.former_heads(thread_id):
+            if await shows_run(self, await self.chain(former.head), run_id, first, end):
+                await forget(self, former)
+        await self._remove_run(thread_id, chain, run_id, first, end)
+        await drop_lost_tags(self, thread_id)
+
+    async def _remove_run(self, thread_id: str, chain: Chain, run_id: str, first: int, end: int) -> None:
+        """Removes what a run put from a thread's view: its checkpoints, and pending writes in `[first, end)`."""
+        doomed = await self.run_checkpoints(chain, run_id, first)
+        ids = {(namespace, checkpoint_id) for _, namespace, checkpoint_id in doomed}
         rows = await self.rows_after(chain, min([first, *(pos for pos, _, _ in doomed)]) - 1)
         gone = {
             row.pos
@@ -146,18 +155,31 @@ class LineageOperations(CopyOperations):
     async def prune(self, thread_id: str) -> None:
         await self.lock(thread_id)
         chain = await self.chain(thread_id)
-        shown = current(chain, await self.branches(chain))
-        kept: list[Node] = []
-        for node in await self.newest(shown):
-            kept.append(node)
-            if channels := unstored(node):
-                kept += await self.ancestors(shown, node, channels)
+        branches = await self.branches(chain)
+        shown = current(chain, branches)
+        tagged, pinned = await tagged_chains(self, thread_id)
+        if tagged is None:
+            return
+        for former in await self.former_heads(thread_id):
+            if former.head not in pinned:
+                await forget(self, former)
+        nodes = {node.pos: node for view in (shown, *tagged) for node in await self._needed(view)}
+        kept = [nodes[pos] for pos in sorted(nodes)]
         if not kept:
             return
         writes, orphans = await self._around(chain, shown, kept)
         wanted = len(kept) + len(writes)
         if len(chain) > 1 or orphans or await self.count_rows(*chain[0], wanted + 1) > wanted:
             await self._rewrite(thread_id, chain, None, [node.pos for node in kept], writes, orphans)
+
+    async def _needed(self, chain: Chain) -> list[Node]:
+        """Returns the newest checkpoint of each namespace, and the ancestors from which its delta channels are rebuilt."""
+        needed: list[Node] = []
+        for node in await self.newest(chain):
+            needed.append(node)
+            if channels := unstored(node):
+                needed += await self.ancestors(chain, node, channels)
+        return needed
 
     async def _edge(self, chain: Chain, bound: int) -> Edge | None:
         """Returns the edge that sees all of a chain up to a position; None when there is nothing to see."""
@@ -168,10 +190,16 @@ class LineageOperations(CopyOperations):
         """Removes all rows above a position from a thread's view."""
         head = chain[0][0]
         edge = await self._edge(chain, bound)
-        if edge is None:
+        # A former head may show runs of which the thread sees nothing any more.
+        formers = bool(await self.former_heads(thread_id))
+        if edge is None and not formers:
             await self.delete(thread_id)
             return
-        await self.set_spans(thread_id, edge[1] + 1, {})
+        if edge is None:
+            await self._switch(thread_id, head, await self.new_segment(None))
+            return
+        if not formers:
+            await self.set_spans(thread_id, edge[1] + 1, {})
         if edge[0] == head and await self.delete_above(head, bound):
             await self.move_head(thread_id, head)
         else:
@@ -195,17 +223,19 @@ class LineageOperations(CopyOperations):
         segment: int | None = None
         parts = parts_above(chain, branches, lower)
         for part in parts:
-            some, others = ([pos for pos in rows if part.first < pos <= part.last] for rows in (checkpoints, writes))
-            if not some and not others:
+            some, written = ([pos for pos in rows if part.first < pos <= part.last] for rows in (checkpoints, writes))
+            if not some and not written:
                 continue
             at = None if part.branch_at is None or edge is None else moved_branch(part.branch_at, parts, positions)
             if segment is None or at is not None:
                 segment = await self.new_segment(edge, at)
-            positions |= await self.store_anew(segment, lower, some, others, orphans)
+            positions |= await self.store_anew(segment, lower, some, written, orphans)
             edge = segment, max(positions.values())
         assert segment is not None  # there is a row
         spans = await self.spans(thread_id, lower + 1)
-        await self.set_spans(thread_id, lower + 1, moved(spans, positions))
+        # A former head may show runs of which the thread sees nothing any more.
+        others = spans if await self.former_heads(thread_id) else {}
+        await self.set_spans(thread_id, lower + 1, {**others, **moved(spans, positions)})
         await self._switch(thread_id, chain[0][0], segment)
 
     async def _switch(self, thread_id: str, old: int, new: int) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import Branches, Chain, Edge
+from threadloom.storage.lineage.moves import FormerHead, Tag
 from threadloom.storage.lineage.protocol import ChannelUsage
 
 Positions = Collection[int]
@@ -79,13 +80,34 @@ class Segments(Protocol):
         """
 
     async def move_head(self, thread_id: str, segment: int) -> None:
-        """Sets a thread's head, which may be its current one, and starts a new era."""
+        """Sets the head of a thread, or a former head, and starts a new era. The segment may be the current one."""
 
     async def continue_on(self, thread_id: str, segment: int) -> None:
         """Sets a thread's head to a segment that sees all that the thread sees. The era stays."""
 
-    async def drop_head(self, thread_id: str) -> int | None:
-        """Removes a thread's head and its run spans. Returns the segment that was the head."""
+    async def drop_heads(self, thread_id: str) -> Sequence[int]:
+        """Removes a thread's head and former heads, its run spans and tags. Returns the segments that were heads."""
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        """See `Lineage.former_heads`."""
+
+    async def showing(self, thread_id: str, checkpoint_id: str) -> str | None:
+        """See `Lineage.showing`."""
+
+    async def keep_former(self, thread_id: str, number: int, segment: int, former: FormerHead) -> None:
+        """Stores a former head of a thread, with its segment. The one with the largest number is the newest."""
+
+    async def replace_former(self, former: FormerHead) -> None:
+        """Changes what is stored of a former head, except its segment and number."""
+
+    async def drop_former(self, head: str) -> int:
+        """Removes a former head. Returns its segment."""
+
+    async def tags(self, thread_id: str) -> list[Tag]:
+        """See `Lineage.tags`."""
+
+    async def drop_tag(self, thread_id: str, name: str) -> bool:
+        """See `Lineage.drop_tag`."""
 
     async def delete_above(self, segment: int, bound: int) -> bool:
         """Deletes the rows of a segment above a position. If a child sees one of them, deletes nothing and returns False."""

@@ -7,6 +7,7 @@ import msgspec
 
 from threadloom.lineage.segments import UNBOUNDED
 from threadloom.lineage.turns import RootCheckpoint
+from threadloom.storage.lineage.moves import HeadMoves
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -194,7 +195,7 @@ class Usage(msgspec.Struct, kw_only=True):
     stored_bytes: int = 0
 
 
-class Lineage(Protocol):
+class Lineage(HeadMoves, Protocol):
     """The histories of threads. See docs/architecture.md, "How a copy works", for segments and positions."""
 
     async def put(self, put: CheckpointPut) -> int:
@@ -369,12 +370,15 @@ class Lineage(Protocol):
         ...
 
     async def delete(self, thread_id: str) -> None:
-        """Deletes the thread's history. Rows that copies see stay until the copies are deleted too."""
+        """Deletes the thread's history, with its former heads and tags. Rows that copies see stay until the copies are deleted
+        too.
+        """
         ...
 
     async def prune(self, thread_id: str) -> None:
         """Keeps the newest checkpoint of each namespace, without its parent, with its pending writes and the rows from which
-        delta channels are rebuilt. Deletes the rest. Copies keep what they see.
+        delta channels are rebuilt; and the same of what the thread saw at each checkpoint with a tag. Deletes the rest, with the
+        former heads. A former head that alone shows a checkpoint with a tag stays as it is. Copies keep what they see.
         """
         ...
 
@@ -385,7 +389,8 @@ class Lineage(Protocol):
         ...
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
-        """Removes everything that a run put on the thread from the thread's view. Views of copies do not change.
+        """Removes everything that a run put on the thread from the thread's view, and drops the former heads that show any of
+        it, and the tags of checkpoints that are gone then. Views of copies do not change.
 
         This is its checkpoints (by the `run_id` in their metadata) with their pending writes, and the pending writes that it put
         on other checkpoints, such as an answer.

@@ -225,7 +225,7 @@ LIMIT $2;
 
 -- name: heads
 -- The ids of all threads with a history.
-SELECT thread_id FROM heads;
+SELECT h.thread_id FROM heads h WHERE NOT EXISTS (SELECT 1 FROM former_heads f WHERE f.head = h.thread_id);
 
 -- name: exists
 -- Whether a thread sees a checkpoint.

@@ -43,10 +43,12 @@ heads AS (
 )
 SELECT count(*) FROM heads;
 
--- name: delete_head
--- Deletes a thread's head and run spans. Returns the segment that was the head.
-WITH spans AS (DELETE FROM run_spans WHERE thread_id = $1)
-DELETE FROM heads WHERE thread_id = $1 RETURNING seg;
+-- name: delete_heads
+-- Deletes a thread's head and former heads, its run spans and tags. Returns the segments that were heads.
+WITH spans AS (DELETE FROM run_spans WHERE thread_id = $1),
+tags AS (DELETE FROM tags WHERE thread_id = $1),
+former AS (DELETE FROM former_heads WHERE thread_id = $1 RETURNING head)
+DELETE FROM heads WHERE thread_id = ANY (ARRAY(SELECT head FROM former) || $1) RETURNING seg;
 
 -- name: delete_span
 -- Deletes the span of a run on a thread. Returns its first position.
@@ -93,7 +95,43 @@ INSERT INTO run_spans (run_id, thread_id, first) SELECT r.run_id, $1, r.first FR
 
 -- name: move_head
 -- Sets the head of a thread, or the same head with a new era after rows were removed.
-UPDATE heads SET seg = $2, era = nextval('positions') WHERE thread_id = $1;
+INSERT INTO heads (thread_id, seg, era) VALUES ($1, $2, nextval('positions'))
+ON CONFLICT (thread_id) DO UPDATE SET seg = excluded.seg, era = excluded.era;
+
+-- name: former_heads
+-- The former heads of a thread, the last one first.
+SELECT head, checkpoint_id, moved_at, reason, record FROM former_heads WHERE thread_id = $1 ORDER BY number DESC;
+
+-- name: insert_former
+-- A former head of a thread, with its segment.
+WITH head AS (INSERT INTO heads (thread_id, seg, era) VALUES ($2, $8, nextval('positions')))
+INSERT INTO former_heads (number, head, thread_id, checkpoint_id, moved_at, reason, record) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: replace_former
+-- What a former head is, after it was exchanged for the head of its thread.
+UPDATE former_heads SET checkpoint_id = $2, moved_at = $3, reason = $4, record = $5 WHERE head = $1;
+
+-- name: delete_former
+-- Deletes a former head. Returns its segment.
+WITH former AS (DELETE FROM former_heads WHERE head = $1)
+DELETE FROM heads WHERE thread_id = $1 RETURNING seg;
+
+-- name: tags
+-- The tags of a thread, by name.
+SELECT name, checkpoint_id, created_at, updated_at FROM tags WHERE thread_id = $1 ORDER BY name;
+
+-- name: tag
+-- One tag of a thread.
+SELECT name, checkpoint_id, created_at, updated_at FROM tags WHERE thread_id = $1 AND name = $2;
+
+-- name: set_tag
+-- A tag, new or moved.
+INSERT INTO tags (thread_id, name, checkpoint_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (thread_id, name) DO UPDATE SET checkpoint_id = excluded.checkpoint_id, updated_at = excluded.updated_at;
+
+-- name: delete_tag
+-- Deletes a tag. Returns a row if there was one.
+DELETE FROM tags WHERE thread_id = $1 AND name = $2 RETURNING true;
 
 -- name: insert_segment
 -- A new segment.

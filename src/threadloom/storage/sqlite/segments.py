@@ -10,7 +10,8 @@ import orjson
 from threadloom.codec import to_json
 from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import UNBOUNDED, Branches, Chain, Edge
-from threadloom.storage.lineage.operations import LineageOperations
+from threadloom.storage.lineage.move_operations import MoveOperations
+from threadloom.storage.lineage.moves import FormerHead, Tag, former_columns, former_head
 from threadloom.storage.lineage.primitives import Ids, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, SqliteLineageReads
@@ -18,7 +19,7 @@ from threadloom.storage.sqlite.lineage_reads import SQL, SqliteLineageReads
 CUTS = load(__package__, "segments.sql")
 
 
-class SqliteSegments(SqliteLineageReads, LineageOperations):
+class SqliteSegments(SqliteLineageReads, MoveOperations):
     """See `storage.lineage.operations.Segments`. There is one writer, so no locks are needed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -104,10 +105,45 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
     async def continue_on(self, thread_id: str, segment: int) -> None:
         self._db.execute(CUTS["continue_on"], (thread_id, segment))
 
-    async def drop_head(self, thread_id: str) -> int | None:
+    async def drop_heads(self, thread_id: str) -> Sequence[int]:
         await self.set_spans(thread_id, 0, {})
-        segment: int | None = self._one("delete_head", thread_id)
-        return segment
+        found = self._db.execute(CUTS["delete_head"], (thread_id,)).fetchone()
+        if found is None:
+            return []
+        segment, more = found
+        if not more:
+            return [segment]
+        self._db.execute(CUTS["delete_tags"], (thread_id,))
+        former = [head for (head,) in self._db.execute(CUTS["delete_formers"], (thread_id,)).fetchall()]
+        return [segment, *(self._one("delete_head", head) for head in former)]
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        return [former_head(*row) for row in self._db.execute(CUTS["former_heads"], (thread_id,))]
+
+    async def keep_former(self, thread_id: str, number: int, segment: int, former: FormerHead) -> None:
+        head, *rest = former_columns(former)
+        await self.move_head(former.head, segment)
+        self._db.execute(CUTS["insert_former"], (number, head, thread_id, *rest))
+
+    async def replace_former(self, former: FormerHead) -> None:
+        self._db.execute(CUTS["replace_former"], former_columns(former))
+
+    async def drop_former(self, head: str) -> int:
+        self._db.execute(CUTS["delete_former"], (head,))
+        return int(self._one("delete_head", head))
+
+    async def tags(self, thread_id: str) -> list[Tag]:
+        return [Tag(*row) for row in self._db.execute(CUTS["tags"], (thread_id,))]
+
+    async def tag(self, thread_id: str, name: str) -> Tag | None:
+        row = self._db.execute(CUTS["tag"], (thread_id, name)).fetchone()
+        return None if row is None else Tag(*row)
+
+    async def set_tag(self, thread_id: str, tag: Tag) -> None:
+        self._db.execute(CUTS["set_tag"], (thread_id, tag.name, tag.checkpoint_id, tag.created_at, tag.updated_at))
+
+    async def drop_tag(self, thread_id: str, name: str) -> bool:
+        return self._db.execute(CUTS["delete_tag"], (thread_id, name)).rowcount > 0
 
     async def delete_above(self, segment: int, bound: int) -> bool:
         seen = self._bound_of_children(segment) > bound
