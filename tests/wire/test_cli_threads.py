@@ -5,8 +5,8 @@ import json
 import httpx
 import pytest
 
-from tests.server import running
-from tests.wire.test_cli import CHAT, HELLO, threadloom_command
+from tests.server import free_port, running
+from tests.wire.test_cli import CHAT, a_thread, threadloom_command
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 /** The thread as a conversation: messages, tool calls folded, what is being written, failures, open questions. */
 
-import { type ReactNode, useEffect, useLayoutEffect, useRef } from "react";
+import { Fragment, type ReactNode, useEffect, useLayoutEffect, useRef } from "react";
 import type { Followed } from "../../live/follow";
 import { type Call, type Message, type Turn, messagesOf, roleOf, turnsOf } from "../../live/messages";
 import { shownMessages } from "../../live/reducer";
@@ -8,6 +8,7 @@ import { number, textOf } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Empty } from "../../parts/notices";
 import { Rich } from "../../parts/rich";
+import type { Decor } from "./forks/messages";
 import { interruptsOf, problemOf } from "./problems";
 
 const NAMES: Record<string, string> = { human: "You", system: "System" };
@@ -19,9 +20,11 @@ interface Props {
   isNew: boolean;
   /** What a queued run waits for, in the server's words. */
   reason: string | undefined;
+  /** What stands beside and between the messages. */
+  decor?: Decor | undefined;
 }
 
-export function Conversation({ followed, name, isNew, reason }: Props) {
+export function Conversation({ followed, name, isNew, reason, decor }: Props) {
   const { thread, state, run } = followed;
   const { messages, writing, nested } = shownMessages(messagesOf(state?.values), run);
   const turns = turnsOf(messages);
@@ -57,15 +60,19 @@ export function Conversation({ followed, name, isNew, reason }: Props) {
   }
   return (
     <>
+      {decor?.after(null)}
       {turns.map((turn, index) => (
-        <TurnView
-          key={turn.key}
-          turn={turn}
-          name={name}
-          writing={writing}
-          nested={nested}
-          progress={progressInLast && index === turns.length - 1 ? progress : undefined}
-        />
+        <Fragment key={turn.key}>
+          <TurnView
+            turn={turn}
+            name={name}
+            writing={writing}
+            nested={nested}
+            progress={progressInLast && index === turns.length - 1 ? progress : undefined}
+            decor={decor}
+          />
+          {decor?.after(turn)}
+        </Fragment>
       ))}
       {progress !== undefined && !progressInLast && (
         <section className="turn ai">
@@ -128,9 +135,10 @@ interface TurnProps {
   writing: ReadonlySet<string>;
   nested: ReadonlyMap<string, string>;
   progress: string | undefined;
+  decor: Decor | undefined;
 }
 
-function TurnView({ turn, name, writing, nested, progress }: TurnProps) {
+function TurnView({ turn, name, writing, nested, progress, decor }: TurnProps) {
   const tokens = turn.parts.reduce((sum, { message }) => sum + (message.usage_metadata?.total_tokens ?? 0), 0);
   const given = turn.role === "ai" ? turn.parts[0]?.message.name : undefined;
   return (
@@ -139,17 +147,21 @@ function TurnView({ turn, name, writing, nested, progress }: TurnProps) {
         {turn.role === "ai" ? given || name : (NAMES[turn.role] ?? turn.role)}
         {tokens > 0 && <span className="faint num">{number(tokens)} tokens</span>}
         {progress !== undefined && <Progress words={progress} pending={false} />}
+        {decor?.head(turn)}
       </div>
-      {turn.parts.map(({ message, calls }, index) => (
-        <Part
-          key={message.id ?? index}
-          message={message}
-          calls={calls}
-          writing={message.id ? writing.has(message.id) : false}
-          from={message.id ? nested.get(message.id) : undefined}
-          running={progress !== undefined}
-        />
-      ))}
+      {decor?.body(turn) ??
+        turn.parts.map(({ message, calls }, index) => (
+          <Fragment key={message.id ?? index}>
+            {index > 0 && decor?.part(message)}
+            <Part
+              message={message}
+              calls={calls}
+              writing={message.id ? writing.has(message.id) : false}
+              from={message.id ? nested.get(message.id) : undefined}
+              running={progress !== undefined}
+            />
+          </Fragment>
+        ))}
     </section>
   );
 }
