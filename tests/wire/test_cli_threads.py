@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.server import free_port, running
-from tests.wire.test_cli import CHAT, a_thread, threadloom_command
+from tests.wire.test_cli import CHAT, HELLO, a_thread, threadloom_command
 
 
 @pytest.fixture(scope="module")
