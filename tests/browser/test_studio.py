@@ -130,6 +130,26 @@ def test_calls_failures_and_questions_are_shown_with_their_nodes(visit, threads)
     assert threads.state(thread_id)["next"] == []
 
 
+def test_subagents_events_tokens_and_markdown_of_a_run_are_shown_and_stay(visit):
+    studio = visit("threads/new?graph=desk")
+    studio.write("slowly: where is order 4711?")
+    thread_id = studio.thread_id
+    subagent = studio.page.locator("details.fold").filter(has=studio.page.locator("summary code", has_text="policy"))
+    expect(subagent).to_contain_text("I found three documents on refunds.")
+    expect(subagent).to_contain_text("2 messages")
+    Threads(studio.server).permit(thread_id, 999)
+    studio.rests()
+    last = studio.page.locator(".turn.ai .text").last
+    expect(last.locator("ol li li").last).to_have_text("arrives on Thursday")
+    expect(last.locator("td").nth(2)).to_have_text("refunded")
+    expect(last.get_by_role("link", name="our policy")).to_have_attribute("rel", "noopener noreferrer")
+    expect(studio.page.locator(".who", has_text="tokens")).to_contain_text(re.compile(r"\d\d:\d\d.* m?s.*tokens"))
+    expect(subagent).to_contain_text("I found three documents on refunds.")
+    events = studio.page.locator("details.fold", has_text="2 events")
+    events.locator("summary").click()
+    expect(events).to_contain_text("documents: 3")
+
+
 def test_a_graph_without_messages_takes_json_and_shows_its_state(visit, threads):
     studio = visit("threads/new?graph=ledger")
     field = studio.page.get_by_label("Input as JSON")
