@@ -114,7 +114,7 @@ def test_threads(browser, shop):
 
 def test_a_thread(browser, shop):
     studio = opened(browser, shop, f"threads/{shop.refund}")
-    expect(studio.turns.last).to_contain_text("our policy")
+    expect(studio.turns.last).to_contain_text("On Thursday")
     take(studio.page, "thread")
 
 
@@ -138,5 +138,5 @@ def test_steps(browser, shop):
 
 def test_server(browser, shop):
     studio = opened(browser, shop, "server", "dark")
-    expect(studio.page.get_by_text("Graphs")).to_be_visible()
+    expect(studio.page.get_by_text("langgraph", exact=True).first).to_be_visible()
     take(studio.page, "server-dark")

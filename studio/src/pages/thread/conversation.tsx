@@ -224,9 +224,8 @@ function Part({ message, calls, writing, running }: { message: Message; calls: C
   const content: ReactNode = (
     <>
       {(text || (writing && calls.length === 0)) && (
-        <div className="text">
+        <div className={writing ? "text writing" : "text"}>
           <Rich text={text} />
-          {writing && <span className="cursor" aria-hidden="true" />}
         </div>
       )}
       <Media content={message.content} />

@@ -58,7 +58,7 @@ export function StatePane({ threadId, head, live, checkpoint }: Props) {
           )}
         </div>
       )}
-      {values && (
+      {values && Object.keys(values).length > 0 && (
         <div className="inside" style={{ paddingLeft: 16 }}>
           <Json value={sorted(values, changed)} changed={changed} />
         </div>
