@@ -43,6 +43,7 @@ class Estate:
         self.delivery = (await ann.http.get("/webhooks/deliveries")).json()[0]["delivery_id"]
         state = (await ann.http.get(f"/threads/{self.thread}/state")).json()
         self.checkpoint = state["checkpoint"]["checkpoint_id"]
+        assert (await ann.http.put(f"/threads/{self.thread}/tags/{MARK}")).status_code == 200
         return self
 
     def requests(self):
@@ -74,6 +75,16 @@ class Estate:
             ("threads.read", "GET", f"{at}/branches", None),
             ("threads.read", "POST", f"{at}/copy", {"thread_id": str(uuid.uuid4()), **copy}),
             ("threads.create", "POST", f"{at}/copy", {"thread_id": str(uuid.uuid4())}),
+            ("threads.update", "POST", f"{at}/reset", {"checkpoint_id": self.checkpoint}),
+            ("threads.update", "POST", f"{at}/reset", {"undo": True}),
+            ("threads.update", "POST", f"{at}/promote", {"thread_id": self.pending_thread}),
+            ("threads.read", "POST", f"{at}/promote", {"thread_id": self.pending_thread}),
+            ("threads.update", "POST", f"{at}/append", {"thread_id": thread, **state}),
+            ("threads.read", "POST", f"{at}/append", {"thread_id": thread, **state}),
+            ("threads.read", "GET", f"{at}/tags", None),
+            ("threads.read", "GET", f"{at}/state/{MARK}", None),
+            ("threads.update", "PUT", f"{at}/tags/other", {}),
+            ("threads.update", "DELETE", f"{at}/tags/{MARK}", None),
             ("threads.read", "GET", f"{at}/stream", None),
             ("threads.read", "GET", f"{at}/runs", None),
             ("threads.search", "GET", f"{at}/runs", None),

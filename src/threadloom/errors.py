@@ -70,6 +70,10 @@ class StaleRefsError(ThreadloomError):
     """A checkpoint refers to blobs that its thread may no longer have, because some of its history was removed."""
 
 
+class UnstoredParentError(ThreadloomError):
+    """A thread cannot be cut at a checkpoint of a subgraph, because the checkpoint of a graph around it was never stored."""
+
+
 class ApiError(ThreadloomError):
     """An error of a request, with an HTTP status.
 

@@ -58,6 +58,7 @@ from threadloom.services.limits import Limits
 from threadloom.services.lineage import LineageService
 from threadloom.services.protocol_commands import CommandService
 from threadloom.services.queue import QueueService
+from threadloom.services.repository import repository_services
 from threadloom.services.run_outputs import RunOutputs
 from threadloom.services.run_start import RunStartService
 from threadloom.services.run_streams import RunStreamService
@@ -287,6 +288,7 @@ class Server:
         assistants resolved by `AssistantService`, runs started by `RunStartService`.
         """
         storage, broker, clock, numbers = self.storage, self.broker, self.clock, self._numbers
+        ttl = settings.checkpointer.ttl
         runs = RunService(
             storage=storage,
             guard=guard,
@@ -303,7 +305,7 @@ class Server:
             storage=storage,
             guard=guard,
             clock=clock,
-            ttl=settings.checkpointer.ttl,
+            ttl=ttl,
             supersteps=writer.supersteps,
             stop_runs=runs.stop_thread,
             gone=broker.gone,
@@ -323,7 +325,7 @@ class Server:
             keep=settings.events_seconds,
             assign=load_assign(settings),
             asks_for_threads=settings.threadloom.auth.implicit_threads == "create",
-            new_ttl=lambda now: configured_ttl(settings.checkpointer.ttl, now),
+            new_ttl=lambda now: configured_ttl(ttl, now),
         )
         state = StateService(
             storage=storage,
@@ -337,12 +339,21 @@ class Server:
         return Services(
             threads=threads,
             branches=BranchService(storage=storage, guard=guard),
-            copying=CopyService(storage=storage, guard=guard, clock=clock, graphs=thread_graphs),
+            copying=CopyService(
+                storage=storage,
+                guard=guard,
+                clock=clock,
+                graphs=thread_graphs,
+                saver=self.saver,
+                assistants=assistants,
+                ttl=ttl,
+            ),
             cascade_delete=CascadeDeleteService(
                 storage=storage, guard=guard, clock=clock, stop_runs=runs.stop_thread, gone=broker.gone
             ),
             lineage=LineageService(storage=storage, guard=guard, state=state),
             verification=VerificationService(storage=storage, guard=guard),
+            repository=repository_services(storage, guard, clock, thread_graphs, state),
             state=state,
             runs=runs,
             starts=starts,

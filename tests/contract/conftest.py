@@ -5,7 +5,7 @@ import pytest
 from tests.storages import kind_of, rows_of
 from threadloom.lineage.segments import UNBOUNDED
 
-TABLES = ("segments", "heads", "checkpoints", "writes", "blobs", "run_spans")
+TABLES = ("segments", "heads", "former_heads", "tags", "checkpoints", "writes", "blobs", "run_spans")
 
 REFS = {
     "sqlite": "SELECT c.pos, r.value AS blob FROM checkpoints c, json_each(c.refs) r",

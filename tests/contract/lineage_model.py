@@ -1,7 +1,7 @@
 """A lineage that really copies: each thread is a list of its own. What every storage must look like from outside."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass
@@ -11,6 +11,8 @@ class Checkpoint:
     parent: str | None
     meta: dict
     values: dict[str, bytes]
+    renewed: bool = False
+    """Stored anew: it has the pending writes that come after it."""
 
     @property
     def key(self):
@@ -84,12 +86,21 @@ class History:
     def is_branched(self):
         return any(isinstance(event, Branch) for event in self.events)
 
-    def writes(self, key, view=None):
+    def writes(self, key, of=None, view=None):
+        """The valid pending writes of the newest checkpoint with that key, or of the one that is given.
+
+        Args:
+            view: what is visible; by default what the newest branch shows that shows the checkpoint.
+        """
         kept = {}
+        passed = False
         if view is None:
-            newest = self.find(*key)
-            view = self.events if newest is None else self.showing(newest)
+            shown = of or self.find(*key)
+            view = self.events if shown is None else self.showing(shown)
         for event in view:
+            if isinstance(event, Checkpoint) and event.key == key and event.renewed and not passed:
+                kept = {}
+            passed = passed or event is of
             if not isinstance(event, Write) or event.key != key:
                 continue
             if event.idx < 0 or (event.task_id, event.idx) not in kept:
@@ -100,15 +111,94 @@ class History:
         if run_id and not any(isinstance(event, Begin) and event.run_id == run_id for event in self.events):
             self.events.append(Begin(run_id))
 
-    def copy(self, at=None):
+    def copy(self, at=None, namespace="", keep=None):
+        """Raises LookupError if a graph around the checkpoint `at` has not the checkpoint that it was made under."""
         events = self.events
         if at is not None:
-            events = events[: self._index(("", at)) + 1]
-        return History(copy.deepcopy([event for event in events if not isinstance(event, Begin)]))
+            events = events[: self._index((namespace, at)) + 1]
+        made = History(copy.deepcopy([event for event in events if not isinstance(event, Begin)]))
+        outdated = made._outdated(namespace, at) if namespace else []
+        if keep is not None:
+            made._keep(keep, outdated, made.find(namespace, at).meta.get("parents", {}).get("") if namespace else at)
+        elif outdated:
+            made._renew(namespace, at, {event.key for event in outdated})
+        return made
+
+    def _renew(self, namespace, at, outdated):
+        """A checkpoint and those around it become the newest, those that were not without pending writes."""
+        view = self.view()
+        cut = self._seen(view, namespace, at)
+        path = [self._seen(view, *place) for place in cut.meta["parents"].items()]
+        for event in [*sorted(path, key=self._place), cut]:
+            writes = [] if event.key in outdated else self.writes(event.key, view=view)
+            self.events += [replace(event, renewed=True), *writes]
+
+    def _outdated(self, namespace, at):
+        """The checkpoints around the last one that are not the newest of their namespaces."""
+        view = self.view()
+        newest = {event.namespace: event for event in reversed(self.checkpoints(view))}
+        found = []
+        for around, id_ in self._seen(view, namespace, at).meta.get("parents", {}).items():
+            if around not in newest or newest[around].checkpoint_id != id_:
+                if (event := self._seen(view, around, id_)) is None:
+                    raise LookupError(id_)
+                found.append(event)
+        return sorted(found, key=self._place)
+
+    def _place(self, event):
+        return next(index for index, one in enumerate(self.events) if one is event)
+
+    def _keep(self, count, outdated, root):
+        view = self.view()
+        newest = {event.namespace: event for event in reversed(self.checkpoints(view))}
+        node = self._seen(view, "", root) if root else newest.get("")
+        roots = []
+        while node and len(roots) < count:
+            roots.append(node)
+            before = view[: next(index for index, one in enumerate(view) if one is node)]
+            node = node.parent and self._seen(before, "", node.parent)
+        if not roots:
+            self.events = []
+            return
+        ids = {event.checkpoint_id for event in roots}
+        inner = {
+            name: event
+            for name, event in newest.items()
+            if name and (":" not in name or self._place(event) > self._place(roots[-1]))
+        } | {event.namespace: event for event in outdated if event.namespace}
+        inner = [
+            event
+            for event in inner.values()
+            if ":" not in event.namespace or event.meta.get("parents", {}).get("") in ids
+        ]
+        kept = [one for event in (*roots, *inner) for one in (event, *self._rebuilt_from(event, view))]
+        self._retain(kept, view, {event.key for event in outdated})
+
+    def at(self, checkpoint_id=None):
+        """What was there when a root checkpoint was put; the thread stays the same, so it knows its runs."""
+        events = self.events
+        if checkpoint_id is not None:
+            events = events[: self._index(("", checkpoint_id)) + 1]
+        return History(copy.deepcopy(events))
+
+    def roots(self):
+        """The ids of the root checkpoints, newest first."""
+        return [event.checkpoint_id for event in self.checkpoints() if event.namespace == ""]
+
+    def newest_root(self):
+        """The id of the newest root checkpoint of the current branch; None if there is none."""
+        found = (event for event in self.checkpoints(self.view()) if event.namespace == "")
+        return next((event.checkpoint_id for event in found), None)
+
+    def shows(self, run_id):
+        """Whether anything is there that `delete_run` would remove."""
+        began = any(isinstance(event, Begin) and event.run_id == run_id for event in self.events)
+        put = any(isinstance(event, Checkpoint) and event.meta.get("run_id") == run_id for event in self.events)
+        return began and (put or any(True for _ in self._writes_of(run_id)))
 
     def _index(self, key):
         places = [i for i, event in enumerate(self.events) if isinstance(event, Checkpoint) and event.key == key]
-        return places[-1]
+        return places[0]
 
     def _tidy(self, *, branches=False):
         """Forgets runs, and branches, that nothing is left of."""
@@ -164,32 +254,50 @@ class History:
         self._tidy(branches=is_less)
         self.events = [event for event in self.events if not (isinstance(event, Begin) and event.run_id == run_id)]
 
-    def prune(self):
-        kept = {}
+    def prune(self, tagged=()):
+        """Keeps also what was there at each root checkpoint in `tagged`. Returns False if one is on a branch that was left: then
+        nothing is pruned.
+        """
         view = self.view()
-        for newest in {event.namespace: event for event in reversed(self.checkpoints(view))}.values():
-            node = newest
-            missing = set(newest.meta.get("counters_since_delta_snapshot", {})) - newest.values.keys()
-            kept[node.key] = node
-            while missing and node.parent and (node := self._seen(view, node.namespace, node.parent)):
-                kept[node.key] = node
-                missing -= node.values.keys()
-        if not kept:
-            return
-        parents = {event.key for event in kept.values()}
+        if any(self._seen(view, "", checkpoint_id) is None for checkpoint_id in tagged):
+            return False
+        kept = self._newest(view)
+        for checkpoint_id in tagged:
+            kept += self._newest(History(self.events[: self._index(("", checkpoint_id)) + 1]).view())
+        if kept:
+            self._retain(kept, view)
+        return True
+
+    def _newest(self, view):
+        """The newest checkpoint of each namespace, with what delta channels are rebuilt from."""
+        newest = {event.namespace: event for event in reversed(self.checkpoints(view))}
+        return [one for event in newest.values() for one in (event, *self._rebuilt_from(event, view))]
+
+    def _rebuilt_from(self, node, view):
+        found = []
+        missing = set(node.meta.get("counters_since_delta_snapshot", {})) - node.values.keys()
+        while missing and node.parent and (node := self._seen(view, node.namespace, node.parent)):
+            found.append(node)
+            missing -= node.values.keys()
+        return found
+
+    def _retain(self, kept, view, bare=()):
+        """Only these checkpoints stay, with those of their pending writes that a view shows; without any those of `bare`."""
+        parents = {event.key for event in kept}
         events = []
         for event in self.events:
             if isinstance(event, Begin):
                 events.append(event)
             elif isinstance(event, Checkpoint):
-                if kept.get(event.key) is event:
+                if any(event is one for one in kept):
                     if (event.namespace, event.parent) not in parents:
                         event.parent = None
                     events.append(event)
             elif (
                 isinstance(event, Write)
-                and any(event is write for write in self.writes(event.key, view))
-                and event.key in kept
+                and event.key in parents
+                and event.key not in bare
+                and any(event is one for one in self.writes(event.key, view=view))
             ):
                 events.append(event)
         self.events = events
@@ -197,8 +305,8 @@ class History:
 
     def ancestors(self, checkpoint_id):
         """A root checkpoint and its ancestors, nearest first; the newest one for None."""
-        roots = [event for event in self.checkpoints() if event.namespace == ""]
-        node = self.find("", checkpoint_id) if checkpoint_id else next(iter(roots), None)
+        head = checkpoint_id or self.newest_root()
+        node = self.find("", head) if head else None
         ids = []
         while node is not None:
             ids.append(node.checkpoint_id)

@@ -6,7 +6,7 @@ from tests.clocks import MORNING
 from threadloom.codec import from_json, to_json
 from threadloom.storage.ciphertexts import COLUMNS, Stored
 from threadloom.storage.events import EventValue
-from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, Tag, WritesPut
 from threadloom.types import Assistant, Cron, Delivery, Event, ForkedFrom, Item, Outcome, Run, Thread
 
 pytestmark = pytest.mark.anyio
@@ -99,6 +99,9 @@ async def filled(storage):
         )
         write = PendingWrite("task", 0, "c", "t", b"clear", "")
         await tx.lineage.put_writes(WritesPut(thread_id="t", namespace="", checkpoint_id="1", writes=[write]))
+        await tx.lineage.reset("t", "1", now=now, record=DOCUMENT)
+        await tx.lineage.undo("t", now=now, record=DOCUMENT)
+        await tx.lineage.set_tag("t", Tag("kept", "1", now, now))
 
     await storage.write(work)
 

@@ -2,10 +2,7 @@
 
 import pytest
 
-from tests.clocks import ManualClock
 from tests.contract import copied
-from threadloom.auth.authorize import OPEN
-from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
 from threadloom.storage.sqlite import SqliteStorage
 from threadloom.types import SYSTEM
@@ -61,12 +58,7 @@ async def cost_of(storage, thread, count=1, **options):
 
     before = storage.database.read(counts)
     changed = -await storage.database.write(watch)
-    service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None)
-    request = ThreadCopy(**options)
-    if count == 1:
-        copy = await service.copy(SYSTEM, thread, request)
-    else:
-        *_, copy = await service.copy_many(SYSTEM, thread, count, request)
+    *_, copy = (await copied.service(storage).copy(SYSTEM, thread, ThreadCopy(count=count, **options))).threads
     changed += await storage.database.write(unwatch)
     after = storage.database.read(counts)
     work = [line.split()[0] for line in statements if line.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")]
@@ -104,3 +96,45 @@ async def test_a_thousand_copies_take_as_many_statements_as_one(storage):
             found = await storage.read(lambda tx, copy=copy: tx.lineage.latest(copy.thread_id, ""))
             assert found.checkpoint_id == copy.forked_from.checkpoint_id
             assert await storage.read(lambda tx, copy=copy: tx.threads.get(copy.thread_id)) == copy
+
+
+async def with_inner(storage, length):
+    """A thread whose newest root checkpoint has a subgraph halfway, and one that was edited after later checkpoints."""
+    thread = await thread_of(storage, length)
+    newest, old = f"{length}-{length - 1:06}", f"{length}-{length // 2:06}"
+
+    async def work(tx):
+        await tx.lineage.put(copied.inner_checkpoint(storage, thread, newest))
+        await tx.lineage.put(copied.inner_checkpoint(storage, thread, old))
+
+    await storage.write(work)
+    return thread, newest, old
+
+
+async def test_a_copy_inside_a_subgraph_costs_the_same_at_any_length(storage):
+    """Whole paths that are stored anew are one row for each graph, once for all copies. No value is stored."""
+    found = []
+    for length in (10, 1_000):
+        thread, newest, old = await with_inner(storage, length)
+        for root, more in ((newest, {}), (old, {"segments": 1, "checkpoints": 2})):
+            for count in (1, 100):
+                copy, statements, _, rows = await cost_of(storage, thread, count, **copied.inside(root))
+                made = {table: number * count for table, number in ONE_COPY.items()} | {"states": 1}
+                for table, number in more.items():
+                    made[table] = made.get(table, 0) + number
+                assert rows == ALL | made
+                assert copy.forked_from.checkpoint_id == root
+                found.append((root == old, count, len(statements)))
+    assert found[:4] == found[4:]
+    assert len({statements for outdated, _, statements in found if not outdated}) <= 2
+
+
+async def test_what_is_kept_is_stored_once_for_all_copies(storage):
+    thread = await thread_of(storage, 1_000)
+    costs = []
+    for count in (1, 1, 1_000):  # the first time the edges are read, too
+        _, statements, _, rows = await cost_of(storage, thread, count, keep=3)
+        made = {table: number * count for table, number in ONE_COPY.items()}
+        assert rows == ALL | made | {"segments": count + 1, "checkpoints": 3, "blobs": 3}
+        costs.append(len(statements))
+    assert costs[1] == costs[2]

@@ -3,11 +3,8 @@
 import asyncpg
 import pytest
 
-from tests.clocks import ManualClock
 from tests.contract import copied
 from tests.storages import opened, rows_of
-from threadloom.auth.authorize import OPEN
-from threadloom.services.copying import CopyService
 from threadloom.services.requests import ThreadCopy
 from threadloom.storage.postgres import PostgresStorage
 from threadloom.types import SYSTEM
@@ -96,12 +93,7 @@ async def cost_of(storage, thread, monkeypatch, count=1, **options):
     with monkeypatch.context() as patch:
         for name in ("execute", "fetch", "fetchrow", "fetchval"):
             patch.setattr(asyncpg.Connection, name, noted(getattr(asyncpg.Connection, name)))
-        service = CopyService(storage=storage, guard=OPEN, clock=ManualClock(), graphs=None)
-        request = ThreadCopy(**options)
-        if count == 1:
-            copy = await service.copy(SYSTEM, thread, request)
-        else:
-            *_, copy = await service.copy_many(SYSTEM, thread, count, request)
+        *_, copy = (await copied.service(storage).copy(SYSTEM, thread, ThreadCopy(count=count, **options))).threads
     work = [now - then for now, then in zip(await work_done(storage), done, strict=True)]
     return copy, len(trips), work, {table: number - before[table] for table, number in counts().items()}
 
@@ -142,3 +134,21 @@ async def test_a_thousand_copies_take_as_many_round_trips_as_one(storage, monkey
             found = await storage.read(lambda tx, copy=copy: tx.lineage.latest(copy.thread_id, ""))
             assert found.checkpoint_id == copy.forked_from.checkpoint_id
             assert await storage.read(lambda tx, copy=copy: tx.threads.get(copy.thread_id)) == copy
+
+
+async def test_copies_inside_and_kept_ends_take_as_many_round_trips_for_a_thousand(storage, monkeypatch):
+    thread = await thread_of(storage, 1_000)
+    root = "1000-000999"
+    await storage.write(lambda tx: tx.lineage.put(copied.inner_checkpoint(storage, thread, root)))
+    for options, more in ((copied.inside(root), {"states": 1}), ({"keep": 3}, {"segments": 1, "checkpoints": 3})):
+        trips = []
+        for count in (1, 1, 1_000):
+            _, number, _, rows = await cost_of(storage, thread, monkeypatch, count, **options)
+            made = {table: number * count for table, number in ONE_COPY.items()}
+            for table, added in more.items():
+                made[table] = made.get(table, 0) + added
+            if "keep" in options:
+                made["blobs"] = rows["blobs"]
+            assert {table: number for table, number in rows.items() if number} == made
+            trips.append(number)
+        assert trips[2] <= trips[1] + 1  # the first of copies that show a state of their own stores it

@@ -2,13 +2,12 @@
 
 import pytest
 
-from tests.clocks import ManualClock
+from tests.contract.copied import service
 from tests.contract.test_lineage import checkpoint, ids, put
 from tests.contract.test_threads import thread
 from tests.storages import rows_of
 from threadloom.auth.authorize import OPEN
-from threadloom.errors import Conflict, Denied, Invalid, NotFound
-from threadloom.services.copying import MOST_COPIES, CopyService
+from threadloom.errors import Conflict, Denied, NotFound
 from threadloom.services.requests import ThreadCopy
 from threadloom.storage.filters import Equals
 from threadloom.types import SYSTEM, Caller
@@ -46,16 +45,12 @@ async def source(storage):
     return storage
 
 
-def service(storage, guard=OPEN):
-    return CopyService(storage=storage, guard=guard, clock=ManualClock(), graphs=None)
-
-
 async def found(storage, thread_id):
     return await storage.read(lambda tx: tx.threads.get(thread_id))
 
 
 async def test_each_is_what_its_handler_made_of_it(source):
-    made = await service(source, Owned()).copy_many(ANN, "source", 3, ThreadCopy(metadata={"k": 2}))
+    made = (await service(source, Owned()).copy(ANN, "source", ThreadCopy(count=3, metadata={"k": 2}))).threads
     assert [copy.metadata for copy in made] == [{"owner": "ann", "k": 2, "number": number} for number in (1, 2, 3)]
     for copy in made:
         assert await found(source, copy.thread_id) == copy
@@ -66,7 +61,7 @@ async def test_each_is_what_its_handler_made_of_it(source):
 
 
 async def test_at_a_checkpoint(source):
-    made = await service(source).copy_many(SYSTEM, "source", 2, ThreadCopy(checkpoint_id="1"))
+    made = (await service(source).copy(SYSTEM, "source", ThreadCopy(count=2, checkpoint_id="1"))).threads
     for copy in made:
         assert await found(source, copy.thread_id) == copy
         assert (copy.forked_from.checkpoint_id, copy.forked_from.user_id) == ("1", None)
@@ -78,23 +73,20 @@ def refuse(value):
 
 
 @pytest.mark.parametrize(
-    ("guard", "count", "request_", "refusal"),
+    ("guard", "asked", "refusal"),
     [
-        (lambda: Owned(2, refuse), 3, ThreadCopy(), Denied),
-        (lambda: Owned(3, lambda value: value["metadata"].update(owner="bob")), 3, ThreadCopy(), Conflict),
-        (lambda: OPEN, 2, ThreadCopy(checkpoint_id="9"), NotFound),
-        (lambda: OPEN, 2, ThreadCopy(thread_id="0199c7e2-0000-7000-8000-000000000000"), Invalid),
-        (lambda: OPEN, 0, ThreadCopy(), Invalid),
-        (lambda: OPEN, MOST_COPIES + 1, ThreadCopy(), Invalid),
+        (lambda: Owned(2, refuse), ThreadCopy(count=3), Denied),
+        (lambda: Owned(3, lambda value: value["metadata"].update(owner="bob")), ThreadCopy(count=3), Conflict),
+        (lambda: OPEN, ThreadCopy(count=2, checkpoint_id="9"), NotFound),
     ],
 )
-async def test_all_or_none(source, guard, count, request_, refusal):
+async def test_all_or_none(source, guard, asked, refusal):
     with pytest.raises(refusal):
-        await service(source, guard()).copy_many(ANN, "source", count, request_)
+        await service(source, guard()).copy(ANN, "source", asked)
     for table, number in {"threads": 1, "heads": 1, "segments": 1, "forks": 0}.items():
         assert rows_of(source, f"SELECT count(*) FROM {table}") == [(number,)]
 
 
 async def test_of_a_thread_that_is_not_there(storage):
     with pytest.raises(Conflict):
-        await service(storage).copy_many(SYSTEM, "none", 2, ThreadCopy())
+        await service(storage).copy(SYSTEM, "none", ThreadCopy(count=2))

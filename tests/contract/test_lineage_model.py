@@ -11,23 +11,35 @@ from hypothesis import strategies as st
 from tests.contract.lineage_model import Begin, Checkpoint, History, Write
 from tests.contract.turns_model import naive_turns
 from threadloom.codec import to_json
-from threadloom.errors import StaleRefsError
+from threadloom.errors import StaleRefsError, UnstoredParentError
 from threadloom.lineage import merge_base
 from threadloom.lineage.elements import Value
 from threadloom.lineage.merge_base import Path, divergence
 from threadloom.lineage.messages import NO_MESSAGES, recorded, recorded_change
-from threadloom.lineage.segments import UNBOUNDED
 from threadloom.lineage.turns import Turns
 from threadloom.services.branches import load_turns
-from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, WritesPut
+from threadloom.storage.lineage import Blob, CheckpointPut, PendingWrite, Tag, WritesPut
 from threadloom.storage.lineage.digests import checkpoint_digest, value_digest, write_digest
 
 pytestmark = pytest.mark.anyio
 
 NAMES = ("a", "b", "c", "d", "e")
-NAMESPACES = ("", "", "", "inner:1", "inner:1|deep:2")
-COMMON = ("put", "put", "put", "put_fast", "writes", "writes", "special", "copy", "copy_many", "copy_at", "branch")
-RARE = ("delete", "prune", "rollback", "delete_run", "again", "stale")
+NAMESPACES = ("", "", "", "inner:1", "inner:1|deep:2", "memory")
+COMMON = (
+    "put",
+    "put",
+    "put",
+    "put_fast",
+    "writes",
+    "writes",
+    "special",
+    "copy",
+    "copy_many",
+    "copy_at",
+    "copy_inside",
+    "branch",
+)
+RARE = ("delete", "prune", "rollback", "delete_run", "again", "stale", "reset", "undo", "promote", "tag", "untag")
 SMALL = 12
 
 numbers = st.integers(0, 10_000)
@@ -49,6 +61,9 @@ class Pair:
         self.storage = storage
         self.tables = tables
         self.threads: dict[str, History] = {}
+        self.former: dict[str, list[tuple[History, str]]] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+        self.promoted: set[str] = set()
         self.ids = (f"{number:08d}" for number in itertools.count(1))
         self.run = "run-0"
         self.runs = itertools.count(1)
@@ -87,7 +102,19 @@ class Pair:
             self.run = f"run-{next(self.runs)}"
         await self.put(thread, namespace, next(self.ids), parent, c)
 
-    async def put(self, thread, namespace, checkpoint_id, parent, c, early=None, known=None):
+    def parents_of(self, thread, namespace, c):
+        """Checkpoints of the graphs around a namespace: the newest, or at times others, or one that was never stored."""
+        found = {}
+        parts = namespace.split("|")
+        for around in ("", *("|".join(parts[:count]) for count in range(1, len(parts)))):
+            seen = [event for event in self.threads.get(thread, History()).checkpoints() if event.namespace == around]
+            if seen and c % 11:
+                found[around] = seen[(c + 1) % len(seen)].checkpoint_id
+            elif c % 2:
+                found[around] = "unstored"
+        return found
+
+    async def put(self, thread, namespace, checkpoint_id, parent, c, early=None, known=None, parents=None):
         values, refs, blobs = {}, {}, []
         row = None if parent is None else await self.read("get", thread, namespace, parent.checkpoint_id)
         if known is None and row is not None:
@@ -109,6 +136,8 @@ class Pair:
         if namespace == "":
             messages = self.put_messages(checkpoint_id, parent, c, values, refs, blobs)
         meta = {"step": c % 5, "run_id": self.run} if c % 2 else {"step": c % 5}
+        if namespace:
+            meta["parents"] = parents or self.parents_of(thread, namespace, c)
         if "y" not in values and c % 5 == 0:
             meta["counters_since_delta_snapshot"] = {"y": [1, 1]}
         await self.write(
@@ -168,7 +197,7 @@ class Pair:
         root, inner, namespace = next(self.ids), next(self.ids), "inner:1"
         seen = [] if history is None else [event for event in history.checkpoints() if event.namespace == ""]
         await self.write("put_writes", self.writes_put(thread, "", root, [("t1", 0, b"fast")]))
-        await self.put(thread, namespace, inner, None, c)
+        await self.put(thread, namespace, inner, None, c, parents={"": root})
         await self.write("put_writes", self.writes_put(thread, namespace, inner, [("t2", 0, b"inner")]))
         moved = self.threads[thread].events.pop()
         await self.put(thread, "", root, seen[0] if seen else None, b, early=[(namespace, inner)])
@@ -232,27 +261,50 @@ class Pair:
                 return
             assert not with_refusal
 
-    async def do_copy(self, thread, history, b, c, at=None):
+    async def do_copy(self, thread, history, b, c, **cut):
         target = next((name for name in NAMES if name not in self.threads), None)
         if history is not None and target is not None:
-            self.compare_copies(history, at, [target], await self.write("copy", thread, target, at=at))
+            await self.compare_copies("copy", thread, history, target, [target], self.kept(c, cut))
 
-    async def do_copy_many(self, thread, history, b, c, at=None):
+    async def do_copy_many(self, thread, history, b, c, **cut):
         targets = [name for name in NAMES if name not in self.threads][: 1 + c % 3]
         if history is not None and targets:
-            self.compare_copies(history, at, targets, await self.write("copy_many", thread, targets, at=at))
+            await self.compare_copies("copy_many", thread, history, targets, targets, self.kept(c, cut))
 
-    def compare_copies(self, history, at, targets, newest):
+    def kept(self, c, cut):
+        return cut | ({"keep": 1 + c % 4} if c % 5 < 2 else {})
+
+    async def compare_copies(self, method, thread, history, given, targets, options):
+        try:
+            copies = {target: history.copy(**options) for target in targets}
+        except LookupError:
+            with pytest.raises(UnstoredParentError):
+                await self.write(method, thread, given, **options)
+            return
+        newest = await self.write(method, thread, given, **options)
+        self.threads |= copies
         for target in targets:
-            copied = self.threads[target] = history.copy(at)
+            copied = self.threads[target]
             roots = [event for event in copied.checkpoints(copied.view()) if event.namespace == ""]
             assert newest == (roots[0].checkpoint_id if roots else None)
+            if options.get("keep") and not roots:
+                del self.threads[target]
 
-    async def do_copy_at(self, thread, history, b, c):
-        roots = [] if history is None else [event for event in history.checkpoints() if event.namespace == ""]
-        if roots:
+    async def do_copy_at(self, thread, history, b, c, inside=False):
+        seen = [] if history is None else [event for event in history.checkpoints() if bool(event.namespace) == inside]
+        if seen:
             copy = self.do_copy_many if c % 2 else self.do_copy
-            await copy(thread, history, b, c, at=roots[b % len(roots)].checkpoint_id)
+            cut = seen[b % len(seen)]
+            await copy(thread, history, b, c, at=cut.checkpoint_id, namespace=cut.namespace)
+
+    async def do_copy_inside(self, thread, history, b, c):
+        """Half of the time at a new checkpoint, under any root checkpoint."""
+        roots = [] if history is None else [event for event in history.checkpoints() if event.namespace == ""]
+        if roots and b % 2:
+            parents = {"": roots[b // 2 % len(roots)].checkpoint_id}
+            await self.put(thread, NAMESPACES[3 + c % 3], next(self.ids), None, c, parents=parents)
+            b = 0
+        await self.do_copy_at(thread, history, b, c, inside=True)
 
     async def do_branch(self, thread, history, b, c):
         """A fork in place. Now and then at the newest checkpoint, which `branch_point` would not say."""
@@ -272,41 +324,130 @@ class Pair:
 
     async def do_delete(self, thread, history, b, c):
         await self.write("delete", thread)
-        self.threads.pop(thread, None)
+        for known in (self.threads, self.former, self.tags):
+            known.pop(thread, None)
 
     async def do_prune(self, thread, history, b, c):
         await self.write("prune", thread)
-        if history is not None:
-            history.prune()
+        if history is None:
+            return
+        tagged = dict.fromkeys(self.tags.get(thread, {}).values())
+        seen = set(history.roots())
+        self.run = f"run-{next(self.runs)}"
+        if not history.prune([one for one in tagged if one in seen]):
+            return
+        formers = self.former.pop(thread, [])
+        lost = [one for one in tagged if one not in seen]
+        holders = [next(former for former in reversed(formers) if one in former[0].roots()) for one in lost]
+        if kept := [former for former in formers if any(former is holder for holder in holders)]:
+            self.former[thread] = kept
+
+    # --- moves of the head ---
+
+    def root_ids(self, thread):
+        """The root checkpoints that the thread or a former head of it shows."""
+        views = [history for history, _ in reversed(self.former.get(thread, []))]
+        return [one for view in (self.threads.get(thread, History()), *views) for one in view.roots()]
+
+    def left(self, thread, history, reason):
+        self.former.setdefault(thread, []).append((history or History(), reason))
+        self.run = f"run-{next(self.runs)}"
+
+    def check_moved(self, moved, before, after):
+        newest = [view.newest_root() for view in (before or History(), after)]
+        assert [moved.before, moved.after] == newest
+
+    async def do_reset(self, thread, history, b, c):
+        if history is None or not (ids := self.root_ids(thread)):
+            return
+        at = ids[b % len(ids)]
+        moved = await self.write("reset", thread, at, now=c, record={"error": str(c)})
+        views = [history, *(former for former, _ in reversed(self.former.get(thread, [])))]
+        self.threads[thread] = next(view for view in views if at in view.roots()).at(at)
+        self.check_moved(moved, history, self.threads[thread])
+        self.left(thread, history, "reset")
+
+    async def do_undo(self, thread, history, b, c):
+        former = await self.write("undo", thread, now=c, record={})
+        if not (formers := self.former.get(thread)):
+            assert former is None
+            return
+        self.threads[thread], _ = formers.pop()
+        assert former.checkpoint_id == self.threads[thread].newest_root()
+        self.left(thread, history, "undo")
+        self.forget_if_empty(thread)
+
+    async def do_promote(self, thread, history, b, c):
+        source = NAMES[b % len(NAMES)]
+        if source != thread and self.threads.get(source, History()).events:
+            moved = await self.write("promote", thread, source, now=c, record={})
+            self.threads[thread] = self.threads[source].copy()
+            self.check_moved(moved, history, self.threads[thread])
+            self.promoted.add(thread)
+            self.left(thread, history, "promote")
+
+    async def do_tag(self, thread, history, b, c):
+        if ids := self.root_ids(thread):
+            tag = Tag(f"tag-{c % 3}", ids[b % len(ids)], c, c)
+            await self.write("set_tag", thread, tag)
+            self.tags.setdefault(thread, {})[tag.name] = tag.checkpoint_id
+
+    async def do_untag(self, thread, history, b, c):
+        name = f"tag-{c % 3}"
+        assert await self.write("drop_tag", thread, name) == (self.tags.get(thread, {}).pop(name, None) is not None)
+
+    def forget_lost_tags(self, thread):
+        ids = self.root_ids(thread)
+        self.tags[thread] = {name: one for name, one in self.tags.get(thread, {}).items() if one in ids}
+
+    async def compare_moves(self, thread):
+        formers = self.former.get(thread, [])
+        found = await self.read("former_heads", thread)
+        assert [one.reason for one in found] == [reason for _, reason in reversed(formers)]
+        for one, (history, _) in zip(found, reversed(formers), strict=True):
+            rows = await self.read("history", one.head)
+            shown = [self.shown(history, event) for event in history.checkpoints()]
+            assert [self.read_as(row) for row in rows] == shown
+            assert one.checkpoint_id == history.newest_root()
+        tags = {tag.name: tag.checkpoint_id for tag in await self.read("tags", thread)}
+        assert tags == self.tags.get(thread, {})
 
     def pick_run(self, history, b):
         runs = [] if history is None else [event.run_id for event in history.events if isinstance(event, Begin)]
         return runs[-1 - b % len(runs)] if runs else "no-run"
 
     async def do_rollback(self, thread, history, b, c):
-        run = self.pick_run(history, b % 2)
+        run = self.pick_run(history, 0 if thread in self.former else b % 2)
         await self.write("rollback", thread, run)
         if history is not None:
             history.rollback(run)
+            self.forget_lost_tags(thread)
             self.forget_if_empty(thread)
         self.run = f"run-{next(self.runs)}"
 
     async def do_delete_run(self, thread, history, b, c):
-        run = self.pick_run(history, b)
+        if thread in self.promoted:
+            return  # which runs of it another thread's history has, depends on positions: see contract/test_moves.py
+        views = [history, *(former for former, _ in self.former.get(thread, []))]
+        run = self.pick_run(views[c % len(views)], b)
         await self.write("delete_run", thread, run)
         if history is not None:
             history.delete_run(run)
+            self.former[thread] = [former for former in self.former.get(thread, []) if not former[0].shows(run)]
+            self.forget_lost_tags(thread)
             self.forget_if_empty(thread)
         self.run = f"run-{next(self.runs)}"
 
     def forget_if_empty(self, thread):
         if not any(isinstance(event, Checkpoint | Write) for event in self.threads[thread].events):
             del self.threads[thread]
+            if self.former.get(thread):
+                self.threads[thread] = History()
 
     # --- comparison ---
 
     def shown(self, history, event, view=None):
-        writes = [(write.task_id, write.idx, write.data) for write in history.writes(event.key, view)]
+        writes = [(write.task_id, write.idx, write.data) for write in history.writes(event.key, view=view)]
         return event.namespace, event.checkpoint_id, event.parent, event.meta, event.values, writes
 
     def read_as(self, row):
@@ -373,6 +514,7 @@ class Pair:
                 await self.compare_pages(thread, namespace, part)
                 await self.compare_path(thread, history, namespace)
             await self.compare_usage(thread, history, events)
+            await self.compare_moves(thread)
             await self.compare_turns(thread, history)
             await self.compare_digests(thread, history, events)
         await self.compare_pairs()
@@ -412,8 +554,9 @@ class Pair:
             paths = []
             for thread, checkpoint_id in sides:
                 paths.append(Path(functools.partial(tx.lineage.steps, thread)))
-                place = checkpoint_id and await tx.lineage.place(thread, checkpoint_id)
-                await paths[-1].start(checkpoint_id, place[1] if place else UNBOUNDED)
+                head = checkpoint_id or await tx.lineage.newest_root(thread)
+                if head is not None:
+                    await paths[-1].start(head, (await tx.lineage.place(thread, head))[1])
             return await divergence(*paths)
 
         return await self.storage.read(work)
@@ -450,7 +593,7 @@ class Pair:
             for row in rows:
                 key = namespace, row.checkpoint_id
                 is_current = any(event is history.find(*key) for event in view)
-                written = history.writes(key, view if is_current else None)
+                written = history.writes(key, view=view if is_current else None)
                 wanted = [(write.task_id, write.idx, write.data) for write in written]
                 assert [(w.task_id, w.idx, w.data) for w in row.writes if w.channel == "x"] == (
                     wanted if channel == "x" else []

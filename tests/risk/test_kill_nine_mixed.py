@@ -1,4 +1,4 @@
-"""kill -9 amid copies, deletions, updates, items, questions and answers: each is wholly there or not at all, and none twice"""
+"""kill -9 amid copies, moves, deletions, updates, items and answers: each is wholly there or not at all, and none twice"""
 
 import os
 import random
@@ -64,6 +64,7 @@ class Caller:
             todo += [
                 lambda: self._count(one),
                 lambda: self._update(one),
+                lambda: self._move(one),
                 lambda: self._copy(one),
                 lambda: self._delete(one),
             ]
@@ -108,6 +109,25 @@ class Caller:
         self.maybe[copy], self.graph[copy] = [GONE], self.graph[thread]
         made = self._ask(copy, now, "POST", f"/threads/{thread}/copy", {"thread_id": copy})
         assert made["thread_id"] == copy
+
+    def _move(self, thread: str) -> None:
+        """Goes back to where an earlier run had ended, and sometimes back again."""
+        [now] = self.maybe[thread]
+        history = self._history(thread)
+        ends = [state for state in history if not state["next"]]
+        end = self._chance.choice(ends)
+        reset = f"/threads/{thread}/reset"
+        self._ask(thread, end["values"]["n"], "POST", reset, {"checkpoint_id": end["checkpoint_id"]})
+        if self._chance.random() < 0.5:
+            self._ask(thread, now, "POST", reset, {"undo": True})
+            assert self._history(thread) == history
+
+    def _history(self, thread: str) -> Any:
+        try:
+            answer = self._client.post(f"/threads/{thread}/history", json={"limit": 100})
+        except httpx.TransportError as cut:
+            raise Killed from cut
+        return answer.raise_for_status().json()
 
     def _delete(self, thread: str) -> None:
         self.graph.pop(thread)

@@ -184,6 +184,8 @@ class World:
             (["read"], "GET", f"{at}/history", None),
             (["read"], "POST", f"{at}/history", {"limit": 1}),
             (["read"], "POST", f"{at}/copy", None),
+            (["read"], "POST", f"{at}/copy", {"keep": "latest"}),
+            (["read"], "POST", f"{at}/copy", {"count": 2}),
             (["read"], "POST", f"{at}/commands", events),
             (["read"], "POST", f"{at}/runs/wait", {"assistant_id": "plain", "input": {}}),
             (["update"], "PATCH", at, {"metadata": {}}),

@@ -122,6 +122,14 @@ async def test_a_thread_with_all_that_it_can_have(served):
     await served.post(f"{at}/runs", assistant_id="steps", input=ONE, after_seconds=600)
     copy = (await served.post(f"{at}/copy")).json()["thread_id"]
     await served.post(f"/threads/{copy}/runs/wait", assistant_id="steps", input=ONE)
+    await served.post(
+        f"/threads/{copy}/reset",
+        checkpoint_id=(await served.client.put(f"/threads/{copy}/tags/here")).json()["checkpoint_id"],
+    )
+    again = (await served.post(f"/threads/{copy}/copy")).json()["thread_id"]
+    await served.post(f"/threads/{copy}/promote", thread_id=again)
+    await served.post(f"/threads/{copy}/reset", undo=True)
+    assert (await served.client.delete(f"/threads/{again}")).status_code == 204
     assert (await served.client.delete(at)).status_code == 204
     assert (await served.client.delete(f"/threads/{copy}")).status_code == 204
     assert await served.left() == {}

@@ -102,7 +102,7 @@ def test_what_is_no_integer_in_range_is_refused_by_name(value):
         (RunCreate, {}, ["assistant_id"]),
         (RunCreate, {"assistant_id": "a", "command": {"goto": ["a", {"node": "b", "input": 1}]}}, ["command.goto"]),
         (RunCreate, {"assistant_id": "a", "command": {"update": 5}}, ["command.update"]),
-        (RunCreate, {"assistant_id": "a", "checkpoint_id": "x"}, ["Invalid checkpoint ID"]),
+        (RunCreate, {"assistant_id": "a", "checkpoint_id": "x y"}, ["Invalid checkpoint ID"]),
         (RunCreate, {"assistant_id": "a", "config": {"tags": "x"}}, ["config.tags", "'x'"]),
         (CancelRuns, {}, ["status", "run_ids"]),
         (CancelRuns, {"thread_id": UPPER, "run_ids": ["x"]}, ["Invalid run ID"]),

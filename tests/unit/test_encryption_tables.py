@@ -26,7 +26,9 @@ TABLES = {
 
 
 def methods(kind):
-    return {name: value for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")}
+    own = kind.__mro__ if kind is Lineage else (kind,)
+    everything = {name: value for part in reversed(own) for name, value in vars(part).items()}
+    return {name: value for name, value in everything.items() if inspect.isfunction(value) and not name.startswith("_")}
 
 
 def to_seal(protocol):

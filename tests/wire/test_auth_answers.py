@@ -12,7 +12,7 @@ import pytest
 import websockets
 
 from tests.server import running
-from tests.users import token
+from tests.users import User, token
 
 pytestmark = pytest.mark.anyio
 
@@ -219,3 +219,54 @@ async def test_filters_mean_what_they_say(people, filter, visible):
     assert (len(found.json()), found.headers["x-pagination-total"]) == ((1, "1") if visible else (0, "0"))
     changed = await eve.http.patch(f"/threads/{thread}", json={"metadata": {"team": "blue"}})
     assert changed.status_code == (200 if visible else 404)
+
+
+# --- copies ---
+
+
+@pytest.fixture
+async def ann(server):
+    user = User(server.url, "ann")
+    yield user
+    await user.http.aclose()
+
+
+async def test_a_copy_asks_for_all_its_parts(server, ann):
+    thread = await ann.thread()
+    await ann.run(thread)
+    assistant = (await ann.http.post("/assistants", json={"graph_id": "plain"})).json()["assistant_id"]
+    await ann.asked()
+    options = {"assistant_id": assistant, "ttl": {"ttl": 5}, "count": 2, "metadata": [{"n": 1}, {"n": 2}]}
+    answer = await ann.http.post(f"/threads/{thread}/copy", json=options)
+    assert [(one["metadata"]["n"], one["metadata"]["owner"]) for one in answer.json()] == [
+        (1, ann.identity),
+        (2, ann.identity),
+    ]
+    asked = await ann.asked()
+    assert [one["of"] for one in asked] == ["threads.read", "assistants.read", "threads.create", "threads.create"]
+    assert set(asked[-1]["value"]) == {"thread_id", "metadata", "ttl"}
+    assert asked[-1]["value"]["metadata"]["assistant_id"] == assistant
+
+
+async def test_a_copy_reaches_nothing_that_its_caller_may_not_read(server, ann):
+    """Neither a thread nor an assistant; nothing is made."""
+    thread = await ann.thread()
+    await ann.run(thread)
+    assistant = (await ann.http.post("/assistants", json={"graph_id": "plain"})).json()["assistant_id"]
+    state = (await ann.http.get(f"/threads/{thread}/state")).json()
+    bob = User(server.url, "bob")
+    own = await bob.thread()
+    ends = ({}, {"checkpoint": state["checkpoint"]}, {"message_id": "m"}, {"keep": 1}, {"count": 2})
+    for options in ends:
+        answer = await bob.http.post(f"/threads/{thread}/copy", json=options)
+        assert (answer.status_code, answer.json()) == (409, {"detail": "Conflict"})
+    answer = await bob.http.post(f"/threads/{own}/copy", json={"assistant_id": assistant})
+    assert answer.status_code == 404
+    assert assistant in answer.json()["detail"]
+    assert (await bob.http.post(f"/threads/{own}/copy", json={"assistant_id": "plain"})).status_code == 200
+    refused = User(server.url, identity=bob.identity, rules={"threads.create": {"give": False}})
+    for options in ({"count": 2}, {"keep": 1}):
+        assert (await refused.http.post(f"/threads/{own}/copy", json=options)).status_code == 403
+    assert len((await bob.http.post("/threads/search", json={})).json()) == 2
+    for user in (bob, refused):
+        await user.http.aclose()

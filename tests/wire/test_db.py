@@ -181,8 +181,12 @@ def test_damage_is_found(backed_up, tmp_path):
     with opened(data / "threadloom.db") as connection:
         connection.execute("DELETE FROM threads")
         connection.execute("DELETE FROM segments")
+        connection.execute("INSERT INTO former_heads VALUES (1, 't@1', 't', NULL, 0, 'reset', '{}')")
+        connection.execute("INSERT INTO tags VALUES ('t', 'kept', 'nowhere', 0, 0)")
     told = db("check", data=data, status=1)
     assert "1 runs of no thread" in told and "checkpoints of no segment" in told
+    assert "1 former heads of no thread" in told and "1 former heads that point nowhere" in told
+    assert "1 tags that point nowhere" in told
     assert "There is no threadloom.db" in db("check", data=tmp_path / "nowhere", status=1)
 
 

@@ -53,7 +53,11 @@ async def test_migrating_says_what_it_did(uri):
 async def test_damage_is_found(uri):
     db("migrate", uri=uri)
     await spoil(uri, "INSERT INTO threadloom.writes VALUES (1, 99, '', 'c', 't', 0, 'x', NULL, 'json', '', '')")
-    assert "1 pending writes of no segment" in db("check", uri=uri, status=1)
+    await spoil(uri, "INSERT INTO threadloom.former_heads VALUES (1, 't@1', 't', NULL, 0, 'reset', '{}')")
+    await spoil(uri, "INSERT INTO threadloom.tags VALUES ('t', 'kept', 'nowhere', 0, 0)")
+    told = db("check", uri=uri, status=1)
+    assert "1 pending writes of no segment" in told
+    assert "1 former heads that point nowhere" in told and "1 tags that point nowhere" in told
 
 
 async def test_what_is_the_databases_own_affair_is_refused(uri, tmp_path):

@@ -34,6 +34,7 @@ from threadloom.api.mcp import McpRoutes
 from threadloom.api.metrics import Metrics
 from threadloom.api.process_info import ProcessInfo
 from threadloom.api.queue import QueueRoutes
+from threadloom.api.repository import RepositoryRoutes
 from threadloom.api.routing import Operation
 from threadloom.api.runs import RunRoutes
 from threadloom.api.sse import HEARTBEAT_SECONDS
@@ -70,6 +71,7 @@ def api_operations(services: Services, heartbeat: float = HEARTBEAT_SECONDS) -> 
         *ThreadRoutes(services).operations(),
         *LineageRoutes(services).operations(),
         *StateRoutes(services).operations(),
+        *RepositoryRoutes(services).operations(),
         *RunRoutes(services, heartbeat).operations(),
         *StatelessRunRoutes(services, heartbeat).operations(),
         *QueueRoutes(services).operations(),

@@ -65,6 +65,19 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     hidden: bool = False
 
 
+def of_a_thread(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
+    """Returns a route of one thread. `path` is what follows the thread's id; `more` are further fields of the operation."""
+    return Operation(
+        method=method,
+        path="/threads/{thread_id}" + path,
+        handler=handler,
+        summary=summary,
+        tag="Threads",
+        group="threads",
+        **more,
+    )
+
+
 class _Node:
     __slots__ = ("literal", "name", "operations", "param", "tail")
 

@@ -1,11 +1,9 @@
 """Routes of a thread's state and history."""
 
-from typing import Any
-
 from starlette.types import ASGIApp
 
 from threadloom.api.http import Request, answer_aside, json_response
-from threadloom.api.routing import Operation, Param
+from threadloom.api.routing import Operation, Param, of_a_thread
 from threadloom.errors import Invalid
 from threadloom.services import Services
 from threadloom.services.requests import HistoryQuery, StateAt, StateUpdate, state_fields
@@ -74,17 +72,6 @@ class StateRoutes:
     def operations(self) -> list[Operation]:
         """Returns the routes, for the router and the OpenAPI description."""
 
-        def states(method: Any, path: str, handler: Any, summary: str, **more: Any) -> Operation:
-            return Operation(
-                method=method,
-                path="/threads/{thread_id}" + path,
-                handler=handler,
-                summary=summary,
-                tag="Threads",
-                group="threads",
-                **more,
-            )
-
         query = (SUBGRAPHS, SELECT)
         listed = list[ThreadStateResponse]
         pages = (
@@ -92,7 +79,7 @@ class StateRoutes:
             Param("before", TEXT, "A checkpoint id."),
         )
         return [
-            states(
+            of_a_thread(
                 "GET",
                 "/state",
                 self.get,
@@ -101,7 +88,7 @@ class StateRoutes:
                 result=ThreadStateResponse,
                 errors=(404,),
             ),
-            states(
+            of_a_thread(
                 "POST",
                 "/state",
                 self.update,
@@ -110,7 +97,7 @@ class StateRoutes:
                 result=StateWrittenResponse,
                 errors=(400, 404, 409),
             ),
-            states(
+            of_a_thread(
                 "POST",
                 "/state/checkpoint",
                 self.at,
@@ -119,7 +106,7 @@ class StateRoutes:
                 result=ThreadStateResponse,
                 errors=(400, 404),
             ),
-            states(
+            of_a_thread(
                 "GET",
                 "/state/{checkpoint_id}",
                 self.get,
@@ -128,7 +115,7 @@ class StateRoutes:
                 result=ThreadStateResponse,
                 errors=(404,),
             ),
-            states(
+            of_a_thread(
                 "GET",
                 "/history",
                 self.plain_history,
@@ -137,7 +124,7 @@ class StateRoutes:
                 result=listed,
                 errors=(404,),
             ),
-            states(
+            of_a_thread(
                 "POST",
                 "/history",
                 self.history,

@@ -36,6 +36,22 @@ AT_THE_ROOT = frozenset({"/", "/ok", "/live", "/metrics"})
 """Paths that are also served without the mount prefix."""
 
 
+OF_THREADS = (
+    "append",
+    "branches",
+    "copy_anywhere",
+    "delete_copies",
+    "promote",
+    "reset",
+    "select_forked_from",
+    "tags",
+    "thread_compare",
+    "thread_digests",
+    "thread_lineage",
+)
+"""Features of the routes of threads, by the names that `/info` gives them."""
+
+
 class SystemRoutes:
     """Request handlers of the system routes.
 
@@ -61,12 +77,7 @@ class SystemRoutes:
             "langgraph_py_version": importlib.metadata.version("langgraph"),
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
-                "delete_copies": threads,
-                "thread_lineage": threads,
-                "thread_compare": threads,
-                "thread_digests": threads,
-                "branches": threads,
-                "select_forked_from": threads,
+                **dict.fromkeys(OF_THREADS, threads),
                 "server": self.process_info.details is not None and not self.settings.http.disable_meta,
                 "queue": not self.settings.http.disable_runs,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from starlette.types import ASGIApp
 
 from threadloom.api.http import RawHeaders, Request, Response, empty_response, json_response
 from threadloom.api.routing import Operation, Param
 from threadloom.large import aside
 from threadloom.services import Services
-from threadloom.services.records import select_fields, thread_record
+from threadloom.services.records import copy_records, select_fields, thread_record
 from threadloom.services.requests import ThreadCopy, ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
 from threadloom.services.responses import (
     BranchesResponse,
@@ -95,10 +96,10 @@ class ThreadRoutes:
 
     async def copy(self, request: Request) -> ASGIApp:
         thread_id = request.id("thread")
-        body = await request.read_optional(ThreadCopy)
-        return json_response(
-            thread_record(await self.services.copying.copy(request.caller, thread_id, body or ThreadCopy()))
-        )
+        body = await request.read_optional(ThreadCopy) or ThreadCopy()
+        copies = await self.services.copying.copy(request.caller, thread_id, body)
+        records = copy_records(copies.threads, UNSET if copies.cut is None else copies.cut.response())
+        return json_response(records[0] if body.count is UNSET else records)
 
     def operations(self) -> list[Operation]:
         """Returns the routes, for the router and the OpenAPI description."""
@@ -147,10 +148,10 @@ class ThreadRoutes:
                 "POST",
                 one + "/copy",
                 self.copy,
-                "Copy a thread with its history, in constant time",
+                "Copy a thread with its history, in constant time; with `count` many times, and the answer is a list",
                 body=ThreadCopy,
                 body_optional=True,
-                result=ThreadResponse,
+                result=ThreadResponse | listed,
                 errors=(404, 409),
             ),
             threads(

@@ -83,7 +83,7 @@ class SaverCache:
         self.digests: Lru[int, str] = Lru(KEPT_DIGESTS)
         self.big: Lru[str, bool] = Lru(KEPT_CHECKPOINTS)
         self._changed: Lru[str, Sequence[str]] = Lru(KEPT_CHECKPOINTS)
-        self.newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
+        self._newest_roots: Lru[str, str] = Lru(KEPT_CHECKPOINTS)
         self._early: Lru[CheckpointKey, list[tuple[str, str]]] = Lru(KEPT_CHECKPOINTS)
 
     def note_digest(self, blob: int, type_: str, data: bytes) -> str:
@@ -128,20 +128,24 @@ class SaverCache:
         early = self._early.pop(key)
         if not namespace:
             self._changed.put(thread_id, (SENDS,) if changed is None else changed)
-            self.newest_roots.put(thread_id, checkpoint_id)
+            self._newest_roots.put(thread_id, checkpoint_id)
         self.refs.put(key, KnownRefs(NOT_STORED, {}))
         return early
-
-    def forget_newest(self, thread_id: str) -> None:
-        """Forgets which root checkpoint of a thread this process last put: it is not the newest any more."""
-        self._changed.pop(thread_id)
-        self.newest_roots.pop(thread_id)
 
     def writes_begin(self, thread_id: str, namespace: str, checkpoint_id: str) -> None:
         """Records that pending writes of a checkpoint are being stored."""
         key = (thread_id, namespace, checkpoint_id)
         if self.refs.get(key) is None and self._early.get(key) is None:
             self._early.put(key, [])
+
+    def newest_root(self, thread_id: str) -> str | None:
+        """Returns the id of the root checkpoint that a run of this process last put on a thread; None if it is not known."""
+        return self._newest_roots.get(thread_id)
+
+    def forget_newest(self, thread_id: str) -> None:
+        """Forgets which root checkpoint of a thread this process last put: the head may have been moved, or a branch begun."""
+        self._changed.pop(thread_id)
+        self._newest_roots.pop(thread_id)
 
     def may_continue(self, thread_id: str, triggers: Container[str]) -> bool:
         """Returns whether the root checkpoint that this process last put on a thread may have tasks to execute.

@@ -7,7 +7,7 @@ later checkpoints refer to until the channel changes.
 import contextlib
 import copy
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -293,13 +293,10 @@ class Saver(BaseCheckpointSaver[str]):
         finally:
             del self._deferred_of_fence[fence]
 
-    def may_continue(self, thread_id: str, triggers: Container[str]) -> bool:
-        """See `SaverCache.may_continue`."""
-        return self._cache.may_continue(thread_id, triggers)
-
-    def newest_root(self, thread_id: str) -> str | None:
-        """Returns the id of the root checkpoint that this process last put on a thread; None if it is not cached."""
-        return self._cache.newest_roots.get(thread_id)
+    @property
+    def cache(self) -> SaverCache:
+        """What this process knows of checkpoints."""
+        return self._cache
 
     async def _own_puts(self, config: RunnableConfig | None) -> None:
         """Waits for the puts of the reading run, so that a run reads its own puts."""

@@ -31,8 +31,8 @@ Never stored, never shown.
 """
 
 AT_END_OF = "__at_end_of"
-"""Key of `configurable`: the id of a run. The checkpoint is read without what later runs wrote under it. Never stored, never
-shown."""
+"""Key of `configurable`: the ids of a thread and of a run of it. The checkpoint is read without what later runs wrote under it.
+Never stored, never shown."""
 
 AS_OF = "__as_of"
 """Key of `configurable`: a position. The newest checkpoint is read as the thread was there. Never stored, never shown."""
@@ -95,7 +95,7 @@ def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | 
     """Returns the transaction that reads the checkpoint that a config names by id, or else the newest of its namespace."""
     thread_id, namespace, checkpoint_id = named(config)
     configurable = config["configurable"]
-    run_id: Any = configurable.get(AT_END_OF)
+    run: Any = configurable.get(AT_END_OF)
     at = as_of(config)
 
     def work(tx: Tx) -> Awaitable[CheckpointRow | None]:
@@ -107,7 +107,7 @@ def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | 
         row = await work(tx)
         if row is None or not row.writes:
             return row
-        end = await tx.lineage.end_of_run(thread_id, run_id)
+        end = await tx.lineage.end_of_run(*run)
         return msgspec.structs.replace(row, writes=[write for write in row.writes if write.pos < end])
 
     async def work_in_step(tx: Tx) -> CheckpointRow | None:
@@ -118,7 +118,7 @@ def reading(config: RunnableConfig) -> Callable[[Tx], Awaitable[CheckpointRow | 
 
     if namespace and not checkpoint_id and configurable.get(IN_STEP):
         return work_in_step
-    return work if run_id is None else work_at_end
+    return work if run is None else work_at_end
 
 
 def walking(config: RunnableConfig, channels: Collection[str]) -> Reading:

@@ -58,6 +58,7 @@ JSON: dict[Column, tuple[str, str, tuple[Change, Change]]] = {
     "threads.metadata": ("thread", "metadata", METADATA),
     "threads.config": ("thread", "config", DOCUMENT),
     "threads.error": ("thread", "error", DOCUMENT),
+    "former_heads.record": ("thread", "record", DOCUMENT),
     "runs.metadata": ("run", "metadata", METADATA),
     "runs.kwargs": ("run", "kwargs", KWARGS),
     "outcomes.error": ("run", "error", DOCUMENT),

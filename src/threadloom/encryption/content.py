@@ -12,7 +12,15 @@ from threadloom.encryption.tables import PAGE, Table
 from threadloom.lineage.segments import UNBOUNDED
 from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.items import ItemQuery, matches
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, WritesPut
+from threadloom.storage.lineage import (
+    Blob,
+    CheckpointPut,
+    CheckpointRow,
+    Digests,
+    FormerHead,
+    Moved,
+    WritesPut,
+)
 from threadloom.types import Item
 
 replace = msgspec.structs.replace
@@ -28,6 +36,8 @@ class SealedLineage(Table):
         "branch_point",
         "begin_branch",
         "end_of_step",
+        "root_of_cut",
+        "newest_root",
         "delete",
         "prune",
         "rollback",
@@ -40,6 +50,11 @@ class SealedLineage(Table):
         "steps",
         "place",
         "pending_of",
+        "showing",
+        "tags",
+        "tag",
+        "set_tag",
+        "drop_tag",
     )
 
     async def put(self, put: CheckpointPut) -> int:
@@ -104,6 +119,26 @@ class SealedLineage(Table):
     async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
         found = await self._inner.digests(thread_id, before=before, limit=limit)
         opened = [self._sealer.opened_digests(one) for one in found]
+        self._ready()
+        return opened
+
+    async def reset(self, thread_id: str, at: str, *, now: int, record: Mapping[str, Any]) -> Moved:
+        moved: Moved = await self._inner.reset(thread_id, at, now=now, record=self._sealer.former_record(record))
+        return moved
+
+    async def promote(self, thread_id: str, source: str, *, now: int, record: Mapping[str, Any]) -> Moved:
+        moved: Moved = await self._inner.promote(thread_id, source, now=now, record=self._sealer.former_record(record))
+        return moved
+
+    async def undo(self, thread_id: str, *, now: int, record: Mapping[str, Any]) -> FormerHead | None:
+        former = await self._inner.undo(thread_id, now=now, record=self._sealer.former_record(record))
+        return None if former is None else self._opened_heads([former])[0]
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        return self._opened_heads(await self._inner.former_heads(thread_id))
+
+    def _opened_heads(self, heads: Sequence[FormerHead]) -> list[FormerHead]:
+        opened = [self._sealer.opened_former_head(head) for head in heads]
         self._ready()
         return opened
 

@@ -15,7 +15,7 @@ from threadloom.encryption.cipher import CHECKPOINT, CONTEXT, NOTHING, SYSTEM, C
 from threadloom.lineage.turns import RootCheckpoint
 from threadloom.storage.ciphertexts import Column, Key
 from threadloom.storage.events import EventValue
-from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, PendingWrite
+from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, Digests, FormerHead, PendingWrite
 from threadloom.storage.lineage.digests import checkpoint_digests, write_digest
 from threadloom.storage.threads import Relative
 from threadloom.types import UNREADABLE, Assistant, Cron, Delivery, Event, Item, Outcome, Run, Thread
@@ -79,6 +79,14 @@ class Sealer:
         at = Location("thread", "metadata", "threads.metadata", (relative.thread_id,))
         with _named(f"Thread {relative.thread_id}"):
             return replace(relative, metadata=self.cipher.open_metadata(at, relative.metadata))
+
+    def former_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Encrypts what the record of a thread showed before the thread's head was moved."""
+        return self.cipher.seal_document(Location("thread", "record"), record, NOTHING)
+
+    def opened_former_head(self, former: FormerHead) -> FormerHead:
+        at = Location("thread", "record", "former_heads.record", (former.head,))
+        return replace(former, record=self.opened_document(at, former.record))
 
     # --- runs ---
 

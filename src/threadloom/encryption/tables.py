@@ -58,6 +58,7 @@ class SealedThreads(Table):
         "set_priority",
         "delete",
         "copies",
+        "of_one_tree",
         "direct_copies",
     )
 

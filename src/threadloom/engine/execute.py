@@ -193,6 +193,7 @@ class Execution:
             subgraphs=bool(self._kwargs.get("subgraphs")),
             marks=self._emitter.replays,
         )
+        graph.checkpointer.cache.forget_newest(self._run.thread_id)
         if self._emitter.channels:
             await self._stream_channels(graph, input_, config, translator)
         else:
@@ -414,7 +415,7 @@ class Execution:
             and not self._interrupts
             and not isinstance(graph.stream_channels_asis, str)
             and not _narrow(graph)
-            and not graph.checkpointer.may_continue(self._run.thread_id, graph.trigger_to_nodes)
+            and not graph.checkpointer.cache.may_continue(self._run.thread_id, graph.trigger_to_nodes)
         )
         if not plain:
             return None
@@ -424,7 +425,7 @@ class Execution:
             values_json=self._shown[1],
             interrupts_json=b"{}",
             has_next=False,
-            checkpoint_id=graph.checkpointer.newest_root(self._run.thread_id),
+            checkpoint_id=graph.checkpointer.cache.newest_root(self._run.thread_id),
         )
 
     def _see(self, chunk: Any) -> None:

@@ -38,12 +38,9 @@ class Path:
         self._page = FIRST_PAGE
         self._known: dict[str, tuple[int, str, str | None]] = {}
 
-    async def start(self, head: str | None, pos: int = UNBOUNDED) -> None:
-        """Begins at a checkpoint and its position; None: at the newest one."""
+    async def start(self, head: str, pos: int) -> None:
+        """Begins at a checkpoint and its position. Without a beginning, a path is empty."""
         self._below = pos
-        if head is None:
-            await self._more()
-            head = next(iter(self._known), None)
         await self._move(head)
 
     async def walk(self, floor: int, known: Container[str]) -> str | None:

@@ -5,7 +5,7 @@ writes since. A prune keeps the ancestors down to that one with their writes; wi
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from threadloom.lineage.segments import UNBOUNDED
@@ -30,6 +30,19 @@ def unstored(node: Node) -> set[str]:
     """
     counters = node.meta.get("counters_since_delta_snapshot")
     return set(counters) - set(node.stored) if isinstance(counters, Mapping) else set()
+
+
+def missing_below(path: Iterable[Node]) -> set[str]:
+    """Returns the delta channels that must be read from ancestors of a path of checkpoints, so that each of them can be read.
+
+    Args:
+        path: checkpoints, each followed by its parent.
+    """
+    missing: set[str] = set()
+    for node in path:
+        missing.difference_update(node.stored)
+        missing |= unstored(node)
+    return missing
 
 
 T = TypeVar("T")

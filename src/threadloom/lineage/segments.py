@@ -68,6 +68,11 @@ def depth(chain: Chain, segment: int, position: int) -> int | None:
     return None
 
 
+def inherited_at(chain: Chain, position: int) -> int:
+    """Returns the largest position that the segment of a visible row inherits."""
+    return next((bound for _, bound in chain if bound < position), 0)
+
+
 def floor(chain: Chain) -> int:
     """Returns the largest inherited position. All rows of the head itself have larger positions."""
     return chain[1][1] if len(chain) > 1 else 0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from threadloom.services.lineage import LineageService
     from threadloom.services.protocol_commands import CommandService
     from threadloom.services.queue import QueueService
+    from threadloom.services.repository import RepositoryServices
     from threadloom.services.run_start import RunStartService
     from threadloom.services.run_streams import RunStreamService
     from threadloom.services.runs import RunService
@@ -35,6 +36,7 @@ class Services:
     cascade_delete: "CascadeDeleteService"
     lineage: "LineageService"
     verification: "VerificationService"
+    repository: "RepositoryServices"
     state: "StateService"
     runs: "RunService"
     starts: "RunStartService"

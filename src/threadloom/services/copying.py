@@ -1,32 +1,35 @@
 """Copies threads in one transaction, whatever the length of the history. No payload is read.
 
-See docs/contract/threads.md#copying.
+See docs/contract/threads.md#copying and docs/contract/repository.md#copy-anywhere.
 """
 
 import functools
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET
 
 from threadloom.auth.authorize import Guard
+from threadloom.checkpointer import Saver
 from threadloom.clock import Clock
+from threadloom.config.settings import ThreadTtlSettings
 from threadloom.engine.snapshot import EMPTY, Snapshot, thread_state
 from threadloom.engine.states import thread_status
 from threadloom.engine.thread_record import show_state
-from threadloom.errors import Conflict, Invalid, NotFound
+from threadloom.errors import Conflict, UnstoredParentError
 from threadloom.ids import new_id
+from threadloom.services.copy_cuts import CopyCut, CopyCuts, no_checkpoint, root_config, unstored
 from threadloom.services.permission import handler_metadata, visible, visible_thread
 from threadloom.services.records import users_metadata
 from threadloom.services.requests import ThreadCopy
+from threadloom.services.run_grant import AssistantResolver
 from threadloom.services.thread_graph import ThreadGraphs, graph_of
-from threadloom.services.threads import may_read, new_ttl, taken
+from threadloom.services.threads import changed_ttl, may_read, new_ttl, taken, ttl_fields
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
-from threadloom.storage.lineage.draft import Draft
-from threadloom.types import Caller, ForkedFrom, Thread
+from threadloom.types import Assistant, Caller, ForkedFrom, Thread, Ttl
 
 replace = msgspec.structs.replace
 
@@ -36,11 +39,25 @@ log = logging.getLogger("threadloom.copying")
 ATTEMPTS = 10
 """How often the handlers are called again because the source's metadata changed meanwhile, before the request fails."""
 
-MOST_COPIES = 1000
-"""The largest number of copies in one request."""
-
 FEW = 10
 """Copies that are made in an ordinary transaction. More copies are a heavy transaction, which does not delay others."""
+
+
+class AssistantReader(AssistantResolver, Protocol):
+    """What copies need of the assistants service."""
+
+    async def get(self, caller: Caller, assistant_id: str) -> Assistant:
+        """Returns an assistant. Raises NotFound if the caller may not read it."""
+        ...
+
+
+class Copies(msgspec.Struct, frozen=True):
+    """The answer to a request: the copies, or the thread that had the id already; and where the copies end, if the request said
+    so and they are new.
+    """
+
+    threads: list[Thread]
+    cut: CopyCut | None = None
 
 
 class CopyService:
@@ -49,65 +66,87 @@ class CopyService:
     The caller must be permitted to read the source and to create the copy. A handler may change the copy's metadata.
     """
 
-    def __init__(self, *, storage: Storage, guard: Guard, clock: Clock, graphs: ThreadGraphs) -> None:
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        guard: Guard,
+        clock: Clock,
+        graphs: ThreadGraphs,
+        saver: Saver,
+        assistants: AssistantReader,
+        ttl: ThreadTtlSettings,
+    ) -> None:
         self._storage = storage
         self._guard = guard
         self._clock = clock
         self._graphs = graphs
+        self._assistants = assistants
+        self._ttl = ttl
+        self._cuts = CopyCuts(storage=storage, graphs=graphs, saver=saver)
 
-    async def copy(self, caller: Caller, thread_id: str, request: ThreadCopy) -> Thread:
-        """Creates a copy. Returns the existing thread with its id if `if_exists` is `do_nothing`.
+    async def copy(self, caller: Caller, thread_id: str, request: ThreadCopy) -> Copies:
+        """Creates copies in one transaction, all or none. The number of SQL statements does not depend on their number.
+
+        Returns the existing thread with the copy's id if `if_exists` is `do_nothing`.
 
         Raises:
             Conflict: there is no such thread that the caller may read, or the id of the copy is taken, or the caller may not
-                create the copy.
-            NotFound: the thread has no such checkpoint.
+                create one of the copies, or a copy cannot end where the request says.
+            NotFound: the thread has no such checkpoint, or there is no such assistant that the caller may read.
+            Invalid: the assistant is neither an id nor a graph.
         """
         given = request.thread_id is not UNSET
-        target = request.thread_id if request.thread_id is not UNSET else new_id()
-        [copy] = await self._make(caller, thread_id, [target], request, given=given)
-        return copy
-
-    async def copy_many(self, caller: Caller, thread_id: str, count: int, request: ThreadCopy) -> list[Thread]:
-        """Creates many copies of a thread in one transaction, all or none. The number of SQL statements does not depend on
-        `count`.
-
-        Raises:
-            Invalid: `count` is not between 1 and `MOST_COPIES`, or the request names the id of a copy.
-            Conflict: there is no such thread that the caller may read, or the caller may not create one of the copies.
-            NotFound: the thread has no such checkpoint.
-        """
-        if not 1 <= count <= MOST_COPIES:
-            raise Invalid(f"count must be between 1 and {MOST_COPIES}")
-        if request.thread_id is not UNSET:
-            raise Invalid("thread_id: many copies cannot have one id")
-        return await self._make(caller, thread_id, [new_id() for _ in range(count)], request, given=False)
-
-    async def _make(
-        self, caller: Caller, thread_id: str, targets: Sequence[str], request: ThreadCopy, *, given: bool
-    ) -> list[Thread]:
-        """Creates copies with these ids. `given`: the caller chose the id of the only copy, so that it may be taken."""
-        at = request.checkpoint_id or None if request.checkpoint_id is not UNSET else None
+        targets = [request.thread_id] if request.thread_id is not UNSET else _new_ids(request)
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})
-        for _ in range(ATTEMPTS):
-            granted = (
-                await self._granted(caller, thread_id, targets, rule, request) if self._guard.asks(caller) else None
-            )
+        assistant = await self._assistant(caller, request)
+        patches = _patches(request, len(targets), assistant)
+        busy = False
+        for attempt in range(ATTEMPTS):
+            granted = None
+            if self._guard.asks(caller):
+                granted = await self._granted(caller, thread_id, targets, rule, patches, request)
             if given:
                 existing = await self._storage.read(lambda tx: tx.threads.get(targets[0]))
                 if existing is not None:
-                    return [await self._existing(caller, existing, request, granted)]
-            shown = await self._state_at(caller, thread_id, at, rule) if at else None
-            order = _Order(thread_id, targets, given, at, request, caller.user_id or None, rule, granted, shown)
-            done = await self._storage.write(functools.partial(self._copy, order), heavy=len(targets) > FEW)
+                    return Copies([await self._existing(caller, existing, request, granted)])
+            cut, shown = await self._end(caller, thread_id, rule, request, assistant, busy=busy)
+            end = cut
+            if cut is None and shown is not None and shown.checkpoint_id and attempt >= ATTEMPTS // 2:
+                end = CopyCut(checkpoint_id=shown.checkpoint_id)
+            order = _Order(
+                thread_id, targets, given, end, request, patches, caller.user_id or None, rule, granted, shown, busy
+            )
+            heavy = len(targets) > FEW or request.keep != "all"
+            try:
+                done = await self._storage.write(functools.partial(self._copy, order), heavy=heavy)
+            except _MovedOnError:
+                busy = True
+                continue
             if isinstance(done, Thread):
-                return [await self._existing(caller, done, request, granted)]
+                return Copies([await self._existing(caller, done, request, granted)])
             if done is not None:
-                return await self._finalize(caller, done.threads) if done.unsettled else done.threads
+                threads = done.threads
+                return Copies([await self._finalize(caller, threads[0])] if done.unsettled else threads, cut)
         raise Conflict("Conflict")
 
+    async def _assistant(self, caller: Caller, request: ThreadCopy) -> Assistant | None:
+        if request.assistant_id is UNSET:
+            return None
+        name = request.assistant_id
+        assistant_id = self._assistants.id_of(name)
+        if self._assistants.is_own(assistant_id):
+            return await self._storage.read(lambda tx: self._assistants.resolve(tx, name))
+        return await self._assistants.get(caller, assistant_id)
+
     async def _granted(
-        self, caller: Caller, thread_id: str, targets: Sequence[str], rule: Filter | None, request: ThreadCopy
+        self,
+        caller: Caller,
+        thread_id: str,
+        targets: Sequence[str],
+        rule: Filter | None,
+        patches: Sequence[dict[str, Any]],
+        request: ThreadCopy,
     ) -> "_Granted":
         """Calls the handler of `threads.create` for each copy and returns the results.
 
@@ -118,8 +157,10 @@ class CopyService:
         if source is None:
             raise Conflict("Conflict")
         granted = _Granted(source.metadata, [], [])
-        for target in targets:
-            value = {"thread_id": target, "metadata": _metadata(source, request)}
+        for target, patch in zip(targets, patches, strict=True):
+            value: dict[str, Any] = {"thread_id": target, "metadata": {**source.metadata, **patch}}
+            if request.ttl is not UNSET:
+                value["ttl"] = ttl_fields(request.ttl)
             granted.rules.append(await self._guard.ask(caller, "threads", "create", value))
             granted.metadata.append(handler_metadata(caller, value))
         return granted
@@ -139,6 +180,37 @@ class CopyService:
             raise taken(existing.thread_id)
         return existing
 
+    async def _end(
+        self,
+        caller: Caller,
+        thread_id: str,
+        rule: Filter | None,
+        request: ThreadCopy,
+        assistant: Assistant | None,
+        *,
+        busy: bool,
+    ) -> tuple[CopyCut | None, Snapshot | None]:
+        """Returns where copies end, None for whole copies; and the state that they show, None for that of the source's record.
+
+        The record of a busy thread has the state before the run. So for many copies the state is read first.
+
+        Raises:
+            Conflict: there is no such thread, or a copy cannot end there.
+            NotFound: it has no such checkpoint.
+        """
+        named = (request.checkpoint_id, request.checkpoint, request.message_id)
+        whole = all(name is UNSET for name in named)
+        if whole and not busy:
+            return None, None
+        thread = await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule))
+        if thread is None:
+            raise Conflict("Conflict")
+        graph_id = None if assistant is None else assistant.graph_id
+        cut = await self._cuts.find(thread, request)
+        if cut is not None:
+            return cut, await self._cuts.state(caller, thread, cut, graph_id)
+        return None, await self._cuts.newest_state(caller, thread, graph_id) if thread.status == "busy" else None
+
     async def _copy(self, order: "_Order", tx: Tx) -> "Thread | _Copied | None":
         """Creates the copies. Returns the existing thread if the id is taken, and None if the source's metadata changed since the
         grant.
@@ -151,16 +223,18 @@ class CopyService:
         granted = order.granted
         if granted is not None and granted.source != source.metadata:
             return None
-        try:
-            if order.given:
-                newest = await tx.lineage.copy(order.source, order.targets[0], at=order.at)
-            else:
-                newest = await tx.lineage.copy_many(order.source, order.targets, at=order.at)
-        except KeyError:
-            raise _no_checkpoint(order.at) from None
+        newest = await self._copy_history(order, tx)
+        moved_on = (
+            order.shown is None and source.status == "busy" and order.request.count is not UNSET and not order.busy
+        )
+        moved_on = moved_on or (
+            order.shown is not None and (source.status, newest) != ("busy", order.shown.checkpoint_id)
+        )
+        if order.cut is None and moved_on:
+            raise _MovedOnError
         record = self._record(order, source, newest)
         metadata = {
-            target: _metadata(source, order.request) if granted is None else granted.metadata[number]
+            target: {**source.metadata, **order.patches[number]} if granted is None else granted.metadata[number]
             for number, target in enumerate(order.targets)
         }
         if granted is not None and not all(map(permits, granted.rules, metadata.values())):
@@ -174,7 +248,23 @@ class CopyService:
             del metadata[state_of]
         if metadata:
             await tx.threads.insert_copies(record, metadata, state_of=state_of)
-        return _Copied(threads, order.shown is None and source.status == "busy")
+        return _Copied(threads, order.shown is None and order.request.count is UNSET and source.status == "busy")
+
+    async def _copy_history(self, order: "_Order", tx: Tx) -> str | None:
+        """Copies the history. Returns the newest root checkpoint of the copies."""
+        at, namespace = (None, "") if order.cut is None else (order.cut.checkpoint_id, order.cut.namespace)
+        if order.cut is not None and at is None:
+            return None
+        keep = order.request.keep
+        most = None if keep == "all" else 1 if keep == "latest" else keep
+        try:
+            if order.given:
+                return await tx.lineage.copy(order.source, order.targets[0], at=at, namespace=namespace, keep=most)
+            return await tx.lineage.copy_many(order.source, order.targets, at=at, namespace=namespace, keep=most)
+        except KeyError:
+            raise no_checkpoint(at) from None
+        except UnstoredParentError as error:
+            raise unstored(error) from None
 
     def _record(self, order: "_Order", source: Thread, newest: str | None) -> Thread:
         """Returns the record of the copies without id and metadata. It shows the state of the source, now or at a checkpoint."""
@@ -186,7 +276,7 @@ class CopyService:
             state_updated_at=now,
             metadata={},
             config=source.config,
-            ttl=source.ttl and new_ttl(source.ttl.minutes, source.ttl.strategy, now),
+            ttl=self._time_to_live(order.request, source.ttl, now),
             forked_from=ForkedFrom(
                 thread_id=source.thread_id,
                 checkpoint_id=newest,
@@ -207,55 +297,38 @@ class CopyService:
             thread.status = thread_status(active=0, has_next=newest is not None)
         return thread
 
-    async def _finalize(self, caller: Caller, copies: list[Thread]) -> list[Thread]:
-        """Updates the records of copies of a busy thread with their newest state, which is the same for all. The record of the
-        source has the state before the run.
+    def _time_to_live(self, request: ThreadCopy, sources: Ttl | None, now: int) -> Ttl | None:
+        if request.ttl is not UNSET:
+            return changed_ttl(sources, request.ttl, self._ttl, now)
+        return sources and new_ttl(sources.minutes, sources.strategy, now)
+
+    async def _finalize(self, caller: Caller, copy: Thread) -> Thread:
+        """Updates the record of a copy of a busy thread with its newest state. The record of the source has the state before the
+        run.
         """
-        [first, *_] = copies
-        graph_id = graph_of(first)
+        graph_id = graph_of(copy)
         snapshot = EMPTY
         if graph_id is not None:
             try:
-                async with self._graphs.open(caller, first, graph_id, "threads.read") as graph:
-                    snapshot = await thread_state(graph, _config(first.thread_id))
+                async with self._graphs.open(caller, copy, graph_id, "threads.read") as graph:
+                    snapshot = await thread_state(graph, root_config(copy.thread_id))
             except Exception:
-                log.warning("the state of copy %s cannot be read through its graph", first.thread_id, exc_info=True)
-                return copies
+                log.warning("the state of copy %s cannot be read through its graph", copy.thread_id, exc_info=True)
+                return copy
 
-        async def work(copy: Thread, tx: Tx) -> Thread | None:
+        async def work(tx: Tx) -> Thread:
             now = await tx.threads.get(copy.thread_id, with_state=False)
-            if now is not None and now.updated_at == copy.updated_at:
-                status = await show_state(tx, copy.thread_id, snapshot, error=None)
-                await tx.threads.update(copy.thread_id, status=status)
-                return await tx.threads.get(copy.thread_id)
-            return None
+            if now is None or now.updated_at != copy.updated_at:
+                return now or copy
+            status = await show_state(tx, copy.thread_id, snapshot, error=None)
+            await tx.threads.update(copy.thread_id, status=status)
+            return await tx.threads.get(copy.thread_id) or copy
 
-        finalized = [await self._storage.write(functools.partial(work, copy)) for copy in copies]
-        return [now or copy for now, copy in zip(finalized, copies, strict=True)]
+        return await self._storage.write(work)
 
-    async def _state_at(self, caller: Caller, thread_id: str, at: str, rule: Filter | None) -> Snapshot:
-        """Returns the state of a thread at a checkpoint, before the tasks of that checkpoint were executed.
 
-        Raises:
-            Conflict: there is no such thread.
-            NotFound: it has no such checkpoint.
-        """
-        thread = await self._storage.read(lambda tx: visible_thread(tx, thread_id, rule))
-        if thread is None:
-            raise Conflict("Conflict")
-        if await self._storage.read(lambda tx: tx.lineage.get(thread_id, "", at)) is None:
-            raise _no_checkpoint(at)
-        graph_id = graph_of(thread)
-        if graph_id is None:
-            return EMPTY
-        try:
-            async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
-                before = Draft(self._storage, thread_id, bare=at)
-                bare = graph.copy({"checkpointer": graph.checkpointer.over(before)})
-                return await thread_state(bare, _config(thread_id, at))
-        except Exception:
-            log.warning("thread %s cannot be read through its graph", thread_id, exc_info=True)
-            return EMPTY
+class _MovedOnError(Exception):
+    """The source is busy, or has another state than the one that its copies were to show. Nothing was stored."""
 
 
 class _Granted(msgspec.Struct, frozen=True):
@@ -269,17 +342,21 @@ class _Granted(msgspec.Struct, frozen=True):
 
 
 class _Order(msgspec.Struct, frozen=True):
-    """The arguments of a copy transaction: see `CopyService._make`. `shown` is the state of copies at a checkpoint."""
+    """The arguments of a copy transaction. `given`: the caller chose the id of the only copy, so that it may be taken. `shown` is
+    the state of copies that end at a checkpoint, or of a busy thread if `busy`: it was found to be so.
+    """
 
     source: str
     targets: Sequence[str]
     given: bool
-    at: str | None
+    cut: CopyCut | None
     request: ThreadCopy
+    patches: Sequence[dict[str, Any]]
     user_id: str | None
     rule: Filter | None
     granted: _Granted | None
     shown: Snapshot | None
+    busy: bool
 
 
 class _Copied(msgspec.Struct, frozen=True):
@@ -289,15 +366,12 @@ class _Copied(msgspec.Struct, frozen=True):
     unsettled: bool
 
 
-def _metadata(source: Thread, request: ThreadCopy) -> dict[str, Any]:
-    """Returns the metadata of a copy: the source's, overridden by those of the request."""
-    return {**source.metadata, **users_metadata(request.metadata)}
+def _new_ids(request: ThreadCopy) -> list[str]:
+    return [new_id() for _ in range(1 if request.count is UNSET else request.count)]
 
 
-def _config(thread_id: str, checkpoint_id: str | None = None) -> dict[str, Any]:
-    configurable = {"thread_id": thread_id, "checkpoint_ns": ""}
-    return {"configurable": configurable | ({"checkpoint_id": checkpoint_id} if checkpoint_id else {})}
-
-
-def _no_checkpoint(checkpoint_id: str | None) -> NotFound:
-    return NotFound(f"Checkpoint {checkpoint_id} not found")
+def _patches(request: ThreadCopy, count: int, assistant: Assistant | None) -> list[dict[str, Any]]:
+    """Returns what is merged over the source's metadata, for each copy."""
+    given = request.metadata if isinstance(request.metadata, list) else [request.metadata] * count
+    named = {} if assistant is None else {"assistant_id": assistant.assistant_id, "graph_id": assistant.graph_id}
+    return [{**users_metadata(metadata), **named} for metadata in given]

@@ -12,7 +12,6 @@ from threadloom.errors import ApiError, NotFound
 from threadloom.large import aside, is_heavy
 from threadloom.lineage.merge_base import Divergence, Path, divergence
 from threadloom.lineage.relatives import Shown, shown_tree
-from threadloom.lineage.segments import UNBOUNDED
 from threadloom.lineage.state_difference import channel_changes, message_changes
 from threadloom.services.permission import visible_thread
 from threadloom.services.responses import (
@@ -24,6 +23,7 @@ from threadloom.services.responses import (
     RelativeResponse,
 )
 from threadloom.services.state import StateService
+from threadloom.services.tags import checkpoint_named
 from threadloom.services.threads import missing
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter, permits
@@ -181,12 +181,15 @@ async def _path(tx: Tx, side: Side) -> Path:
         return await tx.lineage.steps(side.thread_id, upto, limit)
 
     path = Path(read)
-    place = None
-    if side.checkpoint_id is not None:
-        place = await tx.lineage.place(side.thread_id, side.checkpoint_id)
+    if side.checkpoint_id is None:
+        head = await tx.lineage.newest_root(side.thread_id)
+    else:
+        head = await checkpoint_named(tx, side.thread_id, side.checkpoint_id)
+    if head is not None:
+        place = await tx.lineage.place(side.thread_id, head)
         if place is None:
-            raise NotFound(f"Checkpoint {side.checkpoint_id} not found")
-    await path.start(side.checkpoint_id, UNBOUNDED if place is None else place[1])
+            raise NotFound(f"Checkpoint {head} not found")
+        await path.start(head, place[1])
     return path
 
 

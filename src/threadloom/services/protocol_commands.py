@@ -35,6 +35,7 @@ from threadloom.services.requests.common import StreamMode
 from threadloom.services.run_grant import AssistantResolver
 from threadloom.services.run_start import Prepared, RunStartService
 from threadloom.services.state import StateService
+from threadloom.services.tags import checkpoint_named
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
 from threadloom.types import Caller, Thread, names_questions
@@ -172,6 +173,11 @@ class CommandService:
             raise invalid(f"assistant_id: {error.detail}") from error
         configurable = request.config.get("configurable") or {}
         checkpoint_id, namespace = configurable.get("checkpoint_id"), configurable.get("checkpoint_ns") or ""
+        if checkpoint_id:
+            try:
+                checkpoint_id = await checkpoint_named(tx, thread_id, checkpoint_id)
+            except NotFound as error:
+                raise invalid(f"config.configurable.checkpoint_id: {error.detail}") from error
         if checkpoint_id and await tx.lineage.get(thread_id, namespace, checkpoint_id) is None:
             raise invalid(f"config.configurable.checkpoint_id: there is no checkpoint {checkpoint_id}")
         seq = await tx.events.last_channel_seq(thread_id)

@@ -9,7 +9,7 @@ import msgspec
 
 from threadloom.errors import ApiError, Denied, ThreadloomError
 from threadloom.ids import parse_id
-from threadloom.services.requests import bounds
+from threadloom.services.requests import bounds, is_tag_name
 from threadloom.services.requests.bounds import check_count
 from threadloom.types import MultitaskStrategy
 
@@ -129,7 +129,7 @@ def config_of(params: Params) -> Params:
     checkpoint_id = configurable.get("checkpoint_id") if isinstance(configurable, dict) else None
     if checkpoint_id is None:
         return config
-    if not isinstance(checkpoint_id, str) or parse_id(checkpoint_id) is None:
+    if not isinstance(checkpoint_id, str) or (parse_id(checkpoint_id) is None and not is_tag_name(checkpoint_id)):
         raise invalid(f"config.configurable.checkpoint_id: {checkpoint_id!r:.100} is not a checkpoint id")
     return config
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from threadloom.clock import iso
 from threadloom.codec import Fragment, ResponseBody
@@ -12,22 +12,37 @@ from threadloom.services.responses import (
     AssistantResponse,
     AssistantVersionResponse,
     CronResponse,
+    CutResponse,
     ForkedFromResponse,
+    MovedResponse,
     RunResponse,
     ThreadResponse,
     TtlResponse,
 )
+from threadloom.storage.lineage import Moved
 from threadloom.types import Assistant, Cron, Run, Thread, Ttl
+
+COPIED_STATES = 10_000_000
+"""Bytes of values and interrupts in the answer to a request for many copies."""
 
 SERVER_KEYS = ("thread_id", "run_id", "assistant_id")
 """Keys of metadata that only the server sets. Those that a client sends are dropped."""
 
 
-def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str, Any] | None = None) -> ThreadResponse:
+def thread_record(
+    thread: Thread,
+    *,
+    with_ttl: bool = False,
+    extracted: dict[str, Any] | None = None,
+    cut: CutResponse | UnsetType = UNSET,
+    moved: Moved | None = None,
+) -> ThreadResponse:
     """Converts a thread. `ttl` is left out unless `with_ttl` is true and the thread has one.
 
     Args:
         extracted: the extracted values of a search.
+        cut: where the thread ends, in the answer to the request that copied it.
+        moved: from where to where its head was just moved.
     """
     fork = thread.forked_from
     interrupts: Any = {} if thread.interrupts_json is None else Fragment(thread.interrupts_json)
@@ -46,9 +61,25 @@ def thread_record(thread: Thread, *, with_ttl: bool = False, extracted: dict[str
         if fork is None
         else ForkedFromResponse(thread_id=fork.thread_id, checkpoint_id=fork.checkpoint_id, at=iso(fork.at)),
         root_thread_id=UNSET if fork is None else thread.root_thread_id,
+        moved=UNSET if moved is None else MovedResponse(from_=moved.before, to=moved.after),
         ttl=UNSET if thread.ttl is None or not with_ttl else _ttl_record(thread.ttl),
         extracted=UNSET if extracted is None else extracted,
+        cut=cut,
     )
+
+
+def copy_records(threads: Sequence[Thread], cut: CutResponse | UnsetType) -> list[ThreadResponse | dict[str, Any]]:
+    """Converts copies of a thread, which all show the same state. If all together are larger than `COPIED_STATES`, they are
+    without `values` and `interrupts`.
+    """
+    records = [thread_record(thread, cut=cut) for thread in threads]
+    state = sum(len(json or b"") for json in (threads[0].values_json, threads[0].interrupts_json))
+    if len(records) == 1 or len(records) * state <= COPIED_STATES:
+        return list(records)
+    return [
+        {name: value for name, value in record.fields().items() if name not in ("values", "interrupts")}
+        for record in records
+    ]
 
 
 def run_record(run: Run) -> RunResponse:

@@ -59,12 +59,41 @@ class ForkedFromResponse(ResponseBody):
     at: Moment
 
 
+class CutResponse(ResponseBody):
+    """Where a copy ends: at a checkpoint, which was named itself or by a message. `moved`: before the tool calls to which the
+    named message belongs. `message` is the message that a copy which ends before it leaves out, if it is a human's.
+    """
+
+    checkpoint_id: str | None
+    checkpoint_ns: str
+    message_id: str | None
+    at: str | None
+    moved: bool
+    message: Any = UNSET
+
+
 class TtlResponse(ResponseBody):
     """The time to live of a thread."""
 
     strategy: TtlStrategy
     ttl_minutes: float
     expires_at: Moment
+
+
+class MovedResponse(ResponseBody):
+    """The newest root checkpoints that a thread saw before and after its head was moved."""
+
+    from_: str | None = field(name="from")
+    to: str | None
+
+
+class TagResponse(ResponseBody):
+    """A name for a checkpoint of a thread."""
+
+    name: str
+    checkpoint_id: str
+    created_at: Moment
+    updated_at: Moment
 
 
 class ThreadResponse(ResponseBody):
@@ -83,7 +112,9 @@ class ThreadResponse(ResponseBody):
     forked_from: ForkedFromResponse | UnsetType = UNSET
     root_thread_id: Id | UnsetType | None = UNSET
     ttl: TtlResponse | UnsetType = UNSET
+    moved: MovedResponse | UnsetType = UNSET
     extracted: Object | UnsetType = UNSET
+    cut: CutResponse | UnsetType = UNSET
 
 
 class TaskResponse(ResponseBody):

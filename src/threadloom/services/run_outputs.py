@@ -25,7 +25,8 @@ class RunOutputs:
         return self._recent.get(run_id)
 
     async def read(self, outcome: Outcome) -> bytes:
-        """Returns the output of a run as JSON. If its checkpoint was pruned, the current values of the thread are used.
+        """Returns the output of a run as JSON, also if the head of its thread was moved since. If its checkpoint was pruned, the
+        current values of the thread are used.
 
         Raises:
             NotFound: the run's graph is no longer served.
@@ -43,11 +44,16 @@ class RunOutputs:
         thread, run = await self._storage.read(work)
         if thread is None or run is None:
             return b"{}"
-        values = await self._values(thread, run, outcome.checkpoint_id)
+        at = outcome.checkpoint_id
+        values = await self._values(thread, run, thread.thread_id, at)
+        if values is None:
+            head = await self._storage.read(lambda tx: tx.lineage.showing(thread.thread_id, at))
+            values = None if head is None else await self._values(thread, run, head, at)
         return whole_output(outcome.output_json, values or thread.values_json or b"{}")
 
-    async def _values(self, thread: Thread, run: Run, checkpoint_id: str) -> bytes | None:
-        place = {"thread_id": thread.thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}
-        config = {"configurable": {**place, AT_END_OF: run.run_id}}
+    async def _values(self, thread: Thread, run: Run, head: str, checkpoint_id: str) -> bytes | None:
+        """Returns the values at a checkpoint at the end of a run, as the thread or a former head of it shows them."""
+        place = {"thread_id": head, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}
+        config = {"configurable": {**place, AT_END_OF: (thread.thread_id, run.run_id)}}
         async with self._graphs.open(SYSTEM, thread, run.graph_id, "threads.read") as graph:
             return (await thread_state(graph, config)).values_json

@@ -4,6 +4,7 @@ See docs/contract/runs.md#the-run-object, docs/contract/runs.md#config-context-m
 """
 
 from collections.abc import Collection, Mapping
+from copy import copy
 from typing import Any
 
 from msgspec import UNSET
@@ -12,8 +13,9 @@ from threadloom.clock import SECOND, Clock
 from threadloom.errors import BadRequest, Invalid
 from threadloom.ids import new_id
 from threadloom.services.permission import identity_of
-from threadloom.services.requests import RunCreate
+from threadloom.services.requests import RunCreate, is_tag_name
 from threadloom.services.requests.common import is_inner
+from threadloom.services.tags import checkpoint_named
 from threadloom.storage.base import Tx
 from threadloom.types import Assistant, Caller, Run, Thread, Ttl
 
@@ -213,6 +215,30 @@ def checkpoint_of(request: RunCreate) -> tuple[str, str | None]:
     """Returns namespace and id of the checkpoint that a run starts from. The id None means the newest checkpoint."""
     place = _checkpoint_fields(request)
     return place.get("checkpoint_ns", ""), place.get("checkpoint_id")
+
+
+async def with_ids(tx: Tx, thread_id: str, request: RunCreate) -> RunCreate:
+    """Returns a request for a run with the ids of checkpoints where it has tags.
+
+    Raises:
+        NotFound: there is no such tag.
+        Invalid: the same, in `checkpoint_id`, which only takes ids on other servers.
+    """
+    configurable = request.config.get("configurable") or {}
+    checkpoint = {} if request.checkpoint is UNSET else request.checkpoint
+    places = [place.get("checkpoint_id") for place in (configurable, checkpoint)]
+    own = request.checkpoint_id
+    if not any(isinstance(named, str) and is_tag_name(named) for named in (own, *places)):
+        return request
+    found = copy(request)
+    if isinstance(own, str):
+        found.checkpoint_id = await checkpoint_named(tx, thread_id, own, unknown=Invalid)
+    if places[0]:
+        named = await checkpoint_named(tx, thread_id, places[0])
+        found.config = {**request.config, "configurable": {**configurable, "checkpoint_id": named}}
+    if places[1]:
+        found.checkpoint = {**checkpoint, "checkpoint_id": await checkpoint_named(tx, thread_id, places[1])}
+    return found
 
 
 def _checkpoint_fields(request: RunCreate) -> dict[str, Any]:

@@ -30,7 +30,15 @@ from threadloom.services.open_questions import note_given
 from threadloom.services.priorities import Priorities
 from threadloom.services.requests import RunCreate
 from threadloom.services.run_grant import AssistantResolver, Grant, RunAuthorizer, made_thread
-from threadloom.services.run_request import NO_THREAD, check_context, check_stateless, checkpoint_of, new_run, tie
+from threadloom.services.run_request import (
+    NO_THREAD,
+    check_context,
+    check_stateless,
+    checkpoint_of,
+    new_run,
+    tie,
+    with_ids,
+)
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import permits
 from threadloom.types import CHANNELS, Assistant, Caller, Event, Run, Thread, Ttl
@@ -248,6 +256,7 @@ class RunStartService:
         request = prepared.request if grant is None else grant.applied_to(prepared.request)
         await self._limits.admit_run(tx, caller, prepared.thread_id or "", request.multitask_strategy)
         thread = await self._thread(tx, prepared, request, assistant)
+        request = await with_ids(tx, thread.thread_id, request)
         namespace, checkpoint_id = checkpoint_of(request)
         if checkpoint_id and await tx.lineage.get(thread.thread_id, namespace, checkpoint_id) is None:
             raise NotFound(f"Checkpoint {checkpoint_id} not found")

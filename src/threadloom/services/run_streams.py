@@ -26,6 +26,7 @@ from threadloom.services.stream_selection import (
     namespaces_of,
     place_after,
 )
+from threadloom.services.tags import with_checkpoint
 from threadloom.services.waiting import is_over, wait_for_end
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import permits
@@ -154,7 +155,10 @@ class RunStreamService:
         after = place_after(last_event_id)
         resumable = bool(run and run.kwargs.get("resumable")) or outcome is not None
         if checkpoint_id and after in (None, FROM_THE_START):
-            after = await self._after_checkpoint(run_id, checkpoint_id)
+            told = run or outcome
+            assert told is not None
+            place = await with_checkpoint(self._storage, told.thread_id, {"checkpoint_id": checkpoint_id})
+            after = await self._after_checkpoint(run_id, place["checkpoint_id"])
         slot = self._limits.open_stream(caller)
         cursor = LogCursor() if after is None else LogCursor(after=after, seq=NEVER)
         if run is None or run.status not in ACTIVE:

@@ -20,7 +20,8 @@ from threadloom.large import aside
 from threadloom.services.permission import and_, visible_thread
 from threadloom.services.requests import HistoryQuery, StateUpdate
 from threadloom.services.responses import StateWrittenResponse, TaskResponse, ThreadStateResponse
-from threadloom.services.state_update import StateWriter
+from threadloom.services.state_update import Origin, StateWriter
+from threadloom.services.tags import with_checkpoint
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.threads import missing
 from threadloom.storage.base import Storage
@@ -76,13 +77,13 @@ class StateService:
         """Returns the state at a checkpoint (`{}` or None: the latest), ready for `codec.to_json`.
 
         Raises:
-            NotFound: the thread, or its graph, does not exist.
+            NotFound: the thread, its graph, or the tag that names the checkpoint does not exist.
         """
         thread = await self._thread(caller, thread_id)
+        place = await with_checkpoint(self._storage, thread_id, _checkpoint_fields(checkpoint))
         graph_id = graph_of(thread)
         if graph_id is None:
             return selected(_empty(), select)
-        place = _checkpoint_fields(checkpoint)
         config: dict[str, Any] = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             if subgraphs:
@@ -111,12 +112,14 @@ class StateService:
         named = wanted.pop("thread_id", UNSET)
         if graph_id is None or query.limit < 1 or (named is not UNSET and not contains(thread_id, named)):
             return []
-        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **_checkpoint_fields(query.checkpoint)}}
+        place = await with_checkpoint(self._storage, thread_id, _checkpoint_fields(query.checkpoint))
+        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **place}}
         select = query.select if isinstance(query.select, list) else None
         messages = EncodedMessages()
         states: list[dict[str, Any]] = []
         async with self._graphs.open(caller, thread, graph_id, "threads.read") as graph:
             before = None if query.before is UNSET else str(query.before)
+            before = (await with_checkpoint(self._storage, thread_id, {"checkpoint_id": before}))["checkpoint_id"]
             async for snapshot in _pages(graph, config, wanted, before, query.limit):
                 state = self._shown(snapshot, thread_id, tell_thread and self._tell_thread)
                 if named is UNSET or "thread_id" in state["metadata"]:
@@ -129,7 +132,9 @@ class StateService:
                     break
         return states
 
-    async def update(self, caller: Caller, thread_id: str, request: StateUpdate) -> StateWrittenResponse:
+    async def update(
+        self, caller: Caller, thread_id: str, request: StateUpdate, origin: Origin | None = None
+    ) -> StateWrittenResponse:
         """Updates the state, and publishes it to the readers of the thread. Returns the new checkpoint. See
         `StateWriter.update`.
         """
@@ -137,7 +142,12 @@ class StateService:
             await self._guard.ask(caller, "threads", "update", {"thread_id": thread_id}),
             await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id}),
         )
-        made = await self._writer.update(caller, thread_id, request, rule)
+        made = await self._writer.update(caller, thread_id, request, rule, origin)
+        await self.announce(caller, thread_id)
+        return made
+
+    async def announce(self, caller: Caller, thread_id: str) -> None:
+        """Publishes the state of a thread to the readers of its stream, after it has changed without a run."""
         if self._broker.watched(thread_id):
             ms, n = self._numbers.next()
             data = to_json({"thread_id": thread_id, "state": await self.get(caller, thread_id)})
@@ -145,7 +155,6 @@ class StateService:
                 thread_id=thread_id, run_id="", name="state_update", mode="state_update", data=data, ms=ms, n=n
             )
             self._broker.publish([news])
-        return made
 
     async def _thread(self, caller: Caller, thread_id: str) -> Thread:
         rule = await self._guard.ask(caller, "threads", "read", {"thread_id": thread_id})

@@ -6,8 +6,8 @@ See docs/contract/threads.md#state-update, docs/contract/threads.md#supersteps.
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from langgraph.constants import END
 from langgraph.types import Command, Send, StateUpdate
@@ -23,6 +23,7 @@ from threadloom.services import requests
 from threadloom.services.permission import visible, visible_thread
 from threadloom.services.requests import NodeUpdate, Superstep
 from threadloom.services.responses import StateWrittenResponse
+from threadloom.services.tags import with_checkpoint
 from threadloom.services.thread_graph import Graph, ThreadGraphs, graph_of
 from threadloom.services.threads import missing, taken
 from threadloom.storage.base import Storage, Tx
@@ -80,17 +81,23 @@ class StateWriter:
         self._locks = locks
 
     async def update(
-        self, caller: Caller, thread_id: str, request: requests.StateUpdate, rule: Filter | None
+        self,
+        caller: Caller,
+        thread_id: str,
+        request: requests.StateUpdate,
+        rule: Filter | None,
+        origin: "Origin | None" = None,
     ) -> StateWrittenResponse:
         """Applies one update and returns the new checkpoint.
 
         Args:
             rule: the filter for the thread.
+            origin: where the values come from, if from another thread.
 
         Raises:
             NotFound: the thread, its graph or the checkpoint does not exist.
             BadRequest: the thread has no graph, or the graph rejects the update.
-            Conflict: runs are active on the thread.
+            Conflict: runs are active on the thread, or it has one of the messages of `origin`.
         """
         values = None if request.values is UNSET else request.values
         as_node = None if request.as_node is UNSET else request.as_node
@@ -99,7 +106,8 @@ class StateWriter:
         place = dict(request.checkpoint or {})
         if request.checkpoint_id and not place.get("checkpoint_id"):
             place["checkpoint_id"] = request.checkpoint_id
-        _, config = await self._write(caller, thread_id, place, [[_one(values, as_node)]], rule)
+        steps = [[_one(values, as_node)]]
+        _, config = await self._write(caller, thread_id, place, steps, rule, origin=origin)
         return _made(config, thread_id)
 
     async def supersteps(
@@ -127,6 +135,7 @@ class StateWriter:
         rule: Filter | None,
         *,
         new: Thread | None = None,
+        origin: "Origin | None" = None,
     ) -> tuple[Thread, dict[str, Any]]:
         """Applies and stores updates. Returns the new record, and the config of the last new checkpoint."""
         async with self._locks.hold(thread_id):
@@ -138,7 +147,7 @@ class StateWriter:
                 )
                 if thread is None:
                     raise missing(thread_id)
-                work = await self._apply(caller, thread, place, steps)
+                work = await self._apply(caller, thread, place, steps, origin)
                 commit = functools.partial(self._commit, thread=thread, work=work, rule=rule, new=new is not None)
                 try:
                     stored = await self._storage.write(commit)
@@ -149,25 +158,33 @@ class StateWriter:
         raise Conflict(f"Thread with ID {thread_id} has in-flight runs: they change it while it is written to")
 
     async def _apply(
-        self, caller: Caller, thread: Thread, place: Mapping[str, Any], steps: Sequence[Sequence[StateUpdate]]
+        self,
+        caller: Caller,
+        thread: Thread,
+        place: Mapping[str, Any],
+        steps: Sequence[Sequence[StateUpdate]],
+        origin: "Origin | None",
     ) -> "_Work":
         """Applies the updates to a draft with the graph, and reads the resulting state."""
         graph_id = graph_of(thread)
         if graph_id is None:
             raise BadRequest(f"Thread with ID {thread.thread_id} has no assigned graph ID")
-        await self._storage.read(lambda tx: _no_active_runs(tx, thread.thread_id))
+        await self._storage.read(lambda tx: no_active_runs(tx, thread.thread_id))
+        place = await with_checkpoint(self._storage, thread.thread_id, place)
         addressed = {key: place[key] for key in ("checkpoint_ns", "checkpoint_id", "checkpoint_map") if place.get(key)}
         configurable: dict[str, Any] = {"thread_id": thread.thread_id, "graph_id": graph_id, "checkpoint_ns": ""}
         configurable |= addressed
         async with self._graphs.open(caller, thread, graph_id, "threads.update") as graph:
             branch_at = await graph.checkpointer.branching.point(configurable)
-            noted = {"graph_id": graph_id, **addressed}
+            noted = {"graph_id": graph_id, **addressed, **({} if origin is None else origin.metadata)}
             draft = Draft(self._storage, thread.thread_id, metadata=noted, branch_at=branch_at)
             drafted = graph.copy({"checkpointer": graph.checkpointer.over(draft)})
             try:
                 with contained():
                     _check_destinations(drafted, steps)
                     await _find(drafted, configurable)
+                    if origin is not None:
+                        await _refuse_known(drafted, configurable, origin.message_ids)
                     config = await _updated(drafted, {"configurable": configurable}, steps)
                     newest = {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": ""}}
                     snapshot = await thread_state(drafted, newest)
@@ -191,7 +208,7 @@ class StateWriter:
             if found is None:
                 raise missing(thread_id)
             current = found
-            await _no_active_runs(tx, thread_id)
+            await no_active_runs(tx, thread_id)
             if current.state_updated_at != thread.state_updated_at or not await work.draft.rooted(tx):
                 return None
         await work.draft.store(tx)
@@ -199,6 +216,15 @@ class StateWriter:
         now = max(self._clock.now(), current.updated_at + 1, current.state_updated_at + 1)
         await tx.threads.update(thread_id, status=status, updated_at=now, state_updated_at=now)
         return await tx.threads.get(thread_id)
+
+
+class Origin(NamedTuple):
+    """Where the values of an update come from: the metadata for its checkpoint, and the ids of messages that the thread must not
+    have yet.
+    """
+
+    metadata: Mapping[str, Any]
+    message_ids: Collection[str]
 
 
 class _Work:
@@ -229,7 +255,12 @@ async def _updated(graph: Graph, config: dict[str, Any], steps: Sequence[Sequenc
     return made
 
 
-async def _no_active_runs(tx: Tx, thread_id: str) -> None:
+async def no_active_runs(tx: Tx, thread_id: str) -> None:
+    """Checks that no run of a thread is waiting or running.
+
+    Raises:
+        Conflict: names such runs.
+    """
     active = await tx.runs.active(thread_id, limit=NAMED_RUNS)
     if active:
         ids = ", ".join(run.run_id for run in active)
@@ -268,6 +299,30 @@ async def _find(graph: Graph, configurable: Mapping[str, Any]) -> None:
         state = await read_state(graph, {"configurable": dict(configurable)})
         if state.metadata is None:
             raise NotFound(f"Checkpoint {checkpoint_id} not found")
+
+
+async def _refuse_known(graph: Graph, configurable: Mapping[str, Any], message_ids: Collection[str]) -> None:
+    """Checks that the state has no message with one of these ids: a reducer would replace it.
+
+    Raises:
+        Conflict: names the first such message.
+    """
+    state = await read_state(graph, {"configurable": dict(configurable)})
+    for message in messages_of(state.values):
+        if id_of(message) in message_ids:
+            raise Conflict(f"Thread with ID {configurable['thread_id']} has a message {id_of(message)} already")
+
+
+def messages_of(values: Any) -> list[Any]:
+    """Returns the messages of a state: objects of LangChain, or objects of JSON."""
+    messages = values.get("messages") if isinstance(values, Mapping) else None
+    return messages if isinstance(messages, list) else []
+
+
+def id_of(message: Any) -> str | None:
+    """Returns the id of a message."""
+    found = message.get("id") if isinstance(message, Mapping) else getattr(message, "id", None)
+    return found if isinstance(found, str) else None
 
 
 def _node_update(update: NodeUpdate) -> StateUpdate:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from threadloom.auth.authorize import Guard
 from threadloom.clock import MINUTE, Clock
@@ -67,6 +67,24 @@ def configured_ttl(settings: TtlSettings, now: int) -> Ttl | None:
     return None if settings.default_ttl is None else new_ttl(settings.default_ttl, settings.strategy, now)
 
 
+def requested_ttl(asked: ThreadTtl | UnsetType, settings: TtlSettings, now: int) -> Ttl | None:
+    """Returns the time to live of a new thread: that of the request, else that of the settings."""
+    if asked is not UNSET and asked.ttl is not UNSET:
+        return new_ttl(asked.ttl, asked.strategy, now)
+    if asked is not UNSET and settings.default_ttl is not None:
+        return new_ttl(settings.default_ttl, asked.strategy, now)
+    return configured_ttl(settings, now)
+
+
+def changed_ttl(old: Ttl | None, asked: ThreadTtl, settings: TtlSettings, now: int) -> Ttl | None:
+    """Returns the new time to live of a thread. If the request has no minutes, the previous time to live (else that of the
+    settings) starts again.
+    """
+    if asked.ttl is UNSET and old is not None:
+        return new_ttl(old.minutes, asked.strategy, now)
+    return requested_ttl(asked, settings, now)
+
+
 class FoundThread(msgspec.Struct, frozen=True):
     """A thread that a search found. `extracted`: the values of the request's paths, by alias; None if the request has no
     paths.
@@ -119,7 +137,7 @@ class ThreadService:
         thread_id = request.thread_id if request.thread_id is not UNSET else new_id()
         value = {"thread_id": thread_id, "metadata": dict(request.metadata), "if_exists": request.if_exists}
         if request.ttl is not UNSET:
-            value["ttl"] = _ttl_fields(request.ttl)
+            value["ttl"] = ttl_fields(request.ttl)
         rule = await self._guard.ask(caller, "threads", "create", value)
         changes = None
         if request.supersteps:
@@ -133,7 +151,7 @@ class ThreadService:
             updated_at=now,
             state_updated_at=now,
             metadata=users_metadata(handler_metadata(caller, value)),
-            ttl=self._new_ttl(request.ttl, now),
+            ttl=requested_ttl(request.ttl, self._ttl, now),
         )
 
         async def work(tx: Tx) -> Thread | None:
@@ -178,7 +196,7 @@ class ThreadService:
             thread.metadata.update(metadata)
             check_metadata(thread.metadata)
             if request.ttl is not UNSET:
-                thread.ttl = self._changed_ttl(thread.ttl, request.ttl, now)
+                thread.ttl = changed_ttl(thread.ttl, request.ttl, self._ttl, now)
                 await tx.threads.set_ttl(thread_id, thread.ttl)
             thread.updated_at = now
             await tx.threads.update(thread_id, updated_at=now, metadata=thread.metadata)
@@ -328,22 +346,6 @@ class ThreadService:
             tree_of=None if request.root_thread_id is UNSET else request.root_thread_id,
         )
 
-    def _new_ttl(self, asked: Any, now: int) -> Ttl | None:
-        """Returns the time to live of a new thread: that of the request, else that of the settings."""
-        if asked is not UNSET and asked.ttl is not UNSET:
-            return new_ttl(asked.ttl, asked.strategy, now)
-        if asked is not UNSET and self._ttl.default_ttl is not None:
-            return new_ttl(self._ttl.default_ttl, asked.strategy, now)
-        return configured_ttl(self._ttl, now)
-
-    def _changed_ttl(self, old: Ttl | None, asked: ThreadTtl, now: int) -> Ttl | None:
-        """Returns the new time to live of a thread. If the request has no minutes, the previous time to live (else that of the
-        settings) starts again.
-        """
-        if asked.ttl is UNSET and old is not None:
-            return new_ttl(old.minutes, asked.strategy, now)
-        return self._new_ttl(asked, now)
-
 
 async def may_read(guard: Guard, caller: Caller, thread: Thread) -> bool:
     """Returns whether a caller may read an existing thread whose id the caller asked for."""
@@ -369,7 +371,7 @@ async def keep_latest(tx: Tx, thread_id: str) -> bool:
     return True
 
 
-def _ttl_fields(asked: ThreadTtl) -> dict[str, Any]:
+def ttl_fields(asked: ThreadTtl) -> dict[str, Any]:
     """Returns a time to live in the form that handlers get."""
     return {"strategy": asked.strategy, **({} if asked.ttl is UNSET else {"ttl": asked.ttl})}
 

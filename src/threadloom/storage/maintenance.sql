@@ -12,6 +12,38 @@ SELECT count(*) FROM runs r WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.th
 -- Copies that have no parent in their tree.
 SELECT count(*) FROM forks f WHERE f.parent <> f.root AND NOT EXISTS (SELECT 1 FROM forks p WHERE p.child = f.parent);
 
+-- name: lost_former_heads_of_no_thread
+-- Former heads whose thread record does not exist.
+SELECT count(*) FROM former_heads f WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.thread_id = f.thread_id);
+
+-- name: lost_former_heads_that_point_nowhere
+-- Former heads without a segment, or whose newest checkpoint they do not see.
+WITH RECURSIVE chain (head, seg, bound) AS (
+    SELECT f.head, h.seg, 4611686018427387904 FROM former_heads f JOIN heads h ON h.thread_id = f.head
+    UNION ALL
+    SELECT c.head, s.parent, s.upto FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT count(*) FROM former_heads f
+WHERE NOT EXISTS (SELECT 1 FROM chain c JOIN segments s ON s.id = c.seg WHERE c.head = f.head)
+    OR f.checkpoint_id IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM chain c JOIN checkpoints k ON k.seg = c.seg AND k.pos <= c.bound
+        WHERE c.head = f.head AND k.checkpoint_id = f.checkpoint_id AND k.namespace = '');
+
+-- name: lost_tags_that_point_nowhere
+-- Tags of a checkpoint that neither their thread nor a former head of it sees.
+WITH RECURSIVE chain (thread_id, seg, bound) AS (
+    SELECT t.thread_id, h.seg, 4611686018427387904 FROM threads t JOIN heads h ON h.thread_id = t.thread_id
+    WHERE EXISTS (SELECT 1 FROM tags g WHERE g.thread_id = t.thread_id)
+    UNION ALL
+    SELECT f.thread_id, h.seg, 4611686018427387904 FROM former_heads f JOIN heads h ON h.thread_id = f.head
+    WHERE EXISTS (SELECT 1 FROM tags g WHERE g.thread_id = f.thread_id)
+    UNION ALL
+    SELECT c.thread_id, s.parent, s.upto FROM chain c JOIN segments s ON s.id = c.seg WHERE s.parent IS NOT NULL
+)
+SELECT count(*) FROM tags g WHERE NOT EXISTS (
+    SELECT 1 FROM chain c JOIN checkpoints k ON k.seg = c.seg AND k.pos <= c.bound
+    WHERE c.thread_id = g.thread_id AND k.checkpoint_id = g.checkpoint_id AND k.namespace = '');
+
 -- name: count_threads
 -- Threads.
 SELECT count(*) FROM threads;

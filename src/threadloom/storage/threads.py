@@ -231,6 +231,10 @@ class Threads(Protocol):
         """
         ...
 
+    async def of_one_tree(self, thread_id: str, other: str) -> bool:
+        """Returns whether two threads exist and descend from one thread by copying, or one from the other."""
+        ...
+
     async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
         """Returns the newest copies of a thread, without copies of these, newest first. Each is the id of the copy with the id of
         the newest root checkpoint that was copied (None: none).

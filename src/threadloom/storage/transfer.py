@@ -22,6 +22,8 @@ def _stored(mapper: Mapper[Any], *elsewhere: str) -> tuple[str, ...]:
 TABLES: Mapping[str, tuple[str, ...]] = {
     "segments": ("id", "parent", "upto", "branch_at"),
     "heads": ("thread_id", "seg", "era"),
+    "former_heads": ("number", "head", "thread_id", "checkpoint_id", "moved_at", "reason", "record"),
+    "tags": ("thread_id", "name", "checkpoint_id", "created_at", "updated_at"),
     "checkpoints": (
         *("pos", "seg", "namespace", "checkpoint_id", "parent", "digests", "messages"),
         *("body_type", "body", "refs", "small", "meta"),

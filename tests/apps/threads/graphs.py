@@ -161,6 +161,26 @@ async def fail_in_secret(state: Trail) -> dict[str, Any]:
 secretive = StateGraph(Trail).add_node("fail", fail_in_secret).add_edge(START, "fail").compile()
 
 
+async def reply(state: MessagesState) -> dict[str, Any]:
+    last = state["messages"][-1]
+    heard = [message.content for message in state["messages"]]
+    return {"messages": [{"role": "ai", "content": " / ".join(heard), "id": f"re-{last.id}"}]}
+
+
+retell = StateGraph(MessagesState).add_node("reply", reply).add_edge(START, "reply").compile()
+
+memory = StateGraph(MessagesState).add_node("reply", reply).add_edge(START, "reply").compile(checkpointer=True)
+
+
+async def ask_memory(state: MessagesState) -> dict[str, Any]:
+    answer = await memory.ainvoke({"messages": state["messages"][-1:]})
+    return {"messages": answer["messages"][-1:]}
+
+
+remembering = StateGraph(MessagesState).add_node("ask_memory", ask_memory).add_edge(START, "ask_memory").compile()
+"""A node calls a subgraph that keeps a conversation of its own."""
+
+
 def said(state: MessagesState) -> dict[str, Any]:
     """Answers, or does with the messages what the last one asks for."""
     messages = state["messages"]

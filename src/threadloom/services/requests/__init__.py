@@ -13,7 +13,7 @@ from threadloom.services.requests.assistants import (
     AssistantSearch,
     AssistantVersions,
 )
-from threadloom.services.requests.common import BadLabel, canonical, check_labels, state_fields
+from threadloom.services.requests.common import BadLabel, canonical, check_labels, is_tag_name, state_fields
 from threadloom.services.requests.crons import CronCount, CronCreate, CronPatch, CronSearch
 from threadloom.services.requests.runs import CancelRuns, RunCreate
 from threadloom.services.requests.store import ItemDelete, ItemNamespaces, ItemPut, ItemSearch
@@ -23,11 +23,15 @@ from threadloom.services.requests.threads import (
     StateAt,
     StateUpdate,
     Superstep,
+    TagPut,
+    ThreadAppend,
     ThreadCopy,
     ThreadCount,
     ThreadCreate,
     ThreadPatch,
+    ThreadPromote,
     ThreadPrune,
+    ThreadReset,
     ThreadSearch,
     ThreadTtl,
 )
@@ -55,14 +59,19 @@ __all__ = [
     "StateAt",
     "StateUpdate",
     "Superstep",
+    "TagPut",
+    "ThreadAppend",
     "ThreadCopy",
     "ThreadCount",
     "ThreadCreate",
     "ThreadPatch",
+    "ThreadPromote",
     "ThreadPrune",
+    "ThreadReset",
     "ThreadSearch",
     "ThreadTtl",
     "canonical",
     "check_labels",
+    "is_tag_name",
     "state_fields",
 ]

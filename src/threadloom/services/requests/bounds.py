@@ -22,6 +22,7 @@ class Bound(msgspec.Struct, frozen=True):
 
 BATCH = Bound(500, "runs", "`POST /runs/batch`")
 PRUNE = Bound(5000, "entries", "`thread_ids` of a prune")
+COPIES = Bound(1000, "copies", "`count` of a copy")
 METADATA = Bound(10_000, "keys and list members, at all levels", "`metadata` of threads and runs")
 GOTO = Bound(1000, "entries", "`command.goto`")
 DEPTH = Bound(200, "levels of nesting", "any JSON body")
@@ -55,6 +56,7 @@ NAMESPACES = Bound(100, "entries", "`namespaces` of an event stream, `namespace`
 SEGMENTS = Bound(100, "segments", "`namespace` of a v2 command, and one of `namespaces`")
 SUBSCRIPTIONS = Bound(1000, "subscriptions", "one web socket")
 FOLLOWED = Bound(2000, "namespaces", "all subscriptions of one web socket together")
+APPENDED = Bound(1000, "entries", "`message_ids` of an append")
 ANSWERS = Bound(1000, "entries", "`responses` of `input.respond`")
 
 TABLE: dict[str, Bound] = {name.lower(): bound for name, bound in list(globals().items()) if isinstance(bound, Bound)}

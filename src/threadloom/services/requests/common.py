@@ -1,5 +1,6 @@
 """Types with limits that several request bodies use, and checks that a type cannot express."""
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -78,6 +79,28 @@ def canonical(kind: str, text: str) -> str:
     if found is None:
         raise Invalid(f"Invalid {kind} ID: must be a UUID")
     return found
+
+
+_TAG = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}\Z")
+
+
+def is_tag_name(text: str) -> bool:
+    """Returns whether a text can be the name of a tag: 1 to 64 ASCII letters, digits, `.`, `_` and `-`; neither a UUID, which is
+    the id of a checkpoint, nor `.` or `..`, which clients remove from a path.
+    """
+    return _TAG.match(text) is not None and parse_id(text) is None
+
+
+def checkpoint_text(text: str, field: str) -> str:
+    """Returns what names a checkpoint: an id in canonical spelling, or a text that can be a tag.
+
+    Raises:
+        Invalid: it can be neither.
+    """
+    found = parse_id(text)
+    if found is None and not is_tag_name(text):
+        raise Invalid(f"{field}: {text!r:.100} is neither the id of a checkpoint nor the name of a tag")
+    return found or text
 
 
 def state_fields(select: str | list[str]) -> list[str] | None:

@@ -23,6 +23,7 @@ from threadloom.services.requests.common import (
     check_command,
     check_config,
     check_metadata,
+    is_tag_name,
 )
 from threadloom.types import MultitaskStrategy
 
@@ -33,7 +34,8 @@ CENTURY = 100 * 365 * 24 * 3600
 class RunCreate(Struct, kw_only=True):
     """A run to create.
 
-    After parsing, `stream_mode` is a list without repetitions, never empty, and `checkpoint_id` an id or UNSET.
+    After parsing, `stream_mode` is a list without repetitions, never empty, and `checkpoint_id` an id, the name of a tag,
+    or UNSET.
     """
 
     assistant_id: Annotated[str, Meta(description="Id of an assistant, or the name of a graph.")]
@@ -94,9 +96,9 @@ class RunCreate(Struct, kw_only=True):
             self.checkpoint_id = UNSET
         if isinstance(self.checkpoint_id, str):
             found = parse_id(self.checkpoint_id)
-            if found is None:
+            if found is None and not is_tag_name(self.checkpoint_id):
                 raise Invalid("Invalid checkpoint ID")
-            self.checkpoint_id = found
+            self.checkpoint_id = found or self.checkpoint_id
 
 
 class CancelRuns(Struct, kw_only=True):

@@ -22,6 +22,7 @@ from threadloom.services.requests.common import (
     check_checkpoint,
     check_command,
     check_metadata,
+    checkpoint_text,
     state_fields,
 )
 from threadloom.types import ThreadStatus, TtlStrategy
@@ -170,18 +171,161 @@ class ThreadPrune(Struct, kw_only=True):
         self.thread_ids = [canonical("thread", one) for one in self.thread_ids]
 
 
-class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Options of a copy. Without options the whole thread is copied under a new id."""
+class CutCheckpoint(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A checkpoint of the root graph or of a subgraph, as states show it. `thread_id` is ignored: the path counts."""
 
-    checkpoint_id: Annotated[str, Meta(description="The copy ends at this checkpoint.")] | UnsetType = UNSET
+    checkpoint_id: Annotated[str, Meta(min_length=1)]
+    checkpoint_ns: Annotated[str, Meta(description="Namespace of the subgraph; empty for the root graph.")] = ""
+    checkpoint_map: (
+        Annotated[
+            dict[str, str],
+            Meta(
+                max_length=bounds.CHECKPOINT_MAP.most,
+                description="Checked: ids of the checkpoints of the graphs around it.",
+            ),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+    thread_id: str | UnsetType = UNSET
+
+
+class ThreadCopy(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Options of a copy. Without options the whole thread is copied under a new id.
+
+    After parsing, an empty `checkpoint_id` or `thread_id` counts as not given.
+    """
+
+    checkpoint_id: (
+        Annotated[str, Meta(description="The copy ends at this checkpoint of the root graph.")] | UnsetType
+    ) = UNSET
+    checkpoint: CutCheckpoint | UnsetType = UNSET
+    message_id: (
+        Annotated[str, Meta(min_length=1, description="The copy ends before or after this message.")] | UnsetType
+    ) = UNSET
+    at: (
+        Annotated[
+            Literal["before", "after"],
+            Meta(description="Of the message; without it before a human's and after any other."),
+        ]
+        | UnsetType
+    ) = UNSET
+    on_split: (
+        Annotated[
+            Literal["move", "refuse"],
+            Meta(description="If tool calls would be separated from their results: end before the calls, or 409."),
+        ]
+        | UnsetType
+    ) = UNSET
+    keep: (
+        Literal["all", "latest"]
+        | Annotated[int, Meta(ge=1, le=100, description="Only the newest checkpoints; `latest` is 1.")]
+    ) = "all"
+    count: (
+        Annotated[int, Meta(ge=1, le=bounds.COPIES.most, description="That many copies; the answer is a list.")]
+        | UnsetType
+    ) = UNSET
     thread_id: Annotated[str, Meta(description="Id of the copy.")] | UnsetType = UNSET
     if_exists: Literal["raise", "do_nothing"] = "raise"
-    metadata: Annotated[Object, Meta(description="Merged over the copied metadata.")] = {}
+    metadata: Annotated[
+        Object | list[Object],
+        Meta(description="Merged over the copied metadata; with `count` also a list, one for each copy."),
+    ] = {}
+    assistant_id: (
+        Annotated[
+            str, Meta(min_length=1, description="An assistant or a graph, which the metadata of the copy then name.")
+        ]
+        | UnsetType
+    ) = UNSET
+    ttl: ThreadTtl | UnsetType = UNSET
 
     def __post_init__(self) -> None:
+        if self.checkpoint_id is not UNSET:
+            self.checkpoint_id = self.checkpoint_id or UNSET
         if self.thread_id is not UNSET:
             self.thread_id = canonical("thread", self.thread_id) if self.thread_id else UNSET
-        check_metadata(self.metadata)
+        ends = [name for name in ("checkpoint_id", "checkpoint", "message_id") if getattr(self, name) is not UNSET]
+        if len(ends) > 1:
+            raise Invalid(f"{' and '.join(ends)} exclude each other: a copy ends at one place")
+        for name in ("at", "on_split"):
+            if getattr(self, name) is not UNSET and self.message_id is UNSET:
+                raise Invalid(f"{name}: only with message_id")
+        count = None if self.count is UNSET else self.count
+        if count is not None and self.thread_id is not UNSET:
+            raise Invalid("thread_id: many copies cannot have one id, so not with count")
+        if count is not None and self.if_exists != "raise":
+            raise Invalid("if_exists: new copies get new ids, so not with count")
+        if not isinstance(self.metadata, list):
+            check_metadata(self.metadata)
+            return
+        if len(self.metadata) != count:
+            of_count = "no count" if count is None else f"{count} copies"
+            raise Invalid(f"metadata: a list of {len(self.metadata)} for {of_count}")
+        for number, metadata in enumerate(self.metadata):
+            check_metadata(metadata, f"metadata[{number}]")
+
+
+class ThreadReset(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where to move a thread: to a checkpoint, or back to where it was before its last move. Exactly one of the two."""
+
+    checkpoint_id: Annotated[str, Meta(description="Id or tag of a root checkpoint.")] | UnsetType = UNSET
+    undo: Literal[True] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint_id is UNSET) == (self.undo is UNSET):
+            raise Invalid("Give either checkpoint_id or undo")
+        if self.checkpoint_id is not UNSET:
+            self.checkpoint_id = checkpoint_text(self.checkpoint_id, "checkpoint_id")
+
+
+class ThreadPromote(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The thread whose newest state another thread is moved to."""
+
+    thread_id: Annotated[str, Meta(description="Id of a thread that descends from the same thread.")]
+
+    def __post_init__(self) -> None:
+        self.thread_id = canonical("thread", self.thread_id)
+
+
+class TagPut(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where to set a tag, and what to do if it exists."""
+
+    checkpoint_id: (
+        Annotated[str, Meta(description="Id or tag of a root checkpoint; without it the newest one.")] | UnsetType
+    ) = UNSET
+    if_exists: Literal["raise", "move"] = "raise"
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_id is not UNSET:
+            self.checkpoint_id = checkpoint_text(self.checkpoint_id, "checkpoint_id")
+
+
+class ThreadAppend(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to append to a thread: messages of another thread, or values of the caller's. Exactly one of the two."""
+
+    thread_id: Annotated[str, Meta(description="Id of the thread that it comes from.")]
+    checkpoint_id: (
+        Annotated[str, Meta(description="Id or tag of a root checkpoint of that thread; without it the newest one.")]
+        | UnsetType
+    ) = UNSET
+    message_ids: (
+        Annotated[
+            list[Annotated[str, Meta(min_length=1)]],
+            Meta(min_length=1, max_length=bounds.APPENDED.most, description="Messages of that thread, in this order."),
+        ]
+        | UnsetType
+    ) = UNSET
+    values: Object | UnsetType = UNSET
+    as_node: str | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        self.thread_id = canonical("thread", self.thread_id)
+        if (self.message_ids is UNSET) == (self.values is UNSET):
+            raise Invalid("Give either message_ids or values")
+        if self.message_ids is not UNSET and len(set(self.message_ids)) < len(self.message_ids):
+            raise Invalid("message_ids: an id is in it twice")
+        if self.checkpoint_id is not UNSET:
+            self.checkpoint_id = checkpoint_text(self.checkpoint_id, "checkpoint_id")
 
 
 class StateAt(Struct, kw_only=True):

@@ -28,7 +28,7 @@ class Draft:
         storage: the storage below, in which the draft is stored in the end.
         thread_id: the thread that is written to.
         metadata: added to the metadata of each checkpoint, except plain copies of others (`source: fork`).
-        bare: a root checkpoint that is read without its pending writes.
+        cut: a root checkpoint that is read as the thread's newest, and the position up to which pending writes of it are read.
         branch_at: a position. The draft begins a branch there: what is read as the newest is as the thread was there.
     """
 
@@ -38,12 +38,12 @@ class Draft:
         thread_id: str,
         *,
         metadata: Mapping[str, Any] | None = None,
-        bare: str | None = None,
+        cut: tuple[str, int] | None = None,
         branch_at: int | None = None,
     ) -> None:
         self._storage = storage
         self._branch_at = branch_at
-        self._lineage = _DraftLineage(storage, thread_id, dict(metadata or {}), bare)
+        self._lineage = _DraftLineage(storage, thread_id, dict(metadata or {}), cut)
         self._lineage.at = UNBOUNDED if branch_at is None else branch_at
 
     async def rooted(self, tx: Tx) -> bool:
@@ -90,11 +90,11 @@ class _DraftTx(msgspec.Struct, frozen=True):
 class _DraftLineage:
     """The part of `storage.lineage.Lineage` that a checkpointer reads and writes through."""
 
-    def __init__(self, storage: Storage, thread_id: str, metadata: dict[str, Any], bare: str | None) -> None:
+    def __init__(self, storage: Storage, thread_id: str, metadata: dict[str, Any], cut: tuple[str, int] | None) -> None:
         self._storage = storage
         self.thread_id = thread_id
         self._metadata = metadata
-        self._bare = bare
+        self._cut = cut
         self.at = UNBOUNDED
         self.puts: list[CheckpointPut | WritesPut] = []
         self._rows: dict[tuple[str, str], CheckpointRow] = {}
@@ -151,6 +151,8 @@ class _DraftLineage:
         checkpoint_id = self._newest.get(namespace)
         if checkpoint_id is not None:
             return self._seen(self._rows[namespace, checkpoint_id])
+        if self._cut is not None and not namespace:
+            return await self.get(thread_id, namespace, self._cut[0])
         return self._seen(
             await self._storage.read(lambda tx: tx.lineage.latest(thread_id, namespace, at=min(at, self.at)))
         )
@@ -184,8 +186,8 @@ class _DraftLineage:
             return None
         self._blobs.update(row.blobs)
         self._era = row.era
-        if row.checkpoint_id == self._bare and not row.namespace:
-            return msgspec.structs.replace(row, writes=[])
+        if self._cut is not None and row.checkpoint_id == self._cut[0] and not row.namespace:
+            return msgspec.structs.replace(row, writes=[write for write in row.writes if write.pos <= self._cut[1]])
         drafted = self._writes.get((row.namespace, row.checkpoint_id))
         if not drafted:
             return row

@@ -7,6 +7,7 @@ import msgspec
 
 from threadloom.lineage.segments import UNBOUNDED
 from threadloom.lineage.turns import RootCheckpoint
+from threadloom.storage.lineage.moves import HeadMoves
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -59,8 +60,8 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
         era: the era (see `CheckpointRow`) in which inherited refs, and the bases of new blobs, were read; None when there are
             none.
         messages: the record of its messages (`lineage.messages`); None if they are those of its parent.
-        early: checkpoints of subgraphs, as (namespace, id), that build on this root checkpoint but were stored before it. They,
-            and pending writes of this checkpoint that were stored before it, are moved to positions after it.
+        early: checkpoints of subgraphs, as (namespace, id), that build on this checkpoint but were stored before it. They, and
+            pending writes of this checkpoint that were stored before it, are moved to positions after it.
         values: the digest of the value of each channel in `refs`, as far as it is known (see `lineage.digests`).
         digests: the digests to record, encrypted. None: they are computed from the put.
         run_id: the run that created the checkpoint.
@@ -194,7 +195,7 @@ class Usage(msgspec.Struct, kw_only=True):
     stored_bytes: int = 0
 
 
-class Lineage(Protocol):
+class Lineage(HeadMoves, Protocol):
     """The histories of threads. See docs/architecture.md, "How a copy works", for segments and positions."""
 
     async def put(self, put: CheckpointPut) -> int:
@@ -267,6 +268,10 @@ class Lineage(Protocol):
         """
         ...
 
+    async def newest_root(self, thread_id: str) -> str | None:
+        """Returns the id of the newest root checkpoint that the current branch of a thread shows; None if there is none."""
+        ...
+
     async def place(self, thread_id: str, checkpoint_id: str) -> tuple[int, int] | None:
         """Returns segment and position of a root checkpoint; None if the thread does not see it."""
         ...
@@ -297,24 +302,47 @@ class Lineage(Protocol):
         """Returns whether the thread has any checkpoint."""
         ...
 
-    async def copy(self, source: str, target: str, *, at: str | None = None) -> str | None:
-        """Makes `target`, which has no history yet, see everything that `source` sees now.
+    async def copy(
+        self, source: str, target: str, *, at: str | None = None, namespace: str = "", keep: int | None = None
+    ) -> str | None:
+        """Makes `target`, which has no history yet, see everything that `source` sees now. No payload is read.
 
-        With `at` it sees everything that was put up to that root checkpoint, without later pending writes of that checkpoint. The
-        cost is constant: no payload is read.
+        Without `keep`, the cost is constant.
+
+        Args:
+            at: it sees everything that was put up to this checkpoint, without later pending writes of it. If the checkpoint
+                belongs to a subgraph, the graphs around it are as they were at that moment, so that a run goes on inside it.
+            namespace: the namespace of `at`.
+            keep: it sees only that many root checkpoints: the newest, or the last up to `at`, and its ancestors; with them the
+                newest checkpoints of their subgraphs and what delta channels are rebuilt from. They are stored anew.
 
         Returns:
             The id of the newest root checkpoint that `target` sees, None if there is none.
 
         Raises:
-            KeyError: `source` does not see a root checkpoint `at`.
+            KeyError: `source` does not see a checkpoint `at`.
+            UnstoredParentError: a checkpoint of a graph around `at` was not stored.
             ValueError: `target` has a history.
         """
         ...
 
-    async def copy_many(self, source: str, targets: Sequence[str], *, at: str | None = None) -> str | None:
+    async def copy_many(
+        self,
+        source: str,
+        targets: Sequence[str],
+        *,
+        at: str | None = None,
+        namespace: str = "",
+        keep: int | None = None,
+    ) -> str | None:
         """Does what `copy` does, for many threads whose ids are not known elsewhere yet, with as many statements and locks as for
-        one.
+        one. What `keep` stores anew is stored once.
+        """
+        ...
+
+    async def root_of_cut(self, thread_id: str, namespace: str, checkpoint_id: str) -> tuple[str | None, int]:
+        """Returns the newest root checkpoint of a copy at a checkpoint, and the position up to which the copy sees pending writes
+        of it; 0 if it sees none. Raises as `copy`.
         """
         ...
 
@@ -342,12 +370,15 @@ class Lineage(Protocol):
         ...
 
     async def delete(self, thread_id: str) -> None:
-        """Deletes the thread's history. Rows that copies see stay until the copies are deleted too."""
+        """Deletes the thread's history, with its former heads and tags. Rows that copies see stay until the copies are deleted
+        too.
+        """
         ...
 
     async def prune(self, thread_id: str) -> None:
         """Keeps the newest checkpoint of each namespace, without its parent, with its pending writes and the rows from which
-        delta channels are rebuilt. Deletes the rest. Copies keep what they see.
+        delta channels are rebuilt; and the same of what the thread saw at each checkpoint with a tag. Deletes the rest, with the
+        former heads. A former head that alone shows a checkpoint with a tag stays as it is. Copies keep what they see.
         """
         ...
 
@@ -358,7 +389,8 @@ class Lineage(Protocol):
         ...
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
-        """Removes everything that a run put on the thread from the thread's view. Views of copies do not change.
+        """Removes everything that a run put on the thread from the thread's view, and drops the former heads that show any of
+        it, and the tags of checkpoints that are gone then. Views of copies do not change.
 
         This is its checkpoints (by the `run_id` in their metadata) with their pending writes, and the pending writes that it put
         on other checkpoints, such as an answer.

@@ -103,7 +103,7 @@ CREATE OR REPLACE FUNCTION tl_move_behind(
 ) RETURNS void
 LANGUAGE plpgsql
 AS $$
-    -- Moves rows that build on a root checkpoint, but were stored before it, to positions after it: its own pending writes, and
+    -- Moves rows that build on a checkpoint, but were stored before it, to positions after it: its own pending writes, and
     -- checkpoints of subgraphs with theirs. So a cut at the checkpoint excludes all of them.
 DECLARE
     lower bigint := coalesce((SELECT max(upto) FROM segments WHERE parent = own), 0);

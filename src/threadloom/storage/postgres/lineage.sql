@@ -166,12 +166,12 @@ page AS MATERIALIZED (
     ) k
     LIMIT $2
 )
-SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.digests, w.task_ids, w.idxs, w.digests, w.paths
+SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.digests, w.positions, w.task_ids, w.idxs, w.digests, w.paths
 FROM page k
 CROSS JOIN LATERAL (
-    SELECT array_agg(task_id) AS task_ids, array_agg(idx) AS idxs, array_agg(digest) AS digests, array_agg(path) AS paths
+    SELECT array_agg(pos) AS positions, array_agg(task_id) AS task_ids, array_agg(idx) AS idxs, array_agg(digest) AS digests, array_agg(path) AS paths
     FROM (
-        SELECT w.task_id, w.idx, w.digest, w.path FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
+        SELECT w.pos, w.task_id, w.idx, w.digest, w.path FROM (SELECT seg, bound FROM chain LIMIT k.depth + 1) c
         JOIN writes w ON w.seg = c.seg AND w.checkpoint_id = k.checkpoint_id AND w.namespace = k.namespace AND w.pos <= c.bound
         ORDER BY w.pos
     ) w
@@ -225,7 +225,7 @@ LIMIT $2;
 
 -- name: heads
 -- The ids of all threads with a history.
-SELECT thread_id FROM heads;
+SELECT h.thread_id FROM heads h WHERE NOT EXISTS (SELECT 1 FROM former_heads f WHERE f.head = h.thread_id);
 
 -- name: exists
 -- Whether a thread sees a checkpoint.

@@ -140,13 +140,17 @@ class PostgresLineageReads:
         return [(row[0], row[1], row[2]) for row in await self._db.fetch(SQL["steps"], thread_id, upto, limit)]
 
     async def digests(self, thread_id: str, *, before: str | None, limit: int) -> Sequence[Digests]:
+        chain, branches = await self._chain(thread_id)
+        views = Views(chain, branches) if branches else None
         found: list[Digests] = []
         for row in await self._db.fetch(SQL["digests"], thread_id, limit, before):
-            pos, namespace, checkpoint_id, parent, recorded, tasks, idxs, written, paths = row
+            pos, namespace, checkpoint_id, parent, recorded, places, tasks, idxs, written, paths = row
             writes = zip(
                 map(unescaped, tasks or ()), idxs or (), written or (), map(unescaped, paths or ()), strict=True
             )
-            ordered = pending.digests_in_order(writes)
+            counts = None if views is None else counting_rows(views, pos)
+            visible = (one for place, one in zip(places or (), writes, strict=True) if counts is None or counts(place))
+            ordered = pending.digests_in_order(visible)
             found.append(Digests(pos, namespace, checkpoint_id, parent, recorded or b"", ordered))
         return found
 

@@ -10,7 +10,9 @@ import orjson
 
 from threadloom.lineage.retain import Node
 from threadloom.lineage.segments import Branches, Chain, Edge
-from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
+from threadloom.storage.lineage.move_operations import MoveOperations
+from threadloom.storage.lineage.moves import FormerHead, Tag, former_columns, former_head
+from threadloom.storage.lineage.primitives import Ids, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.postgres.connections import texts, unescaped
 from threadloom.storage.postgres.edges import PostgresEdges
@@ -26,7 +28,7 @@ AT_ONCE = 2000
 segments above are locked meanwhile, and every transaction that copies from them waits."""
 
 
-class PostgresSegments(PostgresLineageReads, LineageOperations):
+class PostgresSegments(PostgresLineageReads, MoveOperations):
     """See `storage.lineage.operations.Segments`.
 
     Args:
@@ -62,6 +64,9 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
         found: int | None = await self._db.fetchval(CUTS["next_place"], *columns(chain), namespace, after)
         return found
 
+    async def chain_from(self, edge: Edge) -> Chain:
+        return (edge, *(await self._edges.chain(self._db, edge[0]))[0][1:])
+
     async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
         found = await self._db.fetchrow(CUTS["place_of"], thread_id, checkpoint_id, namespace)
         return None if found is None else (found[0], found[1])
@@ -82,9 +87,35 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
     async def continue_on(self, thread_id: str, segment: int) -> None:
         await self._db.execute(CUTS["continue_on"], thread_id, segment)
 
-    async def drop_head(self, thread_id: str) -> int | None:
-        segment: int | None = await self._db.fetchval(CUTS["delete_head"], thread_id)
-        return segment
+    async def drop_heads(self, thread_id: str) -> Sequence[int]:
+        return [row[0] for row in await self._db.fetch(CUTS["delete_heads"], thread_id)]
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        return [former_head(*row) for row in await self._db.fetch(CUTS["former_heads"], thread_id)]
+
+    async def keep_former(self, thread_id: str, number: int, segment: int, former: FormerHead) -> None:
+        head, *rest = former_columns(former)
+        await self._db.execute(CUTS["insert_former"], number, head, thread_id, *rest, segment)
+
+    async def replace_former(self, former: FormerHead) -> None:
+        await self._db.execute(CUTS["replace_former"], *former_columns(former))
+
+    async def drop_former(self, head: str) -> int:
+        return int(await self._db.fetchval(CUTS["delete_former"], head))
+
+    async def tags(self, thread_id: str) -> list[Tag]:
+        return [Tag(*row) for row in await self._db.fetch(CUTS["tags"], thread_id)]
+
+    async def tag(self, thread_id: str, name: str) -> Tag | None:
+        row = await self._db.fetchrow(CUTS["tag"], thread_id, name)
+        return None if row is None else Tag(*row)
+
+    async def set_tag(self, thread_id: str, tag: Tag) -> None:
+        values = (thread_id, tag.name, tag.checkpoint_id, tag.created_at, tag.updated_at)
+        await self._db.execute(CUTS["set_tag"], *values)
+
+    async def drop_tag(self, thread_id: str, name: str) -> bool:
+        return await self._db.fetchrow(CUTS["delete_tag"], thread_id, name) is not None
 
     async def delete_above(self, segment: int, bound: int) -> bool:
         return await self._db.fetchrow(CUTS["delete_above"], segment, bound) is not None
@@ -110,6 +141,17 @@ class PostgresSegments(PostgresLineageReads, LineageOperations):
 
     async def newest(self, chain: Chain) -> Sequence[Node]:
         return [_node(row) for row in await self._db.fetch(CUTS["newest_of_namespaces"], *columns(chain))]
+
+    async def newest_of(self, chain: Chain, namespaces: Collection[str]) -> Sequence[Node]:
+        rows = await self._db.fetch(CUTS["newest_of"], *columns(chain), texts(namespaces))
+        return [_node(row) for row in rows]
+
+    async def newest_inner(self, chain: Chain, after: int) -> Sequence[Node]:
+        return [_node(row) for row in await self._db.fetch(CUTS["newest_inner"], *columns(chain), after)]
+
+    async def nearest(self, chain: Chain, namespace: str, checkpoint_id: str, most: int) -> Sequence[Node]:
+        values = (*columns(chain), namespace, checkpoint_id, most)
+        return [_node(row) for row in await self._db.fetch(CUTS["nearest"], *values)]
 
     async def ancestors(self, chain: Chain, node: Node, channels: Collection[str]) -> Sequence[Node]:
         values = (*columns(chain), node.namespace, node.checkpoint_id, texts(channels))

@@ -15,7 +15,7 @@ SELECT s.id, s.parent, s.upto, s.branch_at, nextval('positions'),
 FROM heads h JOIN segments s ON s.id = h.seg WHERE h.thread_id = $1;
 
 -- name: place_of
--- Segment and position of a checkpoint that a thread sees.
+-- Segment and position of a checkpoint that a thread sees, of the first put if there are several.
 WITH RECURSIVE places AS MATERIALIZED (
     SELECT pos, seg FROM checkpoints WHERE checkpoint_id = $2 AND namespace = $3
 ),
@@ -26,9 +26,9 @@ chain (seg, bound) AS (
 )
 SELECT p.seg, p.pos
 FROM chain c CROSS JOIN LATERAL (
-    SELECT seg, pos FROM places WHERE seg = c.seg AND pos <= c.bound ORDER BY pos DESC LIMIT 1
+    SELECT seg, pos FROM places WHERE seg = c.seg AND pos <= c.bound ORDER BY pos LIMIT 1
 ) p
-LIMIT 1;
+ORDER BY p.pos LIMIT 1;
 
 -- name: begin
 -- New segments with one edge, as heads of those threads that have none. Returns how many.
@@ -43,10 +43,12 @@ heads AS (
 )
 SELECT count(*) FROM heads;
 
--- name: delete_head
--- Deletes a thread's head and run spans. Returns the segment that was the head.
-WITH spans AS (DELETE FROM run_spans WHERE thread_id = $1)
-DELETE FROM heads WHERE thread_id = $1 RETURNING seg;
+-- name: delete_heads
+-- Deletes a thread's head and former heads, its run spans and tags. Returns the segments that were heads.
+WITH spans AS (DELETE FROM run_spans WHERE thread_id = $1),
+tags AS (DELETE FROM tags WHERE thread_id = $1),
+former AS (DELETE FROM former_heads WHERE thread_id = $1 RETURNING head)
+DELETE FROM heads WHERE thread_id = ANY (ARRAY(SELECT head FROM former) || $1) RETURNING seg;
 
 -- name: delete_span
 -- Deletes the span of a run on a thread. Returns its first position.
@@ -93,7 +95,43 @@ INSERT INTO run_spans (run_id, thread_id, first) SELECT r.run_id, $1, r.first FR
 
 -- name: move_head
 -- Sets the head of a thread, or the same head with a new era after rows were removed.
-UPDATE heads SET seg = $2, era = nextval('positions') WHERE thread_id = $1;
+INSERT INTO heads (thread_id, seg, era) VALUES ($1, $2, nextval('positions'))
+ON CONFLICT (thread_id) DO UPDATE SET seg = excluded.seg, era = excluded.era;
+
+-- name: former_heads
+-- The former heads of a thread, the last one first.
+SELECT head, checkpoint_id, moved_at, reason, record FROM former_heads WHERE thread_id = $1 ORDER BY number DESC;
+
+-- name: insert_former
+-- A former head of a thread, with its segment.
+WITH head AS (INSERT INTO heads (thread_id, seg, era) VALUES ($2, $8, nextval('positions')))
+INSERT INTO former_heads (number, head, thread_id, checkpoint_id, moved_at, reason, record) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: replace_former
+-- What a former head is, after it was exchanged for the head of its thread.
+UPDATE former_heads SET checkpoint_id = $2, moved_at = $3, reason = $4, record = $5 WHERE head = $1;
+
+-- name: delete_former
+-- Deletes a former head. Returns its segment.
+WITH former AS (DELETE FROM former_heads WHERE head = $1)
+DELETE FROM heads WHERE thread_id = $1 RETURNING seg;
+
+-- name: tags
+-- The tags of a thread, by name.
+SELECT name, checkpoint_id, created_at, updated_at FROM tags WHERE thread_id = $1 ORDER BY name;
+
+-- name: tag
+-- One tag of a thread.
+SELECT name, checkpoint_id, created_at, updated_at FROM tags WHERE thread_id = $1 AND name = $2;
+
+-- name: set_tag
+-- A tag, new or moved.
+INSERT INTO tags (thread_id, name, checkpoint_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (thread_id, name) DO UPDATE SET checkpoint_id = excluded.checkpoint_id, updated_at = excluded.updated_at;
+
+-- name: delete_tag
+-- Deletes a tag. Returns a row if there was one.
+DELETE FROM tags WHERE thread_id = $1 AND name = $2 RETURNING true;
 
 -- name: insert_segment
 -- A new segment.
@@ -132,6 +170,48 @@ SELECT old_places, new_places FROM tl_store_anew($1, $2, $3, $4, $5);
 SELECT DISTINCT ON (k.namespace) k.pos, k.namespace, k.checkpoint_id, k.parent, k.channels || k.small_channels, k.meta
 FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k ON k.seg = c.seg AND k.pos + 0 <= c.bound
 ORDER BY k.namespace, k.pos + 0 DESC;
+
+-- name: newest_of
+-- The same columns of the newest checkpoints of some namespaces ($3).
+SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.channels || k.small_channels, k.meta
+FROM unnest($3::text[]) AS n (namespace)
+CROSS JOIN LATERAL (
+    SELECT l.pos
+    FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS c (seg, bound, place)
+    CROSS JOIN LATERAL (
+        SELECT pos FROM checkpoints WHERE seg = c.seg AND namespace = n.namespace AND pos + 0 <= c.bound ORDER BY pos + 0 DESC LIMIT 1) l
+    ORDER BY c.place LIMIT 1
+) f
+JOIN checkpoints k ON k.pos = f.pos;
+
+-- name: newest_inner
+-- The same columns of the newest checkpoint of each namespace of a subgraph, if it is above $3 or the namespace has no task.
+SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.channels || k.small_channels, k.meta
+FROM (
+    SELECT k.namespace, max(k.pos + 0) AS pos
+    FROM unnest($1::bigint[], $2::bigint[]) AS c (seg, bound) JOIN checkpoints k
+        ON k.seg = c.seg AND k.namespace > '' AND k.pos + 0 <= c.bound
+    GROUP BY k.namespace
+) f
+JOIN checkpoints k ON k.pos = f.pos
+WHERE f.pos > $3 OR strpos(f.namespace, ':') = 0;
+
+-- name: nearest
+-- The same columns of a checkpoint ($3 namespace, $4 id) and its nearest ancestors, at most $5 in all, each followed by its parent.
+WITH RECURSIVE path (pos, parent, number) AS (
+    SELECT k.pos, k.parent, 1 FROM (
+        SELECT pos, parent FROM checkpoints
+        WHERE checkpoint_id = $4 AND namespace = $3 AND pos <= ($2::bigint[])[array_position($1::bigint[], seg)] ORDER BY pos DESC LIMIT 1) k
+    UNION ALL
+    SELECT k.pos, k.parent, p.number + 1
+    FROM path p CROSS JOIN LATERAL (
+        SELECT pos, parent FROM checkpoints
+        WHERE checkpoint_id = p.parent AND namespace = $3 AND pos < p.pos AND pos <= ($2::bigint[])[array_position($1::bigint[], seg)]
+        ORDER BY pos DESC LIMIT 1) k
+    WHERE p.number < $5
+)
+SELECT k.pos, k.namespace, k.checkpoint_id, k.parent, k.channels || k.small_channels, k.meta
+FROM path p JOIN checkpoints k ON k.pos = p.pos ORDER BY p.number;
 
 -- name: ancestors
 -- The same columns of the ancestors of a checkpoint, as far back as channels are searched.

@@ -129,6 +129,9 @@ class PostgresThreads:
         rows = await self._db.fetch(*bound(RELATIVES[query], {"thread_id": thread_id, "most": limit}))
         return [relative(row) for row in rows]
 
+    async def of_one_tree(self, thread_id: str, other: str) -> bool:
+        return bool(await self._db.fetchval(SQL["of_one_tree"], thread_id, other))
+
     async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
         return [(row[0], row[1]) for row in await self._db.fetch(SQL["direct_copies"], thread_id, limit)]
 

@@ -98,7 +98,7 @@ class SqliteLineage(SqliteSegments):
         return head[0], head[1]
 
     def _move_behind(self, seg: int, pos: int, put: CheckpointPut) -> None:
-        """Moves rows that build on a root checkpoint, but were stored before it, to positions after it.
+        """Moves rows that build on a checkpoint, but were stored before it, to positions after it.
 
         So a cut at the checkpoint excludes all of them. LangGraph stores in the background: the results of a quick step, and the
         checkpoints of its subgraph, can be stored before the checkpoint from which the step started.

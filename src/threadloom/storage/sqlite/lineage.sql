@@ -131,7 +131,7 @@ SELECT EXISTS (
 
 -- name: heads
 -- Every thread that has a history.
-SELECT thread_id FROM heads;
+SELECT thread_id FROM heads WHERE thread_id NOT IN (SELECT head FROM former_heads);
 
 -- name: usage_checkpoints
 -- Number, bytes and inherited bytes of the checkpoints of a chain. ?1: the chain as JSON, ?2: its floor.

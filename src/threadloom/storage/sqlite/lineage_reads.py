@@ -253,20 +253,21 @@ class SqliteLineageReads:
             places = self._places(chain, before)
             last = places[0][0] - 1 if places else 0
         positions = (
-            (pos, level)
-            for level, (seg, bound) in enumerate(chain, 1)
+            (pos, seg)
+            for seg, bound in chain
             for (pos,) in self._db.execute(SQL["rows_of_segment"], (seg, min(bound, last)))
         )
+        views = self._views(chain)
         found: list[Digests] = []
-        for pos, level in positions:
+        for pos, seg in positions:
             if len(found) >= limit:
                 break
             later, namespace, checkpoint_id, parent, recorded = self._db.execute(SQL["digests_at"], (pos,)).fetchone()
             if later and self._places(chain, checkpoint_id, namespace)[0][0] != pos:
                 continue
             rows: list[tuple[Any, ...]] = []
-            for seg, bound in reversed(chain[:level]):
-                rows.extend(self._db.execute(SQL["write_digests"], (seg, checkpoint_id, namespace, bound)))
+            for part, bound in reversed(_showing(chain, views, seg, pos)):
+                rows.extend(self._db.execute(SQL["write_digests"], (part, checkpoint_id, namespace, bound)))
             found.append(
                 Digests(pos, namespace, checkpoint_id, parent, recorded or b"", pending.digests_in_order(rows))
             )

@@ -9,15 +9,17 @@ import orjson
 
 from threadloom.codec import to_json
 from threadloom.lineage.retain import Node
-from threadloom.lineage.segments import Branches, Chain, Edge
-from threadloom.storage.lineage.operations import Ids, LineageOperations, Positions, StoredRow, Tip, WriteRow
+from threadloom.lineage.segments import UNBOUNDED, Branches, Chain, Edge
+from threadloom.storage.lineage.move_operations import MoveOperations
+from threadloom.storage.lineage.moves import FormerHead, Tag, former_columns, former_head
+from threadloom.storage.lineage.primitives import Ids, Positions, StoredRow, Tip, WriteRow
 from threadloom.storage.named import load
 from threadloom.storage.sqlite.lineage_reads import SQL, SqliteLineageReads
 
 CUTS = load(__package__, "segments.sql")
 
 
-class SqliteSegments(SqliteLineageReads, LineageOperations):
+class SqliteSegments(SqliteLineageReads, MoveOperations):
     """See `storage.lineage.operations.Segments`. There is one writer, so no locks are needed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -70,9 +72,12 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
     async def branches(self, chain: Chain) -> Branches:
         return self._edges.branches(chain)
 
+    async def chain_from(self, edge: Edge) -> Chain:
+        return (edge, *self._chain(edge[0])[1:])
+
     async def place(self, thread_id: str, checkpoint_id: str, namespace: str = "") -> Edge | None:
         places = self._places(await self.chain(thread_id), checkpoint_id, namespace)
-        return None if not places else (places[0][1], places[0][0])
+        return None if not places else (places[-1][1], places[-1][0])
 
     async def count_rows(self, segment: int, bound: int, most: int) -> int:
         return int(self._one("count_rows", segment, bound, most))
@@ -100,10 +105,45 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
     async def continue_on(self, thread_id: str, segment: int) -> None:
         self._db.execute(CUTS["continue_on"], (thread_id, segment))
 
-    async def drop_head(self, thread_id: str) -> int | None:
+    async def drop_heads(self, thread_id: str) -> Sequence[int]:
         await self.set_spans(thread_id, 0, {})
-        segment: int | None = self._one("delete_head", thread_id)
-        return segment
+        found = self._db.execute(CUTS["delete_head"], (thread_id,)).fetchone()
+        if found is None:
+            return []
+        segment, more = found
+        if not more:
+            return [segment]
+        self._db.execute(CUTS["delete_tags"], (thread_id,))
+        former = [head for (head,) in self._db.execute(CUTS["delete_formers"], (thread_id,)).fetchall()]
+        return [segment, *(self._one("delete_head", head) for head in former)]
+
+    async def former_heads(self, thread_id: str) -> list[FormerHead]:
+        return [former_head(*row) for row in self._db.execute(CUTS["former_heads"], (thread_id,))]
+
+    async def keep_former(self, thread_id: str, number: int, segment: int, former: FormerHead) -> None:
+        head, *rest = former_columns(former)
+        await self.move_head(former.head, segment)
+        self._db.execute(CUTS["insert_former"], (number, head, thread_id, *rest))
+
+    async def replace_former(self, former: FormerHead) -> None:
+        self._db.execute(CUTS["replace_former"], former_columns(former))
+
+    async def drop_former(self, head: str) -> int:
+        self._db.execute(CUTS["delete_former"], (head,))
+        return int(self._one("delete_head", head))
+
+    async def tags(self, thread_id: str) -> list[Tag]:
+        return [Tag(*row) for row in self._db.execute(CUTS["tags"], (thread_id,))]
+
+    async def tag(self, thread_id: str, name: str) -> Tag | None:
+        row = self._db.execute(CUTS["tag"], (thread_id, name)).fetchone()
+        return None if row is None else Tag(*row)
+
+    async def set_tag(self, thread_id: str, tag: Tag) -> None:
+        self._db.execute(CUTS["set_tag"], (thread_id, tag.name, tag.checkpoint_id, tag.created_at, tag.updated_at))
+
+    async def drop_tag(self, thread_id: str, name: str) -> bool:
+        return self._db.execute(CUTS["delete_tag"], (thread_id, name)).rowcount > 0
 
     async def delete_above(self, segment: int, bound: int) -> bool:
         seen = self._bound_of_children(segment) > bound
@@ -149,6 +189,33 @@ class SqliteSegments(SqliteLineageReads, LineageOperations):
             for namespace, pos in self._db.execute(CUTS["newest_of_namespaces"], link):
                 found.setdefault(namespace, pos)
         return [self._node(pos) for pos in found.values()]
+
+    async def newest_of(self, chain: Chain, namespaces: Collection[str]) -> Sequence[Node]:
+        found = []
+        for name in namespaces:
+            places = (self._one("newest_of_namespace", seg, name, bound) for seg, bound in chain)
+            if (pos := next(filter(None, places), None)) is not None:
+                found.append(self._node(pos))
+        return found
+
+    async def newest_inner(self, chain: Chain, after: int) -> Sequence[Node]:
+        found: dict[str, int] = {}
+        for link in chain:
+            for namespace, pos in self._db.execute(CUTS["newest_inner"], (*link, after)):
+                found.setdefault(namespace, pos)
+        return [self._node(pos) for pos in found.values()]
+
+    async def nearest(self, chain: Chain, namespace: str, checkpoint_id: str, most: int) -> Sequence[Node]:
+        found: list[Node] = []
+        following: str | None = checkpoint_id
+        last = UNBOUNDED
+        while len(found) < most and following:
+            last = next((pos for pos, _ in self._places(chain, following, namespace) if pos < last), 0)
+            if not last:
+                break
+            found.append(self._node(last))
+            following = found[-1].parent
+        return found
 
     def _node(self, pos: int) -> Node:
         *fields, refs, small, meta = self._db.execute(CUTS["node"], (pos,)).fetchone()

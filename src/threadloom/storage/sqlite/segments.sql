@@ -19,8 +19,9 @@ INSERT INTO segments (id, parent, upto, branch_at) SELECT ?1 + key, ?2, ?3, ?4 F
 INSERT INTO heads (thread_id, seg, era) SELECT value, ?1 + key, ?1 + key FROM json_each(?2) WHERE true ON CONFLICT DO NOTHING;
 
 -- name: delete_head
--- Deletes the head of a thread. Returns its segment.
-DELETE FROM heads WHERE thread_id = ? RETURNING seg;
+-- Deletes the head of a thread. Returns its segment, and whether the thread has tags or former heads.
+DELETE FROM heads WHERE thread_id = ?1
+RETURNING seg, EXISTS (SELECT 1 FROM tags WHERE thread_id = ?1) OR EXISTS (SELECT 1 FROM former_heads WHERE thread_id = ?1);
 
 -- name: bound_of_children
 -- The largest position of a segment that a child sees, 0 without children.
@@ -61,7 +62,48 @@ UPDATE positions SET next = max(next, ?);
 
 -- name: move_head
 -- Sets the head of a thread, or the same head with a new era after rows were removed.
-UPDATE heads SET seg = ?2, era = ?3 WHERE thread_id = ?1;
+INSERT INTO heads (thread_id, seg, era) VALUES (?1, ?2, ?3) ON CONFLICT (thread_id) DO UPDATE SET seg = excluded.seg, era = excluded.era;
+
+-- name: former_heads
+-- The former heads of a thread, the last one first.
+SELECT head, checkpoint_id, moved_at, reason, record FROM former_heads WHERE thread_id = ? ORDER BY number DESC;
+
+-- name: insert_former
+-- A former head of a thread.
+INSERT INTO former_heads (number, head, thread_id, checkpoint_id, moved_at, reason, record) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: replace_former
+-- What a former head is, after it was exchanged for the head of its thread.
+UPDATE former_heads SET checkpoint_id = ?2, moved_at = ?3, reason = ?4, record = ?5 WHERE head = ?1;
+
+-- name: delete_former
+-- Deletes a former head.
+DELETE FROM former_heads WHERE head = ?;
+
+-- name: delete_formers
+-- Deletes the former heads of a thread. Returns their names.
+DELETE FROM former_heads WHERE thread_id = ? RETURNING head;
+
+-- name: tags
+-- The tags of a thread, by name.
+SELECT name, checkpoint_id, created_at, updated_at FROM tags WHERE thread_id = ? ORDER BY name;
+
+-- name: tag
+-- One tag of a thread.
+SELECT name, checkpoint_id, created_at, updated_at FROM tags WHERE thread_id = ? AND name = ?;
+
+-- name: set_tag
+-- A tag, new or moved.
+INSERT INTO tags (thread_id, name, checkpoint_id, created_at, updated_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (thread_id, name) DO UPDATE SET checkpoint_id = excluded.checkpoint_id, updated_at = excluded.updated_at;
+
+-- name: delete_tag
+-- Deletes a tag.
+DELETE FROM tags WHERE thread_id = ? AND name = ?;
+
+-- name: delete_tags
+-- Deletes the tags of a thread.
+DELETE FROM tags WHERE thread_id = ?;
 
 -- name: continue_on
 -- Sets the head of a thread, from whose view nothing is removed.
@@ -74,6 +116,15 @@ SELECT min(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND na
 -- name: newest_of_namespaces
 -- The newest position of each namespace in a segment up to a bound.
 SELECT namespace, max(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND pos <= ? GROUP BY namespace;
+
+-- name: newest_of_namespace
+-- The newest position of a namespace in a segment up to a bound.
+SELECT pos FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ? AND namespace = ? AND pos <= ? ORDER BY pos DESC LIMIT 1;
+
+-- name: newest_inner
+-- The newest position of each namespace of a subgraph in a segment up to a bound, if it is above ?3 or the namespace has no task.
+SELECT namespace, max(pos) FROM checkpoints INDEXED BY checkpoints_seg WHERE seg = ?1 AND namespace > '' AND pos <= ?2
+GROUP BY namespace HAVING max(pos) > ?3 OR instr(namespace, ':') = 0;
 
 -- name: spans_of_thread
 -- The runs whose first row on a thread is at or after a position.

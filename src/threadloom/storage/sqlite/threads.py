@@ -139,6 +139,9 @@ class SqliteThreads:
         rows = self._connection.execute(*bound(RELATIVES[query], {"thread_id": thread_id, "most": limit}))
         return [relative(row) for row in rows]
 
+    async def of_one_tree(self, thread_id: str, other: str) -> bool:
+        return bool(self._connection.execute(SQL["of_one_tree"], (thread_id, other)).fetchone()[0])
+
     async def direct_copies(self, thread_id: str, limit: int) -> list[tuple[str, str | None]]:
         return self._connection.execute(SQL["direct_copies"], (thread_id, limit)).fetchall()
 

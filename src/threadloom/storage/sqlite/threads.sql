@@ -86,6 +86,10 @@ WITH RECURSIVE copies (seq) AS (
 )
 SELECT t.thread_id FROM copies c JOIN threads t ON t.seq = c.seq;
 
+-- name: of_one_tree
+-- Whether two threads have the same root in the tree of copies.
+SELECT count(*) = 2 AND count(DISTINCT coalesce(f.root, t.seq)) = 1
+FROM threads t LEFT JOIN forks f ON f.child = t.seq WHERE t.thread_id IN (?1, ?2);
 -- name: direct_copies
 -- The newest copies of a thread, each with the newest root checkpoint that was copied.
 SELECT t.thread_id, f.checkpoint_id

@@ -14,7 +14,21 @@ from threadloom.storage.transfer import BATCH, TABLES, Row, SequenceNumbers
 NAMES = {"floors": "event_floors"}
 """Tables that have another name on SQLite."""
 
-TEXTS = {"metadata", "kwargs", "config", "error", "refs", "small", "meta", "tries", "context", "payload", "key", "user"}
+TEXTS = {
+    "metadata",
+    "kwargs",
+    "config",
+    "error",
+    "record",
+    "refs",
+    "small",
+    "meta",
+    "tries",
+    "context",
+    "payload",
+    "key",
+    "user",
+}
 """Columns with texts that may be stored as bytes."""
 
 NEXT_POSITION = """

@@ -33,6 +33,28 @@ CREATE TABLE heads (
 );
 CREATE INDEX heads_seg ON heads (seg);
 
+-- What a thread saw before its head was moved: a former head is a row of `heads` too, under a name of its own.
+
+CREATE TABLE former_heads (
+    number bigint PRIMARY KEY,                          -- in the order in which the thread was moved away from them
+    head text COLLATE "C" NOT NULL UNIQUE,                       -- its `heads.thread_id`
+    thread_id text COLLATE "C" NOT NULL,
+    checkpoint_id text COLLATE "C",                              -- the newest root checkpoint that it sees, NULL: none
+    moved_at bigint NOT NULL,
+    reason text NOT NULL,                            -- what moved the thread away: reset, promote, undo
+    record text NOT NULL                             -- JSON: what the record of the thread showed: its error, and the graph of the state
+);
+CREATE INDEX former_heads_thread ON former_heads (thread_id, number);
+
+CREATE TABLE tags (
+    thread_id text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    checkpoint_id text COLLATE "C" NOT NULL,                     -- a root checkpoint
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,                         -- when it was last set
+    PRIMARY KEY (thread_id, name)
+);
+
 CREATE TABLE dead_segments (id bigint PRIMARY KEY);         -- former heads with too many rows to be freed at once
 
 CREATE TABLE checkpoints (

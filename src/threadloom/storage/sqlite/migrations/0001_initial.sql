@@ -21,6 +21,28 @@ CREATE TABLE heads (
 ) WITHOUT ROWID;
 CREATE INDEX heads_seg ON heads (seg);
 
+-- What a thread saw before its head was moved: a former head is a row of `heads` too, under a name of its own.
+
+CREATE TABLE former_heads (
+    number INTEGER PRIMARY KEY,                          -- in the order in which the thread was moved away from them
+    head TEXT NOT NULL UNIQUE,                       -- its `heads.thread_id`
+    thread_id TEXT NOT NULL,
+    checkpoint_id TEXT,                              -- the newest root checkpoint that it sees, NULL: none
+    moved_at INTEGER NOT NULL,
+    reason TEXT NOT NULL,                            -- what moved the thread away: reset, promote, undo
+    record TEXT NOT NULL                             -- JSON: what the record of the thread showed: its error, and the graph of the state
+);
+CREATE INDEX former_heads_thread ON former_heads (thread_id, number);
+
+CREATE TABLE tags (
+    thread_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    checkpoint_id TEXT NOT NULL,                     -- a root checkpoint
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,                         -- when it was last set
+    PRIMARY KEY (thread_id, name)
+) WITHOUT ROWID;
+
 CREATE TABLE checkpoints (
     pos INTEGER PRIMARY KEY,
     seg INTEGER NOT NULL,
