@@ -10,6 +10,7 @@ import { clock, inFull, inSeconds, number, span, textOf } from "../../parts/form
 import { Json } from "../../parts/json";
 import { Empty } from "../../parts/notices";
 import { Rich } from "../../parts/rich";
+import type { Decor } from "./forks/messages";
 import { interruptsOf, problemOf } from "./problems";
 
 const NAMES: Record<string, string> = { human: "You", system: "System" };
@@ -23,9 +24,11 @@ interface Props {
   isNew: boolean;
   /** What a queued run waits for, in the server's words. */
   reason: string | undefined;
+  /** What stands beside and between the messages. */
+  decor?: Decor | undefined;
 }
 
-export function Conversation({ followed, name, isNew, reason }: Props) {
+export function Conversation({ followed, name, isNew, reason, decor }: Props) {
   const { thread, state, run } = followed;
   const { messages, writing, nested } = shownMessages(messagesOf(state?.values), run);
   const times = useTimes(thread?.thread_id, state?.checkpoint?.checkpoint_id);
@@ -62,16 +65,20 @@ export function Conversation({ followed, name, isNew, reason }: Props) {
   }
   return (
     <>
+      {decor?.after(null)}
       {turns.map((turn, index) => (
-        <TurnView
-          key={turn.key}
-          turn={turn}
-          name={name}
-          writing={writing}
-          nested={nested}
-          time={timeOfTurn(turn, turns[index - 1], times) ?? (index === turns.length - 1 && run !== undefined && turn.role === "ai" ? { took: durationOf(run) } : undefined)}
-          progress={progressInLast && index === turns.length - 1 ? progress : undefined}
-        />
+        <Fragment key={turn.key}>
+          <TurnView
+            turn={turn}
+            name={name}
+            writing={writing}
+            nested={nested}
+            time={timeOfTurn(turn, turns[index - 1], times) ?? (index === turns.length - 1 && run !== undefined && turn.role === "ai" ? { took: durationOf(run) } : undefined)}
+            progress={progressInLast && index === turns.length - 1 ? progress : undefined}
+            decor={decor}
+          />
+          {decor?.after(turn)}
+        </Fragment>
       ))}
       {progress !== undefined && !progressInLast && (
         <section className="turn ai">
@@ -149,9 +156,10 @@ interface TurnProps {
   nested: ReadonlyMap<string, Nested>;
   time: { at?: string; took?: number | undefined } | undefined;
   progress: string | undefined;
+  decor: Decor | undefined;
 }
 
-function TurnView({ turn, name, writing, nested, time, progress }: TurnProps) {
+function TurnView({ turn, name, writing, nested, time, progress, decor }: TurnProps) {
   const usage = turn.parts.map(({ message }) => message.usage_metadata);
   const sum = (key: "total_tokens" | "input_tokens" | "output_tokens") => usage.reduce((total, one) => total + (one?.[key] ?? 0), 0);
   const tokens = sum("total_tokens");
@@ -172,18 +180,23 @@ function TurnView({ turn, name, writing, nested, time, progress }: TurnProps) {
           </span>
         )}
         {progress !== undefined && <Progress words={progress} pending={false} />}
+        {decor?.head(turn)}
       </div>
-      {grouped(turn.parts, nested).map(({ task, parts }, index) => {
-        const views = parts.map(({ message, calls }, place) => (
-          <Part key={message.id ?? place} message={message} calls={calls} writing={message.id ? writing.has(message.id) : false} running={progress !== undefined} />
-        ));
-        if (task === undefined) return <Fragment key={`own ${index}`}>{views}</Fragment>;
-        return (
-          <Subagent key={task} task={task} paths={parts.map(({ message }) => nested.get(message.id ?? "")?.path ?? [])} writing={parts.some(({ message }) => message.id && writing.has(message.id))}>
-            {views}
-          </Subagent>
-        );
-      })}
+      {decor?.body(turn) ??
+        grouped(turn.parts, nested).map(({ task, parts }, index) => {
+          const views = parts.map(({ message, calls }, place) => (
+            <Fragment key={message.id ?? place}>
+              {message !== turn.parts[0]?.message && decor?.part(message)}
+              <Part message={message} calls={calls} writing={message.id ? writing.has(message.id) : false} running={progress !== undefined} />
+            </Fragment>
+          ));
+          if (task === undefined) return <Fragment key={`own ${index}`}>{views}</Fragment>;
+          return (
+            <Subagent key={task} task={task} paths={parts.map(({ message }) => nested.get(message.id ?? "")?.path ?? [])} writing={parts.some(({ message }) => message.id && writing.has(message.id))}>
+              {views}
+            </Subagent>
+          );
+        })}
     </section>
   );
 }
