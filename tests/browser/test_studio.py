@@ -150,9 +150,12 @@ def test_subagents_events_tokens_and_markdown_of_a_run_are_shown_and_stay(visit)
     expect(events).to_contain_text("documents: 3")
 
 
-def test_a_graph_without_messages_takes_json_and_shows_its_state(visit, threads):
+def test_a_graph_without_messages_takes_a_form_or_json_and_shows_its_state(visit, threads):
     studio = visit("threads/new?graph=ledger")
+    studio.page.get_by_label("Invoice").fill("17")
+    studio.button("JSON").click()
     field = studio.page.get_by_label("Input as JSON")
+    expect(field).to_have_value(re.compile('"invoice": "17"'))
     field.fill('{"invoice": "17", "amount": }')
     expect(studio.button("Send")).to_be_disabled()
     field.fill('{"invoice": "17", "amount": 480.5}')

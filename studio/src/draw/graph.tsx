@@ -104,7 +104,7 @@ const NodeBox = memo(function NodeBox({ node, look, words, picked, onPick }: Nod
       <title>{node.id}</title>
       <rect className={`node ${look} ${picked ? "picked" : ""}`} x={x} y={y} width={width} height={height} rx={6} />
       <text x={x + 12} y={y + height / 2 + 4}>
-        {label}
+        {`${label} `}
       </text>
       <text className="t2" x={x + width - 10} y={y + height / 2 + 4} textAnchor="end">
         {words}

@@ -328,7 +328,7 @@ function Media({ content }: { content: unknown }) {
       );
     return (
       <p key={index} style={{ marginTop: 6 }}>
-        <span className="tag">{type}</span> <span className="mono muted">{url ?? ""}</span>
+        <span className="tag">{type}</span> <span className="mono muted">{url ?? fileNameOf(block)}</span>
       </p>
     );
   });
@@ -343,6 +343,12 @@ function mediaOf(block: unknown): { type?: string; url?: string; source?: string
   const url = typeof linked === "string" ? linked : typeof data === "string" ? `data:${String(one.mime_type ?? "image/png")};base64,${data}` : "";
   const type = one.type.startsWith("image") ? "image" : one.type;
   return url.startsWith("data:") ? { type, source: url } : { type, url };
+}
+
+function fileNameOf(block: unknown): string {
+  const { filename, metadata } = block as { filename?: unknown; metadata?: { filename?: unknown; name?: unknown } | null };
+  const name = filename ?? metadata?.filename ?? metadata?.name;
+  return typeof name === "string" ? name : "";
 }
 
 function inShort(args: unknown): string {

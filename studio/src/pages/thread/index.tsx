@@ -53,7 +53,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
   const known = useMemo(() => (assistants.data ?? []).toSorted((a, b) => nameOf(a).localeCompare(nameOf(b))), [assistants.data]);
   const graph = query.get("graph");
   const assistantId =
-    chosen || text(thread?.metadata?.["assistant_id"]) || (known.find((one) => one.graph_id === (text(thread?.metadata?.["graph_id"]) || graph)) ?? known.find((one) => one.assistant_id === lastUsed()) ?? known[0])?.assistant_id;
+    chosen || query.get("assistant") || text(thread?.metadata?.["assistant_id"]) || (known.find((one) => one.graph_id === (text(thread?.metadata?.["graph_id"]) || graph)) ?? known.find((one) => one.assistant_id === lastUsed()) ?? known[0])?.assistant_id;
   const assistant = known.find((one) => one.assistant_id === assistantId);
   const title = threadId === null ? "New thread" : titleOf(thread?.metadata, messagesOf(state?.values)[0]?.content) || shortId(threadId);
   const isRunning = run?.phase === "running" || run?.phase === "pending";
@@ -96,11 +96,11 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
       if (assistantId === undefined) throw new Error("There is no assistant to run.");
       const id = threadId ?? (await client.threads.create({ ...(assistant ? { graphId: assistant.graph_id } : {}) })).thread_id;
       const started = await client.runs.create(id, assistantId, {
-        ...sent,
         streamMode: [...STREAM_MODES],
         streamSubgraphs: true,
-        streamResumable: true,
         multitaskStrategy: "enqueue",
+        ...(sent as object),
+        streamResumable: true,
       });
       localStorage.setItem(LAST_USED, assistantId);
       if (threadId === null) go(href(["threads", id]), true);
@@ -284,6 +284,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
             assistantId={assistantId}
             onAssistant={choose}
             interrupts={isRunning ? [] : isEarlier ? interruptsOf(earlier.data, undefined) : interruptsOf(state, thread)}
+            stopped={!isRunning && !isEarlier && thread?.status === "interrupted" && interruptsOf(state, thread).length === 0}
             running={isRunning}
             onSend={send}
             onStop={() => void stop()}
