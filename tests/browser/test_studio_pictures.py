@@ -48,13 +48,13 @@ class Shop:
             self.threads.make(f"a large refund for order {number}", graph="desk", title=f"Large refund, order {number}")
         self.refund = self.threads.make("Where is order 8812?", graph="desk", title="Lost parcel, order 8812")
         self.run(self.refund, "And when does the new parcel arrive?")
-        gentle = self.copy(self.refund, "Lost parcel: friendlier answer")
-        self.run(gentle, "Thank you! Which carrier brings it?")
-        formal = self.copy(self.refund, "Lost parcel: formal answer")
-        self.run(formal, "Please confirm order 9000 in writing.")
-        self.copied = self.copy(gentle, "Friendlier, with a voucher")
+        self.gentle = self.copy(self.refund, "Lost parcel: friendlier answer")
+        self.run(self.gentle, "Thank you! When does it arrive?")
+        self.formal = self.copy(self.refund, "Lost parcel: formal answer")
+        self.run(self.formal, "When does order 9000 arrive? Please answer in writing.")
+        self.copied = self.copy(self.gentle, "Friendlier, with a voucher")
         self.run(self.copied, "Is there a voucher for the delay of order 8813?")
-        self.copy(gentle, "Friendlier, in German")
+        self.copy(self.gentle, "Friendlier, in German")
 
     def run(self, thread_id: str, text: str) -> None:
         body = {"assistant_id": "desk", "input": {"messages": [{"role": "user", "content": text}]}}
@@ -140,3 +140,29 @@ def test_server(browser, shop):
     studio = opened(browser, shop, "server", "dark")
     expect(studio.page.get_by_text("langgraph", exact=True).first).to_be_visible()
     take(studio.page, "server-dark")
+
+
+def test_timeline(browser, shop):
+    shop.edit(shop.copied, "Is there a voucher for the delay?")
+    studio = opened(browser, shop, f"threads/{shop.copied}?view=timeline")
+    expect(studio.page.get_by_role("tab", name="Timeline")).to_have_attribute("aria-selected", "true")
+    take(studio.page, "timeline")
+
+
+def test_lineage(browser, shop):
+    studio = opened(browser, shop, f"threads/{shop.refund}?view=lineage")
+    expect(studio.page.get_by_text("Friendlier, in German").first).to_be_visible()
+    take(studio.page, "lineage")
+
+
+def test_compare(browser, shop):
+    studio = opened(browser, shop, f"threads/{shop.gentle}?view=compare&vs={shop.formal}")
+    expect(studio.page.get_by_text("When does it arrive?").first).to_be_visible()
+    take(studio.page, "compare")
+
+
+def test_inbox(browser, shop):
+    studio = opened(browser, shop, "inbox")
+    studio.page.get_by_text("Large refund, order 1202").click()
+    expect(studio.page.get_by_label("Refund", exact=True)).to_be_visible()
+    take(studio.page, "inbox")
