@@ -6,11 +6,10 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat_page import close
 from tests.browser.studio_page import said
-from tests.browser.test_studio import APP, AXE, Studio, Threads, browser, build, running, server, threads, visit
+from tests.browser.test_studio import AXE, browser, server, threads, visit
 
-__all__ = ["APP", "Studio", "Threads", "browser", "build", "close", "running", "server", "threads", "visit"]
+__all__ = ["browser", "server", "threads", "visit"]
 
 
 class Api:

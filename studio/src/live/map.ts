@@ -38,8 +38,11 @@ export function placesOf(turns: readonly Turn[], shown: readonly { id?: string |
  */
 export function tipOf(turns: readonly Turn[], place: number): string | null {
   const children = new Map<number, number[]>();
-  turns.forEach((turn, index) => {
-    if (turn.parent !== null) children.set(turn.parent, [...(children.get(turn.parent) ?? []), index]);
+  turns.forEach(({ parent }, index) => {
+    if (parent === null) return;
+    const known = children.get(parent);
+    if (known === undefined) children.set(parent, [index]);
+    else known.push(index);
   });
   let at = place;
   for (;;) {

@@ -30,6 +30,15 @@ export function Menu({ label, children, actions }: { label: string; children: Re
       element.style.left = `${Math.max(8, Math.min(button.right - element.offsetWidth, innerWidth - element.offsetWidth - 8))}px`;
     }
     element?.querySelector<HTMLElement>("button:not(:disabled)")?.focus();
+    const leave = (event: Event) => {
+      if (event.type === "scroll" || !box.current?.contains(event.target as Node)) setOpen(false);
+    };
+    document.addEventListener("pointerdown", leave);
+    document.addEventListener("scroll", leave, true);
+    return () => {
+      document.removeEventListener("pointerdown", leave);
+      document.removeEventListener("scroll", leave, true);
+    };
   }, [open]);
   const press = (event: KeyboardEvent) => {
     const items = [...(list.current?.querySelectorAll<HTMLElement>("button:not(:disabled)") ?? [])];
@@ -48,7 +57,7 @@ export function Menu({ label, children, actions }: { label: string; children: Re
         {children}
       </button>
       {open && (
-        <div ref={list} id={id} popover="auto" role="menu" aria-label={label} onKeyDown={press} onToggle={(event) => (event as unknown as { newState: string }).newState === "closed" && setOpen(false)}>
+        <div ref={list} id={id} popover="manual" role="menu" aria-label={label} onKeyDown={press}>
           {actions.map((action) => (
             <button
               key={action.label}

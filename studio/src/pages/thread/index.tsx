@@ -84,7 +84,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
     refresh: async () => follower?.refresh(),
   });
   // The conversation of an earlier checkpoint, or of another branch.
-  const earlier = useQuery(checkpoint === null || view !== "conversation" ? null : `state ${threadId} ${checkpoint}`, () => client.threads.getState(threadId ?? "", checkpoint ?? undefined));
+  const earlier = useQuery(checkpoint === null ? null : `state ${threadId} ${checkpoint}`, () => client.threads.getState(threadId ?? "", checkpoint ?? undefined));
   const isEarlier = checkpoint !== null && view === "conversation" && threadId !== null;
   const shown = isEarlier ? earlier.data : state;
   const decor = useDecor({ forks, shown, checkpoint: isEarlier ? checkpoint : null, forkedFrom: forkedFromOf(thread), onAsk: ask });
@@ -273,6 +273,14 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
           <div className="talk">
             <Suspense fallback={<Bones />}>{middle}</Suspense>
           </div>
+          {checkpoint !== null && (view === "steps" || view === "everything" || view === "timeline") && (
+            <div className="beside">
+              <a className="btn" href={withQuery({ view: "state" })}>
+                State
+              </a>
+              <CheckpointActs forks={forks} state={earlier.data} onAsk={ask} />
+            </div>
+          )}
           {problem && (
             <div className="bar bad" role="alert">
               {problem}

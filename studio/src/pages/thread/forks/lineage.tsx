@@ -14,7 +14,7 @@ import type { Forks } from "./actions";
 import { titled } from "./dialogs";
 
 const ROW = 48;
-const POLL_MS = 5_000;
+const POLL_MS = 15_000;
 
 export default function LineagePage({ forks, title }: { forks: Forks; title: string }) {
   const { threadId } = forks;

@@ -41,11 +41,18 @@ export function useDecor({ forks, shown, checkpoint, forkedFrom, onAsk }: Props)
   const { map } = forks;
   const messages = useMemo(() => messagesOf(shown?.values), [shown]);
   const places = useMemo(() => (map === undefined ? new Map<string, number>() : placesOf(map.turns, messages, checkpoint)), [map, messages, checkpoint]);
+  const order = useMemo(() => new Map(messages.map((message, index) => [message.id, index])), [messages]);
   if (map === undefined) return undefined;
   const inOrder = [...places.values()];
   const origin = forkedFrom === undefined ? undefined : inOrder[0] === undefined ? undefined : originOf(map, inOrder, forkedFrom.checkpoint_id);
   const entry = (message: Message | undefined): MapTurn | undefined => (message?.id ? map.turns[places.get(message.id) ?? -1] : undefined);
-  const end = (turn: Turn) => endOf(turn, entry, messages, checkpoint);
+  /** The checkpoint that a turn ends with: the one that the next input was given to, or the one that is shown. */
+  const end = (turn: Turn): string | null | undefined => {
+    const last = Math.max(-1, ...idsIn(turn).map((id) => order.get(id) ?? -1));
+    if (last < 0) return undefined;
+    const next = messages[last + 1];
+    return next === undefined ? checkpoint : (entry(next)?.before ?? undefined);
+  };
 
   return {
     head: (turn) => {
@@ -67,7 +74,7 @@ export function useDecor({ forks, shown, checkpoint, forkedFrom, onAsk }: Props)
       return <EditMessage message={message} before={at.before} forks={forks} onClose={() => edit(undefined)} />;
     },
     after: (turn) => {
-      const own = turn === null ? [] : placesIn(turn, messages, places);
+      const own = turn === null ? [] : idsIn(turn).flatMap((id) => places.get(id) ?? []);
       const copies = turn === null ? map.copies : own.flatMap((place) => map.turns[place]?.copies ?? []);
       const came = origin !== undefined && forkedFrom !== undefined && (turn === null ? origin === -1 : own.includes(origin));
       if (copies.length === 0 && !came) return null;
@@ -158,7 +165,7 @@ function Acts({ turn, message, at, end, forks, onEdit, onAsk }: ActsProps) {
           Re-run
         </button>
       )}
-      <Menu label={`More for this message`} actions={actions}>
+      <Menu label="More for this message" actions={actions}>
         ⋯
       </Menu>
     </span>
@@ -212,21 +219,7 @@ function EditMessage({ message, before, forks, onClose }: { message: Message; be
   );
 }
 
-/** The places in the map of a turn's messages, results of its tool calls included. */
-function placesIn(turn: Turn, messages: Message[], places: ReadonlyMap<string, number>): number[] {
-  const ids = idsIn(turn);
-  return messages.flatMap(({ id }) => (id && ids.has(id) ? [places.get(id) ?? -1] : [])).filter((place) => place >= 0);
-}
-
-function idsIn(turn: Turn): Set<string> {
-  return new Set(turn.parts.flatMap(({ message, calls }) => [message.id, ...calls.map((call) => call.result?.id)]).filter((id): id is string => typeof id === "string"));
-}
-
-/** The checkpoint that a turn ends with: the one that the next input was given to, or the one that is shown. */
-function endOf(turn: Turn, entry: (message: Message) => MapTurn | undefined, messages: Message[], checkpoint: string | null): string | null | undefined {
-  const ids = idsIn(turn);
-  const last = messages.findLastIndex(({ id }) => id && ids.has(id));
-  const next = messages[last + 1];
-  if (last < 0) return undefined;
-  return next === undefined ? checkpoint : (entry(next)?.before ?? undefined);
+/** The ids of a turn's messages, results of its tool calls included. */
+function idsIn(turn: Turn): string[] {
+  return turn.parts.flatMap(({ message, calls }) => [message.id, ...calls.map((call) => call.result?.id)]).filter((id): id is string => typeof id === "string");
 }

@@ -22,6 +22,8 @@ const SELECT = ["next", "tasks", "metadata", "created_at", "checkpoint", "parent
 const ROW = 44;
 const COLUMN = 18;
 const AHEAD = 20;
+/** A checkpoint that an address names is looked for among so many. */
+const SOUGHT = 2_000;
 
 /** What is kept of a checkpoint. */
 interface Row {
@@ -59,6 +61,16 @@ export default function Timeline({ forks, head, picked, forkedFrom }: Props) {
   useEffect(() => {
     if (more && !loading && rows !== undefined && last >= rows.length - AHEAD) next();
   }, [last, more, loading, rows?.length]);
+
+  // An address names a checkpoint: it is looked for, and shown.
+  const sought = useRef(picked);
+  useEffect(() => {
+    if (sought.current === null || rows === undefined || loading) return;
+    const place = rows.findIndex((row) => row.id === sought.current);
+    if (place < 0 && more && rows.length < SOUGHT) return next();
+    sought.current = null;
+    if (place >= 0) virtual.scrollToIndex(place, { align: "center" });
+  }, [rows, loading]);
 
   const at = rows?.findIndex((row) => row.id === picked) ?? -1;
   const move = (by: number) => {
