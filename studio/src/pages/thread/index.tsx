@@ -270,7 +270,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
               </button>
             </div>
           )}
-          <div className="talk">
+          <div className="talk" tabIndex={0}>
             <Suspense fallback={<Bones />}>{middle}</Suspense>
           </div>
           {checkpoint !== null && (view === "steps" || view === "everything" || view === "timeline") && (

@@ -54,7 +54,7 @@ export function RunOptionsDrawer({ assistantId, contextSchema, options, onChange
     <div className="drawer" role="group" aria-label="Options of the run">
       <div className="form">
         <div>
-          <h3>Context</h3>
+          <h2>Context</h2>
           {asForm ? (
             <SchemaForm schema={contextSchema} value={options.context} onChange={(context) => onChange({ context: isEmpty(context) ? undefined : context })} />
           ) : (
@@ -62,13 +62,13 @@ export function RunOptionsDrawer({ assistantId, contextSchema, options, onChange
           )}
         </div>
         <div>
-          <h3>Config</h3>
+          <h2>Config</h2>
           <JsonField label="Config as JSON" value={options.config} onChange={(config) => onChange({ config: config as Config })} rows={2} />
         </div>
         <Breakpoints title="Stop before" nodes={nodes} picked={options.interruptBefore} onChange={(interruptBefore) => onChange({ interruptBefore })} />
         <Breakpoints title="Stop after" nodes={nodes} picked={options.interruptAfter} onChange={(interruptAfter) => onChange({ interruptAfter })} />
         <div>
-          <h3>Stream</h3>
+          <h2>Stream</h2>
           <div className="ticks">
             <Tick label="subgraphs" on={options.streamSubgraphs ?? true} onChange={(on) => onChange({ streamSubgraphs: on ? undefined : false })} />
             {MORE_MODES.map((mode) => (
@@ -97,7 +97,7 @@ function Breakpoints({ title, nodes, picked, onChange }: { title: string; nodes:
   const chosen = Array.isArray(picked) ? picked : [];
   return (
     <div role="group" aria-label={title}>
-      <h3>{title}</h3>
+      <h2>{title}</h2>
       <div className="ticks">
         <Tick label="every node" on={picked === "*"} onChange={(on) => onChange(on ? "*" : undefined)} />
         {picked !== "*" &&
@@ -129,7 +129,7 @@ function Tick({ label, on, onChange }: { label: string; on: boolean; onChange: (
 function Select({ title, options, value, onChange }: { title: string; options: Record<string, string>; value: string; onChange: (value: string) => void }) {
   return (
     <div>
-      <h3>{title}</h3>
+      <h2>{title}</h2>
       <select className="field" aria-label={title} value={value} onChange={(event) => onChange(event.target.value)}>
         {Object.entries(options).map(([name, word]) => (
           <option key={name} value={name}>
