@@ -93,6 +93,7 @@ export function Picture({ width, height, label, reveal, children }: Props) {
   const move = (event: PointerEvent) => {
     const before = pointers.current.get(event.pointerId);
     if (before === undefined) return;
+    if (event.buttons === 0) return void up(event); // it was released outside
     const [dx, dy] = [event.clientX - before.x, event.clientY - before.y];
     const other = [...pointers.current].find(([id]) => id !== event.pointerId)?.[1];
     if (other !== undefined) {

@@ -160,9 +160,7 @@ interface TurnProps {
 }
 
 function TurnView({ turn, name, writing, nested, time, progress, decor }: TurnProps) {
-  const usage = turn.parts.map(({ message }) => message.usage_metadata);
-  const sum = (key: "total_tokens" | "input_tokens" | "output_tokens") => usage.reduce((total, one) => total + (one?.[key] ?? 0), 0);
-  const tokens = sum("total_tokens");
+  const own = turn.parts.filter(({ message }) => !nested.has(message.id ?? ""));
   const given = turn.role === "ai" ? turn.parts[0]?.message.name : undefined;
   return (
     <section className={`turn ${turn.role === "human" ? "" : "ai"}`}>
@@ -174,11 +172,7 @@ function TurnView({ turn, name, writing, nested, time, progress, decor }: TurnPr
           </span>
         )}
         {time?.took !== undefined && progress === undefined && <span className="faint num">{span(time.took)}</span>}
-        {tokens > 0 && (
-          <span className="faint num" title={`${number(sum("input_tokens"))} read, ${number(sum("output_tokens"))} written`}>
-            {number(tokens)} tokens
-          </span>
-        )}
+        <Tokens parts={own} />
         {progress !== undefined && <Progress words={progress} pending={false} />}
         {decor?.head(turn)}
       </div>
@@ -192,7 +186,7 @@ function TurnView({ turn, name, writing, nested, time, progress, decor }: TurnPr
           ));
           if (task === undefined) return <Fragment key={`own ${index}`}>{views}</Fragment>;
           return (
-            <Subagent key={task} task={task} paths={parts.map(({ message }) => nested.get(message.id ?? "")?.path ?? [])} writing={parts.some(({ message }) => message.id && writing.has(message.id))}>
+            <Subagent key={task} task={task} parts={parts} paths={parts.map(({ message }) => nested.get(message.id ?? "")?.path ?? [])} writing={parts.some(({ message }) => message.id && writing.has(message.id))}>
               {views}
             </Subagent>
           );
@@ -201,8 +195,20 @@ function TurnView({ turn, name, writing, nested, time, progress, decor }: TurnPr
   );
 }
 
+/** The tokens that models reported of their messages. */
+function Tokens({ parts }: { parts: Turn["parts"] }) {
+  const sum = (key: "total_tokens" | "input_tokens" | "output_tokens") => parts.reduce((total, { message }) => total + (message.usage_metadata?.[key] ?? 0), 0);
+  const total = sum("total_tokens");
+  if (total === 0) return null;
+  return (
+    <span className="faint num nowrap" title={`${number(sum("input_tokens"))} read, ${number(sum("output_tokens"))} written`}>
+      {number(total)} tokens
+    </span>
+  );
+}
+
 /** The messages of one task's subgraph, in a box of their own. */
-function Subagent({ task, paths, writing, children }: { task: string; paths: string[][]; writing: boolean; children: ReactNode }) {
+function Subagent({ task, parts, paths, writing, children }: { task: string; parts: Turn["parts"]; paths: string[][]; writing: boolean; children: ReactNode }) {
   const inner = [...new Set(paths.map((path) => path.slice(1).join(" › ")).filter(Boolean))];
   return (
     <details className="fold" open>
@@ -213,6 +219,7 @@ function Subagent({ task, paths, writing, children }: { task: string; paths: str
         <code>{task.split(":")[0]}</code>
         <span className="muted cut">{inner.join(", ")}</span>
         <span className="space" />
+        <Tokens parts={parts} />
         <span className="faint num nowrap">{paths.length === 1 ? "1 message" : `${number(paths.length)} messages`}</span>
       </summary>
       <div className="body">{children}</div>
