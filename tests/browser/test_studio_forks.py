@@ -1,4 +1,4 @@
-"""Forks in Studio: copies, edits, siblings, undo, and the pictures of timeline, lineage and compare, each beside what the API says."""
+"""Forks in Studio: copies, edits, siblings, undo, and the pictures of timeline, lineage and compare, beside what the API says."""
 
 import re
 
@@ -106,7 +106,9 @@ def test_an_edited_message_is_a_sibling_and_the_pager_goes_between_them(visit, t
     expect(pager).to_have_text("‹1/2›")
     assert histories == []
     turns = api.get(f"/threads/{thread_id}/branches")["turns"]
-    assert f"cp={next(turn['after'] for turn in turns if turn['role'] == 'ai' and not turn['active'])}" in studio.page.url
+    assert (
+        f"cp={next(turn['after'] for turn in turns if turn['role'] == 'ai' and not turn['active'])}" in studio.page.url
+    )
     other = visit(studio.page.url.partition("#/")[2])
     other.reads("one", "You said: one", "two", "You said: two")
     # What is sent goes on from the branch that is shown.
@@ -170,7 +172,10 @@ def test_a_state_is_edited_with_its_changes_shown_and_saved_as_a_branch(visit, t
     state = api.get(f"/threads/{thread_id}/state")
     assert state["values"]["order"]["status"] == "found"
     assert '"found"' in state["values"]["messages"][-1]["content"]
-    assert api.get(f"/threads/{thread_id}/state/{before['checkpoint']['checkpoint_id']}")["values"]["order"]["status"] == "lost"
+    assert (
+        api.get(f"/threads/{thread_id}/state/{before['checkpoint']['checkpoint_id']}")["values"]["order"]["status"]
+        == "lost"
+    )
 
 
 # --- pictures ---
@@ -181,7 +186,10 @@ def test_the_timeline_draws_each_checkpoint_once_and_reads_values_of_the_picked_
     for number in range(20):
         api.say(thread_id, f"more {number}")
     api.post(
-        f"/threads/{thread_id}/runs/wait", assistant_id="support", input=said("other"), checkpoint_id=api.before(thread_id, "more 18")
+        f"/threads/{thread_id}/runs/wait",
+        assistant_id="support",
+        input=said("other"),
+        checkpoint_id=api.before(thread_id, "more 18"),
     )
     history = api.get(f"/threads/{thread_id}/history", limit=1000)
     assert len(history) > 50
@@ -240,12 +248,16 @@ def test_compare_shows_what_the_api_tells_of_two_threads(visit, threads, api):
     expect(studio.turns).to_have_count(4)
     studio.page.keyboard.press("=")
     studio.page.get_by_role("dialog").get_by_role("button", name="Right").click()
-    picture = studio.page.get_by_role("img", name=f"{told['a']['ahead']} checkpoints only left, {told['b']['ahead']} only right")
+    picture = studio.page.get_by_role(
+        "img", name=f"{told['a']['ahead']} checkpoints only left, {told['b']['ahead']} only right"
+    )
     for side in ("a", "b"):
         expect(picture.locator(f".dot.{side}")).to_have_count(min(told[side]["ahead"], 8))
     differing = [one for one in told["messages"] if one["change"] != "same"]
     table = studio.page.locator(".cmp")
-    expect(table.get_by_role("button", name=f"{len(told['messages']) - len(differing)} messages the same")).to_be_visible()
+    expect(
+        table.get_by_role("button", name=f"{len(told['messages']) - len(differing)} messages the same")
+    ).to_be_visible()
     expect(table.locator("> .del")).to_have_count(len([one for one in differing if one["change"] == "removed"]))
     expect(table.locator("> .add")).to_have_count(len([one for one in differing if one["change"] == "added"]))
     expect(table.locator(".change")).to_contain_text(["attempts"])
@@ -263,6 +275,11 @@ def test_a_reset_is_undone_and_a_tag_names_a_checkpoint(visit, threads, api):
     api.say(thread_id, "two")
     before = api.before(thread_id, "two")
     studio = visit(f"threads/{thread_id}")
+    menu(studio, 3, "Tag")
+    expect(studio.page.get_by_role("dialog")).to_contain_text(
+        api.get(f"/threads/{thread_id}/state")["checkpoint"]["checkpoint_id"][-8:]
+    )
+    studio.page.keyboard.press("Escape")
     menu(studio, 2, "Reset to before this")
     studio.reads("one", "You said: one")
     assert api.get(f"/threads/{thread_id}/state")["checkpoint"]["checkpoint_id"] == before
@@ -290,7 +307,13 @@ def test_the_pictures_are_accessible_and_do_not_scroll_sideways(visit, threads, 
     api.say(copy, "and now?")
     api.say(thread_id, "thanks")
     studio = visit("threads", size=size, scheme=scheme)
-    for at in (copy, f"{copy}?view=timeline", f"{thread_id}?view=lineage", f"{thread_id}?view=compare&vs={copy}", f"{copy}?view=compare"):
+    for at in (
+        copy,
+        f"{copy}?view=timeline",
+        f"{thread_id}?view=lineage",
+        f"{thread_id}?view=compare&vs={copy}",
+        f"{copy}?view=compare",
+    ):
         studio.go(f"threads/{at}")
         expect(studio.page.locator(".bone")).to_have_count(0)
         checked(studio, at)

@@ -27,4 +27,6 @@ notes.add_node(note)
 notes.add_node(recall)
 notes.add_edge(START, "note")
 notes.add_edge("note", "recall")
-team = StateGraph(MessagesState).add_node("keeper", notes.compile(checkpointer=True)).add_edge(START, "keeper").compile()
+team = (
+    StateGraph(MessagesState).add_node("keeper", notes.compile(checkpointer=True)).add_edge(START, "keeper").compile()
+)

@@ -144,13 +144,15 @@ function Acts({ turn, message, at, end, forks, onEdit, onAsk }: ActsProps) {
   const again = human ? at.after : at.before;
   // A copy ends before a human message, so that another one can be sent, and behind an answer.
   const cut = human ? at.before : end;
+  // Of an answer with tool calls the whole turn counts.
+  const own = human || end === undefined ? at.after : end;
   const actions = [
     ...(canEdit ? [{ label: "Edit and fork", run: onEdit, disabled: busy }] : []),
     ...(again === null ? [] : [{ label: "Re-run from here", run: () => forks.again(again), disabled: busy }]),
     ...(features.copyOptions && cut !== undefined ? [{ label: human ? "Copy up to here" : "Copy here", run: () => forks.copy(cut === null ? {} : { checkpoint_id: cut }) }] : []),
-    { label: "Show its checkpoint", run: () => go(withQuery({ view: "timeline", cp: at.after }), true) },
-    ...(features.tags ? [{ label: "Tag", run: () => onAsk({ what: "tag", checkpoint: at.after }) }] : []),
-    ...(features.compare ? [{ label: "Compare with…", run: () => onAsk({ what: "compare", checkpoint: end ?? at.after }) }] : []),
+    { label: "Show its checkpoint", run: () => go(withQuery({ view: "timeline", cp: own ?? forks.head }), true) },
+    ...(features.tags ? [{ label: "Tag", run: () => onAsk({ what: "tag", checkpoint: own }) }] : []),
+    ...(features.compare ? [{ label: "Compare with…", run: () => onAsk({ what: "compare", checkpoint: own }) }] : []),
     ...(features.reset && cut != null ? [{ label: human ? "Reset to before this" : "Reset to here", run: () => forks.reset(cut), disabled: busy }] : []),
   ];
   return (

@@ -232,6 +232,7 @@ function useRows(threadId: string, head: string) {
   const [loading, setLoading] = useState(false);
   const [error, setError] = useState<unknown>(undefined);
   const stop = useRef(new AbortController());
+  const latest = useRef<Row[] | undefined>(undefined);
 
   const read = async (before: Row | undefined, { signal }: AbortController) => {
     setLoading(true);
@@ -244,8 +245,12 @@ function useRows(threadId: string, head: string) {
       });
       if (signal.aborted) return;
       const found = page.map(rowOf);
-      setRows((known) => (before === undefined ? found : [...(known ?? []), ...found]));
-      setMore(page.length === PAGE);
+      // What is new is put before what is known, where the two meet.
+      const meets = before === undefined && page.length === PAGE ? (latest.current?.findIndex((row) => row.id === found.at(-1)?.id) ?? -1) : -1;
+      const known = latest.current ?? [];
+      latest.current = before !== undefined ? [...known, ...found] : meets >= 0 ? [...found, ...known.slice(meets + 1)] : found;
+      setRows(latest.current);
+      if (meets < 0) setMore(page.length === PAGE);
       setError(undefined);
     } catch (error) {
       if (!signal.aborted) setError(error);
