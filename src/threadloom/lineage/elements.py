@@ -175,13 +175,16 @@ class StoredValue(Protocol):
     """A version as it is stored: whole, or as instructions over the one with the id `base`."""
 
     @property
-    def id(self) -> int: ...
+    def id(self) -> int:
+        """The id of the version."""
 
     @property
-    def base(self) -> int | None: ...
+    def base(self) -> int | None:
+        """The id of the version that `data` are instructions over; None: `data` is whole."""
 
     @property
-    def data(self) -> bytes: ...
+    def data(self) -> bytes:
+        """The bytes, or the instructions."""
 
 
 def whole(id_: int, stored: Mapping[int, StoredValue], known: dict[int, bytes]) -> bytes:

@@ -34,8 +34,9 @@ class LineageOperations(CopyOperations):
         return sorted(found, key=lambda row: row.pos, reverse=True)
 
     async def newest_root(self, thread_id: str) -> str | None:
-        tip = await self.tip(thread_id)
-        return None if tip is None else tip.newest
+        chain = await self.chain(thread_id)
+        found = await self.newest_of(current(chain, await self.branches(chain)), [""]) if chain else ()
+        return next((node.checkpoint_id for node in found), None)
 
     async def end_of_run(self, thread_id: str, run_id: str) -> int:
         spans = await self.spans(thread_id, 0)
