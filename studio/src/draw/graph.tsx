@@ -21,6 +21,8 @@ export function GraphPicture({ assistantId, states, picked, onPick }: Props) {
   const [unfolded, unfold] = useState(false);
   const { drawn, count, size, isFolded } = useLayout(graph.data as Answer | undefined, unfolded);
   const now = useNow([...states.values()].some((state) => state.running > 0));
+  const [focused, setFocused] = useState("");
+  const isLarge = size > FOLDED_BEYOND;
   const shownStates = useMemo(() => (isFolded ? foldedStates(states) : states), [isFolded, states]);
   if (graph.error !== undefined) return <Failure error={graph.error} what="The graph cannot be drawn" retry={graph.reload} />;
   if (size > MOST_DRAWN)
@@ -55,14 +57,14 @@ export function GraphPicture({ assistantId, states, picked, onPick }: Props) {
         {(view) => (
           <>
             {drawn.edges.map((edge, index) => {
-              if (!inView(edge.box, view)) return null;
+              if (isLarge && !inView(edge.box, view)) return null;
               const hot = passed(edge.source) && (passed(edge.target) || running.some(({ id }) => id === edge.target));
               return <path key={index} className={`edge ${edge.conditional ? "maybe" : ""} ${hot ? "hot" : ""}`} d={edge.path} />;
             })}
             {drawn.nodes.map((node) => {
-              if (!inView(node, view)) return null;
+              if (isLarge && node.id !== focused && !inView(node, view)) return null;
               const state = shownStates.get(node.id);
-              return <NodeBox key={node.id} node={node} look={look(state)} words={state === undefined ? "" : words(state, now)} picked={picked === node.id} onPick={onPick} />;
+              return <NodeBox key={node.id} node={node} look={look(state)} words={state === undefined ? "" : words(state, now)} picked={picked === node.id} onPick={onPick} onFocus={setFocused} />;
             })}
           </>
         )}
@@ -77,9 +79,11 @@ interface NodeBoxProps {
   words: string;
   picked: boolean;
   onPick: (node: string) => void;
+  /** A node that has the focus stays, wherever the picture is moved. */
+  onFocus: (node: string) => void;
 }
 
-const NodeBox = memo(function NodeBox({ node, look, words, picked, onPick }: NodeBoxProps) {
+const NodeBox = memo(function NodeBox({ node, look, words, picked, onPick, onFocus }: NodeBoxProps) {
   const { x, y, width, height, label } = node;
   if (node.kind !== "node") {
     return (
@@ -99,6 +103,7 @@ const NodeBox = memo(function NodeBox({ node, look, words, picked, onPick }: Nod
       aria-label={`${label}${words && `, ${words}`}`}
       style={{ cursor: "pointer" }}
       onClick={() => onPick(node.id)}
+      onFocus={() => onFocus(node.id)}
       onKeyDown={(event) => (event.key === "Enter" || event.key === " ") && onPick(node.id)}
     >
       <title>{node.id}</title>
