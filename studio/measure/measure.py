@@ -27,7 +27,8 @@ OBSERVE = """
 window.measured = {longest: 0, rows: null, drawn: null, events: []};
 new PerformanceObserver(list => list.getEntries().forEach(one => measured.longest = Math.max(measured.longest, one.duration)))
   .observe({type: "longtask", buffered: true});
-new PerformanceObserver(list => list.getEntries().forEach(one => one.interactionId && measured.events.push([one.name, one.duration])))
+const interaction = one => one.interactionId && measured.events.push([one.name, one.duration]);
+new PerformanceObserver(list => list.getEntries().forEach(interaction))
   .observe({type: "event", durationThreshold: 16, buffered: true});
 new MutationObserver(() => {
   const note = name => requestAnimationFrame(() => measured[name] ??= performance.now());
@@ -56,7 +57,11 @@ PARTS_OF_FRAMES = """
 new Promise(done => {
   const times = [];
   let last = performance.now();
-  const frame = now => { times.push(now - last); last = now; times.length < 120 ? requestAnimationFrame(frame) : done(times.slice(2)); };
+  const frame = now => {
+    times.push(now - last);
+    last = now;
+    if (times.length < 120) requestAnimationFrame(frame); else done(times.slice(2));
+  };
   requestAnimationFrame(frame);
 })
 """
@@ -121,15 +126,17 @@ def measure(url: str, long_thread: str, threads: int, steps: int, report: Report
             paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
             rows.append(page.evaluate("measured.rows"))
             context.close()
-        report.line("first paint, nothing cached", statistics.median(paints), 300, "ms", f"{min(paints):.0f} to {max(paints):.0f}")
-        report.line(f"list of {threads} threads, after its data", statistics.median(lists), 300, "ms", f"{min(lists):.0f} to {max(lists):.0f}")
+        report.line("first paint, nothing cached", statistics.median(paints), 300, "ms", spread(paints))
+        report.line(f"list of {threads} threads, after its data", statistics.median(lists), 300, "ms", spread(lists))
         report.line("list, from the first request of the page", statistics.median(rows), None, "ms")
 
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = opened(context, f"{url}/studio/#/threads")
         page.locator(".lines .line a").first.wait_for()
         frames_of(page, "this machine, nothing moves", page.evaluate(PARTS_OF_FRAMES), report, None)
-        frames_of(page, f"scrolling {threads} threads", page.evaluate(SCROLL, [".lines", PIXELS_A_FRAME * 8]), report, None)
+        frames_of(
+            page, f"scrolling {threads} threads", page.evaluate(SCROLL, [".lines", PIXELS_A_FRAME * 8]), report, None
+        )
 
         for view, by in (("steps", PIXELS_A_FRAME), ("everything", PIXELS_A_FRAME * 4)):
             page = opened(context, f"{url}/studio/#/threads/{long_thread}?view={view}")
@@ -141,15 +148,26 @@ def measure(url: str, long_thread: str, threads: int, steps: int, report: Report
             page.locator("button.step").last.wait_for()
             after = heap(page)
             rows_drawn = page.locator("button.step").count()
-            frames_of(page, f"scrolling {steps} checkpoints, {view}", page.evaluate(SCROLL, [".talk", -by]), report, 16.9)
-            report.line("  heap after all were seen, beyond the first page", (after - before) / 1e6, None, "MB", f"{rows_drawn} rows drawn")
+            frames_of(
+                page, f"scrolling {steps} checkpoints, {view}", page.evaluate(SCROLL, [".talk", -by]), report, 16.9
+            )
+            grown = (after - before) / 1e6
+            report.line(
+                "  heap after all were seen, beyond the first page", grown, None, "MB", f"{rows_drawn} rows drawn"
+            )
             page.close()
 
         for graph in ("deep", "wide", "tree"):
             page = opened(context, f"{url}/studio/#/threads/new?graph={graph}")
             shown, longest = after_answer(page, "/graph", "drawn")
             report.line(f"graph of 1,000 nodes, {graph}: drawn after its data", shown, 1000, "ms")
-            report.line("  longest task meanwhile", longest, None, "ms", f"{page.locator('.canvas svg g').count()} nodes in view")
+            report.line(
+                "  longest task meanwhile",
+                longest,
+                None,
+                "ms",
+                f"{page.locator('.canvas svg g').count()} nodes in view",
+            )
             if graph == "wide":
                 page.locator(".canvas svg").hover()
                 page.keyboard.down("Control")
@@ -157,14 +175,22 @@ def measure(url: str, long_thread: str, threads: int, steps: int, report: Report
                     page.mouse.wheel(0, 200)
                 page.keyboard.up("Control")
                 page.wait_for_timeout(300)
-                report.line("  longest task, zoomed out to all", page.evaluate("measured.longest"), None, "ms", f"{page.locator('.canvas svg g').count()} nodes in view")
+                nodes = page.locator(".canvas svg g").count()
+                longest = page.evaluate("measured.longest")
+                report.line("  longest task, zoomed out to all", longest, None, "ms", f"{nodes} nodes in view")
             page.close()
         clicks(opened(context, f"{url}/studio/#/threads"), report)
 
 
+def spread(times: list[float]) -> str:
+    return f"{min(times):.0f} to {max(times):.0f}"
+
+
 def frames_of(page: Page, what: str, times: list[float], report: Report, most: float | None) -> None:
     late = sum(time > 34 for time in times)
-    report.line(f"{what}: median frame", statistics.median(times), most, "ms", f"{len(times)} frames, {late} of them over 34 ms")
+    report.line(
+        f"{what}: median frame", statistics.median(times), most, "ms", f"{len(times)} frames, {late} of them over 34 ms"
+    )
 
 
 def heap(page: Page) -> float:
@@ -187,7 +213,9 @@ def clicks(page: Page, report: Report) -> None:
         click()
         page.wait_for_timeout(400)
         durations = [duration for _, duration in page.evaluate("measured.events")]
-        report.line(f"click: {what}", max(durations, default=8), 50, "ms", "" if durations else "below what the browser tells")
+        report.line(
+            f"click: {what}", max(durations, default=8), 50, "ms", "" if durations else "below what the browser tells"
+        )
 
     timed("select a thread", lambda: page.locator(".lines .line .tick").nth(3).click())
     timed("select nothing", lambda: page.get_by_role("button", name="Select nothing").click())

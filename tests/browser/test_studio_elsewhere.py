@@ -1,7 +1,7 @@
 """Studio before another server of this API: what only Threadloom has is hidden, and the rest works.
 
-Runs when `THREADLOOM_REFERENCE_URL` names a server with the graphs of `tests/apps/studio`; a proxy puts Studio's files before it, for
-its content security policy lets the page ask nobody but its own origin.
+Runs when `THREADLOOM_REFERENCE_URL` names a server with the graphs of `tests/apps/studio`. A proxy puts Studio's files before
+it: the content security policy lets the page ask its own origin only.
 """
 
 import contextlib
@@ -34,7 +34,8 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if not path.startswith("/studio/"):
-            return self.forward()
+            self.forward()
+            return
         file = DIST / (path.removeprefix("/studio/") or "index.html")
         self.send_response(200 if file.is_file() else 404)
         self.send_header("content-type", TYPES.get(file.suffix, "application/octet-stream"))

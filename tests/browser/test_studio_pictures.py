@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/studio.md: `make studio-pictures`. Runs when `THREADLOOM_PICTURES` names the folder that they go to."""
+"""Takes the pictures of docs/studio.md (`make studio-pictures`). Runs when `THREADLOOM_PICTURES` names their folder."""
 
 import os
 from pathlib import Path

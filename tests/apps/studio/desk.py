@@ -1,4 +1,4 @@
-"""A support desk with scripted answers: a tool, a subgraph that talks, events, Markdown, tokens, and a question about large refunds."""
+"""A support desk with scripted answers: a tool, a subgraph that talks, events, Markdown, tokens, and a question."""
 
 import asyncio
 import json
