@@ -65,6 +65,11 @@ export class Follower {
         ...(ended ? { run: keptAfterEnd(this.current.run) } : {}),
       });
       if (first !== undefined) void this.join(first.run_id, first.status === "pending");
+      else if (ended && thread.status === "busy") {
+        // The run ended between the reads: the record is of the moment before.
+        await delay(RETRY_MS[1] ?? 0, signal);
+        if (!signal.aborted && this.following === undefined) await this.refresh();
+      }
     } catch (error) {
       if (!signal.aborted) this.set({ error });
     }
