@@ -1,20 +1,17 @@
-"""Studio's pages beside the threads: what waits is answered, what is queued is seen, and what is kept on the server is managed."""
+"""Studio's pages beside the threads: what waits is answered, what is queued is seen, and what the server keeps is managed."""
 
 import json
 import re
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat_page import chromium, close
-from tests.browser.studio_page import ROOT, Studio, Threads, build
+from tests.browser.studio_page import ROOT, Studio, build
 from tests.server import running
 
-APP = Path(__file__).parents[1] / "apps" / "studio"
 AXE = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000 1f15c4890000000d49444154789c6360f8cf50000003000180b5a7e5ab"
@@ -23,42 +20,9 @@ PIXEL = bytes.fromhex(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    build()
-    with running(APP, tmp_path_factory.mktemp("studio") / "data") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def http(server):
     with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def threads(server):
-    return Threads(server.url)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(server, browser, request, tmp_path):
-    pages, broken = [], []
-
-    def opened(at, *, size=(1440, 900), scheme="light"):
-        page = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme).new_page()
-        page.on("pageerror", lambda error: broken.append(str(error)))
-        pages.append(page)
-        return Studio(page, server.url, at)
-
-    yield opened
-    close(pages, request, tmp_path)
-    assert broken == []
 
 
 def ran(http, graph, given, **metadata):
@@ -86,6 +50,7 @@ def values(http, thread):
 
 def test_a_form_from_the_schema_answers_an_interrupt(visit, http):
     thread = ran(http, "payment", {"invoice": "17"}, title="Invoice 17")
+    assert http.get(f"/threads/{thread}/state").json()["interrupts"][0]["response_schema"]["title"] == "Decision"
     studio = visit(f"inbox/{thread}")
     request = studio.page.get_by_role("region", name="Request")
     expect(request).to_contain_text("Pay invoice 17?")

@@ -88,6 +88,46 @@ def test_a_wrong_command_is_2():
 # --- dev: what stops it from starting ---
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("thread", "list"), "Did you mean threads?"),
+        (("threads", "lst"), "Did you mean list?"),
+        (("threads", "list", "--status", "ide"), "Did you mean idle?"),
+        (("dev", "--prot", "3"), "--prot 3. Did you mean --port?"),
+        (("threads", "list", "--limt=3"), "Did you mean --limit?"),
+    ],
+)
+def test_a_wrong_word_gets_the_nearest_right_one(words, hint):
+    status, _, told = threadloom_command(*words)
+    assert status == 2
+    assert hint in told
+
+
+def test_without_a_command_it_says_what_to_do_first(tmp_path):
+    status, told, _ = threadloom_command(cwd=tmp_path)
+    assert status == 0
+    assert "threadloom init my-app" in told
+    assert "no langgraph.json" in told
+    assert "This folder has a langgraph.json" in threadloom_command(cwd=CHAT)[1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_commands_and_options_are_completed(shell):
+    status, script, _ = threadloom_command("completion", shell)
+    assert status == 0
+    assert "_ARGCOMPLETE" in script
+    if shell == "bash":
+        line = "threadloom threads co"
+        words = f'COMP_LINE="{line}" COMP_POINT={len(line)} COMP_TYPE=9'
+        asked = f'{script}\n{words}\n_python_argcomplete threadloom\necho "${{COMPREPLY[@]}}"'
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", asked], capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+        )
+        assert sorted(done.stdout.split()) == ["compare", "copy"], done.stderr
+
+
 def test_a_taken_port_is_said_plainly_with_1(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -422,6 +462,79 @@ def test_list_shows_newest_first(url, http):
     assert first.endswith("agent")
     as_json = threadloom_command("threads", "list", "--limit", 1, "--json", "--url", url)[1]
     assert json.loads(as_json)["thread_id"] == thread_id
+
+
+@pytest.fixture
+def forked(http):
+    """A thread with an edited message, and a copy that went another way."""
+    thread = http.post("/threads", json={}).json()["thread_id"]
+
+    def say(thread_id, text, **more):
+        body = {"assistant_id": "agent", "input": {"messages": [{"role": "user", "content": text}]}, **more}
+        assert http.post(f"/threads/{thread_id}/runs/wait", json=body).status_code == 200
+
+    say(thread, "Hello")
+    say(thread, "How are you?")
+    turns = http.get(f"/threads/{thread}/branches").json()["turns"]
+    say(thread, "Who are you?", checkpoint_id=turns[2]["before"])
+    copy = http.post(f"/threads/{thread}/copy", json={"message_id": turns[2]["message_id"]}).json()["thread_id"]
+    say(copy, "Other words")
+    return thread, copy, turns
+
+
+def test_a_map_and_a_lineage_are_drawn(url, forked):
+    thread, copy, turns = forked
+    status, drawn, _ = threadloom_command("threads", "map", thread, "--url", url)
+    lines = drawn.splitlines()
+    assert status == 0
+    assert [line.split()[0] for line in lines] == ["●", "●", "├─", "│", "●", "●"]
+    assert "Hello" in lines[0]
+    assert f"⑂ {copy}" in lines[1]
+    assert "How are you? ‹ 1/2 ›" in lines[2]
+    assert "Who are you? ‹ 2/2 ›" in lines[4]
+    assert turns[2]["message_id"] in threadloom_command("threads", "map", thread, "--ids", "--url", url)[1]
+    assert len(json.loads(threadloom_command("threads", "map", thread, "--json", "--url", url)[1])["turns"]) == 6
+    status, drawn, _ = threadloom_command("threads", "lineage", copy, "--url", url)
+    assert drawn.splitlines()[0] == f"● {thread} idle"
+    assert drawn.splitlines()[1].startswith(f"└─ ● {copy} idle copied at ")
+
+
+def test_a_comparison_is_drawn(url, forked):
+    thread, copy, _ = forked
+    status, drawn, _ = threadloom_command("threads", "compare", thread, copy, "--url", url)
+    assert status == 1
+    assert f"first   {thread} +3 checkpoints" in drawn
+    changes = [line for line in drawn.splitlines() if line.startswith("  ")]
+    assert changes[0] == "    2 equal messages"
+    assert changes[1] == "  - human  Who are you?"
+    assert changes[3] == "  + human  Other words"
+    assert threadloom_command("threads", "compare", thread, thread, "--url", url)[0] == 0
+
+
+def test_a_head_is_moved_and_named(url, http, forked):
+    thread, copy, turns = forked
+    head = http.get(f"/threads/{thread}/branches").json()["head"]
+    assert threadloom_command("threads", "tag", thread, "good", "--url", url)[1] == f"good  {head}\n"
+    earlier = turns[1]["after"]
+    assert threadloom_command("threads", "reset", thread, earlier, "--url", url)[1] == f"{head} -> {earlier}\n"
+    assert threadloom_command("threads", "reset", thread, "--undo", "--url", url)[1] == f"{earlier} -> {head}\n"
+    assert threadloom_command("threads", "promote", thread, copy, "--url", url)[0] == 0
+    assert threadloom_command("threads", "compare", thread, copy, "--url", url)[0] == 0
+    assert threadloom_command("threads", "tag", thread, "--url", url)[1] == f"good  {head}\n"
+    assert threadloom_command("threads", "tag", thread, "good", "--delete", "--url", url)[:2] == (0, "")
+    assert threadloom_command("threads", "reset", thread, "--url", url)[0] == 2
+
+
+def test_copies_are_made_at_a_message(url, http, forked):
+    thread, _, turns = forked
+    words = ["copy", thread, "--message", turns[2]["message_id"], "--count", "2", "--keep", "latest", "--ttl", "60"]
+    status, told, _ = threadloom_command("threads", *words, "--metadata", '{"k": 1}', "--url", url)
+    assert status == 0
+    for copy in told.split():
+        assert http.get(f"/threads/{copy}").json()["metadata"]["k"] == 1
+        assert len(http.get(f"/threads/{copy}/history").json()) == 1
+    assert threadloom_command("threads", "copy", thread, "--before", "--url", url)[0] == 2
+    assert threadloom_command("threads", "copy", thread, "--metadata", "[]", "--url", url)[0] == 2
 
 
 def test_missing_threads_and_servers_are_said_plainly(url):

@@ -44,6 +44,7 @@ OF_THREADS = (
     "promote",
     "reset",
     "select_forked_from",
+    "thread_storage",
     "tags",
     "thread_compare",
     "thread_digests",

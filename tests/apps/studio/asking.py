@@ -1,7 +1,7 @@
 """Graphs that ask back, in each of the forms that clients know.
 
-`payment` gives a JSON Schema of the answer. `errand` asks as LangGraph's `HumanInterrupt` does or, with `kind: review`, as LangChain's
-middleware does. `greeter` has a context.
+`payment` gives a JSON Schema of the answer. `errand` asks as LangGraph's `HumanInterrupt` does or, with `kind: review`, as
+LangChain's middleware does. `greeter` has a context.
 """
 
 from dataclasses import dataclass
