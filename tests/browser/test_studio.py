@@ -82,14 +82,14 @@ def test_calls_failures_and_questions_are_shown_with_their_nodes(visit, threads)
     assert threads.state(thread_id)["next"] == []
 
 
-def test_subagents_events_tokens_and_markdown_of_a_run_are_shown_and_stay(visit):
+def test_subagents_events_tokens_and_markdown_of_a_run_are_shown_and_stay(visit, threads):
     studio = visit("threads/new?graph=desk")
     studio.write("slowly: where is order 4711?")
     thread_id = studio.thread_id
     subagent = studio.page.locator("details.fold").filter(has=studio.page.locator("summary code", has_text="policy"))
     expect(subagent).to_contain_text("I found three documents on refunds.")
     expect(subagent).to_contain_text("2 messages")
-    Threads(studio.server).permit(thread_id, 999)
+    threads.permit(thread_id, 999)
     studio.rests()
     last = studio.page.locator(".turn.ai .text").last
     expect(last.locator("ol li li").last).to_have_text("arrives on Thursday")

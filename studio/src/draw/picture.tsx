@@ -26,6 +26,8 @@ const LARGEST = 2;
 const READABLE = 0.6;
 const STEP = 1.25;
 const MOVE = 60;
+/** So many pixels of a picture stay in view. */
+const EDGE = 40;
 /** A pointer that moves less than this many pixels is a click. */
 const CLICK = 4;
 
@@ -60,8 +62,14 @@ export function Picture({ width, height, label, reveal, children }: Props) {
   const now = useRef(place);
   now.current = place;
 
-  const to = (next: Place) =>
-    setMoved({ scale: next.scale, x: Math.min(Math.max(next.x, 0), width), y: Math.min(Math.max(next.y, 0), height) });
+  /** Moves the view, of which a part of the picture stays a part. */
+  const to = ({ scale, x, y }: Place) => {
+    const within = (middle: number, size: number, pixels: number) => {
+      const beyond = Math.max(0, pixels / 2 - EDGE) / scale;
+      return Math.min(Math.max(middle, -beyond), size + beyond);
+    };
+    setMoved({ scale, x: within(x, width, shown.width), y: within(y, height, shown.height) });
+  };
   const moveBy = (dx: number, dy: number) => to({ ...now.current, x: now.current.x + dx / now.current.scale, y: now.current.y + dy / now.current.scale });
   /** Zooms about a point, given in pixels from the middle. */
   const zoom = (factor: number, dx = 0, dy = 0) => {
