@@ -49,6 +49,7 @@ OF_THREADS = (
     "thread_compare",
     "thread_digests",
     "thread_lineage",
+    "thread_storage",
 )
 """Features of the routes of threads, by the names that `/info` gives them."""
 
@@ -78,8 +79,8 @@ class SystemRoutes:
             "langgraph_py_version": importlib.metadata.version("langgraph"),
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
-                "store": not self.settings.http.disable_store,
                 **dict.fromkeys(OF_THREADS, threads),
+                "store": not self.settings.http.disable_store,
                 "server": self.process_info.details is not None and not self.settings.http.disable_meta,
                 "queue": not self.settings.http.disable_runs,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,

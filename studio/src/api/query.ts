@@ -19,8 +19,8 @@ export interface Answer<T> {
 }
 
 const entries = new Map<string, Entry>();
-/** Beyond this many, the oldest answers that nobody shows are forgotten. */
-const MOST = 200;
+/** Beyond this many, the oldest answers that nobody shows are forgotten. Some of them are whole states. */
+const MOST = 60;
 
 function entryOf(key: string): Entry {
   let entry = entries.get(key);

@@ -97,7 +97,7 @@ export function ThreadsPage() {
   return (
     <>
       <Top title="Threads" whole>
-        <span className="faint num hide">{list.total === undefined ? "" : number(list.total)}</span>
+        <span className="faint num hide">{list.isCounted ? number(list.total ?? 0) : ""}</span>
         <span className="space" />
         <label className="field" style={{ flex: "0 1 280px" }}>
           <Icon name="search" small />

@@ -179,7 +179,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
   } else if (view === "state") {
     middle = statePane;
   } else if (view === "graph") {
-    middle = <div className="inside">{picture}</div>;
+    middle = <div className="canvas-pane">{picture}</div>;
   } else {
     middle = (
       <Steps
@@ -229,10 +229,16 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
         <aside className="pane graph-pane" aria-label="Graph">
           <header>
             <span className="cut">{assistant?.graph_id ?? "Graph"}</span>
+            <span className="space" />
+            {threadId !== null && (
+              <a href={withQuery({ view: view === "graph" ? null : "graph" })} title="The graph in the middle of the page">
+                {view === "graph" ? "smaller" : "larger"}
+              </a>
+            )}
           </header>
-          <div className="inside">
-            {picture}
-            {assistants.data?.length === 0 && <p className="muted">This server has no assistants.</p>}
+          <div className="canvas-pane">
+            {view !== "graph" && picture}
+            {assistants.data?.length === 0 && <p className="inside muted">This server has no assistants.</p>}
           </div>
         </aside>
         <section className="pane middle" aria-label={NARROW_VIEWS[view] ?? "Thread"}>

@@ -61,7 +61,7 @@ export function StatePane({ threadId, head, live, checkpoint, acts }: Props) {
         </div>
       )}
       {state !== undefined && !isLive && acts?.(state)}
-      {values && (
+      {values && Object.keys(values).length > 0 && (
         <div className="inside" style={{ paddingLeft: 16 }}>
           <Json value={sorted(values, changed)} changed={changed} />
         </div>
