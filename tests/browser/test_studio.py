@@ -7,11 +7,8 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.studio_page import ROOT, Studio, build
+from tests.browser.studio_page import AXE, Studio, build
 from tests.server import running
-
-AXE = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
-
 
 # --- the thread page ---
 

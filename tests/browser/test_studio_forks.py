@@ -6,10 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.studio_page import said
-from tests.browser.test_studio import AXE, browser, server, threads, visit
-
-__all__ = ["browser", "server", "threads", "visit"]
+from tests.browser.studio_page import AXE, said
 
 
 class Api:

@@ -9,10 +9,9 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.studio_page import ROOT, Studio, build
+from tests.browser.studio_page import AXE, Studio, build
 from tests.server import running
 
-AXE = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000 1f15c4890000000d49444154789c6360f8cf50000003000180b5a7e5ab"
     "0000000049454e44ae426082".replace(" ", "")

@@ -98,11 +98,16 @@ def test_every_route_answers_what_its_struct_says(http):
     call("GET", "/threads/{thread_id}/lineage", **of)
     call("GET", "/threads/{thread_id}/digests", **of)
     call("GET", "/threads/{thread_id}/compare/{other_id}", other_id=copy["thread_id"], params={"state": "true"}, **of)
+    call("PUT", "/threads/{thread_id}/tags/{name}", name="kept", body={}, **of)
+    call("GET", "/threads/{thread_id}/tags", **of)
     state = call("GET", "/threads/{thread_id}/state", **of)
     call("POST", "/threads/{thread_id}/state", body={"values": {"n": 5}}, **of)
     place = {"checkpoint_id": state["checkpoint_id"], **of}
     call("GET", "/threads/{thread_id}/state/{checkpoint_id}", **place)
     call("POST", "/threads/{thread_id}/state/checkpoint", body={"checkpoint": state["checkpoint"]}, **of)
+    call("POST", "/threads/{thread_id}/append", body={"thread_id": copy["thread_id"], "values": {"n": 6}}, **of)
+    call("POST", "/threads/{thread_id}/reset", body={"checkpoint_id": "kept"}, **of)
+    call("POST", "/threads/{thread_id}/promote", body={"thread_id": copy["thread_id"]}, **of)
     call("POST", "/threads/{thread_id}/history", body={}, **of)
     call("GET", "/threads/{thread_id}/history", **of)
 
