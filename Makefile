@@ -4,6 +4,7 @@
 # make check   style, types, layers, file sizes
 # make soak    what takes long: fifty kills, and the conformance suite against many processes, with and without Redis
 # make studio  build the page at /studio; make studio-dev serves it while it is changed, beside a running `make serve`
+# make studio-measure   what a person waits for in Studio, measured; make studio-pictures takes the pictures of docs/studio.md
 # make newest  the tests of clients, with the newest LangGraph and the newest clients
 # make packages   build wheel and sdist into dist/ and check them
 # make docs    check that the documentation names everything there is
@@ -24,7 +25,7 @@ PAGE := tests/browser
 STUDIO := studio
 STUDIO_BUILT := src/threadloom/studio/dist/index.html
 
-.PHONY: serve quick setup test check soak newest packages docs studio studio-dev studio-check clean
+.PHONY: serve quick setup test check soak newest packages docs studio studio-dev studio-check studio-measure studio-pictures clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/.installed
@@ -52,6 +53,12 @@ studio-dev: $(STUDIO)/node_modules/.installed
 
 studio-check: $(STUDIO)/node_modules/.installed
 	cd $(STUDIO) && npm run --silent check && npm run --silent test
+
+studio-measure: $(VENV)/.dev $(VENV)/.chromium $(STUDIO_BUILT)
+	PYTHONPATH=$(CURDIR) $(BIN)/python $(STUDIO)/measure/measure.py
+
+studio-pictures: $(VENV)/.dev $(VENV)/.chromium $(STUDIO_BUILT)
+	THREADLOOM_PICTURES=$(CURDIR)/docs/studio $(BIN)/python -m pytest -q $(PAGE)/test_studio_pictures.py
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/docs

@@ -50,6 +50,8 @@ _OPTIONS = (
     | orjson.OPT_PASSTHROUGH_DATACLASS  # orjson terminates the process at a dataclass with an unset slot
 )
 
+_SORTED = (_OPTIONS & ~orjson.OPT_NON_STR_KEYS) | orjson.OPT_SORT_KEYS
+
 MESSAGES: frozenset[type[BaseMessage]] = frozenset(
     {AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage}
 )
@@ -94,6 +96,15 @@ def to_json(value: Any) -> bytes:
     except (TypeError, UnicodeEncodeError, RecursionError):
         # Rare: integers beyond 64 bits, lone surrogates, keys of unusual types, very deep values.
         return orjson.dumps(_Sanitizer(_plain).of(value), default=_plain, option=_OPTIONS)
+
+
+def sorted_json(value: Any) -> bytes:
+    """Returns a value as the JSON of `to_json`, with sorted keys. It is the same after it was read and written again."""
+    try:
+        return orjson.dumps(value, default=_plain, option=_SORTED)
+    except (TypeError, UnicodeEncodeError, RecursionError):
+        # Of keys that are no texts, some may become the same text.
+        return orjson.dumps(from_json(to_json(value)), option=_SORTED)
 
 
 MANY = 1000

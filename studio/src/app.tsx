@@ -2,15 +2,22 @@
 
 import { Component, type ReactNode, useState } from "react";
 import { client, useConnection } from "./api/client";
+import { type Features, useFeatures, useInfo } from "./api/extras";
 import { useQuery } from "./api/query";
+import { AssistantsPage } from "./pages/assistants";
+import { CronsPage } from "./pages/crons";
+import { InboxPage } from "./pages/inbox/index";
+import { RunsPage } from "./pages/runs";
 import { ServerPage } from "./pages/server";
 import { SignIn } from "./pages/sign-in";
+import { StorePage } from "./pages/store";
 import { ThreadPage } from "./pages/thread/index";
 import { ThreadsPage } from "./pages/threads";
 import { Dialog } from "./parts/dialog";
 import { Icon, type IconName } from "./parts/icons";
 import { type Key, useKeys, useListedKeys } from "./parts/keys";
 import { Empty } from "./parts/notices";
+import { ReloadBanner } from "./parts/reload-banner";
 import { nextTheme, themeNow } from "./parts/theme";
 import { Top } from "./parts/top";
 import { type Route, go, href, useRoute } from "./routes";
@@ -22,6 +29,8 @@ interface Place {
   at: string;
   /** Shows the page of an address that begins with `at`. */
   page: (route: Route) => ReactNode;
+  /** Whether the server has it; without this, each server has. */
+  announced?: (features: Features, flags: Record<string, unknown>) => boolean;
 }
 
 /** The places of the rail, in its order. A new page is one more entry here. */
@@ -32,8 +41,26 @@ const PLACES: Place[] = [
     at: "threads",
     page: ({ path: [, id] }) => (id === undefined ? <ThreadsPage /> : <ThreadPage key={id} threadId={id === "new" ? null : id} />),
   },
+  { name: "Inbox", icon: "inbox", at: "inbox", page: ({ path: [, id] }) => <InboxPage threadId={id} /> },
+  { name: "Runs", icon: "runs", at: "runs", page: () => <RunsPage />, announced: ({ queue }) => queue },
+  {
+    name: "Assistants",
+    icon: "graphs",
+    at: "assistants",
+    page: ({ path: [, id] }) => <AssistantsPage assistantId={id} />,
+    announced: (_, { assistants }) => assistants !== false,
+  },
+  { name: "Store", icon: "store", at: "store", page: () => <StorePage />, announced: (_, { store }) => store !== false },
+  { name: "Crons", icon: "crons", at: "crons", page: () => <CronsPage />, announced: (_, { crons }) => crons !== false },
   { name: "Server", icon: "server", at: "server", page: () => <ServerPage /> },
 ];
+
+/** The places that the server has. */
+function usePlaces(): Place[] {
+  const features = useFeatures();
+  const flags = useInfo().data?.flags ?? {};
+  return PLACES.filter(({ announced }) => announced?.(features, flags) ?? true);
+}
 
 export function App() {
   const route = useRoute();
@@ -42,14 +69,16 @@ export function App() {
   const at = route.path[0] ?? "threads";
   const place = PLACES.find((one) => one.at === at);
   const keys: Key[] = [{ key: "?", label: "Show the keys", run: () => setHelp(true) }];
-  PLACES.slice(0, 9).forEach((one, index) =>
+  const places = usePlaces();
+  places.slice(0, 9).forEach((one, index) =>
     keys.push({ key: String(index + 1), label: `Go to ${one.name}`, run: () => go(href([one.at])) }),
   );
   useKeys(keys);
 
   return (
     <div className="app">
-      <Rail at={at} onHelp={() => setHelp(true)} />
+      <Rail places={places} at={at} onHelp={() => setHelp(true)} />
+      <ReloadBanner />
       {connection === "denied" ? (
         <SignIn />
       ) : (
@@ -69,22 +98,22 @@ export function App() {
   );
 }
 
-function Rail({ at, onHelp }: { at: string; onHelp: () => void }) {
+function Rail({ places, at, onHelp }: { places: Place[]; at: string; onHelp: () => void }) {
   const [theme, setTheme] = useState(themeNow);
   const waiting = useQuery("count waiting", () => client.threads.count({ status: "interrupted" }), 15_000).data ?? 0;
   return (
     <nav className="rail" aria-label="Pages">
-      {PLACES.map((place) => (
+      {places.map((place) => (
         <a key={place.at} href={href([place.at])} className={place.at === at ? "on" : ""} aria-current={place.at === at ? "page" : undefined}>
           <Icon name={place.icon} />
           {place.name}
+          {place.at === "inbox" && waiting > 0 && (
+            <span className="count num" title="Threads that wait for an answer">
+              {waiting > 99 ? "99+" : waiting}
+            </span>
+          )}
         </a>
       ))}
-      <a href={href(["threads"], { status: "interrupted" })} title="Threads that wait for an answer">
-        <Icon name="inbox" />
-        Waiting
-        {waiting > 0 && <span className="count num">{waiting > 99 ? "99+" : waiting}</span>}
-      </a>
       <span className="space" />
       <button type="button" className="wide" onClick={onHelp}>
         <Icon name="keys" />

@@ -3,6 +3,7 @@ import { createRoot } from "react-dom/client";
 import { App } from "./app";
 import { applyTheme } from "./parts/theme";
 import "./style.css";
+import "./pages.css";
 
 applyTheme();
 const root = document.getElementById("studio");

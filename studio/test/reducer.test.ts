@@ -54,7 +54,20 @@ describe("a run's view", () => {
 
   test("shows messages of subgraphs with where they come from", () => {
     const run = reduceAll(newRun("r"), [...EVENTS, piece("1004-0", "nested", "m9", "messages|researcher:123|model:456")]);
-    expect([...shownMessages([], run).nested]).toEqual([["m9", "researcher › model"]]);
+    expect([...shownMessages([], run).nested]).toEqual([["m9", { task: "researcher:123", path: ["researcher", "model"] }]]);
+  });
+
+  test("keeps messages of subgraphs together by task, behind the message that they followed", () => {
+    const call = { id: "c", type: "ai", content: "" };
+    const run = reduceAll(newRun("r"), [
+      { id: "1-0", event: "values", data: { messages: [human, call] } },
+      piece("2-0", "a1", "a1", "messages|tools:1"),
+      piece("2-1", "b1", "b1", "messages|tools:2"),
+      piece("2-2", "a2", "a2", "messages|tools:1"),
+      piece("3-0", "end", "e"),
+      { id: "4-0", event: "values", data: { messages: [human, call, { id: "e", type: "ai", content: "end" }] } },
+    ]);
+    expect(shownMessages([], run).messages.map(({ id }) => id)).toEqual(["h1", "c", "a1", "a2", "b1", "e"]);
   });
 
   test("tells the state of nodes with the server's times", () => {

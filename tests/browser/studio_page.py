@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.chat_page import PATIENCE_MS
 
 ROOT = Path(__file__).parents[2]
+AXE = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
 MODES = ["values", "messages-tuple", "tasks", "custom"]
 
 

@@ -2,64 +2,13 @@
 
 import json
 import re
-from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat_page import chromium, close
-from tests.browser.studio_page import ROOT, Studio, Threads, build
+from tests.browser.studio_page import AXE, Studio, build
 from tests.server import running
-
-APP = Path(__file__).parents[1] / "apps" / "studio"
-AXE = ROOT / "studio" / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    build()
-    with running(APP, tmp_path_factory.mktemp("studio") / "data") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def threads(server):
-    return Threads(server.url)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(server, browser, request, tmp_path):
-    """Opens Studio; afterwards no request must have left the server, no script have failed, and nothing have been refused by the
-    content security policy. A picture of each page is kept when the test failed."""
-    pages, outside, broken = [], [], []
-
-    def note(message):
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            broken.append(message.text)
-
-    def opened(at="threads", *, size=(1440, 900), scheme="light"):
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
-        page = context.new_page()
-        ours = re.compile(rf"({re.escape(server.url)}/|data:|blob:{re.escape(server.url)})")
-        page.on("request", lambda asked: None if ours.match(asked.url) else outside.append(asked.url))
-        page.on("websocket", lambda asked: outside.append(asked.url))
-        page.on("pageerror", lambda error: broken.append(str(error)))
-        page.on("console", note)
-        pages.append(page)
-        return Studio(page, server.url, at)
-
-    yield opened
-    close(pages, request, tmp_path)
-    assert outside == []
-    assert broken == []
-
 
 # --- the thread page ---
 
@@ -130,9 +79,32 @@ def test_calls_failures_and_questions_are_shown_with_their_nodes(visit, threads)
     assert threads.state(thread_id)["next"] == []
 
 
-def test_a_graph_without_messages_takes_json_and_shows_its_state(visit, threads):
+def test_subagents_events_tokens_and_markdown_of_a_run_are_shown_and_stay(visit, threads):
+    studio = visit("threads/new?graph=desk")
+    studio.write("slowly: where is order 4711?")
+    thread_id = studio.thread_id
+    subagent = studio.page.locator("details.fold").filter(has=studio.page.locator("summary code", has_text="policy"))
+    expect(subagent).to_contain_text("I found three documents on refunds.")
+    expect(subagent).to_contain_text("2 messages")
+    threads.permit(thread_id, 999)
+    studio.rests()
+    last = studio.page.locator(".turn.ai .text").last
+    expect(last.locator("ol li li").last).to_have_text("arrives on Thursday")
+    expect(last.locator("td").nth(2)).to_have_text("refunded")
+    expect(last.get_by_role("link", name="our policy")).to_have_attribute("rel", "noopener noreferrer")
+    expect(studio.page.locator(".who", has_text="tokens")).to_contain_text(re.compile(r"\d\d:\d\d.* m?s.*tokens"))
+    expect(subagent).to_contain_text("I found three documents on refunds.")
+    events = studio.page.locator("details.fold", has_text="2 events")
+    events.locator("summary").click()
+    expect(events).to_contain_text("documents: 3")
+
+
+def test_a_graph_without_messages_takes_a_form_or_json_and_shows_its_state(visit, threads):
     studio = visit("threads/new?graph=ledger")
+    studio.page.get_by_label("Invoice").fill("17")
+    studio.button("JSON").click()
     field = studio.page.get_by_label("Input as JSON")
+    expect(field).to_have_value(re.compile('"invoice": "17"'))
     field.fill('{"invoice": "17", "amount": }')
     expect(studio.button("Send")).to_be_disabled()
     field.fill('{"invoice": "17", "amount": 480.5}')
@@ -155,6 +127,48 @@ def test_steps_and_the_state_of_each_have_an_address(visit, threads):
     expect(other.page.get_by_role("complementary", name="State")).to_contain_text("step 1")
     other.page.get_by_role("button", name="tools", exact=True).click()
     expect(other.page.locator("button.step")).to_have_count(1)
+
+
+def test_a_long_history_is_read_in_pages_and_drawn_in_part(visit, threads):
+    thread_id = threads.make("hello")
+    with httpx.Client(base_url=threads.server, timeout=60) as client:
+        for number in range(120):
+            update = {"values": {"attempts": number}, "as_node": "plan"}
+            client.post(f"/threads/{thread_id}/state", json=update).raise_for_status()
+    studio = visit(f"threads/{thread_id}?view=everything")
+    asked = []
+    studio.page.on("request", lambda one: asked.append(one) if one.url.endswith("/history") else None)
+    steps = studio.page.locator("button.step")
+    expect(steps.first).to_contain_text("122")
+    for _ in range(40):
+        studio.page.locator(".talk").evaluate("box => box.scrollTo(0, box.scrollHeight)")
+        if steps.last.locator("span").first.inner_text() == "-1":
+            break
+        studio.page.wait_for_timeout(50)
+    expect(steps.last).to_contain_text("input")
+    assert steps.count() < 40
+    assert all(one.post_data_json["limit"] <= 51 for one in asked)
+    studio.page.locator(".talk").evaluate("box => box.scrollTo(0, 0)")
+    expect(steps.first).to_contain_text("122")
+    # Its checkpoint was not kept, and is read again.
+    expect(studio.page.locator(".talk .json").first).to_contain_text("checkpoint")
+
+
+def test_the_graph_is_moved_and_zoomed_by_keys_and_its_nodes_picked(visit, threads):
+    studio = visit(f"threads/{threads.make('lookup my lamp')}")
+    picture = studio.page.get_by_role("group", name="Graph")
+    node = picture.get_by_role("button", name="tools")
+    node.focus()
+    at_first = picture.get_attribute("viewBox")
+    for key in ("+", "ArrowDown"):
+        before = picture.get_attribute("viewBox")
+        studio.page.keyboard.press(key)
+        expect(picture).not_to_have_attribute("viewBox", before)
+    studio.page.keyboard.press("0")
+    expect(picture).to_have_attribute("viewBox", at_first)
+    studio.page.keyboard.press("Enter")
+    expect(studio.page.locator("button.step")).to_have_count(1)
+    expect(studio.page).to_have_url(re.compile("node=tools"))
 
 
 # --- the list ---

@@ -4,11 +4,13 @@ from typing import Annotated, TypedDict
 
 import pytest
 from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 
 from tests.encryptions import CIPHERS
 from tests.savers import SAVERS, saver_of
+from threadloom.checkpointer import Saver
 
 pytestmark = pytest.mark.anyio
 
@@ -185,3 +187,17 @@ def graph_of_text(saver, kind):
     builder.add_node("node", node)
     builder.add_edge(START, "node")
     return builder.compile(checkpointer=saver)
+
+
+async def test_a_parent_on_another_branch_keeps_its_writes(storage):
+    saver = Saver(storage)
+    ids = [f"0000000{number}-0000-6000-8000-000000000000" for number in range(3)]
+    at = on("t", checkpoint_ns="")
+    for checkpoint_id in ids[:2]:
+        at = await saver.aput(at, empty_checkpoint() | {"id": checkpoint_id}, {"step": 1}, {})
+    await saver.aput_writes(at, [("log", ["kept"])], "task")
+    first = await storage.read(lambda tx: tx.lineage.get("t", "", ids[0]))
+    await storage.write(lambda tx: tx.lineage.begin_branch("t", first.pos))
+    last = await saver.aput(at, empty_checkpoint() | {"id": ids[2]}, {"step": 2}, {})
+    found = await saver.aget_delta_channel_history(config=last, channels=["log"])
+    assert found["log"]["writes"] == [("task", "log", ["kept"])]

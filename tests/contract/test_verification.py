@@ -4,6 +4,7 @@ import random
 from typing import Annotated, TypedDict
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 
@@ -109,6 +110,36 @@ async def test_copies_have_equal_digests_with_and_without_reading(storage):
     pruned = await digests(storage, "t", recompute=True)
     assert 0 < len(pruned) < len(one)
     assert await digests(storage, "copy", recompute=False) == pruned
+
+
+async def test_a_write_has_one_digest_however_it_is_stored(storage, cipher):
+    big = [f"element {number} " + "x" * 50 for number in range(100)]
+    checkpoint = empty_checkpoint()
+    checkpoint |= {"channel_values": {"table": big}, "channel_versions": {"table": "0000000001.0"}}
+    for thread_id in ("over", "plain"):
+        record = Thread(thread_id=thread_id, created_at=1, updated_at=1, state_updated_at=1, metadata={})
+        await storage.write(lambda tx, record=record: tx.threads.insert(record))
+        saver = Saver(storage)
+        config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+        config = await saver.aput(config, checkpoint, {"source": "loop", "step": 1}, checkpoint["channel_versions"])
+        # Another process does not know the value that the write could be stored over.
+        writer = saver if thread_id == "over" else Saver(storage)
+        await writer.aput_writes(config, [("table", [*big, "one more"]), ("note", "n")], "task")
+    if cipher == "plain":
+        types = {type_ for (type_,) in rows_of(storage, "SELECT type FROM writes WHERE channel = 'table'")}
+        assert types == {"msgpack", "msgpack+over"}
+    (listed,) = {tuple(await recorded_writes(storage, thread_id)) for thread_id in ("over", "plain")}
+    assert all(digest for *_, digest in listed)
+    answers = [
+        await digests(storage, thread_id, recompute=both) for thread_id in ("over", "plain") for both in (False, True)
+    ]
+    assert answers[0][0].digest and all(answer == answers[0] for answer in answers)
+    assert await damage(storage, "over") == []
+
+
+async def recorded_writes(storage, thread_id):
+    (row,) = await storage.read(lambda tx: tx.lineage.digests(thread_id, before=None, limit=9))
+    return row.writes
 
 
 async def test_every_altered_byte_is_found(storage):

@@ -32,18 +32,6 @@ def threadloom_command(*words: object, cwd: Path | None = None, env: dict[str, s
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with running(CHAT, tmp_path_factory.mktemp("cli") / "data") as server:
-        yield server.url
-
-
-@pytest.fixture
-def http(url):
-    with httpx.Client(base_url=url, timeout=30) as client:
-        yield client
-
-
 @pytest.fixture
 def app(tmp_path):
     """A folder with a configuration: `app({"graphs": …}, {"a.py": code})`."""
@@ -86,6 +74,46 @@ def test_a_wrong_command_is_2():
 
 
 # --- dev: what stops it from starting ---
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("thread", "list"), "Did you mean threads?"),
+        (("threads", "lst"), "Did you mean list?"),
+        (("threads", "list", "--status", "ide"), "Did you mean idle?"),
+        (("dev", "--prot", "3"), "--prot 3. Did you mean --port?"),
+        (("threads", "list", "--limt=3"), "Did you mean --limit?"),
+    ],
+)
+def test_a_wrong_word_gets_the_nearest_right_one(words, hint):
+    status, _, told = threadloom_command(*words)
+    assert status == 2
+    assert hint in told
+
+
+def test_without_a_command_it_says_what_to_do_first(tmp_path):
+    status, told, _ = threadloom_command(cwd=tmp_path)
+    assert status == 0
+    assert "threadloom init my-app" in told
+    assert "no langgraph.json" in told
+    assert "This folder has a langgraph.json" in threadloom_command(cwd=CHAT)[1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_commands_and_options_are_completed(shell):
+    status, script, _ = threadloom_command("completion", shell)
+    assert status == 0
+    assert "_ARGCOMPLETE" in script
+    if shell == "bash":
+        line = "threadloom threads co"
+        words = f'COMP_LINE="{line}" COMP_POINT={len(line)} COMP_TYPE=9'
+        asked = f'{script}\n{words}\n_python_argcomplete threadloom\necho "${{COMPREPLY[@]}}"'
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", asked], capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+        )
+        assert sorted(done.stdout.split()) == ["compare", "copy"], done.stderr
 
 
 def test_a_taken_port_is_said_plainly_with_1(tmp_path):
@@ -371,64 +399,3 @@ def test_init_overwrites_nothing(tmp_path):
 
 
 # --- threads ---
-
-
-def test_copy_and_verify(url, http):
-    thread_id = a_thread(http)
-    status, out, _ = threadloom_command("threads", "copy", thread_id, "--url", url)
-    assert status == 0
-    copy_id = out.strip()
-    same = (0, "The histories are the same.\n", "")
-    assert threadloom_command("threads", "verify", thread_id, copy_id, "--url", url) == same
-    http.post(f"/threads/{copy_id}/runs/wait", json=HELLO).raise_for_status()
-    status, out, _ = threadloom_command("threads", "verify", thread_id, copy_id, "--url", url)
-    assert status == 1
-    assert "The histories differ in checkpoint 1" in out
-    status, out, _ = threadloom_command("threads", "verify", thread_id, copy_id, "--json", "--url", url)
-    told = json.loads(out)
-    assert (status, told["good"], told["equal"], told["damage"]) == (1, False, False, [])
-    assert threadloom_command("threads", "verify", thread_id, "--url", url)[0] == 2
-    status, out, _ = threadloom_command("threads", "verify", thread_id, "--bytes", "--url", url)
-    assert (status, "Nothing is damaged" in out) == (0, True)
-
-
-def test_verify_reads_histories_longer_than_a_page(url, http):
-    thread_id = http.post("/threads", json={"metadata": {"graph_id": "agent"}}).json()["thread_id"]
-    for number in range(130):
-        values = {"messages": [{"role": "user", "content": str(number)}]}
-        http.post(f"/threads/{thread_id}/state", json={"values": values, "as_node": "chat"}).raise_for_status()
-    copy_id = threadloom_command("threads", "copy", thread_id, "--url", url)[1].strip()
-    for more in ((), ("--bytes",)):
-        assert threadloom_command("threads", "verify", thread_id, copy_id, *more, "--url", url)[0] == 0
-    oldest = http.post(f"/threads/{thread_id}/history", json={"limit": 1000}).json()[-1]["checkpoint"]["checkpoint_id"]
-    cut = threadloom_command("threads", "copy", thread_id, "--at", oldest, "--url", url)[1].strip()
-    status, out, _ = threadloom_command("threads", "verify", thread_id, cut, "--url", url)
-    assert status == 1
-    assert "checkpoint 1" in out
-
-
-def test_a_copy_may_get_a_given_id(url, http):
-    wanted = "0199c7e2-0000-7000-8000-00000000abcd"
-    assert threadloom_command("threads", "copy", a_thread(http), "--to", wanted, "--url", url)[1] == f"{wanted}\n"
-
-
-def test_list_shows_newest_first(url, http):
-    thread_id = a_thread(http)
-    status, out, _ = threadloom_command("threads", "list", "--limit", 2, "--url", url)
-    assert status == 0
-    first = out.splitlines()[1]
-    assert first.startswith(thread_id)
-    assert "idle" in first
-    assert first.endswith("agent")
-    as_json = threadloom_command("threads", "list", "--limit", 1, "--json", "--url", url)[1]
-    assert json.loads(as_json)["thread_id"] == thread_id
-
-
-def test_missing_threads_and_servers_are_said_plainly(url):
-    missing = "0199c7e2-0000-7000-8000-000000000000"
-    status, _, err = threadloom_command("threads", "copy", missing, "--url", url)
-    assert (status, "Traceback" in err) == (1, False)
-    assert f"Thread with ID {missing} not found" in err
-    status, _, err = threadloom_command("threads", "list", "--url", f"http://127.0.0.1:{free_port()}")
-    assert status == 1
-    assert "no answer from" in err

@@ -146,3 +146,27 @@ def test_auth_keeps_everybody_to_his_own(client):
     assert call("bob", "GET", "/store/items?namespace=notes&key=k").json() is None
     assert call("ann", "POST", "/assistants", {"graph_id": "diary"}).status_code == 403
     assert len(call("bob", "POST", "/assistants/search", {}).json()) == 1
+
+
+def test_branching_search_keeps_the_best_and_prints_the_tree(urls):
+    name = "branching_search"
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name / "search.py", "100"],
+        env={"LANGGRAPH_URL": urls[name], "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *tree, solution = done.stdout.splitlines()
+    assert solution == "1 +10 x7 +10 +10 +1 +1 +1 = 100"
+    assert len(tree) == 1 + 8 * 7
+    assert [line.strip() for line in tree if line.endswith("*")] == [
+        "1 *",
+        "11 *",
+        "77 *",
+        "87 *",
+        "97 *",
+        "98 *",
+        "99 *",
+        "100 *",
+    ]

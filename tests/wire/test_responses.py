@@ -62,7 +62,7 @@ def http(tmp_path_factory):
 def test_every_route_answers_what_its_struct_says(http):
     call = Caller(http)
 
-    for path in ("/", "/ok", "/live", "/info"):
+    for path in ("/", "/ok", "/live", "/info", "/server"):
         call("GET", path)
 
     assistant = call("POST", "/assistants", body={"graph_id": "counter"})["assistant_id"]
@@ -95,11 +95,19 @@ def test_every_route_answers_what_its_struct_says(http):
     assert "extracted" in call("POST", "/threads/search", body={"extract": {"n": "values.n"}})[0]
     call("GET", "/threads/{thread_id}/storage", thread_id=copy["thread_id"])
     call("GET", "/threads/{thread_id}/branches", thread_id=copy["thread_id"])
+    call("GET", "/threads/{thread_id}/lineage", **of)
+    call("GET", "/threads/{thread_id}/digests", **of)
+    call("GET", "/threads/{thread_id}/compare/{other_id}", other_id=copy["thread_id"], params={"state": "true"}, **of)
+    call("PUT", "/threads/{thread_id}/tags/{name}", name="kept", body={}, **of)
+    call("GET", "/threads/{thread_id}/tags", **of)
     state = call("GET", "/threads/{thread_id}/state", **of)
     call("POST", "/threads/{thread_id}/state", body={"values": {"n": 5}}, **of)
     place = {"checkpoint_id": state["checkpoint_id"], **of}
     call("GET", "/threads/{thread_id}/state/{checkpoint_id}", **place)
     call("POST", "/threads/{thread_id}/state/checkpoint", body={"checkpoint": state["checkpoint"]}, **of)
+    call("POST", "/threads/{thread_id}/append", body={"thread_id": copy["thread_id"], "values": {"n": 6}}, **of)
+    call("POST", "/threads/{thread_id}/reset", body={"checkpoint_id": "kept"}, **of)
+    call("POST", "/threads/{thread_id}/promote", body={"thread_id": copy["thread_id"]}, **of)
     call("POST", "/threads/{thread_id}/history", body={}, **of)
     call("GET", "/threads/{thread_id}/history", **of)
 
@@ -118,5 +126,7 @@ def test_every_route_answers_what_its_struct_says(http):
     call("GET", "/webhooks/deliveries/{delivery_id}", delivery_id=delivery)
     call("POST", "/webhooks/deliveries/{delivery_id}/redeliver", delivery_id=delivery)
 
+    call("POST", "/threads/{thread_id}/runs", body={**asked, "after_seconds": 600}, **of)
+    call("GET", "/queue", params={"thread_id": thread})
     call("POST", "/threads/prune", body={"thread_ids": [copy["thread_id"]]})
     assert call.seen == DESCRIBED.keys()

@@ -8,13 +8,16 @@ import textwrap
 
 import httpx
 import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
 
-from tests.browser.studio_page import build
+from tests.browser.studio_page import ROOT, build
 from threadloom.api.studio import DIST
 from threadloom.config import load
 from threadloom.wiring import Server
 
 FIRST_LOAD_BYTES = 200_000
+WHOLE_BYTES = 500_000
 HTML = {"accept": "text/html,application/xhtml+xml"}
 
 APP = """
@@ -76,7 +79,9 @@ async def test_files_are_compressed_cached_and_may_run_nothing_else(tmp_path):
         assert page.headers["cache-control"] == "no-cache"
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
-        assert "<script>" not in page.text and "style=" not in page.text
+        assert "style=" not in page.text
+        scripts = re.findall(r"<script\b([^>]*)>([^<]*)", page.text)
+        assert scripts and all("src=" in attributes and not text.strip() for attributes, text in scripts)
         again = await client.get("/studio/", headers={"if-none-match": page.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
 
@@ -102,6 +107,17 @@ def test_the_build_names_no_other_server():
     # Names that nothing is fetched from: an XML namespace, links in error texts, the SDK's default address.
     passed_over = {"http://www.w3.org", "https://react.dev", "http://localhost", "https://langchain-ai.github.io"}
     assert named - passed_over == set()
+
+
+def test_packages_carry_the_build():
+    builders = [WheelBuilder(str(ROOT)), SdistBuilder(str(ROOT))]
+    for builder in builders:
+        carried = {file.distribution_path for file in builder.recurse_included_files()}
+        built = {path.relative_to(DIST).as_posix() for path in DIST.rglob("*") if path.is_file()}
+        inside = {path.partition("threadloom/studio/dist/")[2] for path in carried if "threadloom/studio/dist/" in path}
+        assert inside == built
+        assert not [path for path in carried if path.startswith("studio/node_modules/")]
+    assert sum(path.stat().st_size for path in DIST.rglob("*.gz")) <= WHOLE_BYTES
 
 
 @pytest.mark.anyio

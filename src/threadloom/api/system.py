@@ -44,10 +44,12 @@ OF_THREADS = (
     "promote",
     "reset",
     "select_forked_from",
+    "thread_storage",
     "tags",
     "thread_compare",
     "thread_digests",
     "thread_lineage",
+    "thread_storage",
 )
 """Features of the routes of threads, by the names that `/info` gives them."""
 
@@ -78,6 +80,7 @@ class SystemRoutes:
             "flags": {
                 "assistants": not self.settings.http.disable_assistants,
                 **dict.fromkeys(OF_THREADS, threads),
+                "store": not self.settings.http.disable_store,
                 "server": self.process_info.details is not None and not self.settings.http.disable_meta,
                 "queue": not self.settings.http.disable_runs,
                 "webhook_deliveries": not self.settings.http.disable_webhooks,

@@ -13,7 +13,7 @@ from threadloom.checkpointer.serde import dumps_channel
 from threadloom.checkpointer.versions import Versions
 from threadloom.checkpointer.visible import SENDS
 from threadloom.storage.lineage import CheckpointPut
-from threadloom.storage.lineage.digests import value_digest
+from threadloom.storage.lineage.digests import digest_of_write, value_digest
 
 KEPT_CHECKPOINTS = 4096
 """Checkpoints whose blob references a process caches. About 1 kB each."""
@@ -92,14 +92,20 @@ class SaverCache:
         self.digests.put(blob, digest)
         return digest
 
-    def dumps_of_writes(self, key: CheckpointKey, serde: SerializerProtocol) -> Callable[[str, Any], tuple[str, bytes]]:
-        """Returns a function that serializes what is written to a channel under a checkpoint, in the form to be stored."""
+    def dumps_of_writes(
+        self, key: CheckpointKey, serde: SerializerProtocol
+    ) -> Callable[[str, Any], tuple[str, bytes, bytes | None]]:
+        """Returns a function that serializes what is written to a channel under a checkpoint, in the form to be stored. It also
+        returns the digest to record, None for a value in its plain form.
+        """
         known = self.refs.get(key)
         refs = {} if known is None else known.refs
 
-        def dumps(channel: str, value: Any) -> tuple[str, bytes]:
+        def dumps(channel: str, value: Any) -> tuple[str, bytes, bytes | None]:
             _, before = refs.get(channel, (None, None))
-            return self.versions.write(*dumps_channel(serde, channel, value), before)
+            type_, data = dumps_channel(serde, channel, value)
+            stored_type, stored = self.versions.write(type_, data, before)
+            return stored_type, stored, None if stored is data else digest_of_write(type_, channel, data)
 
         return dumps
 

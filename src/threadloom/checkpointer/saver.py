@@ -51,7 +51,7 @@ from threadloom.checkpointer.transactions import (
 )
 from threadloom.checkpointer.versions import Page, write_of
 from threadloom.checkpointer.visible import is_shared, is_shown, kept_writes, opened_writes, with_goto, without_answered
-from threadloom.codec import to_json
+from threadloom.codec import sorted_json
 from threadloom.errors import StaleRefsError
 from threadloom.large import LARGE, aside
 from threadloom.storage.base import Storage, Tx
@@ -183,7 +183,7 @@ class Saver(BaseCheckpointSaver[str]):
             namespace=namespace,
             checkpoint_id=checkpoint_id,
             parent=parent,
-            meta=to_json(meta),
+            meta=sorted_json(meta),
             messages=None if namespace else self._cache.versions.messages(refs, blobs, known.refs if known else {}),
             era=known.era if known is not None and builds_on_others(refs, blobs) else None,
             early=self._cache.put_begins(

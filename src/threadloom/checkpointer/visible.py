@@ -55,14 +55,22 @@ def _is_loose_answer(task_id: str, channel: str) -> bool:
 
 
 def kept_writes(
-    writes: Sequence[tuple[str, Any]], task_id: str, path: str, dumps: Callable[[str, Any], tuple[str, bytes]]
+    writes: Sequence[tuple[str, Any]],
+    task_id: str,
+    path: str,
+    dumps: Callable[[str, Any], tuple[str, bytes, bytes | None]],
 ) -> list[PendingWrite]:
-    """Returns the writes of a task in their stored form. `dumps` takes a channel and the value written to it."""
-    return [
-        PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, *dumps(channel, value), path)
-        for idx, (channel, value) in enumerate(writes)
-        if not _is_loose_answer(task_id, channel)
-    ]
+    """Returns the writes of a task in their stored form. `dumps` takes a channel and the value written to it; it returns type,
+    bytes and the digest to record.
+    """
+    kept = []
+    for idx, (channel, value) in enumerate(writes):
+        if not _is_loose_answer(task_id, channel):
+            type_, data, digest = dumps(channel, value)
+            kept.append(
+                PendingWrite(task_id, WRITES_IDX_MAP.get(channel, idx), channel, type_, data, path, digest=digest)
+            )
+    return kept
 
 
 def opened_writes(writes: Sequence[PendingWrite], loads: Callable[[PendingWrite], Any]) -> list[tuple[str, str, Any]]:

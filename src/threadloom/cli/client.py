@@ -1,9 +1,8 @@
 """A small client of the server's public API, for the command line."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 
@@ -36,13 +35,17 @@ class Client:
     def __exit__(self, *exception: object) -> None:
         self._http.close()
 
-    def get(self, path: str) -> Any:
-        """Returns the JSON at a path. Raises ServerRefusal."""
-        return self._ask("GET", path, None)
+    def get(self, path: str, query: Mapping[str, str | None] | None = None) -> Any:
+        """Returns the JSON at a path. Parameters of the query that are None are left out. Raises ServerRefusal."""
+        return self._ask("GET", path, None, {name: value for name, value in (query or {}).items() if value is not None})
 
     def post(self, path: str, body: Any) -> Any:
         """Sends a body and returns the JSON response. Raises ServerRefusal."""
         return self._ask("POST", path, body)
+
+    def put(self, path: str, body: Any) -> Any:
+        """Puts a body and returns the JSON response. Raises ServerRefusal."""
+        return self._ask("PUT", path, body)
 
     def delete(self, path: str) -> Any:
         """Sends a deletion and returns the JSON response, None without one. Raises ServerRefusal."""
@@ -60,18 +63,17 @@ class Client:
 
     def digests(self, thread_id: str, *, read_bytes: bool) -> Iterator[dict[str, Any]]:
         """Yields the digests of a thread's checkpoints, newest first, read page by page. Raises ServerRefusal."""
-        page = f"/threads/{thread_id}/digests?limit={PAGE if read_bytes else LONG_PAGE}&bytes={str(read_bytes).lower()}"
-        before = ""
+        query = {"limit": str(PAGE if read_bytes else LONG_PAGE), "bytes": str(read_bytes).lower(), "before": None}
         while True:
-            found = self.get(page + before)
+            found = self.get(f"/threads/{thread_id}/digests", query)
             yield from found["checkpoints"]
             if found["next"] is None:
                 return
-            before = f"&before={quote(found['next'], safe='')}"
+            query["before"] = found["next"]
 
-    def _ask(self, method: str, path: str, body: Any) -> Any:
+    def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str] | None = None) -> Any:
         try:
-            answer = self._http.request(method, self._url + path, json=body)
+            answer = self._http.request(method, self._url + path, json=body, params=query or None)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServerRefusal(f"no answer from {self._url}: {error}") from error
         try:

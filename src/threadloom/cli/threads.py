@@ -1,11 +1,13 @@
-"""`threadloom threads`: lists, copies, compares and deletes the threads of a running server, over its public API."""
+"""`threadloom threads`: the threads of a running server, over its public API."""
 
 import argparse
 import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from threadloom.cli import thread_history
 from threadloom.cli.options import add_verb, whole_number
+from threadloom.errors import ConfigError
 
 if TYPE_CHECKING:
     from threadloom.cli.options import Verbs
@@ -15,7 +17,10 @@ URL = "http://127.0.0.1:2024"
 
 def add(verbs: "Verbs") -> None:
     parser = add_verb(
-        verbs, "threads", help="list, copy, compare and delete threads", example="threadloom threads copy 0199c7e2-…"
+        verbs,
+        "threads",
+        help="list, copy, map, compare, reset, tag and delete threads",
+        example="threadloom threads copy 0199c7e2-…",
     )
     ways = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -31,12 +36,27 @@ def add(verbs: "Verbs") -> None:
     copying = add_verb(
         ways,
         "copy",
-        help="copy a thread with its whole history, and print the copy's id",
-        example="threadloom threads copy 0199c7e2-… --url http://127.0.0.1:2024",
+        help="copy a thread, whole or up to a checkpoint or message, and print the ids of the copies",
+        example="threadloom threads copy 0199c7e2-… --message 4f1c… --count 8",
     )
     copying.add_argument("thread", help="the id of the thread")
-    copying.add_argument("--at", metavar="CHECKPOINT", help="the copy ends at this checkpoint")
+    where = copying.add_mutually_exclusive_group()
+    where.add_argument("--at", metavar="CHECKPOINT", help="the copy ends at this checkpoint or tag")
+    where.add_argument(
+        "--message", metavar="ID", help="the copy ends before this human message, or after this other one"
+    )
+    side = copying.add_mutually_exclusive_group()
+    side.add_argument("--before", dest="side", action="store_const", const="before", help="end before the message")
+    side.add_argument("--after", dest="side", action="store_const", const="after", help="end after the message")
+    copying.add_argument(
+        "--keep", type=kept, metavar="N", help="keep only the newest N checkpoints; `latest` keeps one (default: all)"
+    )
+    copying.add_argument("--count", type=whole_number, metavar="N", help="make N copies, all or none")
     copying.add_argument("--to", metavar="ID", help="the id that the copy gets (default: a new one)")
+    copying.add_argument("--metadata", metavar="JSON", help="merged over the metadata of the thread")
+    copying.add_argument("--assistant", metavar="ID", help="the assistant or graph that the copies belong to")
+    copying.add_argument("--ttl", type=float, metavar="MINUTES", help="delete the copies after this time")
+    copying.add_argument("--json", action="store_true", help="print the records as JSON, one a line")
     copying.set_defaults(run=run_copy)
 
     verifying = add_verb(
@@ -67,7 +87,8 @@ def add(verbs: "Verbs") -> None:
     )
     deleting.set_defaults(run=run_delete)
 
-    for way in (listing, copying, verifying, deleting):
+    thread_history.add(ways)
+    for way in ways.choices.values():
         way.add_argument("--url", default=URL, help=f"the server (default: {URL})")
 
 
@@ -90,18 +111,53 @@ def run_list(given: argparse.Namespace) -> int:
     return 0
 
 
+def kept(text: str) -> "int | str":
+    """Parses how many checkpoints a copy keeps."""
+    return text if text in ("all", "latest") else whole_number(text)
+
+
 def run_copy(given: argparse.Namespace) -> int:
     from threadloom.cli.client import Client
 
-    options = {"checkpoint_id": given.at, "thread_id": given.to}
+    if given.side and not given.message:
+        raise ConfigError("--before and --after need --message")
+    options = {
+        "checkpoint_id": given.at,
+        "message_id": given.message,
+        "at": given.side,
+        "keep": given.keep,
+        "count": given.count,
+        "thread_id": given.to,
+        "metadata": _json_object(given.metadata, "--metadata"),
+        "assistant_id": given.assistant,
+        "ttl": None if given.ttl is None else {"ttl": given.ttl},
+    }
     with Client(given.url) as client:
         # Requested first, because copying a missing thread fails as a conflict, which is less clear.
         client.get(f"/threads/{given.thread}")
-        copy = client.post(
+        made = client.post(
             f"/threads/{given.thread}/copy", {name: value for name, value in options.items() if value is not None}
         )
-    print(copy["thread_id"])
+    for copy in made if isinstance(made, list) else [made]:
+        print(json.dumps(copy, ensure_ascii=False) if given.json else copy["thread_id"])
     return 0
+
+
+def _json_object(text: str | None, option: str) -> dict[str, Any] | None:
+    """Parses an option that takes a JSON object.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{option}: must be a JSON object")
+    return value
 
 
 def run_verify(given: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         values_json: the values; None without a checkpoint.
-        interrupts_json: `{task_id: [{"id", "value"}, …]}` of the open questions.
+        interrupts_json: `{task_id: [interrupt_fields, …]}` of the open questions.
         has_next: whether there are tasks to execute.
         checkpoint_id: the root checkpoint of the state, if it is known.
     """
@@ -36,17 +36,25 @@ EMPTY = Snapshot(values_json=None, interrupts_json=b"{}", has_next=False)
 """The state of a thread without a checkpoint."""
 
 
+def interrupt_fields(interrupt: Any) -> dict[str, Any]:
+    """Returns an interrupt as clients see it: `id`, `value` and, if the graph gave a schema of the answer, `response_schema`."""
+    fields = {"id": interrupt.id, "value": interrupt.value}
+    # Older releases of LangGraph, and interrupts that they stored, have no schema.
+    schema = getattr(interrupt, "response_schema", None)
+    return fields if schema is None else {**fields, "response_schema": schema}
+
+
 async def thread_state(graph: Any, config: dict[str, Any]) -> Snapshot:
     """Reads the state that `config` names (a thread's newest, or one checkpoint) through its graph, including states that
     LangGraph refuses to read.
 
-    `interrupts_json` is `{task_id: [{"id", "value"}, …]}` of the open questions.
+    `interrupts_json` is `{task_id: [interrupt_fields, …]}` of the open questions.
     """
     state = await read_state(graph, shown(config))
     if state.metadata is None:
         return EMPTY
     interrupts = {
-        task.id: [{"id": interrupt.id, "value": interrupt.value} for interrupt in task.interrupts]
+        task.id: [interrupt_fields(interrupt) for interrupt in task.interrupts]
         for task in state.tasks
         if task.interrupts
     }

@@ -17,7 +17,7 @@ from threadloom.checkpointer.body import dumps_body
 from threadloom.checkpointer.inline import inline_size
 from threadloom.checkpointer.versions import SPLIT_TYPE, Versions
 from threadloom.clock import from_iso
-from threadloom.codec import from_json, to_json
+from threadloom.codec import from_json, sorted_json
 from threadloom.errors import MissingPackageError, StorageError
 from threadloom.ids import default_assistant_id
 from threadloom.importers.history import ORIGIN, History, own_id
@@ -215,7 +215,7 @@ class _Reading:
             body=body,
             refs=refs,
             blobs=blobs,
-            meta=to_json({key: value for key, value in metadata.items() if key not in INTERNAL}),
+            meta=sorted_json({key: value for key, value in metadata.items() if key not in INTERNAL}),
             small=small,
             values={channel: self._digests[blob] for channel, blob in refs.items()},
             messages=None if namespace else self._messages(versions, before, refs, blobs),

@@ -167,7 +167,10 @@ async def _ask(graph: Any, draft: Draft, thread_id: str, state: Mapping[str, Any
             raise CannotRebuild(
                 f"the graph has no task {task['id']} at checkpoint {checkpoint_of(state)}, which asks a question"
             )
-        questions = [Interrupt(value=one["value"], id=one["id"]) for one in task["interrupts"]]
+        questions = [
+            Interrupt(value=one["value"], id=one["id"], response_schema=one.get("response_schema"))
+            for one in task["interrupts"]
+        ]
         await drafted.checkpointer.aput_writes(config, [("__interrupt__", questions)], task["id"])
 
 

@@ -14,7 +14,7 @@ from threadloom.broker.base import Broker
 from threadloom.checkpointer import AS_OF
 from threadloom.codec import EncodedMessages, contains, to_json
 from threadloom.engine.events import EventIds
-from threadloom.engine.snapshot import shown
+from threadloom.engine.snapshot import interrupt_fields, shown
 from threadloom.graphs.read_state import read_history, read_state
 from threadloom.large import aside
 from threadloom.services.permission import and_, visible_thread
@@ -176,7 +176,7 @@ class StateService:
             created_at=snapshot.created_at,
             checkpoint=checkpoint,
             parent_checkpoint=parent,
-            interrupts=[_interrupt(interrupt) for interrupt in snapshot.interrupts],
+            interrupts=[interrupt_fields(interrupt) for interrupt in snapshot.interrupts],
             checkpoint_id=(checkpoint or {}).get("checkpoint_id"),
             parent_checkpoint_id=(parent or {}).get("checkpoint_id"),
         ).fields()
@@ -193,7 +193,7 @@ class StateService:
             name=task.name,
             path=list(task.path),
             error=error if error is None or isinstance(error, str) else repr_of(error),
-            interrupts=[_interrupt(interrupt) for interrupt in task.interrupts],
+            interrupts=[interrupt_fields(interrupt) for interrupt in task.interrupts],
             checkpoint=None if whole else _checkpoint(inner, thread_id, tell_thread),
             state=self._shown(inner, thread_id, tell_thread) if whole else None,
             result=task.result,
@@ -259,10 +259,6 @@ def _metadata(metadata: Mapping[str, Any] | None, thread_id: str) -> dict[str, A
     if metadata is None:
         return None
     return {**metadata, "thread_id": thread_id} if "graph_id" in metadata else dict(metadata)
-
-
-def _interrupt(interrupt: Any) -> dict[str, Any]:
-    return {"id": interrupt.id, "value": interrupt.value}
 
 
 def _empty() -> dict[str, Any]:

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from threadloom.auth.authorize import Guard
-from threadloom.checkpointer.versions import value_of
+from threadloom.checkpointer.versions import value_of, write_of
 from threadloom.errors import StorageError
 from threadloom.large import LARGE, aside
 from threadloom.services.permission import visible_thread
@@ -15,7 +13,7 @@ from threadloom.services.threads import missing
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.filters import Filter
 from threadloom.storage.lineage import CheckpointRow, Digests, PendingWrite
-from threadloom.storage.lineage.digests import checkpoint_digest, combined, split, value_digest, write_digest
+from threadloom.storage.lineage.digests import checkpoint_digest, combined, digest_of_write, split, value_digest
 from threadloom.types import Caller
 
 MOST_CHECKPOINTS = 1000
@@ -108,14 +106,14 @@ class _Check:
                 damage += [f"the value of channel {name!r}" for name in sorted(values) if values[name] != before[name]]
                 if recorded[0] != self._own(row, before):
                     damage.append("the checkpoint or its metadata")
-        writes = {(write.task_id, write.idx): _write(write) for write in row.writes}
+        writes = {(write.task_id, write.idx): _write(write, row) for write in row.writes}
         for task_id, idx, text in listed.writes:
             actual = writes.get((task_id, idx))
             if text and actual is not None and split(text) != [actual]:
                 damage.append(f"the pending write {idx} of task {task_id}")
         parts = [
             self._own(row, values),
-            *_writes((write.task_id, write.idx, _write(write)) for write in row.writes),
+            *_writes((write.task_id, write.idx, writes[write.task_id, write.idx]) for write in row.writes),
         ]
         return _answer(listed, parts, damage)
 
@@ -129,9 +127,9 @@ class _Check:
         return checkpoint_digest(row.body_type, row.body, row.meta, values)
 
 
-def _write(write: PendingWrite) -> str:
-    plain = msgspec.structs.replace(write, digest=None)
-    return "".join(split(write_digest(plain)))
+def _write(write: PendingWrite, row: CheckpointRow) -> str:
+    type_, data = write_of(write, row, {})
+    return "".join(split(digest_of_write(type_, write.channel, data)))
 
 
 def _writes(writes: Any) -> list[str]:

@@ -31,6 +31,7 @@ export interface Features {
   append: boolean;
   queue: boolean;
   server: boolean;
+  storage: boolean;
 }
 
 /** Features from an answer of `/info`. A feature that is not announced is off. */
@@ -48,6 +49,7 @@ export function featuresOf(info: Info | undefined): Features {
     append: on("append"),
     queue: on("queue"),
     server: on("server"),
+    storage: on("thread_storage"),
   };
 }
 
@@ -239,8 +241,15 @@ export function promoteThread(threadId: string, otherId: string): Promise<Copied
 }
 
 /** Pending and running runs in the order in which they start, of one thread or of all. */
-export function getQueue(threadId?: string): Promise<QueuedRun[]> {
-  return request("GET", `/queue${threadId === undefined ? "" : `?thread_id=${encodeURIComponent(threadId)}`}`);
+export function getQueue(threadId?: string, limit = 100): Promise<QueuedRun[]> {
+  const query = new URLSearchParams({ limit: String(limit) });
+  if (threadId !== undefined) query.set("thread_id", threadId);
+  return request("GET", `/queue?${query}`);
+}
+
+/** How many bytes a thread's checkpoints, values and writes take. */
+export function getStorage(threadId: string): Promise<{ total_bytes: number; checkpoints: { count: number } }> {
+  return request("GET", thread(threadId, "/storage"));
 }
 
 export function getServer(): Promise<ServerDetails> {

@@ -7,6 +7,8 @@ interface Entry {
   error?: unknown;
   loading: boolean;
   listeners: Set<() => void>;
+  /** How it was asked for last. */
+  ask?: () => Promise<unknown>;
 }
 
 export interface Answer<T> {
@@ -17,8 +19,8 @@ export interface Answer<T> {
 }
 
 const entries = new Map<string, Entry>();
-/** Beyond this many, the oldest answers that nobody shows are forgotten. */
-const MOST = 200;
+/** Beyond this many, the oldest answers that nobody shows are forgotten. Some of them are whole states. */
+const MOST = 60;
 
 function entryOf(key: string): Entry {
   let entry = entries.get(key);
@@ -40,6 +42,7 @@ function forgetOldest(): void {
 async function load(entry: Entry, ask: () => Promise<unknown>): Promise<void> {
   if (entry.loading) return;
   entry.loading = true;
+  entry.ask = ask;
   try {
     entry.data = await ask();
     entry.error = undefined;
@@ -85,11 +88,12 @@ export function useQuery<T>(key: string | null, ask: () => Promise<T>, pollMs?: 
   };
 }
 
-/** Forgets all answers, for another caller must not see them. */
+/** Forgets all answers, for another caller must not see them. Those that are shown are asked for again. */
 export function forgetAll(): void {
   for (const entry of entries.values()) {
     delete entry.data;
     delete entry.error;
     for (const listener of entry.listeners) listener();
+    if (entry.listeners.size > 0 && entry.ask !== undefined) void load(entry, entry.ask);
   }
 }

@@ -36,6 +36,8 @@ export interface ThreadFilter {
 export interface ThreadList {
   /** How many rows there are; undefined until it is known. */
   total: number | undefined;
+  /** Whether all rows were counted; before, `total` is that of the rows that were read. */
+  isCounted: boolean;
   /** Undefined while the row is on its way. */
   row: (index: number) => ThreadRow | undefined;
   /** Tells which rows are in view. */
@@ -81,6 +83,7 @@ export function matches(row: ThreadRow, words: string[]): boolean {
 
 interface Loaded {
   total?: number;
+  isCounted: boolean;
   rows: (ThreadRow | undefined)[];
   error?: unknown;
   read?: { done: number; of: number };
@@ -96,7 +99,7 @@ export function useThreadList(filter: ThreadFilter, withForks: boolean): ThreadL
   let loaded = kept.get(key);
   if (loaded === undefined) {
     kept.clear();
-    loaded = { rows: [], view: [0, PAGE - 1], asked: new Set() };
+    loaded = { isCounted: false, rows: [], view: [0, PAGE - 1], asked: new Set() };
     kept.set(key, loaded);
   }
   const current = useRef(loaded);
@@ -151,13 +154,24 @@ export function useThreadList(filter: ThreadFilter, withForks: boolean): ThreadL
     const { filter, metadata } = latest.current;
     try {
       const pages = pagesOf(into.view);
-      const [total, ...read] = await Promise.all([client.threads.count(query(filter, metadata)), ...pages.map((page) => search(PAGE, page * PAGE))]);
+      const counted = client.threads.count(query(filter, metadata));
+      counted.catch(() => undefined); // it is awaited below, unless the rows fail first
+      const read = await Promise.all(pages.map((page) => search(PAGE, page * PAGE)));
+      if (into.total === undefined && read[0] !== undefined) {
+        // Rows are shown before all are counted, which takes longer the more there are.
+        into.rows = read[0];
+        into.total = read[0].length;
+        into.asked = new Set([0]);
+        changed();
+      }
+      const total = await counted;
       const rows: (ThreadRow | undefined)[] = total === into.total ? into.rows : [];
       pages.forEach((page, place) => read[place]?.forEach((row, index) => (rows[page * PAGE + index] = row)));
       if (rows !== into.rows) into.asked = new Set();
       for (const page of pages) into.asked.add(page);
       into.rows = rows;
       into.total = total;
+      into.isCounted = true;
       delete into.error;
     } catch (error) {
       into.error = error;
@@ -189,6 +203,7 @@ export function useThreadList(filter: ThreadFilter, withForks: boolean): ThreadL
           if (end || signal.aborted) break;
         }
         into.total ??= 0;
+        into.isCounted = true;
         delete into.read;
         delete into.error;
       } catch (error) {
@@ -216,10 +231,11 @@ export function useThreadList(filter: ThreadFilter, withForks: boolean): ThreadL
 
   return {
     total: loaded.total,
+    isCounted: loaded.isCounted,
     row: (index) => loaded.rows[index],
     show: (first, last) => {
       loaded.view = [first, last];
-      if (!scans && loaded.total !== undefined) void fetchPages(loaded);
+      if (!scans && loaded.isCounted) void fetchPages(loaded);
     },
     error: loaded.error,
     read: loaded.read,

@@ -1,6 +1,10 @@
-/** Where the boxes and lines of a graph's picture are. Pure; beyond `IN_WORKER` nodes it is computed in a worker. */
+/**
+ * Where the boxes and lines of a graph's picture are. Pure. dagre draws graphs of the usual size; its time grows with the square of
+ * the layers that the edges pass, so larger ones have a layout of their own (`layers.ts`).
+ */
 
 import dagre from "@dagrejs/dagre";
+import { layered, layersOf, lengthOf } from "./layers";
 
 export interface GraphNode {
   id: string;
@@ -21,7 +25,14 @@ export interface Drawn {
   edges: (GraphEdge & { path: string })[];
 }
 
-export const IN_WORKER = 150;
+/** Beyond this many nodes and passed layers a layout is computed in a worker: dagre takes some 50 ms for as many. */
+const AT_ONCE = 80;
+const MOST_NODES = 150;
+const MOST_PASSED = 400;
+/** Beyond this many nodes subgraphs are drawn as one node each, until a person asks for them. */
+export const FOLDED_BEYOND = 150;
+/** Beyond this many nodes there is no picture. */
+export const MOST_DRAWN = 5_000;
 
 const HEIGHT = 32;
 const ROUND = 24;
@@ -44,11 +55,49 @@ export function partsOf(answer: { nodes: { id: string | number; name?: string; d
   };
 }
 
+/** Whether a layout is so quick that it needs no worker. */
+export function isQuick(nodes: GraphNode[], edges: GraphEdge[]): boolean {
+  return nodes.length <= AT_ONCE && passed(nodes, edges) <= AT_ONCE;
+}
+
+/** A graph with each of its subgraphs as one node. */
+export function folded(nodes: GraphNode[], edges: GraphEdge[]): { nodes: GraphNode[]; edges: GraphEdge[] } {
+  const outer = (id: string) => id.split(":")[0] ?? id;
+  const kept = new Map<string, GraphNode>();
+  for (const node of nodes) {
+    const id = outer(node.id);
+    if (!kept.has(id)) kept.set(id, { ...node, id, label: node.id === id ? node.label : shortened(id) });
+  }
+  const joined = new Map<string, GraphEdge>();
+  for (const edge of edges) {
+    const [source, target] = [outer(edge.source), outer(edge.target)];
+    const inner = source === target && edge.source !== edge.target;
+    if (!inner) joined.set(`${source}\n${target}\n${edge.conditional}`, { ...edge, source, target });
+  }
+  return { nodes: [...kept.values()], edges: [...joined.values()] };
+}
+
 export function layout(nodes: GraphNode[], edges: GraphEdge[]): Drawn {
+  const boxes = nodes.map((node) => ({ id: node.id, width: widthOf(node), height: node.kind === "node" ? HEIGHT : ROUND }));
+  if (nodes.length <= MOST_NODES && passed(nodes, edges) <= MOST_PASSED) return byDagre(nodes, edges, boxes);
+  const { width, height, corners, paths } = layered(boxes, edges);
+  return {
+    width,
+    height,
+    nodes: nodes.map((node, index) => ({ ...node, x: 0, y: 0, ...corners[index], width: boxes[index]?.width ?? 0, height: boxes[index]?.height ?? 0 })),
+    edges: edges.map((edge, index) => ({ ...edge, path: paths[index] ?? "" })),
+  };
+}
+
+function passed(nodes: GraphNode[], edges: GraphEdge[]): number {
+  return lengthOf(layersOf(nodes.map(({ id }) => id), edges), edges);
+}
+
+function byDagre(nodes: GraphNode[], edges: GraphEdge[], boxes: { id: string; width: number; height: number }[]): Drawn {
   const graph = new dagre.graphlib.Graph({ multigraph: true });
   graph.setGraph({ rankdir: "TB", ranker: "tight-tree", nodesep: 20, ranksep: 28, marginx: MARGIN, marginy: MARGIN });
   graph.setDefaultEdgeLabel(() => ({}));
-  for (const node of nodes) graph.setNode(node.id, { width: widthOf(node), height: node.kind === "node" ? HEIGHT : ROUND });
+  for (const { id, width, height } of boxes) graph.setNode(id, { width, height });
   edges.forEach((edge, index) => graph.setEdge(edge.source, edge.target, {}, String(index)));
   dagre.layout(graph);
   const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };

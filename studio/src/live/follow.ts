@@ -65,6 +65,11 @@ export class Follower {
         ...(ended ? { run: keptAfterEnd(this.current.run) } : {}),
       });
       if (first !== undefined) void this.join(first.run_id, first.status === "pending");
+      else if (ended && thread.status === "busy") {
+        // The run ended between the reads: the record is of the moment before.
+        await delay(RETRY_MS[1] ?? 0, signal);
+        if (!signal.aborted && this.following === undefined) await this.refresh();
+      }
     } catch (error) {
       if (!signal.aborted) this.set({ error });
     }
@@ -164,10 +169,10 @@ export class Follower {
   }
 }
 
-/** Of a run that has ended the state has all messages; its tasks and its error stay in view until the next run. */
+/** Of a run that has ended the state has all messages but those of subgraphs, which stay in view until the next run, as do its tasks and its error. */
 function keptAfterEnd(run: RunView | undefined): RunView | undefined {
   if (run === undefined) return undefined;
-  return { ...run, phase: run.phase === "failed" ? "failed" : "ended", messages: undefined, values: undefined, drafts: new Map() };
+  return { ...run, phase: run.phase === "failed" ? "failed" : "ended", messages: undefined, values: undefined, drafts: new Map([...run.drafts].filter(([, draft]) => draft.namespace)) };
 }
 
 /** A thread on which no graph has run has no state. */

@@ -19,7 +19,7 @@ export interface Message {
   tool_call_id?: string;
   status?: string;
   response_metadata?: Record<string, unknown>;
-  usage_metadata?: { total_tokens?: number } | null;
+  usage_metadata?: { total_tokens?: number; input_tokens?: number; output_tokens?: number } | null;
 }
 
 const ROLES: Record<string, string> = { AIMessageChunk: "ai", assistant: "ai", user: "human", HumanMessageChunk: "human", ToolMessageChunk: "tool", developer: "system" };

@@ -33,6 +33,16 @@ export interface Draft {
   message: Message;
   namespace: string;
   node: string;
+  /** The message of the graph itself that it followed. */
+  after: string | undefined;
+}
+
+/** Where a message of a subgraph comes from. */
+export interface Nested {
+  /** The task of the graph itself that runs the subgraph: `name:id`. */
+  task: string;
+  /** The names on the way to the subgraph. */
+  path: string[];
 }
 
 export interface RunView {
@@ -99,23 +109,57 @@ export function reduceAll(run: RunView, events: Iterable<StreamedEvent>): RunVie
 }
 
 /**
- * The messages to show: those of the state, then what is being written.
+ * The messages to show: those of the state, then what is being written. Messages of subgraphs follow the message that the graph had
+ * last when they began, those of one task together.
  *
  * @param base the messages that the thread had when it was read last.
  */
-export function shownMessages(base: Message[], run: RunView | undefined): { messages: Message[]; writing: ReadonlySet<string>; nested: ReadonlyMap<string, string> } {
-  if (run === undefined) return { messages: base, writing: new Set(), nested: new Map() };
-  const messages = [...(run.messages ?? base)];
-  const known = new Set(messages.map((message) => message.id));
+export function shownMessages(base: Message[], run: RunView | undefined): { messages: Message[]; writing: ReadonlySet<string>; nested: ReadonlyMap<string, Nested> } {
   const writing = new Set<string>();
-  const nested = new Map<string, string>();
+  const nested = new Map<string, Nested>();
+  if (run === undefined) return { messages: base, writing, nested };
+  const own = [...(run.messages ?? base)];
+  const known = new Set(own.map((message) => message.id));
+  const inner = new Map<string | undefined, Map<string, Message[]>>();
   for (const [id, draft] of run.drafts) {
     if (known.has(id)) continue;
-    messages.push(draft.message);
-    if (run.phase === "running") writing.add(id);
-    if (draft.namespace) nested.set(id, draft.namespace.split("|").map((name) => name.split(":")[0]).join(" › "));
+    if (run.phase === "running" && !isWhole(run, draft)) writing.add(id);
+    if (!draft.namespace) {
+      own.push(draft.message);
+      known.add(id);
+      continue;
+    }
+    const names = draft.namespace.split("|");
+    const task = names[0] ?? "";
+    nested.set(id, { task, path: names.map((name) => name.split(":")[0] ?? "") });
+    const byTask = inner.get(draft.after) ?? new Map<string, Message[]>();
+    inner.set(draft.after, byTask.set(task, [...(byTask.get(task) ?? []), draft.message]));
   }
+  if (inner.size === 0) return { messages: own, writing, nested };
+  const messages: Message[] = [];
+  for (const message of own) {
+    messages.push(message);
+    const key = message.id ?? undefined;
+    messages.push(...[...(inner.get(key)?.values() ?? [])].flat());
+    inner.delete(key);
+  }
+  for (const byTask of inner.values()) messages.push(...[...byTask.values()].flat());
   return { messages, writing, nested };
+}
+
+/** Whether the task that wrote a message in a subgraph has ended. */
+function isWhole(run: RunView, draft: Draft): boolean {
+  if (!draft.namespace) return false;
+  const tasks = [...run.tasks.values()].filter((task) => task.namespace === draft.namespace && task.name === draft.node);
+  return tasks.length > 0 && tasks.every((task) => task.ended !== undefined);
+}
+
+/** Milliseconds from the first task's begin to the last one's end, of a run that has ended. */
+export function durationOf(run: RunView): number | undefined {
+  const own = [...run.tasks.values()].filter((task) => !task.namespace);
+  const [began, ended] = [own.map((task) => task.began), own.map((task) => task.ended)];
+  if (own.length === 0 || run.phase === "running" || [...began, ...ended].includes(undefined)) return undefined;
+  return Math.max(...(ended as number[])) - Math.min(...(began as number[]));
 }
 
 /** Milliseconds since 1970 of an event, by its id. */
@@ -199,14 +243,21 @@ function piece(run: RunView, data: [Message, Record<string, unknown>], namespace
   const node = typeof about?.["langgraph_node"] === "string" ? about["langgraph_node"] : "";
   const before = run.drafts.get(id);
   const isPiece = message.type?.endsWith("Chunk") ?? false;
-  const next = { message: isPiece ? withPiece(before?.message, message) : message, namespace, node };
+  const next = { message: isPiece ? withPiece(before?.message, message) : message, namespace, node, after: before === undefined ? lastOwn(run) : before.after };
   return { ...run, drafts: new Map(run.drafts).set(id, next) };
 }
 
 function whole(run: RunView, messages: Message[], namespace: string): RunView {
   const drafts = new Map(run.drafts);
-  for (const message of messages) if (message.id) drafts.set(message.id, { message, namespace, node: "" });
+  for (const message of messages) if (message.id) drafts.set(message.id, { message, namespace, node: "", after: drafts.get(message.id)?.after ?? lastOwn(run) });
   return { ...run, drafts };
+}
+
+/** The id of the last message of the graph itself. */
+function lastOwn(run: RunView): string | undefined {
+  const known = new Set(run.messages?.map((message) => message.id));
+  const draft = [...run.drafts].findLast(([id, one]) => !one.namespace && !known.has(id));
+  return draft?.[0] ?? run.messages?.at(-1)?.id ?? undefined;
 }
 
 function task(run: RunView, data: TaskEvent, namespace: string, time: number | undefined): RunView {

@@ -11,8 +11,8 @@ export function SignIn() {
   const [header, choose] = useState<TokenHeader>("authorization");
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    forgetAll();
     setToken(token.trim(), header);
+    forgetAll();
   };
   return (
     <>

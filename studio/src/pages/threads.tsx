@@ -12,6 +12,7 @@ import { Icon } from "../parts/icons";
 import { useKeys } from "../parts/keys";
 import { Bones, Empty, Failure } from "../parts/notices";
 import { Status } from "../parts/status";
+import { ThreadSize } from "../parts/thread-size";
 import { Top } from "../parts/top";
 import { go, href, noteList, useRoute, withQuery } from "../routes";
 
@@ -96,7 +97,7 @@ export function ThreadsPage() {
   return (
     <>
       <Top title="Threads" whole>
-        <span className="faint num hide">{list.total === undefined ? "" : number(list.total)}</span>
+        <span className="faint num hide">{list.isCounted ? number(list.total ?? 0) : ""}</span>
         <span className="space" />
         <label className="field" style={{ flex: "0 1 280px" }}>
           <Icon name="search" small />
@@ -179,6 +180,8 @@ interface RowsProps {
 
 function Rows({ list, cursor, onCursor, chosen, onToggle }: RowsProps) {
   const box = useRef<HTMLDivElement>(null);
+  const canSize = useFeatures().storage;
+  const [sized, setSized] = useState(false);
   const narrow = matchMedia("(max-width: 640px)").matches;
   const rows = useVirtualizer({
     count: list.total ?? 0,
@@ -195,15 +198,23 @@ function Rows({ list, cursor, onCursor, chosen, onToggle }: RowsProps) {
 
   return (
     <>
-      <div className="line head hide" aria-hidden="true">
+      <div className={`line head hide ${sized ? "sized" : ""}`}>
         <span />
         <span>Status</span>
         <span>Thread</span>
         <span className="graph">Graph</span>
-        <span className="copies">Copies</span>
+        <span className="copies">
+          Copies
+          {canSize && (
+            <button type="button" className="btn quiet sizes" aria-pressed={sized} onClick={() => setSized(!sized)}>
+              {sized ? "Hide sizes" : "Sizes"}
+            </button>
+          )}
+        </span>
+        {sized && <span className="right">Size</span>}
         <span className="right">Updated</span>
       </div>
-      <div ref={box} className={`lines ${chosen.size > 0 ? "choosing" : ""}`} role="grid" aria-label="Threads" aria-rowcount={list.total} tabIndex={0}>
+      <div ref={box} className={`lines ${chosen.size > 0 ? "choosing" : ""} ${sized ? "sized" : ""}`} role="grid" aria-label="Threads" aria-rowcount={list.total} tabIndex={0}>
         <div style={{ height: rows.getTotalSize() }} role="rowgroup">
           {items.map(({ index, start }) => {
             const row = list.row(index);
@@ -220,7 +231,7 @@ function Rows({ list, cursor, onCursor, chosen, onToggle }: RowsProps) {
                   if (row !== undefined && !(event.target instanceof HTMLInputElement)) open(row, event.ctrlKey || event.metaKey);
                 }}
               >
-                {row === undefined ? <Waiting index={index} /> : <Cells row={row} chosen={chosen.has(row.id)} onToggle={onToggle} />}
+                {row === undefined ? <Waiting index={index} /> : <Cells row={row} chosen={chosen.has(row.id)} sized={sized} onToggle={onToggle} />}
               </div>
             );
           })}
@@ -231,7 +242,7 @@ function Rows({ list, cursor, onCursor, chosen, onToggle }: RowsProps) {
 }
 
 /** Kept as they are while the list scrolls. */
-const Cells = memo(function Cells({ row, chosen, onToggle }: { row: ThreadRow; chosen: boolean; onToggle: (row: ThreadRow) => void }) {
+const Cells = memo(function Cells({ row, chosen, sized, onToggle }: { row: ThreadRow; chosen: boolean; sized: boolean; onToggle: (row: ThreadRow) => void }) {
   return (
     <>
       <span role="gridcell" className="choose">
@@ -256,6 +267,7 @@ const Cells = memo(function Cells({ row, chosen, onToggle }: { row: ThreadRow; c
           </>
         )}
       </span>
+      {sized && <ThreadSize key={row.id} id={row.id} updated={row.updated} />}
       <span role="gridcell" className="muted num right" title={inFull(row.updated)}>
         {ago(row.updated)}
       </span>

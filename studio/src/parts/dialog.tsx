@@ -2,7 +2,7 @@
 
 import { type FormEvent, type ReactNode, useEffect, useId, useRef } from "react";
 
-export function Dialog({ title, children, onClose }: { title: string; children: ReactNode; onClose: () => void }) {
+export function Dialog({ title, children, onClose, wide }: { title: string; children: ReactNode; onClose: () => void; wide?: boolean }) {
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -12,7 +12,7 @@ export function Dialog({ title, children, onClose }: { title: string; children: 
     dialog.querySelector<HTMLElement>("[data-first]")?.focus();
   }, []);
   return (
-    <dialog ref={element} aria-labelledby={id} onClose={onClose} onClick={(event) => event.target === element.current && onClose()}>
+    <dialog ref={element} className={wide ? "wide" : undefined} aria-labelledby={id} onClose={onClose} onClick={(event) => event.target === element.current && onClose()}>
       <h2 id={id}>{title}</h2>
       {children}
     </dialog>

@@ -31,6 +31,11 @@ export function clock(moment: string | number): string {
   return new Date(moment).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
 }
 
+/** `14:02:07` */
+export function inSeconds(moment: string | number): string {
+  return new Date(moment).toLocaleTimeString("en-GB");
+}
+
 /** A span of milliseconds: `120 ms`, `3.1 s`, `2 min 5 s`, `1 h 2 min`. */
 export function span(ms: number): string {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;

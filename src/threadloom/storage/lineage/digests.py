@@ -5,24 +5,39 @@ in every copy, on every storage and under every key. XXH3 with 128 bits finds da
 withstand somebody who forges content and digest on purpose.
 """
 
-import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
-import orjson
-import xxhash
+from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from threadloom.codec import sorted_json
 from threadloom.storage.lineage.protocol import CheckpointPut, PendingWrite
 
 LENGTH = 32
 """Characters of a digest: 16 bytes in hexadecimal."""
 
+SHORT = 4096
+"""Bytes of content that is joined and hashed in one call. For more, a copy takes longer than further calls."""
+
+TINY = 16
+"""Bytes of a pending write whose digest is cached."""
+
 
 def value_digest(type_: str, data: bytes) -> str:
     """Returns the digest of a value, given its serializer's type and its whole bytes."""
-    hasher = xxhash.xxh3_128(data)
-    hasher.update(type_.encode("utf-8", "surrogatepass"))
+    if len(data) <= SHORT:
+        return xxh3_128_hexdigest(data + _utf8(type_))
+    hasher = xxh3_128(data)
+    hasher.update(_utf8(type_))
     return hasher.hexdigest()
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def checkpoint_digests(put: CheckpointPut) -> bytes:
@@ -36,8 +51,11 @@ def checkpoint_digests(put: CheckpointPut) -> bytes:
         values = {channel: values.get(channel) or _of_new(put, blob) for channel, blob in put.refs.items()}
         if not all(values.values()):
             return b""
-    own = checkpoint_digest(put.body_type, put.body, orjson.loads(put.meta), values)
-    return f'"{own}{_in_order(values)}"'.encode()
+    joined, head = "", "0 "
+    if values:
+        joined, head = _in_order(values)
+    own = _own(put.body_type, put.body, put.meta, head)
+    return f'"{own}{joined}"'.encode()
 
 
 def _of_new(put: CheckpointPut, id_: int) -> str:
@@ -52,22 +70,42 @@ def checkpoint_digest(body_type: str, body: bytes, meta: Mapping[str, Any], valu
     Args:
         values: the digests of the channel values that are stored apart.
     """
-    metadata = _canonical(meta)
+    return _own(body_type, body, sorted_json(meta), _in_order(values)[1])
+
+
+def _own(body_type: str, body: bytes, meta: bytes, values: str) -> str:
     # The lengths tell where one part ends and the next one begins.
-    names = " ".join(sorted(values))
-    head = f"{len(body)} {len(metadata)} {body_type} {len(names)} {names}{_in_order(values)}"
-    return xxhash.xxh3_128_hexdigest(b"".join((head.encode("utf-8", "surrogatepass"), body, metadata)))
+    head = _utf8(f"{len(body)} {len(meta)} {body_type} {values}")
+    return xxh3_128_hexdigest(head + body + meta)
 
 
-def _in_order(values: Mapping[str, str]) -> str:
-    return "".join([values[channel] for channel in sorted(values)])
+def _in_order(values: Mapping[str, str]) -> tuple[str, str]:
+    """Returns the digests of values in the order of the channels' names, and the text about them that a checkpoint's digest
+    covers.
+    """
+    channels = sorted(values)
+    names = " ".join(channels)
+    joined = "".join([values[channel] for channel in channels])
+    return joined, f"{len(names)} {names}{joined}"
 
 
 def write_digest(write: PendingWrite) -> bytes:
-    """Returns the digest that is stored with a pending write, as a JSON text. It covers the channel and the value."""
+    """Returns the digest that is stored with a pending write, as a JSON text. It covers the channel and the value. A write
+    that is stored as instructions brings its digest with it.
+    """
     if write.digest is not None:
         return write.digest
-    return b'"%b"' % value_digest(f"{write.type} {write.channel}", write.data).encode()
+    digest = _tiny_write if len(write.data) <= TINY else digest_of_write
+    return digest(write.type, write.channel, write.data)
+
+
+def digest_of_write(type_: str, channel: str, data: bytes) -> bytes:
+    """Returns the digest of a pending write as it is stored, given the serializer's type and the whole bytes of its value."""
+    return f'"{value_digest(f"{type_} {channel}", data)}"'.encode()
+
+
+_tiny_write = lru_cache(4096)(digest_of_write)
+"""Most tiny writes are the same: each task writes nothing to the channel that triggers the next one."""
 
 
 def split(recorded: bytes) -> list[str]:
@@ -81,11 +119,4 @@ def split(recorded: bytes) -> list[str]:
 def combined(parts: Iterable[str]) -> str:
     """Returns one digest for several texts, in their order."""
     text = "".join([f"{len(part)} {part}" for part in parts])
-    return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
-
-
-def _canonical(meta: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(meta, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # texts that are not Unicode, or numbers beyond 64 bits
-        return json.dumps(meta, sort_keys=True).encode()
+    return xxh3_128_hexdigest(_utf8(text))

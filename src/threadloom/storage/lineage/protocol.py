@@ -59,6 +59,7 @@ class CheckpointPut(msgspec.Struct, kw_only=True):
             that its parent had.
         era: the era (see `CheckpointRow`) in which inherited refs, and the bases of new blobs, were read; None when there are
             none.
+        meta: its metadata as JSON with sorted keys (`codec.sorted_json`).
         messages: the record of its messages (`lineage.messages`); None if they are those of its parent.
         early: checkpoints of subgraphs, as (namespace, id), that build on this checkpoint but were stored before it. They, and
             pending writes of this checkpoint that were stored before it, are moved to positions after it.
@@ -117,7 +118,8 @@ def root_checkpoints(rows: Iterable[Sequence[Any]]) -> list[RootCheckpoint]:
 class PendingWrite(msgspec.Struct, frozen=True):
     """One write of a task under a checkpoint. `idx` below 0 marks the special writes (error, interrupt, resume).
 
-    `pos` is its position, 0 for one that is not stored yet. `digest` is the digest to record, encrypted; None: it is computed.
+    `pos` is its position, 0 for one that is not stored yet. `digest` is the digest to record. None: it is that of `type`
+    and `data`.
     """
 
     task_id: str

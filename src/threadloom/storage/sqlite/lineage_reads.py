@@ -187,7 +187,9 @@ class SqliteLineageReads:
             era, row, part = found
             if origin is not None and (len(part) > 1 or row.seg != origin[0]):
                 shown = self._current(*origin)  # writes of other branches to an ancestor do not count
-                part = shown[: (depth(shown, row.seg, row.pos) or 0) + 1]
+                place = depth(shown, row.seg, row.pos)
+                if place is not None:  # else the checkpoint was put on another branch than its parent
+                    part = shown[: place + 1]
             refs, small = orjson.loads(row.refs), orjson.loads(row.small)
             writes = [write for write in self._writes(part, row) if write.channel in missing]
             ends = missing.intersection(refs)

@@ -1,7 +1,7 @@
 /** One thread: its graph, its history in three densities, and its state. */
 
-import type { Assistant } from "@langchain/langgraph-sdk";
-import { type ReactNode, useMemo, useState } from "react";
+import type { Assistant, ThreadState, ThreadStatus } from "@langchain/langgraph-sdk";
+import { lazy, type ReactNode, Suspense, useMemo, useState } from "react";
 import { client, messageOf, statusOf } from "../../api/client";
 import { type ForkedFrom, getQueue, useFeatures } from "../../api/extras";
 import { useQuery } from "../../api/query";
@@ -18,13 +18,23 @@ import { Top } from "../../parts/top";
 import { go, href, lastList, useRoute, withQuery } from "../../routes";
 import { Composer, type Sent } from "./composer";
 import { Conversation } from "./conversation";
+import { useForks } from "./forks/actions";
+import { CheckpointActs } from "./forks/checkpoint";
+import { type Asking, ForkDialog } from "./forks/dialogs";
+import "./forks/forks.css";
+import { useDecor } from "./forks/messages";
 import { StatePane } from "./state";
 import { Steps } from "./steps";
 import { interruptsOf, shownNodes } from "./problems";
 
+const Timeline = lazy(() => import("./forks/timeline"));
+const LineagePage = lazy(() => import("./forks/lineage"));
+const ComparePage = lazy(() => import("./forks/compare"));
+
 const DENSITIES = { conversation: "Conversation", steps: "Steps", everything: "Everything" };
+const OTHER_VIEWS = { timeline: "Timeline", lineage: "Lineage", compare: "Compare" };
 /** On a narrow screen the panes beside the history are views too. */
-const NARROW_VIEWS = { ...DENSITIES, state: "State", graph: "Graph" };
+const NARROW_VIEWS = { ...DENSITIES, ...OTHER_VIEWS, state: "State", graph: "Graph" };
 const LAST_USED = "threadloom-studio-assistant";
 type View = keyof typeof NARROW_VIEWS;
 
@@ -35,6 +45,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
   const assistants = useQuery("assistants", () => client.assistants.search({ limit: 1000 }));
   const [problem, setProblem] = useState("");
   const [chosen, choose] = useState("");
+  const [asking, ask] = useState<Asking | undefined>(undefined);
 
   const view = (query.get("view") ?? "conversation") as View;
   const checkpoint = query.get("cp");
@@ -42,7 +53,7 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
   const known = useMemo(() => (assistants.data ?? []).toSorted((a, b) => nameOf(a).localeCompare(nameOf(b))), [assistants.data]);
   const graph = query.get("graph");
   const assistantId =
-    chosen || text(thread?.metadata?.["assistant_id"]) || (known.find((one) => one.graph_id === (text(thread?.metadata?.["graph_id"]) || graph)) ?? known.find((one) => one.assistant_id === lastUsed()) ?? known[0])?.assistant_id;
+    chosen || query.get("assistant") || text(thread?.metadata?.["assistant_id"]) || (known.find((one) => one.graph_id === (text(thread?.metadata?.["graph_id"]) || graph)) ?? known.find((one) => one.assistant_id === lastUsed()) ?? known[0])?.assistant_id;
   const assistant = known.find((one) => one.assistant_id === assistantId);
   const title = threadId === null ? "New thread" : titleOf(thread?.metadata, messagesOf(state?.values)[0]?.content) || shortId(threadId);
   const isRunning = run?.phase === "running" || run?.phase === "pending";
@@ -62,16 +73,34 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
       throw error;
     }
   };
+  const forks = useForks({
+    threadId: threadId ?? "",
+    thread,
+    state,
+    assistantId,
+    running: isRunning,
+    attempt,
+    onRun: (runId) => void follower?.join(runId, true),
+    refresh: async () => follower?.refresh(),
+  });
+  // The conversation of an earlier checkpoint, or of another branch.
+  const earlier = useQuery(checkpoint === null ? null : `state ${threadId} ${checkpoint}`, () => client.threads.getState(threadId ?? "", checkpoint ?? undefined));
+  const isEarlier = checkpoint !== null && view === "conversation" && threadId !== null;
+  const shown = isEarlier ? earlier.data : state;
+  const decor = useDecor({ forks, shown, checkpoint: isEarlier ? checkpoint : null, forkedFrom: forkedFromOf(thread), onAsk: ask });
+  const views = Object.fromEntries(Object.entries(NARROW_VIEWS).filter(([name]) => (name !== "lineage" || forks.features.lineage) && (name !== "compare" || forks.features.compare)));
+
   const send = (sent: Sent) =>
+    isEarlier ? forks.runFrom(checkpoint, sent) :
     attempt(async () => {
       if (assistantId === undefined) throw new Error("There is no assistant to run.");
       const id = threadId ?? (await client.threads.create({ ...(assistant ? { graphId: assistant.graph_id } : {}) })).thread_id;
       const started = await client.runs.create(id, assistantId, {
-        ...sent,
         streamMode: [...STREAM_MODES],
         streamSubgraphs: true,
-        streamResumable: true,
         multitaskStrategy: "enqueue",
+        ...(sent as object),
+        streamResumable: true,
       });
       localStorage.setItem(LAST_USED, assistantId);
       if (threadId === null) go(href(["threads", id]), true);
@@ -90,6 +119,10 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
   useKeys([
     { key: "v", label: "Conversation, steps, everything", run: () => go(withQuery({ view: following(view) }), true) },
     { key: "c", label: "Copy this thread", run: () => void copy() },
+    { key: "t", label: "Timeline", run: () => go(withQuery({ view: "timeline" })) },
+    ...(forks.features.lineage ? [{ key: "l", label: "Lineage", run: () => go(withQuery({ view: "lineage" })) }] : []),
+    ...(forks.features.compare ? [{ key: "=", label: "Compare with…", run: () => ask({ what: "compare", checkpoint }) }] : []),
+    ...(forks.features.reset ? [{ key: "u", label: "Undo the last reset", run: forks.undo }] : []),
     { key: "i", label: "Write", run: () => document.querySelector<HTMLTextAreaElement>(".composer textarea")?.focus() },
     { key: "Escape", label: isRunning ? "Stop the run" : "Back to the threads", run: () => (isRunning ? void stop() : go(lastList())) },
   ]);
@@ -121,15 +154,32 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
       onPick={(name) => go(withQuery({ view: "steps", node: name === node ? null : name }), true)}
     />
   );
-  const statePane = threadId !== null && <StatePane threadId={threadId} head={state} live={run} checkpoint={checkpoint} />;
+  const statePane = threadId !== null && (
+    <StatePane threadId={threadId} head={state} live={run} checkpoint={checkpoint} acts={(shown) => <CheckpointActs forks={forks} state={shown} onAsk={ask} />} />
+  );
 
   let middle: ReactNode;
   if (view === "conversation" || threadId === null) {
-    middle = <Conversation followed={followed} name={assistant ? nameOf(assistant) : "graph"} isNew={threadId === null} reason={place?.reason} />;
+    const name = assistant ? nameOf(assistant) : "graph";
+    middle = !isEarlier ? (
+      <Conversation followed={followed} name={name} isNew={threadId === null} reason={place?.reason} decor={decor} />
+    ) : earlier.error !== undefined ? (
+      <Failure error={earlier.error} what="The checkpoint cannot be read" retry={earlier.reload} />
+    ) : earlier.data === undefined ? (
+      <Bones />
+    ) : (
+      <Conversation key={checkpoint} followed={{ ...followed, state: earlier.data, run: undefined, thread: { ...thread!, status: statusAt(earlier.data) } }} name={name} isNew={false} reason={undefined} decor={decor} />
+    );
+  } else if (view === "timeline") {
+    middle = <Timeline forks={forks} head={forks.head ?? ""} picked={checkpoint} forkedFrom={forkedFromOf(thread)} />;
+  } else if (view === "lineage") {
+    middle = <LineagePage key={threadId} forks={forks} title={title} />;
+  } else if (view === "compare") {
+    middle = <ComparePage forks={forks} title={title} other={query.get("vs")} checkpoint={checkpoint} otherCheckpoint={query.get("vcp")} onAsk={ask} />;
   } else if (view === "state") {
     middle = statePane;
   } else if (view === "graph") {
-    middle = <div className="inside">{picture}</div>;
+    middle = <div className="canvas-pane">{picture}</div>;
   } else {
     middle = (
       <Steps
@@ -153,15 +203,17 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
         <span className="space" />
         {threadId !== null && (
           <>
-            <span className="tabs hide" role="tablist" aria-label="Density">
-              {Object.entries(DENSITIES).map(([name, label]) => (
-                <a key={name} role="tab" aria-selected={name === view} className={name === view ? "on" : ""} href={withQuery({ view: name })}>
-                  {label}
-                </a>
-              ))}
-            </span>
-            <select className="field narrow" aria-label="View" value={view} onChange={(event) => go(withQuery({ view: event.target.value }), true)}>
-              {Object.entries(NARROW_VIEWS).map(([name, label]) => (
+            {[DENSITIES, OTHER_VIEWS].map((group, index) => (
+              <span key={index} className="tabs wide-only" role="tablist" aria-label={index === 0 ? "Density" : "Branches and copies"}>
+                {Object.entries(group).filter(([name]) => name in views).map(([name, label]) => (
+                  <a key={name} role="tab" aria-selected={name === view} className={name === view ? "on" : ""} href={withQuery({ view: name })}>
+                    {label}
+                  </a>
+                ))}
+              </span>
+            ))}
+            <select className="field views" aria-label="View" value={view} onChange={(event) => go(withQuery({ view: event.target.value }), true)}>
+              {Object.entries(views).map(([name, label]) => (
                 <option key={name} value={name}>
                   {label}
                 </option>
@@ -173,14 +225,20 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
           </>
         )}
       </Top>
-      <main className="page thread">
+      <main className={`page thread ${view === "lineage" || view === "compare" ? "alone" : ""}`}>
         <aside className="pane graph-pane" aria-label="Graph">
           <header>
             <span className="cut">{assistant?.graph_id ?? "Graph"}</span>
+            <span className="space" />
+            {threadId !== null && (
+              <a href={withQuery({ view: view === "graph" ? null : "graph" })} title="The graph in the middle of the page">
+                {view === "graph" ? "smaller" : "larger"}
+              </a>
+            )}
           </header>
-          <div className="inside">
-            {picture}
-            {assistants.data?.length === 0 && <p className="muted">This server has no assistants.</p>}
+          <div className="canvas-pane">
+            {view !== "graph" && picture}
+            {assistants.data?.length === 0 && <p className="inside muted">This server has no assistants.</p>}
           </div>
         </aside>
         <section className="pane middle" aria-label={NARROW_VIEWS[view] ?? "Thread"}>
@@ -189,7 +247,40 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
               {messageOf(error)} This is the thread of a moment ago.
             </div>
           )}
-          <div className="talk">{middle}</div>
+          {isEarlier && (
+            <div className="bar">
+              <span className="muted">{checkpoint === forks.head ? "The newest state." : "An earlier state, or another branch. What you send goes on from here."}</span>
+              <span className="space" />
+              {forks.features.reset && checkpoint !== forks.head && (
+                <button type="button" className="btn" disabled={isRunning} onClick={() => forks.reset(checkpoint)}>
+                  Reset to here
+                </button>
+              )}
+              <a className="btn" href={withQuery({ cp: null })}>
+                Back to the newest
+              </a>
+            </div>
+          )}
+          {query.get("moved") !== null && query.get("moved") === forks.head && (
+            <div className="bar" role="status">
+              <span className="muted">The thread was reset. What it showed before is kept.</span>
+              <span className="space" />
+              <button type="button" className="btn" disabled={isRunning} onClick={forks.undo}>
+                Undo
+              </button>
+            </div>
+          )}
+          <div className="talk" tabIndex={0}>
+            <Suspense fallback={<Bones />}>{middle}</Suspense>
+          </div>
+          {checkpoint !== null && (view === "steps" || view === "everything" || view === "timeline") && (
+            <div className="beside">
+              <a className="btn" href={withQuery({ view: "state" })}>
+                State
+              </a>
+              <CheckpointActs forks={forks} state={earlier.data} onAsk={ask} />
+            </div>
+          )}
           {problem && (
             <div className="bar bad" role="alert">
               {problem}
@@ -200,7 +291,8 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
             assistants={known}
             assistantId={assistantId}
             onAssistant={choose}
-            interrupts={isRunning ? [] : interruptsOf(state, thread)}
+            interrupts={isRunning ? [] : isEarlier ? interruptsOf(earlier.data, undefined) : interruptsOf(state, thread)}
+            stopped={!isRunning && !isEarlier && thread?.status === "interrupted" && interruptsOf(state, thread).length === 0}
             running={isRunning}
             onSend={send}
             onStop={() => void stop()}
@@ -210,19 +302,30 @@ export function ThreadPage({ threadId }: { threadId: string | null }) {
           {statePane}
         </aside>
       </main>
+      {asking !== undefined && <ForkDialog asking={asking} forks={forks} assistantId={assistantId} onClose={() => ask(undefined)} />}
     </>
   );
 }
 
 /** Where a copy came from. */
 function Origin({ thread }: { thread: object | undefined }) {
-  const from = (thread as { forked_from?: ForkedFrom } | undefined)?.forked_from;
+  const from = forkedFromOf(thread);
   if (from === undefined) return null;
   return (
     <a className="tag hide" href={href(["threads", from.thread_id], { cp: from.checkpoint_id })}>
       <Icon name="copies" small /> copy of {shortId(from.thread_id)}
     </a>
   );
+}
+
+function forkedFromOf(thread: object | undefined): ForkedFrom | undefined {
+  return (thread as { forked_from?: ForkedFrom } | undefined)?.forked_from;
+}
+
+/** The status that a thread with this newest state would have. */
+function statusAt(state: ThreadState): ThreadStatus {
+  if (state.tasks.some((task) => (task.interrupts ?? []).length > 0)) return "interrupted";
+  return state.tasks.some((task) => task.error) ? "error" : "idle";
 }
 
 function nameOf(assistant: Assistant): string {

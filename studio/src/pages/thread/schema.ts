@@ -1,14 +1,6 @@
 /** What a graph's input schema (JSON Schema) says of its input. Pure. */
 
-interface Schema {
-  type?: unknown;
-  properties?: Record<string, Schema>;
-  default?: unknown;
-  $ref?: string;
-  $defs?: Record<string, Schema>;
-  anyOf?: Schema[];
-  enum?: unknown[];
-}
+import type { Schema } from "../../parts/schema";
 
 const EMPTY: Record<string, unknown> = { string: "", number: 0, integer: 0, boolean: false, array: [], object: {} };
 

@@ -1,7 +1,7 @@
 /** The state at the head or at the picked checkpoint, with what its step changed marked. */
 
 import type { ThreadState } from "@langchain/langgraph-sdk";
-import { useMemo } from "react";
+import { type ReactNode, useMemo } from "react";
 import { client } from "../../api/client";
 import { useQuery } from "../../api/query";
 import { changedKeys } from "../../diff/state";
@@ -16,9 +16,11 @@ interface Props {
   head: ThreadState | undefined;
   live: RunView | undefined;
   checkpoint: string | null;
+  /** What can be done from the state that is shown. */
+  acts?: (state: ThreadState) => ReactNode;
 }
 
-export function StatePane({ threadId, head, live, checkpoint }: Props) {
+export function StatePane({ threadId, head, live, checkpoint, acts }: Props) {
   const picked = useQuery(checkpoint === null ? null : `state ${threadId} ${checkpoint}`, () => client.threads.getState(threadId, checkpoint ?? undefined));
   const state = checkpoint === null ? head : picked.data;
   const parent = state?.parent_checkpoint?.checkpoint_id;
@@ -58,7 +60,8 @@ export function StatePane({ threadId, head, live, checkpoint }: Props) {
           )}
         </div>
       )}
-      {values && (
+      {state !== undefined && !isLive && acts?.(state)}
+      {values && Object.keys(values).length > 0 && (
         <div className="inside" style={{ paddingLeft: 16 }}>
           <Json value={sorted(values, changed)} changed={changed} />
         </div>

@@ -1,17 +1,21 @@
-/** The thread's history: one row a checkpoint, the newest first, with what is running above. Values are read only of the picked one. */
+/** The thread's history: one row a checkpoint, the newest first, with what is running above. Only the rows in view are drawn. */
 
 import type { ThreadState } from "@langchain/langgraph-sdk";
-import { useEffect, useState } from "react";
-import { client, messageOf } from "../../api/client";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { messageOf } from "../../api/client";
 import type { RunView } from "../../live/reducer";
-import { inFull, shortId, span } from "../../parts/format";
+import { inFull, number, shortId, span } from "../../parts/format";
 import { Json } from "../../parts/json";
 import { Bones, Empty } from "../../parts/notices";
 import { Status } from "../../parts/status";
 import { go, withQuery } from "../../routes";
+import { type History, type Step, useHistory } from "./history";
 
-const PAGE = 50;
-const SELECT = ["next", "tasks", "metadata", "created_at", "checkpoint", "parent_checkpoint"] as const;
+const ROW = 33;
+const ROW_IN_DETAIL = 180;
+/** So many rows before the end of what is known, more is read. */
+const AHEAD = 20;
 
 interface Props {
   threadId: string;
@@ -25,11 +29,12 @@ interface Props {
 }
 
 export function Steps({ threadId, head, run, detailed, picked, node }: Props) {
-  const { states, more, error, loadMore } = useHistory(threadId, head);
-  if (states === undefined) return error === undefined ? <Bones /> : <p className="inside muted">{messageOf(error)}</p>;
-  const byId = new Map(states.map((state) => [state.checkpoint.checkpoint_id, state]));
+  const ended = [...(run?.tasks.values() ?? [])].filter((task) => task.ended !== undefined && !task.namespace).length;
+  const history = useHistory(threadId, head, run?.phase === "running" ? ended : 0);
+  const { steps, error } = history;
+  const rows = useMemo(() => steps?.filter((step) => node === null || step.nodes.includes(node.split(":")[0] ?? node)), [steps, node]);
+  if (rows === undefined) return error === undefined ? <Bones /> : <p className="inside muted">{messageOf(error)}</p>;
   const active = [...(run?.tasks.values() ?? [])].filter((task) => run?.phase === "running" && task.ended === undefined);
-  const rows = states.map((state) => stepOf(state, byId.get(state.parent_checkpoint?.checkpoint_id ?? ""))).filter((step) => node === null || step.nodes.includes(node.split(":")[0] ?? node));
 
   return (
     <div className="steps">
@@ -53,61 +58,70 @@ export function Steps({ threadId, head, run, detailed, picked, node }: Props) {
           <span />
         </div>
       ))}
-      {rows.map((step) => (
-        <StepRow key={step.id} step={step} detailed={detailed} on={step.id === picked} />
-      ))}
-      {rows.length === 0 && active.length === 0 && (
+      <Rows rows={rows} history={history} detailed={detailed} picked={picked} />
+      {rows.length === 0 && active.length === 0 && !history.more && (
         <Empty icon="runs" title={node === null ? "No steps yet" : "This node took no step"}>
           {node === null ? "Each step of a run leaves a checkpoint, which is shown here." : undefined}
         </Empty>
       )}
-      {more && (
-        <div className="more">
-          <button type="button" className="btn" onClick={loadMore}>
-            Earlier steps
-          </button>
-        </div>
-      )}
+      {history.more && <div className="more faint">Reading earlier steps …</div>}
       {error !== undefined && <div className="bar bad">{messageOf(error)}</div>}
     </div>
   );
 }
 
-interface Step {
-  id: string;
-  step: string;
-  source: string;
-  nodes: string[];
-  changed: string[];
-  errors: string[];
-  waits: boolean;
-  next: string[];
-  took: number | undefined;
-  state: ThreadState;
+function Rows({ rows, history, detailed, picked }: { rows: Step[]; history: History; detailed: boolean; picked: string | null }) {
+  const list = useRef<HTMLDivElement>(null);
+  const [margin, setMargin] = useState(0);
+  const scroller = () => list.current?.closest<HTMLElement>(".talk") ?? null;
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: scroller,
+    estimateSize: () => (detailed ? ROW_IN_DETAIL : ROW),
+    getItemKey: (index) => rows[index]?.id ?? index,
+    overscan: 8,
+    scrollMargin: margin,
+  });
+  useLayoutEffect(() => {
+    const box = scroller();
+    if (box === null || list.current === null) return;
+    setMargin(Math.round(list.current.getBoundingClientRect().top - box.getBoundingClientRect().top + box.scrollTop));
+  });
+  // New steps come above those in view, which stay where they are.
+  const top = useRef(rows[0]?.id);
+  useLayoutEffect(() => {
+    const added = rows.findIndex(({ id }) => id === top.current);
+    const box = scroller();
+    if (added > 0 && box !== null && box.scrollTop > ROW) box.scrollTop += added * (detailed ? ROW_IN_DETAIL : ROW);
+    top.current = rows[0]?.id;
+  }, [rows]);
+  const items = virtual.getVirtualItems();
+  const [first, last] = [rows[items[0]?.index ?? 0]?.id, rows[items.at(-1)?.index ?? 0]?.id];
+  const atEnd = (items.at(-1)?.index ?? -1) >= rows.length - AHEAD;
+  const { show, loadMore, more } = history;
+  useEffect(() => show(first, last, detailed), [first, last, detailed]);
+  useEffect(() => {
+    if (atEnd && more) loadMore();
+  }, [atEnd, more, rows.length, history.steps?.length]);
+
+  return (
+    <div ref={list} className="virtual" style={{ height: virtual.getTotalSize() }}>
+      {items.map(({ index, key, start }) => {
+        const step = rows[index];
+        return (
+          step && (
+            <div key={key} ref={virtual.measureElement} data-index={index} style={{ transform: `translateY(${start - margin}px)` }}>
+              <StepRow step={step} state={detailed ? history.state(step.id) : undefined} detailed={detailed} on={step.id === picked} />
+            </div>
+          )
+        );
+      })}
+    </div>
+  );
 }
 
-/** A row: a checkpoint was written by the tasks that its parent had planned. */
-function stepOf(state: ThreadState, parent: ThreadState | undefined): Step {
-  const { step, source } = (state.metadata ?? {}) as { step?: number; source?: string };
-  const written = source === "loop" ? (parent?.tasks ?? []) : [];
-  const at = Date.parse(state.created_at ?? "");
-  const before = Date.parse(parent?.created_at ?? "");
-  return {
-    id: state.checkpoint.checkpoint_id ?? "",
-    step: step === undefined ? "" : String(step),
-    source: source ?? "",
-    nodes: written.length > 0 ? [...new Set(written.map((task) => task.name))] : [],
-    changed: [...new Set(written.flatMap((task) => (typeof task.result === "object" && task.result !== null ? Object.keys(task.result) : [])))],
-    errors: state.tasks.filter((task) => task.error).map((task) => task.name),
-    waits: state.tasks.some((task) => (task.interrupts ?? []).length > 0),
-    next: state.next,
-    took: Number.isNaN(at - before) ? undefined : at - before,
-    state,
-  };
-}
-
-function StepRow({ step, detailed, on }: { step: Step; detailed: boolean; on: boolean }) {
-  const { state } = step;
+/** @param state the checkpoint, when it is shown in detail and was read. */
+function StepRow({ step, state, detailed, on }: { step: Step; state: ThreadState | undefined; detailed: boolean; on: boolean }) {
   return (
     <>
       <button type="button" className={`step ${on ? "on" : ""}`} aria-pressed={on} onClick={() => go(withQuery({ cp: on ? null : step.id }), true)}>
@@ -118,50 +132,26 @@ function StepRow({ step, detailed, on }: { step: Step; detailed: boolean; on: bo
             <code key={name}>{name === "__start__" ? "start" : name}</code>
           ))}
           {step.changed.length > 0 && <span className="faint cut">{step.changed.join(", ")}</span>}
+          {step.tokens > 0 && <span className="faint num">{number(step.tokens)} tokens</span>}
           {step.errors.length > 0 && <span className="state error">{step.errors.join(", ")} failed</span>}
           {step.waits && <span className="state interrupted">waits</span>}
           {detailed && <span className="faint mono">{shortId(step.id)}</span>}
         </span>
-        <span className="muted num right" title={state.created_at ? inFull(state.created_at) : ""}>
+        <span className="muted num right" title={step.at && inFull(step.at)}>
           {step.took === undefined ? "" : `+${span(step.took)}`}
         </span>
       </button>
       {detailed && (
         <div className="inside" style={{ paddingLeft: 64, borderBottom: "1px solid var(--line)" }}>
-          <Json
-            value={{ checkpoint: state.checkpoint, parent: state.parent_checkpoint?.checkpoint_id ?? null, next: state.next, tasks: state.tasks, metadata: state.metadata }}
-            open={1}
-          />
+          {state === undefined ? (
+            <span className="bone" style={{ display: "block", width: "40%" }} />
+          ) : (
+            <Json
+              value={{ checkpoint: state.checkpoint, parent: state.parent_checkpoint?.checkpoint_id ?? null, next: state.next, tasks: state.tasks, metadata: state.metadata }}
+            />
+          )}
         </div>
       )}
     </>
   );
-}
-
-function useHistory(threadId: string, head: string) {
-  const [states, setStates] = useState<ThreadState[] | undefined>(undefined);
-  const [more, setMore] = useState(false);
-  const [error, setError] = useState<unknown>(undefined);
-
-  const read = async (before: ThreadState | undefined, signal?: AbortSignal) => {
-    try {
-      const page = await client.threads.getHistory(threadId, {
-        limit: PAGE,
-        select: [...SELECT] as never,
-        ...(before ? { before: { configurable: { checkpoint_id: before.checkpoint.checkpoint_id } } as never } : {}),
-        ...(signal ? { signal } : {}),
-      });
-      setStates((known) => (before === undefined ? page : [...(known ?? []), ...page]));
-      setMore(page.length === PAGE);
-      setError(undefined);
-    } catch (error) {
-      if (!signal?.aborted) setError(error);
-    }
-  };
-  useEffect(() => {
-    const stop = new AbortController();
-    void read(undefined, stop.signal);
-    return () => stop.abort();
-  }, [threadId, head]);
-  return { states, more, error, loadMore: () => void read(states?.at(-1)) };
 }
