@@ -434,3 +434,12 @@ async def test_readers_of_the_thread_are_told(http):
     assert "event: state_update" in text
     assert one in text
     assert await copy.words() == ["one", "one"]
+
+
+async def test_the_digests_of_what_an_update_stored_are_right(http):
+    """Its metadata are completed after LangGraph gave them."""
+    thread = await Chat.begin(http)
+    await thread.run("chain", {"x": 0})
+    await thread.post("/state", values={"path": ["u"]}, checkpoint_id=await thread.newest())
+    found = (await thread.get("/digests?bytes=true"))["checkpoints"]
+    assert [(one["damage"], bool(one["digest"])) for one in found] == [([], True)] * 6

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
+from threadloom.codec import sorted_json
 from threadloom.lineage.segments import UNBOUNDED
 from threadloom.storage.base import Storage, Tx
 from threadloom.storage.lineage import Blob, CheckpointPut, CheckpointRow, PendingWrite, WritesPut, with_bases
@@ -118,7 +119,7 @@ class _DraftLineage:
         meta: dict[str, Any] = orjson.loads(put.meta)
         if self._metadata and meta.get("source") != "fork":
             meta |= self._metadata
-            put.meta = orjson.dumps(meta)
+            put.meta = sorted_json(meta)  # the form of which the digest is made
         self.puts.append(put)
         self._blobs.update({blob.id: blob for blob in put.blobs})
         self._rows[put.namespace, put.checkpoint_id] = CheckpointRow(
