@@ -86,7 +86,7 @@ async def test_no_request_costs_more_than_it_did(kind, where, statements, tmp_pa
 
     async def least(path, **body):
         counts = []
-        for _ in range(8):
+        for _ in range(24):  # on a busy machine a response may be read from the database instead of from memory
             before = statements()
             (await client.post(path, json=body)).raise_for_status()
             counts.append(statements() - before)

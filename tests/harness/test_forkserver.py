@@ -37,7 +37,7 @@ def test_variables_that_imports_or_the_interpreter_read_start_it_anew(tmp_path, 
     assert "no such file" in said
 
 
-@pytest.mark.parametrize("name", ["numpy.py", "langgraph/__init__.py"])
+@pytest.mark.parametrize("name", ["httpx.py", "langgraph/__init__.py"])
 def test_a_folder_that_hides_what_is_imported_starts_it_anew(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()

@@ -56,6 +56,15 @@ def listing(name, **more):
 CASES = {
     "batch": [("request body", "POST", "/runs/batch", lambda size: [{"assistant_id": "none"}] * size)],
     "prune": [("thread_ids", "POST", "/threads/prune", lambda size: {"thread_ids": [THREAD] * size})],
+    "copies": [("count", "POST", f"/threads/{THREAD}/copy", lambda size: {"count": size})],
+    "appended": [
+        (
+            "message_ids",
+            "POST",
+            f"/threads/{THREAD}/append",
+            lambda size: {"thread_id": THREAD, "message_ids": [str(number) for number in range(size)]},
+        )
+    ],
     "metadata": [
         ("metadata", "POST", "/threads", lambda size: {"metadata": wide(size)}),
         ("metadata", *RUNS, lambda size: {"assistant_id": "none", "metadata": wide(size)}),

@@ -36,7 +36,7 @@ def shown(operation):
 
 
 def path_of(operation):
-    return re.sub(r"\{[^}]*\}", lambda _: new_id(), operation.path)
+    return re.sub(r"\{[^}]*\}", lambda _: new_id(), operation.path.replace("{name}", "kept"))
 
 
 def struct_of(operation):

@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 
 from threadloom.client import requests
 from threadloom.client.requests import Cutting, ServerRequest
-from threadloom.client.responses import Branches, Comparison, CopiedThread, Lineage, MovedThread, Tag
+from threadloom.client.responses import Branches, Comparison, CopiedThread, ThreadAfterMove, ThreadLineage, ThreadTag
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class ThreadRepository:
         """Returns the map of a thread: its messages on all branches, with the checkpoints around each. No values are read."""
         return await self._send(requests.branches(thread_id))
 
-    async def lineage(self, thread_id: str) -> Lineage:
+    async def lineage(self, thread_id: str) -> ThreadLineage:
         """Returns the tree of copies that a thread belongs to."""
         return await self._send(requests.lineage(thread_id))
 
@@ -87,15 +87,15 @@ class ThreadRepository:
         """
         return await self._send(requests.copy_many(thread_id, count, cutting, metadata=metadata))
 
-    async def reset(self, thread_id: str, checkpoint_id: str) -> MovedThread:
+    async def reset(self, thread_id: str, checkpoint_id: str) -> ThreadAfterMove:
         """Moves the head of a thread to a checkpoint (an id or a tag). Nothing is deleted, and `undo` moves it back."""
         return await self._send(requests.reset(thread_id, checkpoint_id))
 
-    async def undo(self, thread_id: str) -> MovedThread:
+    async def undo(self, thread_id: str) -> ThreadAfterMove:
         """Moves the head of a thread to where it was before its last move. Twice is redo."""
         return await self._send(requests.undo(thread_id))
 
-    async def promote(self, thread_id: str, copy_id: str) -> MovedThread:
+    async def promote(self, thread_id: str, copy_id: str) -> ThreadAfterMove:
         """Moves the head of a thread to the head of another thread of its tree of copies. `undo` moves it back."""
         return await self._send(requests.promote(thread_id, copy_id))
 
@@ -128,7 +128,7 @@ class ThreadRepository:
         )
         return await self._send(request)
 
-    async def tags(self, thread_id: str) -> list[Tag]:
+    async def tags(self, thread_id: str) -> list[ThreadTag]:
         """Returns the tags of a thread."""
         return await self._send(requests.tags(thread_id))
 
@@ -139,7 +139,7 @@ class ThreadRepository:
         *,
         checkpoint_id: str | None = None,
         if_exists: Literal["raise", "move"] | None = None,
-    ) -> Tag:
+    ) -> ThreadTag:
         """Names a checkpoint, the newest by default. A tagged checkpoint is not pruned."""
         return await self._send(requests.put_tag(thread_id, name, checkpoint_id=checkpoint_id, if_exists=if_exists))
 
@@ -177,7 +177,7 @@ class SyncThreadRepository:
         """Returns the map of a thread: its messages on all branches, with the checkpoints around each. No values are read."""
         return self._send(requests.branches(thread_id))
 
-    def lineage(self, thread_id: str) -> Lineage:
+    def lineage(self, thread_id: str) -> ThreadLineage:
         """Returns the tree of copies that a thread belongs to."""
         return self._send(requests.lineage(thread_id))
 
@@ -237,15 +237,15 @@ class SyncThreadRepository:
         """
         return self._send(requests.copy_many(thread_id, count, cutting, metadata=metadata))
 
-    def reset(self, thread_id: str, checkpoint_id: str) -> MovedThread:
+    def reset(self, thread_id: str, checkpoint_id: str) -> ThreadAfterMove:
         """Moves the head of a thread to a checkpoint (an id or a tag). Nothing is deleted, and `undo` moves it back."""
         return self._send(requests.reset(thread_id, checkpoint_id))
 
-    def undo(self, thread_id: str) -> MovedThread:
+    def undo(self, thread_id: str) -> ThreadAfterMove:
         """Moves the head of a thread to where it was before its last move. Twice is redo."""
         return self._send(requests.undo(thread_id))
 
-    def promote(self, thread_id: str, copy_id: str) -> MovedThread:
+    def promote(self, thread_id: str, copy_id: str) -> ThreadAfterMove:
         """Moves the head of a thread to the head of another thread of its tree of copies. `undo` moves it back."""
         return self._send(requests.promote(thread_id, copy_id))
 
@@ -278,7 +278,7 @@ class SyncThreadRepository:
         )
         return self._send(request)
 
-    def tags(self, thread_id: str) -> list[Tag]:
+    def tags(self, thread_id: str) -> list[ThreadTag]:
         """Returns the tags of a thread."""
         return self._send(requests.tags(thread_id))
 
@@ -289,7 +289,7 @@ class SyncThreadRepository:
         *,
         checkpoint_id: str | None = None,
         if_exists: Literal["raise", "move"] | None = None,
-    ) -> Tag:
+    ) -> ThreadTag:
         """Names a checkpoint, the newest by default. A tagged checkpoint is not pruned."""
         return self._send(requests.put_tag(thread_id, name, checkpoint_id=checkpoint_id, if_exists=if_exists))
 

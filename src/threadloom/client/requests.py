@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
-from threadloom.client.responses import Branches, Comparison, CopiedThread, Lineage, MovedThread, Tag
+from threadloom.client.responses import Branches, Comparison, CopiedThread, ThreadAfterMove, ThreadLineage, ThreadTag
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def branches(thread_id: str) -> ServerRequest[Branches]:
     return ServerRequest("GET", ("threads", thread_id, "branches"))
 
 
-def lineage(thread_id: str) -> ServerRequest[Lineage]:
+def lineage(thread_id: str) -> ServerRequest[ThreadLineage]:
     return ServerRequest("GET", ("threads", thread_id, "lineage"))
 
 
@@ -83,15 +83,15 @@ def copy_many(
     return ServerRequest("POST", ("threads", thread_id, "copy"), body=body)
 
 
-def reset(thread_id: str, checkpoint_id: str) -> ServerRequest[MovedThread]:
+def reset(thread_id: str, checkpoint_id: str) -> ServerRequest[ThreadAfterMove]:
     return ServerRequest("POST", ("threads", thread_id, "reset"), body={"checkpoint_id": checkpoint_id})
 
 
-def undo(thread_id: str) -> ServerRequest[MovedThread]:
+def undo(thread_id: str) -> ServerRequest[ThreadAfterMove]:
     return ServerRequest("POST", ("threads", thread_id, "reset"), body={"undo": True})
 
 
-def promote(thread_id: str, copy_id: str) -> ServerRequest[MovedThread]:
+def promote(thread_id: str, copy_id: str) -> ServerRequest[ThreadAfterMove]:
     return ServerRequest("POST", ("threads", thread_id, "promote"), body={"thread_id": copy_id})
 
 
@@ -110,11 +110,11 @@ def append(
     return ServerRequest("POST", ("threads", thread_id, "append"), body=body)
 
 
-def tags(thread_id: str) -> ServerRequest[list[Tag]]:
+def tags(thread_id: str) -> ServerRequest[list[ThreadTag]]:
     return ServerRequest("GET", ("threads", thread_id, "tags"))
 
 
-def put_tag(thread_id: str, name: str, *, checkpoint_id: str | None, if_exists: str | None) -> ServerRequest[Tag]:
+def put_tag(thread_id: str, name: str, *, checkpoint_id: str | None, if_exists: str | None) -> ServerRequest[ThreadTag]:
     body = _given(checkpoint_id=checkpoint_id, if_exists=if_exists)
     return ServerRequest("PUT", ("threads", thread_id, "tags", name), body=body)
 

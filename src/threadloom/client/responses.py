@@ -5,7 +5,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from langgraph_sdk.schema import Thread
 
 
-class Turn(TypedDict):
+class MapTurn(TypedDict):
     """A message of a thread, on any of its branches.
 
     `before` is the root checkpoint to start a run from so that the message is replaced, None: the start of the thread. `after` is
@@ -32,13 +32,13 @@ class Branches(TypedDict):
 
     thread_id: str
     head: str | None
-    turns: list[Turn]
+    turns: list[MapTurn]
     copies: list[str]
     checkpoints: int
     truncated: bool
 
 
-class Cut(TypedDict):
+class CopyEnd(TypedDict):
     """Where a copy ends. `moved`: the cut was moved so that it does not separate a tool call from its result. `message` is the
     human message before which the copy ends.
     """
@@ -56,7 +56,7 @@ class CopiedThread(Thread):
 
     forked_from: dict[str, Any]
     root_thread_id: str
-    cut: NotRequired[Cut]
+    cut: NotRequired[CopyEnd]
 
 
 class LineageThread(TypedDict):
@@ -76,7 +76,7 @@ class LineageThread(TypedDict):
     metadata: dict[str, Any] | None
 
 
-class Lineage(TypedDict):
+class ThreadLineage(TypedDict):
     """A tree of copies in preorder: each thread follows the one above it, and its `depth` says which that is."""
 
     root_thread_id: str | None
@@ -117,13 +117,13 @@ Move = TypedDict("Move", {"from": str | None, "to": str | None})
 """The newest root checkpoint before and after a thread's head was moved."""
 
 
-class MovedThread(Thread):
+class ThreadAfterMove(Thread):
     """The record of a thread whose head was moved."""
 
     moved: Move
 
 
-class Tag(TypedDict):
+class ThreadTag(TypedDict):
     """A name for a checkpoint. It stands wherever an id of a checkpoint does."""
 
     name: str
