@@ -21,11 +21,14 @@ function noteConnection(now: Connection): void {
   for (const listener of listeners) listener();
 }
 
+/** A refused token stays refused until another one is typed in: routes that need none still answer. */
 async function watchedFetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+  const token = sessionStorage.getItem(TOKEN);
   try {
     const response = await fetch(input, init);
-    if (response.status === 401) noteConnection("denied");
-    else if (response.status !== 502 && response.status !== 503) noteConnection("up");
+    if (response.status === 401) {
+      if (token === sessionStorage.getItem(TOKEN)) noteConnection("denied");
+    } else if (response.status !== 502 && response.status !== 503 && connection !== "denied") noteConnection("up");
     return response;
   } catch (error) {
     if (!init?.signal?.aborted) noteConnection("down");
