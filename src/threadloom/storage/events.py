@@ -7,6 +7,7 @@ every stored event can be read, whatever was removed before it.
 The storage knows only that a value has a base: who appends events makes the instructions. Reading restores the data.
 """
 
+import abc
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -132,7 +133,7 @@ class Events(Protocol):
         ...
 
 
-class StoredEvents:
+class StoredEvents(abc.ABC):
     """What all implementations of `Events` have in common: reads restore the data from the values.
 
     The methods that read rows as they are stored are also for a storage that encrypts events.
@@ -167,18 +168,19 @@ class StoredEvents:
             await self.rows_of_channels(thread_id, after, upto, sorted(methods), run_id, limit, size)
         )
 
+    @abc.abstractmethod
     async def append_rows(self, events: Sequence[Event], values: Sequence[EventValue | None]) -> list[Event]:
         """Does what `append` does, with a value or None for each event."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def rows_of_run(self, run_id: str, after: tuple[int, int], limit: int, size: int | None) -> Page:
         """Returns what `of_run` reads."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def rows_of_thread(self, thread_id: str, after: tuple[int, int], limit: int, size: int | None) -> Page:
         """Returns what `of_thread` reads."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def rows_of_channels(
         self,
         thread_id: str,
@@ -190,11 +192,10 @@ class StoredEvents:
         size: int | None,
     ) -> Page:
         """Returns what `of_channels` reads."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def values(self, ids: Sequence[int]) -> dict[int, EventValue]:
         """Returns values by their ids, with all that they build on."""
-        raise NotImplementedError
 
     async def _restored(self, page: Page) -> list[Event]:
         events, ids = page
